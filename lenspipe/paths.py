@@ -1,0 +1,158 @@
+"""Where every file is: the survey's and ours. Every write goes through `atomic`."""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+__all__ = ["RunPaths", "SurveyPaths", "atomic"]
+
+
+@contextlib.contextmanager
+def atomic(path):
+    """Write a file under a temporary name beside it and rename it when the block ends well.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The final path. Its folder is made.
+
+    Yields
+    ------
+    pathlib.Path
+        The temporary path, with the same suffixes; it does not exist yet.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        yield temporary
+        with open(temporary, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+
+
+class SurveyPaths:
+    """Files of one release of the survey below its tree.
+
+    Parameters
+    ----------
+    tree : str or path-like
+        The folder that holds ``survey-bricks.fits.gz``.
+    release : lenspipe.survey.Release
+        What differs between releases.
+
+    Notes
+    -----
+    Layout: https://www.legacysurvey.org/dr9/files/
+    """
+
+    def __init__(self, tree, release):
+        self.tree = Path(tree)
+        self.release = release
+
+    def region(self, region):
+        """Folder of a region; the tree itself where the release has no region folders."""
+        return self.tree / region if self.release.region_folders else self.tree
+
+    def all_bricks(self):
+        """Table of all bricks on the sky."""
+        return self.tree / "survey-bricks.fits.gz"
+
+    def bricks(self, region):
+        """Table of the bricks with data in a region."""
+        suffix = f"-{region}" if self.release.region_folders else ""
+        return self.region(region) / f"survey-bricks-{self.release.name}{suffix}.fits.gz"
+
+    def tractor(self, region, brick):
+        """Tractor catalogue of a brick."""
+        return self.region(region) / "tractor" / brick[:3] / f"tractor-{brick}.fits"
+
+    def coadd(self, region, brick, kind, band=None):
+        """Coadd of a brick: kind is image, invvar, nexp, psfsize (with a band) or maskbits."""
+        suffix = f"-{band}" if band else ""
+        folder = self.region(region) / "coadd" / brick[:3] / brick
+        return folder / f"legacysurvey-{brick}-{kind}{suffix}.fits.fz"
+
+
+class RunPaths:
+    """Files of one run, below ``results/<run>``.
+
+    Parameters
+    ----------
+    run : str
+        Name of the run.
+    results : str or path-like
+        Folder of all runs.
+    """
+
+    def __init__(self, run, results="results"):
+        self.root = Path(results) / run
+        self.plan = self.root / "plan.json"
+        self.sky = self.root / "sky"
+        self.sky_manifest = self.sky / "sky.json"
+        self.truth = self.sky / "truth.parquet"
+        self.known_lenses = self.sky / "known-lenses.csv"
+        self.confusing = self.sky / "confusing.csv"
+        self.bricks = self.root / "bricks.parquet"
+        self.audit = self.root / "parent" / "audit.csv"
+        self.sample = self.root / "sample" / "sample.parquet"
+        self.candidates = self.root / "candidates" / "candidates.fits"
+        self.mosaic_index = self.root / "mosaics" / "pages.json"
+        self.summary = self.root / "summary.json"
+
+    def parent(self, chunk):
+        """Parent sample of a chunk."""
+        return self.root / "parent" / f"{chunk}.parquet"
+
+    def parent_audit(self, chunk):
+        """What each cut removed in a chunk."""
+        return self.root / "parent" / "audit" / f"{chunk}.csv"
+
+    def cutouts(self, brick):
+        """Cutouts of a brick."""
+        return self.root / "cutouts" / brick[:3] / f"{brick}.fits"
+
+    def manifest(self, stage, chunk):
+        """What a stage has done for the bricks of a chunk."""
+        return self.root / "manifests" / stage / f"{chunk}.json"
+
+    def records(self, chunk):
+        """Records of a chunk, for scoring."""
+        return self.root / "records" / f"{chunk}.tfrecord"
+
+    def sample_shards(self, split):
+        """Glob of the labelled sample's records of a split (train, validation or test)."""
+        return self.root / "sample" / f"{split}-*.tfrecord"
+
+    def model(self, name, file="model.keras"):
+        """File of a trained model."""
+        return self.root / "models" / name / file
+
+    def scores(self, chunk):
+        """Scores of a chunk."""
+        return self.root / "scores" / f"{chunk}.parquet"
+
+    def brick_scores(self, brick):
+        """Scores of one brick, where it was asked for by name."""
+        return self.root / "scores" / "bricks" / f"{brick}.parquet"
+
+    def evaluation(self, file):
+        """Figures of the search against the truth."""
+        return self.root / "evaluation" / file
+
+    def mosaic_page(self, page):
+        """Page of ranked candidates; pages count from 1."""
+        return self.root / "mosaics" / f"page-{page:04d}.png"
+
+    def brick_mosaic(self, brick):
+        """Mosaic of a brick's galaxies, ranked."""
+        return self.root / "mosaics" / "bricks" / f"{brick}.png"
+
+    def log(self, rule, name="all"):
+        """Log of a job."""
+        return self.root / "logs" / rule / f"{name}.log"
+
+    def benchmark(self, rule, name="all"):
+        """Snakemake's measurement of a job."""
+        return self.root / "benchmarks" / rule / f"{name}.tsv"

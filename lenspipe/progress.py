@@ -1,0 +1,116 @@
+"""What a person sees while a step works, and how a workflow's script is run."""
+
+import contextlib
+import io
+import logging
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lenspipe.config import load_settings
+from lenspipe.errors import LenspipeError
+
+__all__ = ["configure_logging", "job", "log", "track"]
+
+#: The package's logger.
+log = logging.getLogger("lenspipe")
+
+
+class _Lines(io.TextIOBase):
+    """A file for tqdm that turns each refresh of the bar into a line of the log."""
+
+    def write(self, text):
+        if line := text.strip("\r\n "):
+            log.info(line)
+        return len(text)
+
+
+def track(items, description, total=None, seconds=10):
+    """Iterate with a line in the log at the first item and then at most every few seconds.
+
+    Parameters
+    ----------
+    items : iterable
+        What to go through.
+    description : str
+        What is being done.
+    total : int, optional
+        How many items; asked of `items` if not given.
+    seconds : float
+        Least time between two lines.
+
+    Returns
+    -------
+    iterator
+        Over the same items.
+    """
+    return tqdm(
+        items,
+        desc=description,
+        total=total,
+        file=_Lines(),
+        mininterval=seconds,
+        maxinterval=seconds,
+        ascii=True,
+        bar_format="{desc}: {n_fmt}/{total_fmt} in {elapsed}, {remaining} left",
+    )
+
+
+def configure_logging(path=None):
+    """Send the package's log to standard error and, if a path is given, to that file.
+
+    Parameters
+    ----------
+    path : str or path-like, optional
+        Log file, written anew.
+    """
+    log.setLevel(logging.INFO)
+    log.handlers.clear()
+    handlers = [logging.StreamHandler(sys.stderr)]
+    if path:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(path, mode="w"))
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        log.addHandler(handler)
+
+
+def _end_with(pid):
+    """End this process soon after the process `pid` has gone (a workflow killed with -9)."""
+    while True:
+        time.sleep(1)
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            os._exit(1)
+
+
+@contextlib.contextmanager
+def job(snakemake):
+    """Run the body of a workflow's script.
+
+    Logs to the rule's log and to standard error, ends with the workflow that started it, and
+    answers a `LenspipeError` with one line and exit status 1.
+
+    Parameters
+    ----------
+    snakemake : object
+        What Snakemake hands to a script; ``config``, ``log`` and ``rule`` are read.
+
+    Yields
+    ------
+    lenspipe.config.Settings
+    """
+    configure_logging(snakemake.log[0] if snakemake.log else None)
+    if parent := os.environ.get("LENSPIPE_WORKFLOW_PID"):
+        threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
+    try:
+        yield load_settings(snakemake.config)
+    except LenspipeError as error:
+        for line in str(error).splitlines():
+            log.error("lenspipe: error: %s", line)
+        sys.exit(1)
