@@ -85,7 +85,7 @@ class Simulation(Section):
     """The simulated sky, for runs without survey data."""
 
     galaxies_per_brick: PositiveInt = Field(
-        240, description="Galaxies brighter than z = 20.5 in a brick (mean)."
+        330, description="Galaxies brighter than z = 20.5 in a brick (mean)."
     )
     faint_per_brick: int = Field(
         4500, ge=0, description="Fainter background sources in a brick (mean)."
@@ -95,7 +95,7 @@ class Simulation(Section):
         70, ge=0, description="Lenses in a brick (mean); the real sky has ~0.02."
     )
     confusing_fraction: Fraction = Field(
-        0.35, description="Part of the bright galaxies that belong to classes that confuse."
+        0.3, description="Part of the bright galaxies that belong to classes that confuse."
     )
     known_fraction: Fraction = Field(
         0.85, description="Part of the visible lenses that earlier searches have published."
@@ -228,6 +228,12 @@ class Candidates(Section):
     threshold: Fraction = Field(0.9, description="Least probability of a candidate.")
     merge_radius_arcsec: Positive = Field(
         5.0, description="Candidates nearer to each other than this are one, arcsec."
+    )
+    reject_flags: tuple[
+        Literal["MISSING_BAND", "EDGE", "MASKED", "NONFINITE", "NO_EXPOSURE"], ...
+    ] = Field(
+        ("MISSING_BAND", "EDGE", "NONFINITE", "NO_EXPOSURE"),
+        description="Flags of a cutout that keep its galaxy from being a candidate.",
     )
 
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from lenspipe.config import load_settings
 from lenspipe.errors import LenspipeError
 
-__all__ = ["configure_logging", "job", "log", "track"]
+__all__ = ["configure_logging", "end_with", "job", "log", "track"]
 
 #: The package's logger.
 log = logging.getLogger("lenspipe")
@@ -79,8 +79,18 @@ def configure_logging(path=None):
         log.addHandler(handler)
 
 
-def _end_with(pid):
-    """End this process soon after the process `pid` has gone (a workflow killed with -9)."""
+def end_with(pid):
+    """End this process soon after another one has gone, even if that was killed with -9.
+
+    Parameters
+    ----------
+    pid : int
+        The other process.
+    """
+    threading.Thread(target=_watch, args=(pid,), daemon=True).start()
+
+
+def _watch(pid):
     while True:
         time.sleep(1)
         try:
@@ -107,7 +117,7 @@ def job(snakemake):
     """
     configure_logging(snakemake.log[0] if snakemake.log else None)
     if parent := os.environ.get("LENSPIPE_WORKFLOW_PID"):
-        threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
+        end_with(int(parent))
     try:
         yield load_settings(snakemake.config)
     except LenspipeError as error:

@@ -1,0 +1,51 @@
+"""lenspipe: the search for strong lenses in the Legacy Surveys, from catalogue to mosaics.
+
+`snakemake --cores 2` runs the demo; `--configfile config/dr9.yaml` a search of real data.
+"""
+
+import os
+import sys
+
+from lenspipe.bricks import load_plan
+from lenspipe.config import load_settings
+from lenspipe.errors import LenspipeError
+
+# A configuration file of one's own takes the place of the demo's, rather than adding to it.
+if not workflow.config_settings.configfiles:
+
+    configfile: "config/config.yaml"
+
+
+try:
+    SETTINGS = load_settings(config)
+    PLAN = load_plan(SETTINGS)
+except LenspipeError as error:
+    raise WorkflowError(str(error)) from None
+
+PATHS = SETTINGS.paths
+CHUNKS = sorted(PLAN)
+# Jobs end soon after the workflow that started them has gone, even if it was killed with -9.
+os.environ["LENSPIPE_WORKFLOW_PID"] = str(os.getpid())
+
+
+wildcard_constraints:
+    chunk=r"\d+-\d+",
+    brick=r"\d{4}[pm]\d{3}",
+
+
+rule all:
+    input:
+        PATHS.summary,
+    default_target: True
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/sky.smk"
+include: "workflow/rules/parent.smk"
+include: "workflow/rules/cutouts.smk"
+include: "workflow/rules/records.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/scores.smk"
+include: "workflow/rules/candidates.smk"
+include: "workflow/rules/mosaics.smk"
+include: "workflow/rules/evaluation.smk"

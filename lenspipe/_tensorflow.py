@@ -1,0 +1,45 @@
+"""TensorFlow and Keras, imported in one place: quietly, and with the backend lenspipe is made for.
+
+What TensorFlow's libraries print while they load (which accelerators they did not find, and the
+like) goes to the log at level DEBUG. Set ``TF_CPP_MIN_LOG_LEVEL=0`` to see it, and all later
+messages, on standard error.
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+
+from lenspipe.progress import log
+
+__all__ = ["gpus", "keras", "tf"]
+
+
+@contextlib.contextmanager
+def _quiet_standard_error():
+    """Keep back what C++ libraries write to file descriptor 2; show it only if the import fails."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as messages:
+        os.dup2(messages.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            messages.seek(0)
+            os.write(kept, messages.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+        messages.seek(0)
+        log.debug(messages.read().decode(errors="replace"))
+
+
+os.environ["KERAS_BACKEND"] = "tensorflow"  # the records and the saved models need it
+_talkative = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "0"
+with contextlib.nullcontext() if _talkative else _quiet_standard_error():
+    import keras
+    import tensorflow as tf
+
+    #: GPUs that TensorFlow can use.
+    gpus = tf.config.list_physical_devices("GPU")

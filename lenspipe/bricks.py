@@ -1,0 +1,383 @@
+"""Bricks: the table of a survey, the choice of a footprint, and chunks on the sky.
+
+The Snakefile asks for the plan whenever it is parsed, on every node of a cluster; so whatever takes
+long to import (numpy, pandas, astropy, desiutil) is imported by the functions that need it.
+"""
+
+import functools
+import json
+
+from lenspipe.config import digest
+from lenspipe.errors import LenspipeError
+from lenspipe.paths import atomic
+from lenspipe.progress import log
+from lenspipe.survey import BRICK_PIXELS, PIXEL_SCALE_ARCSEC
+
+__all__ = [
+    "BRICK_DEG",
+    "brick_wcs",
+    "bricks_of_chunk",
+    "find_brick",
+    "load_plan",
+    "select_bricks",
+    "write_bricks",
+]
+
+#: Height of a brick, and its width at most, degrees.
+BRICK_DEG = 0.25
+#: Declination of the boundary between the regions in the north galactic cap, degrees.
+REGION_BOUNDARY_DEC = 32.375
+
+
+def brick_wcs(ra, dec):
+    """Return the world coordinates of a coadd.
+
+    Parameters
+    ----------
+    ra, dec : float
+        Centre of the brick, degrees.
+
+    Returns
+    -------
+    astropy.wcs.WCS
+        Tangent plane, 3600 x 3600 pixels of 0.262 arcsec, reference pixel 1800.5 (counted from 1),
+        north up, east left.
+    """
+    from astropy.wcs import WCS
+
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = [ra, dec]
+    wcs.wcs.crpix = [(BRICK_PIXELS + 1) / 2] * 2
+    wcs.wcs.cd = [[-PIXEL_SCALE_ARCSEC / 3600, 0], [0, PIXEL_SCALE_ARCSEC / 3600]]
+    wcs.array_shape = (BRICK_PIXELS, BRICK_PIXELS)
+    return wcs
+
+
+def select_bricks(settings):
+    """Choose the bricks to search.
+
+    Real data: the survey's own tables, where each brick counts in one region only. Simulated sky:
+    all bricks of the footprint, as it is made from this list.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+
+    Returns
+    -------
+    pandas.DataFrame
+        Sorted by brick. Columns brick (str), brickid (int32), region (str), ra, dec (float64,
+        centre, degrees), chunk (str), and nexp_<band>, psfsize_<band> (float32; median number of
+        exposures and seeing FWHM in arcsec; NaN where not known) for each configured band.
+
+    Raises
+    ------
+    LenspipeError
+        No or an unreadable table, no brick left, or bricks asked for by name that don't exist or
+        have no data.
+    """
+    return _choose(_simulated(settings) if settings.simulation else _surveyed(settings), settings)
+
+
+def write_bricks(settings):
+    """Write the table of the bricks to search, as the survey's own tables describe them.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+        A simulated sky has to exist.
+
+    Raises
+    ------
+    LenspipeError
+        As in `select_bricks`.
+    """
+    table = _choose(_surveyed(settings), settings)
+    with atomic(settings.paths.bricks) as temporary:
+        table.to_parquet(temporary, index=False)
+    regions = ", ".join(f"{n} {region}" for region, n in table.region.value_counts().items())
+    log.info("bricks: %d (%s) in %d chunks", len(table), regions, table.chunk.nunique())
+
+
+def load_plan(settings):
+    """Return which bricks each chunk holds, from the run's plan or, if it is out of date, anew.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+
+    Returns
+    -------
+    dict
+        Chunk -> list of ``{"brick": str, "region": str}``, sorted.
+
+    Raises
+    ------
+    LenspipeError
+        As in `select_bricks`.
+    """
+    path = settings.paths.plan
+    key = _plan_key(settings)
+    if path.exists():
+        plan = json.loads(path.read_text())
+        if plan["key"] == key:
+            return plan["chunks"]
+    chunks = {}
+    table = select_bricks(settings).sort_values(["chunk", "brick"])
+    for row in table.itertuples():
+        chunks.setdefault(row.chunk, []).append({"brick": row.brick, "region": row.region})
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps({"key": key, "chunks": chunks}))
+    return chunks
+
+
+def bricks_of_chunk(settings, chunk):
+    """Return the bricks of a chunk.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+    chunk : str
+
+    Returns
+    -------
+    list of tuple
+        (brick, region), sorted.
+
+    Raises
+    ------
+    LenspipeError
+        No such chunk in this run.
+    """
+    plan = load_plan(settings)
+    if chunk not in plan:
+        raise LenspipeError(
+            f"chunk {chunk}: not in run {settings.run}; expected one that {settings.paths.plan} "
+            f"lists, such as {next(iter(plan))}"
+        )
+    return [(entry["brick"], entry["region"]) for entry in plan[chunk]]
+
+
+def find_brick(settings, brick):
+    """Return the chunk and the region of a brick.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+    brick : str
+
+    Returns
+    -------
+    chunk, region : str
+
+    Raises
+    ------
+    LenspipeError
+        The brick is not in the footprint.
+    """
+    for chunk, entries in load_plan(settings).items():
+        for entry in entries:
+            if entry["brick"] == brick:
+                return chunk, entry["region"]
+    raise LenspipeError(
+        f"brick {brick}: not in run {settings.run}; expected one that {settings.paths.plan} lists; "
+        "correct the name or widen config key footprint"
+    )
+
+
+def _plan_key(settings):
+    stats = []
+    if not settings.simulation:
+        stats = [path.stat() for path in _tables(settings).values()]
+    return digest(
+        settings.survey,
+        settings.footprint,
+        settings.chunks,
+        settings.simulation,
+        [(stat.st_size, stat.st_mtime_ns) for stat in stats],
+    )
+
+
+def _tables(settings):
+    """Brick tables that exist, by region; a mirror may hold one region only."""
+    paths = {name: settings.survey_paths.bricks(name) for name in settings.release.regions}
+    found = {region: path for region, path in paths.items() if path.exists()}
+    if not found:
+        raise LenspipeError(
+            f"{' and '.join(str(path) for path in paths.values())}: no such file; expected the "
+            f"table of bricks of {settings.release.name}; check config key survey.tree"
+        )
+    return found
+
+
+@functools.cache
+def _grid():
+    """All bricks of the sky; takes 4 s."""
+    from desiutil.brick import Bricks
+
+    return Bricks(bricksize=BRICK_DEG).to_table()
+
+
+def _simulated(settings):
+    """All bricks of the sky with the region that the simulation gives them."""
+    import numpy as np
+    import pandas as pd
+
+    grid = _grid()
+    dec = np.asarray(grid["DEC"])
+    table = pd.DataFrame(
+        {
+            "brick": np.asarray(grid["BRICKNAME"]).astype(str),
+            "brickid": np.asarray(grid["BRICKID"]).astype(np.int32),
+            "region": np.where(dec >= settings.simulation.boundary_dec, "north", "south"),
+            "ra": np.asarray(grid["RA"], np.float64),
+            "dec": dec.astype(np.float64),
+        }
+    )
+    for column in _per_band(settings):
+        table[column] = np.float32(np.nan)
+    return table
+
+
+def _surveyed(settings):
+    """All bricks that the survey has data for, each in its primary region."""
+    import pandas as pd
+
+    found = _tables(settings)
+    for region in settings.release.regions:
+        if region not in found:
+            log.info("bricks: no table for region %s; searching %s", region, ", ".join(found))
+    return pd.concat(
+        [_read_region(settings, region, path) for region, path in found.items()],
+        ignore_index=True,
+    )
+
+
+def _read_region(settings, region, path):
+    import numpy as np
+    import pandas as pd
+
+    from lenspipe.coadds import read_table
+
+    columns = read_table(
+        path,
+        ["brickname", "ra", "dec"],
+        optional=["brickid", "survey_primary", *_per_band(settings)],
+    )
+    names = np.char.strip(columns["brickname"])
+    table = pd.DataFrame(
+        {
+            "brick": names,
+            "brickid": _brick_ids(settings, path, names, columns.get("brickid")),
+            "region": region,
+            "ra": columns["ra"].astype(np.float64),
+            "dec": columns["dec"].astype(np.float64),
+        }
+    )
+    for column in _per_band(settings):
+        table[column] = np.float32(columns.get(column, np.nan))
+    if "survey_primary" in columns:
+        return table[columns["survey_primary"].astype(bool)]
+    if len(settings.release.regions) > 1:
+        return table[_is_north(table.ra, table.dec) == (region == "north")]
+    return table
+
+
+def _is_north(ra, dec):
+    """Whether the northern survey is primary there, for releases whose tables don't say (DR8).
+
+    The boundary is that of the later releases' ``survey_primary``: declination 32.375 in the
+    north galactic cap (https://www.legacysurvey.org/dr9/description/).
+    """
+    import astropy.units as u
+    import numpy as np
+    from astropy.coordinates import SkyCoord
+
+    cap = SkyCoord(np.asarray(ra) * u.deg, np.asarray(dec) * u.deg).galactic.b.deg > 0
+    return cap & (np.asarray(dec) >= REGION_BOUNDARY_DEC)
+
+
+def _brick_ids(settings, path, names, ids):
+    """Return the bricks' numbers: from the table itself, or from the table of all bricks.
+
+    The tables up to DR8 have none, and 16 bits, as documented for DR9, are too few for 662,174.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from lenspipe.coadds import read_table
+
+    if ids is not None and ids.dtype.itemsize > 2:
+        return ids.astype(np.int32)
+    everything = settings.survey_paths.all_bricks()
+    if not everything.exists():
+        raise LenspipeError(
+            f"{everything}: no such file; it gives the numbers of the bricks, which {path.name} "
+            "lacks; download it from the top folder of the release"
+        )
+    columns = read_table(everything, ["brickname", "brickid"])
+    numbers = pd.Series(columns["brickid"].astype(np.int32), np.char.strip(columns["brickname"]))
+    unknown = sorted(set(names) - set(numbers.index))
+    if unknown:
+        raise LenspipeError(
+            f"{everything}: {len(unknown)} bricks of {path.name} are not in it, first "
+            f"{unknown[0]}; download both again"
+        )
+    return numbers[names].to_numpy()
+
+
+def _choose(table, settings):
+    """Cut a table of bricks to the footprint and add the chunks."""
+    footprint = settings.footprint
+    if footprint.bricks is not None:
+        _check_names(settings, set(footprint.bricks) - set(table.brick))
+        table = table[table.brick.isin(footprint.bricks)]
+    (ra0, ra1), (dec0, dec1) = footprint.ra, footprint.dec
+    above, below = table.ra >= ra0, table.ra <= ra1
+    inside = (above & below) if ra0 <= ra1 else (above | below)
+    table = table[inside & table.dec.between(dec0, dec1)].sort_values("brick", ignore_index=True)
+    if table.empty:
+        raise LenspipeError(
+            f"config key footprint: no brick of {settings.release.name} has its centre in "
+            f"ra {list(footprint.ra)}, dec {list(footprint.dec)}"
+            + (f" and a name among the {len(footprint.bricks)} given" if footprint.bricks else "")
+            + "; widen the ranges"
+        )
+    table.insert(5, "chunk", _chunk_names(table.ra, table.dec, settings.chunks.nside))
+    return table
+
+
+def _chunk_names(ra, dec, nside):
+    """Name the cells of the nested HEALPix grid that hold the positions (degrees)."""
+    import astropy.units as u
+    import numpy as np
+    from astropy_healpix import lonlat_to_healpix
+
+    lon, lat = np.asarray(ra) * u.deg, np.asarray(dec) * u.deg
+    cells = lonlat_to_healpix(lon, lat, nside, order="nested")
+    return [f"{nside}-{cell:06d}" for cell in cells]
+
+
+def _check_names(settings, missing):
+    """Refuse bricks asked for by name that are not in the table: say which and why."""
+    if not missing:
+        return
+    import numpy as np
+
+    from lenspipe.coadds import read_table
+
+    everything = settings.survey_paths.all_bricks()
+    wrong = missing if settings.simulation else set()
+    if not settings.simulation and everything.exists():
+        wrong = missing - set(np.char.strip(read_table(everything, ["brickname"])["brickname"]))
+    problems = []
+    if wrong:
+        problems.append(f"{', '.join(sorted(wrong))}: no brick on the sky has this name")
+    if empty := missing - wrong:
+        problems.append(f"{', '.join(sorted(empty))}: no data in {settings.release.name}")
+    raise LenspipeError(f"config key footprint.bricks: {'; '.join(problems)}; correct or drop them")
+
+
+def _per_band(settings):
+    return [f"{kind}_{band}" for kind in ("nexp", "psfsize") for band in settings.survey.bands]

@@ -1,0 +1,221 @@
+"""Scoring: the probability of a lens for every cutout."""
+
+import functools
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lenspipe._tensorflow import gpus, keras, tf
+from lenspipe.cutouts import read_cutouts
+from lenspipe.errors import LenspipeError
+from lenspipe.models import Normalise
+from lenspipe.paths import atomic
+from lenspipe.progress import log, track
+from lenspipe.records import IDENTIFIERS, dataset, table_of
+
+__all__ = ["load_model", "predict", "score_brick", "score_chunk", "score_images"]
+
+
+def load_model(path):
+    """Load a trained model; nothing in the file is run as code.
+
+    Parameters
+    ----------
+    path : str or path-like
+        File model.keras.
+
+    Returns
+    -------
+    keras.Model
+        From cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1).
+
+    Raises
+    ------
+    LenspipeError
+        No such file, or it is not a model of lenspipe.
+    """
+    if not Path(path).exists():
+        raise LenspipeError(f"{path}: no such file; train the model first")
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0]
+        raise LenspipeError(
+            f"{path}: can't be read as a Keras model ({reason}); delete it and train again"
+        ) from error
+    if not model.layers[1:] or not isinstance(model.layers[1], Normalise):
+        raise LenspipeError(
+            f"{path}: found a model without lenspipe's normalisation, expected one written by "
+            "lenspipe; train it here"
+        )
+    return model
+
+
+@functools.lru_cache(maxsize=4)
+def _compiled(model, batch_size):
+    """Compile a model for one shape of batch, so that nothing is traced twice."""
+    signature = tf.TensorSpec((batch_size, *model.input_shape[1:]), tf.float32)
+    return tf.function(
+        lambda images: model(images, training=False),
+        input_signature=[signature],
+        jit_compile=bool(gpus),
+    )
+
+
+def predict(model, images, batch_size=None):
+    """Score one batch.
+
+    Parameters
+    ----------
+    model : keras.Model
+        As `load_model` returns it.
+    images : ndarray of float32, (N, B, S, S)
+        Cutouts, nanomaggies.
+    batch_size : int, optional
+        Size to which the batch is padded, at least N; N if not given.
+
+    Returns
+    -------
+    ndarray of float32, (N,)
+        Probability of a lens.
+    """
+    n = len(images)
+    batch_size = batch_size or n
+    if n < batch_size:
+        padding = np.zeros((batch_size - n, *images.shape[1:]), np.float32)
+        images = np.concatenate([images, padding])
+    return _compiled(model, batch_size)(images).numpy()[:n, 0].astype(np.float32)
+
+
+def score_images(model, images, batch_size=256):
+    """Score cutouts.
+
+    Parameters
+    ----------
+    model : keras.Model
+        As `load_model` returns it.
+    images : ndarray of float32, (N, B, S, S)
+        Cutouts, nanomaggies; N may be 0.
+    batch_size : int
+        Cutouts per step; less memory with fewer.
+
+    Returns
+    -------
+    ndarray of float32, (N,)
+        Probability of a lens.
+
+    Raises
+    ------
+    LenspipeError
+        The cutouts don't have the shape that the model was made for.
+    """
+    if images.shape[1:] != model.input_shape[1:]:
+        raise LenspipeError(
+            f"model: made for cutouts of shape {model.input_shape[1:]} (bands, size, size), found "
+            f"{images.shape[1:]}; train a model for these, or set survey.bands and cutouts.size "
+            "to the model's"
+        )
+    parts = [
+        predict(model, images[start : start + batch_size], batch_size)
+        for start in range(0, len(images), batch_size)
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def _load_fitting(settings):
+    """Load the run's model and make sure that it was made for the run's cutouts."""
+    path = settings.paths.model(settings.training.name)
+    model = load_model(path)
+    bands, size = settings.survey.bands, settings.cutouts.size
+    made_for = (*model.get_layer("normalise").bands, *model.input_shape[2:])
+    if made_for != (*bands, size, size):
+        raise LenspipeError(
+            f"{path}: made for cutouts of bands {','.join(model.get_layer('normalise').bands)} and "
+            f"{model.input_shape[2]} pixels, found survey.bands {','.join(bands)} and cutouts.size "
+            f"{size}; train a model for these, or set both keys to the model's"
+        )
+    return model
+
+
+def _write_scores(path, table, p, name):
+    """Write scores; the identifiers are those that came with the pixels."""
+    with atomic(path) as temporary:
+        table.assign(**{f"p_{name}": p, "p": p}).to_parquet(temporary, index=False)
+
+
+def score_chunk(settings, chunk):
+    """Score the records of a chunk and write ``scores/<chunk>.parquet``.
+
+    Columns: id, release, brickid, objid, brick, region, ra, dec, flags, ``p_<model>`` and p (both
+    float32). Flagged cutouts are scored too.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+        The run's settings.
+    chunk : str
+        Name of the chunk.
+
+    Returns
+    -------
+    int
+        How many cutouts were scored.
+
+    Raises
+    ------
+    LenspipeError
+        Model or records are missing, unreadable, or don't fit together.
+    """
+    model = _load_fitting(settings)
+    path = settings.paths.records(chunk)
+    if not path.exists():
+        raise LenspipeError(f"{path}: no such file; make the records of chunk {chunk} first")
+    batch_size = settings.inference.batch_size
+    shape = len(settings.survey.bands), settings.cutouts.size
+    tables = [pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in IDENTIFIERS.items()})]
+    scores = [np.zeros(0, np.float32)]
+    try:
+        for batch in track(dataset([path], batch_size, *shape), f"chunk {chunk}: scoring batches"):
+            tables.append(table_of(batch))
+            scores.append(predict(model, batch["image"].numpy(), batch_size))
+    except tf.errors.OpError as error:
+        raise LenspipeError(
+            f"{path}: can't be read to its end ({type(error).__name__}); delete it and run again"
+        ) from error
+    table = pd.concat(tables, ignore_index=True)
+    _write_scores(
+        settings.paths.scores(chunk), table, np.concatenate(scores), settings.training.name
+    )
+    log.info("chunk %s: scored %d cutouts", chunk, len(table))
+    return len(table)
+
+
+def score_brick(settings, brick):
+    """Score the cutouts of one brick and write ``scores/bricks/<brick>.parquet``.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+        The run's settings.
+    brick : str
+        Name of the brick.
+
+    Returns
+    -------
+    int
+        How many cutouts were scored.
+
+    Raises
+    ------
+    LenspipeError
+        As `score_chunk`.
+    """
+    model = _load_fitting(settings)
+    images, table = read_cutouts(settings.paths.cutouts(brick))
+    p = score_images(model, images, settings.inference.batch_size)
+    path = settings.paths.brick_scores(brick)
+    _write_scores(path, table[list(IDENTIFIERS)].astype(IDENTIFIERS), p, settings.training.name)
+    log.info("brick %s: scored %d cutouts", brick, len(table))
+    return len(table)

@@ -1,0 +1,122 @@
+"""Observing conditions of the simulated sky: exposures, seeing and noise from place to place."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lenspipe.survey import BRICK_PIXELS, PIXEL_SCALE_ARCSEC
+
+__all__ = ["BANDS", "Conditions", "draw_conditions", "exposure_map"]
+
+BANDS = ("g", "r", "z")
+
+#: Noise of one exposure per pixel, nanomaggies: four exposures give the survey's typical
+#: 0.003, 0.0055, 0.014.
+SIGMA_ONE_EXPOSURE = {
+    "south": {"g": 0.0060, "r": 0.0110, "z": 0.0280},
+    "north": {"g": 0.0070, "r": 0.0130, "z": 0.0260},
+}
+
+#: Median seeing FWHM, arcsec: DECam in the south; BASS (g, r) and MzLS (z) in the north, where
+#: g and r are worse (Dey et al. 2019, AJ 157, 168).
+SEEING_ARCSEC = {
+    "south": {"g": 1.30, "r": 1.20, "z": 1.10},
+    "north": {"g": 1.60, "r": 1.45, "z": 1.05},
+}
+
+#: Sky brightness, AB mag per square arcsec; sets the shot noise of sources relative to the sky's.
+SKY_MAG = {"g": 22.0, "r": 21.2, "z": 19.0}
+
+#: Number of pointings that may cover a place, the part of them that do, and the detectors' size.
+POINTINGS = 10
+POINTING_FRACTION = 0.52
+DETECTOR_DEG = (0.30, 0.15)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Conditions of one brick in one band.
+
+    Attributes
+    ----------
+    fwhm_arcsec : float
+        Seeing.
+    sigma_one : float
+        Noise of a single exposure per pixel, nanomaggies.
+    gain : float
+        Electrons per nanomaggy in one exposure.
+    """
+
+    fwhm_arcsec: float
+    sigma_one: float
+    gain: float
+
+    def shot_variance(self, flux, exposures):
+        """Variance per pixel of the sources' photon noise, nanomaggies^2."""
+        return np.maximum(flux, 0) / (self.gain * exposures)
+
+
+def draw_conditions(seed, brickid, region):
+    """Draw a brick's seeing and noise.
+
+    Parameters
+    ----------
+    seed : int
+        The run's seed.
+    brickid : int
+        Number of the brick.
+    region : {'north', 'south'}
+        Which camera.
+
+    Returns
+    -------
+    dict
+        Band -> `Conditions`.
+    """
+    rng = np.random.default_rng([seed, brickid, region == "north", 10])
+    result = {}
+    for band in BANDS:
+        sigma = SIGMA_ONE_EXPOSURE[region][band] * np.exp(0.06 * rng.standard_normal())
+        fwhm = SEEING_ARCSEC[region][band] * np.exp(0.08 * rng.standard_normal())
+        sky = 10 ** (0.4 * (22.5 - SKY_MAG[band])) * PIXEL_SCALE_ARCSEC**2
+        result[band] = Conditions(fwhm, sigma, sky / sigma**2)
+    return result
+
+
+def exposure_map(seed, band, region, ra, dec):
+    """Count exposures over a brick: random subsets of the detectors of ten shifted tilings.
+
+    Parameters
+    ----------
+    seed : int
+        The run's seed; the pattern is one for the whole sky, so neighbouring bricks agree.
+    band : str
+        Band.
+    region : {'north', 'south'}
+        Which camera.
+    ra, dec : float
+        Centre of the brick, degrees.
+
+    Returns
+    -------
+    ndarray of int16, shape (3600, 3600)
+        Exposures, 1 to 10. The pattern follows the lines of RA and Dec through the centre.
+    """
+    offset = (np.arange(BRICK_PIXELS) - (BRICK_PIXELS - 1) / 2) * PIXEL_SCALE_ARCSEC / 3600
+    rows = dec + offset
+    columns = ra - offset / np.cos(np.radians(dec))
+    total = np.zeros((BRICK_PIXELS, BRICK_PIXELS), np.int16)
+    for pointing in range(POINTINGS):
+        key = [seed, BANDS.index(band), region == "north", pointing, 11]
+        shift = np.random.default_rng(key).random(2)
+        x = np.floor(columns / DETECTOR_DEG[0] + shift[0]).astype(int)
+        y = np.floor(rows / DETECTOR_DEG[1] + shift[1]).astype(int)
+        (x_values, x_index), (y_values, y_index) = (np.unique(v, return_inverse=True) for v in (x, y))
+        hit = np.array(
+            [
+                [np.random.default_rng([*key, i + 10**6, j + 10**6]).random() for i in x_values]
+                for j in y_values
+            ]
+        )
+        total += (hit < POINTING_FRACTION).astype(np.int16)[y_index[:, None], x_index[None, :]]
+    return np.maximum(total, 1)

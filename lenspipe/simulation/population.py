@@ -1,0 +1,394 @@
+"""What is on the simulated sky: galaxies, the classes that confuse, lenses, stars, background.
+
+The numbers behind the distributions are those of the Legacy Surveys' DR9 galaxies by class and
+type, and of published lenses and false positives; docs/simulated-sky.md sets ours beside them.
+"""
+
+import numpy as np
+import pandas as pd
+
+from lenspipe.simulation.conditions import BANDS
+from lenspipe.simulation.lensing import draw_lenses
+
+__all__ = ["CONFUSING", "draw_population", "magnitude", "nanomaggies"]
+
+#: Classes that confuse a network, and their parts.
+CONFUSING = {
+    "spiral": 0.32,
+    "blue_neighbour": 0.27,
+    "merger": 0.13,
+    "edge_on": 0.12,
+    "star_blend": 0.12,
+    "ring": 0.04,
+}
+
+#: Colours of old galaxies against redshift: the observed red sequence.
+_REDSHIFT = np.array([0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+_RED_GR = np.array([0.80, 0.92, 1.18, 1.45, 1.64, 1.75, 1.80, 1.82, 1.84, 1.80, 1.70])
+_RED_RZ = np.array([0.54, 0.58, 0.66, 0.76, 0.90, 1.08, 1.30, 1.52, 1.76, 1.95, 2.05])
+#: z magnitude of a characteristic old galaxy against redshift.
+_MSTAR_Z = np.array([13.6, 15.2, 16.7, 17.5, 18.1, 18.6, 19.0, 19.4, 19.7, 20.0, 20.3])
+
+#: Faintest z magnitude of a galaxy that is drawn with its class and shape.
+BRIGHT_LIMIT = 20.5
+
+_SOURCE_COLUMNS = ["kind", "ra", "dec", "redshift", "type", "sersic", "r_half", "e1", "e2"]
+
+
+def nanomaggies(mag):
+    """Flux in nanomaggies of an AB magnitude."""
+    return 10 ** (0.4 * (22.5 - np.asarray(mag)))
+
+
+def magnitude(flux):
+    """AB magnitude of a flux in nanomaggies; NaN where the flux is not positive."""
+    flux = np.asarray(flux, float)
+    return 22.5 - 2.5 * np.log10(np.where(flux > 0, flux, np.nan))
+
+
+def draw_population(seed, brick, simulation):
+    """Draw all sources of one brick; the same seed and brick give the same sources.
+
+    Parameters
+    ----------
+    seed : int
+        The run's seed.
+    brick : mapping
+        ``brickid``, ``ra1``, ``ra2``, ``dec1``, ``dec2`` (degrees).
+    simulation : lenspipe.config.Simulation
+        How many of each.
+
+    Returns
+    -------
+    sources : DataFrame
+        A row per source: kind, ra, dec, redshift, Tractor type, sersic, r_half (arcsec), e1, e2
+        (Tractor's convention), flux_g, flux_r, flux_z (nanomaggies, of the main body as a
+        catalogue would have it), and for lenses z_source, theta_e_arcsec, arc_mag_g, shear and
+        what else the ray tracing needs. ``number`` is unique within the brick.
+    components : DataFrame
+        What is painted: source ``number``, profile, offsets dx, dy (arcsec, West and North
+        positive), shape and fluxes, and the parameters p0..p4 of the profile.
+    """
+    rng = np.random.default_rng([seed, int(brick["brickid"]), 1])
+    bright = _bright_galaxies(rng, rng.poisson(simulation.galaxies_per_brick))
+    confusing = rng.random(len(bright)) < simulation.confusing_fraction
+    kinds = rng.choice(list(CONFUSING), len(bright), p=_normalised(CONFUSING.values()))
+    disks = ~confusing & (rng.random(len(bright)) < 0.42)
+    bright["kind"] = np.where(confusing, kinds, np.where(disks, "disk", "elliptical"))
+    _reshape_blue(rng, bright)
+
+    # Deflectors are drawn from the sky's own ellipticals: a larger pool, weighted by how well a
+    # galaxy lenses.
+    pool = _bright_galaxies(rng, 40 * max(simulation.lenses_per_brick, 1))
+    lenses = draw_lenses(rng, pool, rng.poisson(simulation.lenses_per_brick), _mstar)
+    lenses["kind"] = "lens"
+    sources = pd.concat(
+        [
+            bright,
+            lenses,
+            _stars(rng, rng.poisson(simulation.stars_per_brick)),
+            _faint(rng, rng.poisson(simulation.faint_per_brick)),
+        ],
+        ignore_index=True,
+    )
+    total = len(sources)
+    sources["ra"] = brick["ra1"] + (brick["ra2"] - brick["ra1"]) * rng.random(total)
+    sources["dec"] = brick["dec1"] + (brick["dec2"] - brick["dec1"]) * rng.random(total)
+    components, companions = _components(rng, sources)
+    sources = pd.concat([sources, companions], ignore_index=True)
+    sources["number"] = np.arange(len(sources))
+    return sources, components
+
+
+def _normalised(values):
+    values = np.array(list(values), float)
+    return values / values.sum()
+
+
+def _mstar(redshift):
+    return np.interp(redshift, _REDSHIFT, _MSTAR_Z)
+
+
+def _ellipticity(rng, size, scale=0.16):
+    """Components e1, e2; |e_i| has about 5, 14, 34 % of 1 at its 16th, 50th, 84th percentile."""
+    modulus = np.minimum(np.abs(rng.standard_normal(size)) * scale * 1.6, 0.65)
+    angle = rng.uniform(0, np.pi, size)
+    return modulus * np.cos(2 * angle), modulus * np.sin(2 * angle)
+
+
+def _bright_galaxies(rng, size):
+    """Draw old galaxies on the red sequence, brighter than BRIGHT_LIMIT in z."""
+    tables, have = [], 0
+    while have < size:
+        batch = 3 * size + 20
+        late = rng.random(batch) < 0.42  # the fainter, more distant ones that are fitted as DEV
+        redshift = np.where(
+            late, rng.normal(0.66, 0.16, batch), rng.normal(0.47, 0.14, batch)
+        ).clip(0.08, 1.0)
+        mag_z = _mstar(redshift) + np.where(late, 0.0, -0.35) + 0.55 * rng.standard_normal(batch)
+        gr = np.interp(redshift, _REDSHIFT, _RED_GR) + 0.10 * rng.standard_normal(batch)
+        rz = np.interp(redshift, _REDSHIFT, _RED_RZ) + 0.07 * rng.standard_normal(batch)
+        size_log = np.where(late, 0.02, 0.24) + 0.19 * rng.standard_normal(batch)
+        size_log += -0.06 * (mag_z - np.where(late, 19.5, 18.6))
+        mag_r = mag_z + rz
+        table = pd.DataFrame({"kind": "elliptical", "redshift": redshift})
+        for band, mag in zip(BANDS, (mag_r + gr, mag_r, mag_z), strict=True):
+            table[f"flux_{band}"] = nanomaggies(mag)
+        table["type"] = np.where(late, "DEV", "SER")
+        table["sersic"] = np.where(late, 4.0, rng.normal(4.2, 1.0, batch).clip(2.0, 6.0))
+        table["r_half"] = (10**size_log).clip(0.15, 6.0)
+        table["e1"], table["e2"] = _ellipticity(rng, batch)
+        table = table[(mag_z < BRIGHT_LIMIT) & (mag_z > 15.5)]
+        tables.append(table)
+        have += len(table)
+    return pd.concat(tables, ignore_index=True)[:size]
+
+
+def _reshape_blue(rng, table):
+    """Give disks, spirals, rings, mergers and edge-on galaxies their colours and shapes."""
+    late = table["kind"].isin(["disk", "spiral", "ring", "merger", "edge_on"]).to_numpy()
+    n = late.sum()
+    kind = table.loc[late, "kind"].to_numpy()
+    # Gas-rich galaxies are nearer and bluer; magnitudes stay close to the hosts' of lenses.
+    redshift = np.abs(rng.normal(0.24, 0.10, n)).clip(0.04, 0.7)
+    mag_r = np.where(kind == "disk", rng.normal(19.5, 0.6, n), rng.normal(18.85, 0.65, n))
+    gr = np.where(kind == "disk", rng.normal(0.84, 0.28, n), rng.normal(1.18, 0.28, n))
+    rz = 0.22 + 0.42 * gr + 0.09 * rng.standard_normal(n)
+    mags = {"g": mag_r + gr, "r": mag_r, "z": mag_r - rz}
+    for band, mag in mags.items():
+        table.loc[late, f"flux_{band}"] = nanomaggies(mag)
+    table.loc[late, "redshift"] = redshift
+    size_log = np.where(kind == "disk", 0.13, np.where(kind == "edge_on", 0.2, 0.36)) + 0.16 * rng.standard_normal(n)
+    table.loc[late, "r_half"] = 10**size_log
+    # What Tractor makes of them: bulge and disk together often fit a steep Sersic profile.
+    steep = np.where(kind == "disk", rng.random(n) < 0.12, rng.random(n) < 0.72)
+    index = np.where(steep, rng.uniform(2.0, 5.0, n), rng.uniform(0.6, 2.0, n))
+    dev = steep & (rng.random(n) < 0.25)
+    exp = ~steep & (rng.random(n) < 0.5)
+    table.loc[late, "sersic"] = np.where(dev, 4.0, np.where(exp, 1.0, index))
+    table.loc[late, "type"] = np.where(dev, "DEV", np.where(exp, "EXP", "SER"))
+    edge_on = late.copy()
+    edge_on[late] = kind == "edge_on"
+    modulus = rng.uniform(0.55, 0.82, edge_on.sum())
+    angle = rng.uniform(0, np.pi, edge_on.sum())
+    table.loc[edge_on, "e1"] = modulus * np.cos(2 * angle)
+    table.loc[edge_on, "e2"] = modulus * np.sin(2 * angle)
+
+
+def _stars(rng, size):
+    """Stars, r from 10 to 22, rising with magnitude."""
+    mag_r = 22.0 + np.log10(rng.random(size).clip(1e-4, 1)) / 0.22
+    gr = rng.choice([0.5, 1.4], size, p=[0.6, 0.4]) + 0.2 * rng.standard_normal(size)
+    rz = 0.05 + 0.45 * gr + 0.1 * rng.standard_normal(size)
+    table = pd.DataFrame({"kind": "star", "redshift": 0.0, "type": "PSF"}, index=range(size))
+    for band, mag in zip(BANDS, (mag_r + gr, mag_r, mag_r - rz), strict=True):
+        table[f"flux_{band}"] = nanomaggies(mag)
+    table[["sersic", "r_half", "e1", "e2"]] = 0.0
+    return table
+
+
+def _faint(rng, size):
+    """Background sources, r from 21 to 24.2, mostly blue and small."""
+    mag_r = 24.2 + np.log10(rng.random(size).clip(10 ** (-0.34 * 3.4), 1)) / 0.34
+    gr = rng.normal(0.55, 0.35, size).clip(-0.2, 1.8)
+    rz = 0.1 + 0.6 * gr + 0.2 * rng.standard_normal(size)
+    table = pd.DataFrame({"kind": "faint", "redshift": rng.uniform(0.3, 1.5, size)})
+    for band, mag in zip(BANDS, (mag_r + gr, mag_r, mag_r - rz), strict=True):
+        table[f"flux_{band}"] = nanomaggies(mag)
+    table["type"] = rng.choice(["REX", "EXP", "PSF"], size, p=[0.6, 0.2, 0.2])
+    table["sersic"] = 1.0
+    table["r_half"] = np.where(table["type"] == "PSF", 0.0, 10 ** rng.normal(-0.35, 0.15, size))
+    table["e1"], table["e2"] = 0.0, 0.0
+    return table
+
+
+def _component(number, profile, source, fluxes, **shape):
+    """One painted component; `fluxes` in nanomaggies for g, r, z."""
+    row = {"number": number, "profile": profile, "dx": 0.0, "dy": 0.0}
+    row |= {name: source[name] for name in ("ra", "dec", "sersic", "r_half", "e1", "e2")}
+    row |= {f"flux_{band}": flux for band, flux in zip(BANDS, fluxes, strict=True)}
+    return row | {f"p{i}": 0.0 for i in range(5)} | shape
+
+
+def _blue_fluxes(rng, mag_g):
+    """Fluxes of a blue, star-forming source of that g magnitude: g-r 0.2-0.8, like arcs."""
+    mag_r = mag_g - rng.uniform(0.15, 0.75)
+    return nanomaggies([mag_g, mag_r, mag_r - rng.uniform(0.05, 0.5)])
+
+
+def _components(rng, sources):
+    """Take every source apart into what is painted, and list companions for the catalogue."""
+    simple = sources[sources["kind"].isin(["elliptical", "disk", "star", "faint"])]
+    plain = simple[["ra", "dec", "sersic", "r_half", "e1", "e2", *(f"flux_{b}" for b in BANDS)]]
+    plain = plain.assign(
+        number=simple.index,
+        profile=np.where(simple["r_half"] > 0, "sersic", "psf"),
+        dx=0.0,
+        dy=0.0,
+        **{f"p{i}": 0.0 for i in range(5)},
+    )
+    rows, companions = [], []
+    painters = {
+        "lens": _paint_lens,
+        "spiral": _paint_spiral,
+        "ring": _paint_ring,
+        "merger": _paint_merger,
+        "edge_on": _paint_edge_on,
+        "blue_neighbour": _paint_neighbours,
+        "star_blend": _paint_star_blend,
+    }
+    for number, source in sources[sources["kind"].isin(painters)].iterrows():
+        fluxes = np.array([source[f"flux_{band}"] for band in BANDS])
+        parts, others = painters[source["kind"]](rng, number, source, fluxes)
+        rows += parts
+        companions += others
+    companions = pd.DataFrame(companions, columns=[*_SOURCE_COLUMNS, *(f"flux_{b}" for b in BANDS)])
+    return pd.concat([plain, pd.DataFrame(rows)], ignore_index=True), companions
+
+
+def _companion(source, kind, component):
+    """Catalogue row of a component that Tractor would find as a source of its own."""
+    row = {name: component[name] for name in (*(f"flux_{b}" for b in BANDS), "sersic", "r_half")}
+    dec = source["dec"] + component["dy"] / 3600
+    ra = source["ra"] - component["dx"] / 3600 / np.cos(np.radians(source["dec"]))
+    extended = "REX" if component["r_half"] > 0 else "PSF"
+    return row | {"kind": kind, "ra": ra, "dec": dec, "redshift": source["redshift"]} | {
+        "type": extended,
+        "e1": 0.0,
+        "e2": 0.0,
+    }
+
+
+def _paint_lens(rng, number, source, fluxes):
+    arc = _component(
+        number,
+        "arc",
+        source,
+        _blue_fluxes(rng, source["arc_mag_g"]),
+        **{"sersic": 1.0, "r_half": source["source_r_half"]},
+    )
+    return [_component(number, "sersic", source, fluxes), arc], []
+
+
+def _paint_spiral(rng, number, source, fluxes):
+    bulge = rng.uniform(0.25, 0.6) * np.array([0.55, 0.8, 1.0])
+    tilt = rng.uniform(0, 0.35)
+    angle = rng.uniform(0, np.pi)
+    arms = _component(
+        number,
+        "spiral",
+        source,
+        fluxes * (1 - bulge),
+        e1=tilt * np.cos(2 * angle),
+        e2=tilt * np.sin(2 * angle),
+        p0=rng.integers(2, 4),  # arms
+        p1=rng.uniform(0.2, 0.45) * rng.choice([-1, 1]),  # tangent of the pitch angle
+        p2=rng.uniform(0, 2 * np.pi),  # phase
+        p3=rng.uniform(0.5, 0.95),  # contrast
+        p4=rng.integers(2**31),  # seed of the knots
+    )
+    body = {"sersic": 3.0, "r_half": 0.35 * source["r_half"], "e1": 0.0, "e2": 0.0}
+    return [_component(number, "sersic", source, fluxes * bulge, **body), arms], []
+
+
+def _paint_ring(rng, number, source, fluxes):
+    part = rng.uniform(0.25, 0.5) * np.array([1.0, 0.6, 0.4])
+    ring = _component(
+        number,
+        "ring",
+        source,
+        fluxes * part,
+        p0=rng.uniform(1.6, 4.5),  # radius, arcsec
+        p1=rng.uniform(0.35, 0.8),  # width, arcsec
+        p2=rng.uniform(0, 2 * np.pi),
+        p3=rng.uniform(0, 0.35),  # lopsidedness
+        p4=rng.integers(2**31),
+        e1=0.5 * source["e1"],
+        e2=0.5 * source["e2"],
+    )
+    core = {"sersic": 3.0, "r_half": 0.5 * source["r_half"]}
+    return [_component(number, "sersic", source, fluxes * (1 - part), **core), ring], []
+
+
+def _paint_merger(rng, number, source, fluxes):
+    rows = [_component(number, "sersic", source, 0.8 * fluxes, r_half=0.7 * source["r_half"])]
+    companions = []
+    angle = rng.uniform(0, 2 * np.pi)
+    for _ in range(rng.integers(1, 3)):
+        distance = rng.uniform(1.3, 4.5)
+        angle += rng.uniform(1.0, 3.0)
+        scale = rng.uniform(0.15, 0.6) * np.array([rng.uniform(0.7, 1.8), 1.0, 0.9])
+        other = _component(
+            number,
+            "sersic",
+            source,
+            fluxes * scale,
+            dx=distance * np.cos(angle),
+            dy=distance * np.sin(angle),
+            sersic=rng.choice([1.0, 2.5, 4.0]),
+            r_half=rng.uniform(0.3, 0.9),
+        )
+        rows.append(other)
+        companions.append(_companion(source, "companion", other))
+    tail = _component(
+        number,
+        "tail",
+        source,
+        fluxes * rng.uniform(0.08, 0.25) * np.array([1.3, 1.0, 0.8]),
+        p0=rng.uniform(2.5, 6.0),  # radius of curvature, arcsec
+        p1=rng.uniform(0.5, 1.1),  # width, arcsec
+        p2=angle,
+        p3=rng.uniform(0.7, 2.2),  # length, radians
+        p4=rng.choice([-1, 1]),
+    )
+    return [*rows, tail], companions
+
+
+def _paint_edge_on(rng, number, source, fluxes):
+    bulge = rng.uniform(0.1, 0.4) * np.array([0.7, 0.9, 1.0])
+    body = {"sersic": 3.0, "r_half": 0.3 * source["r_half"], "e1": 0.0, "e2": 0.0}
+    disk = {"sersic": 1.0, "r_half": 0.9 * source["r_half"]}
+    return [
+        _component(number, "sersic", source, fluxes * bulge, **body),
+        _component(number, "sersic", source, fluxes * (1 - bulge), **disk),
+    ], []
+
+
+def _paint_neighbours(rng, number, source, fluxes):
+    rows, companions = [_component(number, "sersic", source, fluxes)], []
+    for _ in range(1 + rng.poisson(0.7)):
+        distance, angle = rng.uniform(1.2, 5.0), rng.uniform(0, 2 * np.pi)
+        e1, e2 = _ellipticity(rng, 1, 0.3)
+        other = _component(
+            number,
+            "sersic",
+            source,
+            _blue_fluxes(rng, rng.triangular(20.8, 22.6, 24.0)),
+            dx=distance * np.cos(angle),
+            dy=distance * np.sin(angle),
+            sersic=1.0,
+            r_half=10 ** rng.normal(-0.3, 0.18),
+            e1=e1[0],
+            e2=e2[0],
+        )
+        rows.append(other)
+        companions.append(_companion(source, "companion", other))
+    return rows, companions
+
+
+def _paint_star_blend(rng, number, source, fluxes):
+    distance, angle = rng.uniform(0.9, 4.0), rng.uniform(0, 2 * np.pi)
+    mag_r = magnitude(fluxes[1]) + rng.uniform(-0.3, 2.5)
+    gr = rng.choice([0.4, 1.3]) + 0.15 * rng.standard_normal()
+    star = _component(
+        number,
+        "psf",
+        source,
+        nanomaggies([mag_r + gr, mag_r, mag_r - 0.05 - 0.45 * gr]),
+        dx=distance * np.cos(angle),
+        dy=distance * np.sin(angle),
+        r_half=0.0,
+    )
+    return [_component(number, "sersic", source, fluxes), star], [
+        _companion(source, "companion", star)
+    ]

@@ -1,0 +1,253 @@
+"""Painting of the simulated sky's components onto a brick's image, band by band."""
+
+import functools
+
+import galsim
+import numpy as np
+from scipy.signal import fftconvolve
+
+from lenspipe.simulation.conditions import BANDS
+from lenspipe.simulation.lensing import arc_image
+from lenspipe.survey import BRICK_PIXELS, PIXEL_SCALE_ARCSEC
+
+__all__ = ["TEXTURE_PIXELS", "moffat", "paint_brick"]
+
+#: Moffat index of the PSF, core and wings together.
+MOFFAT_BETA = 3.5
+#: Oversampling and side, in coadd pixels, of stamps that are painted before the PSF.
+OVERSAMPLING = 3
+TEXTURE_PIXELS = 89
+
+#: Accuracy of GalSim's Fourier images: errors of 1 % of a component lie far below the noise.
+_ACCURACY = galsim.GSParams(
+    folding_threshold=1e-2, maxk_threshold=1e-2, kvalue_accuracy=1e-3, maximum_fft_size=16384
+)
+#: Faint sources are stamped from templates: their size, offsets within a pixel, half-light radii.
+_TEMPLATE_PIXELS = 33
+_SUBPIXELS = 4
+_TEMPLATE_RADII = np.array([0.0, 0.25, 0.35, 0.45, 0.6, 0.8])
+#: Flux below which a round or blue neighbour is faint enough for a template, nanomaggies.
+_TEMPLATE_FLUX = 4.0
+
+
+def moffat(radius_arcsec, fwhm_arcsec):
+    """Moffat profile of unit flux, per square arcsec (Moffat 1969).
+
+    Parameters
+    ----------
+    radius_arcsec : array_like
+        Distance from the centre.
+    fwhm_arcsec : float
+        Full width at half maximum.
+
+    Returns
+    -------
+    ndarray
+    """
+    alpha = fwhm_arcsec / (2 * np.sqrt(2 ** (1 / MOFFAT_BETA) - 1))
+    norm = (MOFFAT_BETA - 1) / (np.pi * alpha**2)
+    return norm * (1 + (np.asarray(radius_arcsec) / alpha) ** 2) ** -MOFFAT_BETA
+
+
+def paint_brick(components, lenses, x, y, fwhm):
+    """Paint a brick without noise.
+
+    Parameters
+    ----------
+    components : DataFrame
+        As `lenspipe.simulation.population.draw_population` gives them, all on or near the brick.
+    lenses : dict
+        Source number -> row with the ray tracing's parameters, for components ``arc``.
+    x, y : ndarray
+        Pixel positions of the components, counted from 0.
+    fwhm : dict
+        Band -> seeing, arcsec.
+
+    Returns
+    -------
+    canvas : dict
+        Band -> ndarray of float32, shape (3600, 3600), nanomaggies per pixel.
+    arcs : dict
+        Source number -> list for g, r, z of (stamp, left, bottom): the arcs alone.
+    """
+    arcs = {}
+    canvas = {band: np.zeros((BRICK_PIXELS, BRICK_PIXELS), np.float32) for band in BANDS}
+    fluxes = components[[f"flux_{band}" for band in BANDS]].to_numpy()
+    profile = components["profile"].to_numpy()
+    round_ = (components["e1"].abs() + components["e2"].abs() < 0.02).to_numpy()
+    faint = (fluxes.max(axis=1) < _TEMPLATE_FLUX) & np.isin(profile, ["sersic", "psf"]) & round_
+    for i, band in enumerate(BANDS):
+        radius = np.where(profile == "psf", 0.0, components["r_half"])[faint]
+        _stamp_faint(canvas[band], x[faint], y[faint], radius, fluxes[faint, i], fwhm[band])
+    # Components are painted in one order, so that equal seeds give equal bytes.
+    for row, px, py, flux in zip(
+        components[~faint].to_dict("records"), x[~faint], y[~faint], fluxes[~faint], strict=True
+    ):
+        if row["profile"] == "psf":
+            stamps = _star_stamps(px, py, flux, fwhm)
+        elif row["profile"] == "sersic":
+            stamps = _sersic_stamps(row, px, py, flux, fwhm)
+        else:
+            stamps = list(_texture_stamps(row, lenses.get(row["number"]), px, py, flux, fwhm))
+            if row["profile"] == "arc":
+                arcs[row["number"]] = stamps
+        for band, (stamp, left, bottom) in zip(BANDS, stamps, strict=True):
+            _add(canvas[band], stamp, left, bottom)
+    return canvas, arcs
+
+
+def _add(canvas, stamp, left, bottom):
+    """Add a stamp whose lower left pixel lies at (left, bottom); parts off the canvas are cut."""
+    height, width = stamp.shape
+    y0, y1 = max(bottom, 0), min(bottom + height, canvas.shape[0])
+    x0, x1 = max(left, 0), min(left + width, canvas.shape[1])
+    if y0 < y1 and x0 < x1:
+        canvas[y0:y1, x0:x1] += stamp[y0 - bottom : y1 - bottom, x0 - left : x1 - left]
+
+
+@functools.cache
+def _template(radius, fwhm, x_step, y_step):
+    shift = (np.array([x_step, y_step]) + 0.5) / _SUBPIXELS - 0.5
+    image = galsim.ImageF(_TEMPLATE_PIXELS, _TEMPLATE_PIXELS, scale=PIXEL_SCALE_ARCSEC)
+    profile = galsim.Moffat(beta=MOFFAT_BETA, fwhm=fwhm, gsparams=_ACCURACY)
+    if radius > 0:
+        body = galsim.Exponential(half_light_radius=radius, gsparams=_ACCURACY)
+        profile = galsim.Convolve(body, profile)
+    profile.drawImage(image, method="no_pixel", offset=tuple(shift))
+    return image.array
+
+
+def _stamp_faint(canvas, x, y, radius, flux, fwhm):
+    nearest = np.abs(radius[:, None] - _TEMPLATE_RADII[None, :]).argmin(axis=1)
+    column, row = np.floor(x + 0.5).astype(int), np.floor(y + 0.5).astype(int)
+    x_step = np.floor((x + 0.5 - column) * _SUBPIXELS).astype(int)
+    y_step = np.floor((y + 0.5 - row) * _SUBPIXELS).astype(int)
+    half = _TEMPLATE_PIXELS // 2
+    for i in range(len(x)):
+        stamp = _template(_TEMPLATE_RADII[nearest[i]], fwhm, x_step[i], y_step[i])
+        _add(canvas, np.float32(flux[i]) * stamp, column[i] - half, row[i] - half)
+
+
+def _star_stamps(x, y, flux, fwhm):
+    """Stars by formula, as far out as a thousandth of the sky noise."""
+    half = int(np.clip(18 * (flux.max() / 10) ** (0.5 / MOFFAT_BETA), 16, 1200))
+    column, row = round(x), round(y)
+    axis = np.arange(-half, half + 1)
+    dx, dy = (axis - (x - column)) * PIXEL_SCALE_ARCSEC, (axis - (y - row)) * PIXEL_SCALE_ARCSEC
+    radius = np.hypot(dx[None, :], dy[:, None])
+    for i, band in enumerate(BANDS):
+        stamp = flux[i] * PIXEL_SCALE_ARCSEC**2 * moffat(radius, fwhm[band])
+        yield stamp.astype(np.float32), column - half, row - half
+
+
+def _sersic_stamps(row, x, y, flux, fwhm):
+    # GalSim keeps a table for each index: steps of a half are enough.
+    index = float(np.clip(np.round(2 * row["sersic"]) / 2, 0.5, 6.0))
+    radius = row["r_half"]
+    body = galsim.Sersic(index, radius, trunc=8 * radius, flux_untruncated=True, gsparams=_ACCURACY)
+    body = body.shear(g1=-row["e1"], g2=-row["e2"])
+    # Large enough that what is cut off lies below the noise of the deepest places.
+    half = int(np.clip(20 + 12 * radius * np.log10(1 + flux.max()), 24, 160))
+    column, line = round(x), round(y)
+    for i, band in enumerate(BANDS):
+        psf = galsim.Moffat(beta=MOFFAT_BETA, fwhm=fwhm[band], gsparams=_ACCURACY)
+        image = galsim.ImageF(2 * half + 1, 2 * half + 1, scale=PIXEL_SCALE_ARCSEC)
+        galsim.Convolve(body, psf).drawImage(
+            image, method="no_pixel", offset=(x - column, y - line)
+        )
+        yield flux[i] * image.array, column - half, line - half
+
+
+def _texture_stamps(row, lens, x, y, flux, fwhm):
+    """Components with structure: painted finely without PSF, convolved, binned to pixels."""
+    column, line = round(x), round(y)
+    shift = (x - column, y - line)
+    if row["profile"] == "arc":
+        fine = _shifted(arc_image(lens, PIXEL_SCALE_ARCSEC / OVERSAMPLING, _FINE), shift)
+    else:
+        fine = _TEXTURES[row["profile"]](row, *_fine_grid(shift))
+        fine = fine / fine.sum()
+    half = TEXTURE_PIXELS // 2
+    for i, band in enumerate(BANDS):
+        yield (flux[i] * _observe(fine, fwhm[band])).astype(np.float32), column - half, line - half
+
+
+_FINE = TEXTURE_PIXELS * OVERSAMPLING
+
+
+def _fine_grid(shift):
+    axis = (np.arange(_FINE) - (_FINE - 1) / 2) * PIXEL_SCALE_ARCSEC / OVERSAMPLING
+    return np.meshgrid(axis - shift[0] * PIXEL_SCALE_ARCSEC, axis - shift[1] * PIXEL_SCALE_ARCSEC)
+
+
+def _shifted(image, shift):
+    """Move a finely sampled image by whole fine pixels: the rest is a sixth of a pixel."""
+    steps = np.round(np.array(shift) * OVERSAMPLING).astype(int)
+    return np.roll(image, (steps[1], steps[0]), axis=(0, 1))
+
+
+@functools.lru_cache(64)
+def _fine_psf(fwhm):
+    half = 15 * OVERSAMPLING
+    axis = np.arange(-half, half + 1) * PIXEL_SCALE_ARCSEC / OVERSAMPLING
+    psf = moffat(np.hypot(axis[None, :], axis[:, None]), fwhm)
+    return psf / psf.sum()
+
+
+def _observe(fine, fwhm):
+    blurred = fftconvolve(fine, _fine_psf(fwhm), mode="same")
+    shape = (TEXTURE_PIXELS, OVERSAMPLING, TEXTURE_PIXELS, OVERSAMPLING)
+    return blurred.reshape(shape).sum(axis=(1, 3))
+
+
+def _polar(row, x, y):
+    """Radius and angle in the plane of a tilted disk."""
+    modulus = np.hypot(row["e1"], row["e2"])
+    axis = 0.5 * np.arctan2(-row["e2"], -row["e1"])
+    ratio = (1 - modulus) / (1 + modulus)
+    u = np.cos(axis) * x + np.sin(axis) * y
+    v = (np.cos(axis) * y - np.sin(axis) * x) / ratio
+    return np.hypot(u, v), np.arctan2(v, u)
+
+
+def _spiral(row, x, y):
+    """Exponential disk with logarithmic arms and knots of star formation along them."""
+    radius, angle = _polar(row, x, y)
+    scale = row["r_half"] / 1.678
+    disk = np.exp(-radius / scale)
+    phase = row["p0"] * (angle - np.log(radius.clip(0.05) / scale) / row["p1"]) + row["p2"]
+    arms = ((1 + np.cos(phase)) / 2) ** 2
+    knots = _knots(row["p4"], x, y, 10 * disk.clip(max=1))
+    return disk * (1 - row["p3"] + 2.7 * row["p3"] * arms * (1 + knots))
+
+
+def _ring(row, x, y):
+    """Ring of young stars, somewhat brighter on one side and knotty."""
+    radius, angle = _polar(row, x, y)
+    ring = np.exp(-0.5 * ((radius - row["p0"]) / row["p1"]) ** 2)
+    return ring * (1 + row["p3"] * np.cos(angle - row["p2"])) * (1 + _knots(row["p4"], x, y, 1.0))
+
+
+def _tail(row, x, y):
+    """Tidal tail: an arc of a circle that passes through the galaxy, fading outwards."""
+    x = row["p4"] * x
+    centre = row["p0"] * np.array([np.cos(row["p2"]), np.sin(row["p2"])])
+    radius = np.hypot(x - centre[0], y - centre[1])
+    angle = np.angle(np.exp(1j * (np.arctan2(y - centre[1], x - centre[0]) - row["p2"] - np.pi)))
+    along = np.exp(-np.abs(angle) / (0.5 * row["p3"])) * (angle > -0.2)
+    return np.exp(-0.5 * ((radius - row["p0"]) / row["p1"]) ** 2) * along
+
+
+def _knots(seed, x, y, strength):
+    """Relative brightness of clumps scattered over a galaxy."""
+    rng = np.random.default_rng(int(seed))
+    total = np.zeros_like(x)
+    for _ in range(14):
+        centre = rng.normal(0, 2.2, 2)
+        total += rng.uniform(0.3, 1.5) * np.exp(
+            -0.5 * ((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / rng.uniform(0.15, 0.4) ** 2
+        )
+    return total * np.minimum(strength, 1)
+
+
+_TEXTURES = {"spiral": _spiral, "ring": _ring, "tail": _tail}

@@ -1,0 +1,419 @@
+"""The simulated sky as a Legacy Surveys DR9 tree: bricks painted, observed and written."""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+
+import fitsio
+import numpy as np
+import pandas as pd
+from astropy.table import Table
+
+from lenspipe.bricks import brick_wcs, select_bricks
+from lenspipe.config import digest
+from lenspipe.errors import LenspipeError
+from lenspipe.paths import atomic
+from lenspipe.progress import end_with, log, track
+from lenspipe.simulation.conditions import BANDS, draw_conditions, exposure_map
+from lenspipe.simulation.population import CONFUSING, draw_population, magnitude
+from lenspipe.survey import BRICK_PIXELS, MASKBITS, PIXEL_SCALE_ARCSEC
+
+__all__ = ["simulate", "visible"]
+
+#: Goes up when the same settings give another sky.
+VERSION = 1
+
+#: Flux per pixel above which a detector saturates, nanomaggies.
+SATURATION = 20.0
+#: A lens is visible, as earlier searches saw it, from these values on.
+VISIBLE_THETA_E_ARCSEC = 1.0
+VISIBLE_ARC_SNR = 10.0
+#: Part of the other lenses that earlier searches have published, and of confusing galaxies.
+KNOWN_INVISIBLE = 0.2
+KNOWN_CONFUSING = 0.6
+
+_TRUTH = [
+    "brick", "brickid", "objid", "id", "region", "ra", "dec", "kind", "type", "redshift",
+    "flux_g", "flux_r", "flux_z", "r_half", "z_lens", "z_source", "theta_e_arcsec", "arc_mag_g",
+    "arc_snr", "primary",
+]  # fmt: skip
+
+
+def visible(truth):
+    """Tell which lenses an earlier search would have seen.
+
+    Parameters
+    ----------
+    truth : DataFrame
+        Rows of the truth table.
+
+    Returns
+    -------
+    ndarray of bool
+    """
+    wide = truth["theta_e_arcsec"] >= VISIBLE_THETA_E_ARCSEC
+    return (wide & (truth["arc_snr"] >= VISIBLE_ARC_SNR)).to_numpy()
+
+
+def simulate(settings, workers=None):
+    """Make the simulated sky; bricks that are there already, from the same settings, stay.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+        With a ``simulation`` section.
+    workers : int, optional
+        Processes; all cores if not given.
+
+    Raises
+    ------
+    LenspipeError
+        The settings describe real data.
+    """
+    if settings.simulation is None:
+        raise LenspipeError(
+            "config key simulation: missing; a simulated sky needs that section (it may be empty: "
+            "simulation: {})"
+        )
+    from desiutil.brick import Bricks
+
+    grid = Bricks(bricksize=0.25).to_table().to_pandas()
+    grid.columns = grid.columns.str.lower()
+    jobs = _jobs(settings, grid)
+    workers = workers or len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(
+        max_workers=min(workers, len(jobs)), initializer=end_with, initargs=(os.getpid(),)
+    ) as pool:
+        futures = [pool.submit(_make_brick, settings, job) for job in jobs]
+        for future in track(as_completed(futures), "simulated bricks", len(futures)):
+            future.result()
+    _write_all_bricks(settings, grid)
+    _assemble(settings, jobs)
+
+
+def _jobs(settings, grid):
+    """List what is to be made: each brick with its region, edges and neighbours."""
+    chosen = select_bricks(settings)
+    chosen = chosen.assign(primary=True)
+    if settings.simulation.overlap:
+        south = chosen[chosen["region"] == "south"].sort_values(["dec", "ra"])
+        if len(south):
+            both = south.iloc[[-1]].assign(region="north", primary=False)
+            chosen = pd.concat([chosen, both], ignore_index=True)
+    by_name = grid.set_index("brickname", drop=False)
+    jobs = []
+    for row in chosen.itertuples():
+        brick = by_name.loc[row.brick]
+        near = np.abs(grid["dec"] - brick["dec"]) < 0.26
+        step = np.abs((grid["ra"] - brick["ra"] + 180) % 360 - 180) * np.cos(np.radians(brick["dec"]))
+        around = grid[near & (step < 0.4)]
+        jobs.append(
+            {
+                "brick": {name: _plain(brick[name]) for name in _BRICK_FIELDS},
+                "region": row.region,
+                "primary": row.primary,
+                "around": [
+                    {name: _plain(other[name]) for name in _BRICK_FIELDS}
+                    for _, other in around.iterrows()
+                ],
+            }
+        )
+    return jobs
+
+
+_BRICK_FIELDS = ("brickname", "brickid", "ra", "dec", "ra1", "ra2", "dec1", "dec2")
+
+
+def _plain(value):
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _part_path(settings, job):
+    name = f"{job['region']}-{job['brick']['brickname']}.parquet"
+    return settings.paths.sky / "parts" / name
+
+
+def _make_brick(settings, job):
+    """Make one brick unless its part, which is written last, is there with the same key."""
+    # Rendering needs the demo's optional libraries; only the workers load them.
+    from lenspipe.simulation.rendering import paint_brick
+    from lenspipe.simulation.tractor import write_tractor
+
+    path = _part_path(settings, job)
+    key = digest(VERSION, settings.seed, settings.simulation, job)
+    if path.exists() and pd.read_parquet(path).attrs.get("key") == key:
+        return
+    brick, region, seed = job["brick"], job["region"], settings.seed
+    north = region == "north"
+    sources, components = _gather(settings, job)
+    conditions = draw_conditions(seed, brick["brickid"], region)
+    fwhm = {band: conditions[band].fwhm_arcsec for band in BANDS}
+    lenses = sources[sources["kind"] == "lens"].set_index("number").to_dict("index")
+    canvas, arcs = paint_brick(
+        components, lenses, components["x"].to_numpy(), components["y"].to_numpy(), fwhm
+    )
+    maps = {"nexp": {}, "invvar": {}, "sigma": {}}
+    for band in BANDS:
+        exposures = exposure_map(seed, band, region, brick["ra"], brick["dec"])
+        sky = np.float32(conditions[band].sigma_one) ** 2 / exposures
+        saturated = canvas[band] > SATURATION
+        maps["nexp"][band] = exposures
+        maps["invvar"][band] = np.where(saturated, 0, 1 / sky).astype(np.float32)
+        maps["sigma"][band] = np.sqrt(
+            sky + conditions[band].shot_variance(canvas[band], exposures)
+        ).astype(np.float32)
+    maps["maskbits"] = _maskbits(sources, brick, canvas)
+    paths = settings.survey_paths
+    rng = np.random.default_rng([seed, brick["brickid"], north, 13])
+    for band in BANDS:
+        noise = rng.standard_normal((BRICK_PIXELS, BRICK_PIXELS), dtype=np.float32)
+        canvas[band] += noise * maps["sigma"][band]
+        images = {
+            "image": canvas[band],
+            "invvar": maps["invvar"][band],
+            "nexp": maps["nexp"][band],
+            "psfsize": np.full_like(canvas[band], fwhm[band]),
+        }
+        for kind, image in images.items():
+            _write_coadd(paths.coadd(region, brick["brickname"], kind, band), [image], brick, band)
+    wise = np.zeros((BRICK_PIXELS, BRICK_PIXELS), np.uint8)
+    planes = [maps["maskbits"], wise, wise]
+    _write_coadd(paths.coadd(region, brick["brickname"], "maskbits"), planes, brick, "grz")
+
+    inside = sources["bx"].between(-0.5, BRICK_PIXELS - 0.5) & sources["by"].between(
+        -0.5, BRICK_PIXELS - 0.5
+    )
+    listed = sources[inside].sort_values(["by", "bx"], ignore_index=True)
+    brick["ebv"] = 0.015 + 0.02 * np.random.default_rng([seed, brick["brickid"], 14]).random()
+    tractor = paths.tractor(region, brick["brickname"])
+    write_tractor(tractor, rng, listed, brick, region, maps, conditions)
+    truth = _truth(listed, job, arcs, maps)
+    truth.attrs = {"key": key, "brick": _brick_row(job, listed, maps, conditions)}
+    with atomic(path) as temporary:
+        truth.to_parquet(temporary)
+
+
+def _gather(settings, job):
+    """Sources and components on a brick's image: its own and its neighbours' near the edge."""
+    wcs = brick_wcs(job["brick"]["ra"], job["brick"]["dec"])
+    all_sources, all_components = [], []
+    for brick in job["around"]:
+        sources, components = draw_population(settings.seed, brick, settings.simulation)
+        offset = 10**5 * brick["brickid"]
+        sources["number"] += offset
+        components["number"] += offset
+        sources["bx"], sources["by"] = wcs.all_world2pix(sources["ra"], sources["dec"], 0)
+        components["x"], components["y"] = wcs.all_world2pix(components["ra"], components["dec"], 0)
+        components["x"] += components["dx"] / PIXEL_SCALE_ARCSEC
+        components["y"] += components["dy"] / PIXEL_SCALE_ARCSEC
+        sources["primary"] = brick["brickname"] == job["brick"]["brickname"]
+        # Bright stars reach further than galaxies.
+        bright = (components["profile"] == "psf") & (components["flux_r"] > 1000)
+        reach = np.where(bright, 1200, 100)
+        near = (np.abs(components[["x", "y"]] - BRICK_PIXELS / 2).max(axis=1)) < (
+            BRICK_PIXELS / 2 + reach
+        )
+        all_components.append(components[near])
+        all_sources.append(sources[sources["number"].isin(components["number"][near])
+                                   | (sources["kind"] == "companion")])  # fmt: skip
+    return (
+        pd.concat(all_sources, ignore_index=True),
+        pd.concat(all_components, ignore_index=True),
+    )
+
+
+def _maskbits(sources, brick, canvas):
+    """Mask of a brick: outside its own area, around bright stars, saturated pixels."""
+    mask = np.zeros((BRICK_PIXELS, BRICK_PIXELS), np.int16)
+    offset = (np.arange(BRICK_PIXELS) - (BRICK_PIXELS - 1) / 2) * PIXEL_SCALE_ARCSEC / 3600
+    dec = brick["dec"] + offset
+    ra = brick["ra"] - offset / np.cos(np.radians(brick["dec"]))
+    outside_ra = (ra < brick["ra1"]) | (ra >= brick["ra2"])
+    outside_dec = (dec < brick["dec1"]) | (dec >= brick["dec2"])
+    mask[outside_dec[:, None] | outside_ra[None, :]] |= 1 << MASKBITS["NPRIMARY"]
+    mags = magnitude(sources["flux_r"])
+    stars = sources[(sources["kind"] == "star") & (mags < 16)]
+    for x, y, mag in zip(stars["bx"], stars["by"], mags[stars.index], strict=True):
+        # Radius of the survey's masks around stars (https://www.legacysurvey.org/dr9/external/).
+        radius = 1630 * 1.396**-mag / PIXEL_SCALE_ARCSEC
+        bit = MASKBITS["BRIGHT"] if mag < 13 else MASKBITS["MEDIUM"]
+        x0, x1 = (int(np.clip(v, 0, BRICK_PIXELS)) for v in (x - radius, x + radius + 1))
+        y0, y1 = (int(np.clip(v, 0, BRICK_PIXELS)) for v in (y - radius, y + radius + 1))
+        rows, columns = np.ogrid[y0:y1, x0:x1]
+        mask[y0:y1, x0:x1] |= ((columns - x) ** 2 + (rows - y) ** 2 < radius**2) * np.int16(1 << bit)
+    for band in BANDS:
+        saturated = canvas[band] > SATURATION
+        bits = (1 << MASKBITS[f"SATUR_{band.upper()}"]) | (1 << MASKBITS[f"ALLMASK_{band.upper()}"])
+        mask |= saturated * np.int16(bits)
+    return mask
+
+
+def _write_coadd(path, images, brick, band):
+    """Write images compressed as the survey's: Rice, 100x100 tiles, dithered, in steps of 1e-4."""
+    header = brick_wcs(brick["ra"], brick["dec"]).to_header()
+    records = [
+        {"name": card.keyword, "value": card.value, "comment": card.comment}
+        for card in header.cards
+        if card.keyword not in ("DATE", "DATE-OBS", "MJDREF", "LATPOLE", "LONPOLE", "WCSAXES")
+    ]
+    records += [
+        {"name": "CD1_1", "value": -PIXEL_SCALE_ARCSEC / 3600},
+        {"name": "CD1_2", "value": 0.0},
+        {"name": "CD2_1", "value": 0.0},
+        {"name": "CD2_2", "value": PIXEL_SCALE_ARCSEC / 3600},
+        {"name": "BRICKNAM", "value": brick["brickname"], "comment": "LegacySurvey brick"},
+        {"name": "BRICKID", "value": brick["brickid"], "comment": "LegacySurvey brick id"},
+        {"name": "BRICKRA", "value": brick["ra"], "comment": "[deg] Brick center"},
+        {"name": "BRICKDEC", "value": brick["dec"], "comment": "[deg] Brick center"},
+        {"name": "DRVERSIO", "value": 9000, "comment": "Survey data release number"},
+        {"name": "FILTER", "value": band, "comment": "Bands of this image"},
+        {"name": "SIMULATD", "value": True, "comment": "A simulated sky, not the real one"},
+    ]
+    records = [r for r in records if not r["name"].startswith(("PC", "CDELT"))]
+    # One dither per file, as in the survey; from the brick, so that equal seeds give equal bytes.
+    dither = 1 + (brick["brickid"] * 7 + ord(band[0])) % 10000
+    with atomic(path) as temporary, fitsio.FITS(temporary, "rw", clobber=True) as handle:
+        for image in images:
+            floating = image.dtype.kind == "f"
+            options = {"qlevel": -1e-4, "qmethod": "SUBTRACTIVE_DITHER_2", "dither_seed": dither}
+            handle.write(
+                image,
+                header=records,
+                compress="RICE",
+                tile_dims=[100, 100],
+                **(options if floating else {}),
+            )
+
+
+def _arc_snr(stamps, maps):
+    """Signal to noise of arcs: in the best band, summed over pixels brighter than the noise.
+
+    In the manner of Collett (2015, ApJ 811, 20, sect. 3): total flux over total noise of the
+    pixels in which the arcs alone exceed the noise of sky and galaxies.
+    """
+    best = 0.0
+    for band, (stamp, left, bottom) in zip(BANDS, stamps, strict=True):
+        height, width = stamp.shape
+        y0, y1 = max(bottom, 0), min(bottom + height, BRICK_PIXELS)
+        x0, x1 = max(left, 0), min(left + width, BRICK_PIXELS)
+        if y0 >= y1 or x0 >= x1:
+            continue
+        arc = stamp[y0 - bottom : y1 - bottom, x0 - left : x1 - left]
+        sigma = maps["sigma"][band][y0:y1, x0:x1]
+        above = arc > sigma
+        if above.any():
+            best = max(best, float(arc[above].sum() / np.sqrt((sigma[above] ** 2).sum())))
+    return best
+
+
+def _truth(listed, job, arcs, maps):
+    from lenspipe.simulation.tractor import RELEASE_NUMBER
+
+    truth = listed.assign(
+        brick=job["brick"]["brickname"], brickid=job["brick"]["brickid"], region=job["region"]
+    )
+    truth["objid"] = np.arange(len(truth), dtype=np.int32)
+    release = RELEASE_NUMBER[job["region"]]
+    truth["id"] = [f"{release}-{truth['brickid'].iloc[0]}-{i}" for i in truth["objid"]]
+    lens = truth["kind"] == "lens"
+    truth["z_lens"] = truth["redshift"].where(lens)
+    truth["arc_snr"] = np.nan
+    truth.loc[lens, "arc_snr"] = [_arc_snr(arcs[n], maps) for n in truth.loc[lens, "number"]]
+    truth["primary"] &= job["primary"]
+    return truth[_TRUTH]
+
+
+def _brick_row(job, listed, maps, conditions):
+    """Row of the survey's table of bricks."""
+    brick = job["brick"]
+    row = {name: brick[name] for name in ("brickname", "brickid", "ra", "dec")}
+    row |= {name: brick[name] for name in ("ra1", "ra2", "dec1", "dec2")}
+    row["survey_primary"] = bool(job["primary"])
+    row["ebv"] = brick["ebv"]
+    own = listed[listed["primary"]]
+    row["nobjs"] = len(own)
+    for kind in ("PSF", "REX", "EXP", "DEV", "SER"):
+        row[f"n{kind.lower()}"] = int((own["type"] == kind).sum())
+    for band in BANDS:
+        exposures = maps["nexp"][band]
+        row[f"nexp_{band}"] = int(np.median(exposures))
+        row[f"psfsize_{band}"] = float(conditions[band].fwhm_arcsec)
+        s = conditions[band].fwhm_arcsec / 2.355 / PIXEL_SCALE_ARCSEC
+        sigma = conditions[band].sigma_one / np.sqrt(np.median(exposures))
+        row[f"psfdepth_{band}"] = float(1 / (4 * np.pi * s**2 * sigma**2))
+    return row
+
+
+def _write_all_bricks(settings, grid):
+    """The table of all 662,174 bricks on the sky."""
+    columns = ["brickname", "brickid", "brickq", "brickrow", "brickcol", *_BRICK_FIELDS[2:]]
+    table = grid[columns].rename(columns=str.upper)
+    _write_table(settings.survey_paths.all_bricks(), table)
+
+
+def _write_table(path, table):
+    """Write a gzipped FITS table without dates, so that equal tables are equal bytes."""
+    plain = Table.from_pandas(table)
+    for name in plain.colnames:
+        if plain[name].dtype.kind == "O":
+            plain[name] = plain[name].astype("S8")
+    buffer = io.BytesIO()
+    plain.write(buffer, format="fits")
+    with atomic(path) as temporary, open(temporary, "wb") as handle:
+        with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=handle, mtime=0) as out:
+            out.write(buffer.getvalue())
+
+
+def _assemble(settings, jobs):
+    """Write what covers the whole sky: brick tables, truth, published lists; the manifest last."""
+    paths = settings.paths
+    parts = [(job, pd.read_parquet(_part_path(settings, job))) for job in jobs]
+    for region in settings.release.regions:
+        rows = [part.attrs["brick"] for job, part in parts if job["region"] == region]
+        if rows:
+            _write_table(settings.survey_paths.bricks(region), pd.DataFrame(rows))
+    truth = pd.concat([part for _, part in parts], ignore_index=True)
+    with atomic(paths.truth) as temporary:
+        truth.to_parquet(temporary)
+    _publish(settings, truth[truth["primary"]])
+    hashes = {}
+    for job, part in parts:
+        tractor = settings.survey_paths.tractor(job["region"], job["brick"]["brickname"])
+        content = hashlib.sha256(tractor.read_bytes()).hexdigest()[:16]
+        name = f"{job['region']}/{job['brick']['brickname']}"
+        hashes[name] = {"key": part.attrs["key"], "tractor": content}
+    with atomic(paths.sky_manifest) as temporary:
+        temporary.write_text(json.dumps(hashes, indent=1, sort_keys=True) + "\n")
+    lenses = truth[(truth["kind"] == "lens") & truth["primary"]]
+    log.info(
+        "simulated sky: %d bricks, %d sources, %d lenses (%d of them visible)",
+        len(jobs), len(truth), len(lenses), visible(lenses).sum(),
+    )  # fmt: skip
+
+
+def _publish(settings, truth):
+    """Write what earlier searches would have published: some lenses, some false positives."""
+    rng = np.random.default_rng([settings.seed, 15])
+    lenses = truth[truth["kind"] == "lens"].reset_index(drop=True)
+    chance = np.where(visible(lenses), settings.simulation.known_fraction, KNOWN_INVISIBLE)
+    known = lenses[rng.random(len(lenses)) < chance].reset_index(drop=True)
+    score = known["theta_e_arcsec"] * known["arc_snr"] * np.exp(0.3 * rng.standard_normal(len(known)))
+    grade = np.select([score > 60, score > 30], ["A", "B"], "C")
+    # Published positions are not exactly ours.
+    ra = known["ra"] + rng.normal(0, 0.15 / 3600, len(known)) / np.cos(np.radians(known["dec"]))
+    dec = known["dec"] + rng.normal(0, 0.15 / 3600, len(known))
+    table = pd.DataFrame({"ra": ra.round(6), "dec": dec.round(6), "grade": grade})
+    names = [f"SIM-{a:08.4f}{d:+08.4f}" for a, d in zip(ra, dec, strict=True)]
+    table.insert(0, "name", names)
+    _write_csv(settings.paths.known_lenses, table)
+    confusing = truth[truth["kind"].isin(list(CONFUSING))]
+    confusing = confusing[rng.random(len(confusing)) < KNOWN_CONFUSING]
+    _write_csv(settings.paths.confusing, confusing[["ra", "dec", "kind"]].round(6))
+
+
+def _write_csv(path, table):
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False)

@@ -1,0 +1,182 @@
+"""A run in one small file and a few lines of the log."""
+
+import json
+import os
+
+import numpy as np
+import pandas as pd
+
+from lenspipe.errors import LenspipeError
+from lenspipe.manifest import read_manifest
+from lenspipe.paths import atomic
+from lenspipe.progress import log
+
+__all__ = ["peak_sum", "read_benchmarks", "summarise", "union_length"]
+
+#: A run that stands still for longer than this was stopped and started again, seconds.
+LONGEST_GAP_S = 60.0
+_MIB = 2**20
+
+
+def read_benchmarks(folder):
+    """When each job ran and what memory it took, from Snakemake's benchmark files.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        Searched with all that is below it. Snakemake writes a job's file as it ends, so that the
+        file's time is the job's end.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``start``, ``end`` (seconds since 1970) and ``rss_mb`` (the job's largest resident
+        memory in MB of 2**20 bytes; 0 where it ended before it could be measured).
+    """
+    jobs = []
+    for path in sorted(folder.glob("**/*.tsv")):
+        table = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
+        end = path.stat().st_mtime
+        if not {"s", "max_rss"} <= set(table.columns) or table["s"].isna().all():
+            raise LenspipeError(
+                f"{path}: found columns {', '.join(table.columns)}, expected Snakemake's s and "
+                "max_rss with a value of s; remove the file"
+            )
+        rss = table["max_rss"].astype(float).max()
+        jobs.append((end - table["s"].sum(), end, 0.0 if np.isnan(rss) else rss))
+    return pd.DataFrame(jobs, columns=["start", "end", "rss_mb"], dtype=float)
+
+
+def union_length(start, end, longest_gap=0.0):
+    """Length of the union of intervals, with short gaps between them filled in.
+
+    Parameters
+    ----------
+    start, end : array_like, shape (N,)
+        Ends of the intervals; start <= end.
+    longest_gap : float
+        Gaps shorter than this are counted as well.
+
+    Returns
+    -------
+    float
+    """
+    start, end = np.asarray(start, float), np.asarray(end, float)
+    if len(start) == 0:
+        return 0.0
+    order = np.argsort(start)
+    start, reach = start[order], np.maximum.accumulate(end[order])
+    gaps = np.maximum(start[1:] - reach[:-1], 0)
+    return float(reach[-1] - start[0] - gaps[gaps >= longest_gap].sum())
+
+
+def peak_sum(start, end, weight):
+    """Largest sum of the weights of intervals that overlap.
+
+    Parameters
+    ----------
+    start, end, weight : array_like, shape (N,)
+        Intervals, of which the end no longer belongs to them, and weights >= 0.
+
+    Returns
+    -------
+    float
+    """
+    times, weight = np.concatenate([start, end]), np.asarray(weight, float)
+    change = np.concatenate([weight, -weight])
+    # At equal times what ends goes first.
+    order = np.lexsort((change, times))
+    return float(np.max(np.cumsum(change[order]), initial=0.0))
+
+
+def summarise(settings):
+    """Write ``summary.json`` and say in the log what came out and where it is.
+
+    ``wall_s`` is the time in which jobs ran, gaps of less than a minute between them included, so
+    that a run that was killed and resumed doesn't count the night in between. ``peak_rss_mb`` is
+    the largest sum of the peak memories of jobs that ran at the same time: an upper bound, since
+    their peaks need not coincide. ``disk_mb`` is the size of all files of the run. MB are 2**20
+    bytes, as in Snakemake's benchmarks.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+
+    Returns
+    -------
+    dict
+        The summary.
+
+    Raises
+    ------
+    LenspipeError
+        Something that it sums up is missing.
+    """
+    paths = settings.paths
+    metrics = _read_json(paths.evaluation("metrics.json"), "evaluate the run first")
+    pages = _read_json(paths.mosaic_index, "draw the mosaics first")
+    chunks = pd.read_parquet(paths.bricks, columns=["chunk"])["chunk"].unique()
+    bricks = {}
+    for chunk in chunks:
+        bricks |= read_manifest(paths.manifest("cutouts", chunk))
+    jobs = read_benchmarks(paths.root / "benchmarks")
+    summary = {
+        "run": settings.run,
+        **{key: metrics[key] for key in ("auc", "completeness_fpr01", "n_lenses", "n_nonlenses")},
+        "n_candidates": pages["n_candidates"],
+        "n_mosaic_pages": len(pages["pages"]),
+        "n_galaxies": sum(entry["count"] for entry in bricks.values() if "count" in entry),
+        "n_bricks": len(bricks),
+        "n_bricks_failed": sum(entry["status"] == "failed" for entry in bricks.values()),
+        "wall_s": round(union_length(jobs["start"], jobs["end"], LONGEST_GAP_S), 1),
+        "peak_rss_mb": round(peak_sum(jobs["start"], jobs["end"], jobs["rss_mb"]), 1),
+        "disk_mb": round(_size(paths.root) / _MIB, 1),
+    }
+    with atomic(paths.summary) as temporary:
+        temporary.write_text(json.dumps(summary, indent=1) + "\n")
+    _report(summary, metrics, settings)
+    return summary
+
+
+def _read_json(path, remedy):
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise LenspipeError(f"{path}: found {error!r}, expected JSON; {remedy}") from None
+
+
+def _size(folder):
+    """Bytes of all files below a folder; one that goes away meanwhile counts nothing."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(place, name)).st_size
+            except FileNotFoundError:
+                continue
+    return total
+
+
+def _report(summary, metrics, settings):
+    """Log the summary for a reader."""
+    paths, at = settings.paths, summary["completeness_fpr01"]
+    auc = summary["auc"]
+    found = "not measurable" if at is None else f"{100 * at:.1f} %"
+    if at is not None and metrics.get("completeness_fpr01_low") is not None:
+        low, high = metrics["completeness_fpr01_low"], metrics["completeness_fpr01_high"]
+        found += f" ({100 * low:.1f}-{100 * high:.1f} at 95 % confidence)"
+    failed = summary["n_bricks_failed"]
+    lines = [
+        f"run {summary['run']}: done",
+        f"  searched    {summary['n_galaxies']} galaxies in {summary['n_bricks']} bricks"
+        + (f"; {failed} bricks FAILED, see {paths.root / 'manifests'}" if failed else ""),
+        f"  how well    AUC {auc:.4f}; completeness {found} at 1 % false positives "
+        f"({summary['n_lenses']} lenses, {summary['n_nonlenses']} non-lenses)",
+        f"  candidates  {summary['n_candidates']} in {paths.candidates}",
+        f"  mosaics     {summary['n_mosaic_pages']} pages, {paths.mosaic_page(1)} first",
+        f"  mistakes    {paths.evaluation('missed.png')}, {paths.evaluation('false.png')}",
+        f"  took        {summary['wall_s']:.0f} s, at most {summary['peak_rss_mb']:.0f} MB of "
+        f"memory, {summary['disk_mb']:.0f} MB on disk",
+    ]
+    for line in lines:
+        log.info(line)

@@ -1,0 +1,126 @@
+"""Fixtures for all tests."""
+
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import fitsio
+import numpy as np
+import pytest
+
+from lenspipe.bricks import brick_wcs
+from lenspipe.config import load_settings
+from lenspipe.paths import SurveyPaths
+from lenspipe.survey import get_release
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """Folder of optional test data."""
+    default = Path(__file__).resolve().parents[2] / "shared"
+    folder = Path(os.environ.get("LENSPIPE_SHARED", default))
+    if not folder.is_dir():
+        pytest.skip(f"no test data at {folder}; set LENSPIPE_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_tree(tmp_path_factory):
+    """A survey of one brick in the layout of DR9, with few galaxies; read only.
+
+    Attributes tree (Path), brick, brickid, region, pixels (x, y from 0 of the galaxies, in order
+    of objid), and config (dict of settings that search it).
+    """
+    folder = tmp_path_factory.mktemp("survey")
+    brick, brickid, region, ra, dec = "1501p320", 506100, "south", 150.14705882352942, 32.0
+    paths = SurveyPaths(folder, get_release("dr9"))
+    rng = np.random.default_rng(7)
+
+    grid = {"BRICKNAME": [brick, "1504p320"], "BRICKID": np.array([brickid, brickid + 1], "i4")}
+    grid |= {"RA": [ra, ra + 360 / 1224], "DEC": [dec, dec]}
+    write_fits_table(paths.all_bricks(), grid)
+    row = {"brickname": [brick], "ra": [ra], "dec": [dec]}
+    row |= {f"nexp_{band}": np.array([5], "i2") for band in "grz"}
+    row |= {"survey_primary": [True], "brickid": np.array([brickid], "i4")}
+    write_fits_table(paths.bricks(region), row)
+
+    header = brick_wcs(ra, dec).to_header()
+    patch = rng.normal(0, 0.01, (100, 3600)).astype("f4")
+    invvar = np.full((3600, 3600), 1e4, "f4")
+    invvar[:300, 3000:] = 0
+    for scale, band in enumerate("grz", start=1):
+        image = np.tile(patch * scale, (36, 1)) + np.linspace(0, 1, 3600, dtype="f4")[:, None]
+        write_coadd(paths.coadd(region, brick, "image", band), image, header)
+        if band == "g":
+            write_coadd(paths.coadd(region, brick, "invvar", "g"), invvar, header)
+        else:
+            invvars = [paths.coadd(region, brick, "invvar", name) for name in ("g", band)]
+            shutil.copy(*invvars)
+    bits = np.zeros((3600, 3600), "i2")
+    bits[3000:, :1000] = 1 << 1
+    write_coadd(paths.coadd(region, brick, "maskbits"), bits, header)
+
+    # The third lies at the edge, the fourth where there is no exposure, the fifth under BRIGHT.
+    pixels = np.array(
+        [[1800, 1799], [900, 1200], [20, 1500], [3300, 150], [500, 3300], [2500, 700]]
+    )
+    sky_ra, sky_dec = brick_wcs(ra, dec).all_pix2world(*(pixels.T + 0.3), 0)
+    number = len(pixels)
+    catalog = {"release": np.full(number, 9010, "i2"), "brickid": np.full(number, brickid, "i4")}
+    catalog |= {"brickname": [brick] * number, "objid": np.arange(number, dtype="i4")[::-1]}
+    catalog |= {"brick_primary": [True] * number, "ra": sky_ra[::-1], "dec": sky_dec[::-1]}
+    catalog |= {"type": ["DEV ", "SER ", "DEV ", "DEV ", "DEV ", "DEV "]}
+    for name, value in {"sersic": 4, "shape_r": 1.2, "shape_e1": 0.1, "shape_e2": -0.1}.items():
+        catalog[name] = np.full(number, value, "f4")
+    for band, flux in zip("grz", (5, 20, 50), strict=True):
+        catalog[f"flux_{band}"] = np.full(number, flux, "f4")
+        catalog[f"nobs_{band}"] = np.full(number, 5, "i2")
+        catalog[f"galdepth_{band}"] = np.full(number, 900, "f4")
+        catalog[f"psfsize_{band}"] = np.full(number, 1.2, "f4")
+    catalog |= {"maskbits": np.zeros(number, "i2"), "ebv": np.full(number, 0.02, "f4")}
+    write_fits_table(paths.tractor(region, brick), catalog)
+    config = {
+        "run": "tiny",
+        "survey": {"release": "dr9", "tree": str(folder)},
+        "sample": {"known_lenses": "known.csv"},
+    }
+    return SimpleNamespace(
+        tree=folder, brick=brick, brickid=brickid, region=region, pixels=pixels, config=config
+    )
+
+
+@pytest.fixture
+def tiny_settings(tiny_tree, tmp_path, monkeypatch):
+    """Settings that search `tiny_tree`, in a working directory of their own."""
+    monkeypatch.chdir(tmp_path)
+    return load_settings(tiny_tree.config)
+
+
+@pytest.fixture
+def own_tree(tiny_tree, tmp_path, monkeypatch):
+    """Settings that search a copy of `tiny_tree` that a test may damage."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_tree.tree, tmp_path / "tree")
+    return load_settings(tiny_tree.config | {"survey": {"release": "dr9", "tree": "tree"}})
+
+
+def write_fits_table(path, columns):
+    """Write columns as the first table of a FITS file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with fitsio.FITS(str(path), "rw", clobber=True) as fits:
+        fits.write({name: np.asarray(values) for name, values in columns.items()})
+
+
+def write_coadd(path, image, header):
+    """Write an image compressed as the survey's are."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lossy = {"qlevel": -1e-4, "qmethod": "SUBTRACTIVE_DITHER_2", "dither_seed": 1}
+    with fitsio.FITS(str(path), "rw", clobber=True) as fits:
+        fits.write(
+            image,
+            header=dict(header),
+            compress="RICE",
+            tile_dims=[100, 100],
+            **(lossy if image.dtype.kind == "f" else {}),
+        )

@@ -1,0 +1,232 @@
+"""Bricks: tables of the releases, footprints, chunks, the plan."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import write_fits_table
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lenspipe.bricks import (
+    brick_wcs,
+    bricks_of_chunk,
+    find_brick,
+    load_plan,
+    select_bricks,
+    write_bricks,
+)
+from lenspipe.config import load_settings
+from lenspipe.errors import LenspipeError
+from lenspipe.paths import SurveyPaths
+from lenspipe.survey import get_release
+
+NAMES = ["0001p320", "1501p320", "1504p330", "3598p330", "2600m010"]
+RA = [0.15, 150.15, 150.45, 359.85, 260.05]
+DEC = [32.0, 32.0, 33.0, 33.0, -1.0]
+
+
+def make_tree(folder, release, upper=False, primary=True, ids=True, everything=True):
+    """Write brick tables of a release: the first four bricks in every region, the fifth south."""
+    paths = SurveyPaths(folder, get_release(release))
+    case = str.upper if upper else str.lower
+    if everything:
+        columns = {"BRICKNAME": NAMES, "BRICKID": np.arange(5, dtype="i4") + 500000}
+        write_fits_table(paths.all_bricks(), columns)
+    for region in paths.release.regions:
+        rows = slice(0, 5 if region == "south" else 4)
+        columns = {"brickname": NAMES[rows], "ra": RA[rows], "dec": DEC[rows]}
+        for number, band in enumerate("grz", start=3):
+            columns[f"nexp_{band}"] = np.full(5, number, "i2")[rows]
+        if ids:
+            columns["brickid"] = np.arange(5, dtype="i4")[rows] + 500000
+        if primary:
+            columns["survey_primary"] = ((np.array(DEC) > 32.375) == (region == "north"))[rows]
+        write_fits_table(paths.bricks(region), {case(name): v for name, v in columns.items()})
+
+
+def settings_of(folder, release="dr9", **footprint):
+    return load_settings(
+        {
+            "run": "test",
+            "survey": {"release": release, "tree": str(folder)},
+            "parent": {"types": ["DEV"]},
+            "footprint": footprint,
+            "sample": {"known_lenses": "known.csv"},
+        }
+    )
+
+
+@pytest.mark.parametrize("upper", [False, True])
+def test_one_region_per_brick(tmp_path, upper):
+    make_tree(tmp_path, "dr9", upper=upper)
+    table = select_bricks(settings_of(tmp_path))
+    assert table.brick.tolist() == sorted(NAMES)
+    regions = dict(zip(table.brick, table.region, strict=True))
+    assert regions["1504p330"] == regions["3598p330"] == "north"
+    assert regions["1501p320"] == regions["0001p320"] == regions["2600m010"] == "south"
+    assert table.brickid.dtype == np.int32
+    assert table.nexp_z.dtype == np.float32
+    assert (table.nexp_z == 5).all()
+    assert table.psfsize_g.isna().all()
+
+
+def test_dr8_has_no_primary_and_no_ids(tmp_path):
+    # 3598p330 is in the south galactic cap, where the southern survey goes further north.
+    make_tree(tmp_path, "dr8", primary=False, ids=False)
+    table = select_bricks(settings_of(tmp_path, "dr8")).set_index("brick")
+    assert table.index.is_unique
+    assert table.region["1504p330"] == "north"
+    assert table.region["3598p330"] == "south"
+    assert table.brickid[NAMES].tolist() == [500000 + i for i in range(5)]
+
+
+def test_dr7_has_no_regions(tmp_path):
+    make_tree(tmp_path, "dr7", primary=False, ids=False)
+    assert set(select_bricks(settings_of(tmp_path, "dr7")).region) == {"south"}
+
+
+def test_ids_need_a_table(tmp_path):
+    make_tree(tmp_path, "dr7", ids=False, everything=False)
+    with pytest.raises(LenspipeError, match=r"survey-bricks\.fits\.gz: no such file"):
+        select_bricks(settings_of(tmp_path, "dr7"))
+
+
+def test_a_mirror_of_one_region_will_do(tmp_path, caplog):
+    caplog.set_level("INFO", "lenspipe")
+    make_tree(tmp_path, "dr9")
+    (tmp_path / "north/survey-bricks-dr9-north.fits.gz").unlink()
+    assert set(select_bricks(settings_of(tmp_path)).region) == {"south"}
+    assert "no table for region north" in caplog.text
+
+
+def test_no_tables(tmp_path):
+    with pytest.raises(LenspipeError, match=r"survey\.tree"):
+        select_bricks(settings_of(tmp_path))
+
+
+def test_truncated_table(tmp_path):
+    make_tree(tmp_path, "dr9")
+    path = tmp_path / "south/survey-bricks-dr9-south.fits.gz"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(LenspipeError, match=r"survey-bricks-dr9-south\.fits\.gz"):
+        select_bricks(settings_of(tmp_path))
+
+
+def test_footprint_wraps(tmp_path):
+    make_tree(tmp_path, "dr9")
+    assert select_bricks(settings_of(tmp_path, ra=[350, 10])).brick.tolist() == [NAMES[0], NAMES[3]]
+    only = select_bricks(settings_of(tmp_path, ra=[350, 10], dec=[32.5, 40]))
+    assert only.brick.tolist() == [NAMES[3]]
+    with pytest.raises(LenspipeError, match="widen the ranges"):
+        select_bricks(settings_of(tmp_path, ra=[1, 2]))
+
+
+def test_unknown_names_are_all_named(tmp_path):
+    make_tree(tmp_path, "dr9")
+    (tmp_path / "south/survey-bricks-dr9-south.fits.gz").unlink()
+    settings = settings_of(tmp_path, bricks=["1504p330", "2600m010", "9999p999", "0000p001"])
+    with pytest.raises(LenspipeError) as caught:
+        select_bricks(settings)
+    assert "0000p001, 9999p999: no brick on the sky" in str(caught.value)
+    assert "2600m010: no data in dr9" in str(caught.value)
+    assert "1504p330" not in str(caught.value)
+
+
+def test_simulated_sky_is_known_before_it_exists(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = {
+        "run": "sky",
+        "simulation": {},
+        "footprint": {"ra": [150, 150.8], "dec": [31.9, 32.8]},
+    }
+    table = select_bricks(load_settings(config))
+    assert len(table) > 6
+    assert (table.region == np.where(table.dec >= 32.375, "north", "south")).all()
+    assert table.nexp_g.isna().all()
+    # Number of that brick in the survey's own files.
+    assert dict(zip(table.brick, table.brickid, strict=True))["1501p320"] == 506100
+    config["footprint"]["bricks"] = ["1501p321"]
+    with pytest.raises(LenspipeError, match="1501p321: no brick on the sky"):
+        select_bricks(load_settings(config))
+
+
+def test_plan_is_kept_until_something_changes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_tree("tree", "dr9")
+    settings = settings_of("tree")
+    plan = load_plan(settings)
+    bricks = [entry["brick"] for entries in plan.values() for entry in entries]
+    assert sorted(bricks) == sorted(NAMES)
+    written = settings.paths.plan.stat().st_mtime_ns
+    assert load_plan(settings) == plan
+    assert settings.paths.plan.stat().st_mtime_ns == written
+    assert len(load_plan(settings_of("tree", bricks=NAMES[:1]))) == 1
+    make_tree("tree", "dr9", primary=False)
+    load_plan(settings)
+    assert settings.paths.plan.stat().st_mtime_ns != written
+
+
+def test_chunks_do_not_depend_on_other_bricks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_tree("tree", "dr9")
+    whole, part = load_plan(settings_of("tree")), load_plan(settings_of("tree", dec=[30, 40]))
+    assert {chunk: whole[chunk] for chunk in part} == part
+    assert all(len(chunk.split("-")[1]) == 6 for chunk in whole)
+
+
+def test_finding_bricks_and_chunks(tiny_settings, tiny_tree):
+    chunk, region = find_brick(tiny_settings, tiny_tree.brick)
+    assert bricks_of_chunk(tiny_settings, chunk) == [(tiny_tree.brick, region)]
+    with pytest.raises(LenspipeError, match="brick 1504p320: not in run tiny"):
+        find_brick(tiny_settings, "1504p320")
+    with pytest.raises(LenspipeError, match="chunk 16-000000: not in run tiny"):
+        bricks_of_chunk(tiny_settings, "16-000000")
+
+
+def test_reading_a_plan_imports_nothing_heavy(tiny_settings, tiny_tree):
+    load_plan(tiny_settings)
+    script = (
+        "import json, sys\n"
+        "from lenspipe.bricks import load_plan\n"
+        "from lenspipe.config import load_settings\n"
+        "plan = load_plan(load_settings(json.load(sys.stdin)))\n"
+        "heavy = {'numpy', 'pandas', 'astropy', 'fitsio', 'tensorflow'} & set(sys.modules)\n"
+        "print(len(plan), sorted(heavy))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input=json.dumps(tiny_tree.config),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split("\n")[0] == "1 []"
+
+
+def test_write_bricks(tiny_settings, tiny_tree):
+    write_bricks(tiny_settings)
+    table = pd.read_parquet(tiny_settings.paths.bricks)
+    columns = ["brick", "brickid", "region", "ra", "dec", "chunk", "nexp_g", "nexp_r", "nexp_z"]
+    assert table.columns.tolist()[:9] == columns
+    assert table.brick.tolist() == [tiny_tree.brick]
+    assert table.brickid.tolist() == [tiny_tree.brickid]
+
+
+@given(
+    st.floats(0, 360, exclude_max=True),
+    st.floats(-85, 85),
+    st.lists(st.floats(0, 3599), min_size=2, max_size=2),
+)
+def test_brick_wcs_there_and_back(ra, dec, pixel):
+    wcs = brick_wcs(ra, dec)
+    sky = wcs.all_pix2world([pixel], 0)
+    assert wcs.all_world2pix(sky, 0)[0] == pytest.approx(pixel, abs=1e-5)
+    centre = wcs.all_world2pix([[ra, dec]], 1)[0]
+    assert centre == pytest.approx([1800.5, 1800.5], abs=1e-6)
+    north, east = wcs.all_pix2world([[1799.5, 1809.5], [1789.5, 1799.5]], 0)
+    assert north[1] > dec
+    assert (east[0] - ra + 180) % 360 - 180 > 0

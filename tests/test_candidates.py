@@ -1,0 +1,224 @@
+"""Tests of lenspipe.candidates."""
+
+import fitsio
+import numpy as np
+import pandas as pd
+import pytest
+from astropy.coordinates import angular_separation
+from astropy.table import Table
+from hypothesis import assume, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from scored_run import CHUNK, make_run, make_settings
+
+from lenspipe.candidates import find_candidates, friends_of_friends, iau_name, read_candidates
+from lenspipe.errors import LenspipeError
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = make_settings(candidates={"threshold": 0.8})
+    return settings, make_run(settings)
+
+
+def change_scores(settings, scores):
+    scores.to_parquet(settings.paths.scores(CHUNK), index=False)
+
+
+@given(st.integers(0, 3_599_999), st.integers(-899_999, 899_999))
+def test_four_decimals_are_kept_in_a_name(ra, dec):
+    sign, size = "-" if dec < 0 else "+", abs(dec)
+    expected = (
+        f"DESI-{ra // 10**4:03d}.{ra % 10**4:04d}{sign}{size // 10**4:02d}.{size % 10**4:04d}"
+    )
+    # As written by hand, and as read from text.
+    texts = f"{ra // 10**4}.{ra % 10**4:04d}", f"{sign}{size // 10**4}.{size % 10**4:04d}"
+    assert iau_name(float(texts[0]), float(texts[1]))[0] == expected
+
+
+@given(st.floats(0, 360, exclude_max=True), st.floats(-90, 90))
+def test_names_are_truncated_never_rounded(ra, dec):
+    name = iau_name(ra, dec)[0]
+    for text, value in ((name[5:13], ra), (name[13:], dec)):
+        assert abs(float(text)) <= abs(value)
+        assert abs(value) - abs(float(text)) < 1e-4 + 1e-12
+
+
+def test_names_at_the_ends_of_the_coordinates():
+    names = iau_name([359.99999, -1e-20, 0.0, 360.0], [-0.00001, 0.0, 90.0, -89.99999])
+    assert list(names) == [
+        "DESI-359.9999-00.0000",
+        "DESI-000.0000+00.0000",
+        "DESI-000.0000+90.0000",
+        "DESI-000.0000-89.9999",
+    ]
+
+
+@pytest.mark.shared
+def test_names_of_a_published_catalogue(shared):
+    published = pd.read_csv(shared / "catalogs" / "huang2020_published_catalog.csv")
+    assert list(iau_name(published["RA"], published["DEC"])) == list(published["name"])
+
+
+def grouped(labels):
+    """The partition that labels describe, whatever the labels are."""
+    return {frozenset(np.flatnonzero(labels == label)) for label in set(labels)}
+
+
+def brute_force(ra, dec, radius_arcsec):
+    ra, dec = np.radians(ra), np.radians(dec)
+    separation = np.degrees(angular_separation(ra[:, None], dec[:, None], ra, dec)) * 3600
+    labels = np.arange(len(ra))
+    for _ in range(len(ra)):
+        linked = np.where(separation <= radius_arcsec, labels, len(ra))
+        labels = linked.min(axis=1)
+    return labels, separation
+
+
+@hypothesis_settings(deadline=None)
+@given(
+    st.sampled_from([(0.0, 0.0), (123.0, 45.0), (10.0, 90.0), (200.0, -90.0), (0.0, 32.4)]),
+    st.lists(st.tuples(st.floats(-20, 20), st.floats(-20, 20)), max_size=12),
+)
+def test_merging_agrees_with_brute_force(centre, offsets_arcsec):
+    offsets = np.array(offsets_arcsec).reshape(-1, 2) / 3600
+    dec = centre[1] + offsets[:, 1]
+    over = np.abs(dec) > 90
+    ra = centre[0] + offsets[:, 0] / np.maximum(np.cos(np.radians(dec)), 1e-6)
+    # Over a pole and down the other side.
+    ra, dec = (ra + 180 * over) % 360, np.where(over, np.sign(dec) * 180 - dec, dec)
+    expected, separation = brute_force(ra, dec, 5.0)
+    assume(not np.any(np.abs(separation - 5.0) < 1e-5))
+    assert grouped(friends_of_friends(ra, dec, 5.0)) == grouped(expected)
+
+
+def test_merging_links_a_chain_across_zero_hours():
+    ra = np.array([359.9995, 0.0005, 0.0015, 0.01])
+    assert grouped(friends_of_friends(ra, np.zeros(4), 4.0)) == {
+        frozenset({0, 1, 2}),
+        frozenset({3}),
+    }
+
+
+def test_candidates_are_ranked_named_and_known(run):
+    settings, scores = run
+    expected = scores[scores["p"] >= np.float32(0.8)].sort_values("p", ascending=False)
+    table = find_candidates(settings)
+    assert list(table["id"]) == list(expected["id"])
+    assert list(table["rank"]) == list(range(1, len(table) + 1))
+    is_lens = expected["objid"].to_numpy() % 3 == 0
+    assert list(table["known"]) == list(is_lens)
+    assert (table["n_members"] == 1).all()
+
+
+def test_files_agree_and_carry_units(run):
+    settings, _ = run
+    table = find_candidates(settings)
+    fits = Table.read(settings.paths.candidates)
+    assert fits["ra"].unit == "deg"
+    assert fits["mag_g"].unit == "mag"
+    assert fits["psfsize_z"].unit == "arcsec"
+    header = fitsio.read_header(settings.paths.candidates, "CANDIDATES")
+    assert header["THRESH"] == 0.8
+    assert "DATE" not in header
+    columns = [header[f"TTYPE{i}"] for i in range(1, header["TFIELDS"] + 1)]
+    assert "model resnet" in header[f"TCOMM{columns.index('p_resnet') + 1}"]
+    pd.testing.assert_frame_equal(read_candidates(settings), table, check_dtype=False)
+    csv = pd.read_csv(settings.paths.candidates.with_suffix(".csv"))
+    assert list(csv["name"]) == list(table["name"])
+    page = settings.paths.candidates.with_suffix(".html").read_text()
+    assert all(name in page for name in table["name"])
+    assert "../mosaics/page-0002.png" in page
+    assert "viewer" not in page
+
+
+def test_the_same_scores_give_the_same_bytes(run):
+    settings, _ = run
+    find_candidates(settings)
+    first = settings.paths.candidates.read_bytes()
+    find_candidates(settings)
+    assert settings.paths.candidates.read_bytes() == first
+
+
+def test_flagged_galaxies_are_rejected_and_counted(run, caplog):
+    settings, scores = run
+    best = scores["p"].idxmax()
+    # MASKED (4) alone is no reason.
+    scores.loc[scores["p"] >= 0.9, "flags"] = 4
+    scores.loc[best, "flags"] = 2 | 4
+    change_scores(settings, scores)
+    with caplog.at_level("INFO", logger="lenspipe"):
+        table = find_candidates(settings)
+    assert scores.loc[best, "id"] not in set(table["id"])
+    assert len(table) == (scores["p"] >= np.float32(0.8)).sum() - 1
+    assert "1 galaxies at or above the threshold rejected" in caplog.text
+
+
+def test_of_merged_galaxies_the_best_stands_for_all(run):
+    settings, scores = run
+    parent = pd.read_parquet(settings.paths.parent(CHUNK))
+    scores["p"] = np.float32(0.1)
+    # Three in a chain of 3" steps, equal in p but for the last; a lens only at the first.
+    ra = scores.loc[0, "ra"] + np.array([0, 3, 6]) / 3600
+    scores.loc[[0, 1, 2], "ra"] = ra
+    scores.loc[[0, 1, 2], "p"] = np.array([0.95, 0.95, 0.9], np.float32)
+    parent.loc[[0, 1, 2], "mag_z"] = np.array([19.0, 18.5, 17.0], np.float32)
+    parent.to_parquet(settings.paths.parent(CHUNK), index=False)
+    change_scores(settings, scores)
+    table = find_candidates(settings)
+    assert list(table["id"]) == [scores.loc[1, "id"]]
+    assert table.loc[0, "n_members"] == 3
+    assert bool(table.loc[0, "known"])
+
+
+def test_a_score_at_the_threshold_is_a_candidate(run):
+    settings, scores = run
+    scores["p"] = np.float32(0.1)
+    scores.loc[5, "p"] = np.float32(0.8)
+    scores.loc[6, "p"] = np.float32(np.nan)
+    change_scores(settings, scores)
+    assert list(find_candidates(settings)["id"]) == [scores.loc[5, "id"]]
+
+
+def test_no_candidates_is_a_result(run):
+    settings, scores = run
+    change_scores(settings, scores.assign(p=np.float32(0.1)))
+    assert len(find_candidates(settings)) == 0
+    assert len(read_candidates(settings)) == 0
+    assert "No galaxy passed" in settings.paths.candidates.with_suffix(".html").read_text()
+
+
+def test_real_data_link_the_sky_viewer(run):
+    settings, scores = run
+    lenses = str(settings.paths.known_lenses)
+    real = make_settings(
+        simulation=None, survey={"tree": "survey"}, sample={"known_lenses": lenses}
+    )
+    change_scores(real, scores.assign(p=scores["p"] ** 0.1))
+    table = find_candidates(real)
+    page = real.paths.candidates.with_suffix(".html").read_text()
+    assert f"?ra={table.loc[0, 'ra']:.5f}&amp;dec=" in page
+    assert "&amp;layer=ls-dr9&amp;zoom=16" in page
+
+
+def test_a_galaxy_missing_from_the_parent_sample_is_named(run):
+    settings, scores = run
+    scores.loc[scores["p"].idxmax(), "id"] = "9010-100-999"
+    change_scores(settings, scores)
+    with pytest.raises(LenspipeError, match="found no galaxy 9010-100-999"):
+        find_candidates(settings)
+
+
+def test_a_list_of_lenses_without_positions_is_named(run):
+    settings, _ = run
+    settings.paths.known_lenses.write_text("name,alpha\nx,1\n")
+    with pytest.raises(LenspipeError, match=r"known-lenses\.csv: found KeyError"):
+        find_candidates(settings)
+
+
+def test_missing_scores_are_named(run):
+    settings, _ = run
+    settings.paths.scores(CHUNK).unlink()
+    with pytest.raises(LenspipeError, match=r"4-000070\.parquet: found no such file"):
+        find_candidates(settings)

@@ -1,0 +1,134 @@
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_run import make_run
+
+from lenspipe import inference
+from lenspipe._tensorflow import keras
+from lenspipe.config import load_settings
+from lenspipe.cutouts import read_cutouts
+from lenspipe.errors import LenspipeError
+from lenspipe.manifest import write_manifest
+from lenspipe.models import build
+from lenspipe.paths import atomic
+from lenspipe.records import records_of_chunk
+
+CHUNK = "64-000000"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Folder of a run of 3 bricks with 7 galaxies each, records and an adapted model."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        settings = make_run(3, 7, 2, 2, size=21, inference={"batch_size": 8})
+        records_of_chunk(settings, CHUNK)
+        model = build("cmu_deeplens", size=21, widths=[4, 8], units=1, stem_filters=4)
+        model.get_layer("normalise").adapt(read_cutouts(settings.paths.cutouts("1500p300"))[0])
+        with atomic(settings.paths.model("resnet")) as temporary:
+            model.save(temporary)
+    return folder, settings
+
+
+@pytest.fixture
+def settings(run, monkeypatch):
+    monkeypatch.chdir(run[0])
+    return run[1]
+
+
+def test_brick_and_chunk_give_the_same_scores(settings):
+    assert inference.score_chunk(settings, CHUNK) == 21
+    chunk = pd.read_parquet(settings.paths.scores(CHUNK))
+    assert chunk["p"].between(0, 1).all()
+    assert chunk["p"].nunique() > 10
+    for brick in chunk["brick"].unique():
+        assert inference.score_brick(settings, brick) == 7
+        alone = pd.read_parquet(settings.paths.brick_scores(brick))
+        rows = chunk[chunk["brick"] == brick].reset_index(drop=True)
+        pd.testing.assert_frame_equal(alone, rows, rtol=0, atol=1e-6)
+
+
+def test_scores_have_the_columns_and_types_of_the_contract(settings):
+    inference.score_chunk(settings, CHUNK)
+    scores = pd.read_parquet(settings.paths.scores(CHUNK))
+    assert list(scores) == [
+        "id", "release", "brickid", "objid", "brick", "region", "ra", "dec", "flags",
+        "p_resnet", "p",
+    ]  # fmt: skip
+    assert scores.dtypes.astype(str).tolist()[1:4] == ["int16", "int32", "int32"]
+    assert scores.dtypes.astype(str).tolist()[6:] == [
+        "float64", "float64", "int32", "float32", "float32"
+    ]  # fmt: skip
+    _, table = read_cutouts(settings.paths.cutouts("1500p300"))
+    assert scores["id"][:7].tolist() == table["id"].tolist()
+    assert scores["ra"][:7].tolist() == table["ra"].tolist()
+
+
+def test_scores_are_the_models_own(settings):
+    model = inference.load_model(settings.paths.model("resnet"))
+    images, _ = read_cutouts(settings.paths.cutouts("1500p300"))
+    images[0, 0] = np.nan
+    p = inference.score_images(model, images, batch_size=4)
+    assert p.dtype == np.float32
+    np.testing.assert_allclose(p, model.predict(images, verbose=0)[:, 0], atol=1e-6)
+    assert inference.score_images(model, images[:0]).shape == (0,)
+
+
+def test_empty_chunk_gives_an_empty_table_of_the_same_columns(settings):
+    write_manifest(settings.paths.manifest("cutouts", "64-000009"), {})
+    records_of_chunk(settings, "64-000009")
+    assert inference.score_chunk(settings, "64-000009") == 0
+    inference.score_chunk(settings, CHUNK)
+    empty = pd.read_parquet(settings.paths.scores("64-000009"))
+    assert len(empty) == 0
+    assert empty.dtypes.equals(pd.read_parquet(settings.paths.scores(CHUNK)).dtypes)
+
+
+def test_model_of_other_bands_or_size_is_refused(settings):
+    for changes, found in (
+        ({"cutouts": {"size": 31}}, r"g,r,z and 21 pixels, found survey\.bands g,r,z and .* 31"),
+        ({"survey": {"bands": ("g", "z", "r")}}, r"found survey\.bands g,z,r and cutouts\.size 21"),
+    ):
+        other = load_settings(settings.model_dump() | changes)
+        with pytest.raises(LenspipeError, match=found):
+            inference.score_chunk(other, CHUNK)
+    model = inference.load_model(settings.paths.model("resnet"))
+    with pytest.raises(LenspipeError, match=r"\(3, 21, 21\) .* found \(3, 33, 33\)"):
+        inference.score_images(model, np.zeros((1, 3, 33, 33), np.float32))
+
+
+def test_missing_garbled_and_foreign_models_are_refused(tmp_path):
+    path = tmp_path / "model.keras"
+    with pytest.raises(LenspipeError, match=r"model\.keras: no such file; train"):
+        inference.load_model(path)
+    path.write_bytes(b"not a model")
+    with pytest.raises(LenspipeError, match="can't be read as a Keras model"):
+        inference.load_model(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+    with pytest.raises(LenspipeError, match="can't be read as a Keras model"):
+        inference.load_model(path)
+    keras.Sequential([keras.Input((3, 5, 5)), keras.layers.Flatten()]).save(path)
+    with pytest.raises(LenspipeError, match="without lenspipe's normalisation"):
+        inference.load_model(path)
+
+
+def test_truncated_model_is_refused(settings, tmp_path):
+    content = settings.paths.model("resnet").read_bytes()
+    (tmp_path / "model.keras").write_bytes(content[: len(content) // 2])
+    with pytest.raises(LenspipeError, match="can't be read as a Keras model"):
+        inference.load_model(tmp_path / "model.keras")
+
+
+def test_missing_and_truncated_records_are_refused(settings):
+    with pytest.raises(LenspipeError, match="make the records of chunk 64-000007 first"):
+        inference.score_chunk(settings, "64-000007")
+    path = settings.paths.records("64-000008")
+    content = settings.paths.records(CHUNK).read_bytes()
+    path.write_bytes(content[: len(content) * 3 // 4])
+    with pytest.raises(LenspipeError, match="64-000008.tfrecord: can't be read to its end"):
+        inference.score_chunk(settings, "64-000008")
+    assert not settings.paths.scores("64-000008").exists()

@@ -1,0 +1,29 @@
+"""Candidates: what passes the threshold, merged, named, matched and ranked.
+
+Needs: all scores and parent samples. Gives: the candidates' catalogues.
+"""
+
+
+rule candidates:
+    input:
+        expand(PATHS.scores("{chunk}"), chunk=CHUNKS),
+        expand(PATHS.parent("{chunk}"), chunk=CHUNKS),
+    output:
+        report(
+            PATHS.candidates.with_suffix(".csv"),
+            caption="../report/candidates.rst",
+            category="Candidates",
+        ),
+        fits=PATHS.candidates,
+    log:
+        PATHS.log("candidates"),
+    benchmark:
+        PATHS.benchmark("candidates")
+    params:
+        settings=section("candidates"),
+    resources:
+        mem_mb=2000,
+    message:
+        "Choosing candidates above {params.settings[candidates][threshold]}"
+    script:
+        "../scripts/candidates.py"

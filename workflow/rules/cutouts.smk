@@ -1,0 +1,44 @@
+"""Cutouts: stamps of the parent sample's galaxies, a file per brick.
+
+Needs: a chunk's parent sample and the survey's coadds. Gives: the chunk's manifest, or one brick's
+file where that is asked for by name.
+"""
+
+
+rule cutouts:
+    input:
+        PATHS.audit,
+        parent=PATHS.parent("{chunk}"),
+    output:
+        PATHS.manifest("cutouts", "{chunk}"),
+    log:
+        PATHS.log("cutouts", "{chunk}"),
+    benchmark:
+        PATHS.benchmark("cutouts", "{chunk}")
+    params:
+        settings=section("cutouts", "survey"),
+    resources:
+        mem_mb=2000,
+    message:
+        "Cutting stamps in chunk {wildcards.chunk}"
+    script:
+        "../scripts/cutouts.py"
+
+
+rule brick_cutouts:
+    input:
+        of_chunk(PATHS.parent),
+    output:
+        str(PATHS.cutouts("{brick}")).replace("{br/", "{folder}/"),
+    log:
+        PATHS.log("brick_cutouts", "{brick}"),
+    benchmark:
+        PATHS.benchmark("brick_cutouts", "{brick}")
+    params:
+        settings=section("cutouts", "survey"),
+    resources:
+        mem_mb=2000,
+    message:
+        "Cutting stamps in brick {wildcards.brick}"
+    script:
+        "../scripts/brick_cutouts.py"

@@ -1,0 +1,50 @@
+"""How well the search did, and the run's figures.
+
+Needs: scores, the labelled sample, the truth of a simulated sky, mosaics. Gives: metrics, figures
+and the summary.
+"""
+
+
+rule evaluate:
+    input:
+        SKY,
+        PATHS.sample,
+        PATHS.candidates,
+        expand(PATHS.scores("{chunk}"), chunk=CHUNKS),
+    output:
+        PATHS.evaluation("metrics.json"),
+        report(
+            expand(PATHS.evaluation("{figure}.png"), figure=["roc", "completeness", "scores"]),
+            caption="../report/evaluation.rst",
+            category="Evaluation",
+        ),
+    log:
+        PATHS.log("evaluate"),
+    benchmark:
+        PATHS.benchmark("evaluate")
+    resources:
+        mem_mb=2000,
+    message:
+        "Comparing with the truth on bricks that the training never saw"
+    script:
+        "../scripts/evaluate.py"
+
+
+rule summary:
+    input:
+        PATHS.evaluation("metrics.json"),
+        PATHS.audit,
+        PATHS.mosaic_index,
+        expand(PATHS.manifest("mosaics", "{chunk}"), chunk=CHUNKS)
+        if SETTINGS.mosaics.per_brick
+        else [],
+    output:
+        PATHS.summary,
+    log:
+        PATHS.log("summary"),
+    resources:
+        mem_mb=500,
+    message:
+        "Summing up"
+    script:
+        "../scripts/summary.py"

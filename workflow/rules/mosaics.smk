@@ -1,0 +1,68 @@
+"""Mosaics for the eye.
+
+Needs: candidates or scores, and the cutouts' manifests. Gives: ranked pages of candidates, a page
+for each brick of a chunk, or one brick's page where that is asked for by name.
+"""
+
+
+rule mosaics:
+    input:
+        PATHS.candidates,
+        expand(PATHS.manifest("cutouts", "{chunk}"), chunk=CHUNKS),
+    output:
+        PATHS.mosaic_index,
+        report(
+            PATHS.mosaic_page(1), caption="../report/mosaic.rst", category="Candidates"
+        ),
+    log:
+        PATHS.log("mosaics"),
+    benchmark:
+        PATHS.benchmark("mosaics")
+    params:
+        settings=section("mosaics"),
+    resources:
+        mem_mb=2000,
+    message:
+        "Drawing pages of candidates"
+    script:
+        "../scripts/mosaics.py"
+
+
+rule chunk_mosaics:
+    input:
+        PATHS.scores("{chunk}"),
+        PATHS.manifest("cutouts", "{chunk}"),
+    output:
+        PATHS.manifest("mosaics", "{chunk}"),
+    log:
+        PATHS.log("chunk_mosaics", "{chunk}"),
+    benchmark:
+        PATHS.benchmark("chunk_mosaics", "{chunk}")
+    params:
+        settings=section("mosaics"),
+    resources:
+        mem_mb=2000,
+    message:
+        "Drawing each brick of chunk {wildcards.chunk}"
+    script:
+        "../scripts/chunk_mosaics.py"
+
+
+rule brick_mosaic:
+    input:
+        lambda wildcards: PATHS.cutouts(wildcards.brick),
+        PATHS.brick_scores("{brick}"),
+    output:
+        PATHS.brick_mosaic("{brick}"),
+    log:
+        PATHS.log("brick_mosaic", "{brick}"),
+    benchmark:
+        PATHS.benchmark("brick_mosaic", "{brick}")
+    params:
+        settings=section("mosaics"),
+    resources:
+        mem_mb=2000,
+    message:
+        "Drawing brick {wildcards.brick}"
+    script:
+        "../scripts/brick_mosaic.py"

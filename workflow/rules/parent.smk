@@ -1,0 +1,44 @@
+"""The parent sample: which galaxies to look at.
+
+Needs: the survey's Tractor catalogues. Gives: a table and an audit of the cuts for each chunk, and
+the audit of the whole search.
+"""
+
+
+rule parent:
+    input:
+        SKY,
+        bricks=PATHS.bricks,
+    output:
+        table=PATHS.parent("{chunk}"),
+        audit=PATHS.parent_audit("{chunk}"),
+    log:
+        PATHS.log("parent", "{chunk}"),
+    benchmark:
+        PATHS.benchmark("parent", "{chunk}")
+    params:
+        settings=section("parent", "survey"),
+        bricks=lambda wildcards: len(PLAN[wildcards.chunk]),
+    resources:
+        mem_mb=2000,
+    message:
+        "Selecting galaxies in chunk {wildcards.chunk} ({params.bricks} bricks)"
+    script:
+        "../scripts/parent.py"
+
+
+rule audit:
+    input:
+        expand(PATHS.parent_audit("{chunk}"), chunk=CHUNKS),
+    output:
+        PATHS.audit,
+    log:
+        PATHS.log("audit"),
+    benchmark:
+        PATHS.benchmark("audit")
+    resources:
+        mem_mb=500,
+    message:
+        "Adding up what each cut removed"
+    script:
+        "../scripts/audit.py"

@@ -1,0 +1,46 @@
+"""Where the survey's files come from.
+
+Needs: the configuration. Gives: the simulated sky's manifest (its last file) or nothing for real
+data, and the table of bricks.
+"""
+
+# What a search of the simulated sky waits for; real data are there already.
+SKY = [PATHS.sky_manifest] if SETTINGS.simulation else []
+
+
+rule simulate:
+    output:
+        PATHS.sky_manifest,
+    log:
+        PATHS.log("simulate"),
+    benchmark:
+        PATHS.benchmark("simulate")
+    params:
+        settings=section("simulation", "footprint") | {"seed": SETTINGS.seed}
+        if SETTINGS.simulation
+        else {},
+    threads: workflow.cores
+    resources:
+        mem_mb=4000,
+    message:
+        "Simulating a sky of {params.settings[footprint]}"
+    script:
+        "../scripts/simulate.py"
+
+
+rule bricks:
+    input:
+        SKY,
+        PATHS.plan,
+    output:
+        PATHS.bricks,
+    log:
+        PATHS.log("bricks"),
+    benchmark:
+        PATHS.benchmark("bricks")
+    resources:
+        mem_mb=1000,
+    message:
+        "Listing the bricks of the footprint"
+    script:
+        "../scripts/bricks.py"

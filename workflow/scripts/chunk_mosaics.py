@@ -1,0 +1,8 @@
+"""Draw each brick of a chunk."""
+
+from lenspipe.progress import job
+
+with job(snakemake) as settings:
+    from lenspipe.mosaics import brick_mosaics_of_chunk
+
+    brick_mosaics_of_chunk(settings, snakemake.wildcards.chunk)

@@ -1,0 +1,8 @@
+"""Make the simulated sky."""
+
+from lenspipe.progress import job
+
+with job(snakemake) as settings:
+    from lenspipe.simulation.sky import simulate
+
+    simulate(settings, workers=snakemake.threads)

@@ -1,0 +1,8 @@
+"""Train the network."""
+
+from lenspipe.progress import job
+
+with job(snakemake) as settings:
+    from lenspipe.training import train
+
+    train(settings)
