@@ -88,7 +88,7 @@ class Simulation(Section):
         330, description="Galaxies brighter than z = 20.5 in a brick (mean)."
     )
     faint_per_brick: int = Field(
-        4500, ge=0, description="Fainter background sources in a brick (mean)."
+        3500, ge=0, description="Fainter background sources in a brick (mean)."
     )
     stars_per_brick: int = Field(250, ge=0, description="Stars in a brick (mean).")
     lenses_per_brick: int = Field(

@@ -10,6 +10,7 @@ import pandas as pd
 from lenspipe._tensorflow import gpus, keras, tf
 from lenspipe.cutouts import read_cutouts
 from lenspipe.errors import LenspipeError
+from lenspipe.manifest import read_manifest
 from lenspipe.models import Normalise
 from lenspipe.paths import atomic
 from lenspipe.progress import log, track
@@ -174,10 +175,13 @@ def score_chunk(settings, chunk):
         raise LenspipeError(f"{path}: no such file; make the records of chunk {chunk} first")
     batch_size = settings.inference.batch_size
     shape = len(settings.survey.bands), settings.cutouts.size
+    entries = read_manifest(settings.paths.manifest("cutouts", chunk)).values()
+    steps = -(-sum(entry["count"] for entry in entries) // batch_size) or None
+    batches = dataset([path], batch_size, *shape)
     tables = [pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in IDENTIFIERS.items()})]
     scores = [np.zeros(0, np.float32)]
     try:
-        for batch in track(dataset([path], batch_size, *shape), f"chunk {chunk}: scoring batches"):
+        for batch in track(batches, f"chunk {chunk}: batches scored", steps):
             tables.append(table_of(batch))
             scores.append(predict(model, batch["image"].numpy(), batch_size))
     except tf.errors.OpError as error:

@@ -257,10 +257,10 @@ class _Usable:
     def of(self, rows):
         """Return the rows with good cutouts and count the reasons of the others."""
         good = np.zeros(len(rows), bool)
-        groups = rows.reset_index(drop=True).groupby("brick")
-        for brick, group in track(groups, "sample: bricks asked for flags", len(groups)):
-            if brick not in self.flags:
+        if new := sorted(set(rows["brick"]) - set(self.flags)):
+            for brick in track(new, "sample: flags of bricks"):
                 self.flags[brick] = self._read(brick)
+        for brick, group in rows.reset_index(drop=True).groupby("brick"):
             flags = group["id"].map(self.flags[brick])
             self.left_out["no cutout"] += int(flags.isna().sum())
             bad = flags.fillna(0).to_numpy(int) & BAD_FLAGS.value

@@ -100,6 +100,7 @@ def train(settings):
     seconds = seconds_before
     first_last_rate = max([d for d in own.decay_epochs if d < own.epochs], default=0)
     validation = _validation_split(settings)
+    log.info("compiling the network; its first step may take a minute")
     for epoch in range(len(history), own.epochs):
         begin_epoch = time.monotonic()
         rate = own.learning_rate * own.decay_factor ** sum(d <= epoch for d in own.decay_epochs)
@@ -108,7 +109,7 @@ def train(settings):
         lines = _Lines(epoch, own.epochs)
         loss = model.fit(data, shuffle=False, verbose=0, callbacks=[lines]).history["loss"][0]
         speed = sum(counts["train"]) / (time.monotonic() - begin_epoch)
-        val_loss, val_auc = validation(model)
+        val_loss, val_auc = validation(model, lines)
         if not np.isfinite([loss, val_loss]).all():
             raise LenspipeError(
                 f"training of {own.name}: the loss is not finite in epoch {epoch + 1} "
@@ -234,10 +235,11 @@ def _validation_split(settings):
         columns=["image", "label"],
     )
 
-    def measure(model):
-        pairs = [
-            (batch["label"].numpy(), predict(model, batch["image"].numpy())) for batch in batches
-        ]
+    def measure(model, lines):
+        pairs = []
+        for batch in batches:
+            pairs.append((batch["label"].numpy(), predict(model, batch["image"].numpy())))
+            lines.tick(f"validation, {len(pairs)} batches")
         label, p = (
             np.concatenate(values).astype(np.float64) for values in zip(*pairs, strict=True)
         )
@@ -253,20 +255,21 @@ def _best(history):
 
 
 class _Lines(keras.callbacks.Callback):
-    """Lines in the log within an epoch."""
+    """Lines in the log within a long epoch."""
 
     def __init__(self, epoch, epochs):
         super().__init__()
-        self.epoch, self.epochs = epoch, epochs
+        self.what = f"epoch {epoch + 1}/{epochs}"
         self.last = time.monotonic()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def tick(self, text):
+        """Log a line unless there was one a moment ago."""
         if time.monotonic() - self.last > _LINE_SECONDS:
             self.last = time.monotonic()
-            log.info(
-                "epoch %d/%d: %d steps, loss %.4f",
-                self.epoch + 1, self.epochs, batch + 1, logs["loss"],
-            )  # fmt: skip
+            log.info("%s: %s", self.what, text)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.tick(f"{batch + 1} steps, loss {logs['loss']:.4f}")
 
 
 class _Backup:

@@ -1,4 +1,7 @@
+import io
 import json
+import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,16 +14,17 @@ from lenspipe._tensorflow import keras, tf
 from lenspipe.config import load_settings
 from lenspipe.errors import LenspipeError
 from lenspipe.inference import load_model, score_images
+from lenspipe.progress import log
 from lenspipe.sample import build_sample
 
 NETWORK = {"widths": [8, 16, 16], "units": 1, "stem_filters": 8, "stem_stride": 2, "compress": True}
 TRAINING = {
     "name": "small",
     "network_settings": NETWORK,
-    "epochs": 4,
+    "epochs": 8,
     "batch_size": 16,
     "learning_rate": 0.003,
-    "decay_epochs": [3],
+    "decay_epochs": [6],
 }
 
 
@@ -52,36 +56,59 @@ def some_images():
     return np.random.default_rng(1).normal(0, 0.01, (20, 3, 33, 33)).astype(np.float32)
 
 
-def test_it_learns_and_leaves_what_it_promises(settings, caplog):
-    caplog.set_level("INFO", "lenspipe")
-    settings = configure(name="learner", epochs=10, decay_epochs=[8])
-    metrics = training.train(settings)
-    assert metrics["val_auc"] > 0.9
-    folder = settings.paths.model("learner").parent
-    names = {path.name for path in folder.iterdir()}
-    assert names == {"model.keras", "history.csv", "history.png", "metrics.json", "config.yaml"}
-    assert json.loads((folder / "metrics.json").read_text()) == metrics
-    assert metrics["counts"]["train"] == {"lens": 75, "other": 150}
-    history = pd.read_csv(folder / "history.csv")
-    assert history["epoch"].tolist() == list(range(1, 11))
-    assert history["learning_rate"].iloc[[7, 8]].tolist() == pytest.approx([0.003, 0.0003])
-    settled = history[history["epoch"] > 8]
-    assert metrics["kept_epoch"] == settled.loc[settled["val_auc"].idxmax(), "epoch"]
-    assert load_settings(yaml.safe_load((folder / "config.yaml").read_text())) == settings
-    assert load_model(folder / "model.keras").get_layer("normalise").bands == ["g", "r", "z"]
-    assert sum("validation loss" in line for line in caplog.messages) == 10
+@pytest.fixture(scope="module")
+def trained(run):
+    """A whole training: its metrics, lines of log, files and scores of some images."""
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    log.addHandler(handler)
+    log.setLevel("INFO")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(run)
+        metrics = training.train(configure())
+        folder = configure().paths.model("small").parent
+        files = {path.name: path.read_bytes() for path in folder.iterdir()}
+        scores = score_images(load_model(folder / "model.keras"), some_images())
+    log.removeHandler(handler)
+    return SimpleNamespace(metrics=metrics, lines=lines, files=files, scores=scores)
 
 
-def test_a_killed_training_goes_on_and_ends_the_same(settings, monkeypatch, caplog):
+def read_history(content):
+    return pd.read_csv(io.BytesIO(content))
+
+
+def test_it_learns(trained):
+    assert trained.metrics["val_auc"] > 0.8
+    assert trained.metrics["counts"]["train"] == {"lens": 75, "other": 150}
+    assert sum("validation loss" in line for line in trained.lines) == TRAINING["epochs"]
+
+
+def test_it_leaves_what_it_promises(trained, settings):
+    promised = {"model.keras", "history.csv", "history.png", "metrics.json", "config.yaml"}
+    assert set(trained.files) == promised
+    assert json.loads(trained.files["metrics.json"]) == trained.metrics
+    assert load_settings(yaml.safe_load(trained.files["config.yaml"])) == settings
+    history = read_history(trained.files["history.csv"])
+    assert history["epoch"].tolist() == list(range(1, 9))
+    assert history["learning_rate"].iloc[[5, 6]].tolist() == pytest.approx([0.003, 0.0003])
+
+
+def test_it_keeps_the_best_of_the_settled_epochs(trained):
+    history = read_history(trained.files["history.csv"])
+    settled = history[history["epoch"] > TRAINING["decay_epochs"][0]]
+    best = settled.sort_values(["val_auc", "val_loss"], ascending=[False, True]).iloc[0]
+    assert trained.metrics["kept_epoch"] == best["epoch"]
+    assert trained.metrics["val_auc"] == pytest.approx(best["val_auc"])
+
+
+def test_a_killed_training_goes_on_and_ends_the_same(trained, settings, monkeypatch, caplog):
     caplog.set_level("INFO", "lenspipe")
-    training.train(settings)
-    whole = score_images(load_model(settings.paths.model("small")), some_images())
-    whole_history = pd.read_csv(settings.paths.model("small", "history.csv"))
     save = training._Backup.save
 
     def save_and_die(self, model, history, *args, **kwargs):
         save(self, model, history, *args, **kwargs)
-        if len(history) == 2:
+        if len(history) == 3:
             raise KeyboardInterrupt
 
     settings.paths.model("small").unlink()
@@ -91,12 +118,13 @@ def test_a_killed_training_goes_on_and_ends_the_same(settings, monkeypatch, capl
             training.train(settings)
     assert not settings.paths.model("small").exists()
     training.train(settings)
-    assert "going on after epoch 2" in caplog.text
+    assert "going on after epoch 3" in caplog.text
     history = pd.read_csv(settings.paths.model("small", "history.csv"))
-    columns = ["epoch", "loss", "val_loss", "val_auc"]
-    np.testing.assert_allclose(history[columns], whole_history[columns], atol=1e-4)
-    resumed = score_images(load_model(settings.paths.model("small")), some_images())
-    np.testing.assert_allclose(resumed, whole, atol=1e-4)
+    whole = read_history(trained.files["history.csv"])
+    columns = ["epoch", "learning_rate", "loss", "val_loss", "val_auc"]
+    np.testing.assert_allclose(history[columns], whole[columns], atol=1e-4)
+    scores = score_images(load_model(settings.paths.model("small")), some_images())
+    np.testing.assert_allclose(scores, trained.scores, atol=1e-5)
     assert not settings.paths.model("small", "backup").exists()
 
 
@@ -125,21 +153,17 @@ def test_split_without_lenses_is_refused(tmp_path, monkeypatch):
         training.train(settings)
 
 
-def test_mixed_precision_model_is_saved_in_single_precision(settings, monkeypatch):
-    make = training._make
-    seen = []
-
-    def make_mixed_first(settings, mixed=False):
-        model = make(settings, mixed=not seen)
-        seen.append(model.dtype_policy.name)
-        return model
-
-    monkeypatch.setattr(training, "_make", make_mixed_first)
-    training.train(configure(name="mixed", epochs=1))
-    assert seen == ["mixed_float16", "float32"]
-    model = load_model(settings.paths.model("mixed"))
-    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+def test_mixed_precision_model_is_saved_in_single_precision(settings):
+    settings = configure(name="mixed")
+    model = training._make(settings, mixed=True)
+    assert model.dtype_policy.name == "mixed_float16"
+    row = {"epoch": 1, "loss": 0.5, "val_loss": 0.5, "val_auc": 0.5}
+    training._write_results(settings, model, pd.DataFrame([row]), {"kept_epoch": 1})
+    saved = load_model(settings.paths.model("mixed"))
+    assert {layer.compute_dtype for layer in saved.layers} == {"float32"}
     assert keras.config.dtype_policy().name == "float32"
+    for one, other in zip(model.weights, saved.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_augmentation_gives_the_eight_symmetries_alike():

@@ -105,18 +105,17 @@ def exposure_map(seed, band, region, ra, dec):
     offset = (np.arange(BRICK_PIXELS) - (BRICK_PIXELS - 1) / 2) * PIXEL_SCALE_ARCSEC / 3600
     rows = dec + offset
     columns = ra - offset / np.cos(np.radians(dec))
-    total = np.zeros((BRICK_PIXELS, BRICK_PIXELS), np.int16)
+    total = np.zeros((BRICK_PIXELS, BRICK_PIXELS), np.uint8)
     for pointing in range(POINTINGS):
         key = [seed, BANDS.index(band), region == "north", pointing, 11]
         shift = np.random.default_rng(key).random(2)
         x = np.floor(columns / DETECTOR_DEG[0] + shift[0]).astype(int)
         y = np.floor(rows / DETECTOR_DEG[1] + shift[1]).astype(int)
         (x_values, x_index), (y_values, y_index) = (np.unique(v, return_inverse=True) for v in (x, y))
-        hit = np.array(
-            [
-                [np.random.default_rng([*key, i + 10**6, j + 10**6]).random() for i in x_values]
-                for j in y_values
-            ]
-        )
-        total += (hit < POINTING_FRACTION).astype(np.int16)[y_index[:, None], x_index[None, :]]
-    return np.maximum(total, 1)
+        chance = [
+            [np.random.default_rng([*key, i + 10**6, j + 10**6]).random() for i in x_values]
+            for j in y_values
+        ]
+        covered = (np.array(chance) < POINTING_FRACTION).astype(np.uint8)
+        total += covered.take(y_index, axis=0).take(x_index, axis=1)
+    return np.maximum(total, 1).astype(np.int16)

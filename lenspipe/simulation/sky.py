@@ -171,17 +171,19 @@ def _make_brick(settings, job):
     for band in BANDS:
         noise = rng.standard_normal((BRICK_PIXELS, BRICK_PIXELS), dtype=np.float32)
         canvas[band] += noise * maps["sigma"][band]
-        images = {
+        coadds = {
             "image": canvas[band],
             "invvar": maps["invvar"][band],
             "nexp": maps["nexp"][band],
             "psfsize": np.full_like(canvas[band], fwhm[band]),
         }
-        for kind, image in images.items():
-            _write_coadd(paths.coadd(region, brick["brickname"], kind, band), [image], brick, band)
+        for kind, image in coadds.items():
+            coadd = paths.coadd(region, brick["brickname"], kind, band)
+            _write_coadd(coadd, kind, [image], brick, band)
     wise = np.zeros((BRICK_PIXELS, BRICK_PIXELS), np.uint8)
     planes = [maps["maskbits"], wise, wise]
-    _write_coadd(paths.coadd(region, brick["brickname"], "maskbits"), planes, brick, "grz")
+    coadd = paths.coadd(region, brick["brickname"], "maskbits")
+    _write_coadd(coadd, "maskbits", planes, brick, "grz")
 
     inside = sources["bx"].between(-0.5, BRICK_PIXELS - 0.5) & sources["by"].between(
         -0.5, BRICK_PIXELS - 0.5
@@ -251,7 +253,7 @@ def _maskbits(sources, brick, canvas):
     return mask
 
 
-def _write_coadd(path, images, brick, band):
+def _write_coadd(path, kind, images, brick, band):
     """Write images compressed as the survey's: Rice, 100x100 tiles, dithered, in steps of 1e-4."""
     header = brick_wcs(brick["ra"], brick["dec"]).to_header()
     records = [
@@ -277,14 +279,19 @@ def _write_coadd(path, images, brick, band):
     dither = 1 + (brick["brickid"] * 7 + ord(band[0])) % 10000
     with atomic(path) as temporary, fitsio.FITS(temporary, "rw", clobber=True) as handle:
         for image in images:
-            floating = image.dtype.kind == "f"
-            options = {"qlevel": -1e-4, "qmethod": "SUBTRACTIVE_DITHER_2", "dither_seed": dither}
+            # Images in steps of 1e-4; other maps relative to their noise, which leaves the
+            # constant ones exact.
+            options = {
+                "qlevel": -1e-4 if kind == "image" else 16,
+                "qmethod": "SUBTRACTIVE_DITHER_2",
+                "dither_seed": dither,
+            }
             handle.write(
                 image,
                 header=records,
                 compress="RICE",
                 tile_dims=[100, 100],
-                **(options if floating else {}),
+                **(options if image.dtype.kind == "f" else {}),
             )
 
 
