@@ -31,6 +31,7 @@ os.environ["LENSPIPE_WORKFLOW_PID"] = str(os.getpid())
 wildcard_constraints:
     chunk=r"\d+-\d+",
     brick=r"\d{4}[pm]\d{3}",
+    folder=r"\d{3}",
 
 
 rule all:

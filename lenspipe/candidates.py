@@ -126,7 +126,7 @@ def find_candidates(settings):
     A candidate is a group of galaxies, each at or above ``candidates.threshold`` and without a
     flag of ``candidates.reject_flags``, linked by steps of at most
     ``candidates.merge_radius_arcsec``. Its best galaxy stands for it: the most probable, among
-    equals the brightest in z. It is ``known`` if any of its galaxies lies within
+    equals the brightest in the reddest band. It is ``known`` if any of its galaxies lies within
     ``sample.match_radius_arcsec`` of a known lens.
 
     Writes ``candidates/candidates.csv``, ``.html`` and, last, ``.fits``.
@@ -154,8 +154,7 @@ def find_candidates(settings):
     groups = galaxies.groupby("group")
     galaxies["n_members"] = groups["id"].transform("size").astype(np.int32)
     galaxies["known"] = groups["known"].transform("any").astype(bool)
-    reddest = f"mag_{'z' if 'z' in bands else bands[-1]}"
-    ranked = galaxies.sort_values(["p", reddest, "id"], ascending=[False, True, True])
+    ranked = galaxies.sort_values(["p", f"mag_{bands[-1]}", "id"], ascending=[False, True, True])
     table = ranked.drop_duplicates("group").reset_index(drop=True)
     table["rank"] = np.arange(1, len(table) + 1, dtype=np.int32)
     table["name"] = iau_name(table["ra"], table["dec"])

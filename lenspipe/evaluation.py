@@ -19,6 +19,8 @@ __all__ = ["auc", "completeness_at_fpr", "evaluate", "roc_curve", "wilson_interv
 VISIBLE_THETA_E_ARCSEC, VISIBLE_ARC_SNR = 1.2, 10.0
 _THETA_E_EDGES = (0, 0.6, 0.9, 1.2, 1.5, 1.8, 2.2, 2.6, 3.2, np.inf)
 _ARC_SNR_EDGES = (0, 3, 5, 10, 20, 40, 80, 160, np.inf)
+_MAG_EDGES = (0, 17, 17.5, 18, 18.5, 19, 19.5, 20, np.inf)
+_NOBS_EDGES = (0, 2, 4, 6, 8, 10, 12, np.inf)
 # Below every probability: a galaxy without a score is never found.
 _UNSCORED = -1.0
 
@@ -125,8 +127,9 @@ def evaluate(settings):
     counts as visible with an Einstein radius of at least 1.2 arcsec and arcs of signal-to-noise
     of at least 10. On real data they are the test split, judged by its labels.
 
-    Writes below ``evaluation/``: ``roc.png``, ``scores.png``, the most confident mistakes
-    ``missed.png`` and ``false.png``, with truth also ``completeness.png``, and last
+    Writes below ``evaluation/``: ``roc.png``, ``scores.png``, ``completeness.png`` (against
+    Einstein radius and arc signal-to-noise; against magnitude and exposures in the reddest band
+    without truth), the most confident mistakes ``missed.png`` and ``false.png``, and last
     ``metrics.json``. There, completeness is of visible lenses (of all labelled lenses without
     truth) and false-positive rates are of all non-lenses; ``fpr10``, ``fpr01`` and ``fpr001`` are
     rates of 10, 1 and 0.1 %. What could not be measured is null.
@@ -174,13 +177,19 @@ def evaluate(settings):
         settings.candidates.threshold,
         paths.evaluation("scores.png"),
     )
-    if settings.simulation:
-        figures.draw_completeness(
-            metrics["completeness_by_theta_e"],
-            metrics["completeness_by_arc_snr"],
-            metrics["binned_at"],
-            paths.evaluation("completeness.png"),
-        )
+    figures.draw_completeness(
+        [
+            {
+                "bins": metrics[f"completeness_by_{name}"],
+                "label": label,
+                "title": title,
+                "log": log_,
+            }
+            for name, label, title, log_ in _panels(settings)
+        ],
+        metrics["binned_at"],
+        paths.evaluation("completeness.png"),
+    )
     _draw_mistakes(galaxies, settings)
     with atomic(paths.evaluation("metrics.json")) as temporary:
         temporary.write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n")
@@ -188,13 +197,13 @@ def evaluate(settings):
     return metrics
 
 
-def _read_scores(settings, bricks):
-    """Scores of the galaxies of some bricks."""
+def _read_rows(settings, path_of_chunk, bricks):
+    """Rows of some bricks from a table that each chunk has."""
     table = pd.read_parquet(settings.paths.bricks)
     chunks = sorted(table.loc[table["brick"].isin(bricks), "chunk"].unique())
-    tables = [pd.read_parquet(settings.paths.scores(chunk)) for chunk in chunks]
-    scores = pd.concat(tables, ignore_index=True)
-    return scores[scores["brick"].isin(bricks)].reset_index(drop=True)
+    tables = [pd.read_parquet(path_of_chunk(chunk)) for chunk in chunks]
+    rows = pd.concat(tables, ignore_index=True)
+    return rows[rows["brick"].isin(bricks)].reset_index(drop=True)
 
 
 def _with_truth(settings):
@@ -214,7 +223,9 @@ def _with_truth(settings):
     columns = ["id", "kind", "theta_e_arcsec", "arc_snr"]
     # An object may be listed once in each region that has its brick.
     truth = truth[columns].drop_duplicates("id")
-    galaxies = _read_scores(settings, test).merge(truth, on="id", how="left", validate="1:1")
+    galaxies = _read_rows(settings, paths.scores, test).merge(
+        truth, on="id", how="left", validate="1:1"
+    )
     galaxies["kind"] = galaxies["kind"].astype(object).fillna("other").astype(str)
     galaxies["lens"] = galaxies["kind"] == "lens"
     galaxies["visible"] = (
@@ -236,13 +247,17 @@ def _labelled(settings):
             f"{settings.paths.sample}: found no labelled galaxy in the test split, expected some; "
             "raise the test part of config key sample.fractions"
         )
-    scores = _read_scores(settings, set(sample["brick"])).drop(columns="brick")
-    galaxies = sample.merge(scores, on="id", how="inner", validate="1:1")
+    scores = _read_rows(settings, settings.paths.scores, set(sample["brick"]))
+    galaxies = sample.drop(columns="brick").merge(scores, on="id", validate="1:1")
     if len(galaxies) < len(sample):
         log.info("evaluation: %d of the test split were not scored", len(sample) - len(galaxies))
     galaxies["lens"] = galaxies["visible"] = galaxies["label"] > 0.5
     galaxies["kind"] = np.where(galaxies["lens"], "lens", "non-lens")
-    return galaxies
+    band = settings.survey.bands[-1]
+    columns = {f"mag_{band}": "mag", f"nobs_{band}": "nobs"}
+    parent = _read_rows(settings, settings.paths.parent, set(sample["brick"]))
+    parent = parent[["id", *columns]].rename(columns=columns)
+    return galaxies.merge(parent, on="id", how="left", validate="1:1")
 
 
 def _scores(galaxies):
@@ -280,8 +295,11 @@ def _measure(galaxies, settings):
     if at[0.01][0] is not None:
         low, high = wilson_interval(int((visible > cut).sum()), len(visible))
         metrics |= {"completeness_fpr01_low": low, "completeness_fpr01_high": high}
+    metrics["binned_at"] = "p ≥ threshold" if cut is None else "1 % false positives"
     if not settings.simulation:
         del metrics["n_visible_lenses"]
+        metrics["completeness_by_mag"] = _in_bins(galaxies[lens], "mag", above, _MAG_EDGES)
+        metrics["completeness_by_nobs"] = _in_bins(galaxies[lens], "nobs", above, _NOBS_EDGES)
         return metrics
     metrics["auc_visible"] = auc(visible, others)
     metrics["false_positive_rate_by_kind"] = {
@@ -292,20 +310,30 @@ def _measure(galaxies, settings):
         }
         for kind, group in galaxies[~lens].groupby("kind")
     }
-    bright = galaxies["lens"] & (galaxies["arc_snr"] >= VISIBLE_ARC_SNR)
-    wide = galaxies["lens"] & (galaxies["theta_e_arcsec"] >= VISIBLE_THETA_E_ARCSEC)
-    metrics["binned_at"] = "p >= threshold" if cut is None else "1 % false positives"
-    metrics["completeness_by_theta_e"] = _in_bins(
-        galaxies.loc[bright, "theta_e_arcsec"], above[bright], _THETA_E_EDGES
-    )
-    metrics["completeness_by_arc_snr"] = _in_bins(
-        galaxies.loc[wide, "arc_snr"], above[wide], _ARC_SNR_EDGES
-    )
+    bright = galaxies[lens & (galaxies["arc_snr"] >= VISIBLE_ARC_SNR)]
+    wide = galaxies[lens & (galaxies["theta_e_arcsec"] >= VISIBLE_THETA_E_ARCSEC)]
+    metrics["completeness_by_theta_e"] = _in_bins(bright, "theta_e_arcsec", above, _THETA_E_EDGES)
+    metrics["completeness_by_arc_snr"] = _in_bins(wide, "arc_snr", above, _ARC_SNR_EDGES)
     return metrics
 
 
-def _in_bins(values, found, edges):
+def _panels(settings):
+    """What completeness is drawn against: name in the metrics, axis, title, logarithmic or not."""
+    if settings.simulation:
+        return [
+            ("theta_e", "Einstein radius (arcsec)", "lenses with arc S/N ≥ 10", False),
+            ("arc_snr", "arc signal-to-noise", 'lenses with θ$_E$ ≥ 1.2"', True),
+        ]
+    band = settings.survey.bands[-1]
+    return [
+        ("mag", f"{band} magnitude", "lenses of the test split", False),
+        ("nobs", f"exposures in {band}", "lenses of the test split", False),
+    ]
+
+
+def _in_bins(lenses, column, found, edges):
     """Completeness with its 95 % interval in bins; the last bin has no upper edge (null)."""
+    values, found = lenses[column], found[lenses.index]
     bins = []
     for low, high in itertools.pairwise(edges):
         inside = found[(values >= low) & (values < high)]

@@ -40,34 +40,33 @@ def draw_roc(curves, path):
     _save(figure, path)
 
 
-def draw_completeness(by_theta_e, by_arc_snr, binned_at, path):
-    """Draw completeness against Einstein radius and arc signal-to-noise.
+def draw_completeness(panels, binned_at, path):
+    """Draw completeness against one or more properties.
 
     Parameters
     ----------
-    by_theta_e, by_arc_snr : list of dict
-        Bins with ``from``, ``to`` (None: open), ``n``, ``completeness``, ``low``, ``high``.
+    panels : list of dict
+        ``bins`` (list of dict with ``from``, ``to``, ``n``, ``completeness``, ``low``, ``high``;
+        the first begins at 0 and the last is open, ``to`` None: both are drawn as wide as their
+        neighbours), ``label`` of the axis, ``title`` and whether the axis is ``log``.
     binned_at : str
         Where scores were cut.
     path : str or path-like
         The PNG.
     """
-    figure = Figure(figsize=(10, 4.4), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    _draw_bins(left, by_theta_e, log=False)
-    _draw_bins(right, by_arc_snr, log=True)
-    left.set(
-        xlabel="Einstein radius (arcsec)",
-        ylabel=f"completeness at {binned_at}",
-        ylim=(0, 1.1),
-        title="lenses with arc S/N ≥ 10",
-    )
-    right.set(xlabel="arc signal-to-noise", xscale="log", title='lenses with θ$_E$ ≥ 1.2"')
+    figure = Figure(figsize=(5 * len(panels), 4.4), layout="constrained")
+    row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, panel in zip(row, panels, strict=True):
+        _draw_bins(axes, panel["bins"], panel["log"])
+        axes.set(xlabel=panel["label"], title=panel["title"])
+    row[0].set(ylabel=f"completeness at {binned_at}", ylim=(0, 1.1))
     _save(figure, path)
 
 
 def _draw_bins(axes, bins, log):
     """Points with 95 % intervals over their bins; numbers of lenses above."""
+    if log:
+        axes.set_xscale("log")
     for bin_ in bins:
         if bin_["n"] == 0:
             continue
@@ -77,7 +76,8 @@ def _draw_bins(axes, bins, log):
             high = high or low * 2
             middle = np.sqrt(low * high)
         else:
-            high = high or low + 0.6
+            low = low or high - (bins[1]["to"] - bins[1]["from"])
+            high = high or low + (bins[-2]["to"] - bins[-2]["from"])
             middle = (low + high) / 2
         value = bin_["completeness"]
         axes.hlines(value, low, high, color=_BLUE, lw=1.8)

@@ -109,9 +109,9 @@ class RunPaths:
         """What each cut removed in a chunk."""
         return self.root / "parent" / "audit" / f"{chunk}.csv"
 
-    def cutouts(self, brick):
-        """Cutouts of a brick."""
-        return self.root / "cutouts" / brick[:3] / f"{brick}.fits"
+    def cutouts(self, brick, folder=None):
+        """Cutouts of a brick; `folder` only where the brick is a pattern."""
+        return self.root / "cutouts" / (folder or brick[:3]) / f"{brick}.fits"
 
     def manifest(self, stage, chunk):
         """What a stage has done for the bricks of a chunk."""

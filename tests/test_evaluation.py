@@ -166,7 +166,7 @@ def test_too_few_non_lenses_leave_the_rate_unmeasured(tmp_path, monkeypatch):
     assert metrics["n_nonlenses"] == 40
     assert metrics["completeness_fpr01"] is metrics["completeness_fpr01_high"] is None
     assert metrics["completeness_fpr10"] is not None
-    assert metrics["binned_at"] == "p >= threshold"
+    assert metrics["binned_at"] == "p ≥ threshold"
 
 
 def test_real_data_are_judged_by_their_labels(drawn_run):
@@ -184,7 +184,10 @@ def test_real_data_are_judged_by_their_labels(drawn_run):
     assert metrics["n_lenses"] + metrics["n_nonlenses"] == len(judged) < 180
     assert metrics["auc"] == pytest.approx(roc_auc_score(judged["label"], judged["p"]))
     assert "completeness_by_theta_e" not in metrics
-    assert not real.paths.evaluation("completeness.png").exists()
+    for name in ("mag", "nobs"):
+        bins = metrics[f"completeness_by_{name}"]
+        assert sum(bin_["n"] for bin_ in bins) == metrics["n_lenses"]
+    assert real.paths.evaluation("completeness.png").exists()
     assert real.paths.evaluation("missed.png").exists()
 
 

@@ -129,6 +129,6 @@ def test_missing_and_truncated_records_are_refused(settings):
     path = settings.paths.records("64-000008")
     content = settings.paths.records(CHUNK).read_bytes()
     path.write_bytes(content[: len(content) * 3 // 4])
-    with pytest.raises(LenspipeError, match="64-000008.tfrecord: can't be read to its end"):
+    with pytest.raises(LenspipeError, match=r"64-000008\.tfrecord: can't be read to its end"):
         inference.score_chunk(settings, "64-000008")
     assert not settings.paths.scores("64-000008").exists()

@@ -58,7 +58,7 @@ def test_unknown_network_setting_and_value_are_named():
         build("vgg")
     with pytest.raises(LenspipeError, match=r"network_settings\.depth: cmu_deeplens has no such"):
         build("cmu_deeplens", depth=3)
-    with pytest.raises(LenspipeError, match="can't be made from {'widths': 5}"):
+    with pytest.raises(LenspipeError, match=r"can't be made from \{'widths': 5\}"):
         build("cmu_deeplens", widths=5)
 
 

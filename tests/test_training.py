@@ -17,7 +17,7 @@ from lenspipe.inference import load_model, score_images
 from lenspipe.progress import log
 from lenspipe.sample import build_sample
 
-NETWORK = {"widths": [8, 16, 16], "units": 1, "stem_filters": 8, "stem_stride": 2, "compress": True}
+NETWORK = {"widths": [8, 16], "units": 1, "stem_filters": 8, "stem_stride": 2, "compress": True}
 TRAINING = {
     "name": "small",
     "network_settings": NETWORK,

@@ -1,20 +1,19 @@
 """Helpers of the other rules: what a rule's parameters are, so that a change re-runs it."""
 
 
-def chunk_of(wildcards):
-    """Name of the chunk that a brick lies in."""
-    for chunk, bricks in PLAN.items():
-        if any(entry["brick"] == wildcards.brick for entry in bricks):
-            return chunk
-    raise WorkflowError(
-        f"brick {wildcards.brick}: not in this run's footprint; results/{SETTINGS.run}/bricks.parquet "
-        "lists its bricks, and the footprint section of the configuration chooses them"
-    )
+def brick_path(path):
+    """Input function: a brick's file, if the brick is in the footprint."""
 
+    def find(wildcards):
+        known = {entry["brick"] for bricks in PLAN.values() for entry in bricks}
+        if wildcards.brick not in known:
+            raise WorkflowError(
+                f"brick {wildcards.brick}: not in this run's footprint; {PATHS.bricks} lists its "
+                "bricks, and the footprint section of the configuration chooses them"
+            )
+        return path(wildcards.brick)
 
-def of_chunk(path):
-    """Input function: a chunk's file for a brick's job."""
-    return lambda wildcards: path(chunk_of(wildcards))
+    return find
 
 
 def section(*names):

@@ -27,13 +27,14 @@ rule cutouts:
 
 rule brick_cutouts:
     input:
-        of_chunk(PATHS.parent),
+        SKY,
+        PATHS.bricks,
     output:
-        str(PATHS.cutouts("{brick}")).replace("{br/", "{folder}/"),
+        PATHS.cutouts("{brick}", folder="{folder}"),
     log:
-        PATHS.log("brick_cutouts", "{brick}"),
+        PATHS.log("brick_cutouts", "{folder}-{brick}"),
     benchmark:
-        PATHS.benchmark("brick_cutouts", "{brick}")
+        PATHS.benchmark("brick_cutouts", "{folder}-{brick}")
     params:
         settings=section("cutouts", "survey"),
     resources:

@@ -50,7 +50,7 @@ rule chunk_mosaics:
 
 rule brick_mosaic:
     input:
-        lambda wildcards: PATHS.cutouts(wildcards.brick),
+        brick_path(PATHS.cutouts),
         PATHS.brick_scores("{brick}"),
     output:
         PATHS.brick_mosaic("{brick}"),

@@ -25,7 +25,7 @@ rule scores:
 
 rule brick_scores:
     input:
-        cutouts=lambda wildcards: PATHS.cutouts(wildcards.brick),
+        cutouts=brick_path(PATHS.cutouts),
         model=MODEL,
     output:
         PATHS.brick_scores("{brick}"),
