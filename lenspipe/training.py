@@ -93,7 +93,9 @@ def train(settings):
     model.compile(optimizer, "binary_crossentropy", jit_compile=bool(gpus))
     optimizer.build(model.trainable_variables)
 
-    key = digest(own, settings.seed, pd.util.hash_pandas_object(sample).tolist())
+    # Level and noise stand for the pixels of the sample.
+    pixels = [float(x) for weight in model.get_layer("normalise").weights for x in np.ravel(weight)]
+    key = digest(own, settings.seed, pd.util.hash_pandas_object(sample).tolist(), pixels)
     backup = _Backup(paths.model(own.name, "backup"), key)
     history, seconds_before = backup.restore(model)
     begin = time.monotonic()

@@ -62,6 +62,20 @@ def test_unknown_network_setting_and_value_are_named():
         build("cmu_deeplens", widths=5)
 
 
+def test_crop_keeps_the_centre_only():
+    model = build("cmu_deeplens", size=21, crop=11, **SMALL)
+    images = np.random.default_rng(0).normal(size=(2, 3, 21, 21)).astype(np.float32)
+    p = model(images).numpy()
+    images[:, :, :5] = images[:, :, 16:] = 7
+    images[..., :5] = images[..., 16:] = 7
+    np.testing.assert_allclose(model(images), p, atol=1e-7)
+    images[:, :, 5] = 7
+    assert not np.allclose(model(images), p, atol=1e-7)
+    for crop in (12, 23):
+        with pytest.raises(LenspipeError, match=f"crop must be odd and at most 21, found {crop}"):
+            build("cmu_deeplens", size=21, crop=crop)
+
+
 def test_normalise_measures_level_and_noise_in_spite_of_sources_and_gaps():
     rng = np.random.default_rng(0)
     noise, level = np.array([0.003, 0.01]), np.array([0.0, 0.1])

@@ -15,6 +15,7 @@ def cmu_deeplens(
     stem_stride=1,
     clip_sigma=250.0,
     compress=False,
+    crop=None,
 ):
     """Make the network; the defaults are the paper's (its section 3.2 and figure 3).
 
@@ -33,13 +34,17 @@ def cmu_deeplens(
         Of the first convolution.
     clip_sigma, compress
         Of `lenspipe.models.layers.Normalise`.
+    crop : int, optional
+        Side of the central part that the network sees, pixels; all if not given.
 
     Returns
     -------
     keras.Model
         From cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1).
     """
-    inputs, x = stem(bands, size, stem_filters, stem_kernel, stem_stride, clip_sigma, compress)
+    inputs, x = stem(
+        bands, size, stem_filters, stem_kernel, stem_stride, clip_sigma, compress, crop
+    )
     for stage, width in enumerate(widths):
         for unit in range(units):
             stride = 2 if stage > 0 and unit == 0 else 1

@@ -105,7 +105,7 @@ def _activated(x):
     )
 
 
-def stem(bands, size, filters, kernel, stride, clip_sigma, compress):
+def stem(bands, size, filters, kernel, stride, clip_sigma, compress, crop):
     """Begin a network: cutouts in nanomaggies, normalised, channels last, first convolution.
 
     Parameters
@@ -118,6 +118,8 @@ def stem(bands, size, filters, kernel, stride, clip_sigma, compress):
         Of the first convolution.
     clip_sigma, compress
         Of `Normalise`.
+    crop : int or None
+        Side of the central part that is kept, pixels.
 
     Returns
     -------
@@ -127,6 +129,10 @@ def stem(bands, size, filters, kernel, stride, clip_sigma, compress):
     inputs = keras.Input((len(bands), size, size), name="image")
     x = Normalise(bands, clip_sigma, compress, name="normalise")(inputs)
     x = keras.layers.Permute((2, 3, 1))(x)  # the only layout that convolutions on CPUs know
+    if crop is not None:
+        if not 0 < crop <= size or (size - crop) % 2:
+            raise ValueError(f"crop must be odd and at most {size}, found {crop}")
+        x = keras.layers.Cropping2D((size - crop) // 2)(x)
     return inputs, _activated(_convolution(x, filters, kernel, stride))
 
 

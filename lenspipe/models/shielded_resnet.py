@@ -20,6 +20,7 @@ def shielded_resnet(
     stem_stride=1,
     clip_sigma=250.0,
     compress=False,
+    crop=None,
 ):
     """Make the network: groups of units, with 1x1 convolutions between them to cut the channels.
 
@@ -46,13 +47,17 @@ def shielded_resnet(
         Of the first convolution.
     clip_sigma, compress
         Of `lenspipe.models.layers.Normalise`.
+    crop : int, optional
+        Side of the central part that the network sees, pixels; all if not given.
 
     Returns
     -------
     keras.Model
         From cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1).
     """
-    inputs, x = stem(bands, size, stem_filters, stem_kernel, stem_stride, clip_sigma, compress)
+    inputs, x = stem(
+        bands, size, stem_filters, stem_kernel, stem_stride, clip_sigma, compress, crop
+    )
     for stage in range(stages):
         if stage > 0:
             x = keras.layers.Conv2D(shield, 1, kernel_initializer="he_normal")(x)

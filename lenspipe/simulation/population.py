@@ -125,7 +125,7 @@ def _bright_galaxies(rng, size):
         redshift = np.where(
             late, rng.normal(0.66, 0.16, batch), rng.normal(0.47, 0.14, batch)
         ).clip(0.08, 1.0)
-        mag_z = _mstar(redshift) + np.where(late, 0.0, -0.35) + 0.55 * rng.standard_normal(batch)
+        mag_z = _mstar(redshift) + np.where(late, 0.45, 0.05) + 0.55 * rng.standard_normal(batch)
         gr = np.interp(redshift, _REDSHIFT, _RED_GR) + 0.10 * rng.standard_normal(batch)
         rz = np.interp(redshift, _REDSHIFT, _RED_RZ) + 0.07 * rng.standard_normal(batch)
         size_log = np.where(late, 0.02, 0.24) + 0.19 * rng.standard_normal(batch)
