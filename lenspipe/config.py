@@ -85,17 +85,17 @@ class Simulation(Section):
     """The simulated sky, for runs without survey data."""
 
     galaxies_per_brick: PositiveInt = Field(
-        330, description="Galaxies brighter than z = 20.5 in a brick (mean)."
+        280, description="Galaxies brighter than z = 20.5 in a brick (mean)."
     )
     faint_per_brick: int = Field(
         3500, ge=0, description="Fainter background sources in a brick (mean)."
     )
     stars_per_brick: int = Field(250, ge=0, description="Stars in a brick (mean).")
     lenses_per_brick: int = Field(
-        70, ge=0, description="Lenses in a brick (mean); the real sky has ~0.02."
+        100, ge=0, description="Lenses in a brick (mean); the real sky has ~0.02."
     )
     confusing_fraction: Fraction = Field(
-        0.3, description="Part of the bright galaxies that belong to classes that confuse."
+        0.22, description="Part of the bright galaxies that belong to classes that confuse."
     )
     known_fraction: Fraction = Field(
         0.85, description="Part of the visible lenses that earlier searches have published."

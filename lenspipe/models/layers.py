@@ -127,12 +127,13 @@ def stem(bands, size, filters, kernel, stride, clip_sigma, compress, crop):
         (B, S, S) as in the cutouts' files; (S', S', filters), activated.
     """
     inputs = keras.Input((len(bands), size, size), name="image")
-    x = Normalise(bands, clip_sigma, compress, name="normalise")(inputs)
-    x = keras.layers.Permute((2, 3, 1))(x)  # the only layout that convolutions on CPUs know
+    x = inputs
     if crop is not None:
         if not 0 < crop <= size or (size - crop) % 2:
             raise ValueError(f"crop must be odd and at most {size}, found {crop}")
-        x = keras.layers.Cropping2D((size - crop) // 2)(x)
+        x = keras.layers.Cropping2D((size - crop) // 2, data_format="channels_first")(x)
+    x = Normalise(bands, clip_sigma, compress, name="normalise")(x)
+    x = keras.layers.Permute((2, 3, 1))(x)  # the only layout that convolutions on CPUs know
     return inputs, _activated(_convolution(x, filters, kernel, stride))
 
 

@@ -12,7 +12,7 @@ _LIGHT_KM_S = 299792.458
 
 #: Einstein radii, arcsec, and total lensed g magnitudes of the lenses drawn.
 THETA_E_RANGE = (0.7, 4.0)
-ARC_MAG_G = (21.0, 21.3, 23.0)
+ARC_MAG_G = (21.0, 21.2, 22.6)
 
 
 def einstein_radius_sis(sigma_km_s, z_lens, z_source):
@@ -87,7 +87,7 @@ def draw_lenses(rng, pool, size, mstar):
     for name in ("e1", "e2"):
         lenses[f"mass_{name}"] = (0.7 * lenses[name] + rng.normal(0, 0.04, size)).clip(-0.4, 0.4)
     # What is published shows arcs: sources well inside the caustics' reach.
-    radius, angle = 0.35 * np.sqrt(rng.random(size)), rng.uniform(0, 2 * np.pi, size)
+    radius, angle = 0.27 * np.sqrt(rng.random(size)), rng.uniform(0, 2 * np.pi, size)
     lenses["beta_1"] = radius * np.cos(angle)
     lenses["beta_2"] = radius * np.sin(angle)
     lenses["clump_seed"] = rng.integers(2**31, size=size)

@@ -1,5 +1,6 @@
 """The simulated sky as a Legacy Surveys DR9 tree: bricks painted, observed and written."""
 
+import functools
 import gzip
 import hashlib
 import io
@@ -198,12 +199,21 @@ def _make_brick(settings, job):
         truth.to_parquet(temporary)
 
 
+@functools.lru_cache(32)
+def _population(seed, brick, simulation):
+    """Sources of a brick; kept, because each brick is also its neighbours' neighbour."""
+    return draw_population(seed, dict(brick), simulation)
+
+
 def _gather(settings, job):
     """Sources and components on a brick's image: its own and its neighbours' near the edge."""
     wcs = brick_wcs(job["brick"]["ra"], job["brick"]["dec"])
     all_sources, all_components = [], []
     for brick in job["around"]:
-        sources, components = draw_population(settings.seed, brick, settings.simulation)
+        sources, components = _population(
+            settings.seed, tuple(brick.items()), settings.simulation
+        )
+        sources, components = sources.copy(), components.copy()
         offset = 10**5 * brick["brickid"]
         sources["number"] += offset
         components["number"] += offset
