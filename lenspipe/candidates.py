@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from lenspipe import __version__
 from lenspipe.cutouts import FLAGS
 from lenspipe.errors import LenspipeError
+from lenspipe.match import read_list
 from lenspipe.paths import atomic
 from lenspipe.progress import log, track
 
@@ -213,17 +214,10 @@ def _read(path, remedy):
 
 def _near_known(galaxies, settings):
     """Whether each galaxy is within the matching radius of a known lens."""
-    path = settings.sample.known_lenses or settings.paths.known_lenses
-    try:
-        known = pd.read_csv(path).rename(columns=str.lower)
-        lenses = SkyCoord(known["ra"].to_numpy(float), known["dec"].to_numpy(float), unit="deg")
-    except (OSError, KeyError, ValueError) as error:
-        raise LenspipeError(
-            f"{path}: found {error!r}, expected a CSV with ra and dec in degrees; see config key "
-            "sample.known_lenses"
-        ) from None
-    if len(lenses) == 0 or len(galaxies) == 0:
+    known = read_list(settings.sample.known_lenses or settings.paths.known_lenses)
+    if len(known) == 0 or len(galaxies) == 0:
         return np.zeros(len(galaxies), bool)
+    lenses = SkyCoord(known["ra"], known["dec"], unit="deg")
     positions = SkyCoord(galaxies["ra"], galaxies["dec"], unit="deg")
     _, separation, _ = positions.match_to_catalog_sky(lenses)
     return separation.arcsec <= settings.sample.match_radius_arcsec

@@ -95,10 +95,10 @@ class Simulation(Section):
         100, ge=0, description="Lenses in a brick (mean); the real sky has ~0.02."
     )
     confusing_fraction: Fraction = Field(
-        0.22, description="Part of the bright galaxies that belong to classes that confuse."
+        0.18, description="Part of the bright galaxies that belong to classes that confuse."
     )
     known_fraction: Fraction = Field(
-        0.85, description="Part of the visible lenses that earlier searches have published."
+        0.92, description="Part of the visible lenses that earlier searches have published."
     )
     boundary_dec: float = Field(
         32.375, description="Declination where the northern survey begins, degrees."
@@ -220,6 +220,9 @@ class Inference(Section):
     """Scoring."""
 
     batch_size: PositiveInt = Field(256, description="Cutouts per step.")
+    symmetries: Literal[1, 8] = Field(
+        1, description="Orientations of a cutout whose scores are averaged: 1, or all 8."
+    )
 
 
 class Candidates(Section):

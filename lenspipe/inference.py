@@ -55,17 +55,23 @@ def load_model(path):
 
 
 @functools.lru_cache(maxsize=4)
-def _compiled(model, batch_size):
+def _compiled(model, batch_size, symmetries):
     """Compile a model for one shape of batch, so that nothing is traced twice."""
     signature = tf.TensorSpec((batch_size, *model.input_shape[1:]), tf.float32)
-    return tf.function(
-        lambda images: model(images, training=False),
-        input_signature=[signature],
-        jit_compile=bool(gpus),
-    )
+
+    def mean_score(images):
+        scores = []
+        for orientation in range(symmetries):
+            turned = tf.reverse(images, [2]) if orientation & 1 else images
+            turned = tf.reverse(turned, [3]) if orientation & 2 else turned
+            turned = tf.transpose(turned, (0, 1, 3, 2)) if orientation & 4 else turned
+            scores.append(model(turned, training=False))
+        return tf.add_n(scores) / symmetries
+
+    return tf.function(mean_score, input_signature=[signature], jit_compile=bool(gpus))
 
 
-def predict(model, images, batch_size=None):
+def predict(model, images, batch_size=None, symmetries=1):
     """Score one batch.
 
     Parameters
@@ -76,6 +82,8 @@ def predict(model, images, batch_size=None):
         Cutouts, nanomaggies.
     batch_size : int, optional
         Size to which the batch is padded, at least N; N if not given.
+    symmetries : {1, 8}
+        Orientations whose scores are averaged.
 
     Returns
     -------
@@ -87,10 +95,10 @@ def predict(model, images, batch_size=None):
     if n < batch_size:
         padding = np.zeros((batch_size - n, *images.shape[1:]), np.float32)
         images = np.concatenate([images, padding])
-    return _compiled(model, batch_size)(images).numpy()[:n, 0].astype(np.float32)
+    return _compiled(model, batch_size, symmetries)(images).numpy()[:n, 0].astype(np.float32)
 
 
-def score_images(model, images, batch_size=256):
+def score_images(model, images, batch_size=256, symmetries=1):
     """Score cutouts.
 
     Parameters
@@ -101,6 +109,8 @@ def score_images(model, images, batch_size=256):
         Cutouts, nanomaggies; N may be 0.
     batch_size : int
         Cutouts per step; less memory with fewer.
+    symmetries : {1, 8}
+        Orientations whose scores are averaged.
 
     Returns
     -------
@@ -119,7 +129,7 @@ def score_images(model, images, batch_size=256):
             "to the model's"
         )
     parts = [
-        predict(model, images[start : start + batch_size], batch_size)
+        predict(model, images[start : start + batch_size], batch_size, symmetries)
         for start in range(0, len(images), batch_size)
     ]
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
@@ -183,7 +193,8 @@ def score_chunk(settings, chunk):
     try:
         for batch in track(batches, f"chunk {chunk}: batches scored", steps):
             tables.append(table_of(batch))
-            scores.append(predict(model, batch["image"].numpy(), batch_size))
+            pixels = batch["image"].numpy()
+            scores.append(predict(model, pixels, batch_size, settings.inference.symmetries))
     except tf.errors.OpError as error:
         raise LenspipeError(
             f"{path}: can't be read to its end ({type(error).__name__}); delete it and run again"
@@ -218,7 +229,8 @@ def score_brick(settings, brick):
     """
     model = _load_fitting(settings)
     images, table = read_cutouts(settings.paths.cutouts(brick))
-    p = score_images(model, images, settings.inference.batch_size)
+    own = settings.inference
+    p = score_images(model, images, own.batch_size, own.symmetries)
     path = settings.paths.brick_scores(brick)
     _write_scores(path, table[list(IDENTIFIERS)].astype(IDENTIFIERS), p, settings.training.name)
     log.info("brick %s: scored %d cutouts", brick, len(table))

@@ -5,7 +5,9 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["RunPaths", "SurveyPaths", "atomic"]
+from lenspipe.survey import get_release
+
+__all__ = ["RunPaths", "SkyPaths", "SurveyPaths", "atomic"]
 
 
 @contextlib.contextmanager
@@ -75,6 +77,27 @@ class SurveyPaths:
         return folder / f"legacysurvey-{brick}-{kind}{suffix}.fits.fz"
 
 
+class SkyPaths(SurveyPaths):
+    """Files of a simulated sky: a tree of DR9, the truth, and what searches would have published.
+
+    Parameters
+    ----------
+    tree : str or path-like
+        The folder of the sky.
+    """
+
+    def __init__(self, tree):
+        super().__init__(tree, get_release("dr9"))
+        self.manifest = self.tree / "sky.json"
+        self.truth = self.tree / "truth.parquet"
+        self.known_lenses = self.tree / "known-lenses.csv"
+        self.confusing = self.tree / "confusing.csv"
+
+    def part(self, region, brick):
+        """Truth of a brick, written when all its other files are there."""
+        return self.tree / "parts" / f"{region}-{brick}.parquet"
+
+
 class RunPaths:
     """Files of one run, below ``results/<run>``.
 
@@ -90,10 +113,11 @@ class RunPaths:
         self.root = Path(results) / run
         self.plan = self.root / "plan.json"
         self.sky = self.root / "sky"
-        self.sky_manifest = self.sky / "sky.json"
-        self.truth = self.sky / "truth.parquet"
-        self.known_lenses = self.sky / "known-lenses.csv"
-        self.confusing = self.sky / "confusing.csv"
+        sky = SkyPaths(self.sky)
+        self.sky_manifest = sky.manifest
+        self.truth = sky.truth
+        self.known_lenses = sky.known_lenses
+        self.confusing = sky.confusing
         self.bricks = self.root / "bricks.parquet"
         self.audit = self.root / "parent" / "audit.csv"
         self.sample = self.root / "sample" / "sample.parquet"

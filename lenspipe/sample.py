@@ -11,11 +11,12 @@ from astropy_healpix import HEALPix
 from lenspipe.coadds import open_fits
 from lenspipe.cutouts import FLAGS, read_cutouts
 from lenspipe.errors import LenspipeError
+from lenspipe.match import read_list
 from lenspipe.paths import atomic
 from lenspipe.progress import log, track
 from lenspipe.records import write_records
 
-__all__ = ["SPLITS", "assign_cells", "build_sample", "read_list"]
+__all__ = ["SPLITS", "assign_cells", "build_sample"]
 
 SPLITS = ("train", "validation", "test")
 #: What keeps a cutout out of the sample; a masked part does not.
@@ -23,49 +24,6 @@ BAD_FLAGS = FLAGS.MISSING_BAND | FLAGS.EDGE | FLAGS.NONFINITE | FLAGS.NO_EXPOSUR
 #: Most examples in a file of records.
 _SHARD = 1000
 _COLUMNS = ["id", "release", "brickid", "objid", "brick", "region", "ra", "dec", "type"]
-
-
-def read_list(path):
-    """Read a list of positions.
-
-    Parameters
-    ----------
-    path : str or path-like
-        CSV with columns ra, dec in degrees (upper or lower case) and, if it has one, kind.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ra, dec (float64) and kind (str, empty where not given).
-
-    Raises
-    ------
-    LenspipeError
-        No such file, not a CSV, no such columns, or values that are no positions.
-    """
-    try:
-        table = pd.read_csv(path).rename(columns=str.lower)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise LenspipeError(
-            f"{path}: can't be read as CSV ({reason}); expected columns ra, dec in degrees; "
-            "correct sample.known_lenses or sample.confusing"
-        ) from error
-    if missing := {"ra", "dec"} - set(table.columns):
-        raise LenspipeError(
-            f"{path}: found columns {', '.join(table.columns)}; expected ra, dec in degrees; "
-            f"name the missing {' and '.join(sorted(missing))}"
-        )
-    position = table[["ra", "dec"]].apply(pd.to_numeric, errors="coerce")
-    bad = ~(position["ra"].between(-180, 360) & position["dec"].between(-90, 90))
-    if bad.any():
-        row = table[bad].iloc[0]
-        raise LenspipeError(
-            f"{path}: line {bad.idxmax() + 2} has ra {row['ra']}, dec {row['dec']}; expected "
-            "degrees, as decimal numbers; correct or delete it"
-        )
-    kind = table["kind"].astype(str).str.strip() if "kind" in table else ""
-    return position.astype("float64").assign(kind=kind)
 
 
 def assign_cells(lenses, galaxies, fractions, rng):

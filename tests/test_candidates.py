@@ -213,7 +213,7 @@ def test_a_galaxy_missing_from_the_parent_sample_is_named(run):
 def test_a_list_of_lenses_without_positions_is_named(run):
     settings, _ = run
     settings.paths.known_lenses.write_text("name,alpha\nx,1\n")
-    with pytest.raises(LenspipeError, match=r"known-lenses\.csv: found KeyError"):
+    with pytest.raises(LenspipeError, match=r"known-lenses\.csv: found columns name, alpha"):
         find_candidates(settings)
 
 

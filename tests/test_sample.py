@@ -12,7 +12,7 @@ from lenspipe.config import load_settings
 from lenspipe.cutouts import FLAGS, read_cutouts
 from lenspipe.errors import LenspipeError
 from lenspipe.records import dataset
-from lenspipe.sample import SPLITS, assign_cells, build_sample, read_list
+from lenspipe.sample import SPLITS, assign_cells, build_sample
 
 LISTS = "results/fake/sky/known-lenses.csv", "results/fake/sky/confusing.csv"
 
@@ -145,21 +145,6 @@ def test_only_the_nearest_galaxy_is_the_lens(settings):
     assert "9010-1500-19" not in set(sample["id"])
 
 
-def test_list_without_positions_is_refused(tmp_path):
-    path = tmp_path / "list.csv"
-    path.write_text("name,RA\nx,1\n")
-    with pytest.raises(LenspipeError, match=r"found columns name, ra; expected ra, dec .* dec$"):
-        read_list(path)
-    path.write_text("ra,dec\n1,2\n12h30m,5\n")
-    with pytest.raises(LenspipeError, match="line 3 has ra 12h30m, dec 5"):
-        read_list(path)
-    with pytest.raises(LenspipeError, match="can't be read as CSV"):
-        read_list(tmp_path / "none.csv")
-    path.write_text("")
-    with pytest.raises(LenspipeError, match="can't be read as CSV"):
-        read_list(path)
-
-
 def test_list_of_another_part_of_the_sky_is_refused(settings):
     pd.DataFrame({"ra": [10.0], "dec": [-60.0]}).to_csv(LISTS[0], index=False)
     with pytest.raises(LenspipeError, match=r"found 1 lenses, none within 2\.0 arcsec of the"):
@@ -190,10 +175,3 @@ def test_cells_divide_as_the_fractions_say(cells, seed):
 def test_a_split_with_no_part_gets_no_cell():
     split = assign_cells([5, 5, 0, 0], [9, 9, 9, 9], (0.5, 0.5, 0.0), np.random.default_rng(0))
     assert 2 not in split
-
-
-@pytest.mark.shared
-def test_published_catalogues_are_read(shared):
-    table = read_list(shared / "catalogs" / "huang2021_published_catalog.csv")
-    assert len(table) > 1000
-    assert table["ra"].between(0, 360).all()

@@ -12,7 +12,7 @@ _LIGHT_KM_S = 299792.458
 
 #: Einstein radii, arcsec, and total lensed g magnitudes of the lenses drawn.
 THETA_E_RANGE = (0.7, 4.0)
-ARC_MAG_G = (21.0, 21.2, 22.6)
+ARC_MAG_G = (21.0, 21.2, 22.5)
 
 
 def einstein_radius_sis(sigma_km_s, z_lens, z_source):
@@ -45,7 +45,8 @@ def draw_lenses(rng, pool, size, mstar):
     The velocity dispersion follows from luminosity (Faber & Jackson 1976: sigma ~ L^(1/4)) with
     scatter. A galaxy is picked with probability proportional to its cross-section, theta_E^2, times
     the chance that the images stand apart from the deflector at this survey's seeing, a logistic
-    curve around 1.2 arcsec: lenses as searches of this survey find them, mostly 1 to 3 arcsec.
+    curve around 1.35 arcsec, and that its light does not drown them, one around g = 20.6: lenses
+    as searches of this survey find them, mostly of 1 to 3 arcsec with deflectors of g 20.5 to 22.
 
     Parameters
     ----------
@@ -72,8 +73,10 @@ def draw_lenses(rng, pool, size, mstar):
     z_source = pool["redshift"].to_numpy() + 0.35 + rng.gamma(3.0, 0.35, n)
     theta_e = einstein_radius_sis(sigma, pool["redshift"], z_source.clip(max=4.0))
     within = (theta_e > THETA_E_RANGE[0]) & (theta_e < THETA_E_RANGE[1])
-    separate = 1 / (1 + np.exp(-(theta_e - 1.2) / 0.15))
-    weight = np.where(within, theta_e**2 * separate, 0)
+    separate = 1 / (1 + np.exp(-(theta_e - 1.35) / 0.12))
+    mag_g = 22.5 - 2.5 * np.log10(pool["flux_g"].to_numpy())
+    undrowned = 1 / (1 + np.exp(-(mag_g - 20.6) / 0.25))
+    weight = np.where(within, theta_e**2 * separate * undrowned, 0)
     chosen = rng.choice(n, size, replace=False, p=weight / weight.sum())
     lenses = pool.iloc[chosen].reset_index(drop=True)
     lenses["z_source"] = z_source[chosen].clip(max=4.0)

@@ -16,7 +16,7 @@ from astropy.table import Table
 from lenspipe.bricks import brick_wcs, select_bricks
 from lenspipe.config import digest
 from lenspipe.errors import LenspipeError
-from lenspipe.paths import atomic
+from lenspipe.paths import SkyPaths, atomic
 from lenspipe.progress import end_with, log, track
 from lenspipe.simulation.conditions import BANDS, draw_conditions, exposure_map
 from lenspipe.simulation.population import CONFUSING, draw_population, magnitude
@@ -59,7 +59,7 @@ def visible(truth):
     return (wide & (truth["arc_snr"] >= VISIBLE_ARC_SNR)).to_numpy()
 
 
-def simulate(settings, workers=None):
+def simulate(settings, workers=None, root=None):
     """Make the simulated sky; bricks that are there already, from the same settings, stay.
 
     Parameters
@@ -68,6 +68,8 @@ def simulate(settings, workers=None):
         With a ``simulation`` section.
     workers : int, optional
         Processes; all cores if not given.
+    root : str or path-like, optional
+        Folder of the sky; the run's own if not given.
 
     Raises
     ------
@@ -84,15 +86,16 @@ def simulate(settings, workers=None):
     grid = Bricks(bricksize=0.25).to_table().to_pandas()
     grid.columns = grid.columns.str.lower()
     jobs = _jobs(settings, grid)
+    paths = SkyPaths(root or settings.paths.sky)
     workers = workers or len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(
         max_workers=min(workers, len(jobs)), initializer=end_with, initargs=(os.getpid(),)
     ) as pool:
-        futures = [pool.submit(_make_brick, settings, job) for job in jobs]
+        futures = [pool.submit(_make_brick, settings, paths, job) for job in jobs]
         for future in track(as_completed(futures), "simulated bricks", len(futures)):
             future.result()
-    _write_all_bricks(settings, grid)
-    _assemble(settings, jobs)
+    _write_all_bricks(paths, grid)
+    _assemble(settings, paths, jobs)
 
 
 def _jobs(settings, grid):
@@ -132,18 +135,13 @@ def _plain(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _part_path(settings, job):
-    name = f"{job['region']}-{job['brick']['brickname']}.parquet"
-    return settings.paths.sky / "parts" / name
-
-
-def _make_brick(settings, job):
+def _make_brick(settings, paths, job):
     """Make one brick unless its part, which is written last, is there with the same key."""
     # Rendering needs the demo's optional libraries; only the workers load them.
     from lenspipe.simulation.rendering import paint_brick
     from lenspipe.simulation.tractor import write_tractor
 
-    path = _part_path(settings, job)
+    path = paths.part(job["region"], job["brick"]["brickname"])
     key = digest(VERSION, settings.seed, settings.simulation, job)
     if path.exists() and pd.read_parquet(path).attrs.get("key") == key:
         return
@@ -167,7 +165,6 @@ def _make_brick(settings, job):
             sky + conditions[band].shot_variance(canvas[band], exposures)
         ).astype(np.float32)
     maps["maskbits"] = _maskbits(sources, brick, canvas)
-    paths = settings.survey_paths
     rng = np.random.default_rng([seed, brick["brickid"], north, 13])
     for band in BANDS:
         noise = rng.standard_normal((BRICK_PIXELS, BRICK_PIXELS), dtype=np.float32)
@@ -364,11 +361,11 @@ def _brick_row(job, listed, maps, conditions):
     return row
 
 
-def _write_all_bricks(settings, grid):
+def _write_all_bricks(paths, grid):
     """The table of all 662,174 bricks on the sky."""
     columns = ["brickname", "brickid", "brickq", "brickrow", "brickcol", *_BRICK_FIELDS[2:]]
     table = grid[columns].rename(columns=str.upper)
-    _write_table(settings.survey_paths.all_bricks(), table)
+    _write_table(paths.all_bricks(), table)
 
 
 def _write_table(path, table):
@@ -384,25 +381,26 @@ def _write_table(path, table):
             out.write(buffer.getvalue())
 
 
-def _assemble(settings, jobs):
+def _assemble(settings, paths, jobs):
     """Write what covers the whole sky: brick tables, truth, published lists; the manifest last."""
-    paths = settings.paths
-    parts = [(job, pd.read_parquet(_part_path(settings, job))) for job in jobs]
-    for region in settings.release.regions:
+    parts = [
+        (job, pd.read_parquet(paths.part(job["region"], job["brick"]["brickname"]))) for job in jobs
+    ]
+    for region in paths.release.regions:
         rows = [part.attrs["brick"] for job, part in parts if job["region"] == region]
         if rows:
-            _write_table(settings.survey_paths.bricks(region), pd.DataFrame(rows))
+            _write_table(paths.bricks(region), pd.DataFrame(rows))
     truth = pd.concat([part for _, part in parts], ignore_index=True)
     with atomic(paths.truth) as temporary:
         truth.to_parquet(temporary)
-    _publish(settings, truth[truth["primary"]])
+    _publish(settings, paths, truth[truth["primary"]])
     hashes = {}
     for job, part in parts:
-        tractor = settings.survey_paths.tractor(job["region"], job["brick"]["brickname"])
+        tractor = paths.tractor(job["region"], job["brick"]["brickname"])
         content = hashlib.sha256(tractor.read_bytes()).hexdigest()[:16]
         name = f"{job['region']}/{job['brick']['brickname']}"
         hashes[name] = {"key": part.attrs["key"], "tractor": content}
-    with atomic(paths.sky_manifest) as temporary:
+    with atomic(paths.manifest) as temporary:
         temporary.write_text(json.dumps(hashes, indent=1, sort_keys=True) + "\n")
     lenses = truth[(truth["kind"] == "lens") & truth["primary"]]
     log.info(
@@ -411,7 +409,7 @@ def _assemble(settings, jobs):
     )  # fmt: skip
 
 
-def _publish(settings, truth):
+def _publish(settings, paths, truth):
     """Write what earlier searches would have published: some lenses, some false positives."""
     rng = np.random.default_rng([settings.seed, 15])
     lenses = truth[truth["kind"] == "lens"].reset_index(drop=True)
@@ -425,10 +423,10 @@ def _publish(settings, truth):
     table = pd.DataFrame({"ra": ra.round(6), "dec": dec.round(6), "grade": grade})
     names = [f"SIM-{a:08.4f}{d:+08.4f}" for a, d in zip(ra, dec, strict=True)]
     table.insert(0, "name", names)
-    _write_csv(settings.paths.known_lenses, table)
+    _write_csv(paths.known_lenses, table)
     confusing = truth[truth["kind"].isin(list(CONFUSING))]
     confusing = confusing[rng.random(len(confusing)) < KNOWN_CONFUSING]
-    _write_csv(settings.paths.confusing, confusing[["ra", "dec", "kind"]].round(6))
+    _write_csv(paths.confusing, confusing[["ra", "dec", "kind"]].round(6))
 
 
 def _write_csv(path, table):

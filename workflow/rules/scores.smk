@@ -14,6 +14,8 @@ rule scores:
         PATHS.log("scores", "{chunk}"),
     benchmark:
         PATHS.benchmark("scores", "{chunk}")
+    params:
+        settings=section("inference"),
     resources:
         mem_mb=4000,
         gpu=1,
@@ -33,6 +35,8 @@ rule brick_scores:
         PATHS.log("brick_scores", "{brick}"),
     benchmark:
         PATHS.benchmark("brick_scores", "{brick}")
+    params:
+        settings=section("inference"),
     resources:
         mem_mb=4000,
         gpu=1,

@@ -1,0 +1,232 @@
+"""Set the simulated sky beside the real one: magnitudes, colours, sizes, types and counts.
+
+Draws the sources of a number of bricks without painting them (half a minute for 40), prints a
+table and saves a figure:
+
+    python benchmarks/sky_statistics.py [--bricks 40] [--seed 1] [--json] [--figure PATH]
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from lenspipe.config import Simulation
+from lenspipe.paths import atomic
+from lenspipe.simulation.conditions import BANDS
+from lenspipe.simulation.population import CONFUSING, draw_population, magnitude
+
+FIGURE = Path(__file__).resolve().parent.parent / "docs" / "figures" / "simulated-sky.png"
+
+#: Faintest r of the real sky's bright-galaxy class.
+BRIGHT_R = 20.175
+
+QUARTILES, SIGMAS = (25, 50, 75), (16, 50, 84)
+
+#: (group, quantity, percentiles, the real sky's values): published lenses, the false positives of
+#: a published network, grade A and B lenses (colours), and DR9 galaxies by target class and type.
+REAL = [
+    ("lenses", "g", QUARTILES, (20.27, 21.10, 21.78)),
+    ("lenses", "r", QUARTILES, (18.62, 19.62, 20.34)),
+    ("lenses", "z", QUARTILES, (17.58, 18.41, 19.05)),
+    ("lenses", "g-r", QUARTILES, (1.50, 1.70, 1.86)),
+    ("lenses", "r-z", QUARTILES, (0.97, 1.27, 1.56)),
+    ("lenses", "redshift", QUARTILES, (0.39, 0.55, 0.68)),
+    ("confusing", "g", QUARTILES, (19.97, 20.78, 21.64)),
+    ("confusing", "r", QUARTILES, (18.62, 19.34, 20.11)),
+    ("confusing", "z", QUARTILES, (17.67, 18.32, 18.93)),
+    ("confusing", "redshift", QUARTILES, (0.27, 0.38, 0.59)),
+    ("luminous red SER", "z", SIGMAS, (17.96, 18.58, 19.26)),
+    ("luminous red SER", "g-r", SIGMAS, (1.38, 1.68, 1.86)),
+    ("luminous red SER", "r-z", SIGMAS, (0.87, 1.02, 1.27)),
+    ("luminous red SER", "log r_half", SIGMAS, (0.02, 0.23, 0.43)),
+    ("luminous red DEV", "z", SIGMAS, (18.82, 19.57, 20.31)),
+    ("luminous red DEV", "g-r", SIGMAS, (1.48, 1.80, 2.09)),
+    ("luminous red DEV", "r-z", SIGMAS, (1.13, 1.50, 1.87)),
+    ("luminous red DEV", "log r_half", SIGMAS, (-0.19, 0.03, 0.26)),
+    ("bright SER", "r", SIGMAS, (18.10, 18.97, 19.74)),
+    ("bright SER", "g-r", SIGMAS, (0.66, 1.06, 1.45)),
+    ("bright SER", "r-z", SIGMAS, (0.44, 0.66, 0.85)),
+    ("bright SER", "log r_half", SIGMAS, (-0.05, 0.17, 0.41)),
+    ("bright DEV", "r", SIGMAS, (18.72, 19.36, 19.88)),
+    ("bright DEV", "g-r", SIGMAS, (1.09, 1.39, 1.67)),
+    ("bright DEV", "r-z", SIGMAS, (0.65, 0.79, 0.93)),
+    ("bright DEV", "log r_half", SIGMAS, (-0.22, 0.01, 0.25)),
+    ("bright EXP", "r", SIGMAS, (19.07, 19.60, 20.04)),
+    ("bright EXP", "g-r", SIGMAS, (0.54, 0.84, 1.15)),
+    ("bright EXP", "r-z", SIGMAS, (0.35, 0.55, 0.77)),
+    ("bright EXP", "log r_half", SIGMAS, (-0.04, 0.13, 0.31)),
+    ("galaxies", "|e1|", SIGMAS, (0.05, 0.14, 0.34)),
+    ("galaxies", "|e2|", SIGMAS, (0.05, 0.14, 0.34)),
+]
+
+#: Single numbers: what they are and the real sky's, where one is known.
+REAL_NUMBERS = {
+    "lenses SER, part": 0.60,
+    "lenses DEV, part": 0.26,
+    "lenses REX, part": 0.11,
+    "lenses EXP, part": 0.03,
+    "lenses theta_E 1-3 arcsec, part": None,
+    "early-type galaxies z < 20, per brick": 55,
+    "galaxies z < 20, per brick": 200,
+    "sources, per brick": 7500,
+    "AUC of colours and magnitude": None,
+}
+
+
+def draw(bricks, seed, simulation=None):
+    """Sources of bricks numbered from 1, with magnitudes and colours; positions don't matter."""
+    tables = []
+    for brickid in range(1, bricks + 1):
+        brick = {"brickid": brickid, "ra1": 150.0, "ra2": 150.3, "dec1": 30.0, "dec2": 30.25}
+        tables.append(draw_population(seed, brick, simulation or Simulation())[0])
+    table = pd.concat(tables, ignore_index=True)
+    for band in BANDS:
+        table[band] = magnitude(table[f"flux_{band}"])
+    table["g-r"], table["r-z"] = table["g"] - table["r"], table["r"] - table["z"]
+    table["log r_half"] = np.log10(table["r_half"].where(table["r_half"] > 0))
+    table["|e1|"], table["|e2|"] = table["e1"].abs(), table["e2"].abs()
+    return table
+
+
+def early_type(table):
+    """Which sources the default parent sample keeps, but for exposures and masks."""
+    steep = (table["type"] == "DEV") | ((table["type"] == "SER") & (table["sersic"] >= 2))
+    return steep & (table["z"] < 20)
+
+
+def group_rows(table, name):
+    """Sources of a group of `REAL`."""
+    kind = table["kind"]
+    if name == "lenses":
+        return table[kind == "lens"]
+    galaxies = table[~kind.isin(["lens", "star", "faint", "companion"])]
+    if name == "galaxies":
+        return galaxies
+    if name == "confusing":
+        return galaxies[galaxies["kind"].isin(list(CONFUSING)) & early_type(galaxies)]
+    name, _, tractor = name.rpartition(" ")
+    typed = galaxies[galaxies["type"] == tractor]
+    if name == "luminous red":
+        return typed[typed["kind"] == "elliptical"]
+    return typed[typed["r"] < BRIGHT_R]
+
+
+def photometric_auc(table):
+    """How well colours and magnitude alone tell lenses from the rest of the parent sample."""
+    parent = table[early_type(table) & (table["kind"] != "companion")]
+    model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
+    features, label = parent[["g-r", "r-z", "z"]].to_numpy(), (parent["kind"] == "lens").to_numpy()
+    score = cross_val_predict(model, features, label, cv=5, method="decision_function")
+    return roc_auc_score(label, score)
+
+
+def numbers(table, bricks):
+    """Our values of `REAL_NUMBERS`; counts leave the lenses out, whose density is raised."""
+    lenses = group_rows(table, "lenses")
+    others = table[table["kind"] != "lens"]
+    extended = others["type"] != "PSF"
+    found = {
+        f"lenses {t}, part": (lenses["type"] == t).mean() for t in ("SER", "DEV", "REX", "EXP")
+    }
+    found |= {
+        "lenses theta_E 1-3 arcsec, part": lenses["theta_e_arcsec"].between(1, 3).mean(),
+        "early-type galaxies z < 20, per brick": early_type(others).sum() / bricks,
+        "galaxies z < 20, per brick": (extended & (others["z"] < 20)).sum() / bricks,
+        "sources, per brick": len(others) / bricks,
+        "AUC of colours and magnitude": photometric_auc(table),
+    }
+    return {name: round(float(found[name]), 3) for name in REAL_NUMBERS}
+
+
+def compare(table):
+    """Rows of (group, quantity, percentiles, ours, real)."""
+    return [
+        (group, name, percentiles, np.percentile(group_rows(table, group)[name], percentiles), real)
+        for group, name, percentiles, real in REAL
+    ]
+
+
+def flat(rows, ours):
+    """One object of plain numbers."""
+    result = {}
+    for group, name, percentiles, values, real in rows:
+        for p, value, other in zip(percentiles, values, real, strict=True):
+            result[f"{group} {name} p{p}"] = round(float(value), 3)
+            result[f"{group} {name} p{p} (real)"] = other
+    for name, value in ours.items():
+        result[name] = value
+        result[f"{name} (real)"] = REAL_NUMBERS[name]
+    return result
+
+
+def print_table(rows, ours):
+    print("| group | quantity | percentiles | simulated | real |\n|---|---|---|---|---|")
+    for group, name, percentiles, values, real in rows:
+        cells = [", ".join(f"{v:.2f}" for v in vector) for vector in (values, real)]
+        columns = [group, name.replace("|", r"\|"), ", ".join(map(str, percentiles)), *cells]
+        print(f"| {' | '.join(columns)} |")
+    print("\n| number | simulated | real |\n|---|---|---|")
+    for name, value in ours.items():
+        real = "" if REAL_NUMBERS[name] is None else f"{REAL_NUMBERS[name]:g}"
+        print(f"| {name} | {value:.4g} | {real} |")
+
+
+def save_figure(table, path):
+    """Histograms of the parent sample by kind; bars below are the real sky's quartiles."""
+    figure = Figure(figsize=(9, 5.2), layout="constrained")
+    axes = figure.subplots(2, 3).ravel()
+    parent = table[early_type(table)]
+    kinds = {
+        "lenses": ("C3", parent["kind"] == "lens"),
+        "confusing": ("C0", parent["kind"].isin(list(CONFUSING))),
+        "other galaxies": ("0.5", parent["kind"].isin(["elliptical", "disk"])),
+    }
+    panels = {"g": (18.5, 23.5), "r": (17, 22), "z": (16, 20.2), "g-r": (0, 2.4), "r-z": (0, 2.2)}
+    for axis, (name, limits) in zip(axes, panels.items(), strict=False):
+        for offset, (label, (colour, chosen)) in enumerate(kinds.items()):
+            bins = np.linspace(*limits, 41)
+            axis.hist(
+                parent.loc[chosen, name], bins, density=True, histtype="step", color=colour,
+                label=label, lw=1.4,
+            )  # fmt: skip
+            for group, quantity, percentiles, real in REAL:
+                if (group, quantity, percentiles) == (label, name, QUARTILES):
+                    low, middle, high = real
+                    y = -0.05 * (1 + offset) * axis.get_ylim()[1]
+                    axis.plot([low, high], [y, y], color=colour, lw=3, solid_capstyle="butt")
+                    axis.plot([middle], [y], "k|", ms=7)
+        axis.set(xlabel=name, yticks=[])
+    axes[0].legend(frameon=False, fontsize=8)
+    axes[5].hist(parent.loc[kinds["lenses"][1], "theta_e_arcsec"], 40, color="C3", histtype="step")
+    axes[5].set(xlabel="Einstein radius, arcsec", yticks=[])
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=80)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bricks", type=int, default=40, help="bricks to draw (default: 40)")
+    parser.add_argument("--seed", type=int, default=1, help="seed (default: 1)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+    parser.add_argument("--figure", type=Path, default=FIGURE, help="PNG to save")
+    options = parser.parse_args()
+    table = draw(options.bricks, options.seed)
+    rows, ours = compare(table), numbers(table, options.bricks)
+    if options.json:
+        print(json.dumps(flat(rows, ours), indent=1))
+    else:
+        print_table(rows, ours)
+    save_figure(table, options.figure)
+
+
+if __name__ == "__main__":
+    main()

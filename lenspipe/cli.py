@@ -1,0 +1,128 @@
+"""The `lenspipe` command.
+
+Whatever takes long to import is imported by the subcommand that needs it.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from lenspipe import __version__
+from lenspipe.config import Settings, Simulation, load_settings
+from lenspipe.errors import LenspipeError
+
+__all__ = ["main"]
+
+#: Modules of the optional dependencies that a simulated sky needs.
+_DEMO_MODULES = ("desiutil", "galsim", "lenstronomy")
+
+
+def main(arguments=None):
+    """Run the command.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        The command line's if not given.
+
+    Returns
+    -------
+    int
+        Exit status: 0, or 1 after a `LenspipeError`, whose text went to standard error.
+    """
+    parser = argparse.ArgumentParser(
+        prog="lenspipe",
+        description="Tools beside the lens search. The search itself is run with snakemake.",
+    )
+    parser.add_argument("--version", action="version", version=f"lenspipe {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_simulate(commands)
+    options = parser.parse_args(arguments)
+    try:
+        options.command(options)
+    except LenspipeError as error:
+        for line in str(error).splitlines():
+            print(f"lenspipe: error: {line}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _add_simulate(commands):
+    about = "Make a simulated sky: a tree of Legacy Surveys DR9 with the truth beside it."
+    parser = commands.add_parser(
+        "simulate",
+        help=about,
+        description=f"{about} Give --ra and --dec, or --bricks. Bricks that are there already, "
+        "from the same options, stay as they are.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.set_defaults(command=_simulate)
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="Folder of the sky.",
+        default=argparse.SUPPRESS,
+    )  # fmt: skip
+    for name, what in (("ra", "right ascension"), ("dec", "declination")):
+        parser.add_argument(
+            f"--{name}", type=float, nargs=2, metavar=("MIN", "MAX"), default=argparse.SUPPRESS,
+            help=f"Range of brick centres in {what}, degrees.",
+        )  # fmt: skip
+    parser.add_argument(
+        "--bricks", nargs="+", metavar="NAME", default=argparse.SUPPRESS, help="Names of bricks."
+    )
+    seed = Settings.model_fields["seed"]
+    parser.add_argument(
+        "--seed", type=int, metavar="N", default=seed.default, help=seed.description
+    )
+    parser.add_argument(
+        "--workers", type=_positive_int, metavar="N", default=argparse.SUPPRESS,
+        help="Processes; all cores if not given.",
+    )  # fmt: skip
+    model = parser.add_argument_group("what is on the sky")
+    for name, field in Simulation.model_fields.items():
+        kind = field.annotation
+        how = (
+            {"action": argparse.BooleanOptionalAction}
+            if kind is bool
+            else {"type": kind, "metavar": kind.__name__.upper()}
+        )
+        text = field.description.replace("%", "%%")
+        model.add_argument(f"--{name.replace('_', '-')}", default=field.default, help=text, **how)
+
+
+def _positive_int(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"found {value}, expected at least 1")
+    return value
+
+
+def _simulate(options):
+    given = vars(options)
+    settings = load_settings(
+        {
+            "run": "simulated",
+            "seed": options.seed,
+            "footprint": {name: given[name] for name in ("ra", "dec", "bricks") if name in given},
+            "simulation": {name: given[name] for name in Simulation.model_fields},
+        }
+    )
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LenspipeError(
+            f"{options.output}: can't be made ({error.strerror}); give --output a folder that can "
+            "be written"
+        ) from None
+    from lenspipe.progress import configure_logging
+
+    configure_logging()
+    try:
+        from lenspipe.simulation.sky import simulate
+
+        simulate(settings, given.get("workers"), options.output)
+    except ModuleNotFoundError as error:
+        if error.name not in _DEMO_MODULES:
+            raise
+        raise LenspipeError(
+            f"{error.name}: not installed; a simulated sky needs it: pip install 'lenspipe[demo]'"
+        ) from None
