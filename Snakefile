@@ -4,7 +4,6 @@
 """
 
 import os
-import sys
 
 from lenspipe.bricks import load_plan
 from lenspipe.config import load_settings
@@ -35,9 +34,9 @@ wildcard_constraints:
 
 
 rule all:
+    default_target: True
     input:
         PATHS.summary,
-    default_target: True
 
 
 include: "workflow/rules/common.smk"

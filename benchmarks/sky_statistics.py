@@ -1,9 +1,9 @@
 """Set the simulated sky beside the real one: magnitudes, colours, sizes, types and counts.
 
-Draws the sources of a number of bricks without painting them (half a minute for 40), prints a
-table and saves a figure:
+Draws the sources of a number of bricks without painting them (some 10 s for 40), prints tables,
+and puts them and a figure into docs/simulated-sky.md:
 
-    python benchmarks/sky_statistics.py [--bricks 40] [--seed 1] [--json] [--figure PATH]
+    python benchmarks/sky_statistics.py [--bricks 40] [--seed 1] [--json] [--dry]
 """
 
 import argparse
@@ -24,7 +24,7 @@ from lenspipe.paths import atomic
 from lenspipe.simulation.conditions import BANDS
 from lenspipe.simulation.population import CONFUSING, draw_population, magnitude
 
-FIGURE = Path(__file__).resolve().parent.parent / "docs" / "figures" / "simulated-sky.png"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 #: Faintest r of the real sky's bright-galaxy class.
 BRIGHT_R = 20.175
@@ -77,8 +77,9 @@ REAL_NUMBERS = {
     "lenses theta_E 1-3 arcsec, part": None,
     "early-type galaxies z < 20, per brick": 55,
     "galaxies z < 20, per brick": 200,
-    "sources, per brick": 7500,
-    "AUC of colours and magnitude": None,
+    "sources, per brick": 7500,  # 5 to 10 thousand
+    "AUC of colours and magnitude, lenses against all": None,
+    "AUC of colours and magnitude, lenses against confusing": None,
 }
 
 
@@ -134,15 +135,17 @@ def numbers(table, bricks):
     lenses = group_rows(table, "lenses")
     others = table[table["kind"] != "lens"]
     extended = others["type"] != "PSF"
-    found = {
-        f"lenses {t}, part": (lenses["type"] == t).mean() for t in ("SER", "DEV", "REX", "EXP")
-    }
+    types = ("SER", "DEV", "REX", "EXP")
+    found = {f"lenses {name}, part": (lenses["type"] == name).mean() for name in types}
     found |= {
         "lenses theta_E 1-3 arcsec, part": lenses["theta_e_arcsec"].between(1, 3).mean(),
         "early-type galaxies z < 20, per brick": early_type(others).sum() / bricks,
         "galaxies z < 20, per brick": (extended & (others["z"] < 20)).sum() / bricks,
         "sources, per brick": len(others) / bricks,
-        "AUC of colours and magnitude": photometric_auc(table),
+        "AUC of colours and magnitude, lenses against all": photometric_auc(table),
+        "AUC of colours and magnitude, lenses against confusing": photometric_auc(
+            table[table["kind"].isin(["lens", *CONFUSING])]
+        ),
     }
     return {name: round(float(found[name]), 3) for name in REAL_NUMBERS}
 
@@ -168,16 +171,26 @@ def flat(rows, ours):
     return result
 
 
-def print_table(rows, ours):
-    print("| group | quantity | percentiles | simulated | real |\n|---|---|---|---|---|")
+def markdown(rows, ours):
+    lines = ["| group | quantity | percentiles | simulated | real |", "|---|---|---|---|---|"]
     for group, name, percentiles, values, real in rows:
         cells = [", ".join(f"{v:.2f}" for v in vector) for vector in (values, real)]
         columns = [group, name.replace("|", r"\|"), ", ".join(map(str, percentiles)), *cells]
-        print(f"| {' | '.join(columns)} |")
-    print("\n| number | simulated | real |\n|---|---|---|")
+        lines.append(f"| {' | '.join(columns)} |")
+    lines += ["", "| number | simulated | real |", "|---|---|---|"]
     for name, value in ours.items():
         real = "" if REAL_NUMBERS[name] is None else f"{REAL_NUMBERS[name]:g}"
-        print(f"| {name} | {value:.4g} | {real} |")
+        lines.append(f"| {name} | {value:.4g} | {real} |")
+    return "\n".join(lines)
+
+
+def save_tables(text, path):
+    """Put the tables between the marks of a document."""
+    begin, end = "<!-- tables: begin -->\n", "<!-- tables: end -->"
+    head, rest = path.read_text().split(begin)
+    tail = rest.split(end)[1]
+    with atomic(path) as temporary:
+        temporary.write_text(f"{head}{begin}{text}\n{end}{tail}")
 
 
 def save_figure(table, path):
@@ -205,7 +218,7 @@ def save_figure(table, path):
                     axis.plot([low, high], [y, y], color=colour, lw=3, solid_capstyle="butt")
                     axis.plot([middle], [y], "k|", ms=7)
         axis.set(xlabel=name, yticks=[])
-    axes[0].legend(frameon=False, fontsize=8)
+    axes[3].legend(frameon=False, fontsize=8, loc="upper left")
     axes[5].hist(parent.loc[kinds["lenses"][1], "theta_e_arcsec"], 40, color="C3", histtype="step")
     axes[5].set(xlabel="Einstein radius, arcsec", yticks=[])
     with atomic(path) as temporary:
@@ -217,15 +230,15 @@ def main():
     parser.add_argument("--bricks", type=int, default=40, help="bricks to draw (default: 40)")
     parser.add_argument("--seed", type=int, default=1, help="seed (default: 1)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
-    parser.add_argument("--figure", type=Path, default=FIGURE, help="PNG to save")
+    parser.add_argument("--dry", action="store_true", help="leave the documents as they are")
     options = parser.parse_args()
     table = draw(options.bricks, options.seed)
     rows, ours = compare(table), numbers(table, options.bricks)
-    if options.json:
-        print(json.dumps(flat(rows, ours), indent=1))
-    else:
-        print_table(rows, ours)
-    save_figure(table, options.figure)
+    text = markdown(rows, ours)
+    print(json.dumps(flat(rows, ours), indent=1) if options.json else text)
+    if not options.dry:
+        save_tables(text, DOCS / "simulated-sky.md")
+        save_figure(table, DOCS / "figures" / "simulated-sky.png")
 
 
 if __name__ == "__main__":

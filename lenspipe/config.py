@@ -128,14 +128,18 @@ class Parent(Section):
     def _known_bits(cls, value):
         unknown = [bit for bit in value if bit not in MASKBITS]
         if unknown:
-            raise ValueError(f"no such mask bit: {', '.join(unknown)}; known: {', '.join(MASKBITS)}")
+            raise ValueError(
+                f"no such mask bit: {', '.join(unknown)}; known: {', '.join(MASKBITS)}"
+            )
         return value
 
 
 class Cutouts(Section):
     """Stamps around the galaxies of the parent sample."""
 
-    size: int = Field(101, ge=21, le=801, description="Side of a cutout, pixels of 0.262 arcsec; odd.")
+    size: int = Field(
+        101, ge=21, le=801, description="Side of a cutout, pixels of 0.262 arcsec; odd."
+    )
     max_masked_fraction: Fraction = Field(
         0.2, description="Masked part of a cutout above which it is flagged."
     )

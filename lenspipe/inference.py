@@ -46,7 +46,7 @@ def load_model(path):
         raise LenspipeError(
             f"{path}: can't be read as a Keras model ({reason}); delete it and train again"
         ) from error
-    if not model.layers[1:] or not isinstance(model.layers[1], Normalise):
+    if not any(isinstance(layer, Normalise) for layer in model.layers):
         raise LenspipeError(
             f"{path}: found a model without lenspipe's normalisation, expected one written by "
             "lenspipe; train it here"

@@ -111,7 +111,9 @@ def exposure_map(seed, band, region, ra, dec):
         shift = np.random.default_rng(key).random(2)
         x = np.floor(columns / DETECTOR_DEG[0] + shift[0]).astype(int)
         y = np.floor(rows / DETECTOR_DEG[1] + shift[1]).astype(int)
-        (x_values, x_index), (y_values, y_index) = (np.unique(v, return_inverse=True) for v in (x, y))
+        (x_values, x_index), (y_values, y_index) = (
+            np.unique(v, return_inverse=True) for v in (x, y)
+        )
         chance = [
             [np.random.default_rng([*key, i + 10**6, j + 10**6]).random() for i in x_values]
             for j in y_values

@@ -158,7 +158,9 @@ def _reshape_blue(rng, table):
     for band, mag in mags.items():
         table.loc[late, f"flux_{band}"] = nanomaggies(mag)
     table.loc[late, "redshift"] = redshift
-    size_log = np.where(kind == "disk", 0.13, np.where(kind == "edge_on", 0.2, 0.36)) + 0.16 * rng.standard_normal(n)
+    size_log = np.where(
+        kind == "disk", 0.13, np.where(kind == "edge_on", 0.2, 0.36)
+    ) + 0.16 * rng.standard_normal(n)
     table.loc[late, "r_half"] = 10**size_log
     # What Tractor makes of them: bulge and disk together often fit a steep Sersic profile.
     steep = np.where(kind == "disk", rng.random(n) < 0.12, rng.random(n) < 0.72)
@@ -252,11 +254,15 @@ def _companion(source, kind, component):
     dec = source["dec"] + component["dy"] / 3600
     ra = source["ra"] - component["dx"] / 3600 / np.cos(np.radians(source["dec"]))
     extended = "REX" if component["r_half"] > 0 else "PSF"
-    return row | {"kind": kind, "ra": ra, "dec": dec, "redshift": source["redshift"]} | {
-        "type": extended,
-        "e1": 0.0,
-        "e2": 0.0,
-    }
+    return (
+        row
+        | {"kind": kind, "ra": ra, "dec": dec, "redshift": source["redshift"]}
+        | {
+            "type": extended,
+            "e1": 0.0,
+            "e2": 0.0,
+        }
+    )
 
 
 def _paint_lens(rng, number, source, fluxes):

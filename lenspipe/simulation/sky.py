@@ -6,7 +6,8 @@ import hashlib
 import io
 import json
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import time
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 
 import fitsio
 import numpy as np
@@ -17,7 +18,7 @@ from lenspipe.bricks import brick_wcs, select_bricks
 from lenspipe.config import digest
 from lenspipe.errors import LenspipeError
 from lenspipe.paths import SkyPaths, atomic
-from lenspipe.progress import end_with, log, track
+from lenspipe.progress import end_with, log
 from lenspipe.simulation.conditions import BANDS, draw_conditions, exposure_map
 from lenspipe.simulation.population import CONFUSING, draw_population, magnitude
 from lenspipe.survey import BRICK_PIXELS, MASKBITS, PIXEL_SCALE_ARCSEC
@@ -91,9 +92,14 @@ def simulate(settings, workers=None, root=None):
     with ProcessPoolExecutor(
         max_workers=min(workers, len(jobs)), initializer=end_with, initargs=(os.getpid(),)
     ) as pool:
-        futures = [pool.submit(_make_brick, settings, paths, job) for job in jobs]
-        for future in track(as_completed(futures), "simulated bricks", len(futures)):
-            future.result()
+        begin = time.monotonic()
+        pending = {pool.submit(_make_brick, settings, paths, job) for job in jobs}
+        while pending:
+            done, pending = wait(pending, timeout=10, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()
+            made, seconds = len(jobs) - len(pending), time.monotonic() - begin
+            log.info("simulated bricks: %d of %d in %.0f s", made, len(jobs), seconds)
     _write_all_bricks(paths, grid)
     _assemble(settings, paths, jobs)
 
@@ -112,7 +118,9 @@ def _jobs(settings, grid):
     for row in chosen.itertuples():
         brick = by_name.loc[row.brick]
         near = np.abs(grid["dec"] - brick["dec"]) < 0.26
-        step = np.abs((grid["ra"] - brick["ra"] + 180) % 360 - 180) * np.cos(np.radians(brick["dec"]))
+        step = np.abs((grid["ra"] - brick["ra"] + 180) % 360 - 180) * np.cos(
+            np.radians(brick["dec"])
+        )
         around = grid[near & (step < 0.4)]
         jobs.append(
             {
@@ -207,10 +215,9 @@ def _gather(settings, job):
     wcs = brick_wcs(job["brick"]["ra"], job["brick"]["dec"])
     all_sources, all_components = [], []
     for brick in job["around"]:
-        sources, components = _population(
-            settings.seed, tuple(brick.items()), settings.simulation
-        )
-        sources, components = sources.copy(), components.copy()
+        sources, components = _population(settings.seed, tuple(brick.items()), settings.simulation)
+        # A population without companions has columns of type object after their table's joining.
+        sources, components = sources.infer_objects(), components.copy()
         offset = 10**5 * brick["brickid"]
         sources["number"] += offset
         components["number"] += offset
@@ -252,7 +259,9 @@ def _maskbits(sources, brick, canvas):
         x0, x1 = (int(np.clip(v, 0, BRICK_PIXELS)) for v in (x - radius, x + radius + 1))
         y0, y1 = (int(np.clip(v, 0, BRICK_PIXELS)) for v in (y - radius, y + radius + 1))
         rows, columns = np.ogrid[y0:y1, x0:x1]
-        mask[y0:y1, x0:x1] |= ((columns - x) ** 2 + (rows - y) ** 2 < radius**2) * np.int16(1 << bit)
+        mask[y0:y1, x0:x1] |= ((columns - x) ** 2 + (rows - y) ** 2 < radius**2) * np.int16(
+            1 << bit
+        )
     for band in BANDS:
         saturated = canvas[band] > SATURATION
         bits = (1 << MASKBITS[f"SATUR_{band.upper()}"]) | (1 << MASKBITS[f"ALLMASK_{band.upper()}"])
@@ -415,7 +424,9 @@ def _publish(settings, paths, truth):
     lenses = truth[truth["kind"] == "lens"].reset_index(drop=True)
     chance = np.where(visible(lenses), settings.simulation.known_fraction, KNOWN_INVISIBLE)
     known = lenses[rng.random(len(lenses)) < chance].reset_index(drop=True)
-    score = known["theta_e_arcsec"] * known["arc_snr"] * np.exp(0.3 * rng.standard_normal(len(known)))
+    score = (
+        known["theta_e_arcsec"] * known["arc_snr"] * np.exp(0.3 * rng.standard_normal(len(known)))
+    )
     grade = np.select([score > 60, score > 30], ["A", "B"], "C")
     # Published positions are not exactly ours.
     ra = known["ra"] + rng.normal(0, 0.15 / 3600, len(known)) / np.cos(np.radians(known["dec"]))

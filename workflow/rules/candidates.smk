@@ -19,10 +19,10 @@ rule candidates:
         PATHS.log("candidates"),
     benchmark:
         PATHS.benchmark("candidates")
-    params:
-        settings=section("candidates"),
     resources:
         mem_mb=2000,
+    params:
+        settings=section("candidates"),
     message:
         "Choosing candidates above {params.settings[candidates][threshold]}"
     script:

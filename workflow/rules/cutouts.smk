@@ -15,10 +15,10 @@ rule cutouts:
         PATHS.log("cutouts", "{chunk}"),
     benchmark:
         PATHS.benchmark("cutouts", "{chunk}")
-    params:
-        settings=section("cutouts", "survey"),
     resources:
         mem_mb=2000,
+    params:
+        settings=section("cutouts", "survey"),
     message:
         "Cutting stamps in chunk {wildcards.chunk}"
     script:
@@ -35,10 +35,10 @@ rule brick_cutouts:
         PATHS.log("brick_cutouts", "{folder}-{brick}"),
     benchmark:
         PATHS.benchmark("brick_cutouts", "{folder}-{brick}")
-    params:
-        settings=section("cutouts", "survey"),
     resources:
         mem_mb=2000,
+    params:
+        settings=section("cutouts", "survey"),
     message:
         "Cutting stamps in brick {wildcards.brick}"
     script:

@@ -11,17 +11,15 @@ rule mosaics:
         expand(PATHS.manifest("cutouts", "{chunk}"), chunk=CHUNKS),
     output:
         PATHS.mosaic_index,
-        report(
-            PATHS.mosaic_page(1), caption="../report/mosaic.rst", category="Candidates"
-        ),
+        report(PATHS.mosaic_page(1), caption="../report/mosaic.rst", category="Candidates"),
     log:
         PATHS.log("mosaics"),
     benchmark:
         PATHS.benchmark("mosaics")
-    params:
-        settings=section("mosaics"),
     resources:
         mem_mb=2000,
+    params:
+        settings=section("mosaics"),
     message:
         "Drawing pages of candidates"
     script:
@@ -38,10 +36,10 @@ rule chunk_mosaics:
         PATHS.log("chunk_mosaics", "{chunk}"),
     benchmark:
         PATHS.benchmark("chunk_mosaics", "{chunk}")
-    params:
-        settings=section("mosaics"),
     resources:
         mem_mb=2000,
+    params:
+        settings=section("mosaics"),
     message:
         "Drawing each brick of chunk {wildcards.chunk}"
     script:
@@ -58,10 +56,13 @@ rule brick_mosaic:
         PATHS.log("brick_mosaic", "{brick}"),
     benchmark:
         PATHS.benchmark("brick_mosaic", "{brick}")
-    params:
-        settings=section("mosaics"),
     resources:
         mem_mb=2000,
+    params:
+        settings=section("mosaics"),
+        # Snakemake does not look for a missing input of a file that is there. Cutouts that are
+        # gone change this parameter, and so the brick is made whole when it is asked for.
+        cutouts_gone=lambda wildcards: not PATHS.cutouts(wildcards.brick).exists(),
     message:
         "Drawing brick {wildcards.brick}"
     script:

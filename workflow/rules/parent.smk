@@ -16,11 +16,11 @@ rule parent:
         PATHS.log("parent", "{chunk}"),
     benchmark:
         PATHS.benchmark("parent", "{chunk}")
+    resources:
+        mem_mb=2000,
     params:
         settings=section("parent", "survey"),
         bricks=lambda wildcards: len(PLAN[wildcards.chunk]),
-    resources:
-        mem_mb=2000,
     message:
         "Selecting galaxies in chunk {wildcards.chunk} ({params.bricks} bricks)"
     script:

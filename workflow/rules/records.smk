@@ -8,6 +8,9 @@ galaxies. Gives: a file per chunk for scoring, and the labelled sample with its 
 rule records:
     input:
         PATHS.manifest("cutouts", "{chunk}"),
+        # Not read: records are as large as the cutouts and are deleted once scored, so they wait
+        # until there is a model to score them with.
+        ancient(PATHS.model(SETTINGS.training.name)),
     output:
         temp(PATHS.records("{chunk}")),
     log:
@@ -34,10 +37,10 @@ rule sample:
         PATHS.log("sample"),
     benchmark:
         PATHS.benchmark("sample")
-    params:
-        settings=section("sample") | {"seed": SETTINGS.seed},
     resources:
         mem_mb=4000,
+    params:
+        settings=section("sample") | {"seed": SETTINGS.seed},
     message:
         "Drawing the labelled sample"
     script:

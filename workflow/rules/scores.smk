@@ -14,11 +14,11 @@ rule scores:
         PATHS.log("scores", "{chunk}"),
     benchmark:
         PATHS.benchmark("scores", "{chunk}")
-    params:
-        settings=section("inference"),
     resources:
         mem_mb=4000,
         gpu=1,
+    params:
+        settings=section("inference"),
     message:
         "Scoring chunk {wildcards.chunk}"
     script:
@@ -35,11 +35,11 @@ rule brick_scores:
         PATHS.log("brick_scores", "{brick}"),
     benchmark:
         PATHS.benchmark("brick_scores", "{brick}")
-    params:
-        settings=section("inference"),
     resources:
         mem_mb=4000,
         gpu=1,
+    params:
+        settings=section("inference"),
     message:
         "Scoring brick {wildcards.brick}"
     script:

@@ -15,13 +15,15 @@ rule simulate:
         PATHS.log("simulate"),
     benchmark:
         PATHS.benchmark("simulate")
-    params:
-        settings=section("simulation", "footprint") | {"seed": SETTINGS.seed}
-        if SETTINGS.simulation
-        else {},
     threads: workflow.cores
     resources:
         mem_mb=4000,
+    params:
+        settings=(
+            section("simulation", "footprint") | {"seed": SETTINGS.seed}
+            if SETTINGS.simulation
+            else {}
+        ),
     message:
         "Simulating a sky of {params.settings[footprint]}"
     script:

@@ -17,12 +17,12 @@ rule train:
         PATHS.log("train", SETTINGS.training.name),
     benchmark:
         PATHS.benchmark("train", SETTINGS.training.name)
-    params:
-        settings=section("training") | {"seed": SETTINGS.seed},
     threads: workflow.cores
     resources:
         mem_mb=8000,
         gpu=1,
+    params:
+        settings=section("training") | {"seed": SETTINGS.seed},
     message:
         "Training {params.settings[training][network]} for {params.settings[training][epochs]} epochs"
     script:

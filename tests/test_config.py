@@ -1,0 +1,142 @@
+"""Settings: what is refused and how it is said."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lenspipe.config import Parent, digest, load_settings
+from lenspipe.errors import LenspipeError
+
+DEMO = {"run": "demo", "simulation": {}, "footprint": {"ra": [150.0, 150.8], "dec": [31.9, 32.8]}}
+REAL = {"run": "real", "survey": {"tree": "dr9"}, "sample": {"known_lenses": "known.csv"}}
+
+
+def refuse(config):
+    """Lines of the error that a configuration is answered with."""
+    with pytest.raises(LenspipeError) as caught:
+        load_settings(config)
+    return str(caught.value).splitlines()
+
+
+def test_defaults():
+    settings = load_settings(DEMO)
+    assert settings.cutouts.size == 101
+    assert settings.survey.bands == ("g", "r", "z")
+    assert str(settings.paths.root) == "results/demo"
+    assert settings.survey_paths.tree == settings.paths.sky
+    assert str(load_settings(REAL).survey_paths.tree) == "dr9"
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings(DEMO).seed = 2
+
+
+def test_all_errors_at_once():
+    lines = refuse(
+        DEMO | {"seed": -1, "cutouts": {"size": 100}, "training": {"epochs": 0, "network": "vgg"}}
+    )
+    keys = ["seed", "cutouts.size", "training.network", "training.epochs"]
+    assert [line.split(": ")[0] for line in lines] == [f"config key {key}" for key in keys]
+    assert all("found" in line and "config/README.md" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("config", "key", "hint"),
+    [
+        ({"footprnt": {}}, "footprnt", "did you mean 'footprint'?"),
+        ({"training": {"epoch": 3}}, "training.epoch", "did you mean 'epochs'?"),
+        ({"simulation": {"overlapp": 1}}, "simulation.overlapp", "did you mean 'overlap'?"),
+        ({"chunks": {"zzz": 3}}, "chunks.zzz", "known here: nside"),
+    ],
+)
+def test_unknown_key(config, key, hint):
+    (line,) = refuse(DEMO | config)
+    assert line.startswith(f"config key {key}: unknown; {hint}")
+
+
+def test_missing_run():
+    (line,) = refuse({"simulation": {}})
+    assert line.startswith("config key run: missing; Name of the run")
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "word"),
+    [
+        ("footprint", {"dec": [10, 5]}, "below the second"),
+        ("footprint", {"ra": [0, 361]}, "less than or equal to 360"),
+        ("footprint", {"bricks": ["1501-320"]}, "pattern"),
+        ("chunks", {"nside": 24}, "power of two"),
+        ("cutouts", {"size": 102}, "odd"),
+        ("parent", {"maskbits": ["BRIHGT"]}, "no such mask bit: BRIHGT"),
+        ("sample", {"fractions": [0.5, 0.2, 0.2]}, "add up to 1"),
+        ("candidates", {"threshold": 1.1}, "less than or equal to 1"),
+        ("candidates", {"reject_flags": ["EDGES"]}, "EDGE"),
+        ("survey", {"release": "dr6"}, "dr7"),
+        ("training", {"name": "a/b"}, "pattern"),
+    ],
+)
+def test_value_out_of_range(section, values, word):
+    (line,) = refuse(DEMO | {section: values})
+    assert line.startswith(f"config key {section}.{next(iter(values))}")
+    assert word in line
+
+
+@pytest.mark.parametrize(
+    ("config", "word"),
+    [
+        ({"run": "x"}, "either survey.tree"),
+        (DEMO | {"survey": {"tree": "dr9"}}, "either survey.tree"),
+        (DEMO | {"survey": {"release": "dr10"}}, "survey.release"),
+        (DEMO | {"footprint": {}}, "too large for a simulated sky"),
+        (DEMO | {"survey": {"bands": ["g", "i"]}}, "survey.bands"),
+        (DEMO | {"survey": {"bands": []}}, "survey.bands"),
+        (REAL | {"parent": {"types": ["COMP"]}}, "parent.types"),
+        (REAL | {"sample": {}}, "sample.known_lenses"),
+    ],
+)
+def test_keys_that_do_not_fit_together(config, word):
+    (line,) = refuse(config)
+    assert line.startswith("config: ")
+    assert word in line
+
+
+def test_problems_of_fit_come_together():
+    (line,) = refuse({"run": "x", "survey": {"bands": ["u"]}, "parent": {"types": ["COMP"]}})
+    assert line.count(";") >= 2
+    assert all(word in line for word in ("survey.tree", "survey.bands", "parent.types"))
+
+
+def test_footprint_may_cross_zero():
+    config = DEMO | {"footprint": {"ra": [359.5, 0.5], "dec": [0, 1]}}
+    assert load_settings(config).footprint.ra == (359.5, 0.5)
+
+
+def test_survives_yaml():
+    settings = load_settings(DEMO)
+    text = yaml.safe_dump(settings.model_dump(mode="json"))
+    assert load_settings(yaml.safe_load(text)) == settings
+
+
+def test_digest_is_stable():
+    # Files that exist carry such keys: another value here would make all of them anew.
+    assert digest("cutouts", 1, [0.5, None]) == "bb7e10c88dcc7701"
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert digest(Parent()) == digest(Parent(mag_z_max=20.0)) != digest(Parent(mag_z_max=20.1))
+
+
+@given(st.lists(st.integers() | st.text() | st.booleans()), st.integers() | st.text())
+def test_digest_tells_values_apart(values, other):
+    assert digest(*values) == digest(*values)
+    assert digest(*values) != digest(*values, other)
+    assert digest(values, other) != digest([*values, other])
+
+
+def test_import_is_light():
+    code = "import sys, lenspipe.config; print(*sorted({n.split('.')[0] for n in sys.modules}))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"astropy", "numpy", "pandas", "tensorflow", "snakemake"} & set(run.stdout.split())

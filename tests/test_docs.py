@@ -1,0 +1,141 @@
+"""What is said about the package stays true: references, examples, dependencies, links."""
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+import yaml
+
+import lenspipe
+from lenspipe.config import load_settings
+from lenspipe.reference import config_reference
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+#: Needed without being imported: pandas' Parquet engine, `snakemake --report`, the commands.
+NOT_IMPORTED = {"pyarrow", "pygments", "snakemake", "ruff", "snakefmt"}
+#: Import names that several distributions share.
+SHARED_NAMES = {"google": "protobuf"}
+
+
+def declared(requirements):
+    """Distribution -> lower bound."""
+    pairs = [re.fullmatch(r"([\w-]+) ?>=([\d.]+)", line).groups() for line in requirements]
+    return dict(pairs)
+
+
+CORE = declared(PROJECT["project"]["dependencies"])
+DEMO = declared(PROJECT["project"]["optional-dependencies"]["demo"])
+TEST = declared(
+    line for line in PROJECT["project"]["optional-dependencies"]["test"] if "lenspipe" not in line
+)
+DISTRIBUTIONS = packages_distributions()
+
+
+def imported(nodes, own):
+    """Distributions that some nodes import, without the standard library and our own modules."""
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(node.module.partition(".")[0])
+    names -= {*sys.stdlib_module_names, "lenspipe", *own}
+    return {(SHARED_NAMES.get(n) or DISTRIBUTIONS[n][0]).lower().replace("_", "-") for n in names}
+
+
+def imports_of(paths, own=()):
+    """All imports of some files."""
+    return {name for path in paths for name in imported(ast.walk(ast.parse(path.read_text())), own)}
+
+
+def test_config_reference_is_up_to_date():
+    assert (ROOT / "config" / "README.md").read_text() == config_reference(), (
+        "write it anew: python -m lenspipe.reference > config/README.md"
+    )
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.name)
+def test_example_is_valid(path):
+    config = yaml.safe_load(path.read_text())
+    settings = load_settings(config)
+    assert settings.simulation is not None or settings.run == settings.survey.release == path.stem
+    # A network's arguments have a description in its own document.
+    known = (ROOT / "docs" / "networks.md").read_text()
+    assert all(f"`{key}`" in known for key in settings.training.network_settings)
+
+
+def test_package_imports_what_it_declares():
+    package = imports_of((ROOT / "lenspipe").rglob("*.py"))
+    assert package - set(CORE) - set(DEMO) == set()
+    assert {*CORE, *DEMO} - package == NOT_IMPORTED & set(CORE)
+    scripts = imports_of([*(ROOT / "workflow").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
+    assert scripts - {*CORE, *DEMO, *TEST} == set()
+
+
+def test_tests_import_what_they_declare():
+    paths = list((ROOT / "tests").rglob("*.py"))
+    used = imports_of(paths, own={path.stem for path in paths})
+    assert used - {*CORE, *DEMO, *TEST} == set()
+    assert set(TEST) - used == NOT_IMPORTED & set(TEST)
+
+
+def test_optional_dependencies_are_imported_late():
+    for path in (ROOT / "lenspipe").glob("*.py"):
+        early = imported(ast.parse(path.read_text()).body, ())
+        assert not early & set(DEMO), path
+
+
+def test_snakemake_is_never_imported():
+    assert "snakemake" not in imports_of((ROOT / "lenspipe").rglob("*.py"))
+
+
+def test_package_data_is_complete():
+    data = PROJECT["tool"]["setuptools"]["package-data"]
+    packaged = {
+        path
+        for package, patterns in data.items()
+        for pattern in patterns
+        for path in ROOT.joinpath(*package.split(".")).glob(pattern)
+    }
+    there = {path for path in (ROOT / "lenspipe").rglob("*.*") if path.is_file()}
+    assert {path for path in there if path.suffix not in {".py", ".pyc"}} == packaged
+
+
+def test_conda_environment_equals_pyproject():
+    environment = yaml.safe_load((ROOT / "envs" / "lenspipe.yaml").read_text())
+    *lines, pip = environment["dependencies"]
+    lines.remove("pip")
+    python = PROJECT["project"]["requires-python"]
+    assert lines.pop(0) == f"python {python}"
+    assert declared([*lines, *pip["pip"]]) == CORE | DEMO
+
+
+def test_every_dependency_is_explained():
+    text = (ROOT / "docs" / "dependencies.md").read_text()
+    rows = set(re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE))
+    assert rows == {*CORE, *DEMO, *TEST}
+
+
+def test_citation():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["version"] == lenspipe.__version__
+    assert citation["license"] == PROJECT["project"]["license"]["text"]
+    assert {"message", "title", "authors"} <= set(citation)
+
+
+def documents():
+    return sorted(
+        path for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("config/*.md"))
+    )
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", path.read_text())
+    assert [link for link in links if not (path.parent / link).exists()] == []

@@ -1,0 +1,210 @@
+"""The real workflow, from end to end, on a tiny simulated sky."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from lenspipe.cutouts import read_cutouts
+
+pytestmark = pytest.mark.workflow
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BRICKS = ["1500p320", "1500p322", "1500p325"]
+CONFIG = {
+    "run": "tiny",
+    "seed": 3,
+    "footprint": {"bricks": BRICKS},
+    "chunks": {"nside": 16},
+    "simulation": {
+        "galaxies_per_brick": 60,
+        "faint_per_brick": 200,
+        "stars_per_brick": 30,
+        "lenses_per_brick": 25,
+        "overlap": False,
+    },
+    "parent": {"min_exposures": 1},
+    "sample": {"fractions": [0.34, 0.33, 0.33]},
+    "training": {
+        "network_settings": {
+            "widths": [8, 16],
+            "units": 1,
+            "stem_filters": 8,
+            "stem_stride": 3,
+            "crop": 51,
+        },
+        "epochs": 2,
+        "batch_size": 16,
+        "decay_epochs": [1],
+    },
+    "candidates": {"threshold": 0.2},
+}
+
+
+def command(folder, *arguments):
+    return [
+        *(sys.executable, "-m", "snakemake", *arguments, "--cores", "2"),
+        *("--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(folder)),
+        *("--workflow-profile", str(REPOSITORY / "profiles" / "default")),
+        *("--configfile", str(folder / "config.yaml")),
+    ]
+
+
+def run(folder, *arguments, fails=False):
+    result = subprocess.run(
+        command(folder, *arguments), capture_output=True, text=True, cwd=folder, check=False
+    )
+    output = result.stdout + result.stderr
+    assert (result.returncode != 0) == fails, output[-5000:]
+    return output
+
+
+def write_config(folder, **changes):
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG | changes))
+
+
+def hashes(folder, pattern):
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob(pattern))
+    }
+
+
+def times(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.fits")}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Folder of a run that has ended well, with its output."""
+    folder = tmp_path_factory.mktemp("workflow")
+    write_config(folder)
+    (folder / "output.txt").write_text(run(folder))
+    return folder
+
+
+@pytest.fixture
+def results(finished):
+    return finished / "results" / "tiny"
+
+
+def test_it_leaves_everything_that_it_promises(finished, results):
+    summary = json.loads((results / "summary.json").read_text())
+    assert 0 <= summary["auc"] <= 1
+    assert summary["n_lenses"] > 0
+    assert summary["n_nonlenses"] > 0
+    assert summary["n_bricks"] == 3
+    assert summary["peak_rss_mb"] > 100
+    assert summary["disk_mb"] > 100
+    assert summary["wall_s"] > 5
+    pages = json.loads((results / "mosaics" / "pages.json").read_text())
+    assert summary["n_mosaic_pages"] == len(list((results / "mosaics").glob("page-*.png"))) > 0
+    assert pages
+    for brick in BRICKS:
+        assert (results / "mosaics" / "bricks" / f"{brick}.png").stat().st_size > 1000
+    audit = pd.read_csv(results / "parent" / "audit.csv")
+    assert (audit["before"] - audit["after"] == audit["removed"]).all()
+    output = (finished / "output.txt").read_text()
+    assert "no GPU found" in output or "GPU" in output
+    assert "mosaics" in output
+
+
+def test_scores_have_a_row_for_every_cutout(results):
+    scores = pd.concat(map(pd.read_parquet, (results / "scores").glob("*.parquet")))
+    ids = [i for path in (results / "cutouts").rglob("*.fits") for i in read_cutouts(path)[1]["id"]]
+    assert sorted(scores["id"]) == sorted(ids)
+    assert scores["p"].between(0, 1).all()
+
+
+def test_the_sample_never_divides_a_brick(results):
+    sample = pd.read_parquet(results / "sample" / "sample.parquet")
+    assert (sample.groupby("brick")["split"].nunique() == 1).all()
+    assert {"train", "validation"} <= set(sample["split"])
+
+
+def test_a_second_run_does_nothing(finished):
+    before = times(finished)
+    assert "Nothing to be done" in run(finished)
+    assert times(finished) == before
+
+
+def test_one_brick_is_restored_alone(finished, results):
+    brick = BRICKS[1]
+    cutouts = results / "cutouts" / brick[:3] / f"{brick}.fits"
+    content = read_cutouts(cutouts)
+    target = f"results/tiny/mosaics/bricks/{brick}.png"
+    others = {path: t for path, t in times(finished).items() if path != cutouts}
+    run(finished, target)  # what the brick's own path needs beside the survey's files
+    cutouts.unlink()
+    output = run(finished, target)
+    again = read_cutouts(cutouts)
+    np.testing.assert_array_equal(again[0], content[0])
+    pd.testing.assert_frame_equal(again[1], content[1])
+    assert {path: t for path, t in times(finished).items() if path in others} == others
+    assert "Training" not in output
+    run(finished, target)  # draws the mosaic once more: now nothing is missing
+    assert "Nothing to be done" in run(finished, target)
+    assert "Nothing to be done" in run(finished)
+
+
+def test_killed_while_training_it_ends_as_if_undisturbed(finished, results):
+    scores = pd.read_parquet(next((results / "scores").glob("*.parquet"))).set_index("id")["p"]
+    sample = hashes(results, "sample/*")
+    arguments = ["--forcerun", "sample", "--", "results/tiny/summary.json"]
+    process = subprocess.Popen(
+        command(finished)[:-2] + ["--configfile", str(finished / "config.yaml"), *arguments],
+        cwd=finished, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    log = results / "logs" / "train" / "resnet.log"
+    begin, seen = time.time(), log.stat().st_mtime
+    while not (log.stat().st_mtime > seen and "epoch 1/2: loss" in log.read_text()):
+        assert process.poll() is None
+        assert time.time() - begin < 120
+        time.sleep(0.2)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    run(finished)
+    assert hashes(results, "sample/*") == sample
+    again = pd.read_parquet(next((results / "scores").glob("*.parquet"))).set_index("id")["p"]
+    np.testing.assert_allclose(again.loc[scores.index], scores, atol=1e-5)
+
+
+def test_bad_settings_are_all_said_at_once_before_any_job(tmp_path):
+    write_config(tmp_path, parent={"mag_zmax": 20}, cutouts={"size": 100})
+    output = run(tmp_path, fails=True)
+    assert "parent.mag_zmax: unknown; did you mean 'mag_z_max'" in output
+    assert "cutouts.size: found 100" in output
+    assert not (tmp_path / "results").exists()
+
+
+def test_an_unknown_brick_is_named(finished):
+    output = run(finished, "results/tiny/mosaics/bricks/0000m010.png", fails=True)
+    assert "brick 0000m010: not in this run's footprint" in output
+
+
+def test_a_truncated_coadd_costs_only_its_brick(finished, results):
+    brick = BRICKS[2]
+    cutouts = results / "cutouts" / brick[:3] / f"{brick}.fits"
+    image = next(results.glob(f"sky/*/coadd/*/{brick}/*-image-r.fits.fz"))
+    whole = image.read_bytes()
+    others = {path: t for path, t in times(finished).items() if path != cutouts}
+    cutouts.unlink()
+    image.write_bytes(whole[: len(whole) // 2])
+    try:
+        output = run(finished, str(cutouts.relative_to(finished)), fails=True)
+    finally:
+        image.write_bytes(whole)
+    (line,) = {line for line in output.splitlines() if "lenspipe: error" in line}
+    assert image.name in line
+    assert {path: t for path, t in times(finished).items() if path in others} == others
+    run(finished, str(cutouts.relative_to(finished)))
+    assert cutouts.exists()
