@@ -1,7 +1,7 @@
 """Score real cutouts with the network that the demo trained, from file to mosaic.
 
-Reads the optional test data ($LENSPIPE_SHARED or ../shared): five graded lens candidates of DR10 and
-a cutout of DR9. Prints a table, with --json one flat object, and draws a page beside simulated
+Reads the optional test data ($LENSPIPE_SHARED or ../shared): five graded lens candidates of DR10
+and a cutout of DR9. Prints a table, with --json one flat object, and draws a page beside simulated
 lenses of the run, to see where the simulated sky looks unlike the real one.
 """
 

@@ -85,17 +85,17 @@ class Simulation(Section):
     """The simulated sky, for runs without survey data."""
 
     galaxies_per_brick: PositiveInt = Field(
-        280, description="Galaxies brighter than z = 20.5 in a brick (mean)."
+        340, description="Galaxies brighter than z = 20.5 in a brick (mean)."
     )
     faint_per_brick: int = Field(
         3500, ge=0, description="Fainter background sources in a brick (mean)."
     )
     stars_per_brick: int = Field(250, ge=0, description="Stars in a brick (mean).")
     lenses_per_brick: int = Field(
-        100, ge=0, description="Lenses in a brick (mean); the real sky has ~0.02."
+        90, ge=0, description="Lenses in a brick (mean); the real sky has ~0.02."
     )
     confusing_fraction: Fraction = Field(
-        0.18, description="Part of the bright galaxies that belong to classes that confuse."
+        0.15, description="Part of the bright galaxies that belong to classes that confuse."
     )
     known_fraction: Fraction = Field(
         0.92, description="Part of the visible lenses that earlier searches have published."
@@ -317,7 +317,7 @@ class Settings(Section):
 
     @property
     def paths(self):
-        """This run's files, `lenspipe.paths.RunPaths`."""
+        """Files of the run, `lenspipe.paths.RunPaths`."""
         return RunPaths(self.run)
 
     @property

@@ -10,9 +10,10 @@ _REDSHIFT_GRID = np.linspace(0.0, 4.0, 401)
 _COMOVING = _COSMOLOGY.comoving_distance(_REDSHIFT_GRID).value
 _LIGHT_KM_S = 299792.458
 
-#: Einstein radii, arcsec, and total lensed g magnitudes of the lenses drawn.
+#: Einstein radii, arcsec, and total lensed g magnitudes of the lenses drawn: least, most frequent
+#: and faintest at 1.6 arcsec; images of the same sources behind larger lenses are brighter.
 THETA_E_RANGE = (0.7, 4.0)
-ARC_MAG_G = (21.0, 21.2, 22.5)
+ARC_MAG_G = (21.0, 21.3, 22.5)
 
 
 def einstein_radius_sis(sigma_km_s, z_lens, z_source):
@@ -45,8 +46,8 @@ def draw_lenses(rng, pool, size, mstar):
     The velocity dispersion follows from luminosity (Faber & Jackson 1976: sigma ~ L^(1/4)) with
     scatter. A galaxy is picked with probability proportional to its cross-section, theta_E^2, times
     the chance that the images stand apart from the deflector at this survey's seeing, a logistic
-    curve around 1.35 arcsec, and that its light does not drown them, one around g = 20.6: lenses
-    as searches of this survey find them, mostly of 1 to 3 arcsec with deflectors of g 20.5 to 22.
+    curve around 1.35 arcsec, and that its light does not drown them, one around g = 20.4: lenses
+    as searches of this survey find them, mostly of 1 to 3 arcsec with deflectors of g 20.3 to 22.
 
     Parameters
     ----------
@@ -75,13 +76,14 @@ def draw_lenses(rng, pool, size, mstar):
     within = (theta_e > THETA_E_RANGE[0]) & (theta_e < THETA_E_RANGE[1])
     separate = 1 / (1 + np.exp(-(theta_e - 1.35) / 0.12))
     mag_g = 22.5 - 2.5 * np.log10(pool["flux_g"].to_numpy())
-    undrowned = 1 / (1 + np.exp(-(mag_g - 20.6) / 0.25))
+    undrowned = 1 / (1 + np.exp(-(mag_g - 20.4) / 0.3))
     weight = np.where(within, theta_e**2 * separate * undrowned, 0)
     chosen = rng.choice(n, size, replace=False, p=weight / weight.sum())
     lenses = pool.iloc[chosen].reset_index(drop=True)
     lenses["z_source"] = z_source[chosen].clip(max=4.0)
     lenses["theta_e_arcsec"] = theta_e[chosen]
-    lenses["arc_mag_g"] = rng.triangular(*ARC_MAG_G, size)
+    magnified = 1.5 * np.log10(lenses["theta_e_arcsec"] / 1.6)
+    lenses["arc_mag_g"] = (rng.triangular(*ARC_MAG_G, size) - magnified).clip(ARC_MAG_G[0], 24.0)
     lenses["source_r_half"] = 10 ** rng.normal(-0.55, 0.15, size)
     shear, angle = np.abs(rng.normal(0, 0.05, size)), rng.uniform(0, np.pi, size)
     lenses["shear_1"] = shear * np.cos(2 * angle)

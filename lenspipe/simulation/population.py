@@ -95,7 +95,8 @@ def draw_population(seed, brick, simulation):
     sources["ra"] = brick["ra1"] + (brick["ra2"] - brick["ra1"]) * rng.random(total)
     sources["dec"] = brick["dec1"] + (brick["dec2"] - brick["dec1"]) * rng.random(total)
     components, companions = _components(rng, sources)
-    sources = pd.concat([sources, companions], ignore_index=True)
+    if len(companions):
+        sources = pd.concat([sources, companions], ignore_index=True)
     sources["number"] = np.arange(len(sources))
     return sources, components
 

@@ -385,9 +385,13 @@ def _write_table(path, table):
             plain[name] = plain[name].astype("S8")
     buffer = io.BytesIO()
     plain.write(buffer, format="fits")
-    with atomic(path) as temporary, open(temporary, "wb") as handle:
-        with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=handle, mtime=0) as out:
-            out.write(buffer.getvalue())
+    # Neither a name nor a time in the header.
+    with (
+        atomic(path) as temporary,
+        open(temporary, "wb") as handle,
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=handle, mtime=0) as out,
+    ):
+        out.write(buffer.getvalue())
 
 
 def _assemble(settings, paths, jobs):

@@ -159,9 +159,9 @@ def test_one_brick_is_restored_alone(finished, results):
 def test_killed_while_training_it_ends_as_if_undisturbed(finished, results):
     scores = pd.read_parquet(next((results / "scores").glob("*.parquet"))).set_index("id")["p"]
     sample = hashes(results, "sample/*")
-    arguments = ["--forcerun", "sample", "--", "results/tiny/summary.json"]
+    arguments = ["--forcerun", "sample"]
     process = subprocess.Popen(
-        command(finished)[:-2] + ["--configfile", str(finished / "config.yaml"), *arguments],
+        [*command(finished), *arguments],
         cwd=finished, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     log = results / "logs" / "train" / "resnet.log"
