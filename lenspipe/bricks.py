@@ -20,6 +20,7 @@ __all__ = [
     "find_brick",
     "load_plan",
     "select_bricks",
+    "sky_grid",
     "write_bricks",
 ]
 
@@ -212,8 +213,8 @@ def _tables(settings):
 
 
 @functools.cache
-def _grid():
-    """All bricks of the sky; takes 4 s."""
+def sky_grid():
+    """Return the table of all bricks of the sky; made once in a process, in 4 s."""
     from desiutil.brick import Bricks
 
     return Bricks(bricksize=BRICK_DEG).to_table()
@@ -224,7 +225,7 @@ def _simulated(settings):
     import numpy as np
     import pandas as pd
 
-    grid = _grid()
+    grid = sky_grid()
     dec = np.asarray(grid["DEC"])
     table = pd.DataFrame(
         {

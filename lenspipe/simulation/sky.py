@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from astropy.table import Table
 
-from lenspipe.bricks import brick_wcs, select_bricks
+from lenspipe.bricks import brick_wcs, select_bricks, sky_grid
 from lenspipe.config import digest
 from lenspipe.errors import LenspipeError
 from lenspipe.paths import SkyPaths, atomic
@@ -82,9 +82,7 @@ def simulate(settings, workers=None, root=None):
             "config key simulation: missing; a simulated sky needs that section (it may be empty: "
             "simulation: {})"
         )
-    from desiutil.brick import Bricks
-
-    grid = Bricks(bricksize=0.25).to_table().to_pandas()
+    grid = sky_grid().to_pandas()
     grid.columns = grid.columns.str.lower()
     jobs = _jobs(settings, grid)
     paths = SkyPaths(root or settings.paths.sky)
