@@ -16,7 +16,7 @@ from astropy.cosmology import FlatLambdaCDM
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from lenspipe.bricks import _grid
+from lenspipe.bricks import sky_grid
 from lenspipe.config import Simulation, load_settings
 from lenspipe.errors import LenspipeError
 from lenspipe.paths import SkyPaths
@@ -56,7 +56,7 @@ def sky(settings, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def brick():
-    table = _grid().to_pandas().set_index("BRICKNAME", drop=False)
+    table = sky_grid().to_pandas().set_index("BRICKNAME", drop=False)
     return table.loc[BRICK]
 
 

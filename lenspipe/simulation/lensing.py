@@ -13,7 +13,7 @@ _LIGHT_KM_S = 299792.458
 #: Einstein radii, arcsec, and total lensed g magnitudes of the lenses drawn: least, most frequent
 #: and faintest at 1.6 arcsec; images of the same sources behind larger lenses are brighter.
 THETA_E_RANGE = (0.7, 4.0)
-ARC_MAG_G = (21.0, 21.3, 22.5)
+ARC_MAG_G = (21.0, 21.2, 22.2)
 
 
 def einstein_radius_sis(sigma_km_s, z_lens, z_source):

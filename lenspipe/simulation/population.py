@@ -14,12 +14,12 @@ __all__ = ["CONFUSING", "draw_population", "magnitude", "nanomaggies"]
 
 #: Classes that confuse a network, and their parts.
 CONFUSING = {
-    "spiral": 0.32,
-    "blue_neighbour": 0.27,
+    "spiral": 0.33,
+    "blue_neighbour": 0.28,
     "merger": 0.13,
     "edge_on": 0.12,
-    "star_blend": 0.12,
-    "ring": 0.04,
+    "star_blend": 0.11,
+    "ring": 0.03,
 }
 
 #: Colours of old galaxies against redshift: the observed red sequence.
