@@ -46,9 +46,22 @@ rule chunk_mosaics:
         "../scripts/chunk_mosaics.py"
 
 
+def folder_of_deleted_cutouts(wildcards):
+    """Input function: nothing, or a folder that is newer than a mosaic whose cutouts are gone.
+
+    Snakemake does not look for a missing input of a file that is there. Deleting the cutouts has
+    changed their folder, and so the brick is made whole when its mosaic is asked for.
+    """
+    cutouts = PATHS.cutouts(wildcards.brick)
+    if cutouts.exists():
+        return []
+    return next(folder for folder in cutouts.parents if folder.exists())
+
+
 rule brick_mosaic:
     input:
         brick_path(PATHS.cutouts),
+        folder_of_deleted_cutouts,
         PATHS.brick_scores("{brick}"),
     output:
         PATHS.brick_mosaic("{brick}"),
@@ -60,9 +73,6 @@ rule brick_mosaic:
         mem_mb=2000,
     params:
         settings=section("mosaics"),
-        # Snakemake does not look for a missing input of a file that is there. Cutouts that are
-        # gone change this parameter, and so the brick is made whole when it is asked for.
-        cutouts_gone=lambda wildcards: not PATHS.cutouts(wildcards.brick).exists(),
     message:
         "Drawing brick {wildcards.brick}"
     script:
