@@ -85,7 +85,9 @@ def _serialise(image, row, label, bands):
     features |= {name: _bytes(str(row[name]).encode()) for name in _TEXT}
     features |= {name: _integers([int(row[name])]) for name in _INTEGERS}
     features |= {name: _floats([row[f"{name}_{band}"] for band in bands]) for name in _PER_BAND}
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(
+        deterministic=True
+    )
 
 
 def _examples(images, table, labels):
