@@ -158,7 +158,7 @@ def test_one_brick_is_restored_alone(finished, results):
 def test_killed_while_training_it_ends_as_if_undisturbed(finished, results):
     scores = pd.read_parquet(next((results / "scores").glob("*.parquet"))).set_index("id")["p"]
     sample = hashes(results, "sample/*")
-    arguments = ["--forcerun", "sample"]
+    arguments = ["--forcerun", "sample", "train"]
     log = results / "logs" / "train" / "resnet.log"
     log.unlink()
     process = subprocess.Popen(
