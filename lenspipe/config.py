@@ -95,10 +95,10 @@ class Simulation(Section):
         90, ge=0, description="Lenses in a brick (mean); the real sky has ~0.02."
     )
     confusing_fraction: Fraction = Field(
-        0.15, description="Part of the bright galaxies that belong to classes that confuse."
+        0.13, description="Part of the bright galaxies that belong to classes that confuse."
     )
     known_fraction: Fraction = Field(
-        0.92, description="Part of the visible lenses that earlier searches have published."
+        0.97, description="Part of the visible lenses that earlier searches have published."
     )
     boundary_dec: float = Field(
         32.375, description="Declination where the northern survey begins, degrees."

@@ -364,7 +364,7 @@ def _paint_edge_on(rng, number, source, fluxes):
 def _paint_neighbours(rng, number, source, fluxes):
     rows, companions = [_component(number, "sersic", source, fluxes)], []
     for _ in range(1 + rng.poisson(0.7)):
-        distance, angle = rng.uniform(1.6, 5.5), rng.uniform(0, 2 * np.pi)
+        distance, angle = rng.uniform(2.2, 6.0), rng.uniform(0, 2 * np.pi)
         e1, e2 = _ellipticity(rng, 1, 0.3)
         other = _component(
             number,
