@@ -38,10 +38,56 @@ class Survey(Section):
     )
     tree: str | None = Field(
         None,
-        description="Folder of the release, laid out as the survey's own. None: the simulated sky "
-        "of this run.",
+        description="Folder or address (http, https, s3, gs) of the release, laid out as the "
+        "survey's own. None: the simulated sky of this run.",
     )
     bands: tuple[str, ...] = Field(("g", "r", "z"), description="Bands of the cutouts, in order.")
+    catalogs: Literal["tractor", "sweeps", "tap"] = Field(
+        "tractor",
+        description="Where the parent sample comes from: a Tractor file per brick, sweep files, or "
+        "queries to a TAP service.",
+    )
+    sweeps: str | None = Field(
+        None,
+        description="Folder or address of the sweep files. None: the release's own, below "
+        "survey.tree.",
+    )
+    tap: str = Field(
+        "https://datalab.noirlab.edu/tap", description="Address of the TAP service (Data Lab)."
+    )
+    service: str = Field(
+        "https://www.legacysurvey.org/viewer", description="Address of the cutout service."
+    )
+
+
+class Retrieval(Section):
+    """How remote files are fetched."""
+
+    contact: str | None = Field(
+        None,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Mail or web address that servers see beside lenspipe's name; needed for http.",
+    )
+    connections: int = Field(
+        4, ge=1, le=64, description="Connections to a server at once, for each job."
+    )
+    attempts: PositiveInt = Field(6, description="Most tries of a request.")
+    patience_s: Positive = Field(
+        900.0, description="Time after which a request is not tried again, seconds."
+    )
+    timeout_s: Positive = Field(
+        30.0, description="Longest silence of a server before it is a failure, seconds."
+    )
+    min_kb_per_s: Positive = Field(
+        10.0, description="Slowest transfer that isn't broken off (and tried again), kB/s."
+    )
+    checksums: bool = Field(
+        False, description="Whether whole files are checked against the survey's sha256sum files."
+    )
+    cache: str = Field(
+        "results/cache", description="Folder of fetched catalogues and tables, for all runs."
+    )
+    cache_gb: Positive = Field(10.0, description="Most that the cache may hold, GB.")
 
 
 class Footprint(Section):
@@ -143,10 +189,15 @@ class Cutouts(Section):
     max_masked_fraction: Fraction = Field(
         0.2, description="Masked part of a cutout above which it is flagged."
     )
+    source: Literal["coadds", "service"] = Field(
+        "coadds",
+        description="Whether to cut from the coadds, or to ask the cutout service for each galaxy "
+        "(right for scattered positions only).",
+    )
     skip_unreadable: bool = Field(
         False,
-        description="Whether a brick whose files can't be read is left out with its reason in the "
-        "manifest, rather than stopping the run.",
+        description="Whether a brick whose local files can't be read is left out with its reason "
+        "in the manifest, rather than stopping the run.",
     )
 
     @field_validator("size")
@@ -223,6 +274,9 @@ class Training(Section):
 class Inference(Section):
     """Scoring."""
 
+    model: str | None = Field(
+        None, description="Trained model (.keras) to search with. None: train one in this run."
+    )
     batch_size: PositiveInt = Field(256, description="Cutouts per step.")
     symmetries: Literal[1, 8] = Field(
         1, description="Orientations of a cutout whose scores are averaged: 1, or all 8."
@@ -262,6 +316,12 @@ class Settings(Section):
     )
     seed: int = Field(1, ge=0, lt=2**31, description="Seed of all randomness.")
     survey: Survey = Field(default_factory=Survey)
+    retrieval: Retrieval = Field(default_factory=Retrieval)
+    targets: str | None = Field(
+        None,
+        description="CSV of positions (ra, dec in degrees, name if wanted) to fetch, score and "
+        "show instead of the galaxies of a footprint.",
+    )
     footprint: Footprint = Field(default_factory=Footprint)
     chunks: Chunks = Field(default_factory=Chunks)
     simulation: Simulation | None = Field(
@@ -300,11 +360,30 @@ class Settings(Section):
                 f"footprint: {self._area():.0f} square degrees is too large for a simulated sky; "
                 "give ra and dec ranges of at most 100"
             )
-        if self.survey.tree and not (self.sample.known_lenses):
-            problems.append("sample.known_lenses: a search of real data needs a CSV with ra, dec")
+        if self.survey.tree and not (self.sample.known_lenses or self.inference.model):
+            problems.append(
+                "sample.known_lenses: a search of real data needs a CSV with ra, dec (or a trained "
+                "model in inference.model)"
+            )
+        if self.targets and not self.inference.model:
+            problems.append("targets: a list of positions needs a trained model, inference.model")
+        if self.targets and self.footprint != Footprint():
+            problems.append("targets: give either a list of positions or a footprint, not both")
+        if self._asks_servers() and not self.retrieval.contact:
+            problems.append(
+                "retrieval.contact: missing; servers should know whom to ask: give a mail or web "
+                "address"
+            )
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _asks_servers(self):
+        survey = self.survey
+        addresses = [survey.tree, survey.sweeps]
+        addresses += [survey.tap] if survey.catalogs == "tap" and not self.targets else []
+        addresses += [survey.service] if self.cutouts.source == "service" else []
+        return any(re.match("https?://", address or "") for address in addresses)
 
     def _area(self):
         (ra0, ra1), (dec0, dec1) = self.footprint.ra, self.footprint.dec

@@ -1,6 +1,6 @@
-"""The one exception that lenspipe raises for something its user can mend."""
+"""The exceptions that lenspipe raises for something its user can mend, or has to know."""
 
-__all__ = ["LenspipeError"]
+__all__ = ["DiskFullError", "LenspipeError", "NotFoundError", "RetrievalError"]
 
 
 class LenspipeError(Exception):
@@ -8,3 +8,30 @@ class LenspipeError(Exception):
 
     Scripts and the command line print its text without a traceback.
     """
+
+
+class DiskFullError(LenspipeError):
+    """There is no room to write; nothing that follows could succeed."""
+
+
+class RetrievalError(LenspipeError):
+    """A server did not give what it was asked for.
+
+    Parameters
+    ----------
+    message : str
+        The line.
+    passing : bool
+        Whether a later run may fare better (5xx, timeouts, resets), or not (404, damaged files).
+    """
+
+    def __init__(self, message, passing):
+        super().__init__(message)
+        self.passing = passing
+
+
+class NotFoundError(RetrievalError):
+    """The server says that there is no such file."""
+
+    def __init__(self, message):
+        super().__init__(message, passing=False)

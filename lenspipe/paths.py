@@ -1,13 +1,53 @@
 """Where every file is: the survey's and ours. Every write goes through `atomic`."""
 
 import contextlib
+import errno
 import os
 import tempfile
 from pathlib import Path
 
+from lenspipe.errors import DiskFullError
 from lenspipe.survey import get_release
 
-__all__ = ["RunPaths", "SkyPaths", "SurveyPaths", "atomic"]
+__all__ = ["RunPaths", "SkyPaths", "SurveyPaths", "atomic", "is_remote", "room_to_write"]
+
+
+def is_remote(path):
+    """Whether a path is an address rather than a local file or folder.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    bool
+    """
+    return "://" in str(path)
+
+
+@contextlib.contextmanager
+def room_to_write(path):
+    """Say in one line that a disk is full.
+
+    Parameters
+    ----------
+    path : str or path-like
+        What is being written.
+
+    Raises
+    ------
+    DiskFullError
+        Something in the block found no space left, or the user's quota exhausted.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFullError(
+            f"{path}: {error.strerror.lower()}; free some and start again: what is done is kept"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -23,15 +63,21 @@ def atomic(path):
     ------
     pathlib.Path
         The temporary path, with the same suffixes; it does not exist yet.
+
+    Raises
+    ------
+    DiskFullError
+        There is no space left.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        temporary = Path(folder) / path.name
-        yield temporary
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
+    with room_to_write(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+            temporary = Path(folder) / path.name
+            yield temporary
+            with open(temporary, "rb") as handle:
+                os.fsync(handle.fileno())
+            os.replace(temporary, path)
 
 
 class SurveyPaths:
@@ -40,41 +86,48 @@ class SurveyPaths:
     Parameters
     ----------
     tree : str or path-like
-        The folder that holds ``survey-bricks.fits.gz``.
+        Folder or address that holds ``survey-bricks.fits.gz``.
     release : lenspipe.survey.Release
         What differs between releases.
 
     Notes
     -----
+    A path below a folder is a `pathlib.Path`, one below an address a str.
+
     Layout: https://www.legacysurvey.org/dr9/files/
     """
 
     def __init__(self, tree, release):
-        self.tree = Path(tree)
+        self.tree = str(tree).rstrip("/") if is_remote(tree) else Path(tree)
         self.release = release
 
-    def region(self, region):
-        """Folder of a region; the tree itself where the release has no region folders."""
-        return self.tree / region if self.release.region_folders else self.tree
+    def _at(self, region, name):
+        """Path of a file in a region's folder, or in the tree if the release has no such folder."""
+        name = f"{region}/{name}" if region and self.release.region_folders else name
+        return f"{self.tree}/{name}" if is_remote(self.tree) else self.tree / name
 
     def all_bricks(self):
         """Table of all bricks on the sky."""
-        return self.tree / "survey-bricks.fits.gz"
+        return self._at(None, "survey-bricks.fits.gz")
 
     def bricks(self, region):
         """Table of the bricks with data in a region."""
         suffix = f"-{region}" if self.release.region_folders else ""
-        return self.region(region) / f"survey-bricks-{self.release.name}{suffix}.fits.gz"
+        return self._at(region, f"survey-bricks-{self.release.name}{suffix}.fits.gz")
 
     def tractor(self, region, brick):
         """Tractor catalogue of a brick."""
-        return self.region(region) / "tractor" / brick[:3] / f"tractor-{brick}.fits"
+        return self._at(region, f"tractor/{brick[:3]}/tractor-{brick}.fits")
+
+    def checksums(self, region, brick):
+        """SHA-256 sums of a brick's files."""
+        return self._at(region, f"tractor/{brick[:3]}/brick-{brick}.sha256sum")
 
     def coadd(self, region, brick, kind, band=None):
         """Coadd of a brick: kind is image, invvar, nexp, psfsize (with a band) or maskbits."""
         suffix = f"-{band}" if band else ""
-        folder = self.region(region) / "coadd" / brick[:3] / brick
-        return folder / f"legacysurvey-{brick}-{kind}{suffix}.fits.fz"
+        name = f"legacysurvey-{brick}-{kind}{suffix}.fits.fz"
+        return self._at(region, f"coadd/{brick[:3]}/{brick}/{name}")
 
 
 class SkyPaths(SurveyPaths):

@@ -34,7 +34,7 @@ Beyond what the tables say:
   defaults), not both. A simulated sky is always of `dr9` and of at most 100 square degrees.
 - `survey.bands` and `parent.types` must exist in the release: bands g, r, z (`dr10` also i); types
   REX, EXP, DEV and COMP to `dr8`, REX, EXP, DEV and SER from `dr9` on.
-- Real data need `sample.known_lenses`.
+- Real data need `sample.known_lenses`, or a trained model in `inference.model`.
 - `sample.fractions` add up to 1, `cutouts.size` is odd, `chunks.nside` is a power of two.
 
 Where a table says None, write `null` or leave the key out. A change of a key makes again what
