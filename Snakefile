@@ -4,10 +4,13 @@
 """
 
 import os
+import sys
+from pathlib import Path
 
 from lenspipe.bricks import load_plan
 from lenspipe.config import load_settings
 from lenspipe.errors import LenspipeError
+from lenspipe.manifest import reopen
 
 # A configuration file of one's own takes the place of the demo's, rather than adding to it.
 if not workflow.config_settings.configfiles:
@@ -17,12 +20,24 @@ if not workflow.config_settings.configfiles:
 
 try:
     SETTINGS = load_settings(config)
+    if SETTINGS.inference.model and not Path(SETTINGS.inference.model).is_file():
+        raise LenspipeError(
+            f"{SETTINGS.inference.model}: no such file, expected a trained model (.keras); correct "
+            "config key inference.model, or leave it out to train one"
+        )
     PLAN = load_plan(SETTINGS)
 except LenspipeError as error:
     raise WorkflowError(str(error)) from None
 
 PATHS = SETTINGS.paths
 CHUNKS = sorted(PLAN)
+# What servers did not give to an earlier run, but may give to this one, is asked for again.
+if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
+    reopen(SETTINGS, CHUNKS)
+# A given model is searched with as it is: no sample, no training, no evaluation.
+MODEL = SETTINGS.inference.model or PATHS.model(SETTINGS.training.name)
+# What a search of a list of targets reads besides the survey.
+TARGETS = [SETTINGS.targets] if SETTINGS.targets else []
 # Jobs end soon after the workflow that started them has gone, even if it was killed with -9.
 os.environ["LENSPIPE_WORKFLOW_PID"] = str(os.getpid())
 
@@ -31,6 +46,7 @@ wildcard_constraints:
     chunk=r"\d+-\d+",
     brick=r"\d{4}[pm]\d{3}",
     folder=r"\d{3}",
+    step="sample|train|scores|mosaics",
 
 
 rule all:
@@ -41,11 +57,16 @@ rule all:
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/sky.smk"
+include: "workflow/rules/basis.smk"
 include: "workflow/rules/parent.smk"
 include: "workflow/rules/cutouts.smk"
 include: "workflow/rules/records.smk"
-include: "workflow/rules/training.smk"
 include: "workflow/rules/scores.smk"
 include: "workflow/rules/candidates.smk"
 include: "workflow/rules/mosaics.smk"
 include: "workflow/rules/evaluation.smk"
+
+
+if not SETTINGS.inference.model:
+
+    include: "workflow/rules/training.smk"

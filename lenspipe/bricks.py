@@ -5,11 +5,13 @@ long to import (numpy, pandas, astropy, desiutil) is imported by the functions t
 """
 
 import functools
+import hashlib
 import json
+from pathlib import Path
 
 from lenspipe.config import digest
 from lenspipe.errors import LenspipeError
-from lenspipe.paths import atomic
+from lenspipe.paths import atomic, is_remote
 from lenspipe.progress import log
 from lenspipe.survey import BRICK_PIXELS, PIXEL_SCALE_ARCSEC
 
@@ -26,8 +28,6 @@ __all__ = [
 
 #: Height of a brick, and its width at most, degrees.
 BRICK_DEG = 0.25
-#: Declination of the boundary between the regions in the north galactic cap, degrees.
-REGION_BOUNDARY_DEC = 32.375
 
 
 def brick_wcs(ra, dec):
@@ -59,7 +59,8 @@ def select_bricks(settings):
     """Choose the bricks to search.
 
     Real data: the survey's own tables, where each brick counts in one region only. Simulated sky:
-    all bricks of the footprint, as it is made from this list.
+    all bricks of the footprint, as it is made from this list. With a list of targets, of either
+    those bricks that hold one.
 
     Parameters
     ----------
@@ -77,8 +78,14 @@ def select_bricks(settings):
     LenspipeError
         No or an unreadable table, no brick left, or bricks asked for by name that don't exist or
         have no data.
+    RetrievalError
+        A remote survey's table could not be had.
     """
-    return _choose(_simulated(settings) if settings.simulation else _surveyed(settings), settings)
+    from lenspipe.bricktables import survey_bricks
+
+    return _choose(
+        _simulated(settings) if settings.simulation else survey_bricks(settings), settings
+    )
 
 
 def write_bricks(settings):
@@ -94,7 +101,13 @@ def write_bricks(settings):
     LenspipeError
         As in `select_bricks`.
     """
-    table = _choose(_surveyed(settings), settings)
+    from lenspipe.bricktables import survey_bricks
+
+    table = _choose(survey_bricks(settings), settings)
+    if settings.targets:
+        from lenspipe.targets import report_absent
+
+        report_absent(settings, table)
     with atomic(settings.paths.bricks) as temporary:
         table.to_parquet(temporary, index=False)
     regions = ", ".join(f"{n} {region}" for region, n in table.region.value_counts().items())
@@ -188,28 +201,27 @@ def find_brick(settings, brick):
 
 
 def _plan_key(settings):
-    stats = []
-    if not settings.simulation:
-        stats = [path.stat() for path in _tables(settings).values()]
+    """Hash all that the plan is made from; of a remote survey only its address."""
+    stats, content = [], None
+    if not settings.simulation and not is_remote(settings.survey_paths.tree):
+        paths = [settings.survey_paths.bricks(region) for region in settings.release.regions]
+        stats = [path.stat() for path in paths if path.exists()]
+    if settings.targets:
+        try:
+            content = hashlib.sha256(Path(settings.targets).read_bytes()).hexdigest()
+        except OSError as error:
+            raise LenspipeError(
+                f"{settings.targets}: can't be read ({error.strerror}); expected a CSV with ra, "
+                "dec in degrees; correct config key targets"
+            ) from None
     return digest(
         settings.survey,
         settings.footprint,
         settings.chunks,
         settings.simulation,
         [(stat.st_size, stat.st_mtime_ns) for stat in stats],
+        *([content] if content else []),
     )
-
-
-def _tables(settings):
-    """Brick tables that exist, by region; a mirror may hold one region only."""
-    paths = {name: settings.survey_paths.bricks(name) for name in settings.release.regions}
-    found = {region: path for region, path in paths.items() if path.exists()}
-    if not found:
-        raise LenspipeError(
-            f"{' and '.join(str(path) for path in paths.values())}: no such file; expected the "
-            f"table of bricks of {settings.release.name}; check config key survey.tree"
-        )
-    return found
 
 
 @functools.cache
@@ -225,6 +237,8 @@ def _simulated(settings):
     import numpy as np
     import pandas as pd
 
+    from lenspipe.bricktables import band_columns
+
     grid = sky_grid()
     dec = np.asarray(grid["DEC"])
     table = pd.DataFrame(
@@ -236,100 +250,17 @@ def _simulated(settings):
             "dec": dec.astype(np.float64),
         }
     )
-    for column in _per_band(settings):
+    for column in band_columns(settings):
         table[column] = np.float32(np.nan)
     return table
 
 
-def _surveyed(settings):
-    """All bricks that the survey has data for, each in its primary region."""
-    import pandas as pd
-
-    found = _tables(settings)
-    for region in settings.release.regions:
-        if region not in found:
-            log.info("bricks: no table for region %s; searching %s", region, ", ".join(found))
-    return pd.concat(
-        [_read_region(settings, region, path) for region, path in found.items()],
-        ignore_index=True,
-    )
-
-
-def _read_region(settings, region, path):
-    import numpy as np
-    import pandas as pd
-
-    from lenspipe.coadds import read_table
-
-    columns = read_table(
-        path,
-        ["brickname", "ra", "dec"],
-        optional=["brickid", "survey_primary", *_per_band(settings)],
-    )
-    names = np.char.strip(columns["brickname"])
-    table = pd.DataFrame(
-        {
-            "brick": names,
-            "brickid": _brick_ids(settings, path, names, columns.get("brickid")),
-            "region": region,
-            "ra": columns["ra"].astype(np.float64),
-            "dec": columns["dec"].astype(np.float64),
-        }
-    )
-    for column in _per_band(settings):
-        table[column] = np.float32(columns.get(column, np.nan))
-    if "survey_primary" in columns:
-        return table[columns["survey_primary"].astype(bool)]
-    if len(settings.release.regions) > 1:
-        return table[_is_north(table.ra, table.dec) == (region == "north")]
-    return table
-
-
-def _is_north(ra, dec):
-    """Whether the northern survey is primary there, for releases whose tables don't say (DR8).
-
-    The boundary is that of the later releases' ``survey_primary``: declination 32.375 in the
-    north galactic cap (https://www.legacysurvey.org/dr9/description/).
-    """
-    import astropy.units as u
-    import numpy as np
-    from astropy.coordinates import SkyCoord
-
-    cap = SkyCoord(np.asarray(ra) * u.deg, np.asarray(dec) * u.deg).galactic.b.deg > 0
-    return cap & (np.asarray(dec) >= REGION_BOUNDARY_DEC)
-
-
-def _brick_ids(settings, path, names, ids):
-    """Return the bricks' numbers: from the table itself, or from the table of all bricks.
-
-    The tables up to DR8 have none, and 16 bits, as documented for DR9, are too few for 662,174.
-    """
-    import numpy as np
-    import pandas as pd
-
-    from lenspipe.coadds import read_table
-
-    if ids is not None and ids.dtype.itemsize > 2:
-        return ids.astype(np.int32)
-    everything = settings.survey_paths.all_bricks()
-    if not everything.exists():
-        raise LenspipeError(
-            f"{everything}: no such file; it gives the numbers of the bricks, which {path.name} "
-            "lacks; download it from the top folder of the release"
-        )
-    columns = read_table(everything, ["brickname", "brickid"])
-    numbers = pd.Series(columns["brickid"].astype(np.int32), np.char.strip(columns["brickname"]))
-    unknown = sorted(set(names) - set(numbers.index))
-    if unknown:
-        raise LenspipeError(
-            f"{everything}: {len(unknown)} bricks of {path.name} are not in it, first "
-            f"{unknown[0]}; download both again"
-        )
-    return numbers[names].to_numpy()
-
-
 def _choose(table, settings):
-    """Cut a table of bricks to the footprint and add the chunks."""
+    """Cut a table of bricks to the footprint, or to the targets, and add the chunks."""
+    if settings.targets:
+        from lenspipe.targets import with_targets
+
+        table = with_targets(settings, table)
     footprint = settings.footprint
     if footprint.bricks is not None:
         _check_names(settings, set(footprint.bricks) - set(table.brick))
@@ -364,21 +295,12 @@ def _check_names(settings, missing):
     """Refuse bricks asked for by name that are not in the table: say which and why."""
     if not missing:
         return
-    import numpy as np
+    from lenspipe.bricktables import all_names
 
-    from lenspipe.coadds import read_table
-
-    everything = settings.survey_paths.all_bricks()
-    wrong = missing if settings.simulation else set()
-    if not settings.simulation and everything.exists():
-        wrong = missing - set(np.char.strip(read_table(everything, ["brickname"])["brickname"]))
+    wrong = missing if settings.simulation else missing - (all_names(settings) or missing)
     problems = []
     if wrong:
         problems.append(f"{', '.join(sorted(wrong))}: no brick on the sky has this name")
     if empty := missing - wrong:
         problems.append(f"{', '.join(sorted(empty))}: no data in {settings.release.name}")
     raise LenspipeError(f"config key footprint.bricks: {'; '.join(problems)}; correct or drop them")
-
-
-def _per_band(settings):
-    return [f"{kind}_{band}" for kind in ("nexp", "psfsize") for band in settings.survey.bands]

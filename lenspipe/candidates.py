@@ -17,6 +17,7 @@ from lenspipe.errors import LenspipeError
 from lenspipe.match import read_list
 from lenspipe.paths import atomic
 from lenspipe.progress import log, track
+from lenspipe.targets import read_targets
 
 __all__ = [
     "find_candidates",
@@ -25,6 +26,7 @@ __all__ = [
     "page_of_rank",
     "read_candidates",
     "rejected",
+    "shown_names",
 ]
 
 
@@ -121,6 +123,27 @@ def read_candidates(settings):
     return table.to_pandas()
 
 
+def shown_names(table, settings):
+    """Names under which galaxies are shown: of a list of targets its own, else IAU names.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns id, ra and dec.
+    settings : lenspipe.config.Settings
+
+    Returns
+    -------
+    numpy.ndarray of str, shape (N,)
+    """
+    names = pd.Series(iau_name(table["ra"], table["dec"]), index=table.index, dtype=object)
+    if settings.targets:
+        listed = read_targets(settings).set_index("id")["name"]
+        own = table["id"].map(listed[listed != ""])
+        names = own.where(own.notna(), names)
+    return names.to_numpy(dtype=str)
+
+
 def find_candidates(settings):
     """Select, merge, name and rank the candidates of a run.
 
@@ -128,7 +151,8 @@ def find_candidates(settings):
     flag of ``candidates.reject_flags``, linked by steps of at most
     ``candidates.merge_radius_arcsec``. Its best galaxy stands for it: the most probable, among
     equals the brightest in the reddest band. It is ``known`` if any of its galaxies lies within
-    ``sample.match_radius_arcsec`` of a known lens.
+    ``sample.match_radius_arcsec`` of a known lens. Of a list of targets each with a cutout is a
+    candidate, whatever its probability and flags, and none are merged.
 
     Writes ``candidates/candidates.csv``, ``.html`` and, last, ``.fits``.
 
@@ -148,9 +172,12 @@ def find_candidates(settings):
     """
     galaxies = _select(settings)
     bands = settings.survey.bands
-    galaxies["group"] = friends_of_friends(
-        galaxies["ra"], galaxies["dec"], settings.candidates.merge_radius_arcsec
-    )
+    if settings.targets:
+        galaxies["group"] = np.arange(len(galaxies))
+    else:
+        galaxies["group"] = friends_of_friends(
+            galaxies["ra"], galaxies["dec"], settings.candidates.merge_radius_arcsec
+        )
     galaxies["known"] = _near_known(galaxies, settings)
     groups = galaxies.groupby("group")
     galaxies["n_members"] = groups["id"].transform("size").astype(np.int32)
@@ -158,16 +185,16 @@ def find_candidates(settings):
     ranked = galaxies.sort_values(["p", f"mag_{bands[-1]}", "id"], ascending=[False, True, True])
     table = ranked.drop_duplicates("group").reset_index(drop=True)
     table["rank"] = np.arange(1, len(table) + 1, dtype=np.int32)
-    table["name"] = iau_name(table["ra"], table["dec"])
+    table["name"] = shown_names(table, settings)
     models = [name for name in table.columns if name.startswith("p_")]
     per_band = [f"{kind}_{band}" for kind in ("mag", "nobs", "psfsize") for band in bands]
     first, last = ["rank", "name", "id", "ra", "dec", "p"], ["n_members", "flags", "known"]
     table = table[[*first, *models, "type", *per_band, "brick", "region", *last]]
     log.info(
-        "candidates: %d, of %d galaxies at p >= %g; %d are known lenses",
+        "candidates: %d, of %d %s; %d are known lenses",
         len(table),
         len(galaxies),
-        settings.candidates.threshold,
+        "targets" if settings.targets else f"galaxies at p >= {settings.candidates.threshold:g}",
         table["known"].sum(),
     )
     _write(table, settings)
@@ -186,6 +213,8 @@ def _select(settings):
         n_unscored += int(scores["p"].isna().sum())
         above = scores[scores["p"].astype(np.float32) >= threshold]
         bad = rejected(above["flags"], settings)
+        if settings.targets:
+            above, bad = scores, np.zeros(len(scores), bool)
         n_flagged += int(bad.sum())
         # Of columns in both tables the scores' are kept.
         extra = parent[["id", *parent.columns.difference(scores.columns)]]
@@ -197,11 +226,12 @@ def _select(settings):
             )
         selected.append(rows.drop(columns="found"))
     log.info("candidates: %d galaxies scored, %d without a score", n_galaxies, n_unscored)
-    log.info(
-        "candidates: %d galaxies at or above the threshold rejected for their flags (%s)",
-        n_flagged,
-        ", ".join(settings.candidates.reject_flags) or "none asked for",
-    )
+    if not settings.targets:
+        log.info(
+            "candidates: %d galaxies at or above the threshold rejected for their flags (%s)",
+            n_flagged,
+            ", ".join(settings.candidates.reject_flags) or "none asked for",
+        )
     return pd.concat([rows for rows in selected if len(rows)] or selected[:1], ignore_index=True)
 
 
@@ -214,7 +244,9 @@ def _read(path, remedy):
 
 def _near_known(galaxies, settings):
     """Whether each galaxy is within the matching radius of a known lens."""
-    known = read_list(settings.sample.known_lenses or settings.paths.known_lenses)
+    simulated = settings.paths.known_lenses if settings.simulation else None
+    path = settings.sample.known_lenses or simulated
+    known = read_list(path) if path else ()
     if len(known) == 0 or len(galaxies) == 0:
         return np.zeros(len(galaxies), bool)
     lenses = SkyCoord(known["ra"], known["dec"], unit="deg")
@@ -225,8 +257,8 @@ def _near_known(galaxies, settings):
 
 _DESCRIPTIONS = {
     "rank": "Place in the order of p, from 1",
-    "name": "IAU-style name from the position, truncated",
-    "id": "release-brickid-objid of the galaxy that stands for the candidate",
+    "name": "IAU-style name from the position, truncated; a target's own if it has one",
+    "id": "release-brickid-objid of the galaxy that stands for the candidate; a target's name",
     "ra": "Right ascension, J2000",
     "dec": "Declination, J2000",
     "p": "Probability of being a lens",
@@ -297,11 +329,17 @@ def _page(table, settings):
             )
             links += f' <a href="{html.escape(viewer)}">sky viewer</a>'
         rows.append(
-            f'<tr><td>{row.rank}<td class="name">{row.name}<td>{row.p:.4f}<td>{row.ra:.5f}'
-            f"<td>{row.dec:+.5f}<td>{'known' if row.known else ''}<td>{links}"
+            f'<tr><td>{row.rank}<td class="name">{html.escape(row.name)}<td>{row.p:.4f}'
+            f"<td>{row.ra:.5f}<td>{row.dec:+.5f}<td>{'known' if row.known else ''}<td>{links}"
         )
     body = "\n".join(rows) or '<tr><td colspan="7">No galaxy passed the threshold.'
-    title = html.escape(f"Lens candidates of {settings.run}")
+    what = "Targets" if settings.targets else "Lens candidates"
+    title = html.escape(f"{what} of {settings.run}")
+    count = (
+        f"{len(table)} targets, most probable first"
+        if settings.targets
+        else f"{len(table)} candidates at p &ge; {settings.candidates.threshold:g}"
+    )
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>
@@ -311,7 +349,7 @@ td, th {{ padding: 0.2em 0.9em; text-align: right; border-bottom: 1px solid #ddd
 .name {{ font-family: monospace; }}
 </style>
 <h1>{title}</h1>
-<p>{len(table)} candidates at p &ge; {settings.candidates.threshold:g}.</p>
+<p>{count}.</p>
 <table>
 <tr><th>rank<th>name<th>p<th>RA (deg)<th>Dec (deg)<th>known lens<th>see
 {body}

@@ -1,6 +1,8 @@
 """Reading of the survey's FITS files: tables, and sections of coadded images."""
 
 import contextlib
+import itertools
+import operator
 from pathlib import Path
 
 import fitsio
@@ -10,13 +12,34 @@ from astropy.wcs import WCS
 
 from lenspipe.errors import LenspipeError
 
-__all__ = ["open_fits", "read_geometry", "read_stamps", "read_table"]
+__all__ = [
+    "clip_boxes",
+    "open_fits",
+    "read_geometry",
+    "read_stamps",
+    "read_table",
+    "touched_tiles",
+    "wcs_of",
+]
 
 #: Keywords of a coadd's world coordinates; others in its header are non-standard and only warn.
 _WCS_KEYS = (
     *(f"{key}{axis}" for key in ("CTYPE", "CRVAL", "CRPIX", "CDELT", "CUNIT") for axis in (1, 2)),
     *(f"{key}{i}_{j}" for key in ("CD", "PC") for i in (1, 2) for j in (1, 2)),
 )
+
+#: CFITSIO's numbers of pixel types, those scaled to unsigned integers included.
+_DTYPES = {
+    8: "u1",
+    16: "i2",
+    32: "i4",
+    64: "i8",
+    -32: "f4",
+    -64: "f8",
+    10: "i1",
+    20: "u2",
+    40: "u4",
+}
 
 
 @contextlib.contextmanager
@@ -96,6 +119,31 @@ def read_table(path, columns, optional=()):
     return {name: rows[names[name]] for name in wanted}
 
 
+def wcs_of(header, path):
+    """Return the world coordinates of a coadd.
+
+    Parameters
+    ----------
+    header : mapping
+        Its header.
+    path : str or path-like
+        Where it is from.
+
+    Returns
+    -------
+    astropy.wcs.WCS
+
+    Raises
+    ------
+    LenspipeError
+        There are none.
+    """
+    cards = Header({key: header[key] for key in _WCS_KEYS if key in header})
+    if "CRVAL1" not in cards:
+        raise LenspipeError(f"{path}: no world coordinates (CRVAL1); download it again")
+    return WCS(cards)
+
+
 def read_geometry(path):
     """Read where a coadd lies on the sky.
 
@@ -117,11 +165,7 @@ def read_geometry(path):
     """
     with open_fits(path) as fits:
         hdu = _image(fits, path)
-        header, shape = hdu.read_header(), tuple(hdu.get_dims())
-    cards = Header({key: header[key] for key in _WCS_KEYS if key in header})
-    if "CRVAL1" not in cards:
-        raise LenspipeError(f"{path}: no world coordinates (CRVAL1); download it again")
-    return WCS(cards), shape
+        return wcs_of(hdu.read_header(), path), tuple(hdu.get_dims())
 
 
 def read_stamps(path, x, y, size, fill):
@@ -150,19 +194,96 @@ def read_stamps(path, x, y, size, fill):
     """
     with open_fits(path) as fits:
         hdu = _image(fits, path)
-        height, width = hdu.get_dims()
-        pixels = hdu
-        # A stamp of 101 touches 4 of the 1,296 tiles: from here on, reading all is quicker.
-        if len(x) * size**2 > 0.25 * height * width:
-            pixels = hdu.read()
-        stamps = np.full((len(x), size, size), fill, pixels[0:1, 0:1].dtype)
-        corners = zip((x - size // 2).tolist(), (y - size // 2).tolist(), strict=True)
-        for stamp, (left, bottom) in zip(stamps, corners, strict=True):
-            x0, x1 = max(left, 0), min(left + size, width)
-            y0, y1 = max(bottom, 0), min(bottom + size, height)
-            if x0 < x1 and y0 < y1:
-                stamp[y0 - bottom : y1 - bottom, x0 - left : x1 - left] = pixels[y0:y1, x0:x1]
+        shape = hdu.get_dims()
+        boxes = clip_boxes(x, y, size, shape)
+        stamps = np.full((len(x), size, size), fill, _DTYPES[hdu.get_info()["img_equiv_type"]])
+        tile = _tile(path, hdu)
+        rows = [[] for _ in range(-(-shape[0] // tile[0]))]
+        for stamp, left, bottom, box in zip(
+            stamps, (x - size // 2).tolist(), (y - size // 2).tolist(), boxes.tolist(), strict=True
+        ):
+            if box[0] < box[1] and box[2] < box[3]:
+                for row in range(box[2] // tile[0], -(-box[3] // tile[0])):
+                    rows[row].append((stamp, left, bottom, box))
+        for row, band in _read_bands(hdu, touched_tiles(boxes, shape, tile), tile):
+            for stamp, left, bottom, (x0, x1, y0, y1) in rows[row]:
+                first, last = max(y0, row * tile[0]), min(y1, (row + 1) * tile[0])
+                part = band[first - row * tile[0] : last - row * tile[0], x0:x1]
+                stamp[first - bottom : last - bottom, x0 - left : x1 - left] = part
     return stamps
+
+
+def clip_boxes(x, y, size, shape):
+    """Return the parts of stamps that are inside an image.
+
+    Parameters
+    ----------
+    x, y : (N,) array of int
+        Column and row of the central pixels, from 0; may lie outside the image.
+    size : int
+        Side, pixels; odd.
+    shape : tuple of int
+        Rows and columns of the image.
+
+    Returns
+    -------
+    (N, 4) int array
+        First and last + 1 column, first and last + 1 row; equal where nothing is inside.
+    """
+    corners = np.stack([x, x + size, y, y + size], axis=1) - size // 2
+    return np.clip(corners, 0, np.repeat(shape[::-1], 2))
+
+
+def touched_tiles(boxes, shape, tile):
+    """Tell which tiles of an image boxes touch.
+
+    Parameters
+    ----------
+    boxes : (N, 4) int array
+        As of `clip_boxes`.
+    shape, tile : tuple of int
+        Rows and columns of the image and of a tile.
+
+    Returns
+    -------
+    2-D bool array
+        One value per tile, rows of tiles first.
+    """
+    touched = np.zeros([-(-pixels // side) for pixels, side in zip(shape, tile, strict=True)], bool)
+    for x0, x1, y0, y1 in boxes[(boxes[:, 0] < boxes[:, 1]) & (boxes[:, 2] < boxes[:, 3])].tolist():
+        touched[y0 // tile[0] : -(-y1 // tile[0]), x0 // tile[1] : -(-x1 // tile[1])] = True
+    return touched
+
+
+def _tile(path, hdu):
+    """Rows and columns of a tile; what is read at once of an image that has none."""
+    if hdu.get_comptype() is None:
+        return (100, 100)
+    # CFITSIO takes several times as long to read a header.
+    where = hdu.get_offsets()
+    with open(path, "rb") as file:
+        file.seek(where["header_start"])
+        text = file.read(where["data_start"] - where["header_start"])
+    header = Header.fromstring(text.decode("ascii", "replace"))
+    return (header.get("ZTILE2", 1), header.get("ZTILE1", header["ZNAXIS1"]))
+
+
+def _read_bands(hdu, touched, tile):
+    """Yield the number and the pixels of each row of tiles; only those touched are read.
+
+    A tile is decoded once, however many stamps need it. The array is the same each time.
+    """
+    height, width = hdu.get_dims()
+    band = np.empty((tile[0], width), _DTYPES[hdu.get_info()["img_equiv_type"]])
+    padded = np.pad(touched, ((0, 0), (0, 1)))
+    edges = np.flatnonzero(np.diff(padded.ravel(), prepend=False)).reshape(-1, 2)
+    runs = np.concatenate([edges[:, :1] // padded.shape[1], edges % padded.shape[1]], axis=1)
+    for row, group in itertools.groupby(runs.tolist(), operator.itemgetter(0)):
+        y0, y1 = row * tile[0], min((row + 1) * tile[0], height)
+        for _, first, last in group:
+            x0, x1 = first * tile[1], min(last * tile[1], width)
+            band[: y1 - y0, x0:x1] = hdu[y0:y1, x0:x1]
+        yield row, band
 
 
 def _image(fits, path):

@@ -49,8 +49,8 @@ class Survey(Section):
     )
     sweeps: str | None = Field(
         None,
-        description="Folder or address of the sweep files. None: the release's own, below "
-        "survey.tree.",
+        description="Folder or address of the sweep files; {region} in it stands for the region. "
+        "None: the release's own, below survey.tree.",
     )
     tap: str = Field(
         "https://datalab.noirlab.edu/tap", description="Address of the TAP service (Data Lab)."
@@ -355,7 +355,8 @@ class Settings(Section):
             )
         if self.simulation and self.survey.release != "dr9":
             problems.append("survey.release: the simulated sky is written as dr9")
-        if self.simulation and self.footprint.bricks is None and self._area() > 100:
+        given = self.targets or self.footprint.bricks
+        if self.simulation and not given and self._area() > 100:
             problems.append(
                 f"footprint: {self._area():.0f} square degrees is too large for a simulated sky; "
                 "give ra and dec ranges of at most 100"
@@ -369,7 +370,7 @@ class Settings(Section):
             problems.append("targets: a list of positions needs a trained model, inference.model")
         if self.targets and self.footprint != Footprint():
             problems.append("targets: give either a list of positions or a footprint, not both")
-        if self._asks_servers() and not self.retrieval.contact:
+        if self.asks_servers and not self.retrieval.contact:
             problems.append(
                 "retrieval.contact: missing; servers should know whom to ask: give a mail or web "
                 "address"
@@ -378,7 +379,9 @@ class Settings(Section):
             raise ValueError("; ".join(problems))
         return self
 
-    def _asks_servers(self):
+    @property
+    def asks_servers(self):
+        """Whether anything is fetched over HTTP."""
         survey = self.survey
         addresses = [survey.tree, survey.sweeps]
         addresses += [survey.tap] if survey.catalogs == "tap" and not self.targets else []

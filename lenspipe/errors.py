@@ -23,11 +23,14 @@ class RetrievalError(LenspipeError):
         The line.
     passing : bool
         Whether a later run may fare better (5xx, timeouts, resets), or not (404, damaged files).
+    retry_after_s : float
+        How long the server asks to be left alone, seconds.
     """
 
-    def __init__(self, message, passing):
+    def __init__(self, message, passing, retry_after_s=0.0):
         super().__init__(message)
         self.passing = passing
+        self.retry_after_s = retry_after_s
 
 
 class NotFoundError(RetrievalError):

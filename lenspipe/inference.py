@@ -137,7 +137,7 @@ def score_images(model, images, batch_size=256, symmetries=1):
 
 def _load_fitting(settings):
     """Load the run's model and make sure that it was made for the run's cutouts."""
-    path = settings.paths.model(settings.training.name)
+    path = settings.inference.model or settings.paths.model(settings.training.name)
     model = load_model(path)
     bands, size = settings.survey.bands, settings.cutouts.size
     made_for = (*model.get_layer("normalise").bands, *model.input_shape[2:])

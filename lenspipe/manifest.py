@@ -7,7 +7,7 @@ from filelock import FileLock
 
 from lenspipe.paths import atomic
 
-__all__ = ["read_manifest", "update_manifest", "write_manifest"]
+__all__ = ["read_manifest", "reopen", "update_manifest", "write_manifest"]
 
 
 def read_manifest(path):
@@ -56,6 +56,38 @@ def update_manifest(path, entries):
     with _lock(path):
         if Path(path).exists():
             _write(path, read_manifest(path) | entries)
+
+
+def reopen(settings, chunks):
+    """Make a run that has ended ask again for what servers did not give, but might.
+
+    The outputs that lack such bricks are deleted, and so is the summary, so that Snakemake makes
+    them again; each brick that is done is kept.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+    chunks : iterable of str
+    """
+    paths = settings.paths
+    if not paths.summary.exists():
+        return
+    if not json.loads(paths.summary.read_text()).get("n_bricks_to_retry"):
+        return
+    for chunk in chunks:
+        outputs = {
+            "parent": (paths.parent(chunk), paths.parent_audit(chunk)),
+            "cutouts": (paths.manifest("cutouts", chunk),),
+        }
+        lacking = [
+            path
+            for stage, made in outputs.items()
+            if any(e.get("passing") for e in read_manifest(paths.manifest(stage, chunk)).values())
+            for path in made
+        ]
+        for path in lacking:
+            path.unlink(missing_ok=True)
+    paths.summary.unlink()
 
 
 def _lock(path):

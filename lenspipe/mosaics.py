@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from lenspipe.bricks import bricks_of_chunk, find_brick
-from lenspipe.candidates import iau_name, page_of_rank, read_candidates
+from lenspipe.candidates import page_of_rank, read_candidates, shown_names
 from lenspipe.colour import colour_images
 from lenspipe.config import digest
 from lenspipe.cutouts import FLAGS, read_cutouts
@@ -218,6 +218,11 @@ def candidate_pages(settings):
     index.unlink(missing_ok=True)
     table = read_candidates(settings)
     table["note"] = np.where(table["known"], "known lens", "")
+    what, at = "lens candidates", f"candidates at p ≥ {settings.candidates.threshold:g}"
+    if settings.targets:
+        what, at = "targets", "targets"
+        notes = zip(table["note"], map(_flag_note, table["flags"]), strict=True)
+        table["note"] = [", ".join(filter(None, both)) for both in notes]
     per_page = settings.mosaics.columns * settings.mosaics.rows
     n_pages = page_of_rank(max(len(table), 1), settings)
     pages = [settings.paths.mosaic_page(number) for number in range(1, n_pages + 1)]
@@ -239,15 +244,14 @@ def candidate_pages(settings):
             bands=settings.survey.bands,
             stretch=settings.mosaics.stretch,
             columns=settings.mosaics.columns,
-            title=f"{settings.run}: lens candidates, page {number} of {n_pages}",
-            subtitle=f"{len(table)} candidates at p ≥ {settings.candidates.threshold:g}, most "
-            f"probable first; {_explain_tiles(settings)}",
+            title=f"{settings.run}: {what}, page {number} of {n_pages}",
+            subtitle=f"{len(table)} {at}, most probable first; {_explain_tiles(settings)}",
             message=f"No galaxy passed the threshold of p ≥ {settings.candidates.threshold:g}.",
         )
     with atomic(index) as temporary:
         content = {"n_candidates": len(table), "pages": [path.name for path in pages]}
         temporary.write_text(json.dumps(content, indent=1) + "\n")
-    log.info("mosaics: %d candidates on %d pages in %s", len(table), n_pages, index.parent)
+    log.info("mosaics: %d %s on %d pages in %s", len(table), what, n_pages, index.parent)
 
 
 def brick_mosaics_of_chunk(settings, chunk):
@@ -310,7 +314,7 @@ def _draw_brick(settings, brick, scores):
         return entry
     if n_galaxies:
         shown["rank"] = np.arange(1, len(shown) + 1)
-        shown["name"] = iau_name(shown["ra"], shown["dec"])
+        shown["name"] = shown_names(shown, settings)
         shown["note"] = [_flag_note(flags) for flags in shown["flags"]]
     draw_page(
         read_images(settings, shown) if n_galaxies else (),
@@ -320,12 +324,19 @@ def _draw_brick(settings, brick, scores):
         stretch=settings.mosaics.stretch,
         columns=settings.mosaics.columns,
         title=f"{settings.run}: brick {brick}",
-        subtitle=f"{len(shown)} of {n_galaxies} galaxies, most probable first; candidates have "
-        f"p ≥ {settings.candidates.threshold:g}; {_explain_tiles(settings)}",
+        subtitle=f"{len(shown)} of {n_galaxies} {_explain_ranking(settings)}; "
+        f"{_explain_tiles(settings)}",
         message="No galaxy of the parent sample in this brick.",
         key=key,
     )
     return entry
+
+
+def _explain_ranking(settings):
+    if settings.targets:
+        return "targets, most probable first"
+    threshold = settings.candidates.threshold
+    return f"galaxies, most probable first; candidates have p ≥ {threshold:g}"
 
 
 def _explain_tiles(settings):

@@ -43,10 +43,11 @@ def room_to_write(path):
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        # astropy raises an error of its own, without a number.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) and "space on disk" not in str(error):
             raise
         raise DiskFullError(
-            f"{path}: {error.strerror.lower()}; free some and start again: what is done is kept"
+            f"{path}: no space left on the disk; free some and start again: what is done is kept"
         ) from None
 
 
@@ -165,6 +166,7 @@ class RunPaths:
     def __init__(self, run, results="results"):
         self.root = Path(results) / run
         self.plan = self.root / "plan.json"
+        self.hosts = self.root / "hosts.json"
         self.sky = self.root / "sky"
         sky = SkyPaths(self.sky)
         self.sky_manifest = sky.manifest
@@ -177,6 +179,7 @@ class RunPaths:
         self.candidates = self.root / "candidates" / "candidates.fits"
         self.mosaic_index = self.root / "mosaics" / "pages.json"
         self.summary = self.root / "summary.json"
+        self.missing = self.root / "missing.csv"
 
     def parent(self, chunk):
         """Parent sample of a chunk."""

@@ -29,7 +29,7 @@ class _Lines(io.TextIOBase):
         return len(text)
 
 
-def track(items, description, total=None, seconds=10):
+def track(items, description, total=None, seconds=10, status=None):
     """Iterate with a line in the log at the first item and then at most every few seconds.
 
     Parameters
@@ -42,13 +42,15 @@ def track(items, description, total=None, seconds=10):
         How many items; asked of `items` if not given.
     seconds : float
         Least time between two lines.
+    status : callable, optional
+        Returns what else a line says.
 
     Returns
     -------
     iterator
         Over the same items.
     """
-    return tqdm(
+    bar = tqdm(
         items,
         desc=description,
         total=total,
@@ -56,8 +58,12 @@ def track(items, description, total=None, seconds=10):
         mininterval=seconds,
         maxinterval=seconds,
         ascii=True,
-        bar_format="{desc}: {n_fmt}/{total_fmt} in {elapsed}, {remaining} left",
+        bar_format="{desc}: {n_fmt}/{total_fmt} in {elapsed}, {remaining} left{postfix}",
     )
+    for item in bar:
+        yield item
+        if status:
+            bar.set_postfix_str(status(), refresh=False)
 
 
 def configure_logging(path=None):

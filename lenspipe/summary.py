@@ -10,12 +10,14 @@ from lenspipe.errors import LenspipeError
 from lenspipe.manifest import read_manifest
 from lenspipe.paths import atomic
 from lenspipe.progress import log
+from lenspipe.targets import targets_without_data
 
 __all__ = ["peak_sum", "read_benchmarks", "summarise", "union_length"]
 
 #: A run that stands still for longer than this was stopped and started again, seconds.
 LONGEST_GAP_S = 60.0
 _MIB = 2**20
+_FROM_METRICS = ("auc", "completeness_fpr01", "n_lenses", "n_nonlenses")
 
 
 def read_benchmarks(folder):
@@ -96,7 +98,12 @@ def summarise(settings):
     that a run that was killed and resumed doesn't count the night in between. ``peak_rss_mb`` is
     the largest sum of the peak memories of jobs that ran at the same time: an upper bound, since
     their peaks need not coincide. ``disk_mb`` is the size of all files of the run. MB are 2**20
-    bytes, as in Snakemake's benchmarks.
+    bytes, as in Snakemake's benchmarks. Of a search with a given model there is nothing to compare
+    with: ``auc``, ``completeness_fpr01``, ``n_lenses`` and ``n_nonlenses`` are null.
+    ``n_bricks_to_retry`` counts the bricks that a server did not give but might give a later run,
+    which asks again; ``missing.csv`` beside the summary names all that failed.
+    ``targets_without_data`` lists the targets that the survey has no data for; null where a
+    footprint is searched.
 
     Parameters
     ----------
@@ -113,21 +120,29 @@ def summarise(settings):
         Something that it sums up is missing.
     """
     paths = settings.paths
-    metrics = _read_json(paths.evaluation("metrics.json"), "evaluate the run first")
+    metrics = dict.fromkeys(_FROM_METRICS)
+    if not settings.inference.model:
+        metrics = _read_json(paths.evaluation("metrics.json"), "evaluate the run first")
     pages = _read_json(paths.mosaic_index, "draw the mosaics first")
-    chunks = pd.read_parquet(paths.bricks, columns=["chunk"])["chunk"].unique()
+    listed = pd.read_parquet(paths.bricks, columns=["brick", "chunk"])
+    absent = None
+    if settings.targets:
+        absent = targets_without_data(settings, listed["brick"])["id"].to_list()
     bricks = {}
-    for chunk in chunks:
+    for chunk in listed["chunk"].unique():
         bricks |= read_manifest(paths.manifest("cutouts", chunk))
+    missing = _write_missing(paths.missing, bricks)
     jobs = read_benchmarks(paths.root / "benchmarks")
     summary = {
         "run": settings.run,
-        **{key: metrics[key] for key in ("auc", "completeness_fpr01", "n_lenses", "n_nonlenses")},
+        **{key: metrics[key] for key in _FROM_METRICS},
         "n_candidates": pages["n_candidates"],
         "n_mosaic_pages": len(pages["pages"]),
         "n_galaxies": sum(entry["count"] for entry in bricks.values() if "count" in entry),
         "n_bricks": len(bricks),
-        "n_bricks_failed": sum(entry["status"] == "failed" for entry in bricks.values()),
+        "n_bricks_failed": len(missing),
+        "n_bricks_to_retry": int(missing["passing"].sum()),
+        "targets_without_data": absent,
         "wall_s": round(union_length(jobs["start"], jobs["end"], LONGEST_GAP_S), 1),
         "peak_rss_mb": round(peak_sum(jobs["start"], jobs["end"], jobs["rss_mb"]), 1),
         "disk_mb": round(_size(paths.root) / _MIB, 1),
@@ -136,6 +151,19 @@ def summarise(settings):
         temporary.write_text(json.dumps(summary, indent=1) + "\n")
     _report(summary, metrics, settings)
     return summary
+
+
+def _write_missing(path, bricks):
+    """Write and return the bricks that could not be searched: brick, passing (bool), reason."""
+    rows = [
+        (brick, entry.get("passing", False), entry["reason"])
+        for brick, entry in sorted(bricks.items())
+        if entry["status"] == "failed"
+    ]
+    table = pd.DataFrame(rows, columns=["brick", "passing", "reason"])
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False)
+    return table
 
 
 def _read_json(path, remedy):
@@ -159,24 +187,43 @@ def _size(folder):
 
 def _report(summary, metrics, settings):
     """Log the summary for a reader."""
-    paths, at = settings.paths, summary["completeness_fpr01"]
-    auc = summary["auc"]
-    found = "not measurable" if at is None else f"{100 * at:.1f} %"
-    if at is not None and metrics.get("completeness_fpr01_low") is not None:
-        low, high = metrics["completeness_fpr01_low"], metrics["completeness_fpr01_high"]
-        found += f" ({100 * low:.1f}-{100 * high:.1f} at 95 % confidence)"
-    failed = summary["n_bricks_failed"]
+    paths, failed = settings.paths, summary["n_bricks_failed"]
+    what = "targets" if settings.targets else "galaxies"
     lines = [
         f"run {summary['run']}: done",
-        f"  searched    {summary['n_galaxies']} galaxies in {summary['n_bricks']} bricks"
-        + (f"; {failed} bricks FAILED, see {paths.root / 'manifests'}" if failed else ""),
-        f"  how well    AUC {auc:.4f}; completeness {found} at 1 % false positives "
-        f"({summary['n_lenses']} lenses, {summary['n_nonlenses']} non-lenses)",
+        f"  searched    {summary['n_galaxies']} {what} in {summary['n_bricks']} bricks"
+        + (f"; {failed} bricks FAILED, see {paths.missing}" if failed else ""),
+    ]
+    if again := summary["n_bricks_to_retry"]:
+        lines += [f"  not yet     {again} bricks that a server didn't give: run again to ask again"]
+    if absent := summary["targets_without_data"]:
+        more = ", ..." if len(absent) > 5 else ""
+        lines += [f"  no data     {len(absent)} targets: {', '.join(absent[:5])}{more}"]
+    if not settings.inference.model:
+        lines += [f"  how well    {_how_well(summary, metrics)}"]
+    lines += [
         f"  candidates  {summary['n_candidates']} in {paths.candidates}",
         f"  mosaics     {summary['n_mosaic_pages']} pages, {paths.mosaic_page(1)} first",
-        f"  mistakes    {paths.evaluation('missed.png')}, {paths.evaluation('false.png')}",
+    ]
+    if not settings.inference.model:
+        mistakes = paths.evaluation("missed.png"), paths.evaluation("false.png")
+        lines += [f"  mistakes    {mistakes[0]}, {mistakes[1]}"]
+    lines += [
         f"  took        {summary['wall_s']:.0f} s, at most {summary['peak_rss_mb']:.0f} MB of "
         f"memory, {summary['disk_mb']:.0f} MB on disk",
     ]
     for line in lines:
         log.info(line)
+
+
+def _how_well(summary, metrics):
+    """Say in a line what the evaluation found."""
+    at = summary["completeness_fpr01"]
+    found = "not measurable" if at is None else f"{100 * at:.1f} %"
+    if at is not None and metrics.get("completeness_fpr01_low") is not None:
+        low, high = metrics["completeness_fpr01_low"], metrics["completeness_fpr01_high"]
+        found += f" ({100 * low:.1f}-{100 * high:.1f} at 95 % confidence)"
+    return (
+        f"AUC {summary['auc']:.4f}; completeness {found} at 1 % false positives "
+        f"({summary['n_lenses']} lenses, {summary['n_nonlenses']} non-lenses)"
+    )

@@ -105,6 +105,48 @@ def own_tree(tiny_tree, tmp_path, monkeypatch):
     return load_settings(tiny_tree.config | {"survey": {"release": "dr9", "tree": "tree"}})
 
 
+@pytest.fixture(scope="session")
+def small_survey(tmp_path_factory):
+    """A tree of eight small bricks of DR9 with four galaxies each; read only.
+
+    Attributes tree (Path) and bricks (names); chunks of nside 4 hold all in one.
+    """
+    return make_small_survey(tmp_path_factory.mktemp("small"), "dr9", "grz")
+
+
+def make_small_survey(folder, release, bands):
+    """Write a survey of eight bricks of 400 x 400 pixels; return tree and bricks."""
+    paths, rng = SurveyPaths(folder, get_release(release)), np.random.default_rng(5)
+    ra, dec = 150.0 + 0.3 * np.arange(8), np.full(8, 2.125)
+    bricks = [f"{round(10 * value):04d}p021" for value in ra]
+    rows = {"brickname": bricks, "ra": ra, "dec": dec, "survey_primary": np.ones(8, bool)}
+    rows |= {"brickid": np.arange(1000, 1008, dtype="i4")}
+    rows |= {f"nexp_{band}": np.full(8, 5, "i2") for band in bands}
+    write_fits_table(paths.bricks("south"), rows)
+    for number, brick in enumerate(bricks):
+        wcs = brick_wcs(ra[number], dec[number])
+        wcs.wcs.crpix = [200.5, 200.5]
+        header = wcs.to_header()
+        for band in bands:
+            image = rng.normal(0, 1, (400, 400)).astype("f4")
+            write_coadd(paths.coadd("south", brick, "image", band), image, header)
+            write_coadd(paths.coadd("south", brick, "invvar", band), 1 + image**2, header)
+        bits = np.zeros((400, 400), "i2")
+        write_coadd(paths.coadd("south", brick, "maskbits"), bits, header)
+        sky = wcs.all_pix2world(rng.uniform(100, 300, (4, 2)), 0)
+        numbers = {"dr9": 9010, "dr10": 10000}
+        catalog = {"release": np.full(4, numbers[release], "i2"), "objid": np.arange(4, dtype="i4")}
+        catalog |= {"brickid": np.full(4, 1000 + number, "i4"), "brickname": [brick] * 4}
+        catalog |= {"brick_primary": [True] * 4, "ra": sky[:, 0], "dec": sky[:, 1]}
+        catalog |= {"type": ["DEV"] * 4, "maskbits": np.zeros(4, "i4")}
+        for name in ("sersic", "shape_r", "shape_e1", "shape_e2", "ebv"):
+            catalog[name] = np.ones(4, "f4")
+        for band in bands:
+            catalog |= {f"flux_{band}": np.full(4, 50, "f4"), f"nobs_{band}": np.full(4, 5, "i2")}
+        write_fits_table(paths.tractor("south", brick), catalog)
+    return SimpleNamespace(tree=folder, bricks=bricks)
+
+
 def write_fits_table(path, columns):
     """Write columns as the first table of a FITS file."""
     path.parent.mkdir(parents=True, exist_ok=True)

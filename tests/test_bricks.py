@@ -1,5 +1,6 @@
 """Bricks: tables of the releases, footprints, chunks, the plan."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from lenspipe.bricks import (
     write_bricks,
 )
 from lenspipe.config import load_settings
-from lenspipe.errors import LenspipeError
+from lenspipe.errors import LenspipeError, NotFoundError
 from lenspipe.paths import SurveyPaths
 from lenspipe.survey import get_release
 
@@ -106,6 +107,60 @@ def test_a_mirror_of_one_region_will_do(tmp_path, caplog):
 def test_no_tables(tmp_path):
     with pytest.raises(LenspipeError, match=r"survey\.tree"):
         select_bricks(settings_of(tmp_path))
+
+
+class Mirror:
+    """Files of a folder, as if they were at an address; keeps what was asked for."""
+
+    def __init__(self, folder):
+        self.folder, self.asked = folder, []
+
+    @contextlib.contextmanager
+    def table(self, path):
+        self.asked.append(path)
+        local = self.folder / path.removeprefix("https://mirror.example/dr9/")
+        if not local.exists():
+            raise NotFoundError(f"{path}: 404")
+        yield local
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    """A mirror of a tree, and settings that search it."""
+    monkeypatch.chdir(tmp_path)
+    make_tree(tmp_path / "far", "dr9", ids=False)
+    mirror = Mirror(tmp_path / "far")
+    opened = contextlib.nullcontext(mirror)
+    monkeypatch.setattr("lenspipe.bricktables.open_source", lambda settings: opened)
+    config = {"run": "test", "survey": {"tree": "https://mirror.example/dr9"}}
+    config |= {"sample": {"known_lenses": "known.csv"}, "retrieval": {"contact": "me@example.org"}}
+    return mirror, config
+
+
+def test_a_remote_survey_is_asked_once(mirror):
+    mirror, config = mirror
+    settings = load_settings(config)
+    plan = load_plan(settings)
+    assert sorted(e["brick"] for entries in plan.values() for e in entries) == sorted(NAMES)
+    assert f"{config['survey']['tree']}/north/survey-bricks-dr9-north.fits.gz" in mirror.asked
+    count = len(mirror.asked)
+    assert load_plan(settings) == plan
+    assert len(mirror.asked) == count
+
+
+def test_what_a_remote_survey_lacks(mirror):
+    mirror, config = mirror
+    (mirror.folder / "north/survey-bricks-dr9-north.fits.gz").unlink()
+    assert set(select_bricks(load_settings(config)).region) == {"south"}
+    named = load_settings(config | {"footprint": {"bricks": ["2600m010", "9999p999"]}})
+    with pytest.raises(LenspipeError, match="9999p999: no brick on the sky has this name"):
+        select_bricks(named)
+    (mirror.folder / "survey-bricks.fits.gz").unlink()
+    with pytest.raises(LenspipeError, match=r"dr9/survey-bricks\.fits\.gz: no such file; it gives"):
+        select_bricks(load_settings(config))
+    (mirror.folder / "south/survey-bricks-dr9-south.fits.gz").unlink()
+    with pytest.raises(LenspipeError, match=r"check config key survey\.tree"):
+        select_bricks(load_settings(config))
 
 
 def test_truncated_table(tmp_path):

@@ -202,6 +202,50 @@ def test_real_data_link_the_sky_viewer(run):
     assert "&amp;layer=ls-dr9&amp;zoom=16" in page
 
 
+def given_model(**sections):
+    """Settings of a search with a given model, of real data."""
+    return make_settings(
+        simulation=None,
+        survey={"tree": "survey"},
+        inference={"model": "model.keras"},
+        **{"footprint": {}} | sections,
+    )
+
+
+def test_without_a_list_of_lenses_none_is_known(run):
+    assert not find_candidates(given_model(candidates={"threshold": 0.8}))["known"].any()
+
+
+def test_every_target_is_listed_under_its_name(run):
+    _, scores = run
+    few = scores.head(4).assign(id=["A & B", "target-000002", "C", "target-000004"])
+    # All alike would merge, be below the threshold, or be rejected.
+    few["flags"] = np.array([1 | 16, 0, 2, 0], np.int32)
+    few["p"] = np.array([0.1, 0.5, np.nan, 0.2], np.float32)
+    few[["ra", "dec"]] = [[10.1, 0.0], [10.1, 0.0], [10.1001, 0.0], [10.2, 0.01]]
+    names = ["A & B", "", "C", ""]
+    few.assign(name=names)[["name", "ra", "dec"]].to_csv("list.csv", index=False)
+    settings = given_model(targets="list.csv", candidates={"threshold": 0.9})
+    parent = pd.read_parquet(settings.paths.parent(CHUNK)).head(4).assign(id=few["id"], type="")
+    parent[["mag_g", "mag_r", "mag_z"]] = np.float32(np.nan)
+    parent.to_parquet(settings.paths.parent(CHUNK), index=False)
+    change_scores(settings, few)
+    table = find_candidates(settings)
+    assert table["id"].tolist() == ["target-000002", "target-000004", "A & B", "C"]
+    assert table["name"].tolist() == [
+        "DESI-010.1000+00.0000",
+        "DESI-010.2000+00.0100",
+        "A & B",
+        "C",
+    ]
+    assert table["flags"].tolist() == [0, 0, 17, 2]
+    assert (table["n_members"] == 1).all()
+    pd.testing.assert_frame_equal(read_candidates(settings), table, check_dtype=False)
+    page = settings.paths.candidates.with_suffix(".html").read_text()
+    assert "4 targets, most probable first" in page
+    assert "A &amp; B" in page
+
+
 def test_a_galaxy_missing_from_the_parent_sample_is_named(run):
     settings, scores = run
     scores.loc[scores["p"].idxmax(), "id"] = "9010-100-999"

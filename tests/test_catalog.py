@@ -1,13 +1,18 @@
 """Tractor catalogues of all releases and the cuts of the parent sample."""
 
+import contextlib
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
+import three_sources
 from conftest import write_fits_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lenspipe.bricks import load_plan
+from lenspipe import catalog
+from lenspipe.bricks import bricks_of_chunk, load_plan
 from lenspipe.catalog import (
     CUTS,
     content_hash,
@@ -19,8 +24,9 @@ from lenspipe.catalog import (
     select_parent,
 )
 from lenspipe.config import Parent, load_settings
-from lenspipe.errors import LenspipeError
+from lenspipe.errors import DiskFullError, LenspipeError, NotFoundError, RetrievalError
 from lenspipe.manifest import read_manifest
+from lenspipe.retrieval import LocalSource
 from lenspipe.survey import MASKBITS, get_release
 
 GRZ = ("g", "r", "z")
@@ -261,3 +267,83 @@ def test_bad_catalogue_stops_or_is_left_out(own_tree, tiny_tree, caplog):
     assert entry["status"] == "failed"
     assert "truncated" in entry["reason"]
     assert f"left out: brick {tiny_tree.brick}" in caplog.text
+
+
+class Remote:
+    """Stands for a remote source: fails for the bricks that it is told to."""
+
+    is_remote = True
+
+    def __init__(self, errors):
+        self.errors, self.asked = errors, []
+
+    @contextlib.contextmanager
+    def table(self, path, checksums=None):
+        self.asked.append((path, checksums))
+        brick = path.split("tractor-")[1].removesuffix(".fits")
+        if brick in self.errors:
+            raise self.errors[brick]
+        yield self.folder / path.split("/dr9/")[1]
+
+    def traffic(self):
+        return ""
+
+
+@pytest.fixture
+def remote(tmp_path, monkeypatch):
+    """A survey of three bricks below an address."""
+    monkeypatch.chdir(tmp_path)
+    survey = three_sources.write_survey(tmp_path / "tree", number=60)
+    local = load_settings(survey.config)
+    plan = load_plan(local)
+    table = {"tree": "https://example.org/dr9"}
+    config = survey.config | {"survey": survey.config["survey"] | table, "run": "far"}
+    far = load_settings(config | {"retrieval": {"contact": "someone@example.org"}})
+    monkeypatch.setattr(catalog, "bricks_of_chunk", lambda *_: bricks_of_chunk(local, *plan))
+    source = Remote({})
+    source.folder = survey.folder
+    monkeypatch.setattr(catalog, "open_source", lambda _: contextlib.nullcontext(source))
+    return SimpleNamespace(far=far, local=local, source=source, chunk=next(iter(plan)))
+
+
+def test_remote_files_give_the_same(remote):
+    tables = []
+    for run in (remote.far, remote.local):
+        if run is remote.local:
+            remote.source.is_remote = False
+            remote.source.table = LocalSource().table
+        parent_of_chunk(run, remote.chunk)
+        tables.append(pd.read_parquet(run.paths.parent(remote.chunk)))
+    pd.testing.assert_frame_equal(*tables)
+    path, sums = remote.source.asked[0]
+    assert path.startswith("https://example.org/dr9/south/tractor/149/tractor-")
+    assert sums == path.replace("tractor-", "brick-").replace(".fits", ".sha256sum")
+
+
+def test_remote_bricks_that_fail_are_left_out(remote, caplog):
+    caplog.set_level("INFO", "lenspipe")
+    remote.source.errors = {
+        "1498p320": RetrievalError("503", passing=True),
+        "1499p325": NotFoundError("404"),
+    }
+    damaged = remote.source.folder / "south/tractor/150/tractor-1500p300.fits"
+    damaged.write_bytes(damaged.read_bytes()[:9000])
+    parent_of_chunk(remote.far, remote.chunk)
+    manifest = read_manifest(remote.far.paths.manifest("parent", remote.chunk))
+    assert {brick: (e["status"], e.get("passing")) for brick, e in manifest.items()} == {
+        "1498p320": ("failed", True),
+        "1499p325": ("failed", False),
+        "1500p300": ("failed", False),
+        "1501p320": ("empty", None),
+    }
+    assert "not readable as fetched" in manifest["1500p300"]["reason"]
+    assert "left out: brick 1498p320: 503" in caplog.text
+    with pytest.raises(RetrievalError, match="503"):
+        parent_of_brick(remote.far, "1498p320", "south")
+
+
+def test_full_disk_ends_the_chunk(remote):
+    remote.source.errors = {"1499p325": DiskFullError("no space left")}
+    with pytest.raises(DiskFullError, match="no space"):
+        parent_of_chunk(remote.far, remote.chunk)
+    assert not remote.far.paths.parent(remote.chunk).exists()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scored_run import BRICKS, CHUNK, make_run, make_settings
 
 from lenspipe.candidates import find_candidates
+from lenspipe.config import load_settings
 from lenspipe.errors import LenspipeError
 from lenspipe.evaluation import evaluate
 from lenspipe.manifest import read_manifest, write_manifest
@@ -96,12 +97,29 @@ def test_a_run_summed_up(run, caplog):
     assert summary["peak_rss_mb"] == 800
     assert summary["n_galaxies"] == 90
     assert (summary["n_bricks"], summary["n_bricks_failed"]) == (4, 1)
+    assert summary["targets_without_data"] is None
     assert summary["n_mosaic_pages"] == -(-summary["n_candidates"] // 8)
     files = [path for path in settings.paths.root.rglob("*") if path.is_file()]
     total = sum(path.stat().st_size for path in files if path != settings.paths.summary)
     assert summary["disk_mb"] == pytest.approx(total / 2**20, abs=0.1)
     assert "page-0001.png" in caplog.text
     assert "1 bricks FAILED" in caplog.text
+
+
+def test_a_search_with_a_given_model_is_not_judged(run, caplog):
+    run.paths.evaluation("metrics.json").unlink()
+    (run.paths.root / "list.csv").write_text("name,ra,dec\n,10.1,0\nfar,200,60\n")
+    config = run.model_dump(exclude={"footprint"}) | {"inference": {"model": "model.keras"}}
+    config |= {"targets": str(run.paths.root / "list.csv")}
+    config |= {"simulation": None, "survey": {"tree": "survey"}}
+    with caplog.at_level("INFO", logger="lenspipe"):
+        summary = summarise(load_settings(config))
+    assert summary["auc"] is summary["completeness_fpr01"] is None
+    assert summary["n_lenses"] is summary["n_nonlenses"] is None
+    assert summary["targets_without_data"] == ["far"]
+    assert "no data     1 targets: far" in caplog.text
+    assert "AUC" not in caplog.text
+    assert "missed.png" not in caplog.text
 
 
 def test_a_run_that_is_not_evaluated_is_refused(run):

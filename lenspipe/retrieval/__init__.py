@@ -8,6 +8,7 @@ import contextlib
 from pathlib import Path
 
 from lenspipe.errors import LenspipeError
+from lenspipe.paths import is_remote
 
 __all__ = ["LocalSource", "open_source"]
 
@@ -22,23 +23,33 @@ def open_source(settings):
 
     Yields
     ------
-    LocalSource
-        Or another class with the same methods. They may be called by several threads.
+    LocalSource or lenspipe.retrieval.remote.RemoteSource
+        Their methods may be called by several threads.
     """
-    yield LocalSource()
+    survey = settings.survey
+    sweeps = survey.sweeps if survey.catalogs == "sweeps" else None
+    if not (is_remote(settings.survey_paths.tree) or is_remote(sweeps or "")):
+        yield LocalSource()
+        return
+    from lenspipe.retrieval.remote import RemoteSource
+
+    with contextlib.closing(RemoteSource(settings)) as source:
+        yield source
 
 
 class LocalSource:
     """Files of a local tree."""
 
     @contextlib.contextmanager
-    def table(self, path):
+    def table(self, path, checksums=None):
         """Make a whole file readable, such as a catalogue.
 
         Parameters
         ----------
         path : str or path-like
             As from `lenspipe.paths.SurveyPaths`.
+        checksums : str, optional
+            List of SHA-256 sums that has it, for sources that check them.
 
         Yields
         ------
@@ -57,3 +68,51 @@ class LocalSource:
         if not Path(path).is_file():
             raise LenspipeError(f"{path}: no such file; download it or correct survey.tree")
         yield Path(path)
+
+    @contextlib.contextmanager
+    def coadds(self, paths, boxes, checksums=None):
+        """Make sections of images readable.
+
+        Parameters
+        ----------
+        paths : dict
+            Anything -> path of a coadd, as from `lenspipe.paths.SurveyPaths`.
+        boxes : callable
+            Given the world coordinates and the shape (rows, columns) of a coadd, returns the
+            sections: (N, 4) array of int, as of `lenspipe.coadds.clip_boxes`.
+        checksums : str, optional
+            List of SHA-256 sums that has them, for sources that check them.
+
+        Yields
+        ------
+        mapping
+            The same keys -> local file, whole or with at least these sections; None where there is
+            no such coadd. A value is waited for when it is asked for, while others come: take them
+            in order. Asking raises a `RetrievalError` where a server doesn't give the file.
+        """
+        yield {key: path if path.is_file() else None for key, path in paths.items()}
+
+    def traffic(self):
+        """Say what has been fetched, for a line of the log.
+
+        Returns
+        -------
+        str
+        """
+        return ""
+
+    def key(self, paths):
+        """Return what changes when one of some files does.
+
+        Parameters
+        ----------
+        paths : list of str or path-like
+
+        Returns
+        -------
+        list
+            Plain values. Of local files size and time; of remote ones the address only, since
+            releases don't change and asking costs a request for each.
+        """
+        stats = [(path.name, path.stat()) for path in paths if path.is_file()]
+        return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]

@@ -6,6 +6,9 @@ Needs: all scores and parent samples. Gives: the candidates' catalogues.
 
 rule candidates:
     input:
+        TARGETS,
+        PATHS.bricks,
+        [path for path in [SETTINGS.sample.known_lenses] if path],
         expand(PATHS.scores("{chunk}"), chunk=CHUNKS),
         expand(PATHS.parent("{chunk}"), chunk=CHUNKS),
     output:

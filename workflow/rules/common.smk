@@ -1,5 +1,10 @@
 """Helpers of the other rules: what a rule's parameters are, so that a change re-runs it."""
 
+from lenspipe.config import digest
+
+# What a job opens to servers; `--resources connections=8` limits the sum over all jobs.
+CONNECTIONS = SETTINGS.retrieval.connections if SETTINGS.asks_servers else 0
+
 
 def brick_path(path):
     """Input function: a brick's file, if the brick is in the footprint."""

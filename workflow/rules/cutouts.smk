@@ -7,7 +7,6 @@ file where that is asked for by name.
 
 rule cutouts:
     input:
-        PATHS.audit,
         parent=PATHS.parent("{chunk}"),
     output:
         PATHS.manifest("cutouts", "{chunk}"),
@@ -17,6 +16,7 @@ rule cutouts:
         PATHS.benchmark("cutouts", "{chunk}")
     resources:
         mem_mb=2000,
+        connections=CONNECTIONS,
     params:
         settings=section("cutouts", "survey"),
     message:
@@ -28,7 +28,7 @@ rule cutouts:
 rule brick_cutouts:
     input:
         SKY,
-        PATHS.bricks,
+        TARGETS,
     output:
         PATHS.cutouts("{brick}", folder="{folder}"),
     log:
@@ -37,6 +37,7 @@ rule brick_cutouts:
         PATHS.benchmark("brick_cutouts", "{folder}-{brick}")
     resources:
         mem_mb=2000,
+        connections=CONNECTIONS,
     params:
         settings=section("cutouts", "survey"),
     message:

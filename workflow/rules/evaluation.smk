@@ -32,9 +32,12 @@ rule evaluate:
 
 rule summary:
     input:
-        PATHS.evaluation("metrics.json"),
+        [] if SETTINGS.inference.model else PATHS.evaluation("metrics.json"),
+        TARGETS,
+        PATHS.bricks,
         PATHS.audit,
         PATHS.mosaic_index,
+        expand(PATHS.manifest("cutouts", "{chunk}"), chunk=CHUNKS),
         expand(PATHS.manifest("mosaics", "{chunk}"), chunk=CHUNKS)
         if SETTINGS.mosaics.per_brick
         else [],

@@ -7,6 +7,7 @@ for each brick of a chunk, or one brick's page where that is asked for by name.
 
 rule mosaics:
     input:
+        basis("mosaics"),
         PATHS.candidates,
         expand(PATHS.manifest("cutouts", "{chunk}"), chunk=CHUNKS),
     output:
@@ -18,8 +19,6 @@ rule mosaics:
         PATHS.benchmark("mosaics")
     resources:
         mem_mb=2000,
-    params:
-        settings=section("mosaics"),
     message:
         "Drawing pages of candidates"
     script:
@@ -28,6 +27,7 @@ rule mosaics:
 
 rule chunk_mosaics:
     input:
+        basis("mosaics"),
         PATHS.scores("{chunk}"),
         PATHS.manifest("cutouts", "{chunk}"),
     output:
@@ -38,8 +38,6 @@ rule chunk_mosaics:
         PATHS.benchmark("chunk_mosaics", "{chunk}")
     resources:
         mem_mb=2000,
-    params:
-        settings=section("mosaics"),
     message:
         "Drawing each brick of chunk {wildcards.chunk}"
     script:
@@ -60,6 +58,7 @@ def folder_of_deleted_cutouts(wildcards):
 
 rule brick_mosaic:
     input:
+        basis("mosaics"),
         brick_path(PATHS.cutouts),
         folder_of_deleted_cutouts,
         PATHS.brick_scores("{brick}"),
@@ -71,8 +70,6 @@ rule brick_mosaic:
         PATHS.benchmark("brick_mosaic", "{brick}")
     resources:
         mem_mb=2000,
-    params:
-        settings=section("mosaics"),
     message:
         "Drawing brick {wildcards.brick}"
     script:

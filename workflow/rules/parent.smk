@@ -1,14 +1,14 @@
 """The parent sample: which galaxies to look at.
 
-Needs: the survey's Tractor catalogues. Gives: a table and an audit of the cuts for each chunk, and
-the audit of the whole search.
+Needs: the survey's catalogues, or a list of targets. Gives: a table and an audit of the cuts for
+each chunk, and the audit of the whole search.
 """
 
 
 rule parent:
     input:
         SKY,
-        bricks=PATHS.bricks,
+        TARGETS,
     output:
         table=PATHS.parent("{chunk}"),
         audit=PATHS.parent_audit("{chunk}"),
@@ -18,11 +18,12 @@ rule parent:
         PATHS.benchmark("parent", "{chunk}")
     resources:
         mem_mb=2000,
+        connections=CONNECTIONS,
     params:
         settings=section("parent", "survey"),
-        bricks=lambda wildcards: len(PLAN[wildcards.chunk]),
+        bricks=lambda wildcards: digest(PLAN[wildcards.chunk]),
     message:
-        "Selecting galaxies in chunk {wildcards.chunk} ({params.bricks} bricks)"
+        "Selecting galaxies in chunk {wildcards.chunk}"
     script:
         "../scripts/parent.py"
 

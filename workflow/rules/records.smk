@@ -10,7 +10,7 @@ rule records:
         PATHS.manifest("cutouts", "{chunk}"),
         # Not read: records are as large as the cutouts and are deleted once scored, so they wait
         # until there is a model to score them with.
-        ancient(PATHS.model(SETTINGS.training.name)),
+        ancient(MODEL),
     output:
         temp(PATHS.records("{chunk}")),
     log:
@@ -27,10 +27,14 @@ rule records:
 
 rule sample:
     input:
-        [path for path in (SETTINGS.sample.known_lenses, SETTINGS.sample.confusing) if path],
-        PATHS.bricks,
-        expand(PATHS.parent("{chunk}"), chunk=CHUNKS),
-        expand(PATHS.manifest("cutouts", "{chunk}"), chunk=CHUNKS),
+        basis("sample"),
+        SKY,
+        LISTS,
+        # A chunk that is made again, perhaps because its files could be had at last, must not train
+        # the network anew; whatever the basis lists must.
+        ancient(PATHS.bricks),
+        ancient(expand(PATHS.parent("{chunk}"), chunk=CHUNKS)),
+        ancient(expand(PATHS.manifest("cutouts", "{chunk}"), chunk=CHUNKS)),
     output:
         PATHS.sample,
     log:
@@ -39,8 +43,6 @@ rule sample:
         PATHS.benchmark("sample")
     resources:
         mem_mb=4000,
-    params:
-        settings=section("sample") | {"seed": SETTINGS.seed},
     message:
         "Drawing the labelled sample"
     script:

@@ -6,6 +6,7 @@ Needs: the model and a chunk's records, or one brick's cutouts. Gives: a table o
 
 rule scores:
     input:
+        basis("scores"),
         records=PATHS.records("{chunk}"),
         model=MODEL,
     output:
@@ -17,8 +18,6 @@ rule scores:
     resources:
         mem_mb=4000,
         gpu=1,
-    params:
-        settings=section("inference"),
     message:
         "Scoring chunk {wildcards.chunk}"
     script:
@@ -27,6 +26,7 @@ rule scores:
 
 rule brick_scores:
     input:
+        basis("scores"),
         cutouts=brick_path(PATHS.cutouts),
         model=MODEL,
     output:
@@ -38,8 +38,6 @@ rule brick_scores:
     resources:
         mem_mb=4000,
         gpu=1,
-    params:
-        settings=section("inference"),
     message:
         "Scoring brick {wildcards.brick}"
     script:

@@ -24,6 +24,10 @@ rule simulate:
             if SETTINGS.simulation
             else {}
         ),
+        # A list of targets takes the place of the footprint: the sky has the bricks that hold one.
+        bricks=sorted(
+            entry["brick"] for bricks in PLAN.values() for entry in bricks if SETTINGS.targets
+        ),
     message:
         "Simulating a sky of {params.settings[footprint]}"
     script:
@@ -33,6 +37,7 @@ rule simulate:
 rule bricks:
     input:
         SKY,
+        TARGETS,
         PATHS.plan,
     output:
         PATHS.bricks,

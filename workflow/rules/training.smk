@@ -3,11 +3,10 @@
 Needs: the labelled sample. Gives: the model and everything to judge it by.
 """
 
-MODEL = PATHS.model(SETTINGS.training.name)
-
 
 rule train:
     input:
+        basis("train"),
         PATHS.sample,
     output:
         model=MODEL,

@@ -1,0 +1,82 @@
+"""Ranges of bytes from whatever fsspec reaches, such as the object stores s3:// and gs://."""
+
+import threading
+from urllib.parse import urlsplit
+
+import fsspec
+
+from lenspipe.errors import LenspipeError, NotFoundError, RetrievalError
+from lenspipe.retrieval.http import Host, Received, write_at
+from lenspipe.retrieval.retry import patiently
+
+__all__ = ["ObjectTransport"]
+
+
+class ObjectTransport:
+    """Reads through fsspec; the same methods as `lenspipe.retrieval.http.HttpTransport`.
+
+    Object stores answer one range in a request; fsspec sends the requests for several at once.
+
+    Parameters
+    ----------
+    retrieval : lenspipe.config.Retrieval
+    url : str
+        Any address of the store.
+
+    Raises
+    ------
+    LenspipeError
+        fsspec doesn't know the address, or lacks the package that it needs for it.
+    """
+
+    def __init__(self, retrieval, url):
+        self.retrieval = retrieval
+        self.bytes = self.requests = 0
+        self._lock = threading.Lock()
+        self._host = Host(ranges="single", proved=("single",))
+        scheme = urlsplit(url).scheme
+        try:
+            self._files = fsspec.filesystem(scheme)
+        except (ImportError, ValueError) as error:
+            raise LenspipeError(
+                f"{url}: {error} (config keys survey.tree and survey.sweeps; for s3:// and gs:// "
+                "pip install 'lenspipe[s3]' or 'lenspipe[gs]')"
+            ) from None
+
+    def close(self):
+        """Do nothing: fsspec keeps its connections for the process."""
+
+    def host(self, url):
+        """As of `HttpTransport`; the same for all files."""
+        return self._host
+
+    def read(self, url, ranges, file):
+        """As of `HttpTransport`."""
+        return patiently(self.retrieval)(self._try, url, ranges, file)
+
+    def _try(self, url, ranges, file):
+        try:
+            info = self._files.info(url)
+            size = info["size"]
+            spans = [(a, min(b, size)) for a, b in ranges or [(0, size)] if a < size]
+            starts, stops = zip(*spans, strict=True) if spans else ((), ())
+            pieces = self._files.cat_ranges(
+                [url] * len(spans), list(starts), list(stops), on_error="raise"
+            )
+        except FileNotFoundError:
+            raise NotFoundError(f"{url}: no such file") from None
+        except PermissionError as error:
+            raise RetrievalError(f"{url}: {error}", passing=False) from None
+        except OSError as error:
+            raise RetrievalError(f"{url}: {error!r}", passing=True) from None
+        with self._lock:
+            self.requests += 1 + len(spans)
+            self.bytes += sum(map(len, pieces))
+        for (start, stop), piece in zip(spans, pieces, strict=True):
+            if len(piece) != stop - start:
+                raise RetrievalError(
+                    f"{url}: {len(piece)} bytes for the range {start}-{stop}", passing=True
+                )
+            write_at(file, piece, start, url)
+        version = (size, *(str(info.get(key)) for key in ("ETag", "etag", "LastModified", "mtime")))
+        return Received(size, version, spans)

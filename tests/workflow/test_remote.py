@@ -1,0 +1,61 @@
+"""The real workflow on a survey that a server holds."""
+
+import json
+
+import pandas as pd
+import pytest
+import yaml
+from loopback import Fault, Loopback
+from test_workflow import CONFIG, run
+
+from lenspipe.models import build
+
+pytestmark = pytest.mark.workflow
+
+
+def test_what_a_server_does_not_give_is_asked_for_again(small_survey, tmp_path):
+    model = build("cmu_deeplens", **CONFIG["training"]["network_settings"])
+    model.save(tmp_path / "given.keras")
+    ill, well = small_survey.bricks[1], [small_survey.bricks[5]]
+
+    def faults(request):
+        return Fault("500") if f"{ill}-image-r" in request.path and ill not in well else None
+
+    with Loopback(small_survey.tree, faults=faults) as server:
+        config = {
+            "run": "remote",
+            "survey": {"release": "dr9", "tree": server.url},
+            "retrieval": {"contact": "me@example.org", "attempts": 1},
+            "parent": {"min_exposures": 1},
+            "inference": {"model": "given.keras"},
+        }
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+        output = run(tmp_path)
+        results = tmp_path / "results" / "remote"
+        summary = json.loads((results / "summary.json").read_text())
+        assert summary["n_bricks"] == 8
+        assert summary["n_bricks_failed"] == summary["n_bricks_to_retry"] == 1
+        missing = pd.read_csv(results / "missing.csv", dtype={"brick": str})
+        assert missing[["brick", "passing"]].to_numpy().tolist() == [[ill, True]]
+        assert "500 Internal Server Error" in missing["reason"][0]
+        assert "run again to ask again" in output
+        scores = {path: path.read_bytes() for path in results.glob("scores/*.parquet")}
+        assert sum(len(pd.read_parquet(path)) for path in scores) == 28
+
+        run(tmp_path, "--dry-run")
+        assert (results / "summary.json").exists()
+        well.append(ill)
+        server.reset()
+        run(tmp_path)
+        summary = json.loads((results / "summary.json").read_text())
+        assert summary["n_bricks_failed"] == summary["n_bricks_to_retry"] == 0
+        assert summary["n_galaxies"] == 32
+        coadds = {
+            request.path.split("/")[-2] for request in server.requests if "coadd" in request.path
+        }
+        assert coadds == {ill}
+        changed = [path for path, content in scores.items() if path.read_bytes() != content]
+        assert len(changed) == 1
+        server.reset()
+        assert "Nothing to be done" in run(tmp_path)
+        assert server.requests == []
