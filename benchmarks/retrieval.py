@@ -158,7 +158,7 @@ def way_c(tree, bricks, x, y, taken):
                 taken.add(key, read_stamps(path, x, y, SIZE, 0))
 
     with open_source(settings) as source:
-        threads = cutouts._BRICKS_AT_ONCE if source.is_remote else 1
+        threads = cutouts._BRICKS_AT_ONCE if is_remote(tree) else 1
         work = [(brick, REGION) for brick in names(bricks)]
         _, failures = try_bricks(work, cut, "bricks", threads)
     for error in failures.values():
@@ -358,7 +358,8 @@ def print_table(medians, flat, options):
     """Print all ways side by side, and what follows from them."""
     print(f"link: {options.latency_ms:g} ms, {options.mb_per_s:g} MB/s, {CONNECTIONS} connections;")
     print(
-        f"medians of {options.repeats} runs over {options.bricks} bricks, per brick; peak MB with the interpreter and its libraries\n"
+        f"medians of {options.repeats} runs over {options.bricks} bricks, per brick; "
+        "peak MB with the interpreter and its libraries\n"
     )
     print(
         f"{'from':18}{'stamps':>7}  {'way':22}{'MB':>8}{'requests':>9}{'s':>8}{'peak MB':>9}",

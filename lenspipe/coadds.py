@@ -1,8 +1,8 @@
 """Reading of the survey's FITS files: tables, and sections of coadded images."""
 
 import contextlib
-import itertools
-import operator
+import re
+import time
 from pathlib import Path
 
 import fitsio
@@ -40,6 +40,8 @@ _DTYPES = {
     20: "u2",
     40: "u4",
 }
+
+_ZTILE = re.compile(rb"ZTILE([12]) *= *(\d+)")
 
 
 @contextlib.contextmanager
@@ -197,19 +199,15 @@ def read_stamps(path, x, y, size, fill):
         shape = hdu.get_dims()
         boxes = clip_boxes(x, y, size, shape)
         stamps = np.full((len(x), size, size), fill, _DTYPES[hdu.get_info()["img_equiv_type"]])
-        tile = _tile(path, hdu)
-        rows = [[] for _ in range(-(-shape[0] // tile[0]))]
-        for stamp, left, bottom, box in zip(
-            stamps, (x - size // 2).tolist(), (y - size // 2).tolist(), boxes.tolist(), strict=True
-        ):
-            if box[0] < box[1] and box[2] < box[3]:
-                for row in range(box[2] // tile[0], -(-box[3] // tile[0])):
-                    rows[row].append((stamp, left, bottom, box))
-        for row, band in _read_bands(hdu, touched_tiles(boxes, shape, tile), tile):
-            for stamp, left, bottom, (x0, x1, y0, y1) in rows[row]:
-                first, last = max(y0, row * tile[0]), min(y1, (row + 1) * tile[0])
-                part = band[first - row * tile[0] : last - row * tile[0], x0:x1]
-                stamp[first - bottom : last - bottom, x0 - left : x1 - left] = part
+        corners = np.stack([x, y], axis=1) - size // 2
+        for (x0, x1, y0, y1), members in _sections(boxes, shape, _tile(path, hdu)):
+            section = hdu[y0:y1, x0:x1]
+            # CFITSIO has held the interpreter's lock: let threads that fetch other files have it.
+            time.sleep(0)
+            for i in members:
+                (left, bottom), (begin, end, low, high) = corners[i].tolist(), boxes[i].tolist()
+                part = section[low - y0 : high - y0, begin - x0 : end - x0]
+                stamps[i, low - bottom : high - bottom, begin - left : end - left] = part
     return stamps
 
 
@@ -255,35 +253,41 @@ def touched_tiles(boxes, shape, tile):
     return touched
 
 
+def _sections(boxes, shape, tile):
+    """Yield sections made of whole tiles, all of which boxes touch, and the numbers of those boxes.
+
+    Neighbours in the same rows of tiles are one section, since each call of CFITSIO takes as long
+    as half a tile. It keeps the last tile of each column, so that in this order none is decoded
+    twice where a box touches two rows of tiles.
+    """
+    first = boxes[:, ::2] // tile[::-1]
+    last = (boxes[:, 1::2] - 1) // tile[::-1]
+    inside = (boxes[:, 0] < boxes[:, 1]) & (boxes[:, 2] < boxes[:, 3])
+    order = np.lexsort((first[:, 0], last[:, 1], first[:, 1]))
+    groups = []
+    for i in order[inside[order]].tolist():
+        (c0, r0), (c1, r1) = first[i].tolist(), last[i].tolist()
+        if groups and groups[-1][2:4] == [r0, r1] and c0 <= groups[-1][1] + 1:
+            groups[-1][1] = max(groups[-1][1], c1)
+            groups[-1][4].append(i)
+        else:
+            groups.append([c0, c1, r0, r1, [i]])
+    for c0, c1, r0, r1, members in groups:
+        x1, y1 = min((c1 + 1) * tile[1], shape[1]), min((r1 + 1) * tile[0], shape[0])
+        yield (c0 * tile[1], x1, r0 * tile[0], y1), members
+
+
 def _tile(path, hdu):
     """Rows and columns of a tile; what is read at once of an image that has none."""
     if hdu.get_comptype() is None:
         return (100, 100)
-    # CFITSIO takes several times as long to read a header.
+    # CFITSIO and astropy take longer to read all of a header than to decode ten tiles.
     where = hdu.get_offsets()
     with open(path, "rb") as file:
         file.seek(where["header_start"])
-        text = file.read(where["data_start"] - where["header_start"])
-    header = Header.fromstring(text.decode("ascii", "replace"))
-    return (header.get("ZTILE2", 1), header.get("ZTILE1", header["ZNAXIS1"]))
-
-
-def _read_bands(hdu, touched, tile):
-    """Yield the number and the pixels of each row of tiles; only those touched are read.
-
-    A tile is decoded once, however many stamps need it. The array is the same each time.
-    """
-    height, width = hdu.get_dims()
-    band = np.empty((tile[0], width), _DTYPES[hdu.get_info()["img_equiv_type"]])
-    padded = np.pad(touched, ((0, 0), (0, 1)))
-    edges = np.flatnonzero(np.diff(padded.ravel(), prepend=False)).reshape(-1, 2)
-    runs = np.concatenate([edges[:, :1] // padded.shape[1], edges % padded.shape[1]], axis=1)
-    for row, group in itertools.groupby(runs.tolist(), operator.itemgetter(0)):
-        y0, y1 = row * tile[0], min((row + 1) * tile[0], height)
-        for _, first, last in group:
-            x0, x1 = first * tile[1], min(last * tile[1], width)
-            band[: y1 - y0, x0:x1] = hdu[y0:y1, x0:x1]
-        yield row, band
+        header = file.read(where["data_start"] - where["header_start"])
+    sides = {int(axis): int(side) for axis, side in _ZTILE.findall(header)}
+    return (sides.get(2, 1), sides.get(1, hdu.get_dims()[1]))
 
 
 def _image(fits, path):

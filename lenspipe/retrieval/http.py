@@ -28,8 +28,10 @@ from lenspipe.retrieval.retry import patiently, retry_after_s
 __all__ = ["Host", "HttpTransport", "Received", "write_at"]
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)$")
-#: Bytes handed over at a time.
-_PIECE = 1 << 16
+#: Bytes handed over at a time. With smaller pieces threads wait for the interpreter more often.
+_PIECE = 1 << 20
+#: Bodies above this say how fast a connection is, bytes.
+_LARGE = 1 << 18
 #: Below this many ranges in a request a server is treated as one that knows single ranges only.
 _FEWEST_RANGES = 8
 #: How a server is asked, in words.
@@ -226,7 +228,7 @@ class HttpTransport:
         with self._lock:
             self.requests += 1
             link.latency_s += _WEIGHT * (latency - link.latency_s)
-            if count > 4 * _PIECE and seconds > 0:
+            if count > _LARGE and seconds > 0:
                 link.bytes_per_s += _WEIGHT * (count / seconds - link.bytes_per_s)
 
     def _learn_ignored(self, url, ranges):

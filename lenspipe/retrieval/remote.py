@@ -26,7 +26,7 @@ from lenspipe.retrieval.tiles import BLOCK, MoreNeeded, read_layout
 __all__ = ["RemoteSource"]
 
 #: What is asked for first of a coadd, bytes: headers and table are within, most often.
-_FIRST_BYTES = 17 * BLOCK
+_FIRST_BYTES = 21 * BLOCK
 
 
 class _DamagedError(RetrievalError):
