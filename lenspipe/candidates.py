@@ -12,11 +12,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from lenspipe import __version__
-from lenspipe.cutouts import FLAGS
 from lenspipe.errors import LenspipeError
 from lenspipe.match import read_list
 from lenspipe.paths import atomic
 from lenspipe.progress import log, track
+from lenspipe.stamps import FLAGS
 from lenspipe.targets import read_targets
 
 __all__ = [

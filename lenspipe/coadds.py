@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import threading
 import time
 from pathlib import Path
 
@@ -202,8 +203,9 @@ def read_stamps(path, x, y, size, fill):
         corners = np.stack([x, y], axis=1) - size // 2
         for (x0, x1, y0, y1), members in _sections(boxes, shape, _tile(path, hdu)):
             section = hdu[y0:y1, x0:x1]
-            # CFITSIO has held the interpreter's lock: let threads that fetch other files have it.
-            time.sleep(0)
+            if threading.current_thread() is not threading.main_thread():
+                # CFITSIO has held the interpreter's lock: let threads that fetch files have it.
+                time.sleep(0)
             for i in members:
                 (left, bottom), (begin, end, low, high) = corners[i].tolist(), boxes[i].tolist()
                 part = section[low - y0 : high - y0, begin - x0 : end - x0]

@@ -3,7 +3,6 @@
 Light on purpose: Snakemake imports this module whenever it parses the Snakefile.
 """
 
-import difflib
 import hashlib
 import json
 import re
@@ -12,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lenspipe.errors import LenspipeError
+from lenspipe.explain import explain
 from lenspipe.paths import RunPaths, SurveyPaths
 from lenspipe.survey import MASKBITS, get_release
 
@@ -449,49 +449,5 @@ def load_settings(config):
     try:
         return Settings.model_validate(config)
     except ValidationError as error:
-        lines = [_explain(problem, config) for problem in error.errors()]
+        lines = [explain(problem, Settings) for problem in error.errors()]
         raise LenspipeError("\n".join(lines)) from None
-
-
-def _explain(problem, config):
-    """Put one of pydantic's findings into a line: key, found, expected, what to do."""
-    where = [part for part in problem["loc"] if isinstance(part, str)]
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        known = _keys(where[:-1])
-        close = difflib.get_close_matches(where[-1], known, 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
-        return f"config key {key}: unknown; {hint} (config/README.md lists every key)"
-    message = re.sub(r"^Value error, ", "", problem["msg"])
-    if problem["type"] == "missing":
-        return f"config key {key}: missing; {_description(where)} (config/README.md)"
-    if not where:
-        return f"config: {message}"
-    message = message[0].lower() + message[1:]
-    return (
-        f"config key {key}: found {problem['input']!r}, {message} "
-        f"({_description(where)} See config/README.md)"
-    )
-
-
-def _section(where):
-    """Return the model that describes the section at a path of keys."""
-    model = Settings
-    for name in where:
-        annotation = model.model_fields[name].annotation if name in model.model_fields else None
-        options = getattr(annotation, "__args__", (annotation,))
-        model = next((o for o in options if isinstance(o, type) and issubclass(o, Section)), None)
-        if model is None:
-            return None
-    return model
-
-
-def _keys(where):
-    section = _section(where)
-    return list(section.model_fields) if section else []
-
-
-def _description(where):
-    section = _section(where[:-1]) if where else None
-    field = section.model_fields.get(where[-1]) if section else None
-    return (field.description or "").strip() if field else ""

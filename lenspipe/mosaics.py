@@ -15,11 +15,12 @@ from lenspipe.bricks import bricks_of_chunk, find_brick
 from lenspipe.candidates import page_of_rank, read_candidates, shown_names
 from lenspipe.colour import colour_images
 from lenspipe.config import digest
-from lenspipe.cutouts import FLAGS, read_cutouts
+from lenspipe.cutouts import read_cutouts
 from lenspipe.errors import LenspipeError
 from lenspipe.manifest import read_manifest, update_manifest, write_manifest
 from lenspipe.paths import atomic
 from lenspipe.progress import log, track
+from lenspipe.stamps import FLAGS
 from lenspipe.survey import PIXEL_SCALE_ARCSEC
 
 __all__ = ["brick_mosaic", "brick_mosaics_of_chunk", "candidate_pages", "draw_page", "read_images"]

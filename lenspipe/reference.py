@@ -35,6 +35,8 @@ Beyond what the tables say:
 - `survey.bands` and `parent.types` must exist in the release: bands g, r, z (`dr10` also i); types
   REX, EXP, DEV and COMP to `dr8`, REX, EXP, DEV and SER from `dr9` on.
 - Real data need `sample.known_lenses`, or a trained model in `inference.model`.
+- `targets` needs `inference.model` and takes the place of `footprint`.
+- What is fetched over HTTP needs `retrieval.contact`.
 - `sample.fractions` add up to 1, `cutouts.size` is odd, `chunks.nside` is a power of two.
 
 Where a table says None, write `null` or leave the key out. A change of a key makes again what

@@ -9,12 +9,13 @@ from astropy.coordinates import SkyCoord
 from astropy_healpix import HEALPix
 
 from lenspipe.coadds import open_fits
-from lenspipe.cutouts import FLAGS, read_cutouts
+from lenspipe.cutouts import read_cutouts
 from lenspipe.errors import LenspipeError
 from lenspipe.match import read_list
 from lenspipe.paths import atomic
 from lenspipe.progress import log, track
 from lenspipe.records import write_records
+from lenspipe.stamps import FLAGS
 
 __all__ = ["SPLITS", "assign_cells", "build_sample"]
 

@@ -15,11 +15,12 @@ from lenspipe.bricks import brick_wcs, load_plan
 from lenspipe.catalog import parent_of_brick, parent_of_chunk
 from lenspipe.coadds import open_fits, read_geometry, read_stamps
 from lenspipe.config import load_settings
-from lenspipe.cutouts import FLAGS, cut_brick, cut_chunk, cut_one, read_cutouts
+from lenspipe.cutouts import cut_brick, cut_chunk, cut_one, read_cutouts
 from lenspipe.errors import LenspipeError
 from lenspipe.manifest import read_manifest
 from lenspipe.paths import SurveyPaths
 from lenspipe.retrieval import LocalSource
+from lenspipe.stamps import FLAGS
 from lenspipe.survey import get_release
 
 

@@ -12,7 +12,8 @@ from loopback import Loopback
 from lenspipe.bricks import load_plan
 from lenspipe.catalog import parent_of_chunk
 from lenspipe.config import load_settings
-from lenspipe.cutouts import coadd_paths, cut_chunk, read_cutouts
+from lenspipe.cutouts import cut_chunk, read_cutouts
+from lenspipe.stamps import coadd_paths
 from lenspipe.sweeps import sweep_names, sweep_path
 
 CONFIGS = Path(__file__).resolve().parents[1] / "config"

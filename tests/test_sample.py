@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lenspipe.config import load_settings
-from lenspipe.cutouts import FLAGS, read_cutouts
+from lenspipe.cutouts import read_cutouts
 from lenspipe.errors import LenspipeError
 from lenspipe.records import dataset
 from lenspipe.sample import SPLITS, assign_cells, build_sample
+from lenspipe.stamps import FLAGS
 
 LISTS = "results/fake/sky/known-lenses.csv", "results/fake/sky/confusing.csv"
 
