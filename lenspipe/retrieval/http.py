@@ -167,7 +167,7 @@ class HttpTransport:
             ) as response,
         ):
             latency, middle = time.monotonic() - begin, time.monotonic()
-            _check_status(url, response)
+            _check_status(url, response, ranges)
             take = self._take_ranges if response.status_code == 206 else self._take_all
             received, count = take(url, ranges, response, file)
         self._measure(url, latency, count, time.monotonic() - middle)
@@ -179,7 +179,7 @@ class HttpTransport:
         for piece in self._pieces(response):
             write_at(file, piece, size, url)
             size += len(piece)
-        if declared is not None and size != int(declared):
+        if declared is not None and str(size) != declared:
             raise RetrievalError(f"{url}: {size} bytes, announced {declared}", passing=True)
         if ranges:
             self._learn_ignored(url, ranges)
@@ -256,6 +256,8 @@ class HttpTransport:
     def _learn(self, url, **lessons):
         host, name = self.host(url), urlsplit(url).netloc
         with self._lock:
+            if all(getattr(host, key) == value for key, value in lessons.items()):
+                return  # another thread was faster
             for key, value in lessons.items():
                 setattr(host, key, value)
         if "proved" in lessons:
@@ -364,15 +366,15 @@ def _check_range(url, label, starts, stops, size):
     return start, stop, total
 
 
-def _check_status(url, response):
+def _check_status(url, response, ranges):
     """Raise what an answer that is none means."""
     code = response.status_code
-    if code in (200, 206):
+    if code == 200 or (code == 206 and ranges):
         return
     if code in (404, 410):
         raise NotFoundError(f"{url}: {code} {response.reason}: no such file")
     # 416: shorter than it was when its size was learnt.
-    passing = code >= 500 or code in (408, 416, 421, 425, 429)
+    passing = code >= 500 or code in (206, 408, 416, 421, 425, 429)
     wait = retry_after_s(response.headers.get("Retry-After"))
     raise RetrievalError(f"{url}: {code} {response.reason}", passing, wait)
 
