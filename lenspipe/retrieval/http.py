@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import email.message
 import http.client
 import io
 import json
@@ -22,6 +21,7 @@ import lenspipe
 from lenspipe.errors import NotFoundError, RetrievalError
 from lenspipe.paths import atomic, room_to_write
 from lenspipe.progress import log
+from lenspipe.retrieval.multipart import Pieces, labels
 from lenspipe.retrieval.ranges import MOST_RANGES, Link
 from lenspipe.retrieval.retry import patiently, retry_after_s
 
@@ -181,6 +181,8 @@ class HttpTransport:
             size += len(piece)
         if declared is not None and str(size) != declared:
             raise RetrievalError(f"{url}: {size} bytes, announced {declared}", passing=True)
+        # An earlier try may have met a longer file.
+        os.ftruncate(file, size)
         if ranges:
             self._learn_ignored(url, ranges)
         return Received(size, _version(size, response), [(0, size)]), size
@@ -191,9 +193,9 @@ class HttpTransport:
         several = kind.lower().startswith("multipart/byteranges")
         got, size = [], None
         starts, stops = ({range[end] for range in ranges} for end in (0, 1))
-        with io.BufferedReader(_Body(self._pieces(response)), _PIECE) as body:
+        with io.BufferedReader(Pieces(self._pieces(response)), _PIECE) as body:
             plain = [response.headers.get("Content-Range", "")]
-            for label in _labels(url, body, kind) if several else plain:
+            for label in labels(url, body, kind) if several else plain:
                 start, stop, size = _check_range(url, label, starts, stops, size)
                 offset = start
                 while piece := body.read1(min(_PIECE, stop - offset)):
@@ -300,51 +302,6 @@ def write_at(file, piece, offset, url):
 
 def _version(size, response):
     return (size, response.headers.get("ETag"), response.headers.get("Last-Modified"))
-
-
-class _Body(io.RawIOBase):
-    """A file of what comes in pieces."""
-
-    def __init__(self, pieces):
-        self._pieces, self._left = pieces, b""
-
-    def readable(self):
-        return True
-
-    def readinto(self, buffer):
-        self._left = self._left or next(self._pieces, b"")
-        count = min(len(buffer), len(self._left))
-        buffer[:count] = self._left[:count]
-        self._left = self._left[count:]
-        return count
-
-
-def _labels(url, body, kind):
-    """Yield the Content-Range of each part of a multipart answer (RFC 9110, section 14.6).
-
-    The content that follows has to be read before the next is asked for. Nothing in it is searched
-    for the boundary, since its length is known.
-    """
-    message = email.message.Message()
-    message["Content-Type"] = kind
-    boundary = b"--" + (message.get_boundary() or "").encode()
-    line = body.readline(_PIECE)
-    while line == b"\r\n":
-        line = body.readline(_PIECE)
-    while line.rstrip() == boundary:
-        label = ""
-        while header := body.readline(_PIECE).strip():
-            name, _, value = header.partition(b":")
-            if name.strip().lower() == b"content-range":
-                label = value.strip().decode("ascii", "replace")
-        yield label
-        # Had the content another length than it says, something else would follow.
-        if body.readline(_PIECE) != b"\r\n":
-            break
-        line = body.readline(_PIECE)
-    if line.rstrip() == boundary + b"--":
-        return
-    raise RetrievalError(f"{url}: garbled or truncated multipart answer", passing=True)
 
 
 def _check_range(url, label, starts, stops, size):
