@@ -8,9 +8,31 @@ import yaml
 from loopback import Fault, Loopback
 from test_workflow import CONFIG, run
 
+from lenspipe.bricks import load_plan
+from lenspipe.config import load_settings
 from lenspipe.models import build
 
 pytestmark = pytest.mark.workflow
+
+
+@pytest.mark.parametrize("catalogs", ["sweeps", "tap"])
+def test_sweeps_and_queries_wait_for_the_table_of_bricks(
+    small_survey, tmp_path, catalogs, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    config = {
+        "run": "few",
+        "survey": {"release": "dr9", "tree": str(small_survey.tree), "catalogs": catalogs},
+        "retrieval": {"contact": "me@example.org"},
+        "chunks": {"nside": 4},
+        "sample": {"known_lenses": "known.csv"},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    (chunk,) = load_plan(load_settings(config))
+    brick = small_survey.bricks[0]
+    for target in (f"parent/{chunk}.parquet", f"cutouts/{brick[:3]}/{brick}.fits"):
+        output = run(tmp_path, f"results/few/{target}", "--dry-run")
+        assert "Listing the bricks of the footprint" in output
 
 
 def test_what_a_server_does_not_give_is_asked_for_again(small_survey, tmp_path):

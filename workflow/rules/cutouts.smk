@@ -29,6 +29,7 @@ rule brick_cutouts:
     input:
         SKY,
         TARGETS,
+        PLACES,
     output:
         PATHS.cutouts("{brick}", folder="{folder}"),
     log:

@@ -9,6 +9,7 @@ rule parent:
     input:
         SKY,
         TARGETS,
+        PLACES,
     output:
         table=PATHS.parent("{chunk}"),
         audit=PATHS.parent_audit("{chunk}"),

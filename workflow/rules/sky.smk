@@ -6,6 +6,8 @@ data, and the table of bricks.
 
 # What a search of the simulated sky waits for; real data are there already.
 SKY = [PATHS.sky_manifest] if SETTINGS.simulation else []
+# What the choice of galaxies waits for; sweeps and queries look up in the table where bricks are.
+PLACES = [PATHS.bricks] if SETTINGS.survey.catalogs != "tractor" and not TARGETS else []
 
 
 rule simulate:
