@@ -61,6 +61,7 @@ include: "workflow/rules/basis.smk"
 include: "workflow/rules/parent.smk"
 include: "workflow/rules/cutouts.smk"
 include: "workflow/rules/records.smk"
+include: "workflow/rules/known.smk"
 include: "workflow/rules/scores.smk"
 include: "workflow/rules/candidates.smk"
 include: "workflow/rules/mosaics.smk"
@@ -69,4 +70,5 @@ include: "workflow/rules/evaluation.smk"
 
 if not SETTINGS.inference.model:
 
+    include: "workflow/rules/sample.smk"
     include: "workflow/rules/training.smk"

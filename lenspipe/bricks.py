@@ -6,6 +6,7 @@ long to import (numpy, pandas, astropy, desiutil) is imported by the functions t
 
 import functools
 import hashlib
+import importlib.metadata
 import json
 from pathlib import Path
 
@@ -20,6 +21,7 @@ __all__ = [
     "brick_wcs",
     "bricks_of_chunk",
     "find_brick",
+    "list_version",
     "load_plan",
     "select_bricks",
     "sky_grid",
@@ -60,7 +62,8 @@ def select_bricks(settings):
 
     Real data: the survey's own tables, where each brick counts in one region only. Simulated sky:
     all bricks of the footprint, as it is made from this list. With a list of targets, of either
-    those bricks that hold one.
+    those bricks that hold one. As ``footprint.known_lenses`` says, also or only those that hold a
+    lens of the catalogues, of the grades in ``sample.grades``.
 
     Parameters
     ----------
@@ -77,7 +80,7 @@ def select_bricks(settings):
     ------
     LenspipeError
         No or an unreadable table, no brick left, or bricks asked for by name that don't exist or
-        have no data.
+        have no data; a catalogue is unreadable.
     RetrievalError
         A remote survey's table could not be had.
     """
@@ -200,27 +203,63 @@ def find_brick(settings, brick):
     )
 
 
+def list_version(path):
+    """Return what changes when a catalogue of known lenses does.
+
+    Parameters
+    ----------
+    path : str
+        As of ``sample.known_lenses``.
+
+    Returns
+    -------
+    str or None
+        SHA-256 of a local file; the version of ``lenscat``; None for an address, which stands for
+        itself, and for a package of unknown version.
+
+    Raises
+    ------
+    LenspipeError
+        There is no such file.
+    """
+    if path == "lenscat":
+        try:
+            return importlib.metadata.version(path)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+    return None if is_remote(path) else _hash_list(path, "sample.known_lenses")
+
+
+def _hash_list(path, key):
+    """Hash a list of positions."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise LenspipeError(
+            f"{path}: can't be read ({error.strerror}); expected a list with ra, dec in degrees; "
+            f"correct config key {key}"
+        ) from None
+
+
 def _plan_key(settings):
     """Hash all that the plan is made from; of a remote survey only its address."""
-    stats, content = [], None
+    stats, lists = [], []
     if not settings.simulation and not is_remote(settings.survey_paths.tree):
         paths = [settings.survey_paths.bricks(region) for region in settings.release.regions]
         stats = [path.stat() for path in paths if path.exists()]
     if settings.targets:
-        try:
-            content = hashlib.sha256(Path(settings.targets).read_bytes()).hexdigest()
-        except OSError as error:
-            raise LenspipeError(
-                f"{settings.targets}: can't be read ({error.strerror}); expected a CSV with ra, "
-                "dec in degrees; correct config key targets"
-            ) from None
+        lists = [_hash_list(settings.targets, "targets")]
+    if settings.footprint.known_lenses:
+        sample = settings.sample
+        lists = [*sample.known_lenses, sample.grades, sample.merge_radius_arcsec]
+        lists += [list_version(catalogue.path) for catalogue in sample.known_lenses]
     return digest(
         settings.survey,
         settings.footprint,
         settings.chunks,
         settings.simulation,
         [(stat.st_size, stat.st_mtime_ns) for stat in stats],
-        *([content] if content else []),
+        *lists,
     )
 
 
@@ -261,21 +300,26 @@ def _choose(table, settings):
         from lenspipe.targets import with_targets
 
         table = with_targets(settings, table)
-    footprint = settings.footprint
+    footprint, inside = settings.footprint, table.brick.notna()
     if footprint.bricks is not None:
         _check_names(settings, set(footprint.bricks) - set(table.brick))
-        table = table[table.brick.isin(footprint.bricks)]
+        inside &= table.brick.isin(footprint.bricks)
     (ra0, ra1), (dec0, dec1) = footprint.ra, footprint.dec
     above, below = table.ra >= ra0, table.ra <= ra1
-    inside = (above & below) if ra0 <= ra1 else (above | below)
-    table = table[inside & table.dec.between(dec0, dec1)].sort_values("brick", ignore_index=True)
-    if table.empty:
+    inside &= (above & below) if ra0 <= ra1 else (above | below)
+    inside &= table.dec.between(dec0, dec1)
+    if footprint.known_lenses != "add" and not inside.any():
         raise LenspipeError(
             f"config key footprint: no brick of {settings.release.name} has its centre in "
             f"ra {list(footprint.ra)}, dec {list(footprint.dec)}"
             + (f" and a name among the {len(footprint.bricks)} given" if footprint.bricks else "")
             + "; widen the ranges"
         )
+    if footprint.known_lenses:
+        from lenspipe.known import with_lenses
+
+        inside = with_lenses(settings, table, inside)
+    table = table[inside].sort_values("brick", ignore_index=True)
     table.insert(5, "chunk", _chunk_names(table.ra, table.dec, settings.chunks.nside))
     return table
 

@@ -2,18 +2,16 @@
 
 import html
 
-import astropy.units as u
 import numpy as np
 import pandas as pd
-from astropy.coordinates import SkyCoord, search_around_sky
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from lenspipe import __version__
 from lenspipe.errors import LenspipeError
-from lenspipe.match import read_list
+from lenspipe.known import read_known
+from lenspipe.match import friends_of_friends
 from lenspipe.paths import atomic
 from lenspipe.progress import log, track
 from lenspipe.stamps import FLAGS
@@ -21,7 +19,6 @@ from lenspipe.targets import read_targets
 
 __all__ = [
     "find_candidates",
-    "friends_of_friends",
     "iau_name",
     "page_of_rank",
     "read_candidates",
@@ -63,30 +60,6 @@ def _truncate(value):
     """
     units = np.rint(value * 1e4).astype(np.int64)
     return units - (units / 1e4 > value)
-
-
-def friends_of_friends(ra, dec, radius_arcsec):
-    """Group positions that are linked by steps of at most a radius.
-
-    Parameters
-    ----------
-    ra, dec : array_like, shape (N,)
-        Degrees.
-    radius_arcsec : float
-        Longest link, arcsec.
-
-    Returns
-    -------
-    numpy.ndarray, int32, shape (N,)
-        Number of each position's group, counting from 0.
-    """
-    n = len(ra)
-    if n == 0:
-        return np.zeros(0, np.int32)
-    positions = SkyCoord(ra, dec, unit="deg")
-    first, second, _, _ = search_around_sky(positions, positions, radius_arcsec * u.arcsec)
-    links = coo_array((np.ones(len(first), bool), (first, second)), shape=(n, n))
-    return connected_components(links, directed=False)[1]
 
 
 def rejected(flags, settings):
@@ -168,7 +141,7 @@ def find_candidates(settings):
     Raises
     ------
     LenspipeError
-        A table is missing or lacks a galaxy.
+        A table is missing or lacks a galaxy; the known lenses are not merged yet.
     """
     galaxies = _select(settings)
     bands = settings.survey.bands
@@ -178,17 +151,20 @@ def find_candidates(settings):
         galaxies["group"] = friends_of_friends(
             galaxies["ra"], galaxies["dec"], settings.candidates.merge_radius_arcsec
         )
-    galaxies["known"] = _near_known(galaxies, settings)
     groups = galaxies.groupby("group")
     galaxies["n_members"] = groups["id"].transform("size").astype(np.int32)
-    galaxies["known"] = groups["known"].transform("any").astype(bool)
     ranked = galaxies.sort_values(["p", f"mag_{bands[-1]}", "id"], ascending=[False, True, True])
     table = ranked.drop_duplicates("group").reset_index(drop=True)
     table["rank"] = np.arange(1, len(table) + 1, dtype=np.int32)
     table["name"] = shown_names(table, settings)
     models = [name for name in table.columns if name.startswith("p_")]
     per_band = [f"{kind}_{band}" for kind in ("mag", "nobs", "psfsize") for band in bands]
-    first, last = ["rank", "name", "id", "ra", "dec", "p"], ["n_members", "flags", "known"]
+    lenses = _known_of_groups(galaxies, settings).reindex(table["group"]).reset_index(drop=True)
+    table["known"] = lenses["grade"].notna()
+    table["known_grade"] = lenses["grade"].fillna("")
+    table["known_as"] = lenses["references"].fillna("")
+    first = ["rank", "name", "id", "ra", "dec", "p"]
+    last = ["n_members", "flags", "known", "known_grade", "known_as"]
     table = table[[*first, *models, "type", *per_band, "brick", "region", *last]]
     log.info(
         "candidates: %d, of %d %s; %d are known lenses",
@@ -242,17 +218,19 @@ def _read(path, remedy):
     return pd.read_parquet(path)
 
 
-def _near_known(galaxies, settings):
-    """Whether each galaxy is within the matching radius of a known lens."""
-    simulated = settings.paths.known_lenses if settings.simulation else None
-    path = settings.sample.known_lenses or simulated
-    known = read_list(path) if path else ()
-    if len(known) == 0 or len(galaxies) == 0:
-        return np.zeros(len(galaxies), bool)
+def _known_of_groups(galaxies, settings):
+    """Grade and references of the known lens nearest to a group, for groups that have one."""
+    known = read_known(settings)
+    if known.empty or galaxies.empty:
+        return known[["grade", "references"]].iloc[:0]
     lenses = SkyCoord(known["ra"], known["dec"], unit="deg")
     positions = SkyCoord(galaxies["ra"], galaxies["dec"], unit="deg")
-    _, separation, _ = positions.match_to_catalog_sky(lenses)
-    return separation.arcsec <= settings.sample.match_radius_arcsec
+    index, separation, _ = positions.match_to_catalog_sky(lenses)
+    nearest = known.iloc[index][["grade", "references"]].reset_index(drop=True)
+    nearest = nearest.assign(group=galaxies["group"].to_numpy(), arcsec=separation.arcsec)
+    nearest = nearest[nearest["arcsec"] <= settings.sample.match_radius_arcsec]
+    nearest = nearest.sort_values("arcsec", kind="stable").drop_duplicates("group")
+    return nearest.set_index("group")[["grade", "references"]]
 
 
 _DESCRIPTIONS = {
@@ -268,6 +246,8 @@ _DESCRIPTIONS = {
     "n_members": "Galaxies merged into this candidate",
     "flags": "What is wrong with the cutout, bitmask; 0 if nothing",
     "known": "Whether a known lens is within the matching radius",
+    "known_grade": "Best grade of the nearest known lens, A to C; empty if it has none",
+    "known_as": "Catalogues of the nearest known lens, each with its grade",
     "p_": "Probability from the model {}",
     "mag_": "AB magnitude in {}, not corrected for extinction",
     "nobs_": "Exposures in {} at the centre",
@@ -330,7 +310,7 @@ def _page(table, settings):
             links += f' <a href="{html.escape(viewer)}">sky viewer</a>'
         rows.append(
             f'<tr><td>{row.rank}<td class="name">{html.escape(row.name)}<td>{row.p:.4f}'
-            f"<td>{row.ra:.5f}<td>{row.dec:+.5f}<td>{'known' if row.known else ''}<td>{links}"
+            f"<td>{row.ra:.5f}<td>{row.dec:+.5f}<td>{html.escape(row.known_as)}<td>{links}"
         )
     body = "\n".join(rows) or '<tr><td colspan="7">No galaxy passed the threshold.'
     what = "Targets" if settings.targets else "Lens candidates"

@@ -37,6 +37,7 @@ def main(arguments=None):
     parser.add_argument("--version", action="version", version=f"lenspipe {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_simulate(commands)
+    _add_grade(commands)
     options = parser.parse_args(arguments)
     try:
         options.command(options)
@@ -87,6 +88,23 @@ def _add_simulate(commands):
         )
         text = field.description.replace("%", "%%")
         model.add_argument(f"--{name.replace('_', '-')}", default=field.default, help=text, **how)
+
+
+def _add_grade(commands):
+    about = "Grade galaxies of a simulated sky by its truth, as a perfect eye would."
+    parser = commands.add_parser("grade", help=about, description=about)
+    parser.set_defaults(command=_grade)
+    parser.add_argument("list", type=Path, help="CSV that mining or cleaning wrote.")
+    parser.add_argument(
+        "--truth", type=Path, required=True, metavar="FILE", help="The sky's truth.parquet."
+    )
+
+
+def _grade(options):
+    from lenspipe.simulation.grade import grade_by_truth
+
+    counts = grade_by_truth(options.list, options.truth)
+    print(f"{options.list}: graded {counts.get('A', 0)} A and {counts.get('D', 0)} D")
 
 
 def _positive_int(text):

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 
 from lenspipe import figures
 from lenspipe.candidates import iau_name, rejected
@@ -122,8 +123,9 @@ def wilson_interval(count, total, z=1.959964):
 def evaluate(settings):
     """Measure the search on galaxies that training never saw.
 
-    On a simulated sky these are all galaxies of the test bricks, those without a row of the
-    training or validation split in ``sample/sample.parquet``, judged by the sky's truth. A lens
+    On a simulated sky these are all galaxies of the test bricks, those without a row of another
+    split in ``sample/sample.parquet``, judged by the sky's truth. Where ``sample.fractions`` leaves
+    no test split the validation split takes its place. A lens
     counts as visible with an Einstein radius of at least 1.2 arcsec and arcs of signal-to-noise
     of at least 10. On real data they are the test split, judged by its labels.
 
@@ -151,13 +153,14 @@ def evaluate(settings):
     paths = settings.paths
     paths.evaluation("metrics.json").unlink(missing_ok=True)
     galaxies = _with_truth(settings) if settings.simulation else _labelled(settings)
+    galaxies = _with_conditions(settings, galaxies)
     unscored = galaxies["p"].isna()
     if unscored.any():
         log.info("evaluation: %d galaxies have no score; they count as not found", unscored.sum())
     galaxies["p"] = galaxies["p"].astype(np.float64).fillna(_UNSCORED)
     passes = galaxies["p"].astype(np.float32) >= np.float32(settings.candidates.threshold)
     galaxies["selected"] = passes & ~rejected(galaxies["flags"], settings)
-    where = "the test bricks" if settings.simulation else "the test split"
+    where = f"the {settings.held_out} {'bricks' if settings.simulation else 'split'}"
     for what, number in (("lens", galaxies["lens"].sum()), ("non-lens", (~galaxies["lens"]).sum())):
         if number == 0:
             raise LenspipeError(
@@ -210,15 +213,15 @@ def _with_truth(settings):
     """Galaxies of the test bricks with what the simulated sky knows of them."""
     paths = settings.paths
     sample = pd.read_parquet(paths.sample)
-    seen = set(sample.loc[sample["split"].isin(["train", "validation"]), "brick"])
+    seen = set(sample.loc[sample["split"] != settings.held_out, "brick"])
     test = set(pd.read_parquet(paths.bricks)["brick"]) - seen
     if not test:
         raise LenspipeError(
-            f"{paths.sample}: found training or validation galaxies in every brick, expected "
-            "bricks that training never saw; enlarge config section footprint or the test part of "
-            "sample.fractions, or lower sample.split_nside"
+            f"{paths.sample}: found galaxies of other splits than {settings.held_out} in every "
+            "brick, expected bricks that training never saw; enlarge config section footprint or "
+            "the test part of sample.fractions, or lower sample.split_nside"
         )
-    log.info("evaluation: %d test bricks; training saw %d", len(test), len(seen))
+    log.info("evaluation: %d %s bricks; training saw %d", len(test), settings.held_out, len(seen))
     truth = pd.read_parquet(paths.truth)
     columns = ["id", "kind", "theta_e_arcsec", "arc_snr"]
     # An object may be listed once in each region that has its brick.
@@ -240,12 +243,13 @@ def _labelled(settings):
     """Galaxies of the labelled sample's test split."""
     sample = pd.read_parquet(settings.paths.sample)
     sample = sample.loc[
-        (sample["split"] == "test") & (sample["label"] >= 0), ["id", "brick", "label"]
+        (sample["split"] == settings.held_out) & (sample["class"] != "injected"),
+        ["id", "brick", "label"],
     ]
     if sample.empty:
         raise LenspipeError(
-            f"{settings.paths.sample}: found no labelled galaxy in the test split, expected some; "
-            "raise the test part of config key sample.fractions"
+            f"{settings.paths.sample}: found no labelled galaxy in the {settings.held_out} split, "
+            "expected some; raise its part in config key sample.fractions"
         )
     scores = _read_rows(settings, settings.paths.scores, set(sample["brick"]))
     galaxies = sample.drop(columns="brick").merge(scores, on="id", validate="1:1")
@@ -253,11 +257,29 @@ def _labelled(settings):
         log.info("evaluation: %d of the test split were not scored", len(sample) - len(galaxies))
     galaxies["lens"] = galaxies["visible"] = galaxies["label"] > 0.5
     galaxies["kind"] = np.where(galaxies["lens"], "lens", "non-lens")
+    return galaxies
+
+
+def _with_conditions(settings, galaxies):
+    """Galaxies with magnitude and exposures in the last band."""
     band = settings.survey.bands[-1]
     columns = {f"mag_{band}": "mag", f"nobs_{band}": "nobs"}
-    parent = _read_rows(settings, settings.paths.parent, set(sample["brick"]))
+    parent = _read_rows(settings, settings.paths.parent, set(galaxies["brick"]))
     parent = parent[["id", *columns]].rename(columns=columns)
     return galaxies.merge(parent, on="id", how="left", validate="1:1")
+
+
+def _depth_leak(others):
+    """Whether scores of non-lenses follow the number of exposures (Spearman's rank correlation)."""
+    scored = others[others["p"] != _UNSCORED]
+    if len(scored) < 3 or scored["nobs"].nunique() == 1 or scored["p"].nunique() == 1:
+        return {"spearman": None, "p_value": None, "n": len(scored)}
+    found = scipy.stats.spearmanr(scored["p"], scored["nobs"])
+    return {
+        "spearman": float(found.statistic),
+        "p_value": float(found.pvalue),
+        "n": len(scored),
+    }
 
 
 def _scores(galaxies):
@@ -295,6 +317,7 @@ def _measure(galaxies, settings):
     if at[0.01][0] is not None:
         low, high = wilson_interval(int((visible > cut).sum()), len(visible))
         metrics |= {"completeness_fpr01_low": low, "completeness_fpr01_high": high}
+    metrics["scores_against_exposures"] = _depth_leak(galaxies[~lens])
     metrics["binned_at"] = "p ≥ threshold" if cut is None else "1 % false positives"
     if not settings.simulation:
         del metrics["n_visible_lenses"]
@@ -403,3 +426,9 @@ def _report(metrics):
             "evaluation: completeness %.1f %% (95 %%: %.1f-%.1f) at 1 %% false positives",
             *(100 * metrics[f"completeness_fpr01{end}"] for end in ("", "_low", "_high")),
         )
+    leak = metrics["scores_against_exposures"]
+    if leak["spearman"] is not None:
+        log.info(
+            "evaluation: scores of %d non-lenses against exposures: Spearman %.3f (p %.2g)",
+            leak["n"], leak["spearman"], leak["p_value"],
+        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Figures of an evaluation."""
+"""Figures of an evaluation and of the labelled sample."""
 
 import numpy as np
 from matplotlib.colors import LogNorm
@@ -6,10 +6,13 @@ from matplotlib.figure import Figure
 
 from lenspipe.paths import atomic
 
-__all__ = ["draw_completeness", "draw_roc", "draw_scores"]
+__all__ = ["draw_completeness", "draw_distributions", "draw_roc", "draw_scores", "draw_sky"]
 
 # Okabe and Ito's colours, told apart by most eyes.
-_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#555555"
+_BLUE, _ORANGE, _GREY, _GREEN = "#0072B2", "#D55E00", "#555555", "#009E73"
+_SPLIT_COLOURS = {"train": _BLUE, "validation": _GREEN, "test": _ORANGE}
+#: Wider footprints are drawn on the whole sky, degrees.
+_WIDE = 60
 
 
 def draw_roc(curves, path):
@@ -132,6 +135,99 @@ def draw_scores(p, kinds, threshold, path):
     right.axvline(threshold, color=_ORANGE, ls="--", lw=1)
     right.set(xlabel="score p", xlim=(0, 1))
     figure.colorbar(image, ax=right, label="part of its kind per bin")
+    _save(figure, path)
+
+
+def draw_distributions(panels, columns, path):
+    """Draw how quantities are distributed among lenses and non-lenses.
+
+    Parameters
+    ----------
+    panels : list of dict
+        ``lenses`` and ``others`` (arrays of values), ``label`` of the axis, ``title``, whether
+        values are ``whole`` numbers and whether the title is ``marked``.
+    columns : int
+        Panels in a row.
+    path : str or path-like
+        The PNG.
+    """
+    n_rows = len(panels) // columns
+    figure = Figure(figsize=(4.2 * columns, 2.7 * n_rows), layout="constrained")
+    grid = figure.subplots(n_rows, columns, squeeze=False)
+    for axes, panel in zip(grid.flat, panels, strict=True):
+        axes.set_title(panel["title"], fontsize=10, color=_ORANGE if panel["marked"] else "black")
+        axes.set(xlabel=panel["label"], yticks=[])
+        everything = np.concatenate([panel["lenses"], panel["others"]])
+        if len(everything) == 0:
+            continue
+        if panel["whole"]:
+            edges = np.arange(everything.min() - 0.5, everything.max() + 1)
+        else:
+            edges = np.linspace(*np.quantile(everything, [0.002, 0.998]), 31)
+        for name, label, style in (
+            ("others", "non-lenses", {"histtype": "stepfilled", "color": "0.8"}),
+            ("lenses", "lenses", {"histtype": "step", "lw": 1.6, "color": _BLUE}),
+        ):
+            values = np.clip(panel[name], edges[0], edges[-1])
+            weights = np.full(len(values), 1 / max(len(values), 1))
+            axes.hist(values, edges, weights=weights, label=f"{len(values)} {label}", **style)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("part of the class per bin")
+    grid[0, 0].legend(fontsize=8, framealpha=0.9)
+    _save(figure, path)
+
+
+def draw_sky(galaxies, path):
+    """Draw where lenses and non-lenses of each split are; East is to the left.
+
+    Parameters
+    ----------
+    galaxies : pandas.DataFrame
+        Columns ra, dec (degrees), label (1 lens, 0 none) and split. Where they spread over more
+        than 60 degrees, the whole sky is drawn (Mollweide), else a panel.
+    path : str or path-like
+        The PNG.
+    """
+    ra, dec = galaxies["ra"].to_numpy(float) % 360, galaxies["dec"].to_numpy(float)
+    # The middle of the footprint lies opposite the middle of the widest gap in right ascension.
+    ordered = np.sort(ra)
+    gaps = np.diff(ordered, append=ordered[0] + 360)
+    widest = gaps.argmax()
+    middle = (ordered[widest] + gaps[widest] / 2 + 180) % 360
+    whole_sky = max(360 - gaps[widest], np.ptp(dec)) > _WIDE
+    if whole_sky:
+        middle = round(middle / 30) * 30
+    east = (ra - middle + 180) % 360 - 180
+    figure = Figure(figsize=(9, 5.4 if whole_sky else 7), layout="constrained")
+    if whole_sky:
+        axes = figure.add_subplot(projection="mollweide")
+        x, y = -np.radians(east), np.radians(dec)
+        axes.set_xticks(np.radians(np.arange(-120, 121, 60)))
+        axes.xaxis.set_major_formatter(lambda x, _: f"{(middle - np.degrees(x)) % 360:.0f}°")
+        for label in axes.get_xticklabels():
+            label.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1})
+    else:
+        axes = figure.add_subplot(aspect=1 / np.cos(np.radians(dec.min() / 2 + dec.max() / 2)))
+        x, y = middle + east, dec
+        axes.invert_xaxis()
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x % 360:.6g}")
+        axes.set(xlabel="right ascension (degrees)", ylabel="declination (degrees)")
+    lens, split = galaxies["label"].to_numpy() > 0.5, galaxies["split"].to_numpy()
+    few = len(galaxies) < 20000
+    for is_lens, style in (
+        (False, {"s": 4 if few else 1, "alpha": 0.5, "lw": 0}),
+        (True, {"s": 22 if few else 10, "edgecolor": "black", "lw": 0.5}),
+    ):
+        for name, colour in _SPLIT_COLOURS.items():
+            those = (lens == is_lens) & (split == name)
+            if those.any():
+                label = f"{name}: {those.sum()} {'lenses' if is_lens else 'non-lenses'}"
+                axes.scatter(x[those], y[those], color=colour, label=label, **style)
+    axes.grid(color="0.9", lw=0.6)
+    axes.set_axisbelow(True)
+    legend = figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+    for handle in legend.legend_handles:
+        handle.set_sizes([25])
     _save(figure, path)
 
 

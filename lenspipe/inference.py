@@ -16,7 +16,7 @@ from lenspipe.paths import atomic
 from lenspipe.progress import log, track
 from lenspipe.records import IDENTIFIERS, dataset, table_of
 
-__all__ = ["load_model", "predict", "score_brick", "score_chunk", "score_images"]
+__all__ = ["load_fitting", "load_model", "predict", "score_brick", "score_chunk", "score_images"]
 
 
 def load_model(path):
@@ -135,9 +135,25 @@ def score_images(model, images, batch_size=256, symmetries=1):
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
-def _load_fitting(settings):
-    """Load the run's model and make sure that it was made for the run's cutouts."""
-    path = settings.inference.model or settings.paths.model(settings.training.name)
+def load_fitting(settings, path=None):
+    """Load a model and make sure that it was made for the run's cutouts.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+    path : str or path-like, optional
+        The model; the one that the run searches with if not given.
+
+    Returns
+    -------
+    keras.Model
+
+    Raises
+    ------
+    LenspipeError
+        There is no such model, or it was made for other cutouts.
+    """
+    path = path or settings.inference.model or settings.paths.model(settings.training.name)
     model = load_model(path)
     bands, size = settings.survey.bands, settings.cutouts.size
     made_for = (*model.get_layer("normalise").bands, *model.input_shape[2:])
@@ -179,7 +195,7 @@ def score_chunk(settings, chunk):
     LenspipeError
         Model or records are missing, unreadable, or don't fit together.
     """
-    model = _load_fitting(settings)
+    model = load_fitting(settings)
     path = settings.paths.records(chunk)
     if not path.exists():
         raise LenspipeError(f"{path}: no such file; make the records of chunk {chunk} first")
@@ -227,7 +243,7 @@ def score_brick(settings, brick):
     LenspipeError
         As `score_chunk`.
     """
-    model = _load_fitting(settings)
+    model = load_fitting(settings)
     images, table = read_cutouts(settings.paths.cutouts(brick))
     own = settings.inference
     p = score_images(model, images, own.batch_size, own.symmetries)

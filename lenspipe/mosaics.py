@@ -60,8 +60,8 @@ def draw_page(
     images : array_like, shape (N, B, S, S)
         Cutouts in nanomaggies, row 0 in the south.
     table : pandas.DataFrame
-        N rows with ``rank``, ``p`` (NaN where there is none), ``name`` and, where something is to
-        be said of a galaxy, ``note``.
+        N rows with ``rank``, ``name`` and, where there are scores, ``p`` (NaN where there is none)
+        and, where something is to be said of a galaxy, ``note``.
     path : str or path-like
         The PNG.
     bands : sequence of str
@@ -143,7 +143,7 @@ def _draw_caption(draw, x, y, row):
     rank = f"{row['rank']}"
     draw.text((x, y), rank, font=_font(13, bold=True), fill=_TEXT)
     after = x + draw.textlength(rank, font=_font(13, bold=True)) + 8
-    p = "no score" if np.isnan(row["p"]) else f"p {_shorten(row['p'])}"
+    p = _say_score(row["p"]) if "p" in row else ""
     draw.text((after, y), p, font=_font(13), fill=_TEXT)
     draw.text((x, y + 16), row["name"], font=_font(12), fill=_FAINT)
     note, font = row.get("note") or "", _font(12)
@@ -151,6 +151,10 @@ def _draw_caption(draw, x, y, row):
     while note and draw.textlength(note, font=font) > room:
         note = note[:-2].rstrip(" .,…") + "…" if len(note) > 2 else ""
     draw.text((x + TILE, y), note, font=font, fill=_NOTE, anchor="ra")
+
+
+def _say_score(p):
+    return "no score" if np.isnan(p) else f"p {_shorten(p)}"
 
 
 def _shorten(p):

@@ -175,7 +175,13 @@ class RunPaths:
         self.confusing = sky.confusing
         self.bricks = self.root / "bricks.parquet"
         self.audit = self.root / "parent" / "audit.csv"
+        self.lenses = self.root / "known" / "lenses.parquet"
         self.sample = self.root / "sample" / "sample.parquet"
+        self.records_manifest = self.root / "sample" / "records.json"
+        self.sample_lenses = self.root / "sample" / "known-lenses.csv"
+        self.splits = self.root / "sample" / "splits.csv"
+        self.injected = self.root / "sample" / "injected.parquet"
+        self.mined_index = self.root / "mined" / "pages.json"
         self.candidates = self.root / "candidates" / "candidates.fits"
         self.mosaic_index = self.root / "mosaics" / "pages.json"
         self.summary = self.root / "summary.json"
@@ -204,6 +210,22 @@ class RunPaths:
     def sample_shards(self, split):
         """Glob of the labelled sample's records of a split (train, validation or test)."""
         return self.root / "sample" / f"{split}-*.tfrecord"
+
+    def sample_version(self, version):
+        """Table of the labelled sample as it was in a round; versions count from 1."""
+        return self.root / "sample" / "versions" / f"{version}.parquet"
+
+    def set_aside(self, version):
+        """Non-lenses of a version of the sample that a model takes for lenses, to be graded."""
+        return self.root / "sample" / "set-aside" / f"version-{version}.csv"
+
+    def mined(self, version):
+        """What a model that learnt from a version of the sample found beside it, to be graded."""
+        return self.root / "mined" / f"version-{version}.csv"
+
+    def sample_report(self, file):
+        """File of the labelled sample's report: report.html, report.json or a figure."""
+        return self.root / "sample" / "report" / file
 
     def model(self, name, file="model.keras"):
         """File of a trained model."""

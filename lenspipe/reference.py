@@ -37,6 +37,7 @@ Beyond what the tables say:
 - Real data need `sample.known_lenses`, or a trained model in `inference.model`.
 - `targets` needs `inference.model` and takes the place of `footprint`.
 - What is fetched over HTTP needs `retrieval.contact`.
+- Where lists are asked for one entry may stand alone: `known_lenses: lenses.csv`.
 - `sample.fractions` add up to 1, `cutouts.size` is odd, `chunks.nside` is a power of two.
 
 Where a table says None, write `null` or leave the key out. A change of a key makes again what
@@ -68,6 +69,10 @@ def config_reference():
     for name, section in below:
         parts += [f"## {name}\n", f"{section['description']}\n"]
         parts.append(_table(f"{name}.", section["properties"], section.get("required", [])))
+        for key, field in section["properties"].items():
+            if entry := sections.get(_section(field.get("items", {}))):
+                parts += [f"### An entry of `{name}.{key}`\n", f"{entry['description']}\n"]
+                parts.append(_table("", entry["properties"], entry.get("required", [])))
     return "\n".join(parts)
 
 
@@ -90,6 +95,8 @@ def _table(prefix, fields, required):
 
 def _type(field):
     """A key's type in words."""
+    if "$ref" in field:
+        return "map or text"
     if "anyOf" in field:
         return " or ".join(_type(option) for option in field["anyOf"])
     if field["type"] == "array":
@@ -106,6 +113,8 @@ def _range(field):
     """Which values a key may have, in words; empty where its type says all."""
     if options := field.get("anyOf"):
         return next(filter(None, map(_range, options)), "")
+    if "$ref" in field:
+        return ""
     if field["type"] == "array":
         if items := field.get("prefixItems"):
             ranges = [_range(item) for item in items]

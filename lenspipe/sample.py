@@ -1,75 +1,43 @@
-"""The labelled sample: known lenses, confusing galaxies and random ones, divided by sky area."""
+"""The labelled sample: known lenses and non-lenses, drawn fairly and divided by sky area."""
 
 from collections import Counter
 
 import numpy as np
 import pandas as pd
-from astropy import units as u
 from astropy.coordinates import SkyCoord
-from astropy_healpix import HEALPix
 
+from lenspipe.cleaning import Cleaner
 from lenspipe.coadds import open_fits
-from lenspipe.cutouts import read_cutouts
+from lenspipe.draw import BIN, draw_fairly, fair_ratio
 from lenspipe.errors import LenspipeError
+from lenspipe.known import read_graded, read_known
 from lenspipe.match import read_list
-from lenspipe.paths import atomic
 from lenspipe.progress import log, track
-from lenspipe.records import write_records
+from lenspipe.shards import sample_version, write_sample
+from lenspipe.splits import SPLITS, on_two_sides, split_bricks
 from lenspipe.stamps import FLAGS
 
-__all__ = ["SPLITS", "assign_cells", "build_sample"]
+__all__ = ["build_sample", "read_confusing"]
 
-SPLITS = ("train", "validation", "test")
 #: What keeps a cutout out of the sample; a masked part does not.
 BAD_FLAGS = FLAGS.MISSING_BAND | FLAGS.EDGE | FLAGS.NONFINITE | FLAGS.NO_EXPOSURE
-#: Most examples in a file of records.
-_SHARD = 1000
 _COLUMNS = ["id", "release", "brickid", "objid", "brick", "region", "ra", "dec", "type"]
-
-
-def assign_cells(lenses, galaxies, fractions, rng):
-    """Give each cell on the sky to one split, so that lenses divide as the fractions say.
-
-    Cells are shuffled, those with the most lenses go first, and each goes to the split that lacks
-    most lenses; then cells without lenses go to the split that lacks most galaxies.
-
-    Parameters
-    ----------
-    lenses, galaxies : array of int, (N,)
-        How many of each there are in a cell.
-    fractions : tuple of float
-        Part of each split; they add up to 1.
-    rng : numpy.random.Generator
-        Decides among equals.
-
-    Returns
-    -------
-    ndarray of int, (N,)
-        Index of each cell's split.
-    """
-    lenses, galaxies = np.asarray(lenses), np.asarray(galaxies)
-    order = rng.permutation(len(lenses))
-    order = order[np.argsort(-lenses[order], kind="stable")]
-    split = np.full(len(lenses), -1)
-    lacking = {
-        name: np.multiply(fractions, n.sum()) for name, n in (("l", lenses), ("g", galaxies))
-    }
-    for cell in order:
-        split[cell] = np.argmax(lacking["l" if lenses[cell] else "g"])
-        lacking["l"][split[cell]] -= lenses[cell]
-        lacking["g"][split[cell]] -= galaxies[cell]
-    return split
+#: Which non-lenses are drawn first.
+_PRIORITY = {"graded": 0, "confusing": 1, "random": 2}
 
 
 def build_sample(settings):
     """Choose the labelled sample and write its records and, last, ``sample/sample.parquet``.
 
-    Lenses are the galaxies of the parent sample nearest to a known lens, within the match radius.
-    Others are galaxies away from any known lens: first those of the list of confusing ones, then
-    random ones, up to the configured number per lens in each split. Bricks are divided between
-    splits by the HEALPix cell (nested) of their centre, so that no brick is on two sides. Cutouts
-    with missing band, edge, non-finite pixels or no exposure are left out. Only identifiers and
-    positions of the parent sample are kept in memory, about 200 bytes a galaxy.
+    Lenses are the galaxies of the parent sample nearest to a known lens of the chosen grades, kinds
+    and types, within the match radius; ``sample/known-lenses.csv`` says what became of each.
+    Non-lenses are away from any known lens: galaxies graded D, then listed confusing ones, then
+    random ones, as many per lens in each bin of Tractor type, region and exposures in the last band
+    (`lenspipe.draw`). Bricks are divided between splits by the HEALPix cell of their centre, so
+    that no brick is on two sides; a galaxy with a lens of another split on its cutout is left out.
+    So are cutouts with missing band, edge, non-finite pixels or no exposure. What a previous model
+    takes for a lens is set aside (`lenspipe.cleaning`). Of the whole parent sample only
+    identifiers, positions and bins are kept in memory, about 200 bytes a galaxy.
 
     Parameters
     ----------
@@ -79,130 +47,227 @@ def build_sample(settings):
     Returns
     -------
     pandas.DataFrame
-        What sample.parquet holds: id, release, brickid, objid, brick, region, ra, dec, type, chunk;
-        label (float32, 1 or 0), class (``lens``, ``random``, ``confusing`` or
-        ``confusing:<kind>``), split, shard (file name) and row in it; sorted by split, shard, row.
+        What sample.parquet holds; see docs/outputs.md.
 
     Raises
     ------
     LenspipeError
-        A list is unreadable, or matches no galaxy; the training or validation split has no lens.
+        A list is unreadable, or matches no galaxy; a split has no lens, or no non-lens.
     """
-    paths, own = settings.paths, settings.sample
-    bricks = pd.read_parquet(paths.bricks)
-    lens_path = own.known_lenses or paths.known_lenses
-    known, confusing = read_list(lens_path), _read_confusing(settings)
-    parent = _read_parent(settings, sorted(bricks["chunk"].unique()), known, confusing)
-    radius = own.match_radius_arcsec
-    parent["class"] = "random"
-    listed = _nearest(parent, "confusing", radius)
-    kinds = confusing["kind"].to_numpy()[parent.loc[listed, "confusing"]]
-    parent.loc[listed, "class"] = [f"confusing:{kind}" if kind else "confusing" for kind in kinds]
-    lenses = _nearest(parent, "known", radius)
-    parent.loc[lenses, "class"] = "lens"
-    log.info(
-        "sample: %d of %d known lenses and %d of %d confusing galaxies are in the parent sample of "
-        "%d galaxies", len(lenses), len(known), len(listed), len(confusing), len(parent),
-    )  # fmt: skip
-    if len(lenses) == 0:
-        raise LenspipeError(
-            f"{lens_path}: found {len(known)} lenses, none within {radius} arcsec of the parent "
-            f"sample's {len(parent)} galaxies; give a list for this part of the sky, enlarge "
-            "footprint, or loosen parent"
-        )
-    near = (parent["class"] != "lens") & (parent["known_arcsec"] < own.exclusion_arcsec)
-    log.info(
-        "sample: %d galaxies within %.0f arcsec of a known lens are left out",
-        near.sum(), own.exclusion_arcsec,
-    )  # fmt: skip
-    parent = parent[~near].sort_values(["brick", "id"], ignore_index=True)
-
-    rng = np.random.default_rng(settings.seed)
+    bricks = pd.read_parquet(settings.paths.bricks)
+    lists = {
+        "known": read_known(settings),
+        "graded": read_graded(settings),
+        "confusing": read_confusing(settings),
+    }
+    parent = _read_parent(settings, sorted(bricks["chunk"].unique()), lists)
+    lenses = _match_lenses(settings, parent, lists["known"], bricks)
     usable = _Usable(settings)
-    lenses = usable.of(parent[parent["class"] == "lens"])
-    split_of_brick = _split_bricks(settings, bricks, parent, lenses, rng)
-    parent["split"] = parent["brick"].map(split_of_brick)
-    chosen = []
-    for split in SPLITS:
-        part = parent[parent["split"] == split]
-        positives = part[part.index.isin(lenses.index)]
-        if split != "test" and positives.empty:
-            raise LenspipeError(
-                f"{lens_path}: the {split} split has no lens: {len(known)} in the list, "
-                f"{len(lenses)} matched with good cutouts; give more known lenses, search more sky "
-                "(footprint), raise sample.split_nside, or change sample.fractions or seed"
-            )
-        most = round(own.negatives_per_lens * len(positives))
-        others = _draw_others(part, most, usable, rng)
-        chosen += [positives, others]
-        log.info(
-            "sample: %s: %s", split, dict(Counter(positives["class"]) + Counter(others["class"]))
-        )
+    matched = parent.loc[lenses["row"].dropna().astype(int)].assign(
+        grade=lenses["grade"].to_numpy()[lenses["row"].notna()],
+        references=lenses["references"].to_numpy()[lenses["row"].notna()],
+        system=lenses.index[lenses["row"].notna()],
+    )
+    good = usable.of(matched)
+    lenses.loc[matched.loc[matched.index.difference(good.index), "system"], "fate"] = "bad cutout"
+    # Graded galaxies come and go with each round; the sides on which bricks are do not.
+    stable = good[lists["known"]["catalogued"].to_numpy()[good["system"]]]
+    split_of = split_bricks(settings, bricks, parent, stable if len(stable) else good)
+    parent["split"] = parent["brick"].map(split_of).astype(str)
+    positives = good[good["system"].isin(lenses.index[lenses["fate"] == "used"])]
+    positives = positives.assign(split=positives["brick"].map(split_of).astype(str))
+    positives = _on_one_side(settings, positives, lenses)
+    lenses.loc[positives["system"], "fate"] = positives["split"].to_numpy()
+    _check_splits(settings, positives, len(lists["known"]))
+    pool = _non_lenses(settings, parent, lists, positives)
+    del parent
+
+    cleaner = Cleaner(settings)
+    negatives = _draw(settings, pool, positives, lambda rows: cleaner.of(usable.of(rows)))
+    left = pool.drop(negatives.index).drop(cleaner.aside.index)
+    hosts = _draw_hosts(settings, left, positives, usable)
     usable.say()
-    sample = pd.concat(chosen)
-    sample["label"] = (sample["class"] == "lens").astype("float32")
-    return _write(settings, sample.drop(columns=["known", "known_arcsec", "confusing",
-                                                 "confusing_arcsec"]), rng)  # fmt: skip
+    chosen = pd.concat([positives.assign(**{"class": "lens"}), negatives, hosts])
+    chosen["label"] = chosen["class"].isin(["lens", "injected"]).astype("float32")
+    sample = write_sample(settings, chosen, lenses.drop(columns="row"), split_of)
+    cleaner.write(sample_version(settings))
+    return sample
 
 
-def _read_confusing(settings):
-    """The list of confusing galaxies; empty in a search of real data that has none."""
-    path = settings.sample.confusing
-    if path is None and settings.simulation is None:
-        return pd.DataFrame({"ra": [], "dec": [], "kind": []})
-    return read_list(path or settings.paths.confusing)
+def read_confusing(settings):
+    """Read the lists of confusing galaxies; on a simulated sky its own if there are none.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ra, dec (degrees) and kind (str, empty where not given).
+    """
+    if not settings.sample.confusing and settings.simulation:
+        return read_list(settings.paths.confusing, ra_unit="deg")
+    none = pd.DataFrame({"ra": [], "dec": [], "kind": pd.Series(dtype=str)})
+    lists = [read_list(path, settings=settings) for path in settings.sample.confusing]
+    return pd.concat(lists or [none], ignore_index=True)
 
 
-def _read_parent(settings, chunks, known, confusing):
-    """The parent sample with the nearest entry of each list (-1: none within a degree)."""
+def _read_parent(settings, chunks, lists):
+    """The parent sample with the nearest entry of each list (-1: none)."""
+    exposures = f"nobs_{settings.survey.bands[-1]}"
     tables = []
     for chunk in track(chunks, "sample: chunks matched"):
         path = settings.paths.parent(chunk)
         if not path.exists():
             raise LenspipeError(f"{path}: no such file; make the parent sample of {chunk} first")
-        table = pd.read_parquet(path, columns=_COLUMNS).assign(chunk=chunk)
+        table = pd.read_parquet(path, columns=[*_COLUMNS, exposures])
+        table = table.rename(columns={exposures: "exposures"}).assign(chunk=chunk)
         here = SkyCoord(table["ra"], table["dec"], unit="deg")
-        for name, entries in (("known", known), ("confusing", confusing)):
+        for name, entries in lists.items():
             table[name], table[f"{name}_arcsec"] = -1, np.inf
             if len(table) and len(entries):
                 there = SkyCoord(entries["ra"], entries["dec"], unit="deg")
                 index, distance, _ = here.match_to_catalog_sky(there)
                 table[name], table[f"{name}_arcsec"] = index, distance.arcsec
         tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+    parent = pd.concat(tables, ignore_index=True).sort_values(["brick", "id"], ignore_index=True)
+    return parent.astype(dict.fromkeys(("region", "type", "chunk"), "category"))
 
 
-def _nearest(parent, name, radius_arcsec):
-    """Index of the galaxy nearest to each entry of a list, within a radius."""
-    within = parent[parent[f"{name}_arcsec"] < radius_arcsec]
-    return within.groupby(name)[f"{name}_arcsec"].idxmin().to_numpy()
+def _nearest(settings, parent, name):
+    """Entry of a list -> row of the galaxy nearest to it, within the match radius."""
+    within = parent[parent[f"{name}_arcsec"] < settings.sample.match_radius_arcsec]
+    return within.groupby(name)[f"{name}_arcsec"].idxmin()
 
 
-def _split_bricks(settings, bricks, parent, lenses, rng):
-    """Brick -> split."""
-    grid = HEALPix(settings.sample.split_nside, order="nested")
-    cells = grid.lonlat_to_healpix(
-        bricks["ra"].to_numpy() * u.deg, bricks["dec"].to_numpy() * u.deg
+def _match_lenses(settings, parent, known, bricks):
+    """Known lenses with the row of their galaxy (NaN: none) and what becomes of them."""
+    from lenspipe.targets import bricks_at
+
+    own = settings.sample
+    lenses = known.assign(row=_nearest(settings, parent, "known").reindex(known.index))
+    found = lenses["row"].dropna().astype(int)
+    for column in ("id", "brick", "type"):
+        lenses[column] = parent[column].astype(object).reindex(found).set_axis(found.index)
+    lenses["distance_arcsec"] = parent["known_arcsec"].reindex(found).set_axis(found.index)
+    here = pd.Series(bricks_at(known["ra"], known["dec"])[0], known.index).isin(bricks["brick"])
+    lenses["fate"] = "used"
+    for fate, those in (
+        ("kind not chosen", own.kinds and ~known["kind"].isin(["", *(own.kinds or ())])),
+        ("grade not chosen", own.grades and ~known["grade"].isin(own.grades or ())),
+        ("type not chosen", own.lens_types and ~lenses["type"].isin(own.lens_types or ())),
+        ("no galaxy of the parent sample there", lenses["row"].isna()),
+        ("off the bricks of this run", lenses["row"].isna() & ~here),
+    ):
+        if those is not None:
+            lenses.loc[those, "fate"] = fate
+    called = lenses["names"].where(lenses["names"] != "", lenses["ra"].map("{:.4f} ".format)
+                                   + lenses["dec"].map("{:+.4f}".format))  # fmt: skip
+    counts = lenses["fate"].value_counts()
+    log.info("sample: of %d known lenses %d can be used", len(known), counts.get("used", 0))
+    for fate, number in counts.drop("used", errors="ignore").items():
+        first = ", ".join(called[lenses["fate"] == fate].head(3)) + ", ..." * (number > 3)
+        log.info("sample: %d known lenses are left out: %s (%s)", number, fate, first)
+    if "used" not in counts:
+        raise LenspipeError(
+            f"{settings.paths.lenses}: found {len(known)} known lenses, none of them usable among "
+            f"the parent sample's {len(parent)} galaxies ({counts.to_dict()}); give catalogues for "
+            "this part of the sky (sample.known_lenses), or enlarge footprint, parent, "
+            f"sample.match_radius_arcsec ({own.match_radius_arcsec:g}), grades or types"
+        )
+    return lenses
+
+
+def _on_one_side(settings, positives, lenses):
+    """Lenses without those that have a lens of another split on their cutout."""
+    both = on_two_sides(settings, positives, positives)
+    lenses.loc[positives.loc[both, "system"], "fate"] = "lens of another split on its cutout"
+    return positives[~both]
+
+
+def _check_splits(settings, positives, number):
+    """Stop where a split that is asked for has no lens."""
+    counts = positives["split"].value_counts()
+    for split, part in zip(SPLITS, settings.sample.fractions, strict=True):
+        if part and split not in counts:
+            raise LenspipeError(
+                f"{settings.paths.lenses}: the {split} split has no lens: {number} known, "
+                f"{len(positives)} with good cutouts in this run; give more known lenses, search "
+                "more sky (footprint), raise sample.split_nside, or change sample.fractions or seed"
+            )
+
+
+def _non_lenses(settings, parent, lists, positives):
+    """Galaxies that may be non-lenses, with class and priority."""
+    near = parent["known_arcsec"] < settings.sample.exclusion_arcsec
+    kinds = pd.Series("random", parent.index, dtype=object)
+    for name in ("confusing", "graded"):
+        entry = _nearest(settings, parent, name)
+        found, entries = entry.to_numpy(), lists[name].loc[entry.index]
+        if name == "confusing":
+            kinds[found] = [f"confusing:{k}" if k else "confusing" for k in entries["kind"]]
+        else:
+            kinds[found] = np.where(entries["grade"] == "D", "graded", "undecided")
+        log.info(
+            "sample: %d of %d %s galaxies are in the parent sample, %d of them near a known lens",
+            len(found), len(lists[name]), name, near[found].sum(),
+        )  # fmt: skip
+    log.info(
+        "sample: %d galaxies within %.0f arcsec of a known lens are left out",
+        near.sum() - len(positives), settings.sample.exclusion_arcsec,
+    )  # fmt: skip
+    pool = parent.assign(**{"class": kinds})[~near & (kinds != "undecided")]
+    pool = pool[~on_two_sides(settings, pool, positives)]
+    group = pool["class"].str.partition(":")[0]
+    return pool.assign(priority=group.map(_PRIORITY).astype(int))
+
+
+def _draw(settings, pool, positives, accept):
+    """Non-lenses of all splits."""
+    rng = np.random.default_rng([settings.seed, 21])
+    lenses, supply = (
+        table.groupby(["split", *BIN], observed=True).size() for table in (positives, pool)
     )
-    table = pd.DataFrame({"brick": bricks["brick"], "cell": cells}).sort_values("brick")
-    table["lenses"] = table["brick"].map(lenses["brick"].value_counts()).fillna(0).astype(int)
-    table["galaxies"] = table["brick"].map(parent["brick"].value_counts()).fillna(0).astype(int)
-    counts = table.groupby("cell")[["lenses", "galaxies"]].sum()
-    split = assign_cells(counts["lenses"], counts["galaxies"], settings.sample.fractions, rng)
-    names = pd.Series(np.array(SPLITS)[split], counts.index)
-    return dict(zip(table["brick"], table["cell"].map(names), strict=True))
-
-
-def _draw_others(part, most, usable, rng):
-    """Non-lenses of a split: confusing ones first, each group in random order."""
-    drawn = [part.iloc[:0]]
-    for group in (part["class"].str.startswith("confusing"), part["class"] == "random"):
-        rest = part[group]
-        rest = rest.iloc[rng.permutation(len(rest))]
-        while len(rest) and (wanted := most - sum(map(len, drawn))) > 0:
-            drawn.append(usable.of(rest.iloc[:wanted]))
-            rest = rest.iloc[wanted:]
+    ratio = fair_ratio(
+        lenses, supply.reindex(lenses.index, fill_value=0), settings.sample.negatives_per_lens
+    )
+    if ratio < settings.sample.negatives_per_lens:
+        log.info(
+            "sample: %.3g non-lenses per lens, not %g: the parent sample has no more for all bins",
+            ratio, settings.sample.negatives_per_lens,
+        )  # fmt: skip
+    drawn = []
+    for split in SPLITS:
+        mine = positives[positives["split"] == split]
+        parts, short = draw_fairly(pool[pool["split"] == split], mine, ratio, accept, rng)
+        drawn += parts
+        got = Counter(kind for part in parts for kind in part["class"])
+        if len(mine):
+            log.info("sample: %s: %d lenses, %s", split, len(mine), dict(got))
+            if not got:
+                raise LenspipeError(
+                    f"sample: the {split} split has no non-lens; search more sky (footprint) or "
+                    "lower sample.exclusion_arcsec"
+                )
+        if short:
+            log.info("sample: %s: %d non-lenses could not be had", split, short)
     return pd.concat(drawn)
+
+
+def _draw_hosts(settings, left, positives, usable):
+    """Random galaxies of the training split that lensed arcs are painted on, binned as the rest."""
+    wanted = settings.sample.injected_per_lens
+    if not wanted:
+        return left.iloc[:0]
+    pool = left[(left["split"] == "train") & (left["class"] == "random")]
+    rng = np.random.default_rng([settings.seed, 22])
+    lenses = positives[positives["split"] == "train"]
+    parts, short = draw_fairly(pool, lenses, wanted, usable.of, rng)
+    if short:
+        log.info("sample: %d galaxies short of hosts for injected lenses", short)
+    hosts = pd.concat([pool.iloc[:0], *parts])
+    return hosts.assign(id="injected:" + hosts["id"], **{"class": "injected"})
 
 
 class _Usable:
@@ -234,48 +299,9 @@ class _Usable:
             return {}
         with open_fits(path) as hdus:
             rows = hdus["CATALOG"].read(columns=["id", "flags"])
-        return dict(zip(rows["id"].tolist(), rows["flags"].tolist(), strict=True))
+        return dict(zip(rows["id"].astype(str), rows["flags"].tolist(), strict=True))
 
     def say(self):
         """Log what was left out."""
         reasons = {reason: n for reason, n in self.left_out.items() if n}
         log.info("sample: left out for their cutouts: %s", reasons or "none")
-
-
-def _write(settings, sample, rng):
-    """Write the records in random order, then the table."""
-    paths = settings.paths
-    paths.sample.unlink(missing_ok=True)  # while records change, no table vouches for them
-    parts, written = [], set()
-    for split in SPLITS:
-        part = sample[sample["split"] == split]
-        part = part.iloc[rng.permutation(len(part))].reset_index(drop=True)
-        pattern = paths.sample_shards(split)
-        for i in track(range(-(-len(part) // _SHARD)), f"sample: shards of {split}"):
-            rows = part.iloc[i * _SHARD : (i + 1) * _SHARD]
-            path = pattern.with_name(pattern.name.replace("*", f"{i:05d}"))
-            images, table = _gather(settings, rows)
-            write_records(path, images, table, rows["label"].to_numpy())
-            parts.append(rows.assign(shard=path.name, row=np.arange(len(rows))))
-            written.add(path)
-        for path in pattern.parent.glob(pattern.name):
-            if path not in written:
-                path.unlink()
-    sample = pd.concat(parts, ignore_index=True)
-    with atomic(paths.sample) as temporary:
-        sample.to_parquet(temporary, index=False)
-    return sample
-
-
-def _gather(settings, rows):
-    """Cutouts and their tables in the order of the rows."""
-    images, tables, ids = [], [], []
-    for brick, group in rows.groupby("brick"):
-        pixels, table = read_cutouts(settings.paths.cutouts(brick))
-        index = table.reset_index().set_index("id").loc[group["id"], "index"].to_numpy()
-        images.append(pixels[index])
-        tables.append(table.iloc[index])
-        ids += group["id"].tolist()
-    order = pd.Series(np.arange(len(ids)), ids)[rows["id"]].to_numpy()
-    table = pd.concat(tables, ignore_index=True).iloc[order].reset_index(drop=True)
-    return np.concatenate(images)[order], table

@@ -98,8 +98,9 @@ def summarise(settings):
     that a run that was killed and resumed doesn't count the night in between. ``peak_rss_mb`` is
     the largest sum of the peak memories of jobs that ran at the same time: an upper bound, since
     their peaks need not coincide. ``disk_mb`` is the size of all files of the run. MB are 2**20
-    bytes, as in Snakemake's benchmarks. Of a search with a given model there is nothing to compare
-    with: ``auc``, ``completeness_fpr01``, ``n_lenses`` and ``n_nonlenses`` are null.
+    bytes, as in Snakemake's benchmarks. Where all is trained on, or a given model searched with,
+    there is nothing to compare with: ``auc``, ``completeness_fpr01``, ``n_lenses`` and
+    ``n_nonlenses`` are null.
     ``n_bricks_to_retry`` counts the bricks that a server did not give but might give a later run,
     which asks again; ``missing.csv`` beside the summary names all that failed.
     ``targets_without_data`` lists the targets that the survey has no data for; null where a
@@ -121,7 +122,7 @@ def summarise(settings):
     """
     paths = settings.paths
     metrics = dict.fromkeys(_FROM_METRICS)
-    if not settings.inference.model:
+    if settings.held_out:
         metrics = _read_json(paths.evaluation("metrics.json"), "evaluate the run first")
     pages = _read_json(paths.mosaic_index, "draw the mosaics first")
     listed = pd.read_parquet(paths.bricks, columns=["brick", "chunk"])
@@ -199,13 +200,13 @@ def _report(summary, metrics, settings):
     if absent := summary["targets_without_data"]:
         more = ", ..." if len(absent) > 5 else ""
         lines += [f"  no data     {len(absent)} targets: {', '.join(absent[:5])}{more}"]
-    if not settings.inference.model:
+    if settings.held_out:
         lines += [f"  how well    {_how_well(summary, metrics)}"]
     lines += [
         f"  candidates  {summary['n_candidates']} in {paths.candidates}",
         f"  mosaics     {summary['n_mosaic_pages']} pages, {paths.mosaic_page(1)} first",
     ]
-    if not settings.inference.model:
+    if settings.held_out:
         mistakes = paths.evaluation("missed.png"), paths.evaluation("false.png")
         lines += [f"  mistakes    {mistakes[0]}, {mistakes[1]}"]
     lines += [

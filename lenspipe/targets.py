@@ -99,7 +99,7 @@ def read_targets(settings):
 @functools.lru_cache(1)
 def _read(path, stamp):
     """Read a list; kept while its stamp is the same, since every brick's mosaic asks for names."""
-    table = read_list(path, key="targets", name=True).drop(columns="kind")
+    table = read_list(path, key="targets", strict=True)
     if table.empty:
         raise LenspipeError(
             f"{path}: found no rows, expected positions; correct config key targets"
@@ -119,7 +119,6 @@ def _read(path, stamp):
             f"{path}: found more than one row named {', '.join(twice[:5])}{more}, expected a name "
             "for each position; rename or delete them"
         )
-    table["ra"] = np.mod(table["ra"], 360)
     table["brick"], table["brickid"] = bricks_at(table["ra"], table["dec"])
     return table[["id", "name", "number", "ra", "dec", "brick", "brickid"]]
 

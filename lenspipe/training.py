@@ -17,7 +17,9 @@ from lenspipe.inference import predict
 from lenspipe.models import build
 from lenspipe.paths import atomic
 from lenspipe.progress import log
+from lenspipe.recordfiles import check_shards
 from lenspipe.records import dataset
+from lenspipe.shards import sample_version
 
 __all__ = ["augment", "train"]
 
@@ -62,7 +64,7 @@ def train(settings):
     validation split (at equal area: the lowest loss) among the epochs at the *last* learning rate.
     Validation splits hold few lenses, and the best of many epochs with large steps would be a
     lucky one; at the small last rate epochs differ little, and the choice only guards against
-    overfitting.
+    overfitting. Where all lenses are trained on (``sample.fractions``), the last epoch is kept.
 
     Parameters
     ----------
@@ -77,11 +79,14 @@ def train(settings):
     Raises
     ------
     LenspipeError
-        The sample lacks a class in the training or validation split, or the loss is not finite.
+        The sample lacks a class in the training or validation split, its records are not those
+        that were written, or the loss is not finite.
     """
     own, paths = settings.training, settings.paths
     sample = pd.read_parquet(paths.sample)
-    counts = _count_classes(sample, paths.sample)
+    counts = _count_classes(settings, sample)
+    for split in counts:
+        check_shards(settings, split)
     device = _say_device(own)
     log.info(
         "training %s (%s): %d lenses and %d others; validation: %d and %d",
@@ -111,8 +116,8 @@ def train(settings):
         lines = _Lines(epoch, own.epochs)
         loss = model.fit(data, shuffle=False, verbose=0, callbacks=[lines]).history["loss"][0]
         speed = sum(counts["train"]) / (time.monotonic() - begin_epoch)
-        val_loss, val_auc = validation(model, lines)
-        if not np.isfinite([loss, val_loss]).all():
+        val_loss, val_auc = validation(model, lines) if validation else (None, None)
+        if not np.isfinite([loss, val_loss or 0]).all():
             raise LenspipeError(
                 f"training of {own.name}: the loss is not finite in epoch {epoch + 1} "
                 f"(training {loss}, validation {val_loss}); lower training.learning_rate "
@@ -124,9 +129,10 @@ def train(settings):
         )  # fmt: skip
         seconds = seconds_before + time.monotonic() - begin
         left = (time.monotonic() - begin_epoch) * (own.epochs - epoch - 1)
+        validated = f", validation loss {val_loss:.4f}, AUC {val_auc:.4f}" if validation else ""
         log.info(
-            "epoch %d/%d: loss %.4f, validation loss %.4f, AUC %.4f; %.0f images/s; %.0f s left",
-            epoch + 1, own.epochs, loss, val_loss, val_auc, speed, left,
+            "epoch %d/%d: loss %.4f%s; %.0f images/s; %.0f s left",
+            epoch + 1, own.epochs, loss, validated, speed, left,
         )  # fmt: skip
         kept = _best(history[first_last_rate:]) if epoch >= first_last_rate else None
         backup.save(model, history, seconds, is_best=kept is history[-1])
@@ -135,6 +141,7 @@ def train(settings):
     model.load_weights(backup.best)
     metrics = {
         "name": own.name,
+        "sample_version": sample_version(settings),
         "network": own.network,
         "parameters": int(sum(np.prod(w.shape) for w in model.trainable_weights)),
         "epochs": own.epochs,
@@ -150,20 +157,21 @@ def train(settings):
     }
     _write_results(settings, model, pd.DataFrame(history), metrics)
     backup.remove()
-    log.info("training %s: kept epoch %d, AUC %.4f", own.name, kept["epoch"], kept["val_auc"])
+    log.info("training %s: kept epoch %d, validation AUC %s", own.name, kept["epoch"],
+             kept["val_auc"])  # fmt: skip
     return metrics
 
 
-def _count_classes(sample, path):
+def _count_classes(settings, sample):
     """Lenses and others of each split, and a clear word where a class is missing."""
     counts = {}
-    for split in ("train", "validation"):
+    for split, part in zip(("train", "validation"), settings.sample.fractions, strict=False):
         labels = sample.loc[sample["split"] == split, "label"]
         counts[split] = (int((labels == 1).sum()), int((labels == 0).sum()))
-        if 0 in counts[split]:
+        if part and 0 in counts[split]:
             raise LenspipeError(
-                f"{path}: found {counts[split][0]} lenses and {counts[split][1]} others in the "
-                f"{split} split, expected some of each; give more known lenses "
+                f"{settings.paths.sample}: found {counts[split][0]} lenses and {counts[split][1]} "
+                f"others in the {split} split, expected some of each; give more known lenses "
                 "(sample.known_lenses), search more sky (footprint), or change sample.fractions"
             )
     return counts
@@ -229,7 +237,12 @@ def _training_data(settings, counts, epoch):
 
 
 def _validation_split(settings):
-    """Return a function that measures a model: loss and area under the ROC curve."""
+    """Return a function that measures a model: loss and area under the ROC curve.
+
+    None where there is no validation split.
+    """
+    if not _shards(settings, "validation"):
+        return None
     batches = dataset(
         _shards(settings, "validation"),
         settings.inference.batch_size,
@@ -253,6 +266,9 @@ def _validation_split(settings):
 
 
 def _best(history):
+    """The epoch to keep; the last one without a validation split."""
+    if history[-1]["val_auc"] is None:
+        return history[-1]
     return max(history, key=lambda row: (row["val_auc"], -row["val_loss"]))
 
 
@@ -349,10 +365,12 @@ def _plot(history, metrics):
     figure = matplotlib.figure.Figure(figsize=(9, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.semilogy(history["epoch"], history["loss"], label="training (weighted, augmented)")
-    left.semilogy(history["epoch"], history["val_loss"], label="validation")
+    if validated := bool(history["val_loss"].notna().any()):
+        left.semilogy(history["epoch"], history["val_loss"], label="validation")
     left.set(xlabel="epoch", ylabel="binary cross-entropy")
     left.legend()
-    right.plot(history["epoch"], history["val_auc"])
+    if validated:
+        right.plot(history["epoch"], history["val_auc"])
     right.axvline(metrics["kept_epoch"], color="0.6", lw=1, label="kept")
     right.set(xlabel="epoch", ylabel="area under the ROC curve, validation")
     right.legend()

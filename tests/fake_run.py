@@ -6,6 +6,7 @@ from astropy.io import fits
 
 from lenspipe.catalog import parent_columns
 from lenspipe.config import load_settings
+from lenspipe.known import merge_known
 from lenspipe.manifest import write_manifest
 from lenspipe.paths import atomic
 
@@ -92,4 +93,5 @@ def make_run(n_bricks=6, per_brick=20, lenses=6, confusing=4, size=33, seed=0, *
     paths.known_lenses.parent.mkdir()
     for kind, path in (("lens", paths.known_lenses), ("spiral", paths.confusing)):
         everything[everything["kind"] == kind][["ra", "dec", "kind"]].to_csv(path, index=False)
+    merge_known(settings)
     return settings

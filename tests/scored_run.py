@@ -8,6 +8,7 @@ import pandas as pd
 
 from lenspipe.bricks import load_plan
 from lenspipe.config import load_settings
+from lenspipe.known import merge_known
 from lenspipe.manifest import write_manifest
 
 CHUNK = "4-000070"
@@ -82,9 +83,11 @@ def make_run(settings, per_brick=30, seed=1):
     truth["arc_snr"] = np.where(lens, rng.uniform(5, 100, len(truth)), np.nan)
     write_table(truth, paths.truth)
     sample = galaxies[["id", "brick"]].assign(label=lens.astype(np.float32))
+    sample["class"] = np.where(lens, "lens", "random")
     sample["split"] = np.where(galaxies["brick"].isin(TRAINING_BRICKS), "train", "test")
     write_table(sample, paths.sample)
     truth[lens].assign(name="L", grade="A").to_csv(paths.known_lenses, index=False)
+    merge_known(settings)
     counts = {brick: {"status": "done", "count": per_brick, "hash": "x"} for brick in BRICKS}
     write_manifest(paths.manifest("cutouts", CHUNK), counts)
     return scores

@@ -1,9 +1,11 @@
 """Bricks: tables of the releases, footprints, chunks, the plan."""
 
 import contextlib
+import importlib.metadata
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ from lenspipe.bricks import (
     brick_wcs,
     bricks_of_chunk,
     find_brick,
+    list_version,
     load_plan,
     select_bricks,
     write_bricks,
@@ -49,14 +52,14 @@ def make_tree(folder, release, upper=False, primary=True, ids=True, everything=T
         write_fits_table(paths.bricks(region), {case(name): v for name, v in columns.items()})
 
 
-def settings_of(folder, release="dr9", **footprint):
+def settings_of(folder, release="dr9", sample=None, **footprint):
     return load_settings(
         {
             "run": "test",
             "survey": {"release": release, "tree": str(folder)},
             "parent": {"types": ["DEV"]},
             "footprint": footprint,
-            "sample": {"known_lenses": "known.csv"},
+            "sample": sample or {"known_lenses": "known.csv"},
         }
     )
 
@@ -242,8 +245,87 @@ def test_finding_bricks_and_chunks(tiny_settings, tiny_tree):
         bricks_of_chunk(tiny_settings, "16-000000")
 
 
-def test_reading_a_plan_imports_nothing_heavy(tiny_settings, tiny_tree):
-    load_plan(tiny_settings)
+KNOWN = "ra,dec,grade\n150.15,32,A\n-0.15,33,C\n80,80,A\n"
+
+
+@pytest.fixture
+def known(tmp_path, monkeypatch):
+    """A tree, and a list with lenses in the second and the fourth brick and in one not there."""
+    monkeypatch.chdir(tmp_path)
+    make_tree("tree", "dr9")
+    (tmp_path / "known.csv").write_text(KNOWN)
+    return tmp_path / "known.csv"
+
+
+def chosen(**footprint):
+    return select_bricks(settings_of("tree", **footprint)).brick.tolist()
+
+
+def test_bricks_with_known_lenses_only_or_besides(known, caplog):
+    caplog.set_level("INFO", "lenspipe")
+    lensed = [NAMES[1], NAMES[3]]
+    assert chosen(known_lenses="only") == lensed
+    assert caplog.messages[-1] == (
+        "footprint: 2 bricks, 2 of them with a known lens; known lenses are in 3 bricks, 2 of them "
+        "with data"
+    )
+    assert chosen(known_lenses="only", dec=[30, 32.5]) == [NAMES[1]]
+    assert chosen(known_lenses="only", bricks=NAMES[2:]) == [NAMES[3]]
+    assert chosen(known_lenses="add", dec=[-10, 10]) == [*lensed[:1], NAMES[4], *lensed[1:]]
+    assert chosen(known_lenses="add", ra=[1, 2]) == lensed
+    good = {"known_lenses": "known.csv", "grades": ["A", "B"]}
+    assert chosen(known_lenses="only", sample=good) == [NAMES[1]]
+    with pytest.raises(LenspipeError, match=r"footprint\.known_lenses: no brick of the footprint"):
+        chosen(known_lenses="only", dec=[-10, 10])
+    known.unlink()
+    with pytest.raises(LenspipeError, match=r"known\.csv: can't be read .*sample\.known_lenses"):
+        load_plan(settings_of("tree", known_lenses="only"))
+
+
+def test_the_plan_follows_the_catalogues(known, monkeypatch):
+    settings = settings_of("tree", known_lenses="only")
+    plan, path = load_plan(settings), settings.paths.plan
+    written = path.stat().st_mtime_ns
+    known.write_text(KNOWN)
+    assert load_plan(settings) == plan
+    assert path.stat().st_mtime_ns == written
+    known.write_text(KNOWN.replace("-0.15,33", "0.15,32"))
+    assert {e["brick"] for entries in load_plan(settings).values() for e in entries} == {*NAMES[:2]}
+    whole = settings_of("tree")
+    load_plan(whole)
+    written = path.stat().st_mtime_ns
+    known.write_text(KNOWN)
+    load_plan(whole)
+    assert path.stat().st_mtime_ns == written
+
+
+def test_versions_of_catalogues(known, monkeypatch):
+    assert len(list_version("known.csv")) == 64
+    assert list_version("https://example.org/known.csv") is None
+    versions = {"lenscat": "1.2.3"}
+    monkeypatch.setattr("importlib.metadata.version", lambda name: versions[name])
+    assert list_version("lenscat") == "1.2.3"
+
+    def unknown(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", unknown)
+    assert list_version("lenscat") is None
+
+
+def test_a_simulated_sky_of_bricks_with_known_lenses(known):
+    config = {"run": "sky", "simulation": {}, "sample": {"known_lenses": "known.csv"}}
+    config["footprint"] = {"ra": [150, 150.8], "dec": [31.9, 32.8], "known_lenses": "only"}
+    assert select_bricks(load_settings(config)).brick.tolist() == ["1501p320"]
+    config["footprint"]["known_lenses"] = "add"
+    assert {"1501p320", "1504p320", "3598p330"} < set(select_bricks(load_settings(config)).brick)
+
+
+@pytest.mark.parametrize("known_lenses", [None, "add"])
+def test_reading_a_plan_imports_nothing_heavy(tiny_settings, tiny_tree, known_lenses):
+    Path("known.csv").write_text(KNOWN)
+    config = tiny_tree.config | {"footprint": {"known_lenses": known_lenses}}
+    load_plan(load_settings(config))
     script = (
         "import json, sys\n"
         "from lenspipe.bricks import load_plan\n"
@@ -254,7 +336,7 @@ def test_reading_a_plan_imports_nothing_heavy(tiny_settings, tiny_tree):
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
-        input=json.dumps(tiny_tree.config),
+        input=json.dumps(config),
         capture_output=True,
         text=True,
         check=True,

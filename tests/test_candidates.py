@@ -4,15 +4,14 @@ import fitsio
 import numpy as np
 import pandas as pd
 import pytest
-from astropy.coordinates import angular_separation
 from astropy.table import Table
-from hypothesis import assume, given
-from hypothesis import settings as hypothesis_settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scored_run import CHUNK, make_run, make_settings
 
-from lenspipe.candidates import find_candidates, friends_of_friends, iau_name, read_candidates
+from lenspipe.candidates import find_candidates, iau_name, read_candidates
 from lenspipe.errors import LenspipeError
+from lenspipe.known import merge_known
 
 
 @pytest.fixture
@@ -61,46 +60,6 @@ def test_names_of_a_published_catalogue(shared):
     assert list(iau_name(published["RA"], published["DEC"])) == list(published["name"])
 
 
-def grouped(labels):
-    """The partition that labels describe, whatever the labels are."""
-    return {frozenset(np.flatnonzero(labels == label)) for label in set(labels)}
-
-
-def brute_force(ra, dec, radius_arcsec):
-    ra, dec = np.radians(ra), np.radians(dec)
-    separation = np.degrees(angular_separation(ra[:, None], dec[:, None], ra, dec)) * 3600
-    labels = np.arange(len(ra))
-    for _ in range(len(ra)):
-        linked = np.where(separation <= radius_arcsec, labels, len(ra))
-        labels = linked.min(axis=1)
-    return labels, separation
-
-
-@hypothesis_settings(deadline=None)
-@given(
-    st.sampled_from([(0.0, 0.0), (123.0, 45.0), (10.0, 90.0), (200.0, -90.0), (0.0, 32.4)]),
-    st.lists(st.tuples(st.floats(-20, 20), st.floats(-20, 20)), max_size=12),
-)
-def test_merging_agrees_with_brute_force(centre, offsets_arcsec):
-    offsets = np.array(offsets_arcsec).reshape(-1, 2) / 3600
-    dec = centre[1] + offsets[:, 1]
-    over = np.abs(dec) > 90
-    ra = centre[0] + offsets[:, 0] / np.maximum(np.cos(np.radians(dec)), 1e-6)
-    # Over a pole and down the other side.
-    ra, dec = (ra + 180 * over) % 360, np.where(over, np.sign(dec) * 180 - dec, dec)
-    expected, separation = brute_force(ra, dec, 5.0)
-    assume(not np.any(np.abs(separation - 5.0) < 1e-5))
-    assert grouped(friends_of_friends(ra, dec, 5.0)) == grouped(expected)
-
-
-def test_merging_links_a_chain_across_zero_hours():
-    ra = np.array([359.9995, 0.0005, 0.0015, 0.01])
-    assert grouped(friends_of_friends(ra, np.zeros(4), 4.0)) == {
-        frozenset({0, 1, 2}),
-        frozenset({3}),
-    }
-
-
 def test_candidates_are_ranked_named_and_known(run):
     settings, scores = run
     expected = scores[scores["p"] >= np.float32(0.8)].sort_values("p", ascending=False)
@@ -109,6 +68,8 @@ def test_candidates_are_ranked_named_and_known(run):
     assert list(table["rank"]) == list(range(1, len(table) + 1))
     is_lens = expected["objid"].to_numpy() % 3 == 0
     assert list(table["known"]) == list(is_lens)
+    assert list(table["known_grade"]) == list(np.where(is_lens, "A", ""))
+    assert list(table["known_as"]) == list(np.where(is_lens, "simulated:A", ""))
     assert (table["n_members"] == 1).all()
 
 
@@ -131,6 +92,7 @@ def test_files_agree_and_carry_units(run):
     assert all(name in page for name in table["name"])
     assert "../mosaics/page-0002.png" in page
     assert "viewer" not in page
+    assert page.count("<td>simulated:A<td>") == table["known"].sum() > 0
 
 
 def test_the_same_scores_give_the_same_bytes(run):
@@ -213,7 +175,35 @@ def given_model(**sections):
 
 
 def test_without_a_list_of_lenses_none_is_known(run):
-    assert not find_candidates(given_model(candidates={"threshold": 0.8}))["known"].any()
+    settings = given_model(candidates={"threshold": 0.8})
+    merge_known(settings)
+    table = find_candidates(settings)
+    assert not table["known"].any()
+    assert (table[["known_grade", "known_as"]] == "").all(axis=None)
+    pd.testing.assert_frame_equal(read_candidates(settings), table, check_dtype=False)
+
+
+def test_the_nearest_known_lens_of_all_members_is_named(run):
+    settings, scores = run
+    scores["p"] = np.float32(0.1)
+    scores.loc[:1, "p"] = np.array([0.99, 0.9], np.float32)
+    scores.loc[1, ["ra", "dec"]] = scores.loc[0, ["ra", "dec"]] + [2 / 3600, 0]
+    change_scores(settings, scores)
+    near = scores.loc[[0, 1], ["ra", "dec"]].astype(float)
+    near.loc[0, "dec"] += 1.5 / 3600
+    near.loc[1, "dec"] -= 1.0 / 3600
+    for index in range(2):
+        near.iloc[[index]].to_csv(f"{index}.csv", index=False)
+    catalogues = [{"path": "0.csv", "name": "far & wide", "grade": "A"}, {"path": "1.csv"}]
+    for number, grade, references in ((2, "", "1"), (1, "A", "far & wide:A")):
+        own = {"known_lenses": catalogues[:number], "merge_radius_arcsec": 0.1}
+        real = make_settings(simulation=None, survey={"tree": "survey"}, sample=own)
+        merge_known(real)
+        table = find_candidates(real)
+        known = table[["known", "known_grade", "known_as"]]
+        assert known.to_numpy().tolist() == [[True, grade, references]]
+    page = real.paths.candidates.with_suffix(".html").read_text()
+    assert "<td>far &amp; wide:A<td>" in page
 
 
 def test_every_target_is_listed_under_its_name(run):
@@ -254,10 +244,10 @@ def test_a_galaxy_missing_from_the_parent_sample_is_named(run):
         find_candidates(settings)
 
 
-def test_a_list_of_lenses_without_positions_is_named(run):
+def test_known_lenses_have_to_be_merged_first(run):
     settings, _ = run
-    settings.paths.known_lenses.write_text("name,alpha\nx,1\n")
-    with pytest.raises(LenspipeError, match=r"known-lenses\.csv: found columns name, alpha"):
+    settings.paths.lenses.unlink()
+    with pytest.raises(LenspipeError, match=r"lenses\.parquet: found no such file, expected a tab"):
         find_candidates(settings)
 
 

@@ -175,11 +175,13 @@ def test_real_data_are_judged_by_their_labels(drawn_run):
         simulation=None, survey={"tree": "survey"}, sample={"known_lenses": "lenses.csv"}
     )
     sample = pd.read_parquet(real.paths.sample)
-    sample.loc[sample.index % 5 == 1, "label"] = -1
+    sample.loc[sample.index % 5 == 1, "class"] = "injected"
     write_table(sample, real.paths.sample)
     real.paths.truth.unlink()
     metrics = evaluate(real)
-    judged = sample[(sample["split"] == "test") & (sample["label"] >= 0)].merge(scores, on="id")
+    judged = sample[(sample["split"] == "test") & (sample["class"] != "injected")].merge(
+        scores, on="id"
+    )
     assert metrics["judged_by"] == "labels"
     assert metrics["n_lenses"] + metrics["n_nonlenses"] == len(judged) < 180
     assert metrics["auc"] == pytest.approx(roc_auc_score(judged["label"], judged["p"]))

@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 from astropy.io import fits
 from fake_run import make_run
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lenspipe.config import load_settings
 from lenspipe.cutouts import read_cutouts
 from lenspipe.errors import LenspipeError
+from lenspipe.known import merge_known
 from lenspipe.records import dataset
-from lenspipe.sample import SPLITS, assign_cells, build_sample
+from lenspipe.sample import build_sample
+from lenspipe.splits import SPLITS
 from lenspipe.stamps import FLAGS
 
 LISTS = "results/fake/sky/known-lenses.csv", "results/fake/sky/confusing.csv"
@@ -26,9 +26,17 @@ def settings(tmp_path, monkeypatch):
 
 
 def change(settings, **sample):
-    """The same run with other settings of the sample."""
+    """The same run with other settings of the sample, and its known lenses merged anew."""
     config = settings.model_dump()
-    return load_settings(config | {"sample": config["sample"] | sample})
+    changed = load_settings(config | {"sample": config["sample"] | sample})
+    merge_known(changed)
+    return changed
+
+
+def relist(settings, path, table):
+    """Write a list anew."""
+    table.to_csv(path, index=False)
+    merge_known(settings)
 
 
 def read_split(settings, split):
@@ -80,7 +88,8 @@ def test_records_hold_the_pixels_of_the_rows_they_are_named_after(settings):
 def test_same_seed_gives_the_same_files_and_another_seed_others(settings):
     def content():
         folder = settings.paths.sample.parent
-        return {p.name: hashlib.sha256(p.read_bytes()).digest() for p in folder.iterdir()}
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        return {path: hashlib.sha256(path.read_bytes()).digest() for path in files}
 
     build_sample(settings)
     first = content()
@@ -92,7 +101,7 @@ def test_same_seed_gives_the_same_files_and_another_seed_others(settings):
 
 def test_stale_shards_are_deleted(settings, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("lenspipe.sample._SHARD", 10)
+        patch.setattr("lenspipe.shards._SHARD", 10)
         sample = build_sample(settings)
     assert sample["shard"].nunique() > 10
     assert sample.groupby("shard").size().max() == 10
@@ -126,7 +135,7 @@ def test_nothing_near_a_known_lens_is_a_non_lens(settings):
     # This one is on both lists: it is a lens. The next confusing galaxy is 5 arcsec from a lens.
     known.iloc[0, :2] = confusing.iloc[0, :2]
     known.loc[len(known)] = [confusing["ra"][1], confusing["dec"][1] + 5 / 3600, "lens"]
-    known.to_csv(LISTS[0], index=False)
+    relist(settings, LISTS[0], known)
     far = build_sample(change(settings, exclusion_arcsec=4))
     near = build_sample(change(settings, exclusion_arcsec=6))
     assert far["id"].isin(["9010-1500-4", "9010-1500-5"]).sum() == 2
@@ -147,32 +156,60 @@ def test_only_the_nearest_galaxy_is_the_lens(settings):
 
 
 def test_list_of_another_part_of_the_sky_is_refused(settings):
-    pd.DataFrame({"ra": [10.0], "dec": [-60.0]}).to_csv(LISTS[0], index=False)
-    with pytest.raises(LenspipeError, match=r"found 1 lenses, none within 2\.0 arcsec of the"):
+    relist(settings, LISTS[0], pd.DataFrame({"ra": [10.0], "dec": [-60.0]}))
+    with pytest.raises(LenspipeError, match=r"found 1 known lenses, none of .*'off the bricks"):
         build_sample(settings)
 
 
 def test_a_split_without_a_lens_is_refused(settings):
-    pd.read_csv(LISTS[0]).iloc[:2].to_csv(LISTS[0], index=False)
-    with pytest.raises(LenspipeError, match="validation split has no lens: 2 in the list, 2 match"):
+    relist(settings, LISTS[0], pd.read_csv(LISTS[0]).iloc[:2])
+    with pytest.raises(LenspipeError, match="validation split has no lens: 2 known, 2 with good"):
         build_sample(settings)
     assert not settings.paths.sample.exists()
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 50), st.integers(0, 300)), min_size=1, max_size=60),
-    st.integers(0, 9),
-)
-def test_cells_divide_as_the_fractions_say(cells, seed):
-    lenses, galaxies = np.array(cells).T
-    fractions = np.array([0.6, 0.15, 0.25])
-    split = assign_cells(lenses, galaxies, fractions, np.random.default_rng(seed))
-    assert np.isin(split, [0, 1, 2]).all()
-    got = np.bincount(split, lenses, minlength=3)
-    # No split gets more than its part and one cell.
-    assert (got <= fractions * lenses.sum() + lenses.max() + 1e-9).all()
+def test_what_became_of_each_known_lens_is_told(settings):
+    known = pd.read_csv(LISTS[0]).assign(grade=["A", "B", "C", "A"] * 8)
+    known.loc[0, "dec"] += 3 / 3600
+    known.loc[len(known)] = [10.0, -60.0, "lens", "A"]
+    relist(settings, LISTS[0], known)
+    first = build_sample(settings).query("label == 1").iloc[0]
+    set_flag(settings, first["brick"], first["objid"], int(FLAGS.EDGE))
+    sample = build_sample(change(settings, grades=["A", "B"]))
+    told = pd.read_csv(settings.paths.sample_lenses)
+    assert len(told) == 33
+    fates = told["fate"].value_counts()
+    # Bricks of this run have other names than the survey's at the same place.
+    assert fates["off the bricks of this run"] == 2
+    assert fates["grade not chosen"] + (first["grade"] == "C") == 8
+    lenses = sample[sample["label"] == 1]
+    assert fates[["train", "validation", "test"]].sum() == len(lenses)
+    assert set(lenses["grade"]) == {"A", "B"}
+    used = told[told["fate"].isin(SPLITS)].set_index("id")
+    assert used["fate"].to_dict() == lenses.set_index("id")["split"].to_dict()
+    # Lenses of other grades are no non-lenses either.
+    others = sample[sample["label"] == 0]
+    assert not others["id"].isin(told["id"]).any()
 
 
-def test_a_split_with_no_part_gets_no_cell():
-    split = assign_cells([5, 5, 0, 0], [9, 9, 9, 9], (0.5, 0.5, 0.0), np.random.default_rng(0))
-    assert 2 not in split
+def test_all_lenses_can_be_trained_on(settings):
+    sample = build_sample(change(settings, fractions="none"))
+    assert set(sample["split"]) == {"train"}
+    assert (sample["label"] == 1).sum() == 32
+
+
+def test_seventy_thirty_leaves_no_test_split(settings):
+    sample = build_sample(change(settings, fractions=[0.7, 0.3]))
+    counts = sample[sample["label"] == 1]["split"].value_counts()
+    assert set(counts.index) == {"train", "validation"}
+    assert abs(counts["train"] - 0.7 * 32) <= 4
+
+
+def test_bins_of_both_classes_agree(settings):
+    sample = build_sample(change(settings, negatives_per_lens=1))
+    assert sample["bin"].str.fullmatch(r"DEV south \d").all()
+    assert (sample["bin"].str[-1].astype(int) == sample["nobs_z"]).all()
+    counts = sample.groupby(["split", "bin", "label"]).size().unstack(fill_value=0)
+    # A few come from the next bin where there are too few.
+    assert (counts[0.0] - counts[1.0]).abs().sum() <= 8
+    assert counts[0.0].sum() == counts[1.0].sum()

@@ -140,6 +140,8 @@ def test_a_simulated_sky_has_the_bricks_of_the_list(tmp_path, monkeypatch):
         ("ra,dec,RA\n1,2,3\n", "more than one column ra"),
         ("a,b\n1,2\n", "found columns a, b; expected ra, dec"),
         ("", r"can't be read as CSV .* correct config key targets"),
+        ("ra,dec\n1,2\n12,2\n23,2\n", "ra_deg or ra_hours .config key targets"),
+        ("ra,dec\n1,2\n12:61:00,2\n", "line 3 has ra 12:61:00, dec 2"),
     ],
 )
 def test_wrong_lists_are_refused_in_a_line(settings, tmp_path, text, message):
@@ -153,6 +155,17 @@ def test_wrong_lists_are_refused_in_a_line(settings, tmp_path, text, message):
 def test_names_are_taken_as_text(settings, tmp_path):
     (tmp_path / "list.csv").write_text("name,ra,dec\n007,1,2\nNA, 3 ,4\n 1.50 ,5,6\n")
     assert read_targets(settings)["id"].tolist() == ["007", "NA", "1.50"]
+
+
+def test_hours_are_converted(settings, tmp_path, caplog):
+    caplog.set_level("INFO", logger="lenspipe")
+    (tmp_path / "list.csv").write_text("RA (h),Dec\n10.5,2\n12h30m00s,-01:30:00\n")
+    table = read_targets(settings)
+    assert table[["ra", "dec"]].to_numpy().tolist() == [[157.5, 2], [187.5, -1.5]]
+    assert caplog.messages == [
+        "list.csv: ra in hours, converted to degrees",
+        "list.csv: 1 rows with sexagesimal positions (ra in hours), converted to degrees: line 3",
+    ]
 
 
 def test_a_list_off_the_survey_is_refused(settings, tmp_path):

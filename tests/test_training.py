@@ -21,20 +21,20 @@ NETWORK = {"widths": [8, 16], "units": 1, "stem_filters": 8, "stem_stride": 2, "
 TRAINING = {
     "name": "small",
     "network_settings": NETWORK,
-    "epochs": 8,
+    "epochs": 12,
     "batch_size": 16,
     "learning_rate": 0.003,
-    "decay_epochs": [6],
+    "decay_epochs": [9],
 }
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Folder of a run with a sample: 120 lenses and 240 others of 33 pixels, 60 % to train on."""
+    """Folder of a run with a sample: 120 lenses and as many as 240 others of 33 pixels, 60 % to train on."""
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        build_sample(make_run(8, 45, 15, 15, size=33, sample={"negatives_per_lens": 2}))
+        build_sample(make_run(8, 70, 15, 15, size=33, sample={"negatives_per_lens": 2}))
     return folder
 
 
@@ -90,8 +90,8 @@ def test_it_leaves_what_it_promises(trained, settings):
     assert json.loads(trained.files["metrics.json"]) == trained.metrics
     assert load_settings(yaml.safe_load(trained.files["config.yaml"])) == settings
     history = read_history(trained.files["history.csv"])
-    assert history["epoch"].tolist() == list(range(1, 9))
-    assert history["learning_rate"].iloc[[5, 6]].tolist() == pytest.approx([0.003, 0.0003])
+    assert history["epoch"].tolist() == list(range(1, TRAINING["epochs"] + 1))
+    assert history["learning_rate"].iloc[[8, 9]].tolist() == pytest.approx([0.003, 0.0003])
 
 
 def test_it_keeps_the_best_of_the_settled_epochs(trained):
@@ -176,3 +176,25 @@ def test_augmentation_gives_the_eight_symmetries_alike():
     assert min(counts) > 60
     again = training.augment(tf.constant(np.tile(image, (800, 1, 1, 1))), (3, 4)).numpy()
     np.testing.assert_array_equal(images, again)
+
+
+def test_without_a_validation_split_the_last_epoch_is_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sample = {"negatives_per_lens": 1, "fractions": "none"}
+    settings = make_run(4, 20, 5, 5, size=33, sample=sample, training=TRAINING | {"epochs": 2})
+    build_sample(settings)
+    metrics = training.train(settings)
+    assert metrics["kept_epoch"] == 2
+    assert metrics["val_auc"] is metrics["val_loss"] is None
+    assert metrics["counts"]["validation"] == {"lens": 0, "other": 0}
+    assert metrics["counts"]["train"]["lens"] == 20
+
+
+def test_a_shard_of_another_sample_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = make_run(4, 20, 5, 5, size=33, sample={"negatives_per_lens": 1})
+    build_sample(settings)
+    shard = settings.paths.sample.with_name("train-00000.tfrecord")
+    shard.write_bytes(shard.read_bytes()[:-1000])
+    with pytest.raises(LenspipeError, match=r"train-00000\.tfrecord: found bytes .*, expected"):
+        training.train(settings)

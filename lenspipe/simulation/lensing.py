@@ -1,9 +1,22 @@
-"""Strong lenses of the simulated sky: isothermal deflectors with shear, clumpy blue sources."""
+"""Strong lenses, simulated: isothermal deflectors with shear, clumpy blue sources."""
+
+import functools
 
 import numpy as np
 from astropy.cosmology import FlatLambdaCDM
+from scipy import fft
 
-__all__ = ["arc_image", "draw_lenses", "einstein_radius_sis"]
+from lenspipe.errors import LenspipeError
+from lenspipe.survey import PIXEL_SCALE_ARCSEC
+
+__all__ = [
+    "arc_image",
+    "blurred_arcs",
+    "comoving_distance",
+    "draw_lenses",
+    "einstein_radius_sis",
+    "lensed_light",
+]
 
 _COSMOLOGY = FlatLambdaCDM(H0=70, Om0=0.3)
 _REDSHIFT_GRID = np.linspace(0.0, 4.0, 401)
@@ -14,6 +27,26 @@ _LIGHT_KM_S = 299792.458
 #: and faintest at 1.6 arcsec; images of the same sources behind larger lenses are brighter.
 THETA_E_RANGE = (0.7, 4.0)
 ARC_MAG_G = (21.0, 21.2, 22.2)
+
+#: Of blurred arcs: pixels around them for the PSF's wings; half-light radii to which a source has
+#: light.
+_WINGS, _SOURCE_REACH = 12, 4.5
+
+
+def comoving_distance(redshift):
+    """Distance along the line of sight in flat LCDM with H0 = 70, Omega_m = 0.3.
+
+    Parameters
+    ----------
+    redshift : array_like
+        0 to 4.
+
+    Returns
+    -------
+    ndarray
+        Mpc.
+    """
+    return np.interp(redshift, _REDSHIFT_GRID, _COMOVING)
 
 
 def einstein_radius_sis(sigma_km_s, z_lens, z_source):
@@ -34,8 +67,7 @@ def einstein_radius_sis(sigma_km_s, z_lens, z_source):
     ndarray
         Arcsec.
     """
-    near = np.interp(z_lens, _REDSHIFT_GRID, _COMOVING)
-    far = np.interp(z_source, _REDSHIFT_GRID, _COMOVING)
+    near, far = comoving_distance(z_lens), comoving_distance(z_source)
     radians = 4 * np.pi * (np.asarray(sigma_km_s) / _LIGHT_KM_S) ** 2 * (1 - near / far)
     return np.degrees(radians) * 3600
 
@@ -103,8 +135,77 @@ def draw_lenses(rng, pool, size, mstar):
     return lenses
 
 
+@functools.cache
+def _models(clumps):
+    """Mass and light of lenstronomy, which is optional and takes a second to import."""
+    try:
+        from lenstronomy.LensModel.lens_model import LensModel
+        from lenstronomy.LightModel.light_model import LightModel
+    except ModuleNotFoundError as error:
+        raise LenspipeError(
+            f"{error.name}: not installed; lensed arcs need it: pip install 'lenspipe[demo]'"
+        ) from None
+    light = LightModel(["SERSIC_ELLIPSE"] + clumps * ["GAUSSIAN"])
+    return LensModel(["SIE", "SHEAR"]), light
+
+
+def lensed_light(lens, x, y, reach=np.inf):
+    """Ray-trace a source: a Sersic profile with up to five clumps.
+
+    Parameters
+    ----------
+    lens : mapping
+        A row of `draw_lenses`; what counts is theta_e_arcsec, mass_e1, mass_e2, shear_1, shear_2,
+        source_r_half, beta_1, beta_2 and clump_seed.
+    x, y : ndarray, shape (N,)
+        Arcsec from the lens, x to the West, y to the North.
+    reach : float
+        Half-light radii around the source's centre beyond which it has no light.
+
+    Returns
+    -------
+    brightness : ndarray of float64, shape (N,)
+        Surface brightness of the images without PSF, in an arbitrary unit per square arcsec.
+    flux : float
+        Flux of the source without lens, in that unit.
+
+    Raises
+    ------
+    LenspipeError
+        lenstronomy is not installed.
+    """
+    rng = np.random.default_rng(int(lens["clump_seed"]))
+    radius = lens["source_r_half"]
+    at = np.array([lens["beta_1"], lens["beta_2"]]) * lens["theta_e_arcsec"]
+    e1, e2 = rng.normal(0, 0.15, 2).clip(-0.4, 0.4)
+    body = {"R_sersic": radius, "n_sersic": rng.uniform(0.8, 1.6), "e1": e1, "e2": e2}
+    parts = [body | {"amp": 1.0, "center_x": at[0], "center_y": at[1]}]
+    body_flux = total_flux = _models(0)[1].total_flux(parts)[0]
+    for _ in range(rng.integers(0, 6)):
+        centre = at + rng.normal(0, radius, 2)
+        sigma = rng.uniform(0.1, 0.25) * radius
+        flux = rng.uniform(0.04, 0.2) * body_flux
+        total_flux += flux
+        parts.append({"amp": flux, "sigma": sigma, "center_x": centre[0], "center_y": centre[1]})
+    # Tractor's ellipticities count from North to East; on the image that is minus both.
+    mass = {
+        "theta_E": lens["theta_e_arcsec"],
+        "e1": -lens["mass_e1"],
+        "e2": -lens["mass_e2"],
+        "center_x": 0.0,
+        "center_y": 0.0,
+    }
+    shear = {"gamma1": lens["shear_1"], "gamma2": lens["shear_2"], "ra_0": 0.0, "dec_0": 0.0}
+    deflector, light = _models(len(parts) - 1)
+    u, v = deflector.ray_shooting(x, y, [mass, shear])
+    near = (u - at[0]) ** 2 + (v - at[1]) ** 2 < (reach * radius) ** 2
+    brightness = np.zeros(len(x))
+    brightness[near] = light.surface_brightness(u[near], v[near], parts)
+    return brightness, total_flux
+
+
 def arc_image(lens, scale_arcsec, pixels):
-    """Ray-trace a lensed source.
+    """Draw the images of a lensed source.
 
     Parameters
     ----------
@@ -121,35 +222,78 @@ def arc_image(lens, scale_arcsec, pixels):
         Surface brightness of the images of the source without PSF, sum 1; x to the West (right),
         y to the North, the lens at the centre.
     """
-    # lenstronomy is an optional dependency and takes a second to import.
-    from lenstronomy.LensModel.lens_model import LensModel
-    from lenstronomy.LightModel.light_model import LightModel
-
     axis = (np.arange(pixels) - (pixels - 1) / 2) * scale_arcsec
     x, y = (grid.ravel() for grid in np.meshgrid(axis, axis))
-    # Tractor's ellipticities count from North to East; on the image that is minus both.
-    mass = {
-        "theta_E": lens["theta_e_arcsec"],
-        "e1": -lens["mass_e1"],
-        "e2": -lens["mass_e2"],
-        "center_x": 0.0,
-        "center_y": 0.0,
-    }
-    shear = {"gamma1": lens["shear_1"], "gamma2": lens["shear_2"], "ra_0": 0.0, "dec_0": 0.0}
-    beta = LensModel(["SIE", "SHEAR"]).ray_shooting(x, y, [mass, shear])
-    rng = np.random.default_rng(int(lens["clump_seed"]))
-    radius = lens["source_r_half"]
-    at = np.array([lens["beta_1"], lens["beta_2"]]) * lens["theta_e_arcsec"]
-    e1, e2 = rng.normal(0, 0.15, 2).clip(-0.4, 0.4)
-    body = {"R_sersic": radius, "n_sersic": rng.uniform(0.8, 1.6), "e1": e1, "e2": e2}
-    light = ["SERSIC_ELLIPSE"]
-    parts = [body | {"amp": 1.0, "center_x": at[0], "center_y": at[1]}]
-    body_flux = LightModel(light).total_flux(parts)[0]
-    for _ in range(rng.integers(0, 6)):
-        centre = at + rng.normal(0, radius, 2)
-        sigma = rng.uniform(0.1, 0.25) * radius
-        flux = rng.uniform(0.04, 0.2) * body_flux
-        light.append("GAUSSIAN")
-        parts.append({"amp": flux, "sigma": sigma, "center_x": centre[0], "center_y": centre[1]})
-    image = LightModel(light).surface_brightness(*beta, parts).reshape(pixels, pixels)
+    image = lensed_light(lens, x, y)[0].reshape(pixels, pixels)
     return image / image.sum()
+
+
+def blurred_arcs(lens, fluxes, fwhm, size, oversampling=None):
+    """Draw the images of a lensed source as seen through the PSF.
+
+    Surface brightness is conserved, so that the flux of the arcs is that of the source times the
+    magnification. The source has one shape in all bands. The PSF is the Moffat profile of the
+    simulated sky (`lenspipe.simulation.rendering.moffat`, beta = 3.5), applied by its Fourier
+    transform, (1 + t + t^2 / 3) exp(-t) with t = 2 pi k alpha, which cuts no wings and conserves
+    flux. It is taken to contain the pixel's response, as that of coadds does.
+
+    Parameters
+    ----------
+    lens : mapping
+        As for `lensed_light`.
+    fluxes : (B,) float array
+        Of the source without lens, nanomaggies.
+    fwhm : (B,) float array
+        Of the PSF, arcsec.
+    size : int
+        Side of the cutout, pixels; odd.
+    oversampling : int, optional
+        Rays in a pixel, along each axis; 2 to 5 by the size of the source if not given.
+
+    Returns
+    -------
+    images : (B, s, s) float array
+        Nanomaggies per pixel, the lens at the centre; s is odd and at most `size`, beyond which
+        there is nothing.
+    magnification : float
+        Flux of all images over that of the source.
+    """
+    offset = np.hypot(lens["beta_1"], lens["beta_2"]) * lens["theta_e_arcsec"]
+    reach = 1.15 * lens["theta_e_arcsec"] + offset + _SOURCE_REACH * lens["source_r_half"]
+    half = int(np.ceil(reach / PIXEL_SCALE_ARCSEC))
+    oversampling = oversampling or int(np.clip(np.ceil(0.7 / lens["source_r_half"]), 2, 5))
+    x, y, inside = _rays(half, oversampling)
+    light = np.zeros(inside.shape, np.float32)
+    light[inside], flux = lensed_light(lens, x, y, _SOURCE_REACH)
+    light *= (PIXEL_SCALE_ARCSEC / oversampling) ** 2 / flux
+    # Of the transform of the finely sampled image only the coadd's frequencies are needed: beyond
+    # them the PSF leaves nothing. So what comes back is sampled at the centres of pixels.
+    side = 2 * fft.next_fast_len(half + _WINGS, real=True)
+    waves = fft.rfft(light, oversampling * side, axis=1)[:, : side // 2 + 1]
+    waves = fft.fft(waves, oversampling * side, axis=0)
+    waves = np.concatenate([waves[: side // 2], waves[-(side // 2) :]])
+    alpha = np.asarray(fwhm, np.float32)[:, None, None] / np.float32(
+        2 * np.sqrt(2 ** (1 / 3.5) - 1)
+    )
+    t = alpha * _wavenumbers(side)
+    blurred = fft.irfft2(waves * ((1 + t + t**2 / 3) * np.exp(-t)), (side, side))
+    # The lens is at pixel `half`; what lies before pixel 0 is at the end.
+    shown = min(side - 1, size)
+    blurred = np.roll(blurred, shown // 2 - half, axis=(1, 2))[:, :shown, :shown]
+    return blurred * np.asarray(fluxes)[:, None, None], light.sum(dtype=float)
+
+
+@functools.lru_cache(128)
+def _rays(half, oversampling):
+    """Positions of rays in a circle, arcsec, and where they are in a square around it."""
+    axis = np.arange(-half * oversampling, half * oversampling) / oversampling
+    inside = axis[:, None] ** 2 + axis**2 < half**2
+    y, x = np.nonzero(inside)
+    return axis[x] * PIXEL_SCALE_ARCSEC, axis[y] * PIXEL_SCALE_ARCSEC, inside
+
+
+@functools.lru_cache(64)
+def _wavenumbers(side):
+    """2 pi times cycles per arcsec of a real transform of coadd pixels."""
+    rows, columns = fft.fftfreq(side, PIXEL_SCALE_ARCSEC), fft.rfftfreq(side, PIXEL_SCALE_ARCSEC)
+    return 2 * np.pi * np.hypot(rows[:, None], columns[None, :]).astype(np.float32)

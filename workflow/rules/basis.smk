@@ -8,14 +8,26 @@ any job that comes after it, be it by such a link alone. It does compare those o
 comes after no chunk, and a step that has this rule's file among its inputs follows.
 """
 
+from lenspipe.paths import is_remote
+
+SAMPLE = SETTINGS.sample
 MADE_FROM = {
-    "sample": section("survey", "footprint", "parent", "sample")
-    | {"seed": SETTINGS.seed, "cutouts": SETTINGS.cutouts.model_dump(exclude={"skip_unreadable"})},
+    "sample": section("survey", "footprint", "parent", "injection", "records")
+    | {
+        "seed": SETTINGS.seed,
+        "sample": SAMPLE.model_dump(mode="json", exclude={"mined"}),
+        "cutouts": SETTINGS.cutouts.model_dump(exclude={"skip_unreadable"}),
+    },
     "train": section("training") | {"seed": SETTINGS.seed},
     "scores": section("inference"),
     "mosaics": section("mosaics"),
 }
-LISTS = [path for path in (SETTINGS.sample.known_lenses, SETTINGS.sample.confusing) if path]
+# Local files only; what else catalogues of known lenses hold is in the table made of them.
+LISTS = [
+    path
+    for path in (*SAMPLE.confusing, *SAMPLE.graded, SAMPLE.cleaning_model)
+    if path and not is_remote(path)
+]
 
 
 def basis(step):

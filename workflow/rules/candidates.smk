@@ -1,6 +1,6 @@
 """Candidates: what passes the threshold, merged, named, matched and ranked.
 
-Needs: all scores and parent samples. Gives: the candidates' catalogues.
+Needs: all scores and parent samples, and the known lenses. Gives: the candidates' catalogues.
 """
 
 
@@ -8,7 +8,7 @@ rule candidates:
     input:
         TARGETS,
         PATHS.bricks,
-        [path for path in [SETTINGS.sample.known_lenses] if path],
+        PATHS.lenses,
         expand(PATHS.scores("{chunk}"), chunk=CHUNKS),
         expand(PATHS.parent("{chunk}"), chunk=CHUNKS),
     output:
@@ -26,6 +26,7 @@ rule candidates:
         mem_mb=2000,
     params:
         settings=section("candidates"),
+        match_radius_arcsec=SETTINGS.sample.match_radius_arcsec,
     message:
         "Choosing candidates above {params.settings[candidates][threshold]}"
     script:

@@ -32,7 +32,8 @@ rule evaluate:
 
 rule summary:
     input:
-        [] if SETTINGS.inference.model else PATHS.evaluation("metrics.json"),
+        PATHS.evaluation("metrics.json") if SETTINGS.held_out else [],
+        [] if SETTINGS.inference.model else PATHS.sample_report("report.json"),
         TARGETS,
         PATHS.bricks,
         PATHS.audit,

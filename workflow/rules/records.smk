@@ -1,7 +1,6 @@
-"""TFRecords: cutouts and labels as the network reads them.
+"""TFRecords for scoring.
 
-Needs: the chunks' cutouts; for the labelled sample also the lists of known lenses and confusing
-galaxies. Gives: a file per chunk for scoring, and the labelled sample with its table.
+Needs: the chunks' cutouts, and a model. Gives: a file per chunk.
 """
 
 
@@ -23,27 +22,3 @@ rule records:
         "Writing records of chunk {wildcards.chunk}"
     script:
         "../scripts/records.py"
-
-
-rule sample:
-    input:
-        basis("sample"),
-        SKY,
-        LISTS,
-        # A chunk that is made again, perhaps because its files could be had at last, must not train
-        # the network anew; whatever the basis lists must.
-        ancient(PATHS.bricks),
-        ancient(expand(PATHS.parent("{chunk}"), chunk=CHUNKS)),
-        ancient(expand(PATHS.manifest("cutouts", "{chunk}"), chunk=CHUNKS)),
-    output:
-        PATHS.sample,
-    log:
-        PATHS.log("sample"),
-    benchmark:
-        PATHS.benchmark("sample")
-    resources:
-        mem_mb=4000,
-    message:
-        "Drawing the labelled sample"
-    script:
-        "../scripts/sample.py"

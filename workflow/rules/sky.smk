@@ -26,9 +26,12 @@ rule simulate:
             if SETTINGS.simulation
             else {}
         ),
-        # A list of targets takes the place of the footprint: the sky has the bricks that hold one.
+        # Where a list chooses the bricks the settings do not say which they are.
         bricks=sorted(
-            entry["brick"] for bricks in PLAN.values() for entry in bricks if SETTINGS.targets
+            entry["brick"]
+            for bricks in PLAN.values()
+            for entry in bricks
+            if SETTINGS.targets or SETTINGS.footprint.known_lenses
         ),
     message:
         "Simulating a sky of {params.settings[footprint]}"

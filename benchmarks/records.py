@@ -1,0 +1,193 @@
+"""Measure how fast records are written and read, against a bare writer and a bare reader.
+
+Cutouts of 3 x 101 x 101 pixels of noise, with the table of a sample, in files of 1000 as the
+labelled sample has them, in a temporary folder:
+
+- the bare writer gives TensorFlow's writer the same records, ready-made,
+- the bare reader has TensorFlow's reader make batches of them, unparsed;
+- ours goes from arrays and a table to a file, and from files to batches of what is asked for.
+
+The writers are measured with and without waiting for the disk (fsync), which every file of a run is
+waited for. All that is read comes from the page cache. Each figure is the median of the repeats, in
+which ways take turns, as do the ratios: each is taken within one repeat. CPU is that of all
+threads. Takes two minutes.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from lenspipe import records
+from lenspipe._tensorflow import tf
+from lenspipe.catalog import parent_columns
+
+BANDS, SIZE, BATCH, PER_FILE = "grz", 101, 128, 1000
+TRAINING = ["image", "label"]
+#: Way -> the one it is compared with.
+AGAINST = {
+    "write_float32": "write_bare",
+    "write_float32_fsync": "write_bare_fsync",
+    "write_float16_fsync": "write_bare_fsync",
+    "read_float32": "read_bare",
+    "read_float32_shuffled": "read_bare",
+    "read_float32_all_columns": "read_bare",
+    "read_float16": "read_bare",
+}
+
+
+def make_sample(rng):
+    """Return the images, table and labels of one file."""
+    images = rng.normal(0, 0.01, (PER_FILE, len(BANDS), SIZE, SIZE)).astype(np.float32)
+    table = pd.DataFrame({name: rng.random(PER_FILE) for name in parent_columns(BANDS)})
+    table = table.assign(brickid=rng.integers(0, 662_174, PER_FILE), objid=np.arange(PER_FILE))
+    table = table.assign(release=9010, brick="1500p300", region="south", type="DEV")
+    table["id"] = [f"9010-{row.brickid}-{row.objid}" for row in table.itertuples()]
+    table = table.astype(parent_columns(BANDS))
+    return images, table.assign(flags=0, grade="", **{"class": "random"}), rng.random(PER_FILE)
+
+
+@contextlib.contextmanager
+def no_fsync():
+    with mock.patch.object(os, "fsync"):
+        yield
+
+
+def write_bare(path, examples, wait):
+    """Write ready-made records."""
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for example in examples:
+            writer.write(example)
+    if wait:
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+
+
+def write(paths, sample, dtype):
+    """Write a sample once for each path."""
+    for path in paths:
+        records.write_records(path, *sample, dtype)
+
+
+def read(data):
+    """Read a data set to its end; return the number of examples."""
+    return sum(len(batch if tf.is_tensor(batch) else batch["label"]) for batch in data)
+
+
+def ways(folder, files):
+    """Return {name: function}; those that write come before those that read what they wrote."""
+    sample = make_sample(np.random.default_rng(0))
+    paths = {
+        name: [folder / f"{name}-{i:05d}.tfrecord" for i in range(files)]
+        for name in ("bare", "float32", "float16")
+    }
+    records.write_records(paths["float32"][0], *sample)
+    ready = [example.numpy() for example in tf.data.TFRecordDataset(str(paths["float32"][0]))]
+
+    def bare(wait):
+        for path in paths["bare"]:
+            write_bare(path, ready, wait)
+
+    def unwaited(dtype):
+        with no_fsync():
+            write(paths[dtype], sample, dtype)
+
+    def dataset(dtype, columns, **options):
+        return read(
+            records.dataset(paths[dtype], BATCH, len(BANDS), SIZE, columns=columns, **options)
+        )
+
+    return {
+        "write_bare": lambda: bare(wait=False),
+        "write_float32": lambda: unwaited("float32"),
+        "write_bare_fsync": lambda: bare(wait=True),
+        "write_float32_fsync": lambda: write(paths["float32"], sample, "float32"),
+        "write_float16_fsync": lambda: write(paths["float16"], sample, "float16"),
+        "read_bare": lambda: read(
+            tf.data.TFRecordDataset(list(map(str, paths["bare"]))).batch(BATCH).prefetch(2)
+        ),
+        "read_float32": lambda: dataset("float32", TRAINING),
+        "read_float32_shuffled": lambda: dataset("float32", TRAINING, shuffle=1),
+        "read_float32_all_columns": lambda: dataset("float32", None),
+        "read_float16": lambda: dataset("float16", TRAINING),
+        "read_float16_all_columns": lambda: dataset("float16", None),
+    }
+
+
+def measure(folder, files, repeats):
+    """Take turns; return {way: list of (cutouts per second, CPU seconds per cutout)}."""
+    number, results = files * PER_FILE, {}
+    functions = ways(folder, files)
+    turns = [(name, i) for i in range(repeats + 1) for name in functions]
+    for name, i in tqdm(turns, disable=None, unit="run", mininterval=5):
+        cpu, begin = time.process_time(), time.perf_counter()
+        found = functions[name]()
+        seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
+        if found not in (None, number):
+            raise SystemExit(f"{name}: {found} cutouts read, expected {number}")
+        if i:  # the first turn fills caches
+            results.setdefault(name, []).append((number / seconds, cpu / number))
+    return results
+
+
+def summarize(results):
+    """Return one flat dict: medians, and those of the bars by short names."""
+    flat = {}
+    for name, runs in results.items():
+        flat[f"{name}_per_s"] = statistics.median(speed for speed, _ in runs)
+        flat[f"{name}_best_per_s"] = max(speed for speed, _ in runs)
+        flat[f"{name}_cpu_us"] = 1e6 * statistics.median(cpu for _, cpu in runs)
+        if other := AGAINST.get(name):
+            pairs = zip(runs, results[other], strict=True)
+            flat[f"{name}_over_bare"] = statistics.median(a / b for (a, _), (b, _) in pairs)
+    flat["read_per_s"] = flat["read_float32_per_s"]
+    flat["write_per_s"] = flat["write_float32_fsync_per_s"]
+    return {key: float(f"{value:.4g}") for key, value in flat.items()}
+
+
+def print_table(flat, options):
+    """Print all ways side by side."""
+    print(f"{options.files} files of {PER_FILE} cutouts, medians of {options.repeats} runs;")
+    print("image and label are read unless all columns are\n")
+    print(f"{'':28}{'cutouts/s':>10}{'best':>8}{'CPU us':>8}{'of bare':>9}")
+    for key in flat:
+        name = key.removesuffix("_cpu_us")
+        if name == key:
+            continue
+        of_bare = f"{flat[f'{name}_over_bare']:.2f}" if name in AGAINST else "-"
+        print(
+            f"{name.replace('_', ' '):28}{flat[f'{name}_per_s']:10.0f}"
+            f"{flat[f'{name}_best_per_s']:8.0f}{flat[key]:8.0f}{of_bare:>9}"
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, help="folder for the files (0.3 GB each)")
+    parser.add_argument("--files", type=int, default=4, help="files of 1000 cutouts of each kind")
+    parser.add_argument("--repeats", type=int, default=7, help="runs of each")
+    parser.add_argument("--json", action="store_true", help="print one flat object")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.work) as folder:
+        flat = summarize(measure(Path(folder), options.files, options.repeats))
+    if options.json:
+        json.dump(flat, sys.stdout)
+        print()
+    else:
+        print_table(flat, options)
+
+
+if __name__ == "__main__":
+    main()

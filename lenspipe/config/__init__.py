@@ -1,0 +1,188 @@
+"""Settings as pydantic models: the only reader of configuration.
+
+Light on purpose: Snakemake imports this module whenever it parses the Snakefile.
+"""
+
+import hashlib
+import json
+import re
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from lenspipe.config.base import Section
+from lenspipe.config.data import Chunks, Cutouts, Footprint, Parent, Retrieval, Simulation, Survey
+from lenspipe.config.learning import Inference, Injection, Records, Sample, Training
+from lenspipe.config.results import Candidates, Mosaics
+from lenspipe.errors import LenspipeError
+from lenspipe.explain import explain
+from lenspipe.paths import RunPaths, SurveyPaths
+from lenspipe.survey import get_release
+
+__all__ = ["Settings", "digest", "load_settings"]
+
+
+class Settings(Section):
+    """All settings of one run."""
+
+    run: str = Field(
+        ..., pattern=r"^[A-Za-z0-9][\w.-]*$", description="Name of the run, below results/."
+    )
+    seed: int = Field(1, ge=0, lt=2**31, description="Seed of all randomness.")
+    survey: Survey = Field(default_factory=Survey)
+    retrieval: Retrieval = Field(default_factory=Retrieval)
+    targets: str | None = Field(
+        None,
+        description="CSV of positions (ra, dec in degrees, name if wanted) to fetch, score and "
+        "show instead of the galaxies of a footprint.",
+    )
+    footprint: Footprint = Field(default_factory=Footprint)
+    chunks: Chunks = Field(default_factory=Chunks)
+    simulation: Simulation | None = Field(
+        None, description="The simulated sky; only where survey.tree is not given."
+    )
+    parent: Parent = Field(default_factory=Parent)
+    cutouts: Cutouts = Field(default_factory=Cutouts)
+    sample: Sample = Field(default_factory=Sample)
+    injection: Injection = Field(default_factory=Injection)
+    records: Records = Field(default_factory=Records)
+    training: Training = Field(default_factory=Training)
+    inference: Inference = Field(default_factory=Inference)
+    candidates: Candidates = Field(default_factory=Candidates)
+    mosaics: Mosaics = Field(default_factory=Mosaics)
+
+    @model_validator(mode="after")
+    def _fit_together(self):
+        problems = []
+        if (self.survey.tree is None) == (self.simulation is None):
+            problems.append("give either survey.tree (real data) or simulation (a simulated sky)")
+        release = get_release(self.survey.release)
+        odd = [band for band in self.survey.bands if band not in release.bands]
+        if odd or not self.survey.bands:
+            problems.append(
+                f"survey.bands: found {list(self.survey.bands)}, expected some of "
+                f"{list(release.bands)} ({release.name})"
+            )
+        odd = [name for name in self.parent.types if name not in release.types]
+        if odd or not self.parent.types:
+            problems.append(
+                f"parent.types: found {list(self.parent.types)}, expected some of "
+                f"{list(release.types)} ({release.name})"
+            )
+        if self.simulation and self.survey.release != "dr9":
+            problems.append("survey.release: the simulated sky is written as dr9")
+        given = self.targets or self.footprint.bricks
+        if self.simulation and not given and self._area() > 100:
+            problems.append(
+                f"footprint: {self._area():.0f} square degrees is too large for a simulated sky; "
+                "give ra and dec ranges of at most 100"
+            )
+        if self.survey.tree and not (self.sample.known_lenses or self.inference.model):
+            problems.append(
+                "sample.known_lenses: a search of real data needs a CSV with ra, dec (or a trained "
+                "model in inference.model)"
+            )
+        if self.footprint.known_lenses and not self.sample.known_lenses:
+            problems.append("footprint.known_lenses: needs catalogues in sample.known_lenses")
+        if self.targets and not self.inference.model:
+            problems.append("targets: a list of positions needs a trained model, inference.model")
+        if self.targets and self.footprint != Footprint():
+            problems.append("targets: give either a list of positions or a footprint, not both")
+        if self.sample.cleaning_model == str(self.paths.model(self.training.name)):
+            problems.append(
+                "sample.cleaning_model: found the model that this sample is for; copy the model of "
+                "an earlier round elsewhere and name the copy"
+            )
+        if self.asks_servers and not self.retrieval.contact:
+            problems.append(
+                "retrieval.contact: missing; servers should know whom to ask: give a mail or web "
+                "address"
+            )
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def asks_servers(self):
+        """Whether anything is fetched over HTTP."""
+        survey = self.survey
+        addresses = [survey.tree, survey.sweeps]
+        addresses += [survey.tap] if survey.catalogs == "tap" and not self.targets else []
+        addresses += [catalogue.path for catalogue in self.sample.known_lenses]
+        addresses += [*self.sample.confusing, *self.sample.graded]
+        addresses += [survey.service] if self.cutouts.source == "service" else []
+        return any(re.match("https?://", address or "") for address in addresses)
+
+    @property
+    def held_out(self):
+        """The split that a search is judged on: test, else validation; None if all is trained on.
+
+        A given model was trained elsewhere: None.
+        """
+        _, validation, test = self.sample.fractions
+        if self.inference.model:
+            return None
+        return "test" if test else "validation" if validation else None
+
+    def _area(self):
+        (ra0, ra1), (dec0, dec1) = self.footprint.ra, self.footprint.dec
+        return ((ra1 - ra0) % 360 or 360) * (dec1 - dec0)
+
+    @property
+    def release(self):
+        """The data release, `lenspipe.survey.Release`."""
+        return get_release(self.survey.release)
+
+    @property
+    def paths(self):
+        """Files of the run, `lenspipe.paths.RunPaths`."""
+        return RunPaths(self.run)
+
+    @property
+    def survey_paths(self):
+        """The survey's files, `lenspipe.paths.SurveyPaths`."""
+        return SurveyPaths(self.survey.tree or self.paths.sky, self.release)
+
+
+def digest(*values):
+    """Hash plain values.
+
+    Parameters
+    ----------
+    *values : pydantic models, dicts, lists, numbers, strings
+        What the hash stands for.
+
+    Returns
+    -------
+    str
+        First 16 hexadecimal digits of the SHA-256 of the values' canonical JSON.
+    """
+
+    def plain(value):
+        return value.model_dump() if isinstance(value, BaseModel) else str(value)
+
+    text = json.dumps(values, sort_keys=True, default=plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load_settings(config):
+    """Check a configuration and return it as settings.
+
+    Parameters
+    ----------
+    config : dict
+        As read from YAML.
+
+    Returns
+    -------
+    Settings
+
+    Raises
+    ------
+    LenspipeError
+        One line for each wrong key, all at once.
+    """
+    try:
+        return Settings.model_validate(config)
+    except ValidationError as error:
+        lines = [explain(problem, Settings) for problem in error.errors()]
+        raise LenspipeError("\n".join(lines)) from None

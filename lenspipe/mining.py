@@ -1,0 +1,69 @@
+"""Mining: what a model takes for lenses among galaxies that no sample and no catalogue has."""
+
+import json
+
+import numpy as np
+import pandas as pd
+from astropy.coordinates import SkyCoord
+
+from lenspipe.bricks import load_plan
+from lenspipe.candidates import rejected
+from lenspipe.grading import write_for_grading
+from lenspipe.known import read_graded, read_known
+from lenspipe.paths import atomic
+from lenspipe.progress import log
+from lenspipe.sample import read_confusing
+from lenspipe.shards import sample_version, used_before
+
+__all__ = ["mine"]
+
+
+def mine(settings):
+    """Choose the highest scores that no sample, catalogue or list knows, to be graded.
+
+    Only bricks of the training split are looked at: what is found may enter the next sample, and
+    the other splits should stay as they were drawn. Writes ``mined/version-<n>.csv`` with its
+    pages and, last, ``mined/pages.json``; n is the version of the sample.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+
+    Returns
+    -------
+    pandas.DataFrame
+        At most ``sample.mined`` rows of the scores.
+    """
+    paths, own = settings.paths, settings.sample
+    split = pd.read_csv(paths.splits).set_index("brick")["split"]
+    tables = [pd.read_parquet(paths.scores(chunk)) for chunk in load_plan(settings)]
+    scores = pd.concat(tables, ignore_index=True)
+    scores = scores[(scores["brick"].map(split) == "train") & ~rejected(scores["flags"], settings)]
+    unused = scores[~scores["id"].isin(used_before(settings))]
+    unknown = unused
+    for entries, radius in (
+        (read_known(settings), own.exclusion_arcsec),
+        (read_graded(settings), own.match_radius_arcsec),
+        (read_confusing(settings), own.match_radius_arcsec),
+    ):
+        unknown = unknown[~_near(unknown, entries, radius)]
+    mined = unknown.nlargest(own.mined, "p")
+    log.info(
+        "mining: of %d galaxies in bricks of the training split %d were in no sample, %d of them "
+        "are in no list; the %d highest have p of %.4f and more",
+        len(scores), len(unused), len(unknown), len(mined), mined["p"].min(),
+    )  # fmt: skip
+    path = paths.mined(sample_version(settings))
+    pages = write_for_grading(settings, mined, path, "mined")
+    with atomic(paths.mined_index) as temporary:
+        content = {"list": path.name, "pages": [page.name for page in pages]}
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    return mined
+
+
+def _near(galaxies, entries, radius_arcsec):
+    """Whether each galaxy is near to an entry of a list."""
+    if galaxies.empty or entries.empty:
+        return np.zeros(len(galaxies), bool)
+    here, there = (SkyCoord(table["ra"], table["dec"], unit="deg") for table in (galaxies, entries))
+    return here.match_to_catalog_sky(there)[1].arcsec < radius_arcsec

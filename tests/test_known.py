@@ -1,0 +1,246 @@
+"""Tests of lenspipe.known: catalogues of known lenses, merged."""
+
+import importlib.util
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lenspipe.config import load_settings
+from lenspipe.config.learning import Catalogue
+from lenspipe.errors import LenspipeError
+from lenspipe.known import merge_known, read_catalogue, read_graded, read_known
+
+PUBLISHED = {
+    "huang2020_published_catalog.csv": {"A": 60, "B": 106, "C": 176},
+    "huang2021_published_catalog.csv": {"A": 216, "B": 199, "C": 897},
+    "storfer2024_published_catalog.csv": {"A": 115, "B": 526, "C": 1254},
+    "inchausti2025_published_catalog.csv": {"A": 90, "B": 104, "C": 617},
+    "stein2022_new_lenses.tsv": {"A": 404, "B": 788},
+    "stein2022_training_lenses.tsv": {"": 1615},
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """The working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def said(caplog):
+    """Return the lines of the log."""
+    caplog.set_level("INFO", logger="lenspipe")
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def settings_of(*catalogues, tree="tree", model=None, **sample):
+    survey = {"survey": {"tree": tree}} if tree else {"simulation": {}}
+    config = survey | {"footprint": {"ra": [1, 2], "dec": [1, 2]}, "inference": {"model": model}}
+    return load_settings(
+        {"run": "test", "sample": {"known_lenses": list(catalogues)} | sample} | config
+    )
+
+
+def write(name, text):
+    with open(name, "w") as file:
+        file.write(text)
+    return name
+
+
+def test_entries_of_several_catalogues_are_one_system(folder, said):
+    write("one.csv", "name,ra,dec,grade\na,150,2,C\nb,359.9999,0,B\nc,10,80,\nd,11,0,D\n")
+    write(
+        "two.tsv",
+        "RA\tDEC\tgrading\tzlens\ttype\n150.001\t2\tconfident\t1\tgroup\n0.0001\t0\t\t\t\n",
+    )
+    write("seen.csv", "name,ra,dec,grade\nx,10.001,80,B\ny,200,5,A\nz,201,5,D\nw,202,5,\n")
+    two = {"path": "two.tsv", "name": "second", "grade": "B"}
+    settings = settings_of("one.csv", two, graded="seen.csv")
+    lenses = merge_known(settings)
+    assert lenses.to_dict("list") == {
+        "ra": [10.001, 150.001, 200.0, 359.9999],
+        "dec": [80.0, 2.0, 5.0, 0.0],
+        "grade": ["B", "A", "A", "B"],
+        "kind": ["", "group", "", ""],
+        "names": ["c | x", "a", "y", "b"],
+        "references": ["one | seen:B", "one:C | second:A", "seen:A", "one:B | second:B"],
+        "n_entries": [2, 2, 1, 2],
+        "catalogued": [True, True, False, True],
+    }
+    assert lenses["n_entries"].dtype == np.int32
+    assert lenses["catalogued"].dtype == bool
+    pd.testing.assert_frame_equal(read_known(settings), lenses)
+    csv = pd.read_csv(settings.paths.lenses.with_suffix(".csv"), keep_default_na=False)
+    pd.testing.assert_frame_equal(csv, lenses, check_dtype=False)
+    assert said() == [
+        "known lenses: one: 4 rows: B 1, C 1, D 1, ungraded 1",
+        "one.csv: 1 rows left out, graded D: line 5",
+        "known lenses: second: 2 rows: A 1, B 1",
+        "known lenses: seen (by eye): 4 rows: A 1, B 1, D 1, ungraded 1",
+        "known lenses: 4 systems of 7 entries, 3 of them in more than one catalogue",
+    ]
+
+
+def test_the_order_of_rows_changes_nothing_but_the_order_of_names(folder):
+    rng = np.random.default_rng(1)
+    table = pd.DataFrame({"ra": 150 + np.repeat(rng.random(30), 2), "dec": 0.0, "grade": "A"})
+    table["grade"] = rng.permutation(list("ABC") * 20)
+    table["dec"] += rng.uniform(0, 1e-4, 60)
+    results = []
+    for rows in (table, table, table.sample(frac=1, random_state=1)):
+        rows.to_csv("one.csv", index=False)
+        merge_known(settings_of("one.csv"))
+        results.append(read_known(settings_of("one.csv")))
+    pd.testing.assert_frame_equal(results[0], results[1])
+    for lenses in results:
+        lenses["references"] = [
+            " | ".join(sorted(text.split(" | "))) for text in lenses["references"]
+        ]
+    columns = ["grade", "references", "n_entries"]
+    pd.testing.assert_frame_equal(results[0][columns], results[2][columns])
+
+
+def test_grades_in_words_of_their_own(said):
+    path = write(
+        "one.csv", "ra,dec,Grading\n1,1,a\n2,1,Sure\n3,1,maybe\n4,1,-\n5,1,maybe\n6,1, B \n"
+    )
+    catalogue = Catalogue(path=path, grades={"sure": "A", "not": "D"}, grade="C")
+    table = read_catalogue(settings_of(path), catalogue)
+    assert table["grade"].tolist() == ["A", "A", "", "C", "", "B"]
+    assert said() == [
+        "one.csv: 2 rows graded 'maybe' are taken as ungraded; name the grade it stands for in "
+        "`grades` of this entry of sample.known_lenses"
+    ]
+
+
+def test_rows_at_one_position_are_merged_with_a_line(said):
+    write("one.csv", "ra,dec,grade\n1,1,C\n2,2,A\n1,1,B\n1.0,1.0,C\n")
+    lenses = merge_known(settings_of("one.csv"))
+    assert lenses["n_entries"].tolist() == [3, 1]
+    assert lenses["references"].tolist() == ["one:C | one:B | one:C", "one:A"]
+    assert (
+        said()[0] == "one.csv: 2 rows merged with an earlier one at the same position: lines 4, 5"
+    )
+    assert said()[-1].endswith("2 systems of 4 entries, 0 of them in more than one catalogue")
+
+
+def test_a_catalogue_without_lenses_is_refused():
+    for text in ("ra,dec\n", "ra,dec\nx,y\n"):
+        with pytest.raises(LenspipeError, match=r"one\.csv: found no row with a position"):
+            merge_known(settings_of(write("one.csv", text)))
+    with pytest.raises(LenspipeError, match=r"none\.csv: .* correct config key sample\.known_len"):
+        merge_known(settings_of("none.csv"))
+
+
+def test_hours_need_a_unit_in_catalogues_but_not_in_lists_graded_by_eye():
+    rows = "ra,dec,grade\n1,1,A\n12,1,A\n23,1,A\n"
+    for name in ("one.csv", "seen.csv"):
+        write(name, rows)
+    with pytest.raises(LenspipeError, match="or give it ra_unit: deg or hour"):
+        merge_known(settings_of("one.csv"))
+    lenses = merge_known(settings_of({"path": "one.csv", "ra_unit": "hour"}, graded=["seen.csv"]))
+    assert lenses["ra"].tolist() == [1, 12, 15, 23, 180, 345]
+
+
+def test_a_simulated_sky_has_its_own_list(folder, said):
+    settings = settings_of(tree=None)
+    settings.paths.known_lenses.parent.mkdir(parents=True)
+    write(settings.paths.known_lenses, "name,ra,dec,grade\nS,1,1.5,A\nT,12,1.5,B\nU,20,1.5,B\n")
+    assert merge_known(settings)["references"].tolist() == ["simulated:A", *["simulated:B"] * 2]
+    write(settings.paths.known_lenses, "name,ra,dec,grade\n")
+    assert merge_known(settings).empty
+    write("one.csv", "ra,dec\n1,1\n")
+    assert merge_known(settings_of("one.csv", tree=None))["references"].tolist() == ["one"]
+
+
+def test_without_catalogues_there_are_no_known_lenses():
+    settings = settings_of(model="model.keras")
+    with pytest.raises(LenspipeError, match=r"known/lenses\.parquet: found no such file, expected"):
+        read_known(settings)
+    full = merge_known(settings_of(write("one.csv", "ra,dec\n1,1\n")))
+    empty = merge_known(settings)
+    assert len(empty) == len(read_known(settings)) == 0
+    assert empty.dtypes.tolist() == read_known(settings).dtypes.tolist() == full.dtypes.tolist()
+    assert list(read_graded(settings)) == ["ra", "dec", "grade", "name", "kind", "file", "line"]
+
+
+def test_lists_graded_by_eye(said):
+    write("one.csv", "id,ra,dec,grade,p\nx,1,2,b,0.9\ny,-1,2,,0.8\nz,3,4,lens?,0.7\n")
+    write("two.csv", "ra,dec,grade\n5,6,D\nx,6,D\n")
+    table = read_graded(settings_of("k.csv", graded=["one.csv", "two.csv"]))
+    assert table[["ra", "dec", "grade", "file", "line"]].to_numpy().tolist() == [
+        [1, 2, "B", "one.csv", 2],
+        [359, 2, "", "one.csv", 3],
+        [3, 4, "", "one.csv", 4],
+        [5, 6, "D", "two.csv", 2],
+    ]
+    assert said() == [
+        "one.csv: 1 rows graded 'lens?' are taken as ungraded; write A, B, C or D, or nothing",
+        "two.csv: 1 rows left out, no position in degrees or sexagesimal: line 3",
+    ]
+    write("two.csv", "ra,dec\n5,6\n")
+    with pytest.raises(
+        LenspipeError, match=r"two\.csv: found columns ra, dec; expected ra, dec, gr"
+    ):
+        read_graded(settings_of("k.csv", graded=["two.csv"]))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("lenscat") is None, reason="lenscat is not installed")
+def test_lenscat_as_installed(said):
+    settings = settings_of("lenscat")
+    table = read_catalogue(settings, settings.sample.known_lenses[0])
+    assert len(table) > 30000
+    assert set(table["grade"]) == {"A", "C"}
+    assert set(table["kind"]) == {"galaxy", "group", "cluster"}
+    assert not [line for line in said() if "left out" in line or "ungraded" in line]
+    lenses = merge_known(settings)
+    assert lenses["n_entries"].sum() == len(table)
+    assert lenses["references"].str.startswith("lenscat:").all()
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("name", "counts"), PUBLISHED.items())
+def test_grades_of_published_catalogues(shared, name, counts):
+    path = str(shared / "catalogs" / name)
+    table = read_catalogue(settings_of(path), Catalogue(path=path))
+    assert table["grade"].value_counts().to_dict() == counts
+    assert table["catalogue"].unique().tolist() == [name.rpartition(".")[0]]
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("first", "second", "number"),
+    [
+        # Paper II lists none of Paper I's.
+        ("huang2020_published_catalog.csv", "huang2021_published_catalog.csv", 0),
+        ("huang2020_published_catalog.csv", "storfer2024_published_catalog.csv", 5),
+        ("stein2022_training_lenses.tsv", "storfer2024_published_catalog.csv", 71),
+    ],
+)
+def test_overlap_of_published_catalogues(shared, first, second, number):
+    paths = [str(shared / "catalogs" / name) for name in (first, second)]
+    settings = settings_of(*({"path": path, "name": path} for path in paths))
+    lenses = merge_known(settings)
+    lists = [read_catalogue(settings, entry) for entry in settings.sample.known_lenses]
+    pairs = np.argwhere(haversine_arcsec(*lists) <= 5)
+    assert len(pairs) == number
+    both = lenses["references"].map(lambda text: all(path in text for path in paths))
+    positions = set()
+    for rows in pairs:
+        entries = [table.loc[row] for table, row in zip(lists, rows, strict=True)]
+        best = min(entries, key=lambda entry: entry["grade"] or "E")
+        positions.add((best["ra"], best["dec"], best["grade"]))
+    columns = ["ra", "dec", "grade"]
+    assert positions == set(lenses.loc[both, columns].itertuples(index=False, name=None))
+    assert lenses["n_entries"].sum() == sum(map(len, lists))
+
+
+def haversine_arcsec(first, second):
+    """Separations of all pairs."""
+    ra0, dec0 = (np.radians(first[name].to_numpy())[:, None] for name in ("ra", "dec"))
+    ra1, dec1 = (np.radians(second[name].to_numpy()) for name in ("ra", "dec"))
+    half = np.sin((dec1 - dec0) / 2) ** 2
+    half += np.cos(dec0) * np.cos(dec1) * np.sin((ra1 - ra0) / 2) ** 2
+    return np.degrees(2 * np.arcsin(np.sqrt(half))) * 3600
