@@ -48,7 +48,7 @@ def write_for_grading(settings, table, path, what):
     table["rank"] = np.arange(1, len(table) + 1)
     table["name"] = iau_name(table["ra"], table["dec"])
     with atomic(path) as temporary:
-        table[_COLUMNS].round({"p": 6}).to_csv(temporary, index=False)
+        table[_COLUMNS].round({"ra": 7, "dec": 7, "p": 6}).to_csv(temporary, index=False)
     per_page, pages = settings.mosaics.columns * settings.mosaics.rows, []
     for number, first in enumerate(range(0, len(table), per_page), 1):
         rows = table.iloc[first : first + per_page]

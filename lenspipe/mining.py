@@ -50,8 +50,8 @@ def mine(settings):
     mined = unknown.nlargest(own.mined, "p")
     log.info(
         "mining: of %d galaxies in bricks of the training split %d were in no sample, %d of them "
-        "are in no list; the %d highest have p of %.4f and more",
-        len(scores), len(unused), len(unknown), len(mined), mined["p"].min(),
+        "are in no list; the %d highest are taken", len(scores), len(unused), len(unknown),
+        len(mined),
     )  # fmt: skip
     path = paths.mined(sample_version(settings))
     pages = write_for_grading(settings, mined, path, "mined")

@@ -35,7 +35,6 @@ A float16 keeps 11 bits, 1/2000 of a pixel's value, far below its noise, and rea
 larger value is refused.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +46,7 @@ from lenspipe.cutouts import read_cutouts
 from lenspipe.errors import LenspipeError
 from lenspipe.manifest import read_manifest
 from lenspipe.progress import log, track
-from lenspipe.recordfiles import VERSION, write_file
+from lenspipe.recordfiles import VERSION, first_record, write_file
 
 __all__ = [
     "IDENTIFIERS",
@@ -79,8 +78,8 @@ _FLOATS = ("ebv", "sersic", "shape_r", "theta_e_arcsec")
 _DEFAULTS = {"class": "", "grade": "", "theta_e_arcsec": np.nan}
 #: Examples among which the next one is drawn: 0.5 GB of cutouts of the usual size.
 _WINDOW = 4096
-#: Files that are read together where the order is random anyway.
-_FILES_AT_ONCE = 4
+#: Batches that are parsed at a time; it takes less long than to read them, in one thread.
+_PARSED_AT_ONCE = 2
 
 
 def _small_features(table, labels, bands):
@@ -217,11 +216,11 @@ def _check_first(path, bands, size):
     Another version or shape is refused.
     """
     try:
-        first = next(iter(tf.data.TFRecordDataset(path)), None)
+        first = first_record(path)
         if first is None:
             return None
-        features = tf.train.Example.FromString(first.numpy()).features.feature
-    except (tf.errors.OpError, DecodeError) as error:
+        features = tf.train.Example.FromString(first).features.feature
+    except (OSError, ValueError, DecodeError) as error:
         raise LenspipeError(
             f"{path}: can't be read as records ({type(error).__name__}); delete it and run again"
         ) from error
@@ -242,7 +241,7 @@ def _check_first(path, bands, size):
 
 
 def _parser(bands, size, dtype, columns):
-    """Return a function from a serialised example to its columns; it skips what is not kept."""
+    """Return a function from serialised examples to their columns; it skips what is not kept."""
     one = tf.io.FixedLenFeature
     schema = {
         "image": one([], tf.string),
@@ -258,14 +257,14 @@ def _parser(bands, size, dtype, columns):
         schema = {name: schema[name] for name in sorted(needed)}
 
     def parse(serialised):
-        example = tf.io.parse_single_example(serialised, schema)
-        if "image" in example:
-            pixels = tf.reshape(tf.io.decode_raw(example["image"], dtype), (bands, size, size))
-            example["image"] = tf.cast(pixels, tf.float32)
-        if "position" in example:
-            position = tf.io.decode_raw(example.pop("position"), tf.float64)
-            example["ra"], example["dec"] = tf.unstack(position, 2)
-        return {name: example[name] for name in columns or example}
+        batch = tf.io.parse_example(serialised, schema)
+        if "image" in batch:
+            pixels = tf.io.decode_raw(batch["image"], dtype)
+            batch["image"] = tf.cast(tf.reshape(pixels, (-1, bands, size, size)), tf.float32)
+        if "position" in batch:
+            position = tf.reshape(tf.io.decode_raw(batch.pop("position"), tf.float64), (-1, 2))
+            batch |= {"ra": position[:, 0], "dec": position[:, 1]}
+        return {name: batch[name] for name in columns or batch}
 
     return parse
 
@@ -284,8 +283,8 @@ def dataset(paths, batch_size, bands, size, columns=None, shuffle=None, drop_rem
     columns : sequence of str, optional
         What is kept of an example, and all that is parsed; all if not given.
     shuffle : int, optional
-        Seed of the order: of the files, four of which are read in turn, and of the examples within
-        a moving window of 4096. The files' order if not given.
+        Seed of the order: of the files, and of the examples within a moving window of 4096.
+        The files' order if not given.
     drop_remainder : bool
         Whether to leave out a last batch that is not full.
 
@@ -308,9 +307,8 @@ def dataset(paths, batch_size, bands, size, columns=None, shuffle=None, drop_rem
     Nothing is cached: the operating system keeps files that fit into memory there, and reading
     them again is many times faster than any network.
 
-    Examples are parsed one by one, so that each stays in the processor's cache until it is part of
-    a batch. A batch parsed at once goes through memory three times, each time through new memory:
-    on two cores that took 1.5 times as long.
+    Threads exchange whole batches: one reads, others parse. Handing on single examples costs more
+    than to read them, and most where cores are idle and have to be woken up.
     """
     paths = [str(path) for path in paths]
     dtypes = {_check_first(path, bands, size) for path in paths} - {None}
@@ -320,21 +318,14 @@ def dataset(paths, batch_size, bands, size, columns=None, shuffle=None, drop_rem
             "one of them; delete the files and run again to write them anew"
         )
     parse = _parser(bands, size, *(dtypes or {"float32"}), columns)
-    # Idle threads that look for work cost time: 1.4 times as much with two on two cores.
-    threads = max(1, len(os.sched_getaffinity(0)) // 2)
-    # Without a buffer whole records are read, each at once; a buffer would be one more copy.
-    if shuffle is None:
-        data = tf.data.TFRecordDataset(paths, buffer_size=0)
-    else:
+    if shuffle is not None:
         paths = list(np.random.default_rng(shuffle).permutation(paths))
-        data = tf.data.TFRecordDataset(
-            paths, buffer_size=0, num_parallel_reads=min(_FILES_AT_ONCE, len(paths))
-        )
+    # Without a buffer whole records are read, each at once; a buffer would be one more copy.
+    data = tf.data.TFRecordDataset(paths, buffer_size=0)
+    if shuffle is not None:
         data = data.shuffle(_WINDOW, seed=shuffle, reshuffle_each_iteration=False)
-    data = data.map(parse, 2 * threads).batch(batch_size, drop_remainder).prefetch(2)
-    options = tf.data.Options()
-    options.threading.private_threadpool_size = threads
-    return data.with_options(options)
+    data = data.batch(batch_size, drop_remainder).map(parse, num_parallel_calls=_PARSED_AT_ONCE)
+    return data.prefetch(tf.data.AUTOTUNE)
 
 
 def table_of(batch):

@@ -217,11 +217,15 @@ def test_other_version_is_refused(tmp_path, monkeypatch):
         records.dataset([tmp_path / "a"], 1, 3, 5)
 
 
-@pytest.mark.parametrize("content", [b"no record at all", b"\x00" * 40])
+@pytest.mark.parametrize(
+    "content",
+    [b"no record", b"not a record at all", b"\x00" * 40, b"\x08" + b"\x00" * 11 + b"garbage!" * 2],
+)
 def test_garbled_file_is_refused(tmp_path, content):
     (tmp_path / "a").write_bytes(content)
-    with pytest.raises(LenspipeError, match="can't be read as records"):
-        records.dataset([tmp_path / "a"], 1, 3, 5)
+    for path in (tmp_path / "a", tmp_path / "missing"):
+        with pytest.raises(LenspipeError, match=f"{path}: can't be read as records"):
+            records.dataset([path], 1, 3, 5)
 
 
 @pytest.fixture

@@ -9,8 +9,10 @@ from fake_run import make_run
 from PIL import Image
 
 from lenspipe.config import load_settings
+from lenspipe.cutouts import read_cutouts
 from lenspipe.known import merge_known
 from lenspipe.mining import mine
+from lenspipe.records import dataset
 from lenspipe.sample import build_sample
 from lenspipe.shards import sample_version, used_before
 
@@ -175,3 +177,41 @@ def test_a_round_goes_into_the_next(settings):
     assert not again["id"].isin(ids).any()
     assert settings.paths.mined(2).exists()
     assert path.exists()
+
+
+def test_mining_where_nothing_is_left_gives_an_empty_list(settings):
+    build_sample(change(settings, negatives_per_lens=33))
+    write_scores(settings)
+    everything = pd.concat([pd.read_parquet(settings.paths.parent(chunk)) for chunk in CHUNKS])
+    everything[["ra", "dec"]].assign(grade="D").to_csv("all.csv", index=False)
+    assert mine(change(settings, graded="all.csv")).empty
+    assert pd.read_csv(settings.paths.mined(1)).empty
+    assert json.loads(settings.paths.mined_index.read_text())["pages"] == []
+
+
+def test_injected_lenses_join_the_training_split(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sample = {"negatives_per_lens": 2, "exclusion_arcsec": 3, "injected_per_lens": 0.5}
+    settings = make_run(4, 40, 4, 3, size=61, sample=sample)
+    table = build_sample(settings)
+    injected = table[table["class"] == "injected"]
+    lenses = (table["class"] == "lens") & (table["split"] == "train")
+    assert len(injected) == round(0.5 * lenses.sum()) > 2
+    assert (injected["split"] == "train").all()
+    assert (injected["label"] == 1).all()
+    hosts = injected["id"].str.removeprefix("injected:")
+    assert not table["id"].isin(hosts).any()
+    assert set(hosts) <= used_before(settings)
+    truth = pd.read_parquet(settings.paths.injected).set_index("id")
+    assert set(truth.index) == set(injected["id"])
+    shards = sorted(settings.paths.sample.parent.glob("train-*.tfrecord"))
+    (batch,) = dataset(shards, 1000, 3, 61).as_numpy_iterator()
+    for i in np.flatnonzero(batch["class"] == b"injected"):
+        name = batch["id"][i].decode()
+        assert batch["theta_e_arcsec"][i] == pytest.approx(truth.loc[name, "theta_e_arcsec"])
+        cutouts, catalog = read_cutouts(settings.paths.cutouts(batch["brick"][i].decode()))
+        added = batch["image"][i] - cutouts[catalog["id"] == name.removeprefix("injected:")][0]
+        assert added[0].sum() > 0.2
+        assert np.abs(added[:, 0]).max() < 1e-3
+    real = batch["class"] != b"injected"
+    assert np.isnan(batch["theta_e_arcsec"][real]).all()

@@ -30,7 +30,7 @@ TRAINING = {
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Folder of a run with a sample: 120 lenses and as many as 240 others of 33 pixels, 60 % to train on."""
+    """Folder of a run with a sample: 120 lenses and up to 240 others of 33 pixels."""
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

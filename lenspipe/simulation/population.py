@@ -10,7 +10,16 @@ import pandas as pd
 from lenspipe.simulation.conditions import BANDS
 from lenspipe.simulation.lensing import draw_lenses
 
-__all__ = ["CONFUSING", "draw_population", "magnitude", "nanomaggies"]
+__all__ = [
+    "CONFUSING",
+    "REDSHIFT",
+    "RED_GR",
+    "RED_RZ",
+    "draw_population",
+    "mag_star",
+    "magnitude",
+    "nanomaggies",
+]
 
 #: Classes that confuse a network, and their parts.
 CONFUSING = {
@@ -23,9 +32,9 @@ CONFUSING = {
 }
 
 #: Colours of old galaxies against redshift: the observed red sequence.
-_REDSHIFT = np.array([0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
-_RED_GR = np.array([0.80, 0.92, 1.18, 1.45, 1.64, 1.75, 1.80, 1.82, 1.84, 1.80, 1.70])
-_RED_RZ = np.array([0.54, 0.58, 0.66, 0.76, 0.90, 1.08, 1.30, 1.52, 1.76, 1.95, 2.05])
+REDSHIFT = np.array([0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+RED_GR = np.array([0.80, 0.92, 1.18, 1.45, 1.64, 1.75, 1.80, 1.82, 1.84, 1.80, 1.70])
+RED_RZ = np.array([0.54, 0.58, 0.66, 0.76, 0.90, 1.08, 1.30, 1.52, 1.76, 1.95, 2.05])
 #: z magnitude of a characteristic old galaxy against redshift.
 _MSTAR_Z = np.array([13.6, 15.2, 16.7, 17.5, 18.1, 18.6, 19.0, 19.4, 19.7, 20.0, 20.3])
 
@@ -80,7 +89,7 @@ def draw_population(seed, brick, simulation):
     # Deflectors are drawn from the sky's own ellipticals: a larger pool, weighted by how well a
     # galaxy lenses.
     pool = _bright_galaxies(rng, 40 * max(simulation.lenses_per_brick, 1))
-    lenses = draw_lenses(rng, pool, rng.poisson(simulation.lenses_per_brick), _mstar)
+    lenses = draw_lenses(rng, pool, rng.poisson(simulation.lenses_per_brick), mag_star)
     lenses["kind"] = "lens"
     sources = pd.concat(
         [
@@ -106,8 +115,9 @@ def _normalised(values):
     return values / values.sum()
 
 
-def _mstar(redshift):
-    return np.interp(redshift, _REDSHIFT, _MSTAR_Z)
+def mag_star(redshift):
+    """Return the z magnitude (AB) of a characteristic old galaxy at a redshift."""
+    return np.interp(redshift, REDSHIFT, _MSTAR_Z)
 
 
 def _ellipticity(rng, size, scale=0.16):
@@ -126,9 +136,9 @@ def _bright_galaxies(rng, size):
         redshift = np.where(
             late, rng.normal(0.66, 0.16, batch), rng.normal(0.47, 0.14, batch)
         ).clip(0.08, 1.0)
-        mag_z = _mstar(redshift) + np.where(late, 0.45, 0.05) + 0.55 * rng.standard_normal(batch)
-        gr = np.interp(redshift, _REDSHIFT, _RED_GR) + 0.10 * rng.standard_normal(batch)
-        rz = np.interp(redshift, _REDSHIFT, _RED_RZ) + 0.07 * rng.standard_normal(batch)
+        mag_z = mag_star(redshift) + np.where(late, 0.45, 0.05) + 0.55 * rng.standard_normal(batch)
+        gr = np.interp(redshift, REDSHIFT, RED_GR) + 0.10 * rng.standard_normal(batch)
+        rz = np.interp(redshift, REDSHIFT, RED_RZ) + 0.07 * rng.standard_normal(batch)
         size_log = np.where(late, 0.02, 0.24) + 0.19 * rng.standard_normal(batch)
         size_log += -0.06 * (mag_z - np.where(late, 19.5, 18.6))
         mag_r = mag_z + rz

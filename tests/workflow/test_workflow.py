@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from lenspipe.cli import main
 from lenspipe.cutouts import read_cutouts
 
 pytestmark = pytest.mark.workflow
@@ -33,7 +34,7 @@ CONFIG = {
         "overlap": False,
     },
     "parent": {"min_exposures": 1},
-    "sample": {"fractions": [0.34, 0.33, 0.33]},
+    "sample": {"fractions": [0.34, 0.33, 0.33], "negatives_per_lens": 0.8},
     "training": {
         "network_settings": {
             "widths": [8, 16],
@@ -76,6 +77,7 @@ def hashes(folder, pattern):
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.glob(pattern))
+        if path.is_file()
     }
 
 
@@ -208,3 +210,27 @@ def test_a_truncated_coadd_costs_only_its_brick(finished, results):
     assert {path: t for path, t in times(finished).items() if path in others} == others
     run(finished, str(cutouts.relative_to(finished)))
     assert cutouts.exists()
+
+
+def test_what_is_mined_and_graded_goes_into_the_next_sample(finished, results):
+    run(finished, "mine")
+    mined = results / "mined" / "version-1.csv"
+    assert (results / "mined" / "version-1-page-0001.png").stat().st_size > 1000
+    truth = results / "sky" / "truth.parquet"
+    assert main(["grade", str(mined), "--truth", str(truth)]) == 0
+    graded = pd.read_csv(mined).set_index("id")["grade"]
+    assert set(graded) <= {"A", "D"}
+    assert len(graded) > 0
+    sample = {**CONFIG["sample"], "graded": str(mined.relative_to(finished))}
+    write_config(finished, sample=sample)
+    output = run(finished, "results/tiny/sample/sample.parquet")
+    assert "Training" not in output
+    sample = pd.read_parquet(results / "sample" / "sample.parquet").set_index("id")
+    split = pd.read_csv(results / "sample" / "splits.csv").set_index("brick")["split"]
+    assert (sample.loc[graded.index.intersection(sample.index), "split"] == "train").all()
+    lenses = graded.index[graded == "A"]
+    assert (sample.loc[lenses, "class"] == "lens").all()
+    assert set(sample.index[sample["class"] == "graded"]) <= set(graded.index[graded == "D"])
+    assert len(sample[sample["class"] == "graded"]) + len(lenses) > 0
+    assert set(split) == {"train", "validation", "test"}
+    assert (results / "sample" / "versions" / "2.parquet").exists()
