@@ -76,10 +76,11 @@ def draw_lenses(rng, pool, size, mstar):
     """Draw lenses from a pool of ellipticals.
 
     The velocity dispersion rises with luminosity, as L^0.1 with scatter: more slowly than L^(1/4)
-    (Faber & Jackson 1976), so that faint galaxies are among the lenses. A galaxy is picked with probability proportional to its cross-section, theta_E^2, times
-    the chance that the images stand apart from the deflector at this survey's seeing, a logistic
-    curve around 1.35 arcsec, and that its light does not drown them, one around g = 20.4: lenses
-    as searches of this survey find them, mostly of 1 to 3 arcsec with deflectors of g 20.3 to 22.
+    (Faber & Jackson 1976), so that faint galaxies are among the lenses. A galaxy is picked with
+    probability proportional to its cross-section, theta_E^2, times the chance that the images stand
+    apart from the deflector at this survey's seeing, a logistic curve around 1.35 arcsec, and that
+    its light does not drown them, one around g = 20.4: lenses as searches of this survey find them,
+    mostly of 1 to 3 arcsec with deflectors of g 20.3 to 22.
 
     Parameters
     ----------
