@@ -17,7 +17,8 @@ def assign_cells(lenses, galaxies, fractions, rng):
     """Give each cell on the sky to one split, so that each kind of lens divides as fractions say.
 
     Cells are shuffled, those with the most lenses go first, and each goes to the split that lacks
-    most of what the cell holds; kinds count alike, however rare. Then cells without lenses go to
+    most of what the cell holds; kinds count alike, however rare. The last cells with lenses are kept
+    for splits that would have none. Then cells without lenses go to
     the split that lacks most galaxies. This is the stratification of Sechidis, Tsoumakas & Vlahavas
     (2011, ECML PKDD, sect. 3) for cells that hold several examples.
 
@@ -43,10 +44,18 @@ def assign_cells(lenses, galaxies, fractions, rng):
     split = np.full(len(lenses), -1)
     lacking = [fractions[:, None] * table.sum(axis=0) for table in (lenses, galaxies)]
     weight = [1 / np.maximum(table.sum(axis=0), 1) ** 2 for table in (lenses, galaxies)]
+    n_left = int((lenses.sum(axis=1) > 0).sum())
+    without = set(np.flatnonzero(fractions > 0))
     for cell in order:
         kind, held = (0, lenses[cell]) if lenses[cell].any() else (1, galaxies[cell])
         lacks = lacking[kind] @ (held * weight[kind])
-        split[cell] = np.argmax(np.where(fractions > 0, lacks, -np.inf))
+        allowed = fractions > 0
+        if 0 < n_left <= len(without):
+            allowed = np.isin(np.arange(len(fractions)), list(without))
+        split[cell] = np.argmax(np.where(allowed, lacks, -np.inf))
+        if kind == 0:
+            n_left -= 1
+            without.discard(split[cell])
         lacking[0][split[cell]] -= lenses[cell]
         lacking[1][split[cell]] -= galaxies[cell]
     return split
