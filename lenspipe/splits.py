@@ -17,9 +17,9 @@ def assign_cells(lenses, galaxies, fractions, rng):
     """Give each cell on the sky to one split, so that each kind of lens divides as fractions say.
 
     Cells are shuffled, those with the most lenses go first, and each goes to the split that lacks
-    most of what the cell holds; kinds count alike, however rare. The last cells with lenses are kept
-    for splits that would have none. Then cells without lenses go to
-    the split that lacks most galaxies. This is the stratification of Sechidis, Tsoumakas & Vlahavas
+    most of what the cell holds; kinds count alike, however rare. The last cells with lenses are
+    kept for splits that would have none. Then cells without lenses go to the split that lacks most
+    galaxies. This is the stratification of Sechidis, Tsoumakas & Vlahavas
     (2011, ECML PKDD, sect. 3) for cells that hold several examples.
 
     Parameters

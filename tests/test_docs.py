@@ -17,7 +17,9 @@ from lenspipe.reference import config_reference
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 #: Needed without being imported: pandas' Parquet engine, `snakemake --report`, the commands.
-NOT_IMPORTED = {"aiohttp", "pyarrow", "pygments", "snakemake", "ruff", "snakefmt", "xdist"}
+NOT_IMPORTED = {
+    *("aiohttp", "pyarrow", "pygments", "pytest-xdist", "ruff", "snakefmt", "snakemake"),
+}
 #: Import names that several distributions share.
 SHARED_NAMES = {"google": "protobuf"}
 
