@@ -35,6 +35,7 @@ CHUNKS = sorted(PLAN)
 if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
     reopen(SETTINGS, CHUNKS)
 # A given model is searched with as it is: no sample, no training, no evaluation.
+TRAINED = [] if SETTINGS.inference.model else SETTINGS.models
 MODEL = SETTINGS.inference.model or PATHS.model(SETTINGS.training.name)
 # What a search of a list of targets reads besides the survey.
 TARGETS = [SETTINGS.targets] if SETTINGS.targets else []
@@ -46,7 +47,8 @@ wildcard_constraints:
     chunk=r"\d+-\d+",
     brick=r"\d{4}[pm]\d{3}",
     folder=r"\d{3}",
-    step="sample|train|scores|mosaics",
+    step=r"sample|assess|ensemble|scores|mosaics|sweep|train-\w+|trial_\d+",
+    model=r"[A-Za-z]\w*",
 
 
 rule all:
@@ -72,3 +74,9 @@ if not SETTINGS.inference.model:
 
     include: "workflow/rules/sample.smk"
     include: "workflow/rules/training.smk"
+    include: "workflow/rules/assessment.smk"
+    include: "workflow/rules/sweep.smk"
+
+    if SETTINGS.ensemble.members:
+
+        include: "workflow/rules/ensemble.smk"

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from lenspipe import __version__
-from lenspipe.config import Settings, Simulation, load_settings
+from lenspipe.config import Settings, Simulation, load_settings, read_config
 from lenspipe.errors import LenspipeError
 
 __all__ = ["main"]
@@ -38,6 +38,7 @@ def main(arguments=None):
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_simulate(commands)
     _add_grade(commands)
+    _add_train(commands)
     options = parser.parse_args(arguments)
     try:
         options.command(options)
@@ -98,6 +99,34 @@ def _add_grade(commands):
     parser.add_argument(
         "--truth", type=Path, required=True, metavar="FILE", help="The sky's truth.parquet."
     )
+
+
+def _add_train(commands):
+    about = "Train a run's network, as the workflow's rule does; with srun, on several machines."
+    parser = commands.add_parser(
+        "train", help=about, description=f"{about} The run's labelled sample has to be there."
+    )
+    parser.set_defaults(command=_train)
+    parser.add_argument(
+        "config", type=Path, nargs="+", help="Configuration; later files change keys of earlier."
+    )
+    parser.add_argument(
+        "--model", metavar="NAME", help="Which member of an ensemble; all if not given."
+    )
+
+
+def _train(options):
+    from lenspipe.progress import configure_logging
+
+    settings = load_settings(read_config(options.config))
+    names = settings.models
+    if options.model and options.model not in names:
+        raise LenspipeError(f"--model: found {options.model!r}, expected one of {', '.join(names)}")
+    configure_logging()
+    from lenspipe.training import train
+
+    for name in [options.model] if options.model else names:
+        train(settings.of_model(name))
 
 
 def _grade(options):

@@ -8,116 +8,27 @@ import pandas as pd
 import scipy.stats
 
 from lenspipe import figures
-from lenspipe.candidates import iau_name, rejected
+from lenspipe.candidates import rejected
 from lenspipe.errors import LenspipeError
-from lenspipe.mosaics import draw_page, read_images
+from lenspipe.metrics import (
+    EDGES,
+    auc,
+    completeness_at_fpr,
+    completeness_interval,
+    roc_curve,
+    wilson_interval,
+)
+from lenspipe.mistakes import draw_mistakes
+from lenspipe.mosaics import read_images
 from lenspipe.paths import atomic
 from lenspipe.progress import log
 
-__all__ = ["auc", "completeness_at_fpr", "evaluate", "roc_curve", "wilson_interval"]
+__all__ = ["evaluate"]
 
 #: A lens that a person could see: Einstein radius in arcsec and signal-to-noise of its arcs.
 VISIBLE_THETA_E_ARCSEC, VISIBLE_ARC_SNR = 1.2, 10.0
-_THETA_E_EDGES = (0, 0.6, 0.9, 1.2, 1.5, 1.8, 2.2, 2.6, 3.2, np.inf)
-_ARC_SNR_EDGES = (0, 3, 5, 10, 20, 40, 80, 160, np.inf)
-_MAG_EDGES = (0, 17, 17.5, 18, 18.5, 19, 19.5, 20, np.inf)
-_NOBS_EDGES = (0, 2, 4, 6, 8, 10, 12, np.inf)
 # Below every probability: a galaxy without a score is never found.
 _UNSCORED = -1.0
-
-
-def auc(lenses, others):
-    """Area under the ROC curve: the chance that a lens scores above a non-lens, ties half.
-
-    Parameters
-    ----------
-    lenses, others : array_like, shape (N,), (M,)
-        Scores.
-
-    Returns
-    -------
-    float or None
-        None where either is empty.
-    """
-    if len(lenses) == 0 or len(others) == 0:
-        return None
-    ordered = np.sort(others)
-    below = np.searchsorted(ordered, lenses, "left") + np.searchsorted(ordered, lenses, "right")
-    return float(below.mean() / 2 / len(ordered))
-
-
-def roc_curve(lenses, others):
-    """The ROC curve.
-
-    Parameters
-    ----------
-    lenses, others : array_like, shape (N,), (M,)
-        Scores; neither is empty.
-
-    Returns
-    -------
-    fpr, completeness : numpy.ndarray, shape (K,)
-        From (0, 0) to (1, 1); one point for each score that occurs, cut at or above it.
-    """
-    cuts = np.unique(np.concatenate([lenses, others]))[::-1]
-
-    def passing(scores):
-        return 1 - np.searchsorted(np.sort(scores), cuts, "left") / len(scores)
-
-    return np.append(0.0, passing(others)), np.append(0.0, passing(lenses))
-
-
-def completeness_at_fpr(lenses, others, fpr):
-    """Completeness at a false-positive rate.
-
-    Parameters
-    ----------
-    lenses, others : array_like, shape (N,), (M,)
-        Scores.
-    fpr : float
-        Largest part of the non-lenses that may pass.
-
-    Returns
-    -------
-    completeness : float or None
-        Part of the lenses above the cut; None where there are no lenses, or fewer than 1 / fpr
-        non-lenses to measure the rate with.
-    cut : float or None
-        Scores *above* it pass: the lowest cut that lets no more than that part through.
-    """
-    allowed = int(np.floor(fpr * len(others) + 1e-9))
-    if allowed < 1:
-        return None, None
-    cut = float(np.sort(others)[::-1][min(allowed, len(others) - 1)])
-    completeness = float((np.asarray(lenses) > cut).mean()) if len(lenses) else None
-    return completeness, cut
-
-
-def wilson_interval(count, total, z=1.959964):
-    """Interval of a fraction (Wilson 1927, J. Am. Stat. Assoc. 22, 209).
-
-    Parameters
-    ----------
-    count, total : int
-        Successes, trials.
-    z : float
-        Half width in standard deviations; 1.96 for 95 %.
-
-    Returns
-    -------
-    low, high : float
-        (0, 1) without trials.
-    """
-    if total == 0:
-        return 0.0, 1.0
-    part = count / total
-    centre = part + z**2 / (2 * total)
-    half = z * np.sqrt(part * (1 - part) / total + z**2 / (4 * total**2))
-    scale = 1 + z**2 / total
-    # Exact at the ends, where rounding would leave 1e-17 or 1 - 1e-16.
-    low = float((centre - half) / scale) if count else 0.0
-    high = float((centre + half) / scale) if count < total else 1.0
-    return low, high
 
 
 def evaluate(settings):
@@ -293,6 +204,7 @@ def _measure(galaxies, settings):
     lenses, visible, others = _scores(galaxies)
     at = {fpr: completeness_at_fpr(visible, others, fpr) for fpr in (0.1, 0.01, 0.001)}
     cut = at[0.01][1]
+    low, high = completeness_interval(visible, others, 0.01)
     above = galaxies["selected"] if cut is None else galaxies["p"] > cut
     selected, lens, seen = galaxies["selected"], galaxies["lens"], galaxies["visible"]
     n_selected = int(selected.sum())
@@ -300,8 +212,8 @@ def _measure(galaxies, settings):
         "judged_by": "truth" if settings.simulation else "labels",
         "auc": auc(lenses, others),
         "completeness_fpr01": at[0.01][0],
-        "completeness_fpr01_low": None,
-        "completeness_fpr01_high": None,
+        "completeness_fpr01_low": low,
+        "completeness_fpr01_high": high,
         "completeness_fpr10": at[0.1][0],
         "completeness_fpr001": at[0.001][0],
         "n_bricks": int(galaxies["brick"].nunique()),
@@ -314,15 +226,12 @@ def _measure(galaxies, settings):
         "purity_threshold": float(lens[selected].mean()) if n_selected else None,
         "false_positive_rate_threshold": float(selected[~lens].mean()),
     }
-    if at[0.01][0] is not None:
-        low, high = wilson_interval(int((visible > cut).sum()), len(visible))
-        metrics |= {"completeness_fpr01_low": low, "completeness_fpr01_high": high}
     metrics["scores_against_exposures"] = _depth_leak(galaxies[~lens])
     metrics["binned_at"] = "p ≥ threshold" if cut is None else "1 % false positives"
     if not settings.simulation:
         del metrics["n_visible_lenses"]
-        metrics["completeness_by_mag"] = _in_bins(galaxies[lens], "mag", above, _MAG_EDGES)
-        metrics["completeness_by_nobs"] = _in_bins(galaxies[lens], "nobs", above, _NOBS_EDGES)
+        metrics["completeness_by_mag"] = _in_bins(galaxies[lens], "mag", above, EDGES["mag"])
+        metrics["completeness_by_nobs"] = _in_bins(galaxies[lens], "nobs", above, EDGES["nobs"])
         return metrics
     metrics["auc_visible"] = auc(visible, others)
     metrics["false_positive_rate_by_kind"] = {
@@ -335,8 +244,8 @@ def _measure(galaxies, settings):
     }
     bright = galaxies[lens & (galaxies["arc_snr"] >= VISIBLE_ARC_SNR)]
     wide = galaxies[lens & (galaxies["theta_e_arcsec"] >= VISIBLE_THETA_E_ARCSEC)]
-    metrics["completeness_by_theta_e"] = _in_bins(bright, "theta_e_arcsec", above, _THETA_E_EDGES)
-    metrics["completeness_by_arc_snr"] = _in_bins(wide, "arc_snr", above, _ARC_SNR_EDGES)
+    metrics["completeness_by_theta_e"] = _in_bins(bright, "theta_e_arcsec", above, EDGES["theta_e"])
+    metrics["completeness_by_arc_snr"] = _in_bins(wide, "arc_snr", above, EDGES["arc_snr"])
     return metrics
 
 
@@ -377,30 +286,13 @@ def _in_bins(lenses, column, found, edges):
 
 def _draw_mistakes(galaxies, settings):
     """Pages of the visible lenses with the lowest scores and the non-lenses with the highest."""
-    threshold = settings.candidates.threshold
-    missed = galaxies[galaxies["visible"] & ~galaxies["selected"]].sort_values(["p", "id"])
-    false = galaxies[~galaxies["lens"] & galaxies["selected"]]
-    false = false.sort_values(["p", "id"], ascending=[False, True])
-    for file, table, title, order, message in (
-        ("missed.png", missed, "lenses missed", "least probable first", "No lens was missed."),
-        ("false.png", false, "non-lenses found", "most probable first", "No non-lens was found."),
-    ):
-        shown = table.head(settings.mosaics.columns * settings.mosaics.rows).reset_index(drop=True)
-        shown["rank"] = np.arange(1, len(shown) + 1)
-        shown["name"] = iau_name(shown["ra"], shown["dec"])
-        shown["p"] = shown["p"].mask(shown["p"] == _UNSCORED)
-        shown["note"] = [_note(row) for row in shown.to_dict("records")]
-        draw_page(
-            read_images(settings, shown),
-            shown,
-            settings.paths.evaluation(file),
-            bands=settings.survey.bands,
-            stretch=settings.mosaics.stretch,
-            columns=settings.mosaics.columns,
-            title=f"{settings.run}: {title} at p ≥ {threshold:g}",
-            subtitle=f"{len(shown)} of {len(table)}, {order}; galaxies that training never saw",
-            message=message,
-        )
+    table = galaxies.assign(
+        missed=galaxies["visible"] & ~galaxies["selected"],
+        false=~galaxies["lens"] & galaxies["selected"],
+        p=galaxies["p"].mask(galaxies["p"] == _UNSCORED),
+        note=[_note(row) for row in galaxies.to_dict("records")],
+    )
+    draw_mistakes(settings, table, read_images, settings.paths.evaluation, settings.run)
 
 
 def _note(row):

@@ -34,6 +34,10 @@ def explain(problem, model):
         return f"config key {key}: missing; {_description(model, where)} (config/README.md)"
     if not where:
         return f"config: {message}"
+    if problem["type"] == "value_error" and isinstance(problem["input"], dict):
+        # Of a whole section, whose check names the key itself where it is one.
+        named = re.match(r"[\w.]+: ", message)
+        return f"config key {key}{'.' if named else ': '}{message} (See config/README.md)"
     message = message[0].lower() + message[1:]
     return (
         f"config key {key}: found {problem['input']!r}, {message} "

@@ -6,41 +6,59 @@ from matplotlib.figure import Figure
 
 from lenspipe.paths import atomic
 
-__all__ = ["draw_completeness", "draw_distributions", "draw_roc", "draw_scores", "draw_sky"]
+__all__ = [
+    "BLUE",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "draw_completeness",
+    "draw_distributions",
+    "draw_roc",
+    "draw_scores",
+    "draw_sky",
+    "save",
+]
 
-# Okabe and Ito's colours, told apart by most eyes.
-_BLUE, _ORANGE, _GREY, _GREEN = "#0072B2", "#D55E00", "#555555", "#009E73"
-_SPLIT_COLOURS = {"train": _BLUE, "validation": _GREEN, "test": _ORANGE}
+#: Okabe and Ito's colours, told apart by most eyes.
+BLUE, ORANGE, GREY, GREEN = "#0072B2", "#D55E00", "#555555", "#009E73"
+_SPLIT_COLOURS = {"train": BLUE, "validation": GREEN, "test": ORANGE}
 #: Wider footprints are drawn on the whole sky, degrees.
 _WIDE = 60
 
 
-def draw_roc(curves, path):
+def draw_roc(curves, path, points=()):
     """Draw ROC curves with a logarithmic and a linear axis of false positives.
 
     Parameters
     ----------
     curves : dict
-        Label -> (false-positive rate, completeness), each of shape (K,).
+        Label -> (false-positive rate, completeness), each of shape (K,); the last is the main one.
     path : str or path-like
         The PNG.
+    points : sequence of tuple of float
+        False-positive rate, completeness and its interval's ends, drawn on the main curve.
     """
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    lowest = 1.0
-    for (label, (fpr, completeness)), colour in zip(curves.items(), (_GREY, _BLUE), strict=False):
+    lowest = 0.01
+    for (label, (fpr, completeness)), colour in zip(
+        curves.items(), (GREY, BLUE)[-len(curves) :], strict=True
+    ):
         for axes in (left, right):
             axes.step(fpr, completeness, where="post", color=colour, label=label, lw=1.8)
         lowest = min(lowest, fpr[fpr > 0].min())
     left.set(xscale="log", xlim=(lowest / 1.5, 1), ylabel="completeness", ylim=(0, 1.02))
     right.set(xlim=(0, 1))
-    left.axvline(0.01, color=_ORANGE, ls="--", lw=1, label="1 % false positives")
+    for fpr, completeness, low, high in points:
+        left.plot(fpr, completeness, "o", color=BLUE, ms=5, zorder=3)
+        left.vlines(fpr, low, high, color=BLUE, lw=2, zorder=3)
+    left.axvline(0.01, color=ORANGE, ls="--", lw=1, label="1 % false positives")
     right.plot([0, 1], [0, 1], color="0.75", lw=1)
     for axes in (left, right):
         axes.set_xlabel("false-positive rate")
         axes.grid(color="0.92")
     left.legend(loc="lower right", framealpha=0.9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_completeness(panels, binned_at, path):
@@ -63,7 +81,7 @@ def draw_completeness(panels, binned_at, path):
         _draw_bins(axes, panel["bins"], panel["log"])
         axes.set(xlabel=panel["label"], title=panel["title"])
     row[0].set(ylabel=f"completeness at {binned_at}", ylim=(0, 1.1))
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_bins(axes, bins, log):
@@ -83,10 +101,10 @@ def _draw_bins(axes, bins, log):
             high = high or low + (bins[-2]["to"] - bins[-2]["from"])
             middle = (low + high) / 2
         value = bin_["completeness"]
-        axes.hlines(value, low, high, color=_BLUE, lw=1.8)
-        axes.vlines(middle, bin_["low"], bin_["high"], color=_BLUE, lw=1.2)
-        axes.plot(middle, value, "o", color=_BLUE, ms=5)
-        axes.text(middle, 1.05, bin_["n"], ha="center", va="center", fontsize=8, color=_GREY)
+        axes.hlines(value, low, high, color=BLUE, lw=1.8)
+        axes.vlines(middle, bin_["low"], bin_["high"], color=BLUE, lw=1.2)
+        axes.plot(middle, value, "o", color=BLUE, ms=5)
+        axes.text(middle, 1.05, bin_["n"], ha="center", va="center", fontsize=8, color=GREY)
     axes.axhline(1, color="0.75", lw=1)
     axes.grid(color="0.92")
 
@@ -112,13 +130,13 @@ def draw_scores(p, kinds, threshold, path):
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for label, chosen, colour in (
-        ("non-lenses", kinds != "lens", _GREY),
-        ("lenses", kinds == "lens", _BLUE),
+        ("non-lenses", kinds != "lens", GREY),
+        ("lenses", kinds == "lens", BLUE),
     ):
         style = {"histtype": "step", "lw": 1.8, "color": colour}
         left.hist(p[chosen], edges, label=f"{chosen.sum()} {label}", **style)
     left.set(yscale="log", xlabel="score p", ylabel="galaxies per bin", xlim=(0, 1))
-    left.axvline(threshold, color=_ORANGE, ls="--", lw=1, label=f"threshold {threshold:g}")
+    left.axvline(threshold, color=ORANGE, ls="--", lw=1, label=f"threshold {threshold:g}")
     left.legend(loc="upper center", framealpha=0.9)
     parts = np.array([counts[name] / counts[name].sum() for name in names])
     image = right.pcolormesh(
@@ -132,10 +150,10 @@ def draw_scores(p, kinds, threshold, path):
     labels = [f"{name.replace('_', ' ')} ({counts[name].sum()})" for name in names]
     right.set_yticks(np.arange(len(names)) + 0.5, labels)
     right.tick_params(axis="y", length=0)
-    right.axvline(threshold, color=_ORANGE, ls="--", lw=1)
+    right.axvline(threshold, color=ORANGE, ls="--", lw=1)
     right.set(xlabel="score p", xlim=(0, 1))
     figure.colorbar(image, ax=right, label="part of its kind per bin")
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_distributions(panels, columns, path):
@@ -155,7 +173,7 @@ def draw_distributions(panels, columns, path):
     figure = Figure(figsize=(4.2 * columns, 2.7 * n_rows), layout="constrained")
     grid = figure.subplots(n_rows, columns, squeeze=False)
     for axes, panel in zip(grid.flat, panels, strict=True):
-        axes.set_title(panel["title"], fontsize=10, color=_ORANGE if panel["marked"] else "black")
+        axes.set_title(panel["title"], fontsize=10, color=ORANGE if panel["marked"] else "black")
         axes.set(xlabel=panel["label"], yticks=[])
         everything = np.concatenate([panel["lenses"], panel["others"]])
         if len(everything) == 0:
@@ -166,7 +184,7 @@ def draw_distributions(panels, columns, path):
             edges = np.linspace(*np.quantile(everything, [0.002, 0.998]), 31)
         for name, label, style in (
             ("others", "non-lenses", {"histtype": "stepfilled", "color": "0.8"}),
-            ("lenses", "lenses", {"histtype": "step", "lw": 1.6, "color": _BLUE}),
+            ("lenses", "lenses", {"histtype": "step", "lw": 1.6, "color": BLUE}),
         ):
             values = np.clip(panel[name], edges[0], edges[-1])
             weights = np.full(len(values), 1 / max(len(values), 1))
@@ -174,7 +192,7 @@ def draw_distributions(panels, columns, path):
     for axes in grid[:, 0]:
         axes.set_ylabel("part of the class per bin")
     grid[0, 0].legend(fontsize=8, framealpha=0.9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_sky(galaxies, path):
@@ -228,9 +246,17 @@ def draw_sky(galaxies, path):
     legend = figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     for handle in legend.legend_handles:
         handle.set_sizes([25])
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure, path):
+def save(figure, path):
+    """Write a figure; the same figure gives the same bytes.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    path : str or path-like
+        The PNG.
+    """
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=120, metadata={"Software": None})

@@ -1,6 +1,7 @@
 """Scoring: the probability of a lens for every cutout."""
 
 import functools
+import json
 import zipfile
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from lenspipe._tensorflow import gpus, keras, tf
 from lenspipe.cutouts import read_cutouts
 from lenspipe.errors import LenspipeError
 from lenspipe.manifest import read_manifest
-from lenspipe.models import Normalise
+from lenspipe.models import foreign, normalisation
 from lenspipe.paths import atomic
 from lenspipe.progress import log, track
 from lenspipe.records import IDENTIFIERS, dataset, table_of
@@ -40,13 +41,20 @@ def load_model(path):
     if not Path(path).exists():
         raise LenspipeError(f"{path}: no such file; train the model first")
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        with zipfile.ZipFile(path) as archive:
+            odd = foreign(json.loads(archive.read("config.json")))
+        model = None if odd else keras.saving.load_model(path, compile=False, safe_mode=True)
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0]
         raise LenspipeError(
             f"{path}: can't be read as a Keras model ({reason}); delete it and train again"
         ) from error
-    if not any(isinstance(layer, Normalise) for layer in model.layers):
+    if odd:
+        raise LenspipeError(
+            f"{path}: found {odd} in the model, expected Keras' own layers and lenspipe's only, so "
+            "that nothing in the file is run as code; build the network of those and train it here"
+        )
+    if not normalisation(model):
         raise LenspipeError(
             f"{path}: found a model without lenspipe's normalisation, expected one written by "
             "lenspipe; train it here"
@@ -156,10 +164,10 @@ def load_fitting(settings, path=None):
     path = path or settings.inference.model or settings.paths.model(settings.training.name)
     model = load_model(path)
     bands, size = settings.survey.bands, settings.cutouts.size
-    made_for = (*model.get_layer("normalise").bands, *model.input_shape[2:])
-    if made_for != (*bands, size, size):
+    made_for = normalisation(model)[0].bands
+    if (*made_for, *model.input_shape[2:]) != (*bands, size, size):
         raise LenspipeError(
-            f"{path}: made for cutouts of bands {','.join(model.get_layer('normalise').bands)} and "
+            f"{path}: made for cutouts of bands {','.join(made_for)} and "
             f"{model.input_shape[2]} pixels, found survey.bands {','.join(bands)} and cutouts.size "
             f"{size}; train a model for these, or set both keys to the model's"
         )

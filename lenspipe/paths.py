@@ -9,7 +9,15 @@ from pathlib import Path
 from lenspipe.errors import DiskFullError
 from lenspipe.survey import get_release
 
-__all__ = ["RunPaths", "SkyPaths", "SurveyPaths", "atomic", "is_remote", "room_to_write"]
+__all__ = [
+    "RunPaths",
+    "SkyPaths",
+    "SurveyPaths",
+    "atomic",
+    "is_remote",
+    "network_source",
+    "room_to_write",
+]
 
 
 def is_remote(path):
@@ -24,6 +32,23 @@ def is_remote(path):
     bool
     """
     return "://" in str(path)
+
+
+def network_source(network):
+    """Python file that holds a network of the user's own.
+
+    Parameters
+    ----------
+    network : str
+        As in ``training.network``: a name, or a file, a colon and a function.
+
+    Returns
+    -------
+    pathlib.Path or None
+        None for a network of lenspipe's.
+    """
+    file = network.rpartition(":")[0]
+    return Path(file) if file.endswith(".py") else None
 
 
 @contextlib.contextmanager
@@ -230,6 +255,10 @@ class RunPaths:
     def model(self, name, file="model.keras"):
         """File of a trained model."""
         return self.root / "models" / name / file
+
+    def sweep(self, file):
+        """File of the sweep: sweep.csv, best.yaml, sweep.png or study.log, Optuna's journal."""
+        return self.root / "sweep" / file
 
     def scores(self, chunk):
         """Scores of a chunk."""

@@ -269,7 +269,16 @@ def _parser(bands, size, dtype, columns):
     return parse
 
 
-def dataset(paths, batch_size, bands, size, columns=None, shuffle=None, drop_remainder=False):
+def dataset(
+    paths,
+    batch_size,
+    bands,
+    size,
+    columns=None,
+    shuffle=None,
+    drop_remainder=False,
+    part=(0, 1),
+):
     """Read records as batches.
 
     Parameters
@@ -287,6 +296,8 @@ def dataset(paths, batch_size, bands, size, columns=None, shuffle=None, drop_rem
         The files' order if not given.
     drop_remainder : bool
         Whether to leave out a last batch that is not full.
+    part : (int, int)
+        Which of how many equal parts of each batch to parse and return, from 0; all by default.
 
     Returns
     -------
@@ -324,7 +335,12 @@ def dataset(paths, batch_size, bands, size, columns=None, shuffle=None, drop_rem
     data = tf.data.TFRecordDataset(paths, buffer_size=0)
     if shuffle is not None:
         data = data.shuffle(_WINDOW, seed=shuffle, reshuffle_each_iteration=False)
-    data = data.batch(batch_size, drop_remainder).map(parse, num_parallel_calls=_PARSED_AT_ONCE)
+    data = data.batch(batch_size, drop_remainder)
+    index, n_parts = part
+    if n_parts > 1:
+        size_of_part = batch_size // n_parts
+        data = data.map(lambda batch: batch[index * size_of_part :][:size_of_part])
+    data = data.map(parse, num_parallel_calls=_PARSED_AT_ONCE)
     return data.prefetch(tf.data.AUTOTUNE)
 
 

@@ -37,6 +37,9 @@ Beyond what the tables say:
 - Real data need `sample.known_lenses`, or a trained model in `inference.model`.
 - `targets` needs `inference.model` and takes the place of `footprint`.
 - What is fetched over HTTP needs `retrieval.contact`.
+- `training.recipe` takes the place of the defaults of section `training`. A member of
+  `ensemble.members` starts from section `training`, or from its own recipe alone.
+- `training.refit`, `sweep.settings` and `ensemble.combine: stacker` need a validation split.
 - Where lists are asked for one entry may stand alone: `known_lenses: lenses.csv`.
 - `sample.fractions` add up to 1, `cutouts.size` is odd, `chunks.nside` is a power of two.
 
@@ -44,9 +47,12 @@ Where a table says None, write `null` or leave the key out. A change of a key ma
 depends on it, and nothing else, when the run is started again.
 
 This file is written by `python -m lenspipe.reference > config/README.md`; a test fails where it
-differs from the settings' models. Edit those (`lenspipe/config.py`) or the head (in
+differs from the settings' models. Edit those (`lenspipe/config/`) or the head (in
 `lenspipe/reference.py`) instead.
 """
+
+#: Keys of sections that are sections themselves.
+_NESTED = ("augmentation",)
 
 
 def config_reference():
@@ -68,8 +74,13 @@ def config_reference():
     parts = [_HEAD, "## Top level\n", _table("", top, schema["required"])]
     for name, section in below:
         parts += [f"## {name}\n", f"{section['description']}\n"]
-        parts.append(_table(f"{name}.", section["properties"], section.get("required", [])))
+        plain = {k: v for k, v in section["properties"].items() if k not in _NESTED}
+        parts.append(_table(f"{name}.", plain, section.get("required", [])))
         for key, field in section["properties"].items():
+            if key in _NESTED:
+                part = sections[_section(field)]
+                parts += [f"### {name}.{key}\n", f"{part['description']}\n"]
+                parts.append(_table(f"{name}.{key}.", part["properties"], ()))
             if entry := sections.get(_section(field.get("items", {}))):
                 parts += [f"### An entry of `{name}.{key}`\n", f"{entry['description']}\n"]
                 parts.append(_table("", entry["properties"], entry.get("required", [])))
@@ -102,9 +113,10 @@ def _type(field):
     if field["type"] == "array":
         if items := field.get("prefixItems"):
             return f"list of {len(items)} ({_type(items[0])})"
-        return f"list ({_type(field['items'])})"
+        return f"list ({_type(field['items'])})" if field["items"] else "list"
     if field["type"] == "object":
-        return f"map to {_type(field['additionalProperties'])}"
+        values = field.get("additionalProperties", True)
+        return "map" if values is True else f"map to {_type(values)}"
     names = {"string": "text", "boolean": "true or false", "null": "null"}
     return names.get(field["type"], field["type"])
 

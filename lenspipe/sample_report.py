@@ -143,6 +143,8 @@ def _panel(real, entry):
 
 def _draw_mosaics(settings, sample):
     """Draw some galaxies of each class; returns the names of the pages."""
+    from lenspipe.shards import read_images
+
     rng, own = np.random.default_rng([settings.seed, 25]), settings.mosaics
     bands = settings.survey.bands
     everything = settings.paths.sample_report("mosaic-*.png")
@@ -163,7 +165,7 @@ def _draw_mosaics(settings, sample):
         shown = shown.sort_values(["order", "class", "id"])
         chosen.append(shown.assign(page=name, rank=np.arange(len(shown)) + 1, of=len(rows)))
     chosen = pd.concat(chosen, ignore_index=True)
-    images = _read_images(settings, chosen)
+    images = read_images(settings, chosen)
     pages = []
     for name, shown in chosen.groupby("page", sort=False):
         path = everything.with_name(f"mosaic-{name}.png")
@@ -180,30 +182,6 @@ def _draw_mosaics(settings, sample):
         )
         pages.append(path.name)
     return pages
-
-
-def _read_images(settings, table):
-    """Read cutouts from the records, as a network gets them, in the order of the table's rows."""
-    from lenspipe.records import dataset
-
-    size, n_bands = settings.cutouts.size, len(settings.survey.bands)
-    images = np.empty((len(table), n_bands, size, size), np.float32)
-    for shard, group in table.groupby("shard"):
-        path = settings.paths.sample.with_name(shard)
-        first, found = 0, 0
-        for batch in dataset([path], 100, n_bands, size, columns=["image", "id"]):
-            pixels, ids = batch["image"].numpy(), batch["id"].numpy().astype(str)
-            here = group[group["row"].between(first, first + len(ids) - 1)]
-            rows = here["row"].to_numpy() - first
-            images[here.index] = pixels[rows]
-            found += (ids[rows] == here["id"].to_numpy()).sum()
-            first += len(ids)
-        if found < len(group):
-            raise LenspipeError(
-                f"{path}: found {found} of {len(group)} galaxies where {settings.paths.sample} "
-                "says, expected all; draw the labelled sample again"
-            )
-    return images
 
 
 def _page(report):

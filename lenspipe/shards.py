@@ -8,13 +8,14 @@ import pandas as pd
 from lenspipe.catalog import content_hash
 from lenspipe.cutouts import read_cutouts
 from lenspipe.draw import bin_names
+from lenspipe.errors import LenspipeError
 from lenspipe.paths import atomic
 from lenspipe.progress import log, track
 from lenspipe.recordfiles import VERSION
-from lenspipe.records import write_records
+from lenspipe.records import dataset, write_records
 from lenspipe.splits import SPLITS
 
-__all__ = ["sample_version", "used_before", "write_sample"]
+__all__ = ["read_images", "sample_version", "used_before", "write_sample"]
 
 #: Most examples in a file of records.
 _SHARD = 1000
@@ -146,6 +147,45 @@ def sample_version(settings):
     int
     """
     return json.loads(settings.paths.records_manifest.read_text())["sample_version"]
+
+
+def read_images(settings, table):
+    """Read cutouts of galaxies of the sample from its records, as a network gets them.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+    table : pandas.DataFrame
+        Rows of ``sample/sample.parquet``, numbered from 0.
+
+    Returns
+    -------
+    numpy.ndarray, float32, shape (N, B, S, S)
+        Nanomaggies, in the order of the rows.
+
+    Raises
+    ------
+    LenspipeError
+        A galaxy is not where the table says.
+    """
+    size, n_bands = settings.cutouts.size, len(settings.survey.bands)
+    images = np.empty((len(table), n_bands, size, size), np.float32)
+    for shard, group in table.groupby("shard"):
+        path = settings.paths.sample.with_name(shard)
+        first, found = 0, 0
+        for batch in dataset([path], 100, n_bands, size, columns=["image", "id"]):
+            pixels, ids = batch["image"].numpy(), batch["id"].numpy().astype(str)
+            here = group[group["row"].between(first, first + len(ids) - 1)]
+            rows = here["row"].to_numpy() - first
+            images[here.index] = pixels[rows]
+            found += (ids[rows] == here["id"].to_numpy()).sum()
+            first += len(ids)
+        if found < len(group):
+            raise LenspipeError(
+                f"{path}: found {found} of {len(group)} galaxies where {settings.paths.sample} "
+                "says, expected all; draw the labelled sample again"
+            )
+    return images
 
 
 def used_before(settings):

@@ -118,3 +118,39 @@ def test_the_command_starts_without_heavy_modules():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert result.stdout == "set()\n"
+
+
+def test_train_reads_configurations_as_snakemake_does(tmp_path, monkeypatch):
+    training = pytest.importorskip("lenspipe.training")
+    trained = []
+    monkeypatch.setattr(training, "train", trained.append)
+    one, other = tmp_path / "one.yaml", tmp_path / "other.yaml"
+    one.write_text(
+        "run: x\nsimulation: {}\nfootprint: {ra: [150, 151], dec: [30, 31]}\n"
+        "training: {name: both, epochs: 7}\nensemble: {members: {a: {}, b: {epochs: 3}}}\n"
+    )
+    other.write_text("training: {batch_size: 9}\n")
+    assert main(["train", str(one), str(other)]) == 0
+    found = [(s.training.name, s.training.epochs, s.training.batch_size) for s in trained]
+    assert found == [("a", 7, 9), ("b", 3, 9)]
+    assert main(["train", str(one), "--model", "b"]) == 0
+    assert trained[-1].training.name == "b"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "config.yaml: can't be read as YAML"),
+        ("a: [", "config.yaml: can't be read as YAML"),
+        ("- a", "config.yaml: found no keys, expected those of config/README.md"),
+        ("run: x\nsimulation: {}\nfootprint: {bricks: [1501p320]}", "--model: found 'b', expected"),
+    ],
+)
+def test_train_refuses_in_a_line(content, message, tmp_path, capsys):
+    path = tmp_path / "config.yaml"
+    if content:
+        path.write_text(content)
+    assert main(["train", str(path), "--model", "b"]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1

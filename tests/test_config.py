@@ -140,3 +140,18 @@ def test_import_is_light():
     code = "import sys, lenspipe.config; print(*sorted({n.split('.')[0] for n in sys.modules}))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"astropy", "numpy", "pandas", "tensorflow", "snakemake"} & set(run.stdout.split())
+
+
+def test_a_split_that_was_learnt_from_is_not_held_out():
+    def held_out(**changes):
+        return load_settings(DEMO | changes).held_out
+
+    no_test = {"fractions": [0.7, 0.3]}
+    members = {"a": {}, "b": {"network": "shielded_resnet"}}
+    assert held_out(sample=no_test) == "validation"
+    assert held_out(training={"refit": True}) == "test"
+    assert held_out(sample=no_test, training={"refit": True}) is None
+    assert held_out(sample=no_test, ensemble={"members": members}) == "validation"
+    stacked = {"members": members, "combine": "stacker"}
+    assert held_out(sample=no_test, ensemble=stacked) is None
+    assert held_out(ensemble=stacked) == "test"

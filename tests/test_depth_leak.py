@@ -8,9 +8,9 @@ from fake_run import make_table, write_cutouts
 
 from lenspipe._tensorflow import keras
 from lenspipe.config import load_settings
-from lenspipe.evaluation import auc
 from lenspipe.known import merge_known
 from lenspipe.manifest import write_manifest
+from lenspipe.metrics import auc
 from lenspipe.models import build
 from lenspipe.mosaics import read_images
 from lenspipe.sample import build_sample

@@ -32,6 +32,7 @@ def declared(requirements):
 
 CORE = declared(PROJECT["project"]["dependencies"])
 DEMO = declared(PROJECT["project"]["optional-dependencies"]["demo"])
+SWEEP = declared(PROJECT["project"]["optional-dependencies"]["sweep"])
 TEST = declared(
     line for line in PROJECT["project"]["optional-dependencies"]["test"] if "lenspipe" not in line
 )
@@ -76,14 +77,14 @@ def test_example_is_valid(path):
 
 def test_package_imports_what_it_declares():
     package = imports_of((ROOT / "lenspipe").rglob("*.py"))
-    assert package - set(CORE) - set(DEMO) == set()
-    assert {*CORE, *DEMO} - package == NOT_IMPORTED & set(CORE)
+    assert package - set(CORE) - set(DEMO) - set(SWEEP) == set()
+    assert {*CORE, *DEMO, *SWEEP} - package == NOT_IMPORTED & set(CORE)
     assert imports_of(SCRIPTS, OURS) - {*CORE, *DEMO, *TEST} == set()
 
 
 def test_tests_import_what_they_declare():
     used = imports_of((ROOT / "tests").rglob("*.py"), OURS)
-    assert used - {*CORE, *DEMO, *TEST} == set()
+    assert used - {*CORE, *DEMO, *SWEEP, *TEST} == set()
     assert set(TEST) - used == NOT_IMPORTED & set(TEST)
 
 
@@ -91,6 +92,9 @@ def test_optional_dependencies_are_imported_late():
     for path in (ROOT / "lenspipe").glob("*.py"):
         early = imported(ast.parse(path.read_text()).body, ())
         assert not early & set(DEMO), path
+    for path in (ROOT / "lenspipe" / "sweep").glob("*.py"):
+        early = imported(ast.parse(path.read_text()).body, ())
+        assert not early & set(SWEEP), path
 
 
 def test_snakemake_is_never_imported():
@@ -115,13 +119,13 @@ def test_conda_environment_equals_pyproject():
     lines.remove("pip")
     python = PROJECT["project"]["requires-python"]
     assert lines.pop(0) == f"python {python}"
-    assert declared([*lines, *pip["pip"]]) == CORE | DEMO
+    assert declared([*lines, *pip["pip"]]) == CORE | DEMO | SWEEP
 
 
 def test_every_dependency_is_explained():
     text = (ROOT / "docs" / "dependencies.md").read_text()
     rows = set(re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE))
-    assert rows == {*CORE, *DEMO, *TEST}
+    assert rows == {*CORE, *DEMO, *SWEEP, *TEST}
 
 
 def test_citation():

@@ -6,20 +6,13 @@ from unittest.mock import Mock
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
-from scipy.stats import binomtest
 from scored_run import BRICKS, CHUNK, TRAINING_BRICKS, make_run, make_settings, write_table
 from sklearn.metrics import roc_auc_score
-from sklearn.metrics import roc_curve as sklearn_roc_curve
 
 from lenspipe import evaluation
 from lenspipe.errors import LenspipeError
-from lenspipe.evaluation import auc, completeness_at_fpr, evaluate, roc_curve, wilson_interval
-
-# Few values, so that ties are common.
-SCORES = st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0]), min_size=1, max_size=60)
+from lenspipe.evaluation import evaluate
 
 
 @pytest.fixture
@@ -34,40 +27,6 @@ def run(drawn_run, monkeypatch):
     # Figures take a second each; they are drawn in tests of their own.
     monkeypatch.setattr(evaluation, "figures", Mock())
     return drawn_run
-
-
-def pooled(lenses, others):
-    return np.r_[np.ones(len(lenses)), np.zeros(len(others))], np.r_[lenses, others]
-
-
-@given(SCORES, SCORES)
-def test_auc_agrees_with_scikit_learn(lenses, others):
-    assert auc(lenses, others) == pytest.approx(roc_auc_score(*pooled(lenses, others)))
-
-
-@given(SCORES, SCORES)
-def test_roc_curve_agrees_with_scikit_learn(lenses, others):
-    expected = sklearn_roc_curve(*pooled(lenses, others), drop_intermediate=False)
-    for ours, theirs in zip(roc_curve(lenses, others), expected, strict=False):
-        np.testing.assert_allclose(ours, theirs, atol=1e-12)
-
-
-@given(SCORES, SCORES, st.sampled_from([0.5, 0.1, 0.05, 0.3]))
-def test_completeness_is_the_best_point_of_the_roc_curve(lenses, others, fpr):
-    completeness, cut = completeness_at_fpr(lenses, others, fpr)
-    if len(others) * fpr < 1 - 1e-9:
-        assert completeness is None
-        return
-    rates, parts, _ = sklearn_roc_curve(*pooled(lenses, others), drop_intermediate=False)
-    assert completeness == pytest.approx(parts[rates <= fpr + 1e-9].max())
-    assert np.mean(np.array(others) > cut) <= fpr + 1e-9
-
-
-@given(st.integers(0, 200), st.integers(1, 200))
-def test_wilson_interval_agrees_with_scipy(count, total):
-    count = min(count, total)
-    expected = binomtest(count, total).proportion_ci(method="wilson")
-    assert wilson_interval(count, total) == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
 def test_metrics_are_of_the_test_bricks_alone(run):

@@ -7,18 +7,20 @@ import hashlib
 import json
 import re
 
+import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from lenspipe.config.base import Section
 from lenspipe.config.data import Chunks, Cutouts, Footprint, Parent, Retrieval, Simulation, Survey
-from lenspipe.config.learning import Inference, Injection, Records, Sample, Training
+from lenspipe.config.learning import Inference, Injection, Records, Sample
 from lenspipe.config.results import Candidates, Mosaics
+from lenspipe.config.training import Ensemble, Evaluation, Sweep, Training
 from lenspipe.errors import LenspipeError
 from lenspipe.explain import explain
 from lenspipe.paths import RunPaths, SurveyPaths
 from lenspipe.survey import get_release
 
-__all__ = ["Settings", "digest", "load_settings"]
+__all__ = ["Settings", "digest", "load_settings", "nested", "read_config"]
 
 
 class Settings(Section):
@@ -46,6 +48,9 @@ class Settings(Section):
     injection: Injection = Field(default_factory=Injection)
     records: Records = Field(default_factory=Records)
     training: Training = Field(default_factory=Training)
+    ensemble: Ensemble = Field(default_factory=Ensemble)
+    sweep: Sweep = Field(default_factory=Sweep)
+    evaluation: Evaluation = Field(default_factory=Evaluation)
     inference: Inference = Field(default_factory=Inference)
     candidates: Candidates = Field(default_factory=Candidates)
     mosaics: Mosaics = Field(default_factory=Mosaics)
@@ -92,6 +97,7 @@ class Settings(Section):
                 "sample.cleaning_model: found the model that this sample is for; copy the model of "
                 "an earlier round elsewhere and name the copy"
             )
+        problems += self._problems_of_models()
         if self.asks_servers and not self.retrieval.contact:
             problems.append(
                 "retrieval.contact: missing; servers should know whom to ask: give a mail or web "
@@ -100,6 +106,78 @@ class Settings(Section):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _problems_of_models(self):
+        problems = []
+        members = self.ensemble.members
+        if self.training.name in members:
+            problems.append(
+                f"ensemble.members.{self.training.name}: found the name of the ensemble itself, "
+                "training.name; give it another"
+            )
+        for name, changes in members.items():
+            problems += [f"ensemble.members.{name}.{line}" for line in self._wrong(changes)]
+        if problems:
+            return problems
+        for key, values in self.sweep.settings.items():
+            values = values if isinstance(values, list) else [values.low, values.high]
+            for value in values:
+                changes = nested(self.training.model_dump(mode="json"), key, value)
+                problems += [f"sweep.settings.{line}" for line in self._wrong(changes)]
+        if members and self.sweep.settings:
+            problems.append("sweep: found with ensemble, expected one network; sweep it by itself")
+        _, validation, _ = self.sample.fractions
+        needs = {
+            "sweep.settings": self.sweep.settings,
+            "ensemble.combine: stacker": self.ensemble.combine == "stacker",
+            "training.refit": self._any_refit,
+        }
+        problems += [
+            f"{key}: needs a validation split, sample.fractions has none"
+            for key, given in needs.items()
+            if given and not validation
+        ]
+        return problems
+
+    @property
+    def _any_refit(self):
+        return any(self.of_model(name).training.refit for name in self.models)
+
+    def _wrong(self, changes):
+        """Say in lines what is wrong with changes of section training."""
+        try:
+            self.training.changed(changes)
+        except ValidationError as error:
+            return [
+                f"{'.'.join(map(str, problem['loc']))}: found {problem['input']!r}, "
+                + problem["msg"][0].lower()
+                + problem["msg"][1:]
+                for problem in error.errors()
+            ]
+        return []
+
+    def of_model(self, name, **changes):
+        """Settings under which one of the run's models is trained.
+
+        Parameters
+        ----------
+        name : str
+            Of the run's only network, of a member of its ensemble, or of a trial of its sweep.
+        **changes
+            Keys of section training that differ, for a trial.
+
+        Returns
+        -------
+        Settings
+            Equal to these but for section training, whose name is that one.
+        """
+        changes = self.ensemble.members.get(name, {}) | changes | {"name": name}
+        return self.model_copy(update={"training": self.training.changed(changes)})
+
+    @property
+    def models(self):
+        """Names of the networks that are trained: the members of the ensemble, or one."""
+        return sorted(self.ensemble.members) or [self.training.name]
 
     @property
     def asks_servers(self):
@@ -116,11 +194,15 @@ class Settings(Section):
     def held_out(self):
         """The split that a search is judged on: test, else validation; None if all is trained on.
 
-        A given model was trained elsewhere: None.
+        None also where the validation split has been learnt from in the end (``training.refit``, a
+        stacker), and for a given model, which was trained elsewhere.
         """
         _, validation, test = self.sample.fractions
         if self.inference.model:
             return None
+        stacked = self.ensemble.members and self.ensemble.combine == "stacker"
+        if stacked or self._any_refit:
+            validation = 0
         return "test" if test else "validation" if validation else None
 
     def _area(self):
@@ -143,6 +225,27 @@ class Settings(Section):
         return SurveyPaths(self.survey.tree or self.paths.sky, self.release)
 
 
+def nested(section, key, value):
+    """Copy a section with one key changed, which may be a key within a key.
+
+    Parameters
+    ----------
+    section : dict
+    key : str
+        With dots: ``augmentation.noise``.
+    value : object
+
+    Returns
+    -------
+    dict
+    """
+    first, _, rest = key.partition(".")
+    if rest:
+        below = section.get(first)
+        value = nested(below if isinstance(below, dict) else {}, rest, value)
+    return section | {first: value}
+
+
 def digest(*values):
     """Hash plain values.
 
@@ -162,6 +265,41 @@ def digest(*values):
 
     text = json.dumps(values, sort_keys=True, default=plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_config(paths):
+    """Read configuration files as Snakemake does: later ones change single keys of earlier ones.
+
+    Parameters
+    ----------
+    paths : sequence of pathlib.Path
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    LenspipeError
+        A file is missing, or is no map in YAML.
+    """
+    config = {}
+    for path in paths:
+        try:
+            content = yaml.safe_load(path.read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise LenspipeError(f"{path}: can't be read as YAML ({reason})") from None
+        if not isinstance(content, dict):
+            raise LenspipeError(f"{path}: found no keys, expected those of config/README.md")
+        config = _merged(config, content)
+    return config
+
+
+def _merged(one, other):
+    both = {key: _merged(one[key], other[key]) for key in one.keys() & other.keys()
+            if isinstance(one[key], dict) and isinstance(other[key], dict)}  # fmt: skip
+    return one | other | both
 
 
 def load_settings(config):

@@ -1,4 +1,4 @@
-"""Sections on what a network learns from, and how."""
+"""Sections on what a network learns from, and how it scores."""
 
 from typing import Annotated, Literal
 
@@ -148,34 +148,6 @@ class Records(Section):
 
     dtype: Literal["float32", "float16"] = Field(
         "float32", description="Numbers in which the cutouts of the labelled sample are kept."
-    )
-
-
-class Training(Section):
-    """The network and how it is trained."""
-
-    name: str = Field(
-        "resnet", pattern=r"^[A-Za-z][A-Za-z0-9_]*$", description="Name of the trained model."
-    )
-    network: Literal["cmu_deeplens", "shielded_resnet"] = Field(
-        "cmu_deeplens", description="Architecture."
-    )
-    network_settings: dict[str, int | float | bool | list[int]] = Field(
-        default_factory=dict, description="Arguments of the architecture; see docs/networks.md."
-    )
-    epochs: PositiveInt = Field(120, description="Passes over the training split.")
-    batch_size: PositiveInt = Field(128, description="Cutouts per step.")
-    learning_rate: Positive = Field(1e-3, description="Adam's rate at the start.")
-    decay_epochs: tuple[PositiveInt, ...] = Field(
-        (40, 80), description="Epochs at which the rate is multiplied by decay_factor."
-    )
-    decay_factor: Positive = Field(0.1, description="See decay_epochs.")
-    lens_weight: Positive | None = Field(
-        None,
-        description="Weight of a lens in the loss; None balances the classes up to a factor of 10.",
-    )
-    mixed_precision: bool = Field(
-        True, description="Half precision where there is a GPU; never on a CPU."
     )
 
 

@@ -4,13 +4,32 @@ import inspect
 
 from lenspipe.errors import LenspipeError
 from lenspipe.models.cmu_deeplens import cmu_deeplens
-from lenspipe.models.layers import Normalise
+from lenspipe.models.contents import foreign, normalisation, synchronise
+from lenspipe.models.efficientnet_v2 import efficientnet_v2
+from lenspipe.models.layers import Median, Normalise
+from lenspipe.models.own import build_own, load_function
 from lenspipe.models.shielded_resnet import shielded_resnet
+from lenspipe.models.stacker import stacker
+from lenspipe.paths import network_source
 
-__all__ = ["NETWORKS", "Normalise", "build"]
+__all__ = [
+    "NETWORKS",
+    "Median",
+    "Normalise",
+    "build",
+    "foreign",
+    "network_source",
+    "normalisation",
+    "stacker",
+    "synchronise",
+]
 
 #: Name in the configuration -> function that makes the network.
-NETWORKS = {"cmu_deeplens": cmu_deeplens, "shielded_resnet": shielded_resnet}
+NETWORKS = {
+    "cmu_deeplens": cmu_deeplens,
+    "shielded_resnet": shielded_resnet,
+    "efficientnet_v2": efficientnet_v2,
+}
 
 
 def build(name, bands=("g", "r", "z"), size=101, **settings):
@@ -19,13 +38,14 @@ def build(name, bands=("g", "r", "z"), size=101, **settings):
     Parameters
     ----------
     name : str
-        One of `NETWORKS`.
+        One of `NETWORKS`; or a Python file of the user's own, a colon, and a function in it that
+        takes bands and size and returns a network.
     bands : sequence of str
         Names of the bands, in the order of the cutouts.
     size : int
         Side of a cutout, pixels.
     **settings
-        Arguments of the network's own function.
+        Further arguments of the network's function.
 
     Returns
     -------
@@ -36,27 +56,35 @@ def build(name, bands=("g", "r", "z"), size=101, **settings):
     Raises
     ------
     LenspipeError
-        No network of that name, or a setting that it does not have or can't work with.
+        No network of that name, a setting that it does not have or can't work with, or a network
+        of the user's own that lenspipe could not train or load.
 
     Examples
     --------
     >>> build("cmu_deeplens", size=61, widths=[8, 16], units=1).output_shape
     (None, 1)
     """
-    if name not in NETWORKS:
+    own = network_source(name)
+    if not own and name not in NETWORKS:
         raise LenspipeError(
-            f"config key training.network: found {name!r}, expected one of {', '.join(NETWORKS)}"
+            f"config key training.network: found {name!r}, expected one of {', '.join(NETWORKS)}, "
+            "or a Python file and a function in it (my_networks.py:tiny)"
         )
-    known = list(inspect.signature(NETWORKS[name]).parameters)[2:]
-    if unknown := [key for key in settings if key not in known]:
+    function = load_function(name) if own else NETWORKS[name]
+    known = list(inspect.signature(function).parameters.values())[2:]
+    takes_all = any(parameter.kind == parameter.VAR_KEYWORD for parameter in known)
+    names = [parameter.name for parameter in known]
+    if (unknown := [key for key in settings if key not in names]) and not takes_all:
         raise LenspipeError(
             f"config key training.network_settings.{unknown[0]}: {name} has no such setting; "
-            f"known: {', '.join(known)}"
+            f"known: {', '.join(names) or 'none'}"
         )
+    if own:
+        return build_own(name, function, list(bands), size, settings)
     try:
-        return NETWORKS[name](list(bands), size, **settings)
+        return function(list(bands), size, **settings)
     except (TypeError, ValueError) as error:
         raise LenspipeError(
-            f"config key training.network_settings: {name} can't be made from {settings}: {error}; "
-            "docs/networks.md describes each setting"
+            f"config key training.network_settings: {name} can't be made from {settings}: "
+            f"{' '.join(str(error).split())}; docs/networks.md describes each setting"
         ) from error

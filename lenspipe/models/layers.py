@@ -1,11 +1,11 @@
-"""What the networks are made of: normalisation and the bottleneck unit."""
+"""What the networks are made of: normalisation, the bottleneck unit, how members are combined."""
 
 import numpy as np
 
 from lenspipe._tensorflow import keras
 from lenspipe.errors import LenspipeError
 
-__all__ = ["Normalise", "bottleneck", "head", "stem"]
+__all__ = ["Median", "Normalise", "begin", "bottleneck", "head", "stem"]
 
 #: Standard deviation of a normal distribution in units of its median absolute deviation.
 SIGMA_PER_MAD = 1.4826
@@ -93,6 +93,27 @@ class Normalise(keras.layers.Layer):
         return super().get_config() | own
 
 
+@keras.saving.register_keras_serializable("lenspipe")
+class Median(keras.layers.Layer):
+    """Median of the members' probabilities; of an even number the mean of the middle two.
+
+    Parameters
+    ----------
+    **kwargs
+        Of `keras.layers.Layer`.
+    """
+
+    def call(self, members):
+        """Combine a list of K tensors (N, 1) into one (N, 1)."""
+        ordered = keras.ops.sort(keras.ops.concatenate(members, axis=1), axis=1)
+        low, high = (len(members) - 1) // 2, len(members) // 2
+        return (ordered[:, low : low + 1] + ordered[:, high : high + 1]) / 2
+
+    def compute_output_shape(self, input_shape):
+        """Return the shape of a member's probabilities."""
+        return input_shape[0]
+
+
 def _convolution(x, filters, kernel, strides=1, bias=False):
     return keras.layers.Conv2D(
         filters, kernel, strides, padding="same", use_bias=bias, kernel_initializer="he_normal"
@@ -105,8 +126,8 @@ def _activated(x):
     )
 
 
-def stem(bands, size, filters, kernel, stride, clip_sigma, compress, crop):
-    """Begin a network: cutouts in nanomaggies, normalised, channels last, first convolution.
+def begin(bands, size, clip_sigma=250.0, compress=False, crop=None):
+    """Begin a network: cutouts in nanomaggies, cropped, normalised, channels last.
 
     Parameters
     ----------
@@ -114,17 +135,20 @@ def stem(bands, size, filters, kernel, stride, clip_sigma, compress, crop):
         Names of the bands, in order.
     size : int
         Side of a cutout, pixels.
-    filters, kernel, stride : int
-        Of the first convolution.
     clip_sigma, compress
         Of `Normalise`.
-    crop : int or None
-        Side of the central part that is kept, pixels.
+    crop : int, optional
+        Side of the central part that is kept, pixels; all if not given.
 
     Returns
     -------
     inputs, x : keras tensors
-        (B, S, S) as in the cutouts' files; (S', S', filters), activated.
+        (B, S, S) as in the cutouts' files; (crop, crop, B), in units of the noise.
+
+    Raises
+    ------
+    ValueError
+        The crop is even or larger than the cutout.
     """
     inputs = keras.Input((len(bands), size, size), name="image")
     x = inputs
@@ -133,7 +157,31 @@ def stem(bands, size, filters, kernel, stride, clip_sigma, compress, crop):
             raise ValueError(f"crop must be odd and at most {size}, found {crop}")
         x = keras.layers.Cropping2D((size - crop) // 2, data_format="channels_first")(x)
     x = Normalise(bands, clip_sigma, compress, name="normalise")(x)
-    x = keras.layers.Permute((2, 3, 1))(x)  # the only layout that convolutions on CPUs know
+    # Channels last is the only layout that convolutions on CPUs know.
+    return inputs, keras.layers.Permute((2, 3, 1))(x)
+
+
+def stem(bands, size, filters=32, kernel=7, stride=1, clip_sigma=250.0, compress=False, crop=None):
+    """Begin a network as `begin` does and add its first convolution.
+
+    Parameters
+    ----------
+    bands, size, clip_sigma, compress, crop
+        As `begin` takes them.
+    filters, kernel, stride : int
+        Of the convolution.
+
+    Returns
+    -------
+    inputs, x : keras tensors
+        (B, S, S) as in the cutouts' files; (S', S', filters), activated.
+
+    Raises
+    ------
+    ValueError
+        As `begin`.
+    """
+    inputs, x = begin(bands, size, clip_sigma, compress, crop)
     return inputs, _activated(_convolution(x, filters, kernel, stride))
 
 
@@ -165,7 +213,7 @@ def bottleneck(x, mid, out, stride=1, activate=True):
     return keras.layers.Add()([_convolution(y, out, 1, bias=True), shortcut])
 
 
-def head(inputs, x, name):
+def head(inputs, x, name, dropout=0.0):
     """End a network: global average pool and one sigmoid unit, in single precision.
 
     Parameters
@@ -173,15 +221,20 @@ def head(inputs, x, name):
     inputs : keras tensor
         Of the network.
     x : keras tensor
-        (S, S, C).
+        (S, S, C), or (C,) where it is pooled already.
     name : str
         Of the network.
+    dropout : float
+        Part of the C numbers that is left out at random while training.
 
     Returns
     -------
     keras.Model
         From cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1).
     """
-    x = keras.layers.GlobalAveragePooling2D()(x)
+    if len(x.shape) == 4:
+        x = keras.layers.GlobalAveragePooling2D()(x)
+    if dropout:
+        x = keras.layers.Dropout(dropout)(x)
     outputs = keras.layers.Dense(1, activation="sigmoid", dtype="float32", name="p")(x)
     return keras.Model(inputs, outputs, name=name)

@@ -3,16 +3,20 @@
 from lenspipe._tensorflow import keras
 from lenspipe.models.layers import bottleneck, head, stem
 
-__all__ = ["shielded_resnet"]
+__all__ = ["PRESETS", "shielded_resnet"]
+
+#: Name -> width, mid, shield, last.
+PRESETS = {"60k": (32, 16, 16, 32), "194k": (52, 32, 12, 24)}
 
 
 def shielded_resnet(
     bands,
     size,
-    width=32,
-    mid=16,
-    shield=16,
-    last=32,
+    preset="60k",
+    width=None,
+    mid=None,
+    shield=None,
+    last=None,
     stages=5,
     units=3,
     stem_filters=32,
@@ -24,8 +28,8 @@ def shielded_resnet(
 ):
     """Make the network: groups of units, with 1x1 convolutions between them to cut the channels.
 
-    The widths were not published. The defaults give 60,193 trainable parameters (the paper: about
-    60 thousand); width 52, mid 32, shield 12 and last 24 give 192,953 (arXiv:2508.20087: 194,433).
+    The widths were not published. Those of preset 60k give 60,193 trainable parameters (the paper:
+    about 60 thousand), those of 194k 192,953 (arXiv:2508.20087: 194,433).
 
     Parameters
     ----------
@@ -33,13 +37,15 @@ def shielded_resnet(
         Names of the bands, in order.
     size : int
         Side of a cutout, pixels.
-    width : int
+    preset : {"60k", "194k"}
+        Widths for about so many parameters, where they are not given.
+    width : int, optional
         Channels that a stage gives.
-    mid : int
+    mid : int, optional
         Channels within a unit.
-    shield : int
+    shield : int, optional
         Channels of the shield before each stage but the first.
-    last : int
+    last : int, optional
         Channels that the last stage gives.
     stages, units : int
         Stages, and units in a stage. Every stage but the first halves the map.
@@ -54,7 +60,19 @@ def shielded_resnet(
     -------
     keras.Model
         From cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1).
+
+    Raises
+    ------
+    ValueError
+        There is no such preset.
     """
+    if preset not in PRESETS:
+        raise ValueError(f"found preset {preset!r}, expected one of {', '.join(PRESETS)}")
+    given = (width, mid, shield, last)
+    width, mid, shield, last = (
+        own if own is not None else default
+        for own, default in zip(given, PRESETS[preset], strict=True)
+    )
     inputs, x = stem(
         bands, size, stem_filters, stem_kernel, stem_stride, clip_sigma, compress, crop
     )

@@ -111,6 +111,12 @@ def test_it_leaves_everything_that_it_promises(finished, results):
     pages = json.loads((results / "mosaics" / "pages.json").read_text())
     assert summary["n_mosaic_pages"] == len(list((results / "mosaics").glob("page-*.png"))) > 0
     assert pages
+    metrics = json.loads((results / "models" / "resnet" / "metrics.json").read_text())
+    assert 0 <= metrics["test_auc"] <= 1
+    assert metrics["test_completeness_fpr_1e-5"] is None
+    figures = ("history", "roc", "threshold", "reliability", "activations")
+    for figure in figures:
+        assert (results / "models" / "resnet" / f"{figure}.png").stat().st_size > 1000
     for brick in BRICKS:
         assert (results / "mosaics" / "bricks" / f"{brick}.png").stat().st_size > 1000
     audit = pd.read_csv(results / "parent" / "audit.csv")
@@ -210,6 +216,43 @@ def test_a_truncated_coadd_costs_only_its_brick(finished, results):
     assert {path: t for path, t in times(finished).items() if path in others} == others
     run(finished, str(cutouts.relative_to(finished)))
     assert cutouts.exists()
+
+
+OWN_NETWORK = """
+from lenspipe._tensorflow import keras
+from lenspipe.models.layers import head, stem
+
+def tiny(bands, size, filters=4):
+    inputs, x = stem(bands, size, filters, stride=4)
+    return head(inputs, keras.layers.Conv2D(filters, 3, activation="relu")(x), "tiny")
+"""
+
+
+def test_networks_are_combined_and_compared(finished, results):
+    (finished / "mine.py").write_text(OWN_NETWORK)
+    training = CONFIG["training"] | {"name": "both", "epochs": 1, "decay_epochs": []}
+    members = {"small": {}, "mine": {"network": "mine.py:tiny", "batch_size": 8}}
+    write_config(finished, training=training, ensemble={"members": members})
+    output = run(finished, "results/tiny/models/both/metrics.json")
+    assert "Drawing the labelled sample" not in output
+    report = json.loads((results / "models" / "both" / "ensemble.json").read_text())
+    assert set(report["of_members"]) == {"mine", "small"}
+    notes = json.loads((results / "models" / "mine" / "training.json").read_text())
+    assert notes["network"] == "mine.py:tiny"
+    # A changed source trains that member anew, and no other.
+    (finished / "mine.py").write_text(OWN_NETWORK.replace("filters=4", "filters=5"))
+    plan = run(finished, "results/tiny/models/both/metrics.json", "--dry-run")
+    assert "Training mine" in plan
+    assert "Training small" not in plan
+    sweep = {"settings": {"batch_size": [8, 16]}, "fpr": 0.2}
+    write_config(finished, training=training, sweep=sweep)
+    run(finished, "sweep")
+    table = pd.read_csv(results / "sweep" / "sweep.csv")
+    assert table["status"].tolist() == ["done", "done"]
+    best = yaml.safe_load((results / "sweep" / "best.yaml").read_text())
+    assert best["training"]["batch_size"] in (8, 16)
+    assert "Nothing to be done" in run(finished, "sweep")
+    write_config(finished)
 
 
 def test_what_is_mined_and_graded_goes_into_the_next_sample(finished, results):

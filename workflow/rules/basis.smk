@@ -8,7 +8,7 @@ any job that comes after it, be it by such a link alone. It does compare those o
 comes after no chunk, and a step that has this rule's file among its inputs follows.
 """
 
-from lenspipe.paths import is_remote
+from lenspipe.paths import is_remote, network_source
 
 SAMPLE = SETTINGS.sample
 MADE_FROM = {
@@ -18,10 +18,32 @@ MADE_FROM = {
         "sample": SAMPLE.model_dump(mode="json", exclude={"mined"}),
         "cutouts": SETTINGS.cutouts.model_dump(exclude={"skip_unreadable"}),
     },
-    "train": section("training") | {"seed": SETTINGS.seed},
+    "assess": section("evaluation", "mosaics", "inference")
+    | {"threshold": SETTINGS.candidates.threshold},
+    "ensemble": section("ensemble") | {"seed": SETTINGS.seed},
     "scores": section("inference"),
     "mosaics": section("mosaics"),
 }
+
+
+def made_from(step):
+    """Settings that a step depends on; a network's source, where it is the user's, is a file."""
+    kind, _, model = step.partition("-")
+    if kind != "train":
+        return MADE_FROM[step]
+    training = SETTINGS.of_model(model).training
+    return {"training": training.model_dump(mode="json"), "seed": SETTINGS.seed}
+
+
+def files_of(wildcards):
+    """Input function: files other than the survey's that a step reads."""
+    kind, _, model = wildcards.step.partition("-")
+    if kind == "sample":
+        return SKY + LISTS
+    own = network_source(SETTINGS.of_model(model).training.network) if model else None
+    return [own] if own else []
+
+
 # Local files only; what else catalogues of known lenses hold is in the table made of them.
 LISTS = [
     path
@@ -41,13 +63,13 @@ localrules:
 
 rule basis:
     input:
-        lambda wildcards: SKY + LISTS if wildcards.step == "sample" else [],
+        files_of,
     output:
         basis("{step}"),
     log:
         PATHS.log("basis", "{step}"),
     params:
-        settings=lambda wildcards: MADE_FROM[wildcards.step],
+        settings=lambda wildcards: made_from(wildcards.step),
     message:
         "Noting what {wildcards.step} is made from"
     script:

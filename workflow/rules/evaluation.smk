@@ -33,7 +33,11 @@ rule evaluate:
 rule summary:
     input:
         PATHS.evaluation("metrics.json") if SETTINGS.held_out else [],
-        [] if SETTINGS.inference.model else PATHS.sample_report("report.json"),
+        PATHS.sample_report("report.json") if TRAINED else [],
+        expand(PATHS.model("{model}", "metrics.json"), model={*TRAINED, SETTINGS.training.name})
+        if TRAINED
+        else [],
+        expand(PATHS.model("{model}", "activations.png"), model=TRAINED),
         TARGETS,
         PATHS.bricks,
         PATHS.audit,

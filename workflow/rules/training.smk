@@ -1,28 +1,35 @@
-"""Training.
+"""Training: each network of the run.
 
-Needs: the labelled sample. Gives: the model and everything to judge it by.
+Needs: the labelled sample. Gives: the model, and what its training was like.
 """
 
 
 rule train:
     input:
-        basis("train"),
+        basis("train-{model}"),
         PATHS.sample,
     output:
-        model=MODEL,
-        metrics=PATHS.model(SETTINGS.training.name, "metrics.json"),
-        history=PATHS.model(SETTINGS.training.name, "history.csv"),
+        PATHS.model("{model}", "history.csv"),
+        PATHS.model("{model}", "training.json"),
+        report(
+            PATHS.model("{model}", "history.png"),
+            caption="../report/history.rst",
+            category="Models",
+            subcategory="{model}",
+            labels={"figure": "loss and AUC by epoch"},
+        ),
+        model=PATHS.model("{model}"),
     log:
-        PATHS.log("train", SETTINGS.training.name),
+        PATHS.log("train", "{model}"),
     benchmark:
-        PATHS.benchmark("train", SETTINGS.training.name)
+        PATHS.benchmark("train", "{model}")
+    wildcard_constraints:
+        model="|".join(SETTINGS.models),
     threads: workflow.cores
     resources:
         mem_mb=8000,
         gpu=1,
-    params:
-        settings=section("training") | {"seed": SETTINGS.seed},
     message:
-        "Training {params.settings[training][network]} for {params.settings[training][epochs]} epochs"
+        "Training {wildcards.model}"
     script:
         "../scripts/train.py"

@@ -1,0 +1,159 @@
+"""Measure a step of training against one that has nothing to read.
+
+Three ways to train the same network on the same cutouts (noise), as many steps in each, in turn:
+
+- plain: Keras' own `model.fit` on arrays in memory,
+- ours: `lenspipe.training`, from records, with augmentation,
+- held: our step on one batch, again and again: what the device takes by itself.
+
+Figures are medians of the rounds, as are the ratios: each is taken within a round. `input_overhead`
+is by how much longer a step of ours takes than a plain one; `idle_share` is the part of our time in
+which the device waits for a batch. Runs on a GPU if there is one, in half precision (`--single` for
+single precision), and says what it ran on.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lenspipe._tensorflow import gpus, keras
+from lenspipe.catalog import parent_columns
+from lenspipe.config import load_settings
+from lenspipe.models import build, normalisation
+from lenspipe.recordfiles import VERSION
+from lenspipe.records import write_records
+from lenspipe.training.data import TrainingData
+from lenspipe.training.devices import choose_devices
+from lenspipe.training.steps import Steps, Ticker
+
+BANDS, SIZE, PER_FILE = "grz", 101, 1000
+
+
+def write_sample(settings, n, rng):
+    """Write n cutouts as the training split; return images and labels."""
+    images = rng.normal(0, 0.01, (n, len(BANDS), SIZE, SIZE)).astype(np.float32)
+    labels = (np.arange(n) % 4 == 0).astype(np.float32)
+    table = pd.DataFrame({name: rng.random(n) for name in parent_columns(BANDS)})
+    table = table.assign(objid=np.arange(n), brick="1500p300", region="south", type="DEV")
+    table = table.assign(id=[f"9010-1-{i}" for i in range(n)])
+    table = table.astype(parent_columns(BANDS)).assign(flags=0)
+    shards = {}
+    for i, first in enumerate(range(0, n, PER_FILE)):
+        path = settings.paths.sample.with_name(f"train-{i:05d}.tfrecord")
+        part = slice(first, first + PER_FILE)
+        shards[path.name] = write_records(path, images[part], table[part], labels[part])
+    manifest = {"version": VERSION, "shards": shards}
+    settings.paths.records_manifest.write_text(json.dumps(manifest))
+    return images, labels
+
+
+def make_model(settings, images):
+    """Make the network, adapted and compiled for plain training as well as for ours."""
+    own = settings.training
+    keras.config.set_dtype_policy("mixed_float16" if own.mixed_precision and gpus else "float32")
+    keras.utils.set_random_seed(1)
+    model = build(own.network, settings.survey.bands, SIZE, **own.network_settings)
+    for layer in normalisation(model):
+        layer.adapt(images[:256])
+    model.compile(keras.optimizers.Adam(1e-4), "binary_crossentropy", jit_compile=bool(gpus))
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def measure(settings, options):
+    """Return the seconds per step of each way, a list of dicts, one for each round."""
+    n = options.steps * options.batch
+    images, labels = write_sample(settings, n, np.random.default_rng(0))
+    model = make_model(settings, images)
+    lenses = int(labels.sum())
+    data = TrainingData(settings, {"train": (lenses, n - lenses)}, choose_devices("one"))
+    steps = Steps(model, data, settings.training)
+    batch = next(iter(data.epoch(0)))
+
+    def plain():
+        model.fit(images, labels, options.batch, shuffle=False, verbose=0)
+
+    def ours():
+        steps.run(0, Ticker("step"))
+
+    def held():
+        for _ in range(options.steps):
+            loss = steps.step(*batch)
+        float(loss)
+
+    # The first step of each is slow: it is compiled.
+    model.fit(images[: options.batch], labels[: options.batch], options.batch, verbose=0)
+    float(steps.step(*batch))
+    rounds = []
+    for _ in range(options.rounds):
+        seconds = {}
+        for way in (plain, ours, held):
+            begin = time.perf_counter()
+            way()
+            seconds[way.__name__] = (time.perf_counter() - begin) / options.steps
+        rounds.append(seconds)
+    return rounds, data.devices.name
+
+
+def summarise(rounds, device, options):
+    """Return one flat dict."""
+    flat = {f"{way}_s": statistics.median(r[way] for r in rounds) for way in rounds[0]}
+    flat["images_per_s"] = statistics.median(options.batch / r["ours"] for r in rounds)
+    flat["input_overhead"] = statistics.median(r["ours"] / r["plain"] - 1 for r in rounds)
+    flat["idle_share"] = statistics.median(max(1 - r["held"] / r["ours"], 0) for r in rounds)
+    flat = {key: float(f"{value:.4g}") for key, value in flat.items()}
+    return flat | {"device": device, "network": options.network, "batch_size": options.batch}
+
+
+def print_table(flat, options):
+    print(f"{options.network}, batches of {options.batch}, on {flat['device']}")
+    print(f"medians of {options.rounds} rounds of {options.steps} steps\n")
+    print(f"{'':8}{'s/step':>10}{'images/s':>10}{'of plain':>10}")
+    for way in ("plain", "ours", "held"):
+        seconds = flat[f"{way}_s"]
+        rate, ratio = options.batch / seconds, seconds / flat["plain_s"]
+        print(f"{way:8}{seconds:10.3f}{rate:10.1f}{ratio:10.3f}")
+    print(f"\ninput overhead {flat['input_overhead']:.1%}, idle share {flat['idle_share']:.1%}")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--network", default="cmu_deeplens")
+    parser.add_argument("--settings", type=json.loads, default={}, help="JSON of the network's")
+    parser.add_argument("--batch", type=int, default=64, help="cutouts in a batch")
+    parser.add_argument("--steps", type=int, default=6, help="steps of each way in a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--single", action="store_true", help="single precision on a GPU")
+    parser.add_argument("--work", type=Path, help="folder for the records (0.12 MB a cutout)")
+    parser.add_argument("--json", action="store_true", help="print one flat object")
+    options = parser.parse_args()
+    training = {"network": options.network, "network_settings": options.settings,
+                "batch_size": options.batch, "mixed_precision": not options.single}  # fmt: skip
+    settings = load_settings(
+        {"run": "benchmark", "simulation": {}, "training": training,
+         "footprint": {"ra": [150, 151], "dec": [30, 31]}}
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(dir=options.work) as folder, contextlib.chdir(folder):
+        os.makedirs(settings.paths.sample.parent)
+        rounds, device = measure(settings, options)
+    flat = summarise(rounds, device, options)
+    if options.json:
+        json.dump(flat, sys.stdout)
+        print()
+    else:
+        print_table(flat, options)
+
+
+if __name__ == "__main__":
+    main()

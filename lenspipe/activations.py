@@ -1,0 +1,171 @@
+"""What a network makes of a lens and of another galaxy, stage after stage."""
+
+import contextlib
+
+import numpy as np
+import pandas as pd
+
+from lenspipe._tensorflow import keras
+from lenspipe.colour import colour_images
+from lenspipe.errors import LenspipeError
+from lenspipe.inference import load_fitting
+from lenspipe.model_figures import draw_activations, draw_note
+from lenspipe.models import normalisation
+from lenspipe.models.contents import layers_of
+from lenspipe.shards import read_images
+
+__all__ = ["show_activations", "stages"]
+
+_CONVOLUTIONS = (
+    keras.layers.Conv2D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv2D,
+)
+# They only bring a map to the size that the next layer asks for.
+_MARGINS = (keras.layers.Cropping2D, keras.layers.ZeroPadding2D)
+
+
+def show_activations(settings):
+    """Draw a network, and below it the maps in it for two galaxies, as ``activations.png``.
+
+    They are the lens with the highest and the other galaxy with the lowest score of the test split,
+    or of the validation split where there is no test; without either the page says so.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+        Of the model, which has been assessed.
+
+    Raises
+    ------
+    LenspipeError
+        The model or its predictions are missing, or are not of this sample.
+    """
+    name, bands = settings.training.name, settings.survey.bands
+    path = settings.paths.model(name, "activations.png")
+    chosen = _choose(settings)
+    if chosen is None:
+        draw_note("No split that the model has not seen\nholds lenses and non-lenses", path)
+        return
+    model = load_fitting(settings, settings.paths.model(name))
+    images = read_images(settings, chosen)
+    found = stages(model, images)
+    if not found:
+        draw_note(f"{name}: no layer of this network makes maps", path)
+        return
+    trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    rgb = colour_images(images, bands, settings.mosaics.stretch)
+    draw_activations(
+        found,
+        images.shape[1:],
+        rgb,
+        [f"{what}, p = {p:.4g}" for what, p in zip(("lens", "no lens"), chosen["p"], strict=True)],
+        f"{name}: {trainable:,} trainable parameters",
+        path,
+    )
+
+
+def _choose(settings):
+    """Rows of the sample, with their scores, of the two galaxies; None without a split."""
+    path = settings.paths.model(settings.training.name, "predictions.parquet")
+    if not path.exists():
+        raise LenspipeError(f"{path}: no such file; assess the model first")
+    predictions = pd.read_parquet(path, columns=["id", "split", "label", "p"])
+    for split in ("test", "validation"):
+        part = predictions[predictions["split"] == split].sort_values(["p", "id"])
+        lenses, others = part[part["label"] > 0.5], part[part["label"] <= 0.5]
+        if len(lenses) and len(others):
+            chosen = pd.concat([lenses.tail(1), others.head(1)])[["id", "p"]]
+            sample = pd.read_parquet(settings.paths.sample, columns=["id", "shard", "row"])
+            rows = chosen.merge(sample, on="id")
+            if len(rows) == len(chosen):
+                return rows
+            raise LenspipeError(
+                f"{path}: found galaxies that {settings.paths.sample} lacks, expected its own; "
+                "assess the model again"
+            )
+    return None
+
+
+def stages(model, images):
+    """Run a model and keep the last maps of each size.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Any that lenspipe trains: its layers may be models of their own.
+    images : ndarray of float32, (N, B, S, S)
+        Cutouts, nanomaggies.
+
+    Returns
+    -------
+    list of dict
+        In the order in which they are made; maps that follow each other in one size are one stage.
+        ``member`` (name of an ensemble's network, else empty), ``maps`` (ndarray of float32,
+        (N, S', S', C)) and ``convolutions``, how many made them from those before.
+    """
+    members = [m for m in model.layers if isinstance(m, keras.Model) and normalisation(m)]
+    found = []
+    for member in members or [model]:
+        found += _stages_of(member, images, member.name if members else "")
+    return found
+
+
+def _stages_of(model, images, name):
+    found, convolutions = [], 0
+
+    def keep(layer, output):
+        nonlocal convolutions
+        convolutions += isinstance(layer, _CONVOLUTIONS)
+        maps = _as_maps(output)
+        if maps is None or isinstance(layer, _MARGINS):
+            return
+        stage = {"member": name, "maps": maps, "convolutions": convolutions}
+        if found and found[-1]["maps"].shape[1] == maps.shape[1]:
+            stage["convolutions"] += found.pop()["convolutions"]
+        found.append(stage)
+        convolutions = 0
+
+    with _watched(layers_of(model), keep):
+        model(images, training=False)
+    return found
+
+
+def _as_maps(output):
+    """Maps with channels last; None where an output is not made of square maps."""
+    shape = getattr(output, "shape", ())
+    if len(shape) != 4:
+        return None
+    if shape[1] == shape[2] > 1:
+        return np.asarray(output, np.float32)
+    if shape[2] == shape[3] > 1:
+        return np.moveaxis(np.asarray(output, np.float32), 1, -1)
+    return None
+
+
+@contextlib.contextmanager
+def _watched(layers, keep):
+    """Tell what each of some layers returns while the block runs.
+
+    A model made of the layers' own tensors would not do: those within a model that is a layer
+    itself are not connected to the outer one's input.
+    """
+
+    def watch(layer):
+        call = layer.call
+
+        def call_and_tell(*args, **kwargs):
+            output = call(*args, **kwargs)
+            keep(layer, output)
+            return output
+
+        layer.call = call_and_tell
+
+    watched = list({id(layer): layer for layer in layers}.values())
+    try:
+        for layer in watched:
+            watch(layer)
+        yield
+    finally:
+        for layer in watched:
+            vars(layer).pop("call", None)

@@ -1,0 +1,105 @@
+"""Scores of the labelled sample's galaxies, beside all that is known of each."""
+
+import numpy as np
+import pandas as pd
+
+from lenspipe._tensorflow import tf
+from lenspipe.errors import LenspipeError
+from lenspipe.inference import load_fitting, predict
+from lenspipe.progress import track
+from lenspipe.recordfiles import check_shards
+from lenspipe.records import dataset
+
+__all__ = ["predict_splits"]
+
+_COLUMNS = ["id", "split", "label", "class", "grade", "type", "region", "brick", "ra", "dec"]
+_CONDITIONS = ("mag_", "nobs_")
+_TRUTH = ["id", "theta_e_arcsec", "arc_snr"]
+
+
+def predict_splits(settings, splits):
+    """Score the galaxies of some splits with a model.
+
+    Those of the validation split with ``validated.keras``, where the model was trained on them once
+    more afterwards.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+        Of the model.
+    splits : sequence of str
+        Names; a split that the sample lacks adds nothing.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per galaxy with columns as in docs/outputs.md, but for ``p_calibrated``, and
+        ``shard`` and ``row`` of its record.
+
+    Raises
+    ------
+    LenspipeError
+        Model, records and sample don't fit together.
+    """
+    sample = pd.read_parquet(settings.paths.sample)
+    sample = sample[sample["split"].isin(splits)]
+    empty = pd.DataFrame({"id": pd.Series(dtype=str), "label": [], "p": pd.Series(dtype="f4")})
+    scores = [empty, *(_score(settings, split, sample) for split in splits)]
+    return _with_truth(settings, _join(settings, sample, pd.concat(scores, ignore_index=True)))
+
+
+def _score(settings, split, sample):
+    """Table of id, label and p of a split's records; None where there are none."""
+    own, path = settings.inference, settings.paths.model
+    shards, n = check_shards(settings, split), int((sample["split"] == split).sum())
+    shape = len(settings.survey.bands), settings.cutouts.size
+    if not shards:
+        return None
+    before = path(settings.training.name, "validated.keras")
+    is_refit = split == "validation" and before.exists()
+    model = load_fitting(settings, before if is_refit else path(settings.training.name))
+    tables = []
+    batches = dataset(shards, own.batch_size, *shape, columns=["id", "label", "image"])
+    what = f"{settings.training.name}: batches of the {split} split scored"
+    try:
+        for batch in track(batches, what, -(-n // own.batch_size)):
+            p = predict(model, batch["image"].numpy(), own.batch_size, own.symmetries)
+            ids, label = batch["id"].numpy().astype(str), batch["label"].numpy()
+            tables.append(pd.DataFrame({"id": ids, "label": label, "p": p}))
+    except tf.errors.OpError as error:
+        raise LenspipeError(
+            f"{shards[0].parent}: found a file of records that can't be read to its end "
+            f"({type(error).__name__}), expected whole ones; delete {settings.paths.sample} and "
+            "run again to write the sample anew"
+        ) from error
+    return pd.concat(tables, ignore_index=True)
+
+
+def _join(settings, sample, scores):
+    """Scores with what the sample's table says of the same galaxies, in its order."""
+    conditions = [column for column in sample if column.startswith(_CONDITIONS)]
+    sample = sample[[*_COLUMNS, *conditions, "shard", "row"]]
+    table = sample.merge(scores, on="id", how="left", suffixes=("", "_record"), validate="1:1")
+    odd = table.loc[table["label"] != table["label_record"], "id"].tolist()
+    odd += sorted(set(scores["id"]) - set(sample["id"]))
+    if odd:
+        raise LenspipeError(
+            f"{settings.paths.sample}: found {len(odd)} galaxies (first {odd[0]}) that only it or "
+            "its records hold, or that they label otherwise, expected the same in both; delete it "
+            "and run again to write the sample anew"
+        )
+    return table.drop(columns="label_record")
+
+
+def _with_truth(settings, table):
+    """Add Einstein radius and signal-to-noise of the arcs where they are known."""
+    known = [p for p in (settings.paths.injected, settings.paths.truth) if p.exists()]
+    truth = pd.concat(
+        [pd.DataFrame({"id": pd.Series(dtype=str), "theta_e_arcsec": [], "arc_snr": []})]
+        + [pd.read_parquet(path, columns=_TRUTH) for path in known],
+        ignore_index=True,
+    )
+    # An object of a simulated sky may be listed once in each region that has its brick.
+    truth = truth.drop_duplicates("id")
+    table = table.merge(truth, on="id", how="left", validate="1:1")
+    return table.astype(dict.fromkeys(_TRUTH[1:], np.float32))

@@ -1,0 +1,166 @@
+"""The steps of an epoch, and what can go wrong in them."""
+
+import time
+
+import numpy as np
+
+from lenspipe._tensorflow import gpus, keras, tf
+from lenspipe.errors import LenspipeError
+from lenspipe.models import normalisation
+from lenspipe.paths import atomic
+from lenspipe.progress import log
+from lenspipe.training.augmentation import augment
+from lenspipe.training.optimisation import loss_of
+
+__all__ = ["Steps", "Ticker"]
+
+#: Most steps between two looks at the losses; a look waits for the device.
+_LOOK_EVERY = 20
+#: Least time between two lines within an epoch, seconds.
+_LINE_SECONDS = 10
+#: Galaxies of a bad batch that are named in the message.
+_NAMED = 5
+
+
+class Ticker:
+    """Lines in the log within a long epoch.
+
+    Parameters
+    ----------
+    what : str
+        Begins each line.
+    """
+
+    def __init__(self, what):
+        self.what = what
+        self.last = time.monotonic()
+
+    def __call__(self, text):
+        """Log a line unless there was one a moment ago."""
+        if self.is_due():
+            self.last = time.monotonic()
+            log.info("%s: %s", self.what, text)
+
+    def is_due(self):
+        """Whether the last line was long ago."""
+        return time.monotonic() - self.last > _LINE_SECONDS
+
+
+class Steps:
+    """Trains a network batch by batch, on one device or on several.
+
+    Keras' own `fit` is not used: Keras 3.15 does not take the batches of several machines, and its
+    loop waits for the device after each step.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Compiled, so that its optimiser is saved with it.
+    data : lenspipe.training.data.TrainingData
+    own : lenspipe.config.training.Training
+    compiled : bool, optional
+        Whether to compile with XLA; by default on a GPU. Several devices exchange numbers within a
+        step, which XLA can't.
+    """
+
+    def __init__(self, model, data, own, compiled=bool(gpus)):
+        self.model, self.data, self.own = model, data, own
+        self.loss = loss_of(own)
+        strategy = data.devices.strategy
+        one_device = data.devices.n_replicas == 1
+        on_device = tf.function(self._on_device, jit_compile=compiled and one_device)
+
+        def step(*batch):
+            if one_device:
+                return on_device(*batch)
+            return strategy.reduce("SUM", strategy.run(on_device, batch), axis=None)
+
+        self.step = tf.function(step)
+
+    def _on_device(self, images, draws, labels, weights):
+        model, optimizer = self.model, self.model.optimizer
+        noise = normalisation(model)[0].noise_nmgy
+        images = augment(images, draws, self.own.augmentation, noise)
+        with tf.GradientTape() as tape:
+            losses = self.loss(labels, model(images, training=True))
+            loss = tf.reduce_sum(losses * weights[:, 0]) / self.data.batch_size
+            if model.losses:  # of a network with penalties on its weights
+                loss += tf.add_n(model.losses) / self.data.devices.n_replicas
+            scaled = optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, model.trainable_variables)
+        optimizer.apply_gradients(list(zip(gradients, model.trainable_variables, strict=True)))
+        return loss
+
+    def run(self, epoch, tick):
+        """Train for an epoch.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0.
+        tick : Ticker
+
+        Returns
+        -------
+        float
+            Mean loss.
+
+        Raises
+        ------
+        LenspipeError
+            The loss is not finite, or memory ran out.
+        """
+        _reseed(self.model, epoch)
+        losses, looked_at = [], 0
+        try:
+            for batch in self.data.epoch(epoch):
+                losses.append(self.step(*batch))
+                many = len(losses) - looked_at == _LOOK_EVERY or len(losses) == self.data.steps
+                if many or tick.is_due():
+                    self._look(epoch, losses, looked_at)
+                    looked_at = len(losses)
+                    tick(f"{len(losses)} steps, loss {np.mean(losses):.4f}")
+        except tf.errors.OpError as error:
+            if "RESOURCE_EXHAUSTED" in str(error) or "OOM" in str(error):
+                raise self._out_of_memory() from error
+            raise
+        return float(np.mean(losses))
+
+    def _look(self, epoch, losses, first):
+        """Stop if a loss is not finite; they are plain numbers afterwards."""
+        losses[first:] = [float(loss) for loss in losses[first:]]
+        bad = np.flatnonzero(~np.isfinite(losses[first:]))
+        if bad.size == 0:
+            return
+        step = first + int(bad[0])
+        ids = self.data.ids(epoch, step)
+        settings = self.data.settings
+        path = settings.paths.model(self.own.name, "not-finite.txt")
+        with atomic(path) as temporary:
+            temporary.write_text("".join(f"{id_}\n" for id_ in ids))
+        raise LenspipeError(
+            f"training of {self.own.name}: the loss is not finite ({losses[step]}) in epoch "
+            f"{epoch + 1}, step {step + 1}; lower training.learning_rate (found "
+            f"{self.own.learning_rate:g}) and look at the cutouts of that batch, "
+            f"{', '.join(ids[:_NAMED])}{', ...' if len(ids) > _NAMED else ''} ({path} has all "
+            f"{len(ids)})"
+        )
+
+    def _out_of_memory(self):
+        devices, size = self.data.devices, self.data.batch_size
+        smaller = size // 2 // devices.n_replicas * devices.n_replicas
+        advice = (
+            f"set it to {smaller}" if smaller else "a smaller one can't be divided between them"
+        )
+        return LenspipeError(
+            f"config key training.batch_size: {devices.name} ran out of memory with batches of "
+            f"{size}; {advice} and run again"
+        )
+
+
+def _reseed(model, epoch):
+    """Let what a network draws at random (dropout) depend on the epoch alone."""
+    for variable in model.variables:
+        if variable.path.endswith("seed_generator_state"):
+            first = int(keras.ops.convert_to_numpy(variable)[0])
+            variable.assign([first, epoch])

@@ -1,0 +1,171 @@
+"""Training on several devices and machines, here processes and parts of one CPU."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from fake_run import make_run
+
+from lenspipe import training
+from lenspipe.errors import LenspipeError
+from lenspipe.inference import load_model, score_images
+from lenspipe.sample import build_sample
+from lenspipe.training.devices import choose_devices
+
+CONFIG = {
+    "network_settings": {"widths": [8, 16], "units": 1, "stem_filters": 8, "stem_stride": 2},
+    "epochs": 4,
+    "batch_size": 16,
+    "learning_rate": 0.003,
+    "decay_epochs": [3],
+    "augmentation": {"rotation_deg": 90, "zoom": [0.9, 1.0]},
+}
+#: Losses and scores of a training on two devices beside those on one. Statistics of a batch and
+#: gradients are sums of the same numbers in another order.
+LOSS_TOLERANCE, SCORE_TOLERANCE = 1e-4, 2e-3
+#: Two parts of the CPU stand for two GPUs.
+TWO_DEVICES = """
+from lenspipe._tensorflow import tf
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, 2 * [tf.config.LogicalDeviceConfiguration()])
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Folder of a run with a sample and a network trained on one device."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        sample = {"negatives_per_lens": 2}
+        settings = make_run(
+            6, 40, 10, 10, size=33, sample=sample, training=CONFIG | {"name": "one"}
+        )
+        build_sample(settings)
+        training.train(settings)
+    return folder
+
+
+@pytest.fixture
+def single(run, monkeypatch):
+    monkeypatch.chdir(run)
+    return run / "results/fake/models/one"
+
+
+def write_config(folder, name, **changes):
+    config = yaml.safe_load((folder / "results/fake/models/one/config.yaml").read_text())
+    config["training"] |= {"name": name} | changes
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def start(folder, config, before="", **environment):
+    code = textwrap.dedent(before) + "import sys\nfrom lenspipe.cli import main\nsys.exit(main())\n"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "train", str(config)],
+        cwd=folder, env=os.environ | environment, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def finish(processes):
+    """Wait for processes; what they wrote to standard error."""
+    try:
+        texts = [process.communicate(timeout=180)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0] * len(processes), texts
+    return texts
+
+
+def free_ports(n):
+    sockets = [socket.socket() for _ in range(n)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def assert_trained_alike(one, other):
+    columns = ["epoch", "learning_rate", "loss", "val_loss"]
+    histories = [pd.read_csv(folder / "history.csv")[columns] for folder in (one, other)]
+    for column, tolerance in zip(columns, (0, 1e-12, LOSS_TOLERANCE, 2e-3), strict=True):
+        values = [history[column] for history in histories]
+        np.testing.assert_allclose(*values, rtol=0, atol=tolerance, err_msg=column)
+    images = np.random.default_rng(1).normal(0, 0.01, (20, 3, 33, 33)).astype(np.float32)
+    scores = [score_images(load_model(folder / "model.keras"), images) for folder in (one, other)]
+    np.testing.assert_allclose(*scores, atol=SCORE_TOLERANCE)
+
+
+def test_two_machines_train_as_one_does(run, single):
+    config = write_config(run, "duo")
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    texts = finish(
+        [
+            start(run, config, TF_CONFIG=json.dumps(
+                {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+            ))
+            for index in range(2)
+        ]
+    )  # fmt: skip
+    assert_trained_alike(single, single.parent / "duo")
+    notes = json.loads((single.parent / "duo" / "training.json").read_text())
+    assert notes["device"] == "2 machines"
+    assert "epoch 4/4" in texts[0]
+    assert "epoch" not in texts[1]  # one of them speaks
+
+
+def test_tasks_of_srun_find_each_other(run, single):
+    config = write_config(run, "tasks", epochs=1, decay_epochs=[])
+    # As srun sets them; the ports follow from the number of the job.
+    common = {
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_STEP_TASKS_PER_NODE": "2",
+        "SLURM_JOB_ID": str(os.getpid() % 1000),
+    }
+    finish([start(run, config, SLURM_PROCID=str(index), **common) for index in range(2)])
+    history = pd.read_csv(single.parent / "tasks" / "history.csv")
+    whole = pd.read_csv(single / "history.csv")
+    assert history["loss"][0] == pytest.approx(whole["loss"][0], abs=LOSS_TOLERANCE)
+
+
+def test_two_devices_of_a_machine_train_as_one_does(run, single):
+    config = write_config(run, "pair", strategy="mirrored")
+    (text,) = finish([start(run, config, TWO_DEVICES)])
+    assert "training on 2 x CPU" in text
+    assert_trained_alike(single, single.parent / "pair")
+
+
+def test_a_batch_that_two_devices_can_not_share_is_refused_in_a_line(run, single):
+    config = write_config(run, "odd", strategy="mirrored", batch_size=15)
+    process = start(run, config, TWO_DEVICES)
+    text = process.communicate(timeout=120)[1]
+    assert process.returncode == 1
+    assert "a batch of 15 can't be divided between 2 devices; set it to 14" in text
+    assert "Traceback" not in text
+
+
+def test_workers_without_a_cluster_are_refused(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(LenspipeError, match="strategy: found workers, but neither TF_CONFIG nor"):
+        choose_devices("workers")
+    monkeypatch.setenv("TF_CONFIG", "{cluster")
+    with pytest.raises(LenspipeError, match=r"TF_CONFIG: found '\{cluster', expected JSON"):
+        choose_devices("auto")
+
+
+def test_one_device_is_chosen_where_no_other_is_named(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["localhost:1"]}}')
+    devices = choose_devices("auto")
+    assert (devices.n_replicas, devices.n_workers, devices.is_chief) == (1, 1, True)

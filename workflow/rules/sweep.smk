@@ -1,0 +1,80 @@
+"""A search over settings of the training: `snakemake sweep`.
+
+Needs: the labelled sample. Gives: a model and a result per trial, their table, the best one's settings
+and a figure.
+"""
+
+from lenspipe.paths import network_source
+from lenspipe.tuning.plan import check_sweep, made_from as trial_made_from, name_of_trial, trials
+
+TRIALS = trials(SETTINGS)
+# What each trial is made from, for rule basis: a trial whose settings stay is not trained again.
+MADE_FROM |= {
+    f"trial_{number:03d}": trial_made_from(SETTINGS, number, values)
+    for number, values in enumerate(TRIALS)
+}
+MADE_FROM["sweep"] = section("sweep")
+
+
+def results_of_trials(wildcards):
+    """Input function: the results of all trials, if there is a sweep to run."""
+    try:
+        check_sweep(SETTINGS)
+    except LenspipeError as error:
+        raise WorkflowError(str(error)) from None
+    return [
+        PATHS.model(name_of_trial(SETTINGS, number), "trial.json") for number in range(len(TRIALS))
+    ]
+
+
+def sources_of_trial(wildcards):
+    """Input function: the file of a network of the user's own."""
+    values = TRIALS[int(wildcards.trial)] or {}
+    return network_source(values.get("network", SETTINGS.training.network)) or []
+
+
+rule sweep:
+    input:
+        basis("sweep"),
+        results_of_trials,
+    output:
+        PATHS.sweep("sweep.csv"),
+        PATHS.sweep("best.yaml"),
+        report(
+            PATHS.sweep("sweep.png"),
+            caption="../report/sweep.rst",
+            category="Models",
+            subcategory="sweep",
+            labels={"figure": "completeness against each setting"},
+        ),
+    log:
+        PATHS.log("sweep"),
+    resources:
+        mem_mb=1000,
+    message:
+        "Comparing the trials of the sweep"
+    script:
+        "../scripts/sweep.py"
+
+
+rule sweep_trial:
+    input:
+        basis("trial_{trial}"),
+        sources_of_trial,
+        PATHS.sample,
+    output:
+        PATHS.model(f"{SETTINGS.training.name}_trial_{{trial}}", "trial.json"),
+    log:
+        PATHS.log("sweep_trial", "{trial}"),
+    benchmark:
+        PATHS.benchmark("sweep_trial", "{trial}")
+    wildcard_constraints:
+        trial=r"\d\d\d+",
+    threads: workflow.cores
+    resources:
+        mem_mb=8000,
+        gpu=1,
+    message:
+        "Training trial {wildcards.trial} of the sweep"
+    script:
+        "../scripts/sweep_trial.py"
