@@ -44,6 +44,9 @@ with contextlib.nullcontext() if _talkative else _quiet_standard_error():
 
     #: GPUs that TensorFlow can use.
     gpus = tf.config.list_physical_devices("GPU")
+    for _gpu in gpus:
+        # Otherwise each process takes all memory of all GPUs.
+        tf.config.experimental.set_memory_growth(_gpu, True)
 
 # glibc gives a freed batch back to the system, which then clears the same memory for the next one:
 # a third of the time of reading records. Blocks up to 64 MB are kept instead, 512 MB of them at

@@ -155,3 +155,30 @@ def test_a_split_that_was_learnt_from_is_not_held_out():
     stacked = {"members": members, "combine": "stacker"}
     assert held_out(sample=no_test, ensemble=stacked) is None
     assert held_out(ensemble=stacked) == "test"
+
+
+def test_members_take_single_keys_from_the_section_or_a_recipe():
+    training = {"recipe": "paper3", "epochs": 5, "strategy": "one", "name": "all",
+                "augmentation": {"noise": 0.5}, "optimizer_settings": {"beta_1": 0.8}}  # fmt: skip
+    members = {
+        "same": {"learning_rate": 0.1},
+        "recipe": {"recipe": "paper3"},
+        "other": {"recipe": "paper4_resnet", "network_settings": {"crop": 51}},
+        "sgd": {"optimizer": "sgd", "network": "cmu_deeplens"},
+    }
+    settings = load_settings(DEMO | {"training": training, "ensemble": {"members": members}})
+    same, recipe, other, sgd = (settings.of_model(name).training for name in members)
+    assert (same.epochs, same.batch_size, same.learning_rate) == (5, 128, 0.1)
+    assert (same.augmentation.noise, same.augmentation.rotation_deg) == (0.5, 90)
+    assert (recipe.epochs, recipe.augmentation.noise, recipe.strategy) == (180, 0, "one")
+    assert other.network_settings == {"preset": "194k", "crop": 51}
+    assert sgd.network_settings == sgd.optimizer_settings == {}
+    again = load_settings(settings.of_model("same").model_dump(mode="json"))
+    assert again.training == same
+
+
+def test_members_that_would_be_one_network_twice_are_refused():
+    members = {"a": {}, "b": {}}
+    (line,) = refuse(DEMO | {"ensemble": {"members": members}})
+    assert "ensemble.members.b: found the same settings as a" in line
+    load_settings(DEMO | {"ensemble": {"members": {"a": {}, "b": {"seed": 5}}}})

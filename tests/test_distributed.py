@@ -17,6 +17,7 @@ from lenspipe import training
 from lenspipe.errors import LenspipeError
 from lenspipe.inference import load_model, score_images
 from lenspipe.sample import build_sample
+from lenspipe.training import devices
 from lenspipe.training.devices import choose_devices
 
 CONFIG = {
@@ -156,6 +157,73 @@ def test_a_batch_that_two_devices_can_not_share_is_refused_in_a_line(run, single
     assert "Traceback" not in text
 
 
+def test_an_overflow_on_any_device_is_seen_by_all(run):
+    """Loss scaling in half precision, of which Keras looks at the first device only."""
+    code = (
+        TWO_DEVICES
+        + """
+import numpy as np
+from types import SimpleNamespace
+from lenspipe._tensorflow import keras
+from lenspipe.config.training import Training
+from lenspipe.models import build
+from lenspipe.training import devices
+from lenspipe.training.devices import choose_devices
+from lenspipe.training.steps import Steps
+
+devices = choose_devices("mirrored")
+keras.config.set_dtype_policy("mixed_float16")
+with devices.strategy.scope():
+    model = build("cmu_deeplens", size=21, widths=[4, 8], units=1, stem_filters=4)
+    model.compile(keras.optimizers.Adam(0.01))
+    model.optimizer.build(model.trainable_variables)
+steps = Steps(model, SimpleNamespace(devices=devices, batch_size=4), Training())
+images = np.random.default_rng(0).normal(size=(4, 3, 21, 21)).astype(np.float32)
+weights = np.array([[1], [1], [1], [np.inf]], np.float32)  # on the second device
+for weights in (np.ones((4, 1), np.float32), weights):
+    before = float(model.optimizer.dynamic_scale.numpy())
+    def part(value):
+        return devices.strategy.experimental_distribute_values_from_function(
+            lambda c: tf.constant(value[2 * c.replica_id_in_sync_group :][:2]))
+    batch = images, np.full((4, 8), 0.5, np.float32), np.ones((4, 1), np.float32), weights
+    steps.step(*map(part, batch))
+    print(float(model.optimizer.dynamic_scale.numpy()) / before)
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+"""
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=run)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split() == ["1.0", "0.5"]
+
+
+def test_hosts_of_slurm_stay_in_its_order(monkeypatch):
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "3")
+    monkeypatch.setenv("SLURM_STEP_NODELIST", "node[9-10]")
+    monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", "2,1")
+    monkeypatch.setenv("SLURM_JOB_ID", "1002")
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    found = devices._of_slurm()
+    assert found["cluster"]["worker"] == ["node9:12032", "node9:12033", "node10:12032"]
+    assert found["task"] == {"type": "worker", "index": 1}
+    monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", "2,17")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "19")
+    with pytest.raises(LenspipeError, match="found 17 tasks on a node, expected at most 16"):
+        devices._of_slurm()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "chief", "index": 0}},
+        {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}},
+    ],
+)
+def test_clusters_that_are_not_of_workers_are_refused(monkeypatch, config):
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    with pytest.raises(LenspipeError, match="expected workers only and one of them"):
+        choose_devices("auto")
+
+
 def test_workers_without_a_cluster_are_refused(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(LenspipeError, match="strategy: found workers, but neither TF_CONFIG nor"):
@@ -167,5 +235,5 @@ def test_workers_without_a_cluster_are_refused(monkeypatch):
 
 def test_one_device_is_chosen_where_no_other_is_named(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["localhost:1"]}}')
-    devices = choose_devices("auto")
-    assert (devices.n_replicas, devices.n_workers, devices.is_chief) == (1, 1, True)
+    chosen = choose_devices("auto")
+    assert (chosen.n_replicas, chosen.n_workers, chosen.is_chief) == (1, 1, True)

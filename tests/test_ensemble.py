@@ -29,10 +29,11 @@ NETWORK = {"widths": [4, 8], "units": 1, "stem_filters": 4, "stem_stride": 2, "c
 
 
 def configure(combine="mean", names=NAMES, **config):
+    members = {name: {"seed": i} for i, name in enumerate(names)}
     config = {
         "run": "fake", "simulation": {}, "footprint": {"ra": [150, 151], "dec": [30, 31]},
         "cutouts": {"size": SIZE}, "training": {"name": "all", "network_settings": NETWORK},
-        "ensemble": {"combine": combine, "members": {name: {} for name in names}},
+        "ensemble": {"combine": combine, "members": members},
     } | config  # fmt: skip
     return load_settings(config)
 

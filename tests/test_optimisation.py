@@ -47,12 +47,22 @@ HISTORY = history_of((0.9, 0.2), (0.8, 0.3), (0.85, 0.1), (0.85, 0.25))
         ({"keep": "best", "monitor": "loss"}, 0, 3),
         ({"keep": "last"}, 3, 4),
         ({"schedule": "cosine"}, 3, 4),
+        ({"decay_epochs": [], "warmup_epochs": 2}, 2, 3),
     ],
 )
 def test_kept_epoch(settings, first, kept):
     own = Training(epochs=4, **settings)
     assert settled_from(own) == first
     assert best_epoch(own, HISTORY)["epoch"] == kept
+
+
+def test_what_training_can_not_heed_is_refused():
+    with pytest.raises(
+        LenspipeError, match=r"optimizer_settings\.use_ema: lenspipe's training can"
+    ):
+        make_optimizer(Training(optimizer_settings={"use_ema": True}))
+    with pytest.raises(ValueError, match="patience: found with keep: last"):
+        Training(keep="last", patience=3)
 
 
 def test_no_epoch_is_kept_before_the_rate_has_settled():

@@ -14,6 +14,7 @@ from lenspipe._tensorflow import keras, tf
 from lenspipe.config import load_settings
 from lenspipe.errors import LenspipeError
 from lenspipe.inference import load_model, score_images
+from lenspipe.models.layers import head, stem
 from lenspipe.progress import log
 from lenspipe.sample import build_sample
 from lenspipe.training.backup import Backup
@@ -212,6 +213,51 @@ def test_a_batch_that_devices_can_not_share_is_refused(settings):
     counts = {"train": count_classes(settings)["train"]}
     with pytest.raises(LenspipeError, match="batch of 16 can't be divided between 3 devices; set"):
         TrainingData(settings, counts, three)
+
+
+def test_clipping_is_refused_where_each_device_would_clip_its_part(settings):
+    settings = configure(optimizer_settings={"clipnorm": 1.0})
+    two = SimpleNamespace(n_replicas=2, strategy=None, name="2 x GPU")
+    counts = {"train": count_classes(settings)["train"]}
+    with pytest.raises(LenspipeError, match=r"optimizer_settings\.clipnorm: Keras would clip each"):
+        TrainingData(settings, counts, two)
+
+
+def test_a_network_with_penalties_learns_in_half_precision(settings):
+    counts = {"train": count_classes(settings)["train"]}
+    data = TrainingData(settings, counts, choose_devices("one"))
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        inputs, x = stem("grz", 33, 4, stride=4)
+        x = keras.layers.Conv2D(4, 3, kernel_regularizer=keras.regularizers.L2(0.1))(x)
+        x = keras.layers.ActivityRegularization(l2=1e-3)(x)
+        model = head(inputs, x, "penalised")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model.get_layer("normalise").adapt(data.some_images())
+    model.compile(keras.optimizers.Adam(3e-3))
+    assert np.isfinite(Steps(model, data, settings.training).run(0, Ticker("x")))
+
+
+def test_gradients_that_are_never_finite_end_the_training(settings):
+    counts = {"train": count_classes(settings)["train"]}
+    data = TrainingData(settings, counts, choose_devices("one"))
+    model = training._make(settings, mixed=True)
+    model.compile(keras.optimizers.Adam(3e-3))
+    model.optimizer.build(model.trainable_variables)
+    model.optimizer.dynamic_scale.assign(1e-5)
+    with pytest.raises(LenspipeError, match="the gradients are not finite in epoch 1, step 14;"):
+        Steps(model, data, settings.training).run(0, Ticker("x"))
+
+
+def test_members_of_an_ensemble_may_differ_by_seed(settings):
+    counts = {"train": count_classes(settings)["train"]}
+    ids = [
+        TrainingData(configure(seed=seed), counts, choose_devices("one")).ids(0, 0)
+        for seed in (None, 1, 2)
+    ]
+    assert ids[0] == ids[1]
+    assert ids[0] != ids[2]
 
 
 def test_parts_of_a_batch_make_the_whole(settings):

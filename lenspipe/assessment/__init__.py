@@ -53,7 +53,8 @@ def assess(settings):
     path(name, "metrics.json").unlink(missing_ok=True)
     notes = read_notes(settings)
     seen = "combine" in notes and (notes["refit"] or notes["combine"] == "stacker")
-    galaxies = predict_splits(settings, SPLITS[1:] if seen else SPLITS)
+    is_refit = notes["refit"] and "combine" not in notes
+    galaxies = predict_splits(settings, SPLITS[1:] if seen else SPLITS, is_refit)
     parts = {split: galaxies[galaxies["split"] == split] for split in SPLITS}
     calibration = fit_calibration(
         parts["validation"]["label"], parts["validation"]["p"], settings.evaluation.calibration

@@ -17,11 +17,8 @@ _CONDITIONS = ("mag_", "nobs_")
 _TRUTH = ["id", "theta_e_arcsec", "arc_snr"]
 
 
-def predict_splits(settings, splits):
+def predict_splits(settings, splits, is_refit=False):
     """Score the galaxies of some splits with a model.
-
-    Those of the validation split with ``validated.keras``, where the model was trained on them once
-    more afterwards.
 
     Parameters
     ----------
@@ -29,6 +26,9 @@ def predict_splits(settings, splits):
         Of the model.
     splits : sequence of str
         Names; a split that the sample lacks adds nothing.
+    is_refit : bool
+        Whether the model was trained on the validation split once more: those galaxies are scored
+        by ``validated.keras``, the model before.
 
     Returns
     -------
@@ -44,23 +44,24 @@ def predict_splits(settings, splits):
     sample = pd.read_parquet(settings.paths.sample)
     sample = sample[sample["split"].isin(splits)]
     empty = pd.DataFrame({"id": pd.Series(dtype=str), "label": [], "p": pd.Series(dtype="f4")})
-    scores = [empty, *(_score(settings, split, sample) for split in splits)]
+    files = dict.fromkeys(splits, "model.keras")
+    if is_refit:
+        files["validation"] = "validated.keras"
+    scores = [empty, *(_score(settings, split, sample, files[split]) for split in splits)]
     return _with_truth(settings, _join(settings, sample, pd.concat(scores, ignore_index=True)))
 
 
-def _score(settings, split, sample):
-    """Table of id, label and p of a split's records; None where there are none."""
-    own, path = settings.inference, settings.paths.model
+def _score(settings, split, sample, file):
+    """Table of id, label and p of a split's records by a model; None where there are none."""
+    own, name = settings.inference, settings.training.name
     shards, n = check_shards(settings, split), int((sample["split"] == split).sum())
     shape = len(settings.survey.bands), settings.cutouts.size
     if not shards:
         return None
-    before = path(settings.training.name, "validated.keras")
-    is_refit = split == "validation" and before.exists()
-    model = load_fitting(settings, before if is_refit else path(settings.training.name))
+    model = load_fitting(settings, settings.paths.model(name, file))
     tables = []
     batches = dataset(shards, own.batch_size, *shape, columns=["id", "label", "image"])
-    what = f"{settings.training.name}: batches of the {split} split scored"
+    what = f"{name}: batches of the {split} split scored"
     try:
         for batch in track(batches, what, -(-n // own.batch_size)):
             p = predict(model, batch["image"].numpy(), own.batch_size, own.symmetries)

@@ -10,7 +10,7 @@ import re
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from lenspipe.config.base import Section
+from lenspipe.config.base import Section, merged
 from lenspipe.config.data import Chunks, Cutouts, Footprint, Parent, Retrieval, Simulation, Survey
 from lenspipe.config.learning import Inference, Injection, Records, Sample
 from lenspipe.config.results import Candidates, Mosaics
@@ -119,6 +119,14 @@ class Settings(Section):
             problems += [f"ensemble.members.{name}.{line}" for line in self._wrong(changes)]
         if problems:
             return problems
+        alike = {}
+        for name in members:
+            training = self.of_model(name).training.model_copy(update={"name": ""})
+            if (other := alike.setdefault(training.model_dump_json(), name)) != name:
+                problems.append(
+                    f"ensemble.members.{name}: found the same settings as {other}, expected "
+                    "others; give it another seed at least"
+                )
         for key, values in self.sweep.settings.items():
             values = values if isinstance(values, list) else [values.low, values.high]
             for value in values:
@@ -169,10 +177,11 @@ class Settings(Section):
         Returns
         -------
         Settings
-            Equal to these but for section training, whose name is that one.
+            Equal to these but for section training, whose name is that one, and without ensemble.
         """
-        changes = self.ensemble.members.get(name, {}) | changes | {"name": name}
-        return self.model_copy(update={"training": self.training.changed(changes)})
+        changes = merged(self.ensemble.members.get(name, {}), changes) | {"name": name}
+        training = self.training.changed(changes)
+        return self.model_copy(update={"training": training, "ensemble": Ensemble()})
 
     @property
     def models(self):
@@ -292,14 +301,8 @@ def read_config(paths):
             raise LenspipeError(f"{path}: can't be read as YAML ({reason})") from None
         if not isinstance(content, dict):
             raise LenspipeError(f"{path}: found no keys, expected those of config/README.md")
-        config = _merged(config, content)
+        config = merged(config, content)
     return config
-
-
-def _merged(one, other):
-    both = {key: _merged(one[key], other[key]) for key in one.keys() & other.keys()
-            if isinstance(one[key], dict) and isinstance(other[key], dict)}  # fmt: skip
-    return one | other | both
 
 
 def load_settings(config):

@@ -18,6 +18,16 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def merged(one, other):
+    """Two maps as one: values of the second win, maps within both are merged likewise."""
+    both = {
+        key: merged(one[key], other[key])
+        for key in one.keys() & other.keys()
+        if isinstance(one[key], dict) and isinstance(other[key], dict)
+    }
+    return one | other | both
+
+
 def as_list(value):
     """One entry as a list of it; nothing as an empty one."""
     return [] if value is None else [value] if isinstance(value, str | dict) else value

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from lenspipe.config.base import Positive, PositiveInt, Section
+from lenspipe.config.base import Positive, PositiveInt, Section, merged
 
 __all__ = ["RECIPES", "Augmentation", "Ensemble", "Evaluation", "Range", "Sweep", "Training"]
 
@@ -75,6 +75,13 @@ class Training(Section):
     network_settings: dict[str, _SettingOfNetwork] = Field(
         default_factory=dict, description="Arguments of the architecture; see docs/networks.md."
     )
+    seed: int | None = Field(
+        None,
+        ge=0,
+        lt=2**31,
+        description="Seed of the first weights, the order of the sample and its augmentation. "
+        "None: that of the run.",
+    )
     epochs: PositiveInt = Field(120, description="Passes over the training split.")
     batch_size: PositiveInt = Field(
         128, description="Cutouts per step, over all GPUs and machines together."
@@ -117,7 +124,9 @@ class Training(Section):
         "or the last. (A cosine's rate settles in the last tenth.)",
     )
     patience: PositiveInt | None = Field(
-        None, description="Epochs without a better one after which training stops. None: never."
+        None,
+        description="Epochs without a better one, of those that `keep` counts, after which "
+        "training stops. None: never.",
     )
     refit: bool = Field(
         False,
@@ -143,6 +152,12 @@ class Training(Section):
             )
         return value
 
+    @model_validator(mode="after")
+    def _fits_together(self):
+        if self.patience and self.keep == "last":
+            raise ValueError("patience: found with keep: last, which waits for no better epoch")
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _with_recipe(cls, value):
@@ -158,10 +173,7 @@ class Training(Section):
             raise ValueError(
                 f"recipe: {name} has {key}: {wrong['input']!r}: {reason}; correct that file"
             ) from None
-        # Another network has other settings.
-        if value.get("network", recipe.get("network")) != recipe.get("network"):
-            recipe.pop("network_settings", None)
-        return recipe | value
+        return _on_top(recipe, value)
 
     def changed(self, changes):
         """Return this section with other values for some keys.
@@ -169,8 +181,8 @@ class Training(Section):
         Parameters
         ----------
         changes : dict
-            Key -> value. Where it names a recipe nothing is taken from this section; where it names
-            another network, not its network_settings.
+            Key -> value; maps are merged key by key. Where it names a recipe, only where and in
+            which precision to train is taken from this section.
 
         Returns
         -------
@@ -181,12 +193,19 @@ class Training(Section):
         pydantic.ValidationError
             A key or value is wrong.
         """
-        if "recipe" in changes and changes["recipe"] != self.recipe:
-            return type(self).model_validate(changes)
         own = self.model_dump(mode="json")
-        if changes.get("network", self.network) != self.network:
-            del own["network_settings"]
-        return type(self).model_validate(own | changes)
+        if "recipe" in changes:
+            own = {key: own[key] for key in ("strategy", "mixed_precision")}
+        return type(self).model_validate(_on_top(own, changes))
+
+
+def _on_top(own, changes):
+    """Merge changes into a section; another network, or optimiser, has other settings."""
+    for kind in ("network", "optimizer"):
+        default = Training.model_fields[kind].default
+        if changes.get(kind, own.get(kind)) != own.get(kind, default):
+            own = {key: value for key, value in own.items() if key != f"{kind}_settings"}
+    return merged(own, changes)
 
 
 def read_recipe(name):

@@ -5,14 +5,14 @@ import time
 import numpy as np
 import pandas as pd
 
-from lenspipe._tensorflow import gpus, keras, tf
+from lenspipe._tensorflow import gpus, keras
 from lenspipe.config import digest
 from lenspipe.errors import LenspipeError
 from lenspipe.models import build, network_source, normalisation, synchronise
 from lenspipe.progress import log
 from lenspipe.shards import sample_version
 from lenspipe.training.backup import Backup
-from lenspipe.training.data import TrainingData, ValidationData, count_classes
+from lenspipe.training.data import TrainingData, ValidationData, count_classes, seed_of
 from lenspipe.training.devices import choose_devices
 from lenspipe.training.optimisation import (
     best_epoch,
@@ -107,8 +107,9 @@ def train(settings, after_epoch=None):
         if own.refit:
             write_model(validated, first.kept_model())
         write_model(paths.model(own.name), fits[-1].kept_model())
-        for fit in fits:
-            fit.backup.remove()
+        for leftover in ("backup-refit", "backup"):
+            Backup(paths.model(own.name, leftover)).remove()
+        paths.model(own.name, "not-finite.txt").unlink(missing_ok=True)
     return notes
 
 
@@ -151,7 +152,7 @@ class _Fit:
         self.settings, self.own = settings, settings.training
         self.validation, self.devices = validation, devices
         self.data = TrainingData(settings, counts, devices)
-        keras.utils.set_random_seed(settings.seed)
+        keras.utils.set_random_seed(seed_of(settings))
         with devices.strategy.scope():
             self.model = _make(settings, mixed=_is_mixed(self.own))
             images = self.data.some_images()
@@ -163,7 +164,7 @@ class _Fit:
             self.model.optimizer.build(self.model.trainable_variables)
         source = network_source(self.own.network)
         key = digest(
-            self.own, settings.seed, counts, sample_hashes(settings),
+            self.own, settings.seed, counts, sample_hashes(settings), _is_mixed(self.own),
             source.read_text() if source else None,
         )  # fmt: skip
         self.backup = Backup(settings.paths.model(self.own.name, folder), key)
@@ -174,6 +175,7 @@ class _Fit:
         own = self.own
         with self.devices.strategy.scope():
             self.history, self.seconds = self.backup.restore(self.model)
+            self._share()
         if not self.history and self.devices.is_chief:
             self.backup.remove()
         steps = Steps(self.model, self.data, own)
@@ -210,6 +212,30 @@ class _Fit:
             if after_epoch:
                 after_epoch(row, lenses, others)
 
+    def _share(self):
+        """Let all machines begin with the state of the first."""
+        if self.devices.n_workers == 1:
+            return
+        found, first = (
+            len(self.history),
+            int(self.devices.of_first(np.array([len(self.history)]))[0]),
+        )
+        if found != first:
+            raise LenspipeError(
+                f"{self.backup.folder}: found the state after epoch {found}, the first machine "
+                f"after epoch {first}; let all see the same folder, and start again"
+            )
+        variables = [*self.model.variables, *self.model.optimizer.variables]
+        values = [np.asarray(variable.numpy()) for variable in variables]
+        shared = self.devices.of_first(
+            np.concatenate([v.ravel().astype(np.float64) for v in values])
+        )
+        ends = np.cumsum([value.size for value in values])
+        for variable, value, part in zip(
+            variables, values, np.split(shared, ends[:-1]), strict=True
+        ):
+            variable.assign(part.reshape(value.shape).astype(value.dtype))
+
     def _is_stale(self):
         best = best_epoch(self.own, self.history)
         if self.own.patience is None or best is None or self.validation is None:
@@ -223,27 +249,18 @@ class _Fit:
         """
         if self.validation is None:
             return None, None, None, None
-        measured = [0.0, 0.0], None, None
+        loss, area, lenses, others = np.nan, np.nan, None, None
         if self.devices.is_chief:
-            loss, area, *scores = self.validation.measure(self.model, tick)
-            measured = [loss, area], *scores
-        if self.devices.n_workers > 1:
-            # Numbers of the first machine's first device are added to zeros of all others.
-            mine = self.devices.strategy.experimental_distribute_values_from_function(
-                lambda context: tf.constant(
-                    measured[0] if context.replica_id_in_sync_group == 0 else [0.0, 0.0], tf.float64
-                )
-            )
-            shared = self.devices.strategy.reduce("SUM", mine, axis=None).numpy().tolist()
-            measured = shared, *measured[1:]
-        return *measured[0], *measured[1:]
+            loss, area, lenses, others = self.validation.measure(self.model, tick)
+        loss, area = self.devices.of_first(np.array([loss, area])).tolist()
+        return loss, area, lenses, others
 
     def kept_model(self):
         """The network with the weights of the epoch to keep, in single precision.
 
         One that was trained in half precision, or on several devices, loads anywhere so.
         """
-        self.model.load_weights(self.backup.best)
+        self.backup.load_best(self.model)
         single = _make(self.settings, empty=True)
         single.set_weights(self.model.get_weights())
         return single

@@ -21,13 +21,13 @@ class Backup:
     folder : pathlib.Path
         Where the state is. Where several machines train together all see it, and one writes.
     key : str
-        Of settings and sample; the state of another key is not used.
+        Of settings and sample; the state of another key is not used. None: only to remove it.
     """
 
-    def __init__(self, folder, key):
+    def __init__(self, folder, key=None):
         self.folder, self.key = folder, key
         self.state = folder / "state.json"
-        self.best = folder / "best.weights.h5"
+        self.best = None
 
     def restore(self, model):
         """Load the last state into a compiled model.
@@ -44,24 +44,28 @@ class Backup:
             return [], 0.0
         log.info("going on after epoch %d", len(state["history"]))
         model.load_weights(self.folder / state["weights"])
+        self.best = state["best"]
         return state["history"], state["seconds"]
 
     def save(self, model, history, seconds, is_best):
         """Save the state; only the renaming of state.json makes it the one that counts."""
-        if is_best:
-            with atomic(self.best) as temporary:
-                model.save_weights(temporary)
-        weights = self.folder / f"epoch-{len(history)}.weights.h5"
-        with atomic(weights) as temporary:
+        weights = f"epoch-{len(history)}.weights.h5"
+        with atomic(self.folder / weights) as temporary:
             model.save_weights(temporary)
+        self.best = weights if is_best else self.best
         state = {
-            "key": self.key, "weights": weights.name, "history": history, "seconds": seconds
+            "key": self.key, "weights": weights, "best": self.best, "history": history,
+            "seconds": seconds,
         }  # fmt: skip
         with atomic(self.state) as temporary:
             temporary.write_text(json.dumps(state))
         for old in self.folder.glob("epoch-*.weights.h5"):
-            if old != weights:
+            if old.name not in (weights, self.best):
                 old.unlink()
+
+    def load_best(self, model):
+        """Load the weights of the epoch that was saved last as the best."""
+        model.load_weights(self.folder / self.best)
 
     def remove(self):
         """Delete the state."""

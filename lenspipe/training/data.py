@@ -11,7 +11,7 @@ from lenspipe.recordfiles import check_shards
 from lenspipe.records import dataset
 from lenspipe.training.augmentation import draw
 
-__all__ = ["TrainingData", "ValidationData", "count_classes"]
+__all__ = ["TrainingData", "ValidationData", "count_classes", "seed_of"]
 
 #: Largest weight of a lens that ``lens_weight: null`` chooses.
 MAX_LENS_WEIGHT = 10.0
@@ -50,6 +50,20 @@ def count_classes(settings):
     return counts
 
 
+def seed_of(settings):
+    """Seed of a network's training: its own, or the run's.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+
+    Returns
+    -------
+    int
+    """
+    return settings.seed if settings.training.seed is None else settings.training.seed
+
+
 class TrainingData:
     """Batches of the labelled sample; they depend on seed and epoch only, not on the devices.
 
@@ -84,13 +98,21 @@ class TrainingData:
                 f"between {devices.n_replicas} devices; set it to {whole}"
             )
 
+        clipping = own.optimizer_settings.keys() & {"clipnorm", "clipvalue", "global_clipnorm"}
+        if clipping and devices.n_replicas > 1:
+            raise LenspipeError(
+                f"config key training.optimizer_settings.{min(clipping)}: Keras would clip each of "
+                f"the {devices.n_replicas} devices' part of the gradients by itself; leave it out, "
+                "or set training.strategy to one"
+            )
+
     def some_images(self):
         """Cutouts to measure level and noise on, (512, B, S, S) or fewer."""
         batches = dataset(self.shards, _ADAPT, *self.shape, columns=["image"])
         return next(iter(batches))["image"].numpy()
 
     def _seed(self, epoch):
-        return self.settings.seed * 100_003 + epoch
+        return seed_of(self.settings) * 100_003 + epoch
 
     def _records(self, epoch, columns, part=(0, 1)):
         return dataset(

@@ -4,14 +4,16 @@ import json
 import os
 from typing import NamedTuple
 
+import numpy as np
+
 from lenspipe._tensorflow import gpus, tf
 from lenspipe.errors import LenspipeError
 from lenspipe.progress import log
 
 __all__ = ["Devices", "choose_devices"]
 
-#: Ports that tasks of srun use: as many on each node as a job has tasks there, 16 at most.
-_FIRST_PORT, _PORTS_OF_A_JOB = 12000, 16
+#: Most tasks of srun on a node; each has a port, and each job as many ports as that.
+_MOST_TASKS, _FIRST_PORT = 16, 12000
 
 
 class Devices(NamedTuple):
@@ -42,6 +44,28 @@ class Devices(NamedTuple):
         """Number of devices that share a batch."""
         return self.strategy.num_replicas_in_sync
 
+    def of_first(self, numbers):
+        """Numbers of the first machine, on all machines.
+
+        Parameters
+        ----------
+        numbers : ndarray of float64, (N,)
+            On other machines any, as many.
+
+        Returns
+        -------
+        ndarray of float64, (N,)
+        """
+        if self.n_workers == 1:
+            return numbers
+        # Those of its first device are added to zeros of all others.
+        mine = self.strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(
+                numbers if context.replica_id_in_sync_group == 0 else np.zeros_like(numbers)
+            )
+        )
+        return self.strategy.reduce("SUM", mine, axis=None).numpy()
+
 
 def choose_devices(how):
     """Choose the devices and connect the machines.
@@ -61,14 +85,13 @@ def choose_devices(how):
     LenspipeError
         Several machines are asked for and none are named, or TF_CONFIG can't be read.
     """
-    resolver = _resolver() if how in ("auto", "workers") else None
-    if resolver:
-        strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
-        n_workers = len(resolver.cluster_spec().as_dict()["worker"])
-        devices = Devices(strategy, resolver.task_id, n_workers, f"{n_workers} machines")
-        if not devices.is_chief:
+    cluster = _cluster() if how in ("auto", "workers") else None
+    if cluster:
+        n_workers, index = cluster
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        if index:
             log.setLevel("WARNING")
-        return devices
+        return Devices(strategy, index, n_workers, f"{n_workers} machines")
     if how == "workers":
         raise LenspipeError(
             "config key training.strategy: found workers, but neither TF_CONFIG nor the tasks of "
@@ -90,27 +113,51 @@ def _device_name():
     return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
 
 
-def _resolver():
-    """Return what knows the other machines; None where there are none."""
+def _cluster():
+    """Return how many machines there are and which one this is; None where there is one.
+
+    TensorFlow finds them in TF_CONFIG.
+    """
+    if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "TF_CONFIG" not in os.environ:
+        os.environ["TF_CONFIG"] = json.dumps(_of_slurm())
     try:
-        workers = json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {}).get("worker", [])
-    except (ValueError, AttributeError):
+        config = json.loads(os.environ.get("TF_CONFIG", "{}"))
+        jobs = config.get("cluster", {})
+        workers = jobs.get("worker", [])
+        if jobs.keys() <= {"worker"} and len(workers) < 2:
+            return None
+        task = config["task"]["type"], int(config["task"]["index"])
+    except (ValueError, AttributeError, KeyError, TypeError):
         raise LenspipeError(
             f"environment variable TF_CONFIG: found {os.environ['TF_CONFIG']!r}, expected JSON "
             "with cluster and task; correct or unset it"
         ) from None
-    if len(workers) > 1:
-        return tf.distribute.cluster_resolver.TFConfigClusterResolver()
-    if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        # Which GPUs a task sees is Slurm's matter: the numbers here only have to be large enough.
-        # Jobs that share a node need ports of their own.
-        job = int(os.environ.get("SLURM_JOB_ID", 0))
-        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
-            port_base=_FIRST_PORT + job % 1000 * _PORTS_OF_A_JOB,
-            gpus_per_node=_PORTS_OF_A_JOB,
-            gpus_per_task=1,
-            auto_set_gpu=False,
+    if jobs.keys() != {"worker"} or task[0] != "worker" or not 0 <= task[1] < len(workers):
+        raise LenspipeError(
+            f"environment variable TF_CONFIG: found jobs {', '.join(sorted(jobs))} and the task "
+            f"{task[0]} {task[1]}, expected workers only and one of them; make a chief the first "
+            "worker"
         )
-        resolver.cluster_spec()  # sets the number of this task
-        return resolver
-    return None
+    return len(workers), task[1]
+
+
+def _of_slurm():
+    """TF_CONFIG of a task that srun has started.
+
+    TensorFlow's own resolver reads what Slurm says; but it sorts hosts by name, where tasks are
+    numbered in Slurm's order, and takes one GPU for each task.
+    """
+    resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
+        gpus_per_node=_MOST_TASKS, gpus_per_task=0, auto_set_gpu=False
+    )
+    hosts = resolver._task_configuration
+    if max(hosts.values()) > _MOST_TASKS:
+        raise LenspipeError(
+            f"srun: found {max(hosts.values())} tasks on a node, expected at most {_MOST_TASKS}; "
+            "start one for each GPU"
+        )
+    # Jobs that share a node need ports of their own.
+    first = _FIRST_PORT + int(os.environ.get("SLURM_JOB_ID", 0)) % 1000 * _MOST_TASKS
+    workers = [f"{host}:{first + i}" for host, n in hosts.items() for i in range(n)]
+    task = {"type": "worker", "index": int(os.environ["SLURM_PROCID"])}
+    return {"cluster": {"worker": workers}, "task": task}

@@ -28,8 +28,13 @@ def make_optimizer(own):
     Raises
     ------
     LenspipeError
-        It does not know one of ``optimizer_settings``.
+        It does not know one of ``optimizer_settings``, or the training can't heed it.
     """
+    if ignored := own.optimizer_settings.keys() & {"use_ema", "gradient_accumulation_steps"}:
+        raise LenspipeError(
+            f"config key training.optimizer_settings.{min(ignored)}: lenspipe's training can't "
+            "heed it; leave it out"
+        )
     try:
         return _OPTIMIZERS[own.optimizer](own.learning_rate, **own.optimizer_settings)
     except (TypeError, ValueError) as error:
@@ -78,7 +83,8 @@ def settled_from(own):
         return 0
     if own.schedule == "cosine":
         return own.epochs - math.ceil(own.epochs / 10)
-    return max((start for start in own.decay_epochs if start < own.epochs), default=0)
+    starts = [start for start in own.decay_epochs if start < own.epochs]
+    return max([min(own.warmup_epochs, own.epochs - 1), *starts])
 
 
 def best_epoch(own, history):

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from lenspipe._tensorflow import gpus, keras, tf
+from lenspipe._tensorflow import gpus, tf
 from lenspipe.errors import LenspipeError
 from lenspipe.models import normalisation
 from lenspipe.paths import atomic
@@ -18,6 +18,8 @@ __all__ = ["Steps", "Ticker"]
 _LOOK_EVERY = 20
 #: Least time between two lines within an epoch, seconds.
 _LINE_SECONDS = 10
+#: Factor of loss scaling below which a training is lost; it begins at 32768.
+_LEAST_SCALE = 1e-3
 #: Galaxies of a bad batch that are named in the message.
 _NAMED = 5
 
@@ -70,12 +72,10 @@ class Steps:
         one_device = data.devices.n_replicas == 1
         on_device = tf.function(self._on_device, jit_compile=compiled and one_device)
 
-        def step(*batch):
-            if one_device:
-                return on_device(*batch)
+        def on_all_devices(*batch):
             return strategy.reduce("SUM", strategy.run(on_device, batch), axis=None)
 
-        self.step = tf.function(step)
+        self.step = on_device if one_device else tf.function(on_all_devices)
 
     def _on_device(self, images, draws, labels, weights):
         model, optimizer = self.model, self.model.optimizer
@@ -84,10 +84,17 @@ class Steps:
         with tf.GradientTape() as tape:
             losses = self.loss(labels, model(images, training=True))
             loss = tf.reduce_sum(losses * weights[:, 0]) / self.data.batch_size
-            if model.losses:  # of a network with penalties on its weights
-                loss += tf.add_n(model.losses) / self.data.devices.n_replicas
+            # Penalties of a network, some of them perhaps in half precision.
+            penalties = [tf.cast(penalty, tf.float32) for penalty in model.losses]
+            loss += sum(penalties) / self.data.devices.n_replicas
             scaled = optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, model.trainable_variables)
+        if self.data.devices.n_replicas > 1:
+            # Loss scaling looks at one device's gradients only: an overflow anywhere must be seen
+            # by all.
+            spoiled = tf.add_n([tf.reduce_sum(0 * gradient) for gradient in gradients])
+            spoiled = tf.distribute.get_replica_context().all_reduce("SUM", spoiled)
+            gradients = [gradient + tf.cast(spoiled, gradient.dtype) for gradient in gradients]
         optimizer.apply_gradients(list(zip(gradients, model.trainable_variables, strict=True)))
         return loss
 
@@ -110,7 +117,7 @@ class Steps:
         LenspipeError
             The loss is not finite, or memory ran out.
         """
-        _reseed(self.model, epoch)
+        _reseed(self.model, epoch * self.data.steps)
         losses, looked_at = [], 0
         try:
             for batch in self.data.epoch(epoch):
@@ -130,17 +137,20 @@ class Steps:
         """Stop if a loss is not finite; they are plain numbers afterwards."""
         losses[first:] = [float(loss) for loss in losses[first:]]
         bad = np.flatnonzero(~np.isfinite(losses[first:]))
-        if bad.size == 0:
+        # Halved at each step whose gradients overflow: where none is finite it sinks and sinks.
+        scale = getattr(self.model.optimizer, "dynamic_scale", None)
+        if bad.size == 0 and (scale is None or float(scale.numpy()) >= _LEAST_SCALE):
             return
-        step = first + int(bad[0])
+        step = first + int(bad[0]) if bad.size else len(losses) - 1
         ids = self.data.ids(epoch, step)
         settings = self.data.settings
         path = settings.paths.model(self.own.name, "not-finite.txt")
         with atomic(path) as temporary:
             temporary.write_text("".join(f"{id_}\n" for id_ in ids))
         raise LenspipeError(
-            f"training of {self.own.name}: the loss is not finite ({losses[step]}) in epoch "
-            f"{epoch + 1}, step {step + 1}; lower training.learning_rate (found "
+            f"training of {self.own.name}: the "
+            + (f"loss is not finite ({losses[step]})" if bad.size else "gradients are not finite")
+            + f" in epoch {epoch + 1}, step {step + 1}; lower training.learning_rate (found "
             f"{self.own.learning_rate:g}) and look at the cutouts of that batch, "
             f"{', '.join(ids[:_NAMED])}{', ...' if len(ids) > _NAMED else ''} ({path} has all "
             f"{len(ids)})"
@@ -158,9 +168,9 @@ class Steps:
         )
 
 
-def _reseed(model, epoch):
-    """Let what a network draws at random (dropout) depend on the epoch alone."""
+def _reseed(model, step):
+    """Let what a network draws at random (dropout) be as after that many steps undisturbed."""
     for variable in model.variables:
         if variable.path.endswith("seed_generator_state"):
-            first = int(keras.ops.convert_to_numpy(variable)[0])
-            variable.assign([first, epoch])
+            first = int(variable.numpy()[0])
+            variable.assign([first, step])

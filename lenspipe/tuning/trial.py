@@ -126,7 +126,7 @@ def run_trial(settings, number):
     if proposal:
         proposal.close(status, lenses, others)
     if status != "done":
-        Backup(path("backup"), "").remove()
+        Backup(path("backup")).remove()
     log.info("trial %03d: %s%s", number, status, f", {reason}" if reason else "")
     return content
 
