@@ -10,7 +10,7 @@ from lenspipe.progress import track
 from lenspipe.recordfiles import check_shards
 from lenspipe.records import dataset
 
-__all__ = ["predict_splits"]
+__all__ = ["predict_splits", "score_split"]
 
 _COLUMNS = ["id", "split", "label", "class", "grade", "type", "region", "brick", "ra", "dec"]
 _CONDITIONS = ("mag_", "nobs_")
@@ -47,14 +47,29 @@ def predict_splits(settings, splits, is_refit=False):
     files = dict.fromkeys(splits, "model.keras")
     if is_refit:
         files["validation"] = "validated.keras"
-    scores = [empty, *(_score(settings, split, sample, files[split]) for split in splits)]
+    scores = [empty, *(score_split(settings, split, files[split]) for split in splits)]
     return _with_truth(settings, _join(settings, sample, pd.concat(scores, ignore_index=True)))
 
 
-def _score(settings, split, sample, file):
-    """Table of id, label and p of a split's records by a model; None where there are none."""
+def score_split(settings, split, file="model.keras"):
+    """Score the galaxies of a split with a model.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+        Of the model.
+    split : {"validation", "test"}
+    file : str
+        Which file of the model's folder.
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        Columns id, label and p (float32) in the order of the records; None where the sample has no
+        such split.
+    """
     own, name = settings.inference, settings.training.name
-    shards, n = check_shards(settings, split), int((sample["split"] == split).sum())
+    shards = check_shards(settings, split)
     shape = len(settings.survey.bands), settings.cutouts.size
     if not shards:
         return None
@@ -63,7 +78,7 @@ def _score(settings, split, sample, file):
     batches = dataset(shards, own.batch_size, *shape, columns=["id", "label", "image"])
     what = f"{name}: batches of the {split} split scored"
     try:
-        for batch in track(batches, what, -(-n // own.batch_size)):
+        for batch in track(batches, what):
             p = predict(model, batch["image"].numpy(), own.batch_size, own.symmetries)
             ids, label = batch["id"].numpy().astype(str), batch["label"].numpy()
             tables.append(pd.DataFrame({"id": ids, "label": label, "p": p}))

@@ -6,12 +6,11 @@ import time
 import numpy as np
 import pandas as pd
 
+from lenspipe.assessment.predictions import score_split
 from lenspipe.errors import DiskFullError, LenspipeError
-from lenspipe.inference import load_fitting, predict
 from lenspipe.paths import atomic
 from lenspipe.progress import log
 from lenspipe.recordfiles import check_shards
-from lenspipe.records import dataset
 from lenspipe.training import train
 from lenspipe.training.backup import Backup
 from lenspipe.training.data import count_classes
@@ -98,7 +97,9 @@ def run_trial(settings, number):
     lenses, others = np.zeros(0), np.zeros(0)
     try:
         notes = train(own, watch)
-        lenses, others = _score(own)
+        scores = score_split(own, "validation")
+        is_lens = scores["label"] == 1
+        lenses, others = scores["p"][is_lens], scores["p"][~is_lens]
     except DiskFullError:
         raise
     except _Pruned:
@@ -129,23 +130,3 @@ def run_trial(settings, number):
         Backup(path("backup")).remove()
     log.info("trial %03d: %s%s", number, status, f", {reason}" if reason else "")
     return content
-
-
-def _score(settings):
-    """Scores of the validation split as a search with this model would give them.
-
-    Returns
-    -------
-    lenses, others : ndarray of float32, (N,), (M,)
-    """
-    own = settings.inference
-    model = load_fitting(settings, settings.paths.model(settings.training.name))
-    shape = len(settings.survey.bands), settings.cutouts.size
-    shards = check_shards(settings, "validation")
-    scores, labels = [], []
-    for batch in dataset(shards, own.batch_size, *shape, columns=["image", "label"]):
-        images = batch["image"].numpy()
-        scores.append(predict(model, images, own.batch_size, own.symmetries))
-        labels.append(batch["label"].numpy())
-    scores, labels = np.concatenate(scores), np.concatenate(labels)
-    return scores[labels == 1], scores[labels == 0]
