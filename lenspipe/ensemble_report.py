@@ -124,7 +124,7 @@ def draw(report):
     right.set_facecolor("0.95")
     right.set_xticks(range(len(names)), names, rotation=30, ha="right")
     right.set_yticks(range(len(names)), names)
-    right.set_title("Spearman: lenses above, others below", fontsize=10)
+    right.set_title("rank correlation:\nlenses above, others below", fontsize=10)
     return figure
 
 

@@ -165,6 +165,24 @@ def test_truth_goes_into_the_bins(settings, no_figures):
     assert {bin_["value"] for bin_ in by["class"]} == set(test["class"])
 
 
+def test_unlisted_lenses_of_a_simulated_sky_are_left_out(settings, no_figures, caplog):
+    caplog.set_level("INFO", "lenspipe")
+    sample = pd.read_parquet(settings.paths.sample)
+    test = sample[sample["split"] == "test"]
+    unlisted = test.loc[test["label"] == 0, "id"].head(3)
+    known = test.loc[test["label"] == 1, "id"]
+    truth = pd.DataFrame({"id": pd.concat([unlisted, known]), "arc_snr": 30.0})
+    truth.assign(theta_e_arcsec=1.5).to_parquet(settings.paths.truth)
+    try:
+        metrics = assess(settings)
+    finally:
+        settings.paths.truth.unlink()
+    assert "left out 3 lenses that no catalogue lists" in caplog.text
+    assert metrics["test_n_lenses"] == len(known)
+    assert metrics["test_n_nonlenses"] == len(test) - len(known) - 3
+    assert not set(unlisted) & set(read_predictions(settings)["id"])
+
+
 def test_a_model_trained_once_more_is_judged_as_it_was_before(settings, no_figures):
     before = read_predictions(settings) if assess(settings) else None
     model, first = (

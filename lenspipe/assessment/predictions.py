@@ -6,7 +6,7 @@ import pandas as pd
 from lenspipe._tensorflow import tf
 from lenspipe.errors import LenspipeError
 from lenspipe.inference import load_fitting, predict
-from lenspipe.progress import track
+from lenspipe.progress import log, track
 from lenspipe.recordfiles import check_shards
 from lenspipe.records import dataset
 
@@ -34,7 +34,9 @@ def predict_splits(settings, splits, is_refit=False):
     -------
     pandas.DataFrame
         A row per galaxy with columns as in docs/outputs.md, but for ``p_calibrated``, and
-        ``shard`` and ``row`` of its record.
+        ``shard`` and ``row`` of its record. On a simulated sky lenses that no catalogue lists, and
+        that the sample so takes for non-lenses, are left out: a good network finds them, and at low
+        rates they alone would count as false positives.
 
     Raises
     ------
@@ -48,7 +50,12 @@ def predict_splits(settings, splits, is_refit=False):
     if is_refit:
         files["validation"] = "validated.keras"
     scores = [empty, *(score_split(settings, split, files[split]) for split in splits)]
-    return _with_truth(settings, _join(settings, sample, pd.concat(scores, ignore_index=True)))
+    table = _join(settings, sample, pd.concat(scores, ignore_index=True))
+    table = _with_truth(settings, table)
+    unlisted = (table["label"] == 0) & table["theta_e_arcsec"].notna()
+    if unlisted.any():
+        log.info("left out %d lenses that no catalogue lists", unlisted.sum())
+    return table[~unlisted].reset_index(drop=True)
 
 
 def score_split(settings, split, file="model.keras"):
