@@ -56,11 +56,11 @@ def test_scores_have_the_columns_and_types_of_the_contract(settings):
     scores = pd.read_parquet(settings.paths.scores(CHUNK))
     assert list(scores) == [
         "id", "release", "brickid", "objid", "brick", "region", "ra", "dec", "flags",
-        "p_resnet", "p",
+        "p_resnet", "p", "p_calibrated",
     ]  # fmt: skip
     assert scores.dtypes.astype(str).tolist()[1:4] == ["int16", "int32", "int32"]
     assert scores.dtypes.astype(str).tolist()[6:] == [
-        "float64", "float64", "int32", "float32", "float32"
+        "float64", "float64", "int32", "float32", "float32", "float32"
     ]  # fmt: skip
     _, table = read_cutouts(settings.paths.cutouts("1500p300"))
     assert scores["id"][:7].tolist() == table["id"].tolist()
