@@ -187,9 +187,9 @@ def score_chunk(settings, chunk):
     """Score the records of a chunk and write ``scores/<chunk>.parquet``.
 
     Columns: id, release, brickid, objid, brick, region, ra, dec, flags; of an ensemble
-    ``p_<member>`` for each; ``p_<model>``, p, p_calibrated (all float32). Flagged cutouts are scored
-    too. Cutouts come in batches and rows go to the file in groups, so that memory does not grow with
-    their number.
+    ``p_<member>`` for each; ``p_<model>``, p, p_calibrated (all float32). Flagged cutouts are
+    scored too. Cutouts come in batches and rows go to the file in groups, so that memory does not
+    grow with their number.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """What runs a trained network: TensorFlow, or OpenVINO on CPUs where it is installed and faster.
 
-A backend is a function from cutouts, float32 (N, B, S, S) nanomaggies, to scores, float32 (N, K), with
-a ``name``. It is made for one model, which must not change any more.
+A backend is a function with a ``name``, from cutouts, float32 (N, B, S, S) nanomaggies, to scores,
+float32 (N, K). It is made for one model, which must not change any more.
 """
 
 import time
@@ -43,9 +43,10 @@ def open_backend(model, own):
 
     Notes
     -----
-    With ``auto``, a GPU is TensorFlow's. On a CPU whichever was faster over the first cutouts scores
-    all; where fewer than 32 come at once no trial would pay, and TensorFlow scores them. In bfloat16
-    scores differ in the third digit, so there no clock decides: OpenVINO takes them where it can.
+    With ``auto``, a GPU is TensorFlow's. On a CPU whichever was faster over the first cutouts
+    scores all; where fewer than 32 come at once no trial would pay, and TensorFlow scores them. In
+    bfloat16 scores differ in the third digit, so there no clock decides: OpenVINO takes them where
+    it can.
     """
     ours = TensorFlow(model, own.batch_size, own.symmetries)
     if own.backend == "tensorflow" or (own.backend == "auto" and gpus):
