@@ -28,6 +28,7 @@ __all__ = [
     "score_brick",
     "score_chunk",
     "score_images",
+    "write_scores",
 ]
 
 #: Rows of a Parquet file that are written at once; fewer would make it larger and slow to read.
@@ -222,7 +223,7 @@ def score_chunk(settings, chunk):
         for batch in track(data, f"chunk {chunk}: batches scored", steps)
     )
     try:
-        number = _write_scores(settings.paths.scores(chunk), _scorer(settings, model), batches)
+        number = write_scores(settings.paths.scores(chunk), _scorer(settings, model), batches)
     except tf.errors.OpError as error:
         raise LenspipeError(
             f"{path}: can't be read to its end ({type(error).__name__}); delete it and run again"
@@ -261,7 +262,7 @@ def score_brick(settings, brick):
         for start in range(0, len(table), batch_size)
     )
     path = settings.paths.brick_scores(brick)
-    number = _write_scores(path, _scorer(settings, model), batches)
+    number = write_scores(path, _scorer(settings, model), batches)
     log.info("brick %s: scored %d cutouts", brick, number)
     return number
 
@@ -271,8 +272,23 @@ def _scorer(settings, model):
     return Scorer(model, path, settings.training.name, settings.inference)
 
 
-def _write_scores(path, scorer, batches):
-    """Write identifiers and scores of batches as they come; return the number of rows."""
+def write_scores(path, scorer, batches):
+    """Write identifiers and scores of batches as they come.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Parquet file.
+    scorer : lenspipe.scorer.Scorer
+    batches : iterable
+        Of images, float32 (N, B, S, S) nanomaggies, and their table with the columns
+        `lenspipe.records.IDENTIFIERS`.
+
+    Returns
+    -------
+    int
+        How many rows were written.
+    """
     kinds = {name: pa.string() if dtype is str else dtype for name, dtype in IDENTIFIERS.items()}
     schema = pa.schema([*kinds.items(), *((name, "float32") for name in scorer.columns)])
     number, waiting = 0, []

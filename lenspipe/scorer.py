@@ -28,6 +28,8 @@ class Scorer:
     ----------
     columns : list of str
         Those of a batch: ``p_<member>`` of an ensemble, ``p_<name>``, p, p_calibrated.
+    backend : callable
+        As of `lenspipe.backends.open_backend`.
 
     Raises
     ------
@@ -39,7 +41,7 @@ class Scorer:
         calibration = Path(path).with_name("calibration.json")
         self._calibration = read_calibration(calibration) if calibration.exists() else None
         model, members = with_members(model)
-        self._backend = open_backend(model, own)
+        self.backend = open_backend(model, own)
         # Places in the backend's output; a member of the model's own name gives way to it.
         self._places = {f"p_{member}": 1 + i for i, member in enumerate(members)}
         self._places |= {f"p_{name}": 0, "p": 0}
@@ -47,7 +49,7 @@ class Scorer:
 
     def __call__(self, images):
         """Score (N, B, S, S) cutouts: {column: float32 (N,)}."""
-        scores = self._backend(images)
+        scores = self.backend(images)
         p = scores[:, 0]
         calibrated = self._calibration.apply(p) if self._calibration else np.full(len(p), np.nan)
         columns = {name: scores[:, place] for name, place in self._places.items()}

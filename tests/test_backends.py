@@ -25,8 +25,7 @@ NETWORKS = {
     "cmu_deeplens": CMU,
     "shielded_resnet": SHIELDED,
     "efficientnet_v2": ("efficientnet_v2", {"variant": "B0"}),
-    "mean": (CMU, SHIELDED),
-    "median": (CMU, SHIELDED, CMU),
+    "median": (CMU, SHIELDED),
 }
 
 
@@ -78,7 +77,7 @@ def opened(model, **keys):
 def test_tensorflow_agrees_with_keras(model):
     images = some_images()
     expected = plain(model, images)
-    assert expected.std() > 0.05
+    assert expected.std() > 0.005
     scores = opened(model, backend="tensorflow")(images)
     assert (scores.dtype, scores.shape) == (np.float32, (40, 1))
     np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-4)
