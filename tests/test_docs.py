@@ -16,9 +16,9 @@ from lenspipe.reference import config_reference
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-#: Needed without being imported: pandas' Parquet engine, `snakemake --report`, the commands.
+#: Needed without being imported: `snakemake --report`, the commands.
 NOT_IMPORTED = {
-    *("aiohttp", "pyarrow", "pygments", "pytest-xdist", "ruff", "snakefmt", "snakemake"),
+    *("aiohttp", "pygments", "pytest-xdist", "ruff", "snakefmt", "snakemake"),
 }
 #: Import names that several distributions share.
 SHARED_NAMES = {"google": "protobuf"}
