@@ -10,7 +10,6 @@ import scipy.stats
 from lenspipe import backends
 from lenspipe._tensorflow import gpus, keras
 from lenspipe.backends.folding import fold
-from lenspipe.backends.tensorflow import TensorFlow
 from lenspipe.config import Inference, load_settings
 from lenspipe.ensemble import join
 from lenspipe.errors import LenspipeError
@@ -204,7 +203,7 @@ def test_auto_takes_the_faster_if_it_agrees(seconds, score, chosen, said, monkey
     clock = [0.0]
     monkeypatch.setattr(backends.time, "perf_counter", lambda: clock[0])
     usual, other = Fake("usual", clock, 1.0), Fake("other", clock, seconds, score)
-    auto = backends.Auto(usual, other)
+    auto = backends.Auto(usual, lambda: other)
     assert len(auto(some_images(5))) == 5
     assert (auto.name, usual.calls, other.calls) == ("usual", 1, 0)
     with caplog.at_level(logging.INFO, "lenspipe"):
@@ -222,7 +221,9 @@ def test_without_openvino_tensorflow_scores(monkeypatch, caplog):
     monkeypatch.delitem(sys.modules, "lenspipe.backends.openvino", raising=False)
     model = made(*CMU, 1)
     with caplog.at_level(logging.INFO, "lenspipe"):
-        assert isinstance(opened(model), TensorFlow)
+        assert len(opened(model)(some_images())) == 40
+        assert opened(model, precision="bfloat16").name == "TensorFlow"
+    assert "scoring with TensorFlow: openvino: not installed" in caplog.text or gpus
     assert "scoring with TensorFlow in float32: openvino: not installed" in caplog.text or gpus
     with pytest.raises(LenspipeError, match=r"pip install 'lenspipe\[openvino\]'"):
         opened(model, backend="openvino")

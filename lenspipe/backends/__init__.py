@@ -48,27 +48,35 @@ def open_backend(model, own):
     bfloat16 scores differ in the third digit, so there no clock decides: OpenVINO takes them where
     it can.
     """
-    ours = TensorFlow(model, own.batch_size, own.symmetries)
-    if own.backend == "tensorflow" or (own.backend == "auto" and gpus):
-        return ours
+
+    def other():
+        return _openvino(model, own)
+
+    if own.backend == "openvino":
+        return other()
+    if own.backend == "auto" and own.precision == "bfloat16" and not gpus:
+        try:
+            found = other()
+        except LenspipeError as error:
+            log.info("scoring with TensorFlow in float32: %s", error)
+        else:
+            if found.precision == "bfloat16":
+                return found
+    usual = TensorFlow(model, own.batch_size, own.symmetries)
+    return usual if own.backend == "tensorflow" or gpus else Auto(usual, other)
+
+
+def _openvino(model, own):
     try:
         from lenspipe.backends.openvino import OpenVINO
-
-        other = OpenVINO(model, own.symmetries, own.precision)
-    except (LenspipeError, ModuleNotFoundError) as error:
-        if isinstance(error, ModuleNotFoundError):
-            if error.name != "openvino":
-                raise
-            error = LenspipeError(
-                "openvino: not installed; config key inference.backend needs it: pip install "
-                "'lenspipe[openvino]'"
-            )
-        if own.backend == "openvino":
-            raise error from None
-        log.info("scoring with TensorFlow in float32: %s", error)
-        return ours
-    by_name = own.backend == "openvino" or other.precision == "bfloat16"
-    return other if by_name else Auto(ours, other)
+    except ModuleNotFoundError as error:
+        if error.name != "openvino":
+            raise
+        raise LenspipeError(
+            "openvino: not installed; config key inference.backend needs it: pip install "
+            "'lenspipe[openvino]'"
+        ) from None
+    return OpenVINO(model, own.symmetries, own.precision)
 
 
 class Auto:
@@ -76,28 +84,35 @@ class Auto:
 
     Parameters
     ----------
-    usual, other : callable
-        Backends; the other one has to agree with the usual one.
+    usual : callable
+        A backend.
+    make_other : callable
+        Makes the other one, which has to agree with the usual one; not called without a trial.
     """
 
-    def __init__(self, usual, other):
-        self._candidates = usual, other
+    def __init__(self, usual, make_other):
+        self._usual, self._make_other = usual, make_other
         self._chosen = None
 
     @property
     def name(self):
         """Name of the backend in use."""
-        return (self._chosen or self._candidates[0]).name
+        return (self._chosen or self._usual).name
 
     def __call__(self, images):
         """Score (N, B, S, S) cutouts."""
         if self._chosen is None and len(images) >= _TRIED:
             self._chosen = self._try(images[:_TRIED])
-        return (self._chosen or self._candidates[0])(images)
+        return (self._chosen or self._usual)(images)
 
     def _try(self, images):
-        usual, other = self._candidates
-        scores = {backend.name: backend(images) for backend in self._candidates}  # and warm up
+        usual = self._usual
+        try:
+            other = self._make_other()
+        except LenspipeError as error:
+            log.info("scoring with %s: %s", usual.name, error)
+            return usual
+        scores = {backend.name: backend(images) for backend in (usual, other)}  # and warm up
         difference = float(np.abs(scores[usual.name] - scores[other.name]).max())
         if not difference <= _TOLERANCE:
             log.info(
@@ -106,7 +121,7 @@ class Auto:
             )  # fmt: skip
             return usual
         seconds = {usual.name: [], other.name: []}
-        for backend in self._candidates * _TIMES:
+        for backend in (usual, other) * _TIMES:
             begin = time.perf_counter()
             backend(images)
             seconds[backend.name].append(time.perf_counter() - begin)
