@@ -36,6 +36,7 @@ from lenspipe.config import Inference
 from lenspipe.errors import LenspipeError
 from lenspipe.inference import write_scores
 from lenspipe.models import build, normalisation
+from lenspipe.recordfiles import measure as measure_file
 from lenspipe.records import IDENTIFIERS, dataset, table_of, write_records
 from lenspipe.scorer import Scorer
 
@@ -160,24 +161,27 @@ def measure(folder, options):
     flat |= {"brick_to_scores_ratio": max(float32)}
     flat |= {f"brick_to_scores_{way}_ratio": ratio(brick, way) for way in OURS}
     for number in (2000, 20000):
-        flat[f"rss_mb_{number}"] = memory(number)
+        flat[f"rss_mb_{number}"] = memory(folder, number)
     flat = {key: value and float(f"{value:.4g}") for key, value in flat.items()}
     return flat | {"device": gpus[0].name if gpus else "CPU"}
 
 
-def memory(number):
-    """Return the most memory, MB, of a process that scores some cutouts."""
-    command = [sys.executable, __file__, "--score", str(number)]
+def memory(folder, number):
+    """Return the most memory, MB, of a process that scores cutouts that are there as records."""
+    command = [sys.executable, __file__, "--score", str(folder), str(number)]
     result = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(result.stdout.split()[-1])
 
 
 def score_small(folder, number):
-    """Score cutouts with a small network; print the most memory, MB."""
-    paths = [folder / "cutouts.tfrecord"] * (number // 1000)
-    write_records(paths[0], *make_sample(np.random.default_rng(0)))
+    """Score cutouts with a small network; print the most memory, MB.
+
+    The file is read again and again; it was written by another process, whose memory is not this.
+    """
+    (path,) = folder.glob("cutouts.tfrecord")
+    paths = [path] * -(-number // measure_file(path)["count"])
     own = Inference(backend="tensorflow")
-    scorer = Scorer(make_model(**SMALL), folder / "model.keras", "resnet", own)
+    scorer = Scorer(build("cmu_deeplens", **SMALL), folder / "model.keras", "resnet", own)
     score_records(scorer, paths, folder / "scores.parquet")
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
@@ -201,12 +205,12 @@ def main():
     parser.add_argument("--repeats", type=int, default=5, help="turns of each")
     parser.add_argument("--tree", type=Path, help="folder that keeps the brick (30 s to make)")
     parser.add_argument("--json", action="store_true", help="print one flat object")
-    parser.add_argument("--score", type=int, metavar="N", help="only score N cutouts; print MB")
+    parser.add_argument("--score", nargs=2, metavar=("DIR", "N"), help="only the memory of N")
     options = parser.parse_args()
+    if options.score:
+        score_small(Path(options.score[0]), int(options.score[1]))
+        return
     with tempfile.TemporaryDirectory() as folder:
-        if options.score:
-            score_small(Path(folder), options.score)
-            return
         flat = measure(Path(folder), options)
     if options.json:
         json.dump(flat, sys.stdout)
