@@ -18,8 +18,11 @@ MADE_FROM = {
         "sample": SAMPLE.model_dump(mode="json", exclude={"mined"}),
         "cutouts": SETTINGS.cutouts.model_dump(exclude={"skip_unreadable"}),
     },
-    "assess": section("evaluation", "mosaics", "inference")
-    | {"threshold": SETTINGS.candidates.threshold},
+    "assess": section("evaluation", "mosaics")
+    | {
+        "threshold": SETTINGS.candidates.threshold,
+        "symmetries": SETTINGS.inference.symmetries,
+    },
     "ensemble": section("ensemble") | {"seed": SETTINGS.seed},
     "scores": section("inference"),
     "mosaics": section("mosaics"),
