@@ -7,12 +7,12 @@ long to import (numpy, pandas, astropy, desiutil) is imported by the functions t
 import functools
 import hashlib
 import importlib.metadata
-import json
 from pathlib import Path
 
 from lenspipe.config import digest
 from lenspipe.errors import LenspipeError
 from lenspipe.paths import atomic, is_remote
+from lenspipe.plan import Plan
 from lenspipe.progress import log
 from lenspipe.survey import BRICK_PIXELS, PIXEL_SCALE_ARCSEC
 
@@ -30,6 +30,8 @@ __all__ = [
 
 #: Height of a brick, and its width at most, degrees.
 BRICK_DEG = 0.25
+#: Of the layout of the plan's file.
+_PLAN_VERSION = 2
 
 
 def brick_wcs(ra, dec):
@@ -126,7 +128,7 @@ def load_plan(settings):
 
     Returns
     -------
-    dict
+    lenspipe.plan.Plan
         Chunk -> list of ``{"brick": str, "region": str}``, sorted.
 
     Raises
@@ -134,19 +136,12 @@ def load_plan(settings):
     LenspipeError
         As in `select_bricks`.
     """
-    path = settings.paths.plan
-    key = _plan_key(settings)
-    if path.exists():
-        plan = json.loads(path.read_text())
-        if plan["key"] == key:
-            return plan["chunks"]
-    chunks = {}
-    table = select_bricks(settings).sort_values(["chunk", "brick"])
-    for row in table.itertuples():
-        chunks.setdefault(row.chunk, []).append({"brick": row.brick, "region": row.region})
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps({"key": key, "chunks": chunks}))
-    return chunks
+    path, key = settings.paths.plan, _plan_key(settings)
+    plan = Plan.read(path, key)
+    if plan is None:
+        plan = Plan.of(select_bricks(settings))
+        plan.write(path, key)
+    return plan
 
 
 def bricks_of_chunk(settings, chunk):
@@ -193,10 +188,8 @@ def find_brick(settings, brick):
     LenspipeError
         The brick is not in the footprint.
     """
-    for chunk, entries in load_plan(settings).items():
-        for entry in entries:
-            if entry["brick"] == brick:
-                return chunk, entry["region"]
+    if found := load_plan(settings).find(brick):
+        return found
     raise LenspipeError(
         f"brick {brick}: not in run {settings.run}; expected one that {settings.paths.plan} lists; "
         "correct the name or widen config key footprint"
@@ -254,6 +247,7 @@ def _plan_key(settings):
         lists = [*sample.known_lenses, sample.grades, sample.merge_radius_arcsec]
         lists += [list_version(catalogue.path) for catalogue in sample.known_lenses]
     return digest(
+        _PLAN_VERSION,
         settings.survey,
         settings.footprint,
         settings.chunks,

@@ -27,11 +27,10 @@ rule simulate:
             else {}
         ),
         # Where a list chooses the bricks the settings do not say which they are.
-        bricks=sorted(
-            entry["brick"]
-            for bricks in PLAN.values()
-            for entry in bricks
-            if SETTINGS.targets or SETTINGS.footprint.known_lenses
+        bricks=(
+            sorted(entry["brick"] for bricks in PLAN.values() for entry in bricks)
+            if SETTINGS.simulation and (SETTINGS.targets or SETTINGS.footprint.known_lenses)
+            else []
         ),
     message:
         "Simulating a sky of {params.settings[footprint]}"
