@@ -234,6 +234,12 @@ def _hash_list(path, key):
         ) from None
 
 
+def _hash_file(path):
+    """Hash a file of the footprint; one that can't be read is refused where it is needed."""
+    path = Path(path)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
 def _plan_key(settings):
     """Hash all that the plan is made from; of a remote survey only its address."""
     stats, lists = [], []
@@ -242,9 +248,10 @@ def _plan_key(settings):
         stats = [path.stat() for path in paths if path.exists()]
     if settings.targets:
         lists = [_hash_list(settings.targets, "targets")]
+    lists += [_hash_file(path) for path in settings.footprint.files]
     if settings.footprint.known_lenses:
         sample = settings.sample
-        lists = [*sample.known_lenses, sample.grades, sample.merge_radius_arcsec]
+        lists += [*sample.known_lenses, sample.grades, sample.merge_radius_arcsec]
         lists += [list_version(catalogue.path) for catalogue in sample.known_lenses]
     return digest(
         _PLAN_VERSION,
@@ -294,20 +301,22 @@ def _choose(table, settings):
         from lenspipe.targets import with_targets
 
         table = with_targets(settings, table)
-    footprint, inside = settings.footprint, table.brick.notna()
-    if footprint.bricks is not None:
-        _check_names(settings, set(footprint.bricks) - set(table.brick))
-        inside &= table.brick.isin(footprint.bricks)
-    (ra0, ra1), (dec0, dec1) = footprint.ra, footprint.dec
-    above, below = table.ra >= ra0, table.ra <= ra1
-    inside &= (above & below) if ra0 <= ra1 else (above | below)
-    inside &= table.dec.between(dec0, dec1)
+    from lenspipe.footprint import in_footprint, named_bricks
+
+    footprint, names = settings.footprint, named_bricks(settings.footprint)
+    inside = table.brick.notna() & in_footprint(footprint, table.ra, table.dec)
+    if names is not None:
+        _check_names(settings, names - set(table.brick))
+        inside &= table.brick.isin(names)
     if footprint.known_lenses != "add" and not inside.any():
+        others = [key for key in ("polygon", "healpix", "moc") if getattr(footprint, key)]
         raise LenspipeError(
             f"config key footprint: no brick of {settings.release.name} has its centre in "
             f"ra {list(footprint.ra)}, dec {list(footprint.dec)}"
-            + (f" and a name among the {len(footprint.bricks)} given" if footprint.bricks else "")
+            + "".join(f" and in {key}" for key in others)
+            + (f" and a name among the {len(names)} given" if names is not None else "")
             + "; widen the ranges"
+            + (f" or correct {', '.join(others)}" if others else "")
         )
     if footprint.known_lenses:
         from lenspipe.known import with_lenses
@@ -341,4 +350,5 @@ def _check_names(settings, missing):
         problems.append(f"{', '.join(sorted(wrong))}: no brick on the sky has this name")
     if empty := missing - wrong:
         problems.append(f"{', '.join(sorted(empty))}: no data in {settings.release.name}")
-    raise LenspipeError(f"config key footprint.bricks: {'; '.join(problems)}; correct or drop them")
+    key = "brick_list" if settings.footprint.brick_list else "bricks"
+    raise LenspipeError(f"config key footprint.{key}: {'; '.join(problems)}; correct or drop them")
