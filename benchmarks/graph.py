@@ -11,8 +11,9 @@ region. A file stands for a trained model. Measured, each in a process of its ow
 - a dry run that trains a network as well,
 - reading the Snakefile, as the job of a cluster does before it begins.
 
-Times are the best of the repeats: what other work on the machine adds is no part of them. Memory is
-the most that was resident. Takes three minutes.
+Times are the best of the repeats: what other work on the machine adds is no part of them. CPU is
+the time on a core, which such work changes less. Memory is the most that was resident. Takes three
+minutes.
 """
 
 import argparse
@@ -76,7 +77,7 @@ def command(config, *arguments):
 
 
 def measure(folder, arguments, expected):
-    """Run a command; return seconds, and MB resident at most."""
+    """Run a command; return seconds, those on a core, and MB resident at most."""
     with tempfile.TemporaryFile("w+") as output:
         begin = time.perf_counter()
         process = subprocess.Popen(arguments, cwd=folder, stdout=output, stderr=output)
@@ -87,7 +88,7 @@ def measure(folder, arguments, expected):
         text = output.read()
     if process.returncode or expected not in text:
         raise SystemExit(f"{' '.join(arguments)}: ended with {process.returncode}\n{text[-3000:]}")
-    return seconds, usage.ru_maxrss / 1024
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def stand_in(folder, settings, plan):
@@ -135,8 +136,9 @@ def figures(folder, repeats):
 
     def take(name, arguments, expected, times=repeats):
         runs = [measure(folder, arguments, expected) for _ in range(times)]
-        flat[f"{name}_s"] = min(seconds for seconds, _ in runs)
-        flat[f"{name}_rss_mb"] = max(memory for _, memory in runs)
+        seconds, cpu, memory = zip(*runs, strict=True)
+        flat[f"{name}_s"], flat[f"{name}_cpu_s"] = min(seconds), min(cpu)
+        flat[f"{name}_rss_mb"] = max(memory)
 
     dry = ["--dry-run", "--quiet"]
     take("first_dry_run", command("search.yaml", *dry), "", times=1)
@@ -169,12 +171,11 @@ def main():
         print()
         return
     print(f"{flat['bricks']:.0f} bricks in {flat['chunks']:.0f} chunks\n")
-    print(f"{'':20}{'s':>8}{'MB':>8}{'of dry run':>12}")
-    for key in (key for key in flat if key.endswith("_s")):
-        name = key.removesuffix("_s")
-        ratio = flat[key] / flat["dry_run_s"]
-        memory = flat[f"{name}_rss_mb"]
-        print(f"{name.replace('_', ' '):20}{flat[key]:8.2f}{memory:8.0f}{ratio:12.2f}")
+    print(f"{'':20}{'s':>8}{'CPU s':>8}{'MB':>8}{'of dry run':>12}")
+    for name in (key.removesuffix("_rss_mb") for key in flat if key.endswith("_rss_mb")):
+        seconds, cpu, memory = (flat[f"{name}_{kind}"] for kind in ("s", "cpu_s", "rss_mb"))
+        ratio = cpu / flat["dry_run_cpu_s"]
+        print(f"{name.replace('_', ' '):20}{seconds:8.2f}{cpu:8.2f}{memory:8.0f}{ratio:12.2f}")
 
 
 if __name__ == "__main__":
