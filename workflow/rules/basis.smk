@@ -50,7 +50,12 @@ def files_of(wildcards):
 # Local files only; what else catalogues of known lenses hold is in the table made of them.
 LISTS = [
     path
-    for path in (*SAMPLE.confusing, *SAMPLE.graded, SAMPLE.cleaning_model)
+    for path in (
+        *SAMPLE.confusing,
+        *SAMPLE.graded,
+        SAMPLE.cleaning_model,
+        *SETTINGS.footprint.files,
+    )
     if path and not is_remote(path)
 ]
 
