@@ -7,12 +7,12 @@ long to import (numpy, pandas, astropy, desiutil) is imported by the functions t
 import functools
 import hashlib
 import importlib.metadata
-import json
 from pathlib import Path
 
 from lenspipe.config import digest
 from lenspipe.errors import LenspipeError
 from lenspipe.paths import atomic, is_remote
+from lenspipe.plan import Plan
 from lenspipe.progress import log
 from lenspipe.survey import BRICK_PIXELS, PIXEL_SCALE_ARCSEC
 
@@ -30,6 +30,8 @@ __all__ = [
 
 #: Height of a brick, and its width at most, degrees.
 BRICK_DEG = 0.25
+#: Of the layout of the plan's file.
+_PLAN_VERSION = 2
 
 
 def brick_wcs(ra, dec):
@@ -126,7 +128,7 @@ def load_plan(settings):
 
     Returns
     -------
-    dict
+    lenspipe.plan.Plan
         Chunk -> list of ``{"brick": str, "region": str}``, sorted.
 
     Raises
@@ -134,19 +136,12 @@ def load_plan(settings):
     LenspipeError
         As in `select_bricks`.
     """
-    path = settings.paths.plan
-    key = _plan_key(settings)
-    if path.exists():
-        plan = json.loads(path.read_text())
-        if plan["key"] == key:
-            return plan["chunks"]
-    chunks = {}
-    table = select_bricks(settings).sort_values(["chunk", "brick"])
-    for row in table.itertuples():
-        chunks.setdefault(row.chunk, []).append({"brick": row.brick, "region": row.region})
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps({"key": key, "chunks": chunks}))
-    return chunks
+    path, key = settings.paths.plan, _plan_key(settings)
+    plan = Plan.read(path, key)
+    if plan is None:
+        plan = Plan.of(select_bricks(settings))
+        plan.write(path, key)
+    return plan
 
 
 def bricks_of_chunk(settings, chunk):
@@ -193,10 +188,8 @@ def find_brick(settings, brick):
     LenspipeError
         The brick is not in the footprint.
     """
-    for chunk, entries in load_plan(settings).items():
-        for entry in entries:
-            if entry["brick"] == brick:
-                return chunk, entry["region"]
+    if found := load_plan(settings).find(brick):
+        return found
     raise LenspipeError(
         f"brick {brick}: not in run {settings.run}; expected one that {settings.paths.plan} lists; "
         "correct the name or widen config key footprint"
@@ -241,6 +234,12 @@ def _hash_list(path, key):
         ) from None
 
 
+def _hash_file(path):
+    """Hash a file of the footprint; one that can't be read is refused where it is needed."""
+    path = Path(path)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
 def _plan_key(settings):
     """Hash all that the plan is made from; of a remote survey only its address."""
     stats, lists = [], []
@@ -249,11 +248,13 @@ def _plan_key(settings):
         stats = [path.stat() for path in paths if path.exists()]
     if settings.targets:
         lists = [_hash_list(settings.targets, "targets")]
+    lists += [_hash_file(path) for path in settings.footprint.files]
     if settings.footprint.known_lenses:
         sample = settings.sample
-        lists = [*sample.known_lenses, sample.grades, sample.merge_radius_arcsec]
+        lists += [*sample.known_lenses, sample.grades, sample.merge_radius_arcsec]
         lists += [list_version(catalogue.path) for catalogue in sample.known_lenses]
     return digest(
+        _PLAN_VERSION,
         settings.survey,
         settings.footprint,
         settings.chunks,
@@ -300,20 +301,22 @@ def _choose(table, settings):
         from lenspipe.targets import with_targets
 
         table = with_targets(settings, table)
-    footprint, inside = settings.footprint, table.brick.notna()
-    if footprint.bricks is not None:
-        _check_names(settings, set(footprint.bricks) - set(table.brick))
-        inside &= table.brick.isin(footprint.bricks)
-    (ra0, ra1), (dec0, dec1) = footprint.ra, footprint.dec
-    above, below = table.ra >= ra0, table.ra <= ra1
-    inside &= (above & below) if ra0 <= ra1 else (above | below)
-    inside &= table.dec.between(dec0, dec1)
+    from lenspipe.footprint import in_footprint, named_bricks
+
+    footprint, names = settings.footprint, named_bricks(settings.footprint)
+    inside = table.brick.notna() & in_footprint(footprint, table.ra, table.dec)
+    if names is not None:
+        _check_names(settings, names - set(table.brick))
+        inside &= table.brick.isin(names)
     if footprint.known_lenses != "add" and not inside.any():
+        others = [key for key in ("polygon", "healpix", "moc") if getattr(footprint, key)]
         raise LenspipeError(
             f"config key footprint: no brick of {settings.release.name} has its centre in "
             f"ra {list(footprint.ra)}, dec {list(footprint.dec)}"
-            + (f" and a name among the {len(footprint.bricks)} given" if footprint.bricks else "")
+            + "".join(f" and in {key}" for key in others)
+            + (f" and a name among the {len(names)} given" if names is not None else "")
             + "; widen the ranges"
+            + (f" or correct {', '.join(others)}" if others else "")
         )
     if footprint.known_lenses:
         from lenspipe.known import with_lenses
@@ -347,4 +350,5 @@ def _check_names(settings, missing):
         problems.append(f"{', '.join(sorted(wrong))}: no brick on the sky has this name")
     if empty := missing - wrong:
         problems.append(f"{', '.join(sorted(empty))}: no data in {settings.release.name}")
-    raise LenspipeError(f"config key footprint.bricks: {'; '.join(problems)}; correct or drop them")
+    key = "brick_list" if settings.footprint.brick_list else "bricks"
+    raise LenspipeError(f"config key footprint.{key}: {'; '.join(problems)}; correct or drop them")

@@ -248,6 +248,7 @@ _DESCRIPTIONS = {
     "known": "Whether a known lens is within the matching radius",
     "known_grade": "Best grade of the nearest known lens, A to C; empty if it has none",
     "known_as": "Catalogues of the nearest known lens, each with its grade",
+    "p_calibrated": "Probability after calibration on the labelled sample; NaN without",
     "p_": "Probability from the model {}",
     "mag_": "AB magnitude in {}, not corrected for extinction",
     "nobs_": "Exposures in {} at the centre",

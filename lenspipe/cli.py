@@ -6,9 +6,10 @@ Whatever takes long to import is imported by the subcommand that needs it.
 import argparse
 import sys
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 from lenspipe import __version__
-from lenspipe.config import Settings, Simulation, load_settings, read_config
+from lenspipe.config import Inference, Settings, Simulation, load_settings, read_config
 from lenspipe.errors import LenspipeError
 
 __all__ = ["main"]
@@ -39,6 +40,7 @@ def main(arguments=None):
     _add_simulate(commands)
     _add_grade(commands)
     _add_train(commands)
+    _add_score(commands)
     options = parser.parse_args(arguments)
     try:
         options.command(options)
@@ -113,6 +115,59 @@ def _add_train(commands):
     parser.add_argument(
         "--model", metavar="NAME", help="Which member of an ensemble; all if not given."
     )
+
+
+def _add_score(commands):
+    about = "Score cutouts of your own with a trained model."
+    parser = commands.add_parser(
+        "score",
+        help=about,
+        description=f"{about} They come as FITS (an image, and a table if there is one) or npz, as "
+        "(N, bands, size, size) or (N, size, size, bands) floating-point numbers in nanomaggies, "
+        "with the bands and the size that the model was made for. Names and positions in the table "
+        "go on into the scores.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.set_defaults(command=_score)
+    parser.add_argument("cutouts", type=Path, help="Their file, also one of a run's cutouts.")
+    for name, metavar, text in (
+        ("model", "PATH", "File model.keras, or the folder that holds it."),
+        ("output", "FILE", "Table to write: .csv, .parquet or .fits."),
+    ):
+        parser.add_argument(
+            f"--{name}", type=Path, required=True, metavar=metavar, help=text,
+            default=argparse.SUPPRESS,
+        )  # fmt: skip
+    parser.add_argument(
+        "--table", type=Path, metavar="FILE", default=argparse.SUPPRESS,
+        help="CSV with a row per cutout, in their order: name, ra, dec.",
+    )  # fmt: skip
+    for name, field in Inference.model_fields.items():
+        if name == "model":
+            continue
+        choices = get_args(field.annotation)
+        choices = choices if get_origin(field.annotation) is Literal else None
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", default=field.default, help=field.description,
+            type=type(field.default) if choices else _positive_int, choices=choices,
+        )  # fmt: skip
+
+
+def _score(options):
+    from lenspipe.progress import configure_logging
+
+    given = vars(options)
+    names = [name for name in Inference.model_fields if name != "model"]
+    try:
+        own = Inference(**{name: given[name] for name in names})
+    except ValueError as error:
+        raise LenspipeError(f"--precision: {error.errors()[0]['msg']}") from None
+    configure_logging()
+    from lenspipe.stacks import score_stack
+
+    table = given.get("table")
+    number = score_stack(options.model, options.cutouts, options.output, table, own)
+    print(f"{options.output}: scored {number} cutouts")
 
 
 def _train(options):

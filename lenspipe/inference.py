@@ -1,14 +1,16 @@
 """Scoring: the probability of a lens for every cutout."""
 
-import functools
 import json
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from lenspipe._tensorflow import gpus, keras, tf
+from lenspipe._tensorflow import keras, tf
+from lenspipe.backends.tensorflow import compiled, run_padded
 from lenspipe.cutouts import read_cutouts
 from lenspipe.errors import LenspipeError
 from lenspipe.manifest import read_manifest
@@ -16,8 +18,21 @@ from lenspipe.models import foreign, normalisation
 from lenspipe.paths import atomic
 from lenspipe.progress import log, track
 from lenspipe.records import IDENTIFIERS, dataset, table_of
+from lenspipe.scorer import Scorer
 
-__all__ = ["load_fitting", "load_model", "predict", "score_brick", "score_chunk", "score_images"]
+__all__ = [
+    "check_shape",
+    "load_fitting",
+    "load_model",
+    "predict",
+    "score_brick",
+    "score_chunk",
+    "score_images",
+    "write_scores",
+]
+
+#: Rows of a Parquet file that are written at once; fewer would make it larger and slow to read.
+_ROW_GROUP = 16384
 
 
 def load_model(path):
@@ -62,25 +77,8 @@ def load_model(path):
     return model
 
 
-@functools.lru_cache(maxsize=4)
-def _compiled(model, batch_size, symmetries):
-    """Compile a model for one shape of batch, so that nothing is traced twice."""
-    signature = tf.TensorSpec((batch_size, *model.input_shape[1:]), tf.float32)
-
-    def mean_score(images):
-        scores = []
-        for orientation in range(symmetries):
-            turned = tf.reverse(images, [2]) if orientation & 1 else images
-            turned = tf.reverse(turned, [3]) if orientation & 2 else turned
-            turned = tf.transpose(turned, (0, 1, 3, 2)) if orientation & 4 else turned
-            scores.append(model(turned, training=False))
-        return tf.add_n(scores) / symmetries
-
-    return tf.function(mean_score, input_signature=[signature], jit_compile=bool(gpus))
-
-
 def predict(model, images, batch_size=None, symmetries=1):
-    """Score one batch.
+    """Score one batch with a model that may still be trained on.
 
     Parameters
     ----------
@@ -98,12 +96,29 @@ def predict(model, images, batch_size=None, symmetries=1):
     ndarray of float32, (N,)
         Probability of a lens.
     """
-    n = len(images)
-    batch_size = batch_size or n
-    if n < batch_size:
-        padding = np.zeros((batch_size - n, *images.shape[1:]), np.float32)
-        images = np.concatenate([images, padding])
-    return _compiled(model, batch_size, symmetries)(images).numpy()[:n, 0].astype(np.float32)
+    batch_size = batch_size or len(images)
+    return run_padded(compiled(model, batch_size, symmetries), images, batch_size)[:, 0]
+
+
+def check_shape(model, shape):
+    """Make sure that a model was made for cutouts of a shape.
+
+    Parameters
+    ----------
+    model : keras.Model
+    shape : tuple of int
+        (B, S, S).
+
+    Raises
+    ------
+    LenspipeError
+        It was made for others.
+    """
+    if shape != model.input_shape[1:]:
+        raise LenspipeError(
+            f"model: made for cutouts of shape {model.input_shape[1:]} (bands, size, size), found "
+            f"{shape}; train a model for these, or set survey.bands and cutouts.size to the model's"
+        )
 
 
 def score_images(model, images, batch_size=256, symmetries=1):
@@ -130,12 +145,7 @@ def score_images(model, images, batch_size=256, symmetries=1):
     LenspipeError
         The cutouts don't have the shape that the model was made for.
     """
-    if images.shape[1:] != model.input_shape[1:]:
-        raise LenspipeError(
-            f"model: made for cutouts of shape {model.input_shape[1:]} (bands, size, size), found "
-            f"{images.shape[1:]}; train a model for these, or set survey.bands and cutouts.size "
-            "to the model's"
-        )
+    check_shape(model, images.shape[1:])
     parts = [
         predict(model, images[start : start + batch_size], batch_size, symmetries)
         for start in range(0, len(images), batch_size)
@@ -174,17 +184,13 @@ def load_fitting(settings, path=None):
     return model
 
 
-def _write_scores(path, table, p, name):
-    """Write scores; the identifiers are those that came with the pixels."""
-    with atomic(path) as temporary:
-        table.assign(**{f"p_{name}": p, "p": p}).to_parquet(temporary, index=False)
-
-
 def score_chunk(settings, chunk):
     """Score the records of a chunk and write ``scores/<chunk>.parquet``.
 
-    Columns: id, release, brickid, objid, brick, region, ra, dec, flags, ``p_<model>`` and p (both
-    float32). Flagged cutouts are scored too.
+    Columns: id, release, brickid, objid, brick, region, ra, dec, flags; of an ensemble
+    ``p_<member>`` for each; ``p_<model>``, p, p_calibrated (all float32). Flagged cutouts are
+    scored too. Cutouts come in batches and rows go to the file in groups, so that memory does not
+    grow with their number.
 
     Parameters
     ----------
@@ -211,24 +217,19 @@ def score_chunk(settings, chunk):
     shape = len(settings.survey.bands), settings.cutouts.size
     entries = read_manifest(settings.paths.manifest("cutouts", chunk)).values()
     steps = -(-sum(entry["count"] for entry in entries) // batch_size) or None
-    batches = dataset([path], batch_size, *shape)
-    tables = [pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in IDENTIFIERS.items()})]
-    scores = [np.zeros(0, np.float32)]
+    data = dataset([path], batch_size, *shape, columns=[*IDENTIFIERS, "image"])
+    batches = (
+        (batch["image"].numpy(), table_of(batch))
+        for batch in track(data, f"chunk {chunk}: batches scored", steps)
+    )
     try:
-        for batch in track(batches, f"chunk {chunk}: batches scored", steps):
-            tables.append(table_of(batch))
-            pixels = batch["image"].numpy()
-            scores.append(predict(model, pixels, batch_size, settings.inference.symmetries))
+        number = write_scores(settings.paths.scores(chunk), _scorer(settings, model), batches)
     except tf.errors.OpError as error:
         raise LenspipeError(
             f"{path}: can't be read to its end ({type(error).__name__}); delete it and run again"
         ) from error
-    table = pd.concat(tables, ignore_index=True)
-    _write_scores(
-        settings.paths.scores(chunk), table, np.concatenate(scores), settings.training.name
-    )
-    log.info("chunk %s: scored %d cutouts", chunk, len(table))
-    return len(table)
+    log.info("chunk %s: scored %d cutouts", chunk, number)
+    return number
 
 
 def score_brick(settings, brick):
@@ -253,9 +254,56 @@ def score_brick(settings, brick):
     """
     model = load_fitting(settings)
     images, table = read_cutouts(settings.paths.cutouts(brick))
-    own = settings.inference
-    p = score_images(model, images, own.batch_size, own.symmetries)
+    check_shape(model, images.shape[1:])
+    table = table[list(IDENTIFIERS)].astype(IDENTIFIERS)
+    batch_size = settings.inference.batch_size
+    batches = (
+        (images[start : start + batch_size], table[start : start + batch_size])
+        for start in range(0, len(table), batch_size)
+    )
     path = settings.paths.brick_scores(brick)
-    _write_scores(path, table[list(IDENTIFIERS)].astype(IDENTIFIERS), p, settings.training.name)
-    log.info("brick %s: scored %d cutouts", brick, len(table))
-    return len(table)
+    number = write_scores(path, _scorer(settings, model), batches)
+    log.info("brick %s: scored %d cutouts", brick, number)
+    return number
+
+
+def _scorer(settings, model):
+    path = settings.inference.model or settings.paths.model(settings.training.name)
+    return Scorer(model, path, settings.training.name, settings.inference)
+
+
+def write_scores(path, scorer, batches):
+    """Write identifiers and scores of batches as they come.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Parquet file.
+    scorer : lenspipe.scorer.Scorer
+    batches : iterable
+        Of images, float32 (N, B, S, S) nanomaggies, and their table with the columns
+        `lenspipe.records.IDENTIFIERS`.
+
+    Returns
+    -------
+    int
+        How many rows were written.
+    """
+    kinds = {name: pa.string() if dtype is str else dtype for name, dtype in IDENTIFIERS.items()}
+    schema = pa.schema([*kinds.items(), *((name, "float32") for name in scorer.columns)])
+    number, waiting = 0, []
+
+    def flush():
+        group = pa.Table.from_pandas(pd.concat(waiting), schema, preserve_index=False)
+        writer.write_table(group)
+        waiting.clear()
+
+    with atomic(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        for images, table in batches:
+            waiting.append(table.assign(**scorer(images)))
+            number += len(table)
+            if sum(map(len, waiting)) >= _ROW_GROUP:
+                flush()
+        if waiting:
+            flush()
+    return number

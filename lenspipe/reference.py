@@ -36,6 +36,8 @@ Beyond what the tables say:
   REX, EXP, DEV and COMP to `dr8`, REX, EXP, DEV and SER from `dr9` on.
 - Real data need `sample.known_lenses`, or a trained model in `inference.model`.
 - `targets` needs `inference.model` and takes the place of `footprint`.
+- All conditions of `footprint` hold together, and a brick meets them if its centre does; where both
+  `bricks` and `brick_list` are given, it has to be in both.
 - What is fetched over HTTP needs `retrieval.contact`.
 - `training.recipe` takes the place of the defaults of section `training`. A member of
   `ensemble.members` starts from section `training`, or from its own recipe alone.
@@ -52,7 +54,7 @@ differs from the settings' models. Edit those (`lenspipe/config/`) or the head (
 """
 
 #: Keys of sections that are sections themselves.
-_NESTED = ("augmentation",)
+_NESTED = ("augmentation", "healpix")
 
 
 def config_reference():
@@ -80,7 +82,8 @@ def config_reference():
             if key in _NESTED:
                 part = sections[_section(field)]
                 parts += [f"### {name}.{key}\n", f"{part['description']}\n"]
-                parts.append(_table(f"{name}.{key}.", part["properties"], ()))
+                needed = part.get("required", [])
+                parts.append(_table(f"{name}.{key}.", part["properties"], needed))
             if entry := sections.get(_section(field.get("items", {}))):
                 parts += [f"### An entry of `{name}.{key}`\n", f"{entry['description']}\n"]
                 parts.append(_table("", entry["properties"], entry.get("required", [])))

@@ -16,9 +16,9 @@ from lenspipe.reference import config_reference
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-#: Needed without being imported: pandas' Parquet engine, `snakemake --report`, the commands.
+#: Needed without being imported: `snakemake --report`, the commands.
 NOT_IMPORTED = {
-    *("aiohttp", "pyarrow", "pygments", "pytest-xdist", "ruff", "snakefmt", "snakemake"),
+    *("aiohttp", "pygments", "pytest-xdist", "ruff", "snakefmt", "snakemake"),
 }
 #: Import names that several distributions share.
 SHARED_NAMES = {"google": "protobuf"}
@@ -33,6 +33,7 @@ def declared(requirements):
 CORE = declared(PROJECT["project"]["dependencies"])
 DEMO = declared(PROJECT["project"]["optional-dependencies"]["demo"])
 SWEEP = declared(PROJECT["project"]["optional-dependencies"]["sweep"])
+OPENVINO = declared(PROJECT["project"]["optional-dependencies"]["openvino"])
 TEST = declared(
     line for line in PROJECT["project"]["optional-dependencies"]["test"] if "lenspipe" not in line
 )
@@ -77,8 +78,8 @@ def test_example_is_valid(path):
 
 def test_package_imports_what_it_declares():
     package = imports_of((ROOT / "lenspipe").rglob("*.py"))
-    assert package - set(CORE) - set(DEMO) - set(SWEEP) == set()
-    assert {*CORE, *DEMO, *SWEEP} - package == NOT_IMPORTED & set(CORE)
+    assert package - set(CORE) - set(DEMO) - set(SWEEP) - set(OPENVINO) == set()
+    assert {*CORE, *DEMO, *SWEEP, *OPENVINO} - package == NOT_IMPORTED & set(CORE)
     assert imports_of(SCRIPTS, OURS) - {*CORE, *DEMO, *TEST} == set()
 
 
@@ -91,10 +92,13 @@ def test_tests_import_what_they_declare():
 def test_optional_dependencies_are_imported_late():
     for path in (ROOT / "lenspipe").glob("*.py"):
         early = imported(ast.parse(path.read_text()).body, ())
-        assert not early & set(DEMO), path
+        assert not early & {*DEMO, *OPENVINO}, path
     for path in (ROOT / "lenspipe" / "sweep").glob("*.py"):
         early = imported(ast.parse(path.read_text()).body, ())
         assert not early & set(SWEEP), path
+    # The one module that needs it is imported where it is chosen.
+    early = ast.parse((ROOT / "lenspipe" / "backends" / "__init__.py").read_text()).body
+    assert not imported(early, ()) & set(OPENVINO)
 
 
 def test_snakemake_is_never_imported():
@@ -125,7 +129,7 @@ def test_conda_environment_equals_pyproject():
 def test_every_dependency_is_explained():
     text = (ROOT / "docs" / "dependencies.md").read_text()
     rows = set(re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE))
-    assert rows == {*CORE, *DEMO, *SWEEP, *TEST}
+    assert rows == {*CORE, *DEMO, *SWEEP, *OPENVINO, *TEST}
 
 
 def test_citation():

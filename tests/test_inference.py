@@ -2,13 +2,16 @@ import zipfile
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from fake_run import make_run
 
 from lenspipe import inference
 from lenspipe._tensorflow import keras
+from lenspipe.calibration import fit_calibration, write_calibration
 from lenspipe.config import load_settings
 from lenspipe.cutouts import read_cutouts
+from lenspipe.ensemble import join
 from lenspipe.errors import LenspipeError
 from lenspipe.manifest import write_manifest
 from lenspipe.models import build
@@ -56,15 +59,63 @@ def test_scores_have_the_columns_and_types_of_the_contract(settings):
     scores = pd.read_parquet(settings.paths.scores(CHUNK))
     assert list(scores) == [
         "id", "release", "brickid", "objid", "brick", "region", "ra", "dec", "flags",
-        "p_resnet", "p",
+        "p_resnet", "p", "p_calibrated",
     ]  # fmt: skip
     assert scores.dtypes.astype(str).tolist()[1:4] == ["int16", "int32", "int32"]
     assert scores.dtypes.astype(str).tolist()[6:] == [
-        "float64", "float64", "int32", "float32", "float32"
+        "float64", "float64", "int32", "float32", "float32", "float32"
     ]  # fmt: skip
     _, table = read_cutouts(settings.paths.cutouts("1500p300"))
     assert scores["id"][:7].tolist() == table["id"].tolist()
     assert scores["ra"][:7].tolist() == table["ra"].tolist()
+
+
+def test_rows_are_written_in_groups(settings, monkeypatch):
+    inference.score_chunk(settings, CHUNK)
+    whole = pd.read_parquet(settings.paths.scores(CHUNK))
+    monkeypatch.setattr(inference, "_ROW_GROUP", 10)
+    inference.score_chunk(settings, CHUNK)
+    file = pq.ParquetFile(settings.paths.scores(CHUNK))
+    sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+    assert sizes == [16, 5]  # batches of 8
+    pd.testing.assert_frame_equal(file.read().to_pandas(), whole)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_calibration_beside_the_model_is_applied(elsewhere, settings, tmp_path):
+    path = settings.paths.model("resnet")
+    if elsewhere:
+        path = tmp_path / "given.keras"
+        path.write_bytes(settings.paths.model("resnet").read_bytes())
+        settings = load_settings(settings.model_dump() | {"inference": {"model": str(path)}})
+    calibration = fit_calibration([0, 1, 0, 1], [0.2, 0.6, 0.7, 0.9], "temperature")
+    file = path.with_name("calibration.json")
+    inference.score_chunk(settings, CHUNK)
+    assert pd.read_parquet(settings.paths.scores(CHUNK))["p_calibrated"].isna().all()
+    try:
+        for content in (None, calibration):
+            write_calibration(file, content)
+            inference.score_chunk(settings, CHUNK)
+            scores = pd.read_parquet(settings.paths.scores(CHUNK))
+            expected = calibration.apply(scores["p"]) if content else np.full(21, np.nan)
+            np.testing.assert_allclose(scores["p_calibrated"], expected, rtol=1e-6)
+    finally:
+        file.unlink()
+
+
+def test_members_of_an_ensemble_have_columns(settings, tmp_path):
+    members = {name: inference.load_model(settings.paths.model("resnet")) for name in ("a", "b")}
+    members["b"].get_layer("normalise").level_nmgy.assign_add(np.full((3, 1, 1), 0.1))
+    expected = join(members, "mean")
+    expected.save(tmp_path / "all.keras")
+    own = {"model": str(tmp_path / "all.keras")}
+    inference.score_brick(load_settings(settings.model_dump() | {"inference": own}), "1500p300")
+    scores = pd.read_parquet(settings.paths.brick_scores("1500p300"))
+    assert list(scores)[-5:] == ["p_a", "p_b", "p_resnet", "p", "p_calibrated"]
+    images, _ = read_cutouts(settings.paths.cutouts("1500p300"))
+    for name, model in (*members.items(), ("resnet", expected)):
+        p = model.predict(images, verbose=0)[:, 0]
+        np.testing.assert_allclose(scores[f"p_{name}"], p, atol=1e-5)
 
 
 def test_scores_are_the_models_own(settings):

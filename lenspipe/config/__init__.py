@@ -75,7 +75,7 @@ class Settings(Section):
             )
         if self.simulation and self.survey.release != "dr9":
             problems.append("survey.release: the simulated sky is written as dr9")
-        given = self.targets or self.footprint.bricks
+        given = self.targets or self.footprint.bricks or self.footprint.brick_list
         if self.simulation and not given and self._area() > 100:
             problems.append(
                 f"footprint: {self._area():.0f} square degrees is too large for a simulated sky; "

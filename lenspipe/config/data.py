@@ -1,11 +1,21 @@
 """Sections on the data: the survey, and what is taken of it."""
 
+from math import cos, radians, sin
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from lenspipe.config.base import BrickName, Degrees, Fraction, Positive, PositiveInt, Section
 from lenspipe.survey import MASKBITS
+
+Declination = Annotated[float, Field(ge=-90, le=90)]
+
+
+def power_of_two(value):
+    """Refuse an nside that HEALPix has no nested numbers for."""
+    if value & (value - 1):
+        raise ValueError("must be a power of two")
+    return value
 
 
 class Survey(Section):
@@ -68,18 +78,62 @@ class Retrieval(Section):
     cache_gb: Positive = Field(10.0, description="Most that the cache may hold, GB.")
 
 
+def _dot(one, other):
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
+class HealpixCells(Section):
+    """Cells of a HEALPix grid."""
+
+    nside: int = Field(..., ge=1, le=2**29, description="HEALPix nside, a power of two.")
+    order: Literal["nested", "ring"] = Field(
+        "nested", description="How the cells are numbered: nested or ring."
+    )
+    cells: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        ..., min_length=1, description="Numbers of the cells, from 0."
+    )
+
+    @field_validator("nside")
+    @classmethod
+    def _power_of_two(cls, value):
+        return power_of_two(value)
+
+    @model_validator(mode="after")
+    def _on_the_grid(self):
+        number = 12 * self.nside**2
+        if max(self.cells) >= number:
+            raise ValueError(f"cell {max(self.cells)}: nside {self.nside} has {number}, from 0")
+        return self
+
+
 class Footprint(Section):
-    """Which part of the sky to search; all given conditions hold together."""
+    """Which part of the sky to search: the bricks whose centre meets all given conditions."""
 
     ra: tuple[Degrees, Degrees] = Field(
         (0.0, 360.0),
         description="Range of brick centres in right ascension, degrees; wraps at 0 if min > max.",
     )
-    dec: tuple[Annotated[float, Field(ge=-90)], Annotated[float, Field(le=90)]] = Field(
+    dec: tuple[Declination, Declination] = Field(
         (-90.0, 90.0), description="Range of brick centres in declination, degrees."
     )
     bricks: tuple[BrickName, ...] | None = Field(
         None, description="Names of bricks; None for all in the ranges."
+    )
+    brick_list: str | None = Field(
+        None,
+        description="File with the name of a brick at the start of each line (text or CSV).",
+    )
+    polygon: tuple[tuple[Degrees, Declination], ...] | None = Field(
+        None,
+        min_length=3,
+        description="Corners [ra, dec], degrees, going round either way, also across ra 0 or a "
+        "pole; edges are great circles. All within 90 degrees of the corners' mean direction.",
+    )
+    healpix: HealpixCells | None = Field(
+        None, description="Cells of a HEALPix grid: nside, order (nested or ring), cells."
+    )
+    moc: str | None = Field(
+        None, description="File of a multi-order coverage map (IVOA MOC): FITS, JSON or ASCII."
     )
     known_lenses: Literal["only", "add"] | None = Field(
         None,
@@ -94,6 +148,25 @@ class Footprint(Section):
             raise ValueError("the first declination must be below the second")
         return value
 
+    @field_validator("polygon")
+    @classmethod
+    def _on_one_side(cls, value):
+        if value is None:
+            return value
+        corners = [
+            (cos(d) * cos(r), cos(d) * sin(r), sin(d))
+            for r, d in ((radians(ra), radians(dec)) for ra, dec in value)
+        ]
+        middle = [sum(axis) for axis in zip(*corners, strict=True)]
+        if min(_dot(corner, middle) for corner in corners) <= 1e-9:
+            raise ValueError("its corners must be within 90 degrees of their mean direction")
+        return value
+
+    @property
+    def files(self):
+        """Files whose content is part of the footprint."""
+        return [path for path in (self.brick_list, self.moc) if path]
+
 
 class Chunks(Section):
     """How bricks are grouped into jobs: by cell of a nested HEALPix grid."""
@@ -105,9 +178,7 @@ class Chunks(Section):
     @field_validator("nside")
     @classmethod
     def _power_of_two(cls, value):
-        if value & (value - 1):
-            raise ValueError("must be a power of two")
-        return value
+        return power_of_two(value)
 
 
 class Simulation(Section):

@@ -4,7 +4,7 @@ import inspect
 
 from lenspipe.errors import LenspipeError
 from lenspipe.models.cmu_deeplens import cmu_deeplens
-from lenspipe.models.contents import foreign, normalisation, synchronise
+from lenspipe.models.contents import foreign, normalisation, synchronise, with_members
 from lenspipe.models.efficientnet_v2 import efficientnet_v2
 from lenspipe.models.layers import Median, Normalise
 from lenspipe.models.own import build_own, load_function
@@ -22,6 +22,7 @@ __all__ = [
     "normalisation",
     "stacker",
     "synchronise",
+    "with_members",
 ]
 
 #: Name in the configuration -> function that makes the network.

@@ -3,7 +3,7 @@
 from lenspipe._tensorflow import keras
 from lenspipe.models.layers import Normalise
 
-__all__ = ["foreign", "layers_of", "normalisation", "synchronise"]
+__all__ = ["foreign", "layers_of", "normalisation", "synchronise", "with_members"]
 
 # Layers of Keras that run what their configuration holds.
 _RUN_CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
@@ -41,6 +41,31 @@ def normalisation(model):
     list of Normalise
     """
     return [layer for layer in layers_of(model) if isinstance(layer, Normalise)]
+
+
+def with_members(model):
+    """Let an ensemble tell what each of its members says, in the same pass.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From cutouts to the probability of a lens, (N, 1).
+
+    Returns
+    -------
+    model : keras.Model
+        To (N, 1 + K): the model's own probability, then its members'. A network is its own only.
+    names : list of str
+        Of the K members.
+    """
+    # The layer that takes the members' probabilities, by what `lenspipe.ensemble.join` calls it.
+    kinds = {"ensemble.mean", "ensemble.median", "ensemble.members"}
+    combining = next((layer for layer in model.layers if layer.name in kinds), None)
+    if combining is None:
+        return model, []
+    names = [member._keras_history.operation.name for member in combining.input]
+    both = keras.layers.Concatenate(name="ensemble.all")([model.output, *combining.input])
+    return keras.Model(model.input, both, name="ensemble"), names
 
 
 def synchronise(model):

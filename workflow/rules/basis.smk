@@ -18,8 +18,11 @@ MADE_FROM = {
         "sample": SAMPLE.model_dump(mode="json", exclude={"mined"}),
         "cutouts": SETTINGS.cutouts.model_dump(exclude={"skip_unreadable"}),
     },
-    "assess": section("evaluation", "mosaics", "inference")
-    | {"threshold": SETTINGS.candidates.threshold},
+    "assess": section("evaluation", "mosaics")
+    | {
+        "threshold": SETTINGS.candidates.threshold,
+        "symmetries": SETTINGS.inference.symmetries,
+    },
     "ensemble": section("ensemble") | {"seed": SETTINGS.seed},
     "scores": section("inference"),
     "mosaics": section("mosaics"),
@@ -47,7 +50,12 @@ def files_of(wildcards):
 # Local files only; what else catalogues of known lenses hold is in the table made of them.
 LISTS = [
     path
-    for path in (*SAMPLE.confusing, *SAMPLE.graded, SAMPLE.cleaning_model)
+    for path in (
+        *SAMPLE.confusing,
+        *SAMPLE.graded,
+        SAMPLE.cleaning_model,
+        *SETTINGS.footprint.files,
+    )
     if path and not is_remote(path)
 ]
 

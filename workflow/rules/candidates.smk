@@ -9,8 +9,8 @@ rule candidates:
         TARGETS,
         PATHS.bricks,
         PATHS.lenses,
-        expand(PATHS.scores("{chunk}"), chunk=CHUNKS),
-        expand(PATHS.parent("{chunk}"), chunk=CHUNKS),
+        of_chunks(PATHS.scores),
+        of_chunks(PATHS.parent),
     output:
         report(
             PATHS.candidates.with_suffix(".csv"),

@@ -1,6 +1,4 @@
-"""Helpers of the other rules: what a rule's parameters are, so that a change re-runs it."""
-
-from lenspipe.config import digest
+"""Helpers of the other rules: inputs and parameters that many of them have."""
 
 # What a job opens to servers; `--resources connections=8` limits the sum over all jobs.
 CONNECTIONS = SETTINGS.retrieval.connections if SETTINGS.asks_servers else 0
@@ -10,8 +8,7 @@ def brick_path(path):
     """Input function: a brick's file, if the brick is in the footprint."""
 
     def find(wildcards):
-        known = {entry["brick"] for bricks in PLAN.values() for entry in bricks}
-        if wildcards.brick not in known:
+        if PLAN.find(wildcards.brick) is None:
             raise WorkflowError(
                 f"brick {wildcards.brick}: not in this run's footprint; {PATHS.bricks} lists its "
                 "bricks, and the footprint section of the configuration chooses them"
@@ -19,6 +16,20 @@ def brick_path(path):
         return path(wildcards.brick)
 
     return find
+
+
+def of_chunks(path):
+    """Input function: a file of each chunk.
+
+    A list would be checked name by name whenever the Snakefile is read, which each job of a cluster
+    does; this one is made where a rule that needs all chunks runs.
+    """
+    return lambda wildcards: [str(path(chunk)) for chunk in CHUNKS]
+
+
+def manifests(stage):
+    """Input function: the manifest of each chunk."""
+    return of_chunks(lambda chunk: PATHS.manifest(stage, chunk))
 
 
 def section(*names):

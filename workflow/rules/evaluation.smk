@@ -10,7 +10,7 @@ rule evaluate:
         SKY,
         PATHS.sample,
         PATHS.candidates,
-        expand(PATHS.scores("{chunk}"), chunk=CHUNKS),
+        of_chunks(PATHS.scores),
     output:
         PATHS.evaluation("metrics.json"),
         report(
@@ -42,10 +42,8 @@ rule summary:
         PATHS.bricks,
         PATHS.audit,
         PATHS.mosaic_index,
-        expand(PATHS.manifest("cutouts", "{chunk}"), chunk=CHUNKS),
-        expand(PATHS.manifest("mosaics", "{chunk}"), chunk=CHUNKS)
-        if SETTINGS.mosaics.per_brick
-        else [],
+        manifests("cutouts"),
+        manifests("mosaics") if SETTINGS.mosaics.per_brick else [],
     output:
         PATHS.summary,
     log:

@@ -9,7 +9,7 @@ rule mosaics:
     input:
         basis("mosaics"),
         PATHS.candidates,
-        expand(PATHS.manifest("cutouts", "{chunk}"), chunk=CHUNKS),
+        manifests("cutouts"),
     output:
         PATHS.mosaic_index,
         report(PATHS.mosaic_page(1), caption="../report/mosaic.rst", category="Candidates"),

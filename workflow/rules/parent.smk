@@ -22,7 +22,7 @@ rule parent:
         connections=CONNECTIONS,
     params:
         settings=section("parent", "survey"),
-        bricks=lambda wildcards: digest(PLAN[wildcards.chunk]),
+        bricks=lambda wildcards: PLAN.digest(wildcards.chunk),
     message:
         "Selecting galaxies in chunk {wildcards.chunk}"
     script:
@@ -31,7 +31,7 @@ rule parent:
 
 rule audit:
     input:
-        expand(PATHS.parent_audit("{chunk}"), chunk=CHUNKS),
+        of_chunks(PATHS.parent_audit),
     output:
         PATHS.audit,
     log:

@@ -14,8 +14,8 @@ rule sample:
         # A chunk that is made again, perhaps because its files could be had at last, must not train
         # the network anew; whatever the basis lists must.
         ancient(PATHS.bricks),
-        ancient(expand(PATHS.parent("{chunk}"), chunk=CHUNKS)),
-        ancient(expand(PATHS.manifest("cutouts", "{chunk}"), chunk=CHUNKS)),
+        ancient(of_chunks(PATHS.parent)),
+        ancient(manifests("cutouts")),
     output:
         PATHS.sample,
         PATHS.sample_lenses,
@@ -62,7 +62,7 @@ rule sample_report:
 rule mine:
     input:
         PATHS.sample,
-        expand(PATHS.scores("{chunk}"), chunk=CHUNKS),
+        of_chunks(PATHS.scores),
     output:
         # The list to be graded is not declared: Snakemake would delete it, grades and all, before
         # it makes it again, and it could not be an input of the next sample.

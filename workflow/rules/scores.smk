@@ -1,12 +1,22 @@
 """Scores: what the network says of every galaxy.
 
-Needs: the model and a chunk's records, or one brick's cutouts. Gives: a table of scores.
+Needs: the model, its calibration if it has one, and a chunk's records, or one brick's cutouts.
+Gives: a table of scores.
 """
+
+from pathlib import Path
+
+# Assessing the run's model makes it; beside a given model it may be or not. Snakemake looks at its
+# content: assessed again with the same outcome, nothing is scored again.
+CALIBRATION = Path(MODEL).with_name("calibration.json")
+if SETTINGS.inference.model and not CALIBRATION.is_file():
+    CALIBRATION = []
 
 
 rule scores:
     input:
         basis("scores"),
+        CALIBRATION,
         records=PATHS.records("{chunk}"),
         model=MODEL,
     output:
@@ -27,6 +37,7 @@ rule scores:
 rule brick_scores:
     input:
         basis("scores"),
+        CALIBRATION,
         cutouts=brick_path(PATHS.cutouts),
         model=MODEL,
     output:

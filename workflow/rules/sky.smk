@@ -26,12 +26,12 @@ rule simulate:
             if SETTINGS.simulation
             else {}
         ),
-        # Where a list chooses the bricks the settings do not say which they are.
-        bricks=sorted(
-            entry["brick"]
-            for bricks in PLAN.values()
-            for entry in bricks
-            if SETTINGS.targets or SETTINGS.footprint.known_lenses
+        # Where a file chooses the bricks the settings do not say which they are.
+        bricks=(
+            sorted(entry["brick"] for bricks in PLAN.values() for entry in bricks)
+            if SETTINGS.simulation
+            and (SETTINGS.targets or SETTINGS.footprint.known_lenses or SETTINGS.footprint.files)
+            else []
         ),
     message:
         "Simulating a sky of {params.settings[footprint]}"

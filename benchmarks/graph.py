@@ -1,0 +1,182 @@
+"""Measure what Snakemake takes to plan a search of the whole survey.
+
+A local survey in the layout of DR9 that holds two tables of bricks and nothing else: 224,000 of
+the sky's 662,174, between declination -20 and 84 and away from the galactic plane, each in its
+region. A file stands for a trained model. Measured, each in a process of its own:
+
+- the first dry run, which makes the plan, and a later one, which reads it,
+- a dry run for the mosaic of one brick,
+- a run with nothing left to do, where a line of text stands for each result (and Snakemake has no
+  notes of how it was made, so that it compares times only),
+- a dry run that trains a network as well,
+- reading the Snakefile, as the job of a cluster does before it begins.
+
+Times are the best of the repeats: what other work on the machine adds is no part of them. CPU is
+the time on a core, which such work changes less. Memory is the most that was resident. Takes three
+minutes.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import astropy.units as u
+import numpy as np
+import yaml
+from astropy.coordinates import SkyCoord
+from astropy.table import Table
+from desiutil.brick import Bricks
+
+from lenspipe.bricks import load_plan
+from lenspipe.config import load_settings
+from lenspipe.paths import SurveyPaths
+from lenspipe.survey import get_release
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+N_BRICKS = 224_000
+#: Declination of the boundary between the regions in the north galactic cap, degrees.
+BOUNDARY_DEC = 32.375
+
+
+def write_survey(tree):
+    """Write the tables of bricks of both regions."""
+    grid = {name: np.asarray(column) for name, column in Bricks().to_table().items()}
+    latitude = SkyCoord(grid["RA"] * u.deg, grid["DEC"] * u.deg).galactic.b.deg
+    far = np.where((grid["DEC"] > -20) & (grid["DEC"] < 84), np.abs(latitude), 0)
+    rows = np.sort(np.argsort(-far, kind="stable")[:N_BRICKS])
+    grid, cap = {name: column[rows] for name, column in grid.items()}, latitude[rows] > 0
+    north = cap & (grid["DEC"] >= BOUNDARY_DEC)
+    everywhere = {
+        # The survey has images of both regions within a degree of the boundary.
+        "north": cap & (grid["DEC"] >= BOUNDARY_DEC - 1),
+        "south": ~(cap & (grid["DEC"] >= BOUNDARY_DEC + 1)),
+    }
+    paths = SurveyPaths(tree, get_release("dr9"))
+    for region, inside in everywhere.items():
+        columns = {name: grid[name.upper()] for name in ("brickname", "brickid", "ra", "dec")}
+        columns["survey_primary"] = north == (region == "north")
+        for band in "grz":
+            columns[f"nexp_{band}"] = np.full(N_BRICKS, 4, np.int16)
+            columns[f"psfsize_{band}"] = np.full(N_BRICKS, 1.3, np.float32)
+        path = paths.bricks(region)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Table({name: column[inside] for name, column in columns.items()}).write(path)
+
+
+def command(config, *arguments):
+    return [
+        *(sys.executable, "-m", "snakemake", "--cores", "2", "--snakefile"),
+        *(str(REPOSITORY / "Snakefile"), "--configfile", config),
+        *("--workflow-profile", str(REPOSITORY / "profiles" / "default"), *arguments),
+    ]
+
+
+def measure(folder, arguments, expected):
+    """Run a command; return seconds, those on a core, and MB resident at most."""
+    with tempfile.TemporaryFile("w+") as output:
+        begin = time.perf_counter()
+        process = subprocess.Popen(arguments, cwd=folder, stdout=output, stderr=output)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - begin
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        text = output.read()
+    if process.returncode or expected not in text:
+        raise SystemExit(f"{' '.join(arguments)}: ended with {process.returncode}\n{text[-3000:]}")
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def stand_in(folder, settings, plan):
+    """Write a line for each result of a search with a given model, oldest first."""
+    paths, step = settings.paths, 0
+    stages = [
+        [paths.plan, paths.bricks],
+        [paths.lenses, paths.lenses.with_suffix(".csv")],
+        [paths.root / "basis" / f"{step}.json" for step in ("scores", "mosaics")],
+        [path for c in plan for path in (paths.parent(c), paths.parent_audit(c))],
+        [paths.audit, *(paths.manifest("cutouts", chunk) for chunk in plan)],
+        [paths.scores(chunk) for chunk in plan],
+        [paths.candidates, paths.candidates.with_suffix(".csv")],
+        [paths.mosaic_index, paths.mosaic_page(1)],
+        [paths.manifest("mosaics", chunk) for chunk in plan],
+        [paths.summary],
+    ]
+    for step, files in enumerate(stages):
+        for file in files:
+            path = folder / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                path.write_text("{}\n")
+            os.utime(path, (time.time() - 1000 + step,) * 2)
+
+
+def write_configs(folder):
+    """Write a search with a given model and one that trains; return the settings of the former."""
+    (folder / "model.keras").write_text("a model")
+    (folder / "known.csv").write_text("ra,dec\n150.1,2.2\n")
+    config = {"run": "graph", "survey": {"tree": "survey"}}
+    config["sample"] = {"known_lenses": "known.csv"}
+    config["inference"] = {"model": "model.keras"}
+    (folder / "search.yaml").write_text(yaml.safe_dump(config))
+    training = {key: value for key, value in config.items() if key != "inference"}
+    (folder / "training.yaml").write_text(yaml.safe_dump(training))
+    return load_settings(config)
+
+
+def figures(folder, repeats):
+    """Return one flat dict."""
+    write_survey(folder / "survey")
+    settings = write_configs(folder)
+    flat = {}
+
+    def take(name, arguments, expected, times=repeats):
+        runs = [measure(folder, arguments, expected) for _ in range(times)]
+        seconds, cpu, memory = zip(*runs, strict=True)
+        flat[f"{name}_s"], flat[f"{name}_cpu_s"] = min(seconds), min(cpu)
+        flat[f"{name}_rss_mb"] = max(memory)
+
+    dry = ["--dry-run", "--quiet"]
+    take("first_dry_run", command("search.yaml", *dry), "", times=1)
+    take("dry_run", command("search.yaml", "--dry-run"), "This was a dry-run")
+    os.chdir(folder)
+    plan = load_plan(settings)
+    brick = sorted(entry["brick"] for entries in plan.values() for entry in entries)[N_BRICKS // 2]
+    mosaic = str(settings.paths.brick_mosaic(brick))
+    take("one_brick", command("search.yaml", "--dry-run", mosaic), "brick_mosaic")
+    take("training_dry_run", command("training.yaml", "--dry-run"), "This was a dry-run")
+    take("parse", command("search.yaml", "--list-rules"), "chunk_mosaics")
+    stand_in(folder, settings, plan)
+    take("noop", command("search.yaml"), "Nothing to be done")
+    flat |= {"bricks": sum(map(len, plan.values())), "chunks": len(plan)}
+    return {key: float(f"{value:.3g}") for key, value in flat.items()} | {"bricks": N_BRICKS}
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, help="folder for the files (100 MB)")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each")
+    parser.add_argument("--json", action="store_true", help="print one flat object")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.work) as folder:
+        flat = figures(Path(folder), options.repeats)
+    if options.json:
+        json.dump(flat, sys.stdout)
+        print()
+        return
+    print(f"{flat['bricks']:.0f} bricks in {flat['chunks']:.0f} chunks\n")
+    print(f"{'':20}{'s':>8}{'CPU s':>8}{'MB':>8}{'of dry run':>12}")
+    for name in (key.removesuffix("_rss_mb") for key in flat if key.endswith("_rss_mb")):
+        seconds, cpu, memory = (flat[f"{name}_{kind}"] for kind in ("s", "cpu_s", "rss_mb"))
+        ratio = cpu / flat["dry_run_cpu_s"]
+        print(f"{name.replace('_', ' '):20}{seconds:8.2f}{cpu:8.2f}{memory:8.0f}{ratio:12.2f}")
+
+
+if __name__ == "__main__":
+    main()
