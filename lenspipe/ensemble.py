@@ -12,7 +12,7 @@ from lenspipe.assessment import read_notes
 from lenspipe.ensemble_report import compare, draw
 from lenspipe.errors import LenspipeError
 from lenspipe.inference import load_fitting
-from lenspipe.metrics import auc
+from lenspipe.metrics import auc, cross_entropy
 from lenspipe.models import Median
 from lenspipe.paths import atomic
 from lenspipe.progress import log
@@ -88,7 +88,7 @@ def combine(settings):
         "epochs": None,
         "kept_epoch": None,
         "val_auc": auc(p[is_lens], p[~is_lens]),
-        "val_loss": _loss(is_lens, p),
+        "val_loss": cross_entropy(is_lens, p),
         "counts": first.get("counts"),
         "refit": any(member["refit"] for member in notes.values()),
         "seconds": round(time.monotonic() - begin, 1),
@@ -184,12 +184,6 @@ def join(members, how, stacked=None):
 def _enough(validation):
     n_lenses = int((validation["label"] > 0.5).sum())
     return min(n_lenses, len(validation) - n_lenses) >= LEAST
-
-
-def _loss(is_lens, p):
-    """Binary cross-entropy."""
-    p = np.clip(p.to_numpy(np.float64), 1e-7, 1 - 1e-7)
-    return float(-np.where(is_lens, np.log(p), np.log1p(-p)).mean()) if len(p) else None
 
 
 def _write(path, content):

@@ -11,6 +11,7 @@ __all__ = [
     "auc",
     "completeness_at_fpr",
     "completeness_interval",
+    "cross_entropy",
     "expected_calibration_error",
     "precision_recall",
     "purity_at",
@@ -213,6 +214,26 @@ def wilson_interval(count, total, z=1.959964):
     low = float((centre - half) / scale) if count else 0.0
     high = float((centre + half) / scale) if count < total else 1.0
     return low, high
+
+
+def cross_entropy(label, p):
+    """Binary cross-entropy; probabilities count as at most 1e-7 from 0 or 1.
+
+    Parameters
+    ----------
+    label : array_like, shape (N,)
+        1 lens, 0 none.
+    p : array_like of float, shape (N,)
+        Probabilities.
+
+    Returns
+    -------
+    float or None
+        None without galaxies.
+    """
+    label, p = np.asarray(label, np.float64), np.asarray(p, np.float64)
+    p = np.clip(p, 1e-7, 1 - 1e-7)
+    return float(-np.mean(label * np.log(p) + (1 - label) * np.log1p(-p))) if len(p) else None
 
 
 def reliability(label, p, bins):

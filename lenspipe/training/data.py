@@ -6,7 +6,7 @@ import pandas as pd
 from lenspipe._tensorflow import gpus, tf
 from lenspipe.errors import LenspipeError
 from lenspipe.inference import predict
-from lenspipe.metrics import auc
+from lenspipe.metrics import auc, cross_entropy
 from lenspipe.recordfiles import check_shards
 from lenspipe.records import dataset
 from lenspipe.training.augmentation import draw
@@ -231,7 +231,5 @@ class ValidationData:
         label, p = (
             np.concatenate(values).astype(np.float64) for values in zip(*pairs, strict=True)
         )
-        clipped = np.clip(p, 1e-7, 1 - 1e-7)
-        loss = -np.mean(label * np.log(clipped) + (1 - label) * np.log1p(-clipped))
         lenses, others = p[label == 1], p[label == 0]
-        return float(loss), auc(lenses, others), lenses, others
+        return cross_entropy(label, p), auc(lenses, others), lenses, others
