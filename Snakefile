@@ -3,6 +3,7 @@
 `snakemake --cores 2` runs the demo; `--configfile config/dr9.yaml` a search of real data.
 """
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -17,6 +18,10 @@ if not workflow.config_settings.configfiles:
 
     configfile: "config/config.yaml"
 
+
+# The graph of a whole survey holds millions of objects that stay until the end: to go through them
+# again and again for some to free takes a tenth of the time.
+gc.set_threshold(100_000, 50, 1000)
 
 try:
     SETTINGS = load_settings(config)

@@ -93,8 +93,9 @@ def measure(folder, arguments, expected):
 
 def stand_in(folder, settings, plan):
     """Write a line for each result of a search with a given model, oldest first."""
-    paths, step = settings.paths, 0
+    paths = settings.paths
     stages = [
+        ["model.keras", "known.csv"],
         [paths.plan, paths.bricks],
         [paths.lenses, paths.lenses.with_suffix(".csv")],
         [paths.root / "basis" / f"{step}.json" for step in ("scores", "mosaics")],
@@ -103,7 +104,6 @@ def stand_in(folder, settings, plan):
         [paths.scores(chunk) for chunk in plan],
         [paths.candidates, paths.candidates.with_suffix(".csv")],
         [paths.mosaic_index, paths.mosaic_page(1)],
-        [paths.manifest("mosaics", chunk) for chunk in plan],
         [paths.summary],
     ]
     for step, files in enumerate(stages):

@@ -1,20 +1,22 @@
 """Scoring: the probability of a lens for every cutout."""
 
+import hashlib
 import json
 import zipfile
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lenspipe._tensorflow import keras, tf
 from lenspipe.backends.tensorflow import compiled, run_padded
+from lenspipe.config import digest
 from lenspipe.cutouts import read_cutouts
 from lenspipe.errors import LenspipeError
 from lenspipe.manifest import read_manifest
 from lenspipe.models import foreign, normalisation
+from lenspipe.parts import open_parts
 from lenspipe.paths import atomic
 from lenspipe.progress import log, track
 from lenspipe.records import IDENTIFIERS, dataset, table_of
@@ -190,7 +192,7 @@ def score_chunk(settings, chunk):
     Columns: id, release, brickid, objid, brick, region, ra, dec, flags; of an ensemble
     ``p_<member>`` for each; ``p_<model>``, p, p_calibrated (all float32). Flagged cutouts are
     scored too. Cutouts come in batches and rows go to the file in groups, so that memory does not
-    grow with their number.
+    grow with their number. A job that was killed goes on where it was, but for the last seconds.
 
     Parameters
     ----------
@@ -217,17 +219,21 @@ def score_chunk(settings, chunk):
     shape = len(settings.survey.bands), settings.cutouts.size
     entries = read_manifest(settings.paths.manifest("cutouts", chunk)).values()
     steps = -(-sum(entry["count"] for entry in entries) // batch_size) or None
-    data = dataset([path], batch_size, *shape, columns=[*IDENTIFIERS, "image"])
-    batches = (
-        (batch["image"].numpy(), table_of(batch))
-        for batch in track(data, f"chunk {chunk}: batches scored", steps)
-    )
-    try:
-        number = write_scores(settings.paths.scores(chunk), _scorer(settings, model), batches)
-    except tf.errors.OpError as error:
-        raise LenspipeError(
-            f"{path}: can't be read to its end ({type(error).__name__}); delete it and run again"
-        ) from error
+    scorer = _scorer(settings, model)
+    with open_parts(settings.paths.score_parts(chunk), _key(settings, chunk)) as parts:
+        done = parts.batches if parts else 0
+        data = dataset([path], batch_size, *shape, columns=[*IDENTIFIERS, "image"]).skip(done)
+        batches = (
+            (batch["image"].numpy(), table_of(batch))
+            for batch in track(data, f"chunk {chunk}: batches scored", steps and steps - done)
+        )
+        try:
+            number = write_scores(settings.paths.scores(chunk), scorer, batches, parts)
+        except tf.errors.OpError as error:
+            raise LenspipeError(
+                f"{path}: can't be read to its end ({type(error).__name__}); delete it and run "
+                "again"
+            ) from error
     log.info("chunk %s: scored %d cutouts", chunk, number)
     return number
 
@@ -267,12 +273,25 @@ def score_brick(settings, brick):
     return number
 
 
+def _model_path(settings):
+    return Path(settings.inference.model or settings.paths.model(settings.training.name))
+
+
 def _scorer(settings, model):
-    path = settings.inference.model or settings.paths.model(settings.training.name)
+    path = _model_path(settings)
     return Scorer(model, path, settings.training.name, settings.inference)
 
 
-def write_scores(path, scorer, batches):
+def _key(settings, chunk):
+    """Hash all that the scores of a chunk depend on."""
+    model = _model_path(settings)
+    calibration = model.with_name("calibration.json")
+    files = [model, settings.paths.manifest("cutouts", chunk), calibration]
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.exists()]
+    return digest(hashes, settings.inference, settings.training.name)
+
+
+def write_scores(path, scorer, batches, parts=None):
     """Write identifiers and scores of batches as they come.
 
     Parameters
@@ -283,6 +302,8 @@ def write_scores(path, scorer, batches):
     batches : iterable
         Of images, float32 (N, B, S, S) nanomaggies, and their table with the columns
         `lenspipe.records.IDENTIFIERS`.
+    parts : lenspipe.parts.Parts, optional
+        Keeps scores as they come; those that it has already are written first.
 
     Returns
     -------
@@ -293,16 +314,25 @@ def write_scores(path, scorer, batches):
     schema = pa.schema([*kinds.items(), *((name, "float32") for name in scorer.columns)])
     number, waiting = 0, []
 
+    def tables():
+        if parts:
+            yield from parts.tables()
+        for images, table in batches:
+            scored = table.assign(**scorer(images))
+            scored = pa.Table.from_pandas(scored, schema, preserve_index=False)
+            if parts:
+                parts.add(scored)
+            yield scored
+
     def flush():
-        group = pa.Table.from_pandas(pd.concat(waiting), schema, preserve_index=False)
-        writer.write_table(group)
+        writer.write_table(pa.concat_tables(waiting))
         waiting.clear()
 
     with atomic(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-        for images, table in batches:
-            waiting.append(table.assign(**scorer(images)))
-            number += len(table)
-            if sum(map(len, waiting)) >= _ROW_GROUP:
+        for table in tables():
+            waiting.append(table)
+            number += table.num_rows
+            if sum(part.num_rows for part in waiting) >= _ROW_GROUP:
                 flush()
         if waiting:
             flush()

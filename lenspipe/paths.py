@@ -264,6 +264,10 @@ class RunPaths:
         """Scores of a chunk."""
         return self.root / "scores" / f"{chunk}.parquet"
 
+    def score_parts(self, chunk):
+        """Folder of what a scoring of a chunk that is under way has done."""
+        return self.root / "scores" / "parts" / chunk
+
     def brick_scores(self, brick):
         """Scores of one brick, where it was asked for by name."""
         return self.root / "scores" / "bricks" / f"{brick}.parquet"

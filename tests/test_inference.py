@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from fake_run import make_run
 
-from lenspipe import inference
+from lenspipe import inference, parts
 from lenspipe._tensorflow import keras
 from lenspipe.calibration import fit_calibration, write_calibration
 from lenspipe.config import load_settings
@@ -79,6 +79,74 @@ def test_rows_are_written_in_groups(settings, monkeypatch):
     sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
     assert sizes == [16, 5]  # batches of 8
     pd.testing.assert_frame_equal(file.read().to_pandas(), whole)
+
+
+class Counted:
+    """A scorer that ends with an error after some batches."""
+
+    def __init__(self, scorer, most):
+        self.columns, self.scorer, self.most, self.calls = scorer.columns, scorer, most, 0
+
+    def __call__(self, images):
+        if self.calls == self.most:
+            raise KeyboardInterrupt
+        self.calls += 1
+        return self.scorer(images)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Make scorers end after some batches; returns a function that sets how many."""
+    made, most, scorer = [], [99], inference._scorer
+    monkeypatch.setattr(parts, "_SECONDS", 0.0)
+
+    def make(settings, model):
+        made.append(Counted(scorer(settings, model), most[0]))
+        return made[-1]
+
+    monkeypatch.setattr(inference, "_scorer", make)
+
+    def score(settings, after=99):
+        most[0] = after
+        try:
+            inference.score_chunk(settings, CHUNK)
+        except KeyboardInterrupt:
+            assert made[-1].calls == after
+        return made[-1].calls
+
+    return score
+
+
+def test_a_scoring_that_ended_goes_on_where_it_was(settings, counted):
+    assert counted(settings) == 3  # batches of 8 for 21 cutouts
+    path, folder = settings.paths.scores(CHUNK), settings.paths.score_parts(CHUNK)
+    whole = pd.read_parquet(path)
+    path.unlink()
+    assert counted(settings, after=1) == 1
+    assert not path.exists()
+    assert counted(settings, after=1) == 1
+    assert counted(settings) == 1
+    pd.testing.assert_frame_equal(pd.read_parquet(path), whole)
+    assert not folder.exists()
+
+
+def test_what_was_scored_with_another_model_is_not_kept(settings, counted, tmp_path):
+    assert counted(settings, after=2) == 2
+    other = build("cmu_deeplens", size=21, widths=[4, 8], units=1, stem_filters=4)
+    other.get_layer("normalise").adapt(read_cutouts(settings.paths.cutouts("1500p300"))[0])
+    other.save(tmp_path / "other.keras")
+    own = {"model": str(tmp_path / "other.keras"), "batch_size": 8}
+    assert counted(load_settings(settings.model_dump() | {"inference": own})) == 3
+
+
+def test_two_at_the_same_chunk_do_not_mix(settings, counted):
+    assert counted(settings, after=2) == 2
+    key = inference._key(settings, CHUNK)
+    with parts.open_parts(settings.paths.score_parts(CHUNK), key) as first:
+        assert first.batches == 2
+        assert counted(settings) == 3
+        assert first.batches == 2
+    assert len(pd.read_parquet(settings.paths.scores(CHUNK))) == 21
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])

@@ -28,5 +28,9 @@ class Mosaics(Section):
     stretch: Literal["viewer", "lupton"] = Field("viewer", description="Colour stretch.")
     columns: PositiveInt = Field(8, description="Tiles in a row.")
     rows: PositiveInt = Field(5, description="Rows of a page.")
-    per_brick: bool = Field(True, description="Whether each brick also gets a mosaic.")
+    per_brick: bool = Field(
+        False,
+        description="Whether each brick also gets a mosaic. One brick's can be asked for by name "
+        "in any case.",
+    )
     brick_tiles: PositiveInt = Field(40, description="Most galaxies in a brick's mosaic.")

@@ -48,6 +48,7 @@ CONFIG = {
         "decay_epochs": [1],
     },
     "candidates": {"threshold": 0.2},
+    "mosaics": {"per_brick": True},
 }
 
 
