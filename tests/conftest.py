@@ -114,14 +114,15 @@ def small_survey(tmp_path_factory):
     return make_small_survey(tmp_path_factory.mktemp("small"), "dr9", "grz")
 
 
-def make_small_survey(folder, release, bands):
-    """Write a survey of eight bricks of 400 x 400 pixels; return tree and bricks."""
+def make_small_survey(folder, release, bands, ra=None, n=4):
+    """Write bricks of 400 x 400 pixels with n galaxies, eight if no ra; return tree and bricks."""
     paths, rng = SurveyPaths(folder, get_release(release)), np.random.default_rng(5)
-    ra, dec = 150.0 + 0.3 * np.arange(8), np.full(8, 2.125)
+    ra = 150.0 + 0.3 * np.arange(8) if ra is None else ra
+    dec = np.full(len(ra), 2.125)
     bricks = [f"{round(10 * value):04d}p021" for value in ra]
-    rows = {"brickname": bricks, "ra": ra, "dec": dec, "survey_primary": np.ones(8, bool)}
-    rows |= {"brickid": np.arange(1000, 1008, dtype="i4")}
-    rows |= {f"nexp_{band}": np.full(8, 5, "i2") for band in bands}
+    rows = {"brickname": bricks, "ra": ra, "dec": dec, "survey_primary": np.ones(len(ra), bool)}
+    rows |= {"brickid": np.arange(1000, 1000 + len(ra), dtype="i4")}
+    rows |= {f"nexp_{band}": np.full(len(ra), 5, "i2") for band in bands}
     write_fits_table(paths.bricks("south"), rows)
     for number, brick in enumerate(bricks):
         wcs = brick_wcs(ra[number], dec[number])
@@ -133,16 +134,16 @@ def make_small_survey(folder, release, bands):
             write_coadd(paths.coadd("south", brick, "invvar", band), 1 + image**2, header)
         bits = np.zeros((400, 400), "i2")
         write_coadd(paths.coadd("south", brick, "maskbits"), bits, header)
-        sky = wcs.all_pix2world(rng.uniform(100, 300, (4, 2)), 0)
+        sky = wcs.all_pix2world(rng.uniform(100, 300, (n, 2)), 0)
         numbers = {"dr9": 9010, "dr10": 10000}
-        catalog = {"release": np.full(4, numbers[release], "i2"), "objid": np.arange(4, dtype="i4")}
-        catalog |= {"brickid": np.full(4, 1000 + number, "i4"), "brickname": [brick] * 4}
-        catalog |= {"brick_primary": [True] * 4, "ra": sky[:, 0], "dec": sky[:, 1]}
-        catalog |= {"type": ["DEV"] * 4, "maskbits": np.zeros(4, "i4")}
+        catalog = {"release": np.full(n, numbers[release], "i2"), "objid": np.arange(n, dtype="i4")}
+        catalog |= {"brickid": np.full(n, 1000 + number, "i4"), "brickname": [brick] * n}
+        catalog |= {"brick_primary": [True] * n, "ra": sky[:, 0], "dec": sky[:, 1]}
+        catalog |= {"type": ["DEV"] * n, "maskbits": np.zeros(n, "i4")}
         for name in ("sersic", "shape_r", "shape_e1", "shape_e2", "ebv"):
-            catalog[name] = np.ones(4, "f4")
+            catalog[name] = np.ones(n, "f4")
         for band in bands:
-            catalog |= {f"flux_{band}": np.full(4, 50, "f4"), f"nobs_{band}": np.full(4, 5, "i2")}
+            catalog |= {f"flux_{band}": np.full(n, 50, "f4"), f"nobs_{band}": np.full(n, 5, "i2")}
         write_fits_table(paths.tractor("south", brick), catalog)
     return SimpleNamespace(tree=folder, bricks=bricks)
 
