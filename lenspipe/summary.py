@@ -17,10 +17,12 @@ __all__ = ["peak_sum", "read_benchmarks", "summarise", "union_length"]
 #: A run that stands still for longer than this was stopped and started again, seconds.
 LONGEST_GAP_S = 60.0
 _MIB = 2**20
+#: What stands in a benchmark where nothing could be measured.
+_NO_VALUE = ("-", "NA", "")
 _FROM_METRICS = ("auc", "completeness_fpr01", "n_lenses", "n_nonlenses")
 
 
-def read_benchmarks(folder):
+def read_benchmarks(folder, since=0.0):
     """When each job ran and what memory it took, from Snakemake's benchmark files.
 
     Parameters
@@ -28,6 +30,8 @@ def read_benchmarks(folder):
     folder : str or path-like
         Searched with all that is below it. Snakemake writes a job's file as it ends, so that the
         file's time is the job's end.
+    since : float
+        Jobs that ended before are left out, seconds since 1970.
 
     Returns
     -------
@@ -37,15 +41,20 @@ def read_benchmarks(folder):
     """
     jobs = []
     for path in sorted(folder.glob("**/*.tsv")):
-        table = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
         end = path.stat().st_mtime
-        if not {"s", "max_rss"} <= set(table.columns) or table["s"].isna().all():
+        if end < since:
+            continue
+        # A large search has thousands of them; pandas would take ten times as long.
+        names, *rows = (line.split("\t") for line in path.read_text().splitlines() or [""])
+        values = [dict(zip(names, row, strict=False)) for row in rows]
+        seconds = [float(v["s"]) for v in values if v.get("s", "-") not in _NO_VALUE]
+        if not {"s", "max_rss"} <= set(names) or not seconds:
             raise LenspipeError(
-                f"{path}: found columns {', '.join(table.columns)}, expected Snakemake's s and "
+                f"{path}: found columns {', '.join(names)}, expected Snakemake's s and "
                 "max_rss with a value of s; remove the file"
             )
-        rss = table["max_rss"].astype(float).max()
-        jobs.append((end - table["s"].sum(), end, 0.0 if np.isnan(rss) else rss))
+        rss = [float(v["max_rss"]) for v in values if v["max_rss"] not in _NO_VALUE]
+        jobs.append((end - sum(seconds), end, max(rss, default=0.0)))
     return pd.DataFrame(jobs, columns=["start", "end", "rss_mb"], dtype=float)
 
 
