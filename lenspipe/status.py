@@ -8,9 +8,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lenspipe.jobtimes import LONGEST_GAP_S, read_benchmarks, union_length
 from lenspipe.manifest import read_manifest
 from lenspipe.plan import Plan
-from lenspipe.summary import LONGEST_GAP_S, read_benchmarks, union_length
 
 __all__ = ["STAGES", "Chunk", "read_chunks", "read_status"]
 

@@ -14,9 +14,10 @@ from lenspipe.candidates import find_candidates
 from lenspipe.config import load_settings
 from lenspipe.errors import LenspipeError
 from lenspipe.evaluation import evaluate
+from lenspipe.jobtimes import peak_sum, read_benchmarks, union_length
 from lenspipe.manifest import read_manifest, write_manifest
 from lenspipe.mosaics import candidate_pages
-from lenspipe.summary import peak_sum, read_benchmarks, summarise, union_length
+from lenspipe.summary import summarise
 
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\n"
 # On a grid of whole seconds, so that a count of seconds is the truth.
