@@ -1,9 +1,10 @@
 """Measure what `lenspipe status` takes for a search of the whole survey.
 
-224,000 bricks in chunks of nside 16, as in graph.py; all have a parent sample, and two thirds of the
+224,000 bricks in chunks of nside 16, as in graph.py. All have a parent sample, two thirds of the
 chunks cutouts, half of them scores, a third mosaics; one brick in 500 failed. Manifests, logs and
-benchmarks are as the workflow leaves them; an empty file stands for each table. Measured, each in a
-process of its own, best of the repeats: the command itself, the same with --json, and with the page.
+benchmarks are as the workflow leaves them; an empty file stands for each table. Measured, each in
+a process of its own: the command itself, the same with --json, and with the page. Times are the
+best of the repeats.
 """
 
 import argparse

@@ -16,6 +16,7 @@ __all__ = [
     "draw_roc",
     "draw_scores",
     "draw_sky",
+    "draw_states",
     "save",
 ]
 
@@ -206,7 +207,46 @@ def draw_sky(galaxies, path):
     path : str or path-like
         The PNG.
     """
-    ra, dec = galaxies["ra"].to_numpy(float) % 360, galaxies["dec"].to_numpy(float)
+    figure, axes, x, y = _sky_axes(galaxies["ra"], galaxies["dec"])
+    lens, split = galaxies["label"].to_numpy() > 0.5, galaxies["split"].to_numpy()
+    few = len(galaxies) < 20000
+    for is_lens, style in (
+        (False, {"s": 4 if few else 1, "alpha": 0.5, "lw": 0}),
+        (True, {"s": 22 if few else 10, "edgecolor": "black", "lw": 0.5}),
+    ):
+        for name, colour in _SPLIT_COLOURS.items():
+            those = (lens == is_lens) & (split == name)
+            if those.any():
+                label = f"{name}: {those.sum()} {'lenses' if is_lens else 'non-lenses'}"
+                axes.scatter(x[those], y[those], color=colour, label=label, **style)
+    _finish_sky(figure, axes, path)
+
+
+def draw_states(ra, dec, states, path):
+    """Draw what has become of bricks; East is to the left.
+
+    Parameters
+    ----------
+    ra, dec : array_like, shape (N,)
+        Centres of the bricks, degrees.
+    states : dict
+        What the legend says -> (bool array of shape (N,), colour); later ones are drawn on top.
+    path : str or path-like
+        The PNG.
+    """
+    figure, axes, x, y = _sky_axes(ra, dec)
+    # As large as a brick where there are few, and a dot of a pixel where they fill the sky.
+    size = np.clip(2e5 / max(len(x), 1), 0.5, 60)
+    for label, (those, colour) in states.items():
+        if those.any():
+            label = f"{label}: {those.sum():,}"
+            axes.scatter(x[those], y[those], color=colour, label=label, s=size, lw=0, marker="s")
+    _finish_sky(figure, axes, path)
+
+
+def _sky_axes(ra, dec):
+    """Begin a map of positions (degrees): figure, axes, and where the positions are on them."""
+    ra, dec = np.asarray(ra, float) % 360, np.asarray(dec, float)
     # The middle of the footprint lies opposite the middle of the widest gap in right ascension.
     ordered = np.sort(ra)
     gaps = np.diff(ordered, append=ordered[0] + 360)
@@ -230,17 +270,11 @@ def draw_sky(galaxies, path):
         axes.invert_xaxis()
         axes.xaxis.set_major_formatter(lambda x, _: f"{x % 360:.6g}")
         axes.set(xlabel="right ascension (degrees)", ylabel="declination (degrees)")
-    lens, split = galaxies["label"].to_numpy() > 0.5, galaxies["split"].to_numpy()
-    few = len(galaxies) < 20000
-    for is_lens, style in (
-        (False, {"s": 4 if few else 1, "alpha": 0.5, "lw": 0}),
-        (True, {"s": 22 if few else 10, "edgecolor": "black", "lw": 0.5}),
-    ):
-        for name, colour in _SPLIT_COLOURS.items():
-            those = (lens == is_lens) & (split == name)
-            if those.any():
-                label = f"{name}: {those.sum()} {'lenses' if is_lens else 'non-lenses'}"
-                axes.scatter(x[those], y[those], color=colour, label=label, **style)
+    return figure, axes, x, y
+
+
+def _finish_sky(figure, axes, path):
+    """Add grid and legend to a map and write it."""
     axes.grid(color="0.9", lw=0.6)
     axes.set_axisbelow(True)
     legend = figure.legend(loc="outside lower center", ncols=2, fontsize=9)

@@ -26,16 +26,24 @@ def read_benchmarks(folder, since=0.0):
     Returns
     -------
     numpy.ndarray, float64
-        A row per job with the fields ``start``, ``end`` (seconds since 1970) and ``rss_mb`` (the job's largest resident
-        memory in MB of 2**20 bytes; 0 where it ended before it could be measured).
+        A row per job with the fields ``start``, ``end`` (seconds since 1970) and ``rss_mb`` (the
+        job's largest resident memory in MB of 2**20 bytes; 0 where it ended before it could be
+        measured).
+
+    Raises
+    ------
+    LenspipeError
+        A file is no benchmark.
     """
     jobs = []
     for path in sorted(folder.glob("**/*.tsv")):
-        end = path.stat().st_mtime
-        if end < since:
+        stat = path.stat()
+        end = stat.st_mtime
+        # An empty one is about to be written.
+        if end < since or stat.st_size == 0:
             continue
         # A large search has thousands: no pandas, which would take ten times as long for each.
-        names, *rows = (line.split("\t") for line in path.read_text().splitlines() or [""])
+        names, *rows = (line.split("\t") for line in path.read_text().splitlines())
         values = [dict(zip(names, row, strict=False)) for row in rows]
         seconds = [float(v["s"]) for v in values if v.get("s", "-") not in _NO_VALUE]
         if not {"s", "max_rss"} <= set(names) or not seconds:

@@ -124,7 +124,7 @@ def read_status(settings, chunks=None, configs=("CONFIG",), now=None):
     chunks : dict, optional
         As `read_chunks` returns.
     configs : sequence of str
-        Configuration files, for the commands that are advised.
+        Configuration files, for the commands that are advised; none for Snakemake's own choice.
     now : float, optional
         Seconds since 1970.
 
@@ -137,7 +137,8 @@ def read_status(settings, chunks=None, configs=("CONFIG",), now=None):
     paths = settings.paths
     chunks = read_chunks(settings) if chunks is None else chunks
     jobs = _Jobs(paths)
-    again = shlex.join(["snakemake", "--cores", "N", "--configfile", *map(str, configs)])
+    given = ["--configfile", *map(str, configs)] if configs else []
+    again = shlex.join(["snakemake", "--cores", "N", *given])
     status = {
         "run": settings.run,
         "state": jobs.state(now, paths.summary) if chunks else "not begun",
@@ -261,9 +262,9 @@ class _Jobs:
         logs, ends = _times(paths.root / "logs"), _times(paths.root / "benchmarks")
         self.last = max([*logs.values(), *ends.values()], default=None)
         self._open = {
-            job: (time, paths.log(*job))
-            for job, time in logs.items()
-            if time > ends.get(job, 0.0) + 1
+            job: (last, paths.log(*job))
+            for job, last in logs.items()
+            if last > ends.get(job, 0.0) + 1
         }
 
     def state(self, now, summary):
@@ -288,9 +289,9 @@ class _Jobs:
     def at_work(self, now):
         """List the last lines of jobs that have written lately, the youngest first."""
         found = []
-        for (rule, name), (time, path) in sorted(self._open.items(), key=lambda job: -job[1][0]):
+        for (rule, name), (last, path) in sorted(self._open.items(), key=lambda job: -job[1][0]):
             lines = _tail(path).splitlines()
-            if now - time < _QUIET_S and lines and not _ERROR.search(lines[-1]):
+            if now - last < _QUIET_S and lines and not _ERROR.search(lines[-1]):
                 found.append({"rule": rule, "name": name, "line": lines[-1]})
         return found
 
