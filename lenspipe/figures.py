@@ -1,9 +1,11 @@
 """Figures of an evaluation and of the labelled sample."""
 
 import numpy as np
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from lenspipe.bricks import BRICK_DEG
 from lenspipe.paths import atomic
 
 __all__ = [
@@ -219,7 +221,12 @@ def draw_sky(galaxies, path):
             if those.any():
                 label = f"{name}: {those.sum()} {'lenses' if is_lens else 'non-lenses'}"
                 axes.scatter(x[those], y[those], color=colour, label=label, **style)
-    _finish_sky(figure, axes, path)
+    axes.grid(color="0.9", lw=0.6)
+    axes.set_axisbelow(True)
+    legend = figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+    for handle in legend.legend_handles:
+        handle.set_sizes([25])
+    save(figure, path)
 
 
 def draw_states(ra, dec, states, path):
@@ -235,13 +242,23 @@ def draw_states(ra, dec, states, path):
         The PNG.
     """
     figure, axes, x, y = _sky_axes(ra, dec)
-    # As large as a brick where there are few, and a dot of a pixel where they fill the sky.
-    size = np.clip(2e5 / max(len(x), 1), 0.5, 60)
+    whole_sky = axes.name == "mollweide"
+    # Corners of each brick, whose sides follow the coordinates.
+    dx, dy = BRICK_DEG / 2 / np.cos(np.radians(dec)), np.full(len(y), BRICK_DEG / 2)
+    signs = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]])
+    corners = np.stack([x, y], -1)[:, None] + signs * np.stack([dx, dy], -1)[:, None]
     for label, (those, colour) in states.items():
-        if those.any():
-            label = f"{label}: {those.sum():,}"
-            axes.scatter(x[those], y[those], color=colour, label=label, s=size, lw=0, marker="s")
-    _finish_sky(figure, axes, path)
+        if not those.any():
+            continue
+        style = {"color": colour, "label": f"{label}: {those.sum():,}"}
+        if whole_sky:
+            axes.scatter(x[those], y[those], s=1, lw=0, marker="s", **style)
+        else:
+            axes.add_collection(PolyCollection(corners[those], lw=0, **style))
+    axes.autoscale_view()
+    axes.grid(color="0.9", lw=0.6)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=9, markerscale=5)
+    save(figure, path)
 
 
 def _sky_axes(ra, dec):
@@ -271,16 +288,6 @@ def _sky_axes(ra, dec):
         axes.xaxis.set_major_formatter(lambda x, _: f"{x % 360:.6g}")
         axes.set(xlabel="right ascension (degrees)", ylabel="declination (degrees)")
     return figure, axes, x, y
-
-
-def _finish_sky(figure, axes, path):
-    """Add grid and legend to a map and write it."""
-    axes.grid(color="0.9", lw=0.6)
-    axes.set_axisbelow(True)
-    legend = figure.legend(loc="outside lower center", ncols=2, fontsize=9)
-    for handle in legend.legend_handles:
-        handle.set_sizes([25])
-    save(figure, path)
 
 
 def save(figure, path):

@@ -46,7 +46,9 @@ def _aligned(row, widths):
 
 def _state(status):
     """Say in a line whether the run goes on."""
-    size = f"{status['bricks']:,} bricks in {status['chunks']:,} chunks"
+    size = (
+        f"{status['bricks']:,} bricks in {status['chunks']:,} chunk{'s' * (status['chunks'] != 1)}"
+    )
     if status["state"] == "not begun":
         return f"not begun; {size} planned" if status["chunks"] else "not begun, nor planned"
     ago = f"last write {_span(status['last_write_s'])} ago"
