@@ -250,11 +250,12 @@ def draw_states(ra, dec, states, path):
     for label, (those, colour) in states.items():
         if not those.any():
             continue
-        style = {"color": colour, "label": f"{label}: {those.sum():,}"}
+        style = {"facecolor": colour, "label": f"{label}: {those.sum():,}"}
         if whole_sky:
             axes.scatter(x[those], y[those], s=1, lw=0, marker="s", **style)
         else:
-            axes.add_collection(PolyCollection(corners[those], lw=0, **style))
+            style |= {"edgecolor": "white", "lw": 0.5 if len(x) < 2000 else 0}
+            axes.add_collection(PolyCollection(corners[those], **style))
     axes.autoscale_view()
     axes.grid(color="0.9", lw=0.6)
     figure.legend(loc="outside lower center", ncols=4, fontsize=9, markerscale=5)

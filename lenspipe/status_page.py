@@ -35,7 +35,7 @@ def status_text(status):
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines += ["", *("  ".join(_aligned(row, widths)).rstrip() for row in rows), ""]
     for name, texts in _remarks(status).items():
-        lines += [f"{'' if i else name:10}{text}" for i, text in enumerate(texts)]
+        lines += [f"{'' if i else name:13}{text}" for i, text in enumerate(texts)]
     return "\n".join(lines)
 
 
@@ -81,7 +81,7 @@ def _remarks(status):
     if status["failed"]:
         remarks["failed"] = _first([_failure(group) for group in status["failed"]])
     if status["failed_jobs"]:
-        remarks["jobs"] = _first([_failed_job(job) for job in status["failed_jobs"]])
+        remarks["failed jobs"] = _first([_failed_job(job) for job in status["failed_jobs"]])
     if skipped := _skipped(status["skipped"]):
         remarks["skipped"] = [skipped]
     if status["retry_all"]:
@@ -123,7 +123,7 @@ def _failure(group):
 
 
 def _failed_job(job):
-    more = f" (and {len(job['errors']) - 1} more lines)" if len(job["errors"]) > 1 else ""
+    more = f" (and {len(job['errors']) - 1} more)" if len(job["errors"]) > 1 else ""
     return f"{job['rule']} {job['name']}: {job['errors'][0]}{more}; a later run tries again"
 
 
