@@ -202,8 +202,13 @@ def test_failures_are_grouped_and_retried(run):
     ]
     assert status["retry_passing"] == again
     text = status_text(status)
-    assert "1 (1507p022), asked again by any later run" in text
-    assert "1 (1505p022), not asked again by itself" in text
+    assert "1 (1507p022), tried again by any later run" in text
+    assert "1 (1505p022), not tried again by itself" in text
+    assert f"all that failed, and no others, once the run has ended: {again}" in text
+    at(run.paths.summary, 9999)
+    text = status_text(read_status(run, configs=["my run.yaml"], now=10_000))
+    assert f"those that may pass: {again}" in text
+    assert f"all that failed, and no others: {again}" in text
 
 
 def test_a_failure_belongs_to_the_first_stage_that_has_it(run):
