@@ -260,7 +260,7 @@ def test_jobs_that_failed(run):
     assert job["errors"] == ["a.fits: torn; mend it", "b.fits: torn; mend it"]
     assert status["at_work"] == []
     expected = (
-        "cutouts 16-000003: a.fits: torn; mend it (and 1 more lines); a later run tries again"
+        "cutouts 16-000003: a.fits: torn; mend it (and 1 more); a later run tries again"
     )
     assert expected in status_text(status)
     # It has ended well since.
