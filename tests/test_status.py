@@ -259,9 +259,7 @@ def test_jobs_that_failed(run):
     (job,) = status["failed_jobs"]
     assert job["errors"] == ["a.fits: torn; mend it", "b.fits: torn; mend it"]
     assert status["at_work"] == []
-    expected = (
-        "cutouts 16-000003: a.fits: torn; mend it (and 1 more); a later run tries again"
-    )
+    expected = "cutouts 16-000003: a.fits: torn; mend it (and 1 more); a later run tries again"
     assert expected in status_text(status)
     # It has ended well since.
     at(run.paths.benchmark("cutouts", "16-000003"), 9995, "s\tmax_rss\n1\t1\n")
