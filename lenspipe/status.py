@@ -261,6 +261,9 @@ class _Jobs:
     def __init__(self, paths):
         logs, ends = _times(paths.root / "logs"), _times(paths.root / "benchmarks")
         self.last = max([*logs.values(), *ends.values()], default=None)
+        if paths.summary.exists():
+            # This job has no benchmark, and goes on writing its log for a moment.
+            ends["summary", "all"] = paths.summary.stat().st_mtime + _QUIET_S
         self._open = {
             job: (last, paths.log(*job))
             for job, last in logs.items()
@@ -271,12 +274,12 @@ class _Jobs:
         """Say whether the run has begun, is running, has stopped or is done."""
         if self.last is None:
             return "not begun"
-        # The job that sums up goes on writing its log for a moment.
-        if summary.exists() and self.last < summary.stat().st_mtime + 5:
-            return "done"
-        if now - self.last < _QUIET_S:
-            return "running"
-        return "done" if summary.exists() else "stopped"
+        # Something may be asked for after the run was done.
+        if summary.exists():
+            since = summary.stat().st_mtime
+            young = [last for last, _ in self._open.values() if last > since]
+            return "running" if any(now - last < _QUIET_S for last in young) else "done"
+        return "running" if now - self.last < _QUIET_S else "stopped"
 
     def failed(self):
         """List jobs whose log ends in errors."""

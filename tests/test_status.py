@@ -243,12 +243,15 @@ def test_running_stopped_and_done(run):
     assert status["at_work"] == []
     assert "seems to have stopped, last write 10 min ago" in status_text(status)
     assert "go on        snakemake --cores N --configfile CONFIG" in status_text(status)
-    at(run.paths.summary, 9988)
-    assert read_status(run, now=9991)["state"] == "done"
+    at(run.paths.summary, 9991)
+    at(run.paths.log("summary"), 9992, "12:00:00 run tiny: done\n")
+    assert read_status(run, now=9993)["state"] == "done"
     # Something was asked for after the run was done.
     at(run.paths.log("brick_cutouts", "150-1500p022"), 12_000, "12:00:00 \n")
     assert read_status(run, now=12_001)["state"] == "running"
     assert read_status(run, now=13_001)["state"] == "done"
+    at(run.paths.benchmark("brick_cutouts", "150-1500p022"), 12_001, "s\tmax_rss\n1\t1\n")
+    assert read_status(run, now=12_002)["state"] == "done"
 
 
 def test_jobs_that_failed(run):
