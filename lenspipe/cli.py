@@ -4,6 +4,7 @@ Whatever takes long to import is imported by the subcommand that needs it.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Literal, get_args, get_origin
@@ -16,6 +17,8 @@ __all__ = ["main"]
 
 #: Modules of the optional dependencies that a simulated sky needs.
 _DEMO_MODULES = ("desiutil", "galsim", "lenstronomy")
+#: What Snakemake reads without --configfile.
+_DEFAULT_CONFIG = Path("config/config.yaml")
 
 
 def main(arguments=None):
@@ -41,6 +44,7 @@ def main(arguments=None):
     _add_grade(commands)
     _add_train(commands)
     _add_score(commands)
+    _add_status(commands)
     options = parser.parse_args(arguments)
     try:
         options.command(options)
@@ -151,6 +155,33 @@ def _add_score(commands):
             f"--{name.replace('_', '-')}", default=field.default, help=field.description,
             type=type(field.default) if choices else _positive_int, choices=choices,
         )  # fmt: skip
+
+
+def _add_status(commands):
+    about = "Say how far a run is: done, failed and why, how fast, what is left, what to run."
+    parser = commands.add_parser(
+        "status", help=about, description=f"{about} Reads small files of the run, changes nothing."
+    )
+    parser.set_defaults(command=_status)
+    parser.add_argument(
+        "config", type=Path, nargs="*",
+        help=f"Configuration, as for snakemake's --configfile; {_DEFAULT_CONFIG} if not given.",
+    )  # fmt: skip
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="Print one object.")
+    how.add_argument("--html", type=Path, metavar="FILE", help="Write a page with a map, too.")
+
+
+def _status(options):
+    from lenspipe.status import read_status
+    from lenspipe.status_page import status_text, write_status_page
+
+    settings = load_settings(read_config(options.config or [_DEFAULT_CONFIG]))
+    if options.html:
+        status = write_status_page(settings, options.html, options.config)
+    else:
+        status = read_status(settings, configs=options.config)
+    print(json.dumps(status, indent=1) if options.json else status_text(status))
 
 
 def _score(options):

@@ -1,9 +1,11 @@
 """Figures of an evaluation and of the labelled sample."""
 
 import numpy as np
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from lenspipe.bricks import BRICK_DEG
 from lenspipe.paths import atomic
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "draw_roc",
     "draw_scores",
     "draw_sky",
+    "draw_states",
     "save",
 ]
 
@@ -206,7 +209,62 @@ def draw_sky(galaxies, path):
     path : str or path-like
         The PNG.
     """
-    ra, dec = galaxies["ra"].to_numpy(float) % 360, galaxies["dec"].to_numpy(float)
+    figure, axes, x, y = _sky_axes(galaxies["ra"], galaxies["dec"])
+    lens, split = galaxies["label"].to_numpy() > 0.5, galaxies["split"].to_numpy()
+    few = len(galaxies) < 20000
+    for is_lens, style in (
+        (False, {"s": 4 if few else 1, "alpha": 0.5, "lw": 0}),
+        (True, {"s": 22 if few else 10, "edgecolor": "black", "lw": 0.5}),
+    ):
+        for name, colour in _SPLIT_COLOURS.items():
+            those = (lens == is_lens) & (split == name)
+            if those.any():
+                label = f"{name}: {those.sum()} {'lenses' if is_lens else 'non-lenses'}"
+                axes.scatter(x[those], y[those], color=colour, label=label, **style)
+    axes.grid(color="0.9", lw=0.6)
+    axes.set_axisbelow(True)
+    legend = figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+    for handle in legend.legend_handles:
+        handle.set_sizes([25])
+    save(figure, path)
+
+
+def draw_states(ra, dec, states, path):
+    """Draw what has become of bricks; East is to the left.
+
+    Parameters
+    ----------
+    ra, dec : array_like, shape (N,)
+        Centres of the bricks, degrees.
+    states : dict
+        What the legend says -> (bool array of shape (N,), colour); later ones are drawn on top.
+    path : str or path-like
+        The PNG.
+    """
+    figure, axes, x, y = _sky_axes(ra, dec)
+    whole_sky = axes.name == "mollweide"
+    # Corners of each brick, whose sides follow the coordinates.
+    dx, dy = BRICK_DEG / 2 / np.cos(np.radians(dec)), np.full(len(y), BRICK_DEG / 2)
+    signs = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]])
+    corners = np.stack([x, y], -1)[:, None] + signs * np.stack([dx, dy], -1)[:, None]
+    for label, (those, colour) in states.items():
+        if not those.any():
+            continue
+        style = {"facecolor": colour, "label": f"{label}: {those.sum():,}"}
+        if whole_sky:
+            axes.scatter(x[those], y[those], s=1, lw=0, marker="s", **style)
+        else:
+            style |= {"edgecolor": "white", "lw": 0.5 if len(x) < 2000 else 0}
+            axes.add_collection(PolyCollection(corners[those], **style))
+    axes.autoscale_view()
+    axes.grid(color="0.9", lw=0.6)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=9, markerscale=5)
+    save(figure, path)
+
+
+def _sky_axes(ra, dec):
+    """Begin a map of positions (degrees): figure, axes, and where the positions are on them."""
+    ra, dec = np.asarray(ra, float) % 360, np.asarray(dec, float)
     # The middle of the footprint lies opposite the middle of the widest gap in right ascension.
     ordered = np.sort(ra)
     gaps = np.diff(ordered, append=ordered[0] + 360)
@@ -230,23 +288,7 @@ def draw_sky(galaxies, path):
         axes.invert_xaxis()
         axes.xaxis.set_major_formatter(lambda x, _: f"{x % 360:.6g}")
         axes.set(xlabel="right ascension (degrees)", ylabel="declination (degrees)")
-    lens, split = galaxies["label"].to_numpy() > 0.5, galaxies["split"].to_numpy()
-    few = len(galaxies) < 20000
-    for is_lens, style in (
-        (False, {"s": 4 if few else 1, "alpha": 0.5, "lw": 0}),
-        (True, {"s": 22 if few else 10, "edgecolor": "black", "lw": 0.5}),
-    ):
-        for name, colour in _SPLIT_COLOURS.items():
-            those = (lens == is_lens) & (split == name)
-            if those.any():
-                label = f"{name}: {those.sum()} {'lenses' if is_lens else 'non-lenses'}"
-                axes.scatter(x[those], y[those], color=colour, label=label, **style)
-    axes.grid(color="0.9", lw=0.6)
-    axes.set_axisbelow(True)
-    legend = figure.legend(loc="outside lower center", ncols=2, fontsize=9)
-    for handle in legend.legend_handles:
-        handle.set_sizes([25])
-    save(figure, path)
+    return figure, axes, x, y
 
 
 def save(figure, path):

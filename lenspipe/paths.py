@@ -211,6 +211,7 @@ class RunPaths:
         self.mosaic_index = self.root / "mosaics" / "pages.json"
         self.summary = self.root / "summary.json"
         self.missing = self.root / "missing.csv"
+        self.status_page = self.root / "status.html"
 
     def parent(self, chunk):
         """Parent sample of a chunk."""

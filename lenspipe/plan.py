@@ -48,14 +48,14 @@ class Plan(Mapping):
         return plan
 
     @classmethod
-    def read(cls, path, key):
+    def read(cls, path, key=None):
         """Read a plan from its file.
 
         Parameters
         ----------
         path : str or path-like
-        key : str
-            What the plan has to be made from.
+        key : str, optional
+            What the plan has to be made from; any plan will do if not given.
 
         Returns
         -------
@@ -64,7 +64,8 @@ class Plan(Mapping):
         """
         path = Path(path)
         content = json.loads(path.read_text()) if path.exists() else {}
-        return cls(content["chunks"]) if content.get("key") == key else None
+        fits = content and key in (None, content["key"])
+        return cls(content["chunks"]) if fits else None
 
     def write(self, path, key):
         """Write the plan, with the key of what it is made from, as JSON."""

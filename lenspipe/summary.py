@@ -3,92 +3,19 @@
 import json
 import os
 
-import numpy as np
 import pandas as pd
 
 from lenspipe.errors import LenspipeError
+from lenspipe.jobtimes import LONGEST_GAP_S, peak_sum, read_benchmarks, union_length
 from lenspipe.manifest import read_manifest
 from lenspipe.paths import atomic
 from lenspipe.progress import log
 from lenspipe.targets import targets_without_data
 
-__all__ = ["peak_sum", "read_benchmarks", "summarise", "union_length"]
+__all__ = ["summarise"]
 
-#: A run that stands still for longer than this was stopped and started again, seconds.
-LONGEST_GAP_S = 60.0
 _MIB = 2**20
 _FROM_METRICS = ("auc", "completeness_fpr01", "n_lenses", "n_nonlenses")
-
-
-def read_benchmarks(folder):
-    """When each job ran and what memory it took, from Snakemake's benchmark files.
-
-    Parameters
-    ----------
-    folder : str or path-like
-        Searched with all that is below it. Snakemake writes a job's file as it ends, so that the
-        file's time is the job's end.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``start``, ``end`` (seconds since 1970) and ``rss_mb`` (the job's largest resident
-        memory in MB of 2**20 bytes; 0 where it ended before it could be measured).
-    """
-    jobs = []
-    for path in sorted(folder.glob("**/*.tsv")):
-        table = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
-        end = path.stat().st_mtime
-        if not {"s", "max_rss"} <= set(table.columns) or table["s"].isna().all():
-            raise LenspipeError(
-                f"{path}: found columns {', '.join(table.columns)}, expected Snakemake's s and "
-                "max_rss with a value of s; remove the file"
-            )
-        rss = table["max_rss"].astype(float).max()
-        jobs.append((end - table["s"].sum(), end, 0.0 if np.isnan(rss) else rss))
-    return pd.DataFrame(jobs, columns=["start", "end", "rss_mb"], dtype=float)
-
-
-def union_length(start, end, longest_gap=0.0):
-    """Length of the union of intervals, with short gaps between them filled in.
-
-    Parameters
-    ----------
-    start, end : array_like, shape (N,)
-        Ends of the intervals; start <= end.
-    longest_gap : float
-        Gaps shorter than this are counted as well.
-
-    Returns
-    -------
-    float
-    """
-    start, end = np.asarray(start, float), np.asarray(end, float)
-    if len(start) == 0:
-        return 0.0
-    order = np.argsort(start)
-    start, reach = start[order], np.maximum.accumulate(end[order])
-    gaps = np.maximum(start[1:] - reach[:-1], 0)
-    return float(reach[-1] - start[0] - gaps[gaps >= longest_gap].sum())
-
-
-def peak_sum(start, end, weight):
-    """Largest sum of the weights of intervals that overlap.
-
-    Parameters
-    ----------
-    start, end, weight : array_like, shape (N,)
-        Intervals, of which the end no longer belongs to them, and weights >= 0.
-
-    Returns
-    -------
-    float
-    """
-    times, weight = np.concatenate([start, end]), np.asarray(weight, float)
-    change = np.concatenate([weight, -weight])
-    # At equal times what ends goes first.
-    order = np.lexsort((change, times))
-    return float(np.max(np.cumsum(change[order]), initial=0.0))
 
 
 def summarise(settings):

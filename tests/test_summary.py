@@ -14,9 +14,10 @@ from lenspipe.candidates import find_candidates
 from lenspipe.config import load_settings
 from lenspipe.errors import LenspipeError
 from lenspipe.evaluation import evaluate
+from lenspipe.jobtimes import peak_sum, read_benchmarks, union_length
 from lenspipe.manifest import read_manifest, write_manifest
 from lenspipe.mosaics import candidate_pages
-from lenspipe.summary import peak_sum, read_benchmarks, summarise, union_length
+from lenspipe.summary import summarise
 
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\n"
 # On a grid of whole seconds, so that a count of seconds is the truth.
@@ -60,6 +61,9 @@ def test_benchmarks_of_snakemake(tmp_path):
     assert list(jobs["end"]) == [1000, 1100, 1200]
     assert list(jobs["start"]) == pytest.approx([900, 1099.8, 1193])
     assert list(jobs["rss_mb"]) == [50.5, 0, 7]
+    assert list(read_benchmarks(tmp_path, since=1150)["end"]) == [1200]
+    (tmp_path / "d.tsv").touch()
+    assert len(read_benchmarks(tmp_path)) == 3
     assert len(read_benchmarks(tmp_path / "none")) == 0
     (tmp_path / "b.tsv").write_text("a\tb\n1\t2\n")
     with pytest.raises(LenspipeError, match="found columns a, b, expected"):

@@ -109,6 +109,9 @@ def test_it_leaves_everything_that_it_promises(finished, results):
     assert summary["peak_rss_mb"] > 100
     assert summary["disk_mb"] > 100
     assert summary["wall_s"] > 5
+    page = (results / "status.html").read_text()
+    assert "Done, last write" in page
+    assert "data:image/png;base64," in page
     pages = json.loads((results / "mosaics" / "pages.json").read_text())
     assert summary["n_mosaic_pages"] == len(list((results / "mosaics").glob("page-*.png"))) > 0
     assert pages

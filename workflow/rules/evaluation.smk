@@ -1,7 +1,7 @@
 """How well the search did, and the run's figures.
 
-Needs: scores, the labelled sample, the truth of a simulated sky, mosaics. Gives: metrics, figures
-and the summary.
+Needs: scores, the labelled sample, the truth of a simulated sky, mosaics. Gives: metrics, figures,
+the summary and the page on what was done.
 """
 
 
@@ -46,6 +46,7 @@ rule summary:
         manifests("mosaics") if SETTINGS.mosaics.per_brick else [],
     output:
         PATHS.summary,
+        report(PATHS.status_page, caption="../report/status.rst", category="Run"),
     log:
         PATHS.log("summary"),
     resources:

@@ -69,6 +69,8 @@ rule mine:
         PATHS.mined_index,
     log:
         PATHS.log("mine"),
+    benchmark:
+        PATHS.benchmark("mine")
     resources:
         mem_mb=2000,
     params:

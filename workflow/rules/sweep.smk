@@ -49,6 +49,8 @@ rule sweep:
         ),
     log:
         PATHS.log("sweep"),
+    benchmark:
+        PATHS.benchmark("sweep")
     resources:
         mem_mb=1000,
     message:

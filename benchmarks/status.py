@@ -1,0 +1,132 @@
+"""Measure what `lenspipe status` takes for a search of the whole survey.
+
+224,000 bricks in chunks of nside 16, as in graph.py. All have a parent sample, two thirds of the
+chunks cutouts, half of them scores, a third mosaics; one brick in 500 failed. Manifests, logs and
+benchmarks are as the workflow leaves them; an empty file stands for each table. Measured, each in
+a process of its own: the command itself, the same with --json, and with the page. Times are the
+best of the repeats.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import yaml
+from graph import N_BRICKS, measure, write_survey
+
+from lenspipe.bricks import load_plan, write_bricks
+from lenspipe.config import load_settings
+from lenspipe.manifest import write_manifest
+from lenspipe.status import STAGES
+
+#: Part of the chunks that each stage has done.
+PARTS = {"parent": 1, "cutouts": 2 / 3, "scores": 1 / 2, "mosaics": 1 / 3}
+CONFIG = {
+    "run": "whole",
+    "survey": {"tree": "survey"},
+    "sample": {"known_lenses": "known.csv"},
+    "inference": {"model": "model.keras"},
+}
+COMMAND = "from lenspipe.cli import main; raise SystemExit(main())"
+#: How a server fails, and whether that may pass.
+FAILURES = (
+    ("https://example.org/coadd/{0}/{1}/legacysurvey-{1}-image-r.fits.fz: 503", True),
+    ("https://example.org/coadd/{0}/{1}/legacysurvey-{1}-image-z.fits.fz: truncated", False),
+)
+
+
+def entry(brick, rng):
+    """Make an entry of a manifest."""
+    draw = rng.random()
+    if draw < 0.002:
+        reason, passing = FAILURES[int(draw < 0.0005)]
+        return {"status": "failed", "count": 0, "hash": "", "passing": passing} | {
+            "reason": reason.format(brick[:3], brick)
+        }
+    count = int(rng.poisson(55)) if draw > 0.01 else 0
+    return {"status": "done" if count else "empty", "count": count, "hash": "0123456789abcdef"}
+
+
+def write_run(settings, plan):
+    """Write what a run under way leaves, a chunk every 20 s."""
+    rng, paths = np.random.default_rng(1), settings.paths
+    write_bricks(settings)
+    now = time.time()
+    for number, (chunk, bricks) in enumerate(plan.items()):
+        entries = {item["brick"]: entry(item["brick"], rng) for item in bricks}
+        for stage, rule in STAGES.items():
+            if number >= PARTS[stage] * len(plan):
+                continue
+            end = now - 20 * (PARTS[stage] * len(plan) - number)
+            tables = {"parent": paths.parent(chunk), "scores": paths.scores(chunk)}
+            if stage in tables:
+                tables[stage].parent.mkdir(parents=True, exist_ok=True)
+                tables[stage].touch()
+            if stage != "scores":
+                write_manifest(paths.manifest(stage, chunk), entries)
+            log, benchmark = paths.log(rule, chunk), paths.benchmark(rule, chunk)
+            for path in (log, benchmark):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text("12:00:00 done\n")
+            benchmark.write_text("s\th:m:s\tmax_rss\tmax_vms\n40.1\t0:00:40\t500.1\t900.2\n")
+            for path in (log, benchmark):
+                os.utime(path, (end, end))
+
+
+def prepare():
+    """Write survey, configuration and run into this folder."""
+    write_survey(Path("survey"))
+    Path("model.keras").write_text("a model")
+    Path("known.csv").write_text("ra,dec\n150.1,2.2\n")
+    Path("search.yaml").write_text(yaml.safe_dump(CONFIG))
+    settings = load_settings(CONFIG)
+    write_run(settings, load_plan(settings))
+
+
+def figures(folder, repeats):
+    """Return one flat dict."""
+    os.chdir(folder)
+    # The memory of a new process counts from that of its parent, which is to stay small.
+    writer = multiprocessing.Process(target=prepare)
+    writer.start()
+    writer.join()
+    flat = {"bricks": N_BRICKS, "chunks": len(load_plan(load_settings(CONFIG)))}
+    for name, options in (("text", []), ("json", ["--json"]), ("page", ["--html", "status.html"])):
+        command = [sys.executable, "-c", COMMAND, "status", "search.yaml", *options]
+        runs = [measure(folder, command, "whole") for _ in range(repeats)]
+        seconds, cpu, memory = zip(*runs, strict=True)
+        flat |= {f"{name}_s": min(seconds), f"{name}_cpu_s": min(cpu), f"{name}_mb": max(memory)}
+    return {key: value if key in flat and isinstance(value, int) else float(f"{value:.3g}")
+            for key, value in flat.items()}  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, help="folder for the files (200 MB)")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each")
+    parser.add_argument("--json", action="store_true", help="print one flat object")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.work) as folder:
+        flat = figures(Path(folder), options.repeats)
+    if options.json:
+        json.dump(flat, sys.stdout)
+        print()
+        return
+    print(f"{flat['bricks']} bricks in {flat['chunks']} chunks\n")
+    print(f"{'':8}{'s':>8}{'CPU s':>8}{'MB':>8}{'of text':>10}")
+    for name in ("text", "json", "page"):
+        seconds, cpu, memory = (flat[f"{name}_{kind}"] for kind in ("s", "cpu_s", "mb"))
+        ratio = cpu / flat["text_cpu_s"]
+        print(f"{name:8}{seconds:8.2f}{cpu:8.2f}{memory:8.0f}{ratio:10.2f}")
+
+
+if __name__ == "__main__":
+    main()
