@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 
 from lenspipe._tensorflow import tf
+from lenspipe.backends import open_backend
 from lenspipe.errors import LenspipeError
-from lenspipe.inference import load_fitting, predict
+from lenspipe.inference import load_fitting
 from lenspipe.progress import log, track
 from lenspipe.recordfiles import check_shards
 from lenspipe.records import dataset
@@ -80,13 +81,14 @@ def score_split(settings, split, file="model.keras"):
     shape = len(settings.survey.bands), settings.cutouts.size
     if not shards:
         return None
-    model = load_fitting(settings, settings.paths.model(name, file))
+    # What scores the search: in bfloat16 other numbers come out than in float32.
+    backend = open_backend(load_fitting(settings, settings.paths.model(name, file)), own)
     tables = []
     batches = dataset(shards, own.batch_size, *shape, columns=["id", "label", "image"])
     what = f"{name}: batches of the {split} split scored"
     try:
         for batch in track(batches, what):
-            p = predict(model, batch["image"].numpy(), own.batch_size, own.symmetries)
+            p = backend(batch["image"].numpy())[:, 0]
             ids, label = batch["id"].numpy().astype(str), batch["label"].numpy()
             tables.append(pd.DataFrame({"id": ids, "label": label, "p": p}))
     except tf.errors.OpError as error:
