@@ -111,9 +111,8 @@ def cut_chunk(settings, chunk):
     Raises
     ------
     LenspipeError
-        At the end, one line for each brick whose local files can't be read; with
-        ``cutouts.skip_unreadable`` the manifest says 'failed' and why instead, as it does for what
-        a server did not give. No cutouts of such a brick remain.
+        With ``failures.strict``, at the end, if there are bricks that can't be read or had;
+        otherwise the manifest says 'failed' and why. No cutouts of such a brick remain.
     """
     parent_path = settings.paths.parent(chunk)
     if not parent_path.exists():
@@ -211,7 +210,7 @@ def _key(settings, region, parent, files):
         settings.survey.bands,
         settings.release.name,
         region,
-        settings.cutouts.model_dump(exclude={"skip_unreadable"}),
+        settings.cutouts,
         content_hash(parent),
         files,
     )

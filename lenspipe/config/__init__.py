@@ -11,7 +11,16 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from lenspipe.config.base import Section, merged
-from lenspipe.config.data import Chunks, Cutouts, Footprint, Parent, Retrieval, Simulation, Survey
+from lenspipe.config.data import (
+    Chunks,
+    Cutouts,
+    Failures,
+    Footprint,
+    Parent,
+    Retrieval,
+    Simulation,
+    Survey,
+)
 from lenspipe.config.learning import Inference, Injection, Records, Sample
 from lenspipe.config.results import Candidates, Mosaics
 from lenspipe.config.training import Ensemble, Evaluation, Sweep, Training
@@ -44,6 +53,7 @@ class Settings(Section):
     )
     parent: Parent = Field(default_factory=Parent)
     cutouts: Cutouts = Field(default_factory=Cutouts)
+    failures: Failures = Field(default_factory=Failures)
     sample: Sample = Field(default_factory=Sample)
     injection: Injection = Field(default_factory=Injection)
     records: Records = Field(default_factory=Records)
