@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lenspipe.bricks import load_plan
 from lenspipe.config import load_settings
+from lenspipe.disk import disk_lines
 from lenspipe.errors import LenspipeError
 from lenspipe.manifest import reopen, what_failed
 
@@ -34,6 +35,14 @@ CHUNKS = sorted(PLAN)
 # Bricks that failed in an earlier run, but may be had by this one, are tried again.
 if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
     reopen(SETTINGS, CHUNKS)
+if workflow.is_main_process:
+    need, warning = disk_lines(
+        SETTINGS, PLAN, min(workflow.cores, workflow.nodes or workflow.cores)
+    )
+    if need:
+        logger.info(need)
+    if warning:
+        logger.warning(warning)
 # Tells whether this run, which may make something else only, has summed up the whole search.
 SUMMARY_BEFORE = PATHS.summary.stat().st_mtime_ns if PATHS.summary.exists() else None
 # A given model is searched with as it is: no sample, no training, no evaluation.
@@ -70,6 +79,11 @@ include: "workflow/rules/scores.smk"
 include: "workflow/rules/candidates.smk"
 include: "workflow/rules/mosaics.smk"
 include: "workflow/rules/evaluation.smk"
+
+
+if SETTINGS.keep == "scores":
+
+    include: "workflow/rules/discard.smk"
 
 
 if not SETTINGS.inference.model:

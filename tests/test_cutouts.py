@@ -16,7 +16,14 @@ from lenspipe.catalog import parent_of_brick, parent_of_chunk
 from lenspipe.coadds import open_fits, read_geometry, read_stamps
 from lenspipe.config import load_settings
 from lenspipe.config.data import Failures
-from lenspipe.cutouts import cut_brick, cut_chunk, cut_one, read_cutouts
+from lenspipe.cutouts import (
+    cut_brick,
+    cut_chunk,
+    cut_one,
+    cutouts_at,
+    discard_chunk,
+    read_cutouts,
+)
 from lenspipe.errors import LenspipeError
 from lenspipe.manifest import read_manifest
 from lenspipe.paths import SurveyPaths
@@ -203,6 +210,39 @@ def test_failed_catalogue_is_a_failed_brick(own_tree, tiny_tree):
     assert "tractor-1501p320.fits: no such file" in entry["reason"]
     with pytest.raises(LenspipeError, match=r"tractor-1501p320\.fits: no such file"):
         cut_chunk(strict(own_tree), chunk)
+
+
+def test_what_was_deleted_once_scored_is_cut_again(own_tree, tiny_tree):
+    (chunk,) = load_plan(own_tree)
+    parent_of_chunk(own_tree, chunk)
+    cut_chunk(own_tree, chunk)
+    paths, brick = own_tree.paths, tiny_tree.brick
+    path, manifest = paths.cutouts(brick), paths.manifest("cutouts", chunk)
+    content, before = path.read_bytes(), (manifest.read_bytes(), manifest.stat().st_mtime_ns)
+    with pytest.raises(LenspipeError, match=r"scores/.*: no such file; score chunk"):
+        discard_chunk(own_tree, chunk)
+    paths.scores(chunk).parent.mkdir()
+    paths.scores(chunk).touch()
+    discard_chunk(own_tree, chunk)
+    assert not path.exists()
+    (entry,) = read_manifest(paths.manifest("discard", chunk)).values()
+    assert entry == read_manifest(manifest)[brick] | {"status": "deleted"}
+    discard_chunk(own_tree, chunk)
+    assert cutouts_at(own_tree, brick).read_bytes() == content
+    assert (manifest.read_bytes(), manifest.stat().st_mtime_ns) == before
+    # Other pixels are noted, so that the chunk is scored again.
+    discard_chunk(own_tree, chunk)
+    rewrite(coadd(own_tree, tiny_tree, "image", "g"), lambda image: image.fill(1))
+    assert cutouts_at(own_tree, brick).read_bytes() != content
+    assert manifest.read_bytes() != before[0]
+
+
+def test_what_somebody_else_deleted_is_not_cut_again(own_tree, tiny_tree):
+    (chunk,) = load_plan(own_tree)
+    parent_of_chunk(own_tree, chunk)
+    cut_chunk(own_tree, chunk)
+    own_tree.paths.cutouts(tiny_tree.brick).unlink()
+    assert not cutouts_at(own_tree, tiny_tree.brick).exists()
 
 
 def test_missing_folder(own_tree, tiny_tree):

@@ -6,6 +6,7 @@ Light on purpose: Snakemake imports this module whenever it parses the Snakefile
 import hashlib
 import json
 import re
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -37,6 +38,11 @@ class Settings(Section):
 
     run: str = Field(
         ..., pattern=r"^[A-Za-z0-9][\w.-]*$", description="Name of the run, below results/."
+    )
+    keep: Literal["scores", "cutouts", "all"] = Field(
+        "cutouts",
+        description="What stays on disk. scores: a chunk's cutouts are deleted once it is scored, "
+        "and cut again where they are wanted; cutouts: only its records are deleted; all: nothing.",
     )
     seed: int = Field(1, ge=0, lt=2**31, description="Seed of all randomness.")
     survey: Survey = Field(default_factory=Survey)

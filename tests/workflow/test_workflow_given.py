@@ -1,4 +1,4 @@
-"""The real workflow with bricks that can't be read, on a small survey and a given model."""
+"""The real workflow on a small survey with a given model: what fails, and what is kept."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 import yaml
-from test_workflow import CONFIG, run, times
+from test_workflow import CONFIG, hashes, run, times
 
 from lenspipe.models import build
 
@@ -63,3 +63,53 @@ def test_a_brick_that_cannot_be_read_costs_itself_and_the_exit_status(small_surv
     assert json.loads((results / "summary.json").read_text())["n_bricks_failed"] == 0
     assert "Nothing to be done" in run(search, "--config", "failures={retry: all}")
     assert "Nothing to be done" in run(search)
+
+
+def change(folder, **changes):
+    config = yaml.safe_load((folder / "config.yaml").read_text()) | changes
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def test_cutouts_go_once_scored_and_come_back_where_they_are_wanted(small_survey, search):
+    run(search)
+    few, less = search / "results" / "few", search / "results" / "less"
+    cutouts = hashes(few, "cutouts/*/*.fits")
+    assert len(cutouts) == 8
+    scores = pd.concat(map(pd.read_parquet, sorted(few.glob("scores/*.parquet"))))
+    best = scores.sort_values("p", ascending=False)
+    threshold = float(best["p"].iloc[:2].mean())
+    kept = best["brick"].iloc[0]
+    assert "Nothing to be done" in run(search, "--config", "keep=all", "--dry-run")
+
+    change(search, run="less", keep="scores", candidates={"threshold": threshold})
+    run(search)
+    again = pd.concat(map(pd.read_parquet, sorted(less.glob("scores/*.parquet"))))
+    pd.testing.assert_frame_equal(again, scores)
+    file = f"cutouts/{kept[:3]}/{kept}.fits"
+    assert hashes(less, "cutouts/*/*.fits") == {file: cutouts[file]}
+    assert len(list(less.glob("mosaics/bricks/*.png"))) == 8
+    assert hashes(less, "manifests/cutouts/*.json") == hashes(few, "manifests/cutouts/*.json")
+    assert list(less.glob("records/*.tfrecord")) == []
+    assert "Nothing to be done" in run(search)
+
+    # Its neighbour is looked at, which takes nothing from the run.
+    other = next(brick for brick in small_survey.bricks if brick != kept)
+    output = run(search, f"results/less/mosaics/bricks/{other}.png")
+    assert "Selecting galaxies" not in output
+    asked = f"cutouts/{other[:3]}/{other}.fits"
+    assert hashes(less, "cutouts/*/*.fits") == {name: cutouts[name] for name in (file, asked)}
+    assert "Nothing to be done" in run(search)
+
+    # Of a run that has ended the cutouts go, too, and nothing is scored again.
+    change(search, run="few")
+    output = run(search)
+    assert "Scoring" not in output
+    assert "Cutting" not in output
+    assert hashes(few, "cutouts/*/*.fits") == {file: cutouts[file]}
+    # A brick's mosaic whose cutouts have gone is as it was.
+    output = run(search, "--forcerun", "chunk_mosaics", "--until", "chunk_mosaics")
+    assert hashes(few, "cutouts/*/*.fits") == {file: cutouts[file]}
+    # A model that is given anew scores what has to be cut again.
+    build("cmu_deeplens", **CONFIG["training"]["network_settings"]).save(search / "given.keras")
+    run(search)
+    assert len(pd.concat(map(pd.read_parquet, few.glob("scores/*.parquet")))) == 32
