@@ -10,8 +10,9 @@ from pathlib import Path
 
 from lenspipe.bricks import load_plan
 from lenspipe.config import load_settings
+from lenspipe.disk import disk_lines
 from lenspipe.errors import LenspipeError
-from lenspipe.manifest import reopen
+from lenspipe.manifest import reopen, what_failed
 
 # A configuration file of one's own takes the place of the demo's, rather than adding to it.
 if not workflow.config_settings.configfiles:
@@ -36,9 +37,19 @@ except LenspipeError as error:
 
 PATHS = SETTINGS.paths
 CHUNKS = sorted(PLAN)
-# What servers did not give to an earlier run, but may give to this one, is asked for again.
+# Bricks that failed in an earlier run, but may be had by this one, are tried again.
 if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
     reopen(SETTINGS, CHUNKS)
+if workflow.is_main_process:
+    need, warning = disk_lines(
+        SETTINGS, PLAN, min(workflow.cores, workflow.nodes or workflow.cores)
+    )
+    if need:
+        logger.info(need)
+    if warning:
+        logger.warning(warning)
+# Tells whether this run, which may make something else only, has summed up the whole search.
+SUMMARY_BEFORE = PATHS.summary.stat().st_mtime_ns if PATHS.summary.exists() else None
 # A given model is searched with as it is: no sample, no training, no evaluation.
 TRAINED = [] if SETTINGS.inference.model else SETTINGS.models
 MODEL = SETTINGS.inference.model or PATHS.model(SETTINGS.training.name)
@@ -75,6 +86,11 @@ include: "workflow/rules/mosaics.smk"
 include: "workflow/rules/evaluation.smk"
 
 
+if SETTINGS.keep == "scores":
+
+    include: "workflow/rules/discard.smk"
+
+
 if not SETTINGS.inference.model:
 
     include: "workflow/rules/sample.smk"
@@ -85,3 +101,12 @@ if not SETTINGS.inference.model:
     if SETTINGS.ensemble.members:
 
         include: "workflow/rules/ensemble.smk"
+
+
+onsuccess:
+    # Only here, when all has been done without the bricks that failed: the exit status says so.
+    if PATHS.summary.exists() and PATHS.summary.stat().st_mtime_ns != SUMMARY_BEFORE:
+        if failed := what_failed(SETTINGS):
+            # A WorkflowError would add its place in this file to the last lines.
+            logger.error(failed)
+            sys.exit(1)

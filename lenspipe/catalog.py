@@ -9,10 +9,10 @@ import hashlib
 import pandas as pd
 
 from lenspipe.bricks import bricks_of_chunk, load_plan
-from lenspipe.chunkwork import failed_entries, fetched, left_out, try_bricks
+from lenspipe.chunkwork import failed_entries, fetched, try_bricks
 from lenspipe.coadds import read_table
 from lenspipe.errors import LenspipeError
-from lenspipe.manifest import write_manifest
+from lenspipe.manifest import read_manifest, write_manifest
 from lenspipe.paths import atomic, is_remote
 from lenspipe.progress import log
 from lenspipe.retrieval import open_source
@@ -28,7 +28,6 @@ from lenspipe.tractor import (
 __all__ = [
     "CUTS",
     "content_hash",
-    "left_out",
     "merge_audits",
     "no_cuts",
     "parent_columns",
@@ -191,8 +190,8 @@ def _select_from_files(settings, name, bricks):
 def parent_of_chunk(settings, chunk):
     """Write the parent sample of a chunk, what each cut removed, and the stage's manifest.
 
-    A brick that a server did not give is left out: the manifest ``parent`` says why, and whether
-    a later run may fare better.
+    A brick whose catalogue can't be read or had is left out: the manifest ``parent`` says why and,
+    where a server did not give it, whether a later run may fare better.
 
     Parameters
     ----------
@@ -202,8 +201,7 @@ def parent_of_chunk(settings, chunk):
     Raises
     ------
     LenspipeError
-        One line for each brick whose local catalogue can't be used; with
-        ``cutouts.skip_unreadable`` such a brick is left out, too.
+        With ``failures.strict``, if there are such bricks.
     """
     if settings.targets:
         from lenspipe.targets import parent_of_targets
@@ -260,6 +258,13 @@ def merge_audits(settings):
 
 
 def _why_nothing(settings, total):
+    entries = {}
+    for chunk in load_plan(settings):
+        entries |= read_manifest(settings.paths.manifest("parent", chunk))
+    failed = {b: entry["reason"] for b, entry in entries.items() if entry["status"] == "failed"}
+    if failed and len(failed) == len(entries):
+        brick, reason = next(iter(failed.items()))
+        return f"all {len(failed)} bricks of the footprint failed, the first is {brick}: {reason}"
     if not total.before.iloc[0]:
         return (
             f"{settings.survey_paths.tree}: no sources in the catalogues of the footprint; choose "

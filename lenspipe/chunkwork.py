@@ -10,7 +10,7 @@ from lenspipe.errors import DiskFullError, LenspipeError, RetrievalError
 from lenspipe.paths import is_remote
 from lenspipe.progress import log, track
 
-__all__ = ["brick_table", "failed_entries", "failure_in", "fetched", "left_out", "try_bricks"]
+__all__ = ["brick_table", "failed_entries", "failure_in", "fetched", "try_bricks"]
 
 #: After so many bricks in a row that a server did not give, though it might later, it is down.
 _IN_A_ROW = 5
@@ -155,17 +155,21 @@ def failed_entries(settings, failures):
     Raises
     ------
     LenspipeError
-        As in `left_out`, for failures of another kind than `RetrievalError`.
+        There are failures and ``failures.strict`` is set; a line for each reason.
     """
-    remote = {b: error for b, error in failures.items() if isinstance(error, RetrievalError)}
-    left_out(settings, [f"brick {b}: {error}" for b, error in failures.items() if b not in remote])
-    first = {str(error): brick for brick, error in reversed(remote.items())}
-    for reason, number in Counter(map(str, remote.values())).items():
+    first = {str(error): brick for brick, error in reversed(failures.items())}
+    problems = []
+    for reason, number in Counter(map(str, failures.values())).items():
         more = f" and {number - 1} more" if number > 1 else ""
-        log.info("left out: brick %s%s: %s", first[reason], more, reason)
+        problems.append(f"brick {first[reason]}{more}: {reason}")
+    if problems and settings.failures.strict:
+        advice = "to go on without these bricks set config key failures.strict: false"
+        raise LenspipeError("\n".join([*problems, advice]))
+    for problem in problems:
+        log.info("left out: %s", problem)
     return {
         brick: {"status": "failed", "count": 0, "hash": "", "reason": str(error)}
-        | ({"passing": error.passing} if brick in remote else {})
+        | ({"passing": error.passing} if isinstance(error, RetrievalError) else {})
         for brick, error in failures.items()
     }
 
@@ -187,24 +191,3 @@ def failure_in(entry):
     if "passing" in entry:
         return RetrievalError(entry["reason"], entry["passing"])
     return LenspipeError(entry["reason"])
-
-
-def left_out(settings, problems):
-    """Stop for bricks that can't be read or, if the settings say so, log them and go on.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.Settings
-    problems : list of str
-        A line for each such brick.
-
-    Raises
-    ------
-    LenspipeError
-        There are problems and ``cutouts.skip_unreadable`` is not set.
-    """
-    if problems and not settings.cutouts.skip_unreadable:
-        advice = "to go on without these bricks set config key cutouts.skip_unreadable: true"
-        raise LenspipeError("\n".join([*problems, advice]))
-    for problem in problems:
-        log.info("left out: %s", problem)

@@ -24,7 +24,7 @@ from lenspipe.retrieval import open_source
 from lenspipe.stamps import FLAGS, ask_service, coadd_paths, cut_stamps, flag_stamps
 from lenspipe.survey import PIXEL_SCALE_ARCSEC
 
-__all__ = ["cut_brick", "cut_chunk", "cut_one", "read_cutouts"]
+__all__ = ["cut_brick", "cut_chunk", "cut_one", "cutouts_at", "discard_chunk", "read_cutouts"]
 
 #: Raised when the same input gives other cutouts, so that existing files are made again.
 STAGE_VERSION = 2
@@ -111,9 +111,8 @@ def cut_chunk(settings, chunk):
     Raises
     ------
     LenspipeError
-        At the end, one line for each brick whose local files can't be read; with
-        ``cutouts.skip_unreadable`` the manifest says 'failed' and why instead, as it does for what
-        a server did not give. No cutouts of such a brick remain.
+        With ``failures.strict``, at the end, if there are bricks that can't be read or had;
+        otherwise the manifest says 'failed' and why. No cutouts of such a brick remain.
     """
     parent_path = settings.paths.parent(chunk)
     if not parent_path.exists():
@@ -169,6 +168,69 @@ def cut_one(settings, brick):
     log.info("brick %s: %d cutouts", brick, entry["count"])
 
 
+def discard_chunk(settings, chunk):
+    """Delete the cutouts of a chunk that is scored, and write the manifest ``discard``.
+
+    `cutouts_at` cuts them again.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+    chunk : str
+
+    Raises
+    ------
+    LenspipeError
+        The chunk has no scores.
+    """
+    scores = settings.paths.scores(chunk)
+    if not scores.exists():
+        raise LenspipeError(f"{scores}: no such file; score chunk {chunk} before its cutouts go")
+    entries = read_manifest(settings.paths.manifest("cutouts", chunk))
+    manifest = settings.paths.manifest("discard", chunk)
+    # Its folder says that cutouts have gone, also if this job does not come to its end.
+    manifest.parent.mkdir(parents=True, exist_ok=True)
+    for brick in entries:
+        settings.paths.cutouts(brick).unlink(missing_ok=True)
+    gone = {b: entry | {"status": "deleted"} for b, entry in entries.items() if entry["hash"]}
+    write_manifest(manifest, gone)
+    log.info("chunk %s: deleted the cutouts of %d bricks", chunk, len(gone))
+
+
+def cutouts_at(settings, brick):
+    """Where a brick's cutouts are; if they were deleted once scored, they are cut again first.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+    brick : str
+
+    Returns
+    -------
+    pathlib.Path
+        There is no such file if the brick never had cutouts, or somebody else deleted them.
+
+    Raises
+    ------
+    LenspipeError
+        As in `cut_brick`.
+    """
+    paths = settings.paths
+    path = paths.cutouts(brick)
+    if path.exists() or not paths.manifest("discard", "").parent.exists():
+        return path
+    chunk, region = find_brick(settings, brick)
+    manifest = paths.manifest("cutouts", chunk)
+    if read_manifest(manifest).get(brick, {}).get("status") not in ("done", "empty"):
+        return path
+    parent = pd.read_parquet(paths.parent(chunk), filters=[("brick", "==", brick)])
+    with open_source(settings) as source:
+        entry = cut_brick(settings, source, brick, region, parent)
+    update_manifest(manifest, {brick: entry})
+    log.info("brick %s: %d cutouts, deleted once scored, cut again", brick, entry["count"])
+    return path
+
+
 def read_cutouts(path):
     """Read a file of cutouts.
 
@@ -211,7 +273,7 @@ def _key(settings, region, parent, files):
         settings.survey.bands,
         settings.release.name,
         region,
-        settings.cutouts.model_dump(exclude={"skip_unreadable"}),
+        settings.cutouts,
         content_hash(parent),
         files,
     )

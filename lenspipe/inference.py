@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from lenspipe._tensorflow import keras, tf
 from lenspipe.backends.tensorflow import compiled, run_padded
 from lenspipe.config import digest
-from lenspipe.cutouts import read_cutouts
+from lenspipe.cutouts import cutouts_at, read_cutouts
 from lenspipe.errors import LenspipeError
 from lenspipe.manifest import read_manifest
 from lenspipe.models import foreign, normalisation
@@ -259,7 +259,7 @@ def score_brick(settings, brick):
         As `score_chunk`.
     """
     model = load_fitting(settings)
-    images, table = read_cutouts(settings.paths.cutouts(brick))
+    images, table = read_cutouts(cutouts_at(settings, brick))
     check_shape(model, images.shape[1:])
     table = table[list(IDENTIFIERS)].astype(IDENTIFIERS)
     batch_size = settings.inference.batch_size

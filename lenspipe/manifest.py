@@ -1,5 +1,6 @@
-"""Manifests: what a stage has done for each brick of a chunk."""
+"""Manifests: what a stage has done for each brick of a chunk, and what has failed."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -7,7 +8,10 @@ from filelock import FileLock
 
 from lenspipe.paths import atomic
 
-__all__ = ["read_manifest", "reopen", "update_manifest", "write_manifest"]
+__all__ = ["read_manifest", "reopen", "update_manifest", "what_failed", "write_manifest"]
+
+#: Of so many failed bricks the last lines of a run give the reason.
+_SHOWN = 3
 
 
 def read_manifest(path):
@@ -54,15 +58,17 @@ def update_manifest(path, entries):
         Brick name -> entry.
     """
     with _lock(path):
-        if Path(path).exists():
-            _write(path, read_manifest(path) | entries)
+        before = read_manifest(path)
+        if Path(path).exists() and before | entries != before:
+            _write(path, before | entries)
 
 
 def reopen(settings, chunks):
-    """Make a run that has ended ask again for what servers did not give, but might.
+    """Make a run try bricks again that failed in an earlier one.
 
-    The outputs that lack such bricks are deleted, and so is the summary, so that Snakemake makes
-    them again; each brick that is done is kept.
+    Which ones, ``failures.retry`` says; with ``failures.strict`` all of them, also of a run that
+    has not ended. The outputs that lack such bricks are deleted, and so is the summary, so that
+    Snakemake makes them again; each brick that is done is kept.
 
     Parameters
     ----------
@@ -70,10 +76,17 @@ def reopen(settings, chunks):
     chunks : iterable of str
     """
     paths = settings.paths
-    if not paths.summary.exists():
+    wanted = "all" if settings.failures.strict else settings.failures.retry
+    if wanted == "none" or not (settings.failures.strict or paths.summary.exists()):
         return
-    if not json.loads(paths.summary.read_text()).get("n_bricks_to_retry"):
-        return
+    if paths.summary.exists():
+        summary = json.loads(paths.summary.read_text())
+        if not summary["n_bricks_failed" if wanted == "all" else "n_bricks_to_retry"]:
+            return
+
+    def lacks(entry):
+        return entry["status"] == "failed" and (wanted == "all" or entry.get("passing"))
+
     for chunk in chunks:
         outputs = {
             "parent": (paths.parent(chunk), paths.parent_audit(chunk)),
@@ -82,12 +95,46 @@ def reopen(settings, chunks):
         lacking = [
             path
             for stage, made in outputs.items()
-            if any(e.get("passing") for e in read_manifest(paths.manifest(stage, chunk)).values())
+            if any(map(lacks, read_manifest(paths.manifest(stage, chunk)).values()))
             for path in made
         ]
         for path in lacking:
             path.unlink(missing_ok=True)
-    paths.summary.unlink()
+    paths.summary.unlink(missing_ok=True)
+
+
+def what_failed(settings):
+    """Say which bricks a run that has ended could not search, and how to try them again.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+
+    Returns
+    -------
+    str
+        A few lines; empty if no brick failed.
+    """
+    paths = settings.paths
+    with open(paths.missing, newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    if not rows:
+        return ""
+    number = json.loads(paths.summary.read_text())["n_bricks"]
+    lines = [
+        f"{len(rows)} of {number} bricks failed, listed in {paths.missing}; the run is done "
+        "without them."
+    ]
+    lines += [f"  brick {row['brick']}: {row['reason']}" for row in rows[:_SHOWN]]
+    if len(rows) > _SHOWN:
+        lines += ["  ..."]
+    passing = sum(row["passing"] == "True" for row in rows)
+    again = {"passing": passing, "all": len(rows), "none": 0}[settings.failures.retry]
+    if again:
+        lines += [f"The same command, started again, tries {again} of them again."]
+    if again < len(rows):
+        lines += ["With --config 'failures={retry: all}' it tries all of them, and no others."]
+    return "\n".join(lines)
 
 
 def _lock(path):

@@ -15,7 +15,7 @@ from lenspipe.bricks import bricks_of_chunk, find_brick
 from lenspipe.candidates import page_of_rank, read_candidates, shown_names
 from lenspipe.colour import colour_images
 from lenspipe.config import digest
-from lenspipe.cutouts import read_cutouts
+from lenspipe.cutouts import cutouts_at, read_cutouts
 from lenspipe.errors import LenspipeError
 from lenspipe.manifest import read_manifest, update_manifest, write_manifest
 from lenspipe.paths import atomic
@@ -187,7 +187,7 @@ def read_images(settings, table):
     images = np.empty((len(table), len(settings.survey.bands), size, size), np.float32)
     rows = pd.Series(np.arange(len(table)), index=table["id"].to_numpy())
     for brick, group in table.groupby("brick"):
-        path = settings.paths.cutouts(brick)
+        path = cutouts_at(settings, brick)
         if not path.exists():
             raise LenspipeError(
                 f"{path}: found no such file, expected cutouts of {len(group)} galaxies; cut out "
@@ -278,7 +278,10 @@ def brick_mosaics_of_chunk(settings, chunk):
             settings.paths.brick_mosaic(brick).unlink(missing_ok=True)
             entries[brick] = cutouts[brick]
         else:
-            entries[brick] = _draw_brick(settings, brick, scores.get(brick, pd.DataFrame()))
+            content = cutouts.get(brick, {}).get("hash", "")
+            entries[brick] = _draw_brick(
+                settings, brick, scores.get(brick, pd.DataFrame()), content
+            )
     write_manifest(settings.paths.manifest("mosaics", chunk), entries)
 
 
@@ -296,8 +299,11 @@ def brick_mosaic(settings, brick):
     update_manifest(settings.paths.manifest("mosaics", chunk), {brick: entry})
 
 
-def _draw_brick(settings, brick, scores):
-    """Draw a brick's mosaic unless it is there already; returns the manifest's entry."""
+def _draw_brick(settings, brick, scores, deleted=""):
+    """Draw a brick's mosaic unless it is there already; returns the manifest's entry.
+
+    `deleted` is the hash of the brick's cutouts where their file is gone.
+    """
     path, n_galaxies = settings.paths.brick_mosaic(brick), len(scores)
     if n_galaxies:
         scores = scores.sort_values(["p", "id"], ascending=[False, True], na_position="last")
@@ -309,7 +315,7 @@ def _draw_brick(settings, brick, scores):
         brick,
         content,
         n_galaxies,
-        _cutouts_hash(settings, brick),
+        _cutouts_hash(settings, brick) or deleted,
         settings.mosaics,
         settings.survey.bands,
         settings.candidates.threshold,

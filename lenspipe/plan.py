@@ -87,6 +87,10 @@ class Plan(Mapping):
         """Return what changes when the bricks of a chunk do."""
         return self._chunks[chunk]["digest"]
 
+    def count(self, chunk):
+        """Return the number of bricks in a chunk."""
+        return sum(names.count(" ") + 1 for names in self._chunks[chunk]["regions"].values())
+
     def find(self, brick):
         """Return the chunk and the region of a brick, or None if it is in no chunk."""
         for chunk, entry in self._chunks.items():

@@ -42,7 +42,7 @@ import pandas as pd
 from google.protobuf.message import DecodeError
 
 from lenspipe._tensorflow import tf
-from lenspipe.cutouts import read_cutouts
+from lenspipe.cutouts import cutouts_at, read_cutouts
 from lenspipe.errors import LenspipeError
 from lenspipe.manifest import read_manifest
 from lenspipe.progress import log, track
@@ -203,7 +203,7 @@ def records_of_chunk(settings, chunk):
             if entry["status"] == "failed":
                 log.info("brick %s: left out, it has no cutouts: %s", brick, entry.get("reason"))
             elif entry["count"]:
-                yield from _examples(*read_cutouts(settings.paths.cutouts(brick)))
+                yield from _examples(*read_cutouts(cutouts_at(settings, brick)))
 
     count = write_file(settings.paths.records(chunk), examples())["count"]
     log.info("chunk %s: %d records of %d bricks", chunk, count, len(bricks))

@@ -8,6 +8,7 @@ from astropy.coordinates import SkyCoord
 
 from lenspipe.cleaning import Cleaner
 from lenspipe.coadds import open_fits
+from lenspipe.cutouts import cutouts_at
 from lenspipe.draw import BIN, draw_fairly, fair_ratio
 from lenspipe.errors import LenspipeError
 from lenspipe.known import read_graded, read_known
@@ -294,7 +295,7 @@ class _Usable:
         return rows[good]
 
     def _read(self, brick):
-        path = self.settings.paths.cutouts(brick)
+        path = cutouts_at(self.settings, brick)
         if not path.exists():
             return {}
         with open_fits(path) as hdus:

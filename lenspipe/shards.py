@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.catalog import content_hash
-from lenspipe.cutouts import read_cutouts
+from lenspipe.cutouts import cutouts_at, read_cutouts
 from lenspipe.draw import bin_names
 from lenspipe.errors import LenspipeError
 from lenspipe.paths import atomic
@@ -97,7 +97,7 @@ def _gather(settings, rows, rng):
     """Cutouts, their tables and the truth of injected lenses, in the order of the rows."""
     images, tables, at = [], [], []
     for brick, group in rows.groupby("brick"):
-        pixels, table = read_cutouts(settings.paths.cutouts(brick))
+        pixels, table = read_cutouts(cutouts_at(settings, brick))
         hosts = group["id"].str.removeprefix("injected:")
         index = table.reset_index().set_index("id").loc[hosts, "index"].to_numpy()
         images.append(pixels[index])

@@ -28,8 +28,8 @@ def summarise(settings):
     bytes, as in Snakemake's benchmarks. Where all is trained on, or a given model searched with,
     there is nothing to compare with: ``auc``, ``completeness_fpr01``, ``n_lenses`` and
     ``n_nonlenses`` are null.
-    ``n_bricks_to_retry`` counts the bricks that a server did not give but might give a later run,
-    which asks again; ``missing.csv`` beside the summary names all that failed.
+    ``n_bricks_to_retry`` counts the bricks that a server did not give but might give a later run;
+    ``missing.csv`` beside the summary names all that failed.
     ``targets_without_data`` lists the targets that the survey has no data for; null where a
     footprint is searched.
 

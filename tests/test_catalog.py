@@ -24,6 +24,7 @@ from lenspipe.catalog import (
     select_parent,
 )
 from lenspipe.config import Parent, load_settings
+from lenspipe.config.data import Failures
 from lenspipe.errors import DiskFullError, LenspipeError, NotFoundError, RetrievalError
 from lenspipe.manifest import read_manifest
 from lenspipe.retrieval import LocalSource
@@ -257,16 +258,16 @@ def test_bad_catalogue_stops_or_is_left_out(own_tree, tiny_tree, caplog):
     (chunk,) = load_plan(own_tree)
     path = own_tree.survey_paths.tractor(tiny_tree.region, tiny_tree.brick)
     path.write_bytes(path.read_bytes()[:9000])
-    with pytest.raises(LenspipeError, match=rf"brick {tiny_tree.brick}: .*truncated.*\n.*skip_unr"):
-        parent_of_chunk(own_tree, chunk)
-    tolerant = own_tree.model_copy(
-        update={"cutouts": own_tree.cutouts.model_copy(update={"skip_unreadable": True})}
-    )
-    parent_of_chunk(tolerant, chunk)
-    entry = read_manifest(tolerant.paths.manifest("parent", chunk))[tiny_tree.brick]
+    strict = own_tree.model_copy(update={"failures": Failures(strict=True)})
+    with pytest.raises(LenspipeError, match=rf"brick {tiny_tree.brick}: .*truncated.*\n.*strict"):
+        parent_of_chunk(strict, chunk)
+    parent_of_chunk(own_tree, chunk)
+    entry = read_manifest(own_tree.paths.manifest("parent", chunk))[tiny_tree.brick]
     assert entry["status"] == "failed"
     assert "truncated" in entry["reason"]
     assert f"left out: brick {tiny_tree.brick}" in caplog.text
+    with pytest.raises(LenspipeError, match=rf"all 1 bricks .* {tiny_tree.brick}: .*trunc"):
+        merge_audits(own_tree)
 
 
 class Remote:

@@ -15,7 +15,15 @@ from lenspipe.bricks import brick_wcs, load_plan
 from lenspipe.catalog import parent_of_brick, parent_of_chunk
 from lenspipe.coadds import open_fits, read_geometry, read_stamps
 from lenspipe.config import load_settings
-from lenspipe.cutouts import cut_brick, cut_chunk, cut_one, read_cutouts
+from lenspipe.config.data import Failures
+from lenspipe.cutouts import (
+    cut_brick,
+    cut_chunk,
+    cut_one,
+    cutouts_at,
+    discard_chunk,
+    read_cutouts,
+)
 from lenspipe.errors import LenspipeError
 from lenspipe.manifest import read_manifest
 from lenspipe.paths import SurveyPaths
@@ -38,6 +46,10 @@ def cut(config, tiny_tree, **changes):
 
 def change(config, **cutouts):
     return config.model_copy(update={"cutouts": config.cutouts.model_copy(update=cutouts)})
+
+
+def strict(config):
+    return config.model_copy(update={"failures": Failures(strict=True)})
 
 
 def rewrite(path, spoil):
@@ -165,39 +177,72 @@ def test_damaged_files_are_named(own_tree, tiny_tree, kind, band, damage, messag
     (chunk,) = load_plan(own_tree)
     parent_of_chunk(own_tree, chunk)
     with pytest.raises(LenspipeError, match=message) as caught:
-        cut_chunk(own_tree, chunk)
+        cut_chunk(strict(own_tree), chunk)
     first, last = str(caught.value).splitlines()
     assert path.name in first
     assert "download it again" in first
-    assert "skip_unreadable" in last
+    assert "failures.strict: false" in last
     assert not own_tree.paths.manifest("cutouts", chunk).exists()
 
 
-def test_skipping_unreadable_bricks(own_tree, tiny_tree, caplog):
+def test_unreadable_bricks_are_noted(own_tree, tiny_tree, caplog):
     caplog.set_level("INFO", "lenspipe")
     cut(own_tree, tiny_tree)
     path = coadd(own_tree, tiny_tree, "image", "g")
     path.write_bytes(path.read_bytes()[:-3000])
-    tolerant = change(own_tree, skip_unreadable=True)
-    (chunk,) = load_plan(tolerant)
-    parent_of_chunk(tolerant, chunk)
-    cut_chunk(tolerant, chunk)
-    entry = read_manifest(tolerant.paths.manifest("cutouts", chunk))[tiny_tree.brick]
+    (chunk,) = load_plan(own_tree)
+    parent_of_chunk(own_tree, chunk)
+    cut_chunk(own_tree, chunk)
+    entry = read_manifest(own_tree.paths.manifest("cutouts", chunk))[tiny_tree.brick]
     assert (entry["status"], entry["count"], entry["hash"]) == ("failed", 0, "")
     assert "truncated" in entry["reason"]
     assert f"left out: brick {tiny_tree.brick}" in caplog.text
-    assert not tolerant.paths.cutouts(tiny_tree.brick).exists()
+    assert not own_tree.paths.cutouts(tiny_tree.brick).exists()
 
 
 def test_failed_catalogue_is_a_failed_brick(own_tree, tiny_tree):
     own_tree.survey_paths.tractor(tiny_tree.region, tiny_tree.brick).unlink()
-    tolerant = change(own_tree, skip_unreadable=True)
-    (chunk,) = load_plan(tolerant)
-    parent_of_chunk(tolerant, chunk)
-    cut_chunk(tolerant, chunk)
-    entry = read_manifest(tolerant.paths.manifest("cutouts", chunk))[tiny_tree.brick]
+    (chunk,) = load_plan(own_tree)
+    parent_of_chunk(own_tree, chunk)
+    cut_chunk(own_tree, chunk)
+    entry = read_manifest(own_tree.paths.manifest("cutouts", chunk))[tiny_tree.brick]
     assert entry["status"] == "failed"
     assert "tractor-1501p320.fits: no such file" in entry["reason"]
+    with pytest.raises(LenspipeError, match=r"tractor-1501p320\.fits: no such file"):
+        cut_chunk(strict(own_tree), chunk)
+
+
+def test_what_was_deleted_once_scored_is_cut_again(own_tree, tiny_tree):
+    (chunk,) = load_plan(own_tree)
+    parent_of_chunk(own_tree, chunk)
+    cut_chunk(own_tree, chunk)
+    paths, brick = own_tree.paths, tiny_tree.brick
+    path, manifest = paths.cutouts(brick), paths.manifest("cutouts", chunk)
+    content, before = path.read_bytes(), (manifest.read_bytes(), manifest.stat().st_mtime_ns)
+    with pytest.raises(LenspipeError, match=r"scores/.*: no such file; score chunk"):
+        discard_chunk(own_tree, chunk)
+    paths.scores(chunk).parent.mkdir()
+    paths.scores(chunk).touch()
+    discard_chunk(own_tree, chunk)
+    assert not path.exists()
+    (entry,) = read_manifest(paths.manifest("discard", chunk)).values()
+    assert entry == read_manifest(manifest)[brick] | {"status": "deleted"}
+    discard_chunk(own_tree, chunk)
+    assert cutouts_at(own_tree, brick).read_bytes() == content
+    assert (manifest.read_bytes(), manifest.stat().st_mtime_ns) == before
+    # Other pixels are noted, so that the chunk is scored again.
+    discard_chunk(own_tree, chunk)
+    rewrite(coadd(own_tree, tiny_tree, "image", "g"), lambda image: image.fill(1))
+    assert cutouts_at(own_tree, brick).read_bytes() != content
+    assert manifest.read_bytes() != before[0]
+
+
+def test_what_somebody_else_deleted_is_not_cut_again(own_tree, tiny_tree):
+    (chunk,) = load_plan(own_tree)
+    parent_of_chunk(own_tree, chunk)
+    cut_chunk(own_tree, chunk)
+    own_tree.paths.cutouts(tiny_tree.brick).unlink()
+    assert not cutouts_at(own_tree, tiny_tree.brick).exists()
 
 
 def test_missing_folder(own_tree, tiny_tree):
@@ -210,7 +255,7 @@ def test_done_is_not_done_again(own_tree, tiny_tree):
     entry, *_ = cut(own_tree, tiny_tree)
     path = own_tree.paths.cutouts(tiny_tree.brick)
     before, content = path.stat().st_mtime_ns, path.read_bytes()
-    assert cut(change(own_tree, skip_unreadable=True), tiny_tree)[0] == entry
+    assert cut(strict(own_tree), tiny_tree)[0] == entry
     assert path.stat().st_mtime_ns == before
     # A file that was cut short is made again, and the same.
     path.write_bytes(content[:-2880])

@@ -6,12 +6,22 @@ Light on purpose: Snakemake imports this module whenever it parses the Snakefile
 import hashlib
 import json
 import re
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from lenspipe.config.base import Section, merged
-from lenspipe.config.data import Chunks, Cutouts, Footprint, Parent, Retrieval, Simulation, Survey
+from lenspipe.config.data import (
+    Chunks,
+    Cutouts,
+    Failures,
+    Footprint,
+    Parent,
+    Retrieval,
+    Simulation,
+    Survey,
+)
 from lenspipe.config.learning import Inference, Injection, Records, Sample
 from lenspipe.config.results import Candidates, Mosaics
 from lenspipe.config.training import Ensemble, Evaluation, Sweep, Training
@@ -29,6 +39,11 @@ class Settings(Section):
     run: str = Field(
         ..., pattern=r"^[A-Za-z0-9][\w.-]*$", description="Name of the run, below results/."
     )
+    keep: Literal["scores", "cutouts", "all"] = Field(
+        "cutouts",
+        description="What stays on disk. scores: a chunk's cutouts are deleted once it is scored, "
+        "and cut again where they are wanted; cutouts: only its records are deleted; all: nothing.",
+    )
     seed: int = Field(1, ge=0, lt=2**31, description="Seed of all randomness.")
     survey: Survey = Field(default_factory=Survey)
     retrieval: Retrieval = Field(default_factory=Retrieval)
@@ -44,6 +59,7 @@ class Settings(Section):
     )
     parent: Parent = Field(default_factory=Parent)
     cutouts: Cutouts = Field(default_factory=Cutouts)
+    failures: Failures = Field(default_factory=Failures)
     sample: Sample = Field(default_factory=Sample)
     injection: Injection = Field(default_factory=Injection)
     records: Records = Field(default_factory=Records)

@@ -248,11 +248,6 @@ class Cutouts(Section):
         description="Whether to cut from the coadds, or to ask the cutout service for each galaxy "
         "(right for scattered positions only).",
     )
-    skip_unreadable: bool = Field(
-        False,
-        description="Whether a brick whose local files can't be read is left out with its reason "
-        "in the manifest, rather than stopping the run.",
-    )
 
     @field_validator("size")
     @classmethod
@@ -260,3 +255,18 @@ class Cutouts(Section):
         if value % 2 == 0:
             raise ValueError("must be odd, so that the galaxy is at the centre of a pixel")
         return value
+
+
+class Failures(Section):
+    """Bricks that can't be read or had."""
+
+    strict: bool = Field(
+        False,
+        description="Whether such a brick is an error that ends its chunk's job, after all its "
+        "other bricks were tried. Otherwise it is noted with its reason, and the run goes on.",
+    )
+    retry: Literal["passing", "all", "none"] = Field(
+        "passing",
+        description="Which failed bricks a later run tries again: those that a server may give "
+        "then, all (their files were mended), or none.",
+    )

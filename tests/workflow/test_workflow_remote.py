@@ -52,7 +52,7 @@ def test_what_a_server_does_not_give_is_asked_for_again(small_survey, tmp_path):
             "inference": {"model": "given.keras"},
         }
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-        output = run(tmp_path)
+        output = run(tmp_path, fails=True)
         results = tmp_path / "results" / "remote"
         summary = json.loads((results / "summary.json").read_text())
         assert summary["n_bricks"] == 8

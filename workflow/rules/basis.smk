@@ -12,11 +12,10 @@ from lenspipe.paths import is_remote, network_source
 
 SAMPLE = SETTINGS.sample
 MADE_FROM = {
-    "sample": section("survey", "footprint", "parent", "injection", "records")
+    "sample": section("survey", "footprint", "parent", "cutouts", "injection", "records")
     | {
         "seed": SETTINGS.seed,
         "sample": SAMPLE.model_dump(mode="json", exclude={"mined"}),
-        "cutouts": SETTINGS.cutouts.model_dump(exclude={"skip_unreadable"}),
     },
     "assess": section("evaluation", "mosaics")
     | {

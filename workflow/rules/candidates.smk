@@ -11,6 +11,7 @@ rule candidates:
         PATHS.lenses,
         of_chunks(PATHS.scores),
         of_chunks(PATHS.parent),
+        DISCARDED,
     output:
         report(
             PATHS.candidates.with_suffix(".csv"),

@@ -32,6 +32,11 @@ def manifests(stage):
     return of_chunks(lambda chunk: PATHS.manifest(stage, chunk))
 
 
+# What waits until the cutouts of scored chunks have been deleted: what comes after looks at some of
+# them again, and these stay.
+DISCARDED = manifests("discard") if SETTINGS.keep == "scores" else []
+
+
 def section(*names):
     """Parameters of a rule: the sections of the configuration that change what it makes."""
     return {name: getattr(SETTINGS, name).model_dump(mode="json") for name in names}

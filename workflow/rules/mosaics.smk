@@ -36,6 +36,7 @@ rule chunk_mosaics:
         PATHS.log("chunk_mosaics", "{chunk}"),
     benchmark:
         PATHS.benchmark("chunk_mosaics", "{chunk}")
+    priority: 3
     resources:
         mem_mb=2000,
     message:

@@ -11,11 +11,13 @@ rule records:
         # until there is a model to score them with.
         ancient(MODEL),
     output:
-        temp(PATHS.records("{chunk}")),
+        PATHS.records("{chunk}") if SETTINGS.keep == "all" else temp(PATHS.records("{chunk}")),
     log:
         PATHS.log("records", "{chunk}"),
     benchmark:
         PATHS.benchmark("records", "{chunk}")
+    # The nearer to deletion, the earlier: a chunk is scored before another one is cut.
+    priority: 1
     resources:
         mem_mb=2000,
     message:

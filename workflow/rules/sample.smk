@@ -63,6 +63,7 @@ rule mine:
     input:
         PATHS.sample,
         of_chunks(PATHS.scores),
+        DISCARDED,
     output:
         # The list to be graded is not declared: Snakemake would delete it, grades and all, before
         # it makes it again, and it could not be an input of the next sample.

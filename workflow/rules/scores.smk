@@ -25,6 +25,7 @@ rule scores:
         PATHS.log("scores", "{chunk}"),
     benchmark:
         PATHS.benchmark("scores", "{chunk}")
+    priority: 2
     resources:
         mem_mb=4000,
         gpu=1,

@@ -1,0 +1,114 @@
+"""Manifests: what a later run tries again, and what a run says of bricks that failed."""
+
+import json
+
+import pytest
+
+from lenspipe.config import load_settings
+from lenspipe.manifest import read_manifest, reopen, update_manifest, what_failed, write_manifest
+
+DONE = {"status": "done", "count": 3, "hash": "abc"}
+LATER = {"status": "failed", "count": 0, "hash": "", "reason": "503", "passing": True}
+BAD = {"status": "failed", "count": 0, "hash": "", "reason": "a.fits: truncated"}
+CHUNKS = {"16-0001": {"a": DONE, "b": LATER}, "16-0002": {"c": BAD}, "16-0003": {"d": DONE}}
+
+
+def make(**failures):
+    return load_settings(
+        {
+            "run": "few",
+            "survey": {"tree": "tree"},
+            "sample": {"known_lenses": "known.csv"},
+            "failures": failures,
+        }
+    )
+
+
+@pytest.fixture
+def paths(tmp_path, monkeypatch):
+    """Files of a run that has ended: one brick may be had later, one is damaged."""
+    monkeypatch.chdir(tmp_path)
+    paths = make().paths
+    for chunk, entries in CHUNKS.items():
+        write_manifest(paths.manifest("cutouts", chunk), entries)
+        write_manifest(paths.manifest("parent", chunk), dict.fromkeys(entries, DONE))
+        for path in (paths.parent(chunk), paths.parent_audit(chunk)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    summary = {"n_bricks": 4, "n_bricks_failed": 2, "n_bricks_to_retry": 1}
+    paths.summary.write_text(json.dumps(summary))
+    return paths
+
+
+def gone(paths):
+    return [c for c in CHUNKS if not paths.manifest("cutouts", c).exists()]
+
+
+@pytest.mark.parametrize(
+    ("failures", "wanted"),
+    [
+        ({}, ["16-0001"]),
+        ({"retry": "all"}, ["16-0001", "16-0002"]),
+        ({"retry": "none"}, []),
+        ({"strict": True}, ["16-0001", "16-0002"]),
+    ],
+)
+def test_which_chunks_are_tried_again(paths, failures, wanted):
+    reopen(make(**failures), CHUNKS)
+    assert gone(paths) == wanted
+    assert paths.summary.exists() == (not wanted)
+    assert all(paths.parent(chunk).exists() for chunk in CHUNKS)
+
+
+def test_a_failed_catalogue_is_read_again(paths):
+    write_manifest(paths.manifest("parent", "16-0002"), {"c": BAD})
+    reopen(make(retry="all"), CHUNKS)
+    assert not paths.parent("16-0002").exists()
+    assert not paths.parent_audit("16-0002").exists()
+    assert paths.parent("16-0001").exists()
+
+
+def test_a_run_under_way_is_left_alone_unless_it_is_strict(paths):
+    paths.summary.unlink()
+    reopen(make(retry="all"), CHUNKS)
+    assert gone(paths) == []
+    reopen(make(strict=True), CHUNKS)
+    assert gone(paths) == ["16-0001", "16-0002"]
+
+
+def test_nothing_failed_nothing_is_looked_at(paths):
+    paths.summary.write_text(json.dumps({"n_bricks_failed": 0, "n_bricks_to_retry": 0}))
+    reopen(make(retry="all"), CHUNKS)
+    assert gone(paths) == []
+    assert paths.summary.exists()
+
+
+def test_last_lines(paths):
+    paths.missing.write_text("brick,passing,reason\n")
+    assert what_failed(make()) == ""
+    paths.missing.write_text('brick,passing,reason\nb,True,503\nc,False,"a.fits: cut, short"\n')
+    assert what_failed(make()).splitlines() == [
+        f"2 of 4 bricks failed, listed in {paths.missing}; the run is done without them.",
+        "  brick b: 503",
+        "  brick c: a.fits: cut, short",
+        "The same command, started again, tries 1 of them again.",
+        "With --config 'failures={retry: all}' it tries all of them, and no others.",
+    ]
+    assert what_failed(make(retry="all")).splitlines()[-1].endswith("tries 2 of them again.")
+    paths.missing.write_text("brick,passing,reason\n" + "b,True,503\n" * 9)
+    lines = what_failed(make()).splitlines()
+    assert lines[1:] == ["  brick b: 503"] * 3 + [
+        "  ...",
+        "The same command, started again, tries 9 of them again.",
+    ]
+
+
+def test_an_equal_entry_writes_nothing(paths):
+    path = paths.manifest("cutouts", "16-0001")
+    before = path.stat().st_mtime_ns
+    update_manifest(path, {"a": DONE})
+    assert path.stat().st_mtime_ns == before
+    update_manifest(path, {"b": DONE})
+    assert read_manifest(path) == {"a": DONE, "b": DONE}
+    update_manifest(paths.manifest("cutouts", "16-0009"), {"a": DONE})
+    assert not paths.manifest("cutouts", "16-0009").exists()

@@ -1,0 +1,25 @@
+"""Deleting cutouts once scored, with `keep: scores`.
+
+Needs: a chunk's scores and, where each brick has a mosaic, these. Gives: a manifest of what was
+deleted.
+"""
+
+
+rule discard:
+    input:
+        PATHS.scores("{chunk}"),
+        basis("mosaics"),
+        # Changes also where one brick is drawn by name, which deletes nothing.
+        ancient(PATHS.manifest("mosaics", "{chunk}")) if SETTINGS.mosaics.per_brick else [],
+    output:
+        PATHS.manifest("discard", "{chunk}"),
+    log:
+        PATHS.log("discard", "{chunk}"),
+    # Before anything else, so that there is room.
+    priority: 4
+    resources:
+        mem_mb=500,
+    message:
+        "Deleting the cutouts of chunk {wildcards.chunk}"
+    script:
+        "../scripts/discard.py"
