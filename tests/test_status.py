@@ -18,6 +18,7 @@ from lenspipe.status import STAGES, read_chunks, read_status
 from lenspipe.status_page import status_text, write_status_page
 
 CONFIG = {"run": "tiny", "simulation": {}, "footprint": {"ra": [150, 151], "dec": [2, 3]}}
+CONFIG |= {"mosaics": {"per_brick": True}}
 CHUNKS = {
     "16-000001": ["1500p022", "1502p022"],
     "16-000002": ["1505p022", "1507p022"],
