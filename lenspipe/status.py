@@ -161,7 +161,8 @@ def read_status(settings, chunks=None, configs=("CONFIG",), now=None):
     status["at_work"] = jobs.at_work(now) if status["state"] == "running" else []
     status["go_on"] = again if status["state"] != "done" else None
     passing = [passing for _, _, passing in failed.values()]
-    status["retry_passing"] = again if any(passing) else None
+    asked_again = any(passing) and settings.failures.retry != "none"
+    status["retry_passing"] = again if asked_again else None
     status["retry_all"] = f"{again} --config 'failures={{retry: all}}'" if failed else None
     return status
 
