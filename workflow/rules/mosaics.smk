@@ -18,7 +18,8 @@ rule mosaics:
     benchmark:
         PATHS.benchmark("mosaics")
     resources:
-        mem_mb=2000,
+        mem_mb=grows(2000),
+        runtime=60,
     message:
         "Drawing pages of candidates"
     script:
@@ -37,7 +38,8 @@ rule chunk_mosaics:
     benchmark:
         PATHS.benchmark("chunk_mosaics", "{chunk}")
     resources:
-        mem_mb=2000,
+        mem_mb=grows(2000),
+        runtime=60,
     message:
         "Drawing each brick of chunk {wildcards.chunk}"
     script:
@@ -69,7 +71,8 @@ rule brick_mosaic:
     benchmark:
         PATHS.benchmark("brick_mosaic", "{brick}")
     resources:
-        mem_mb=2000,
+        mem_mb=grows(2000),
+        runtime=30,
     message:
         "Drawing brick {wildcards.brick}"
     script:

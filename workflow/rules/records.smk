@@ -17,7 +17,8 @@ rule records:
     benchmark:
         PATHS.benchmark("records", "{chunk}")
     resources:
-        mem_mb=2000,
+        mem_mb=grows(2000),
+        runtime=60,
     message:
         "Writing records of chunk {wildcards.chunk}"
     script:

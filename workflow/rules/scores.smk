@@ -26,7 +26,8 @@ rule scores:
     benchmark:
         PATHS.benchmark("scores", "{chunk}")
     resources:
-        mem_mb=4000,
+        mem_mb=grows(4000),
+        runtime=grows(240),
         gpu=1,
     message:
         "Scoring chunk {wildcards.chunk}"
@@ -47,7 +48,8 @@ rule brick_scores:
     benchmark:
         PATHS.benchmark("brick_scores", "{brick}")
     resources:
-        mem_mb=4000,
+        mem_mb=grows(4000),
+        runtime=30,
         gpu=1,
     message:
         "Scoring brick {wildcards.brick}"
