@@ -14,7 +14,7 @@ refuse_foreign() {
     for file in "${files[@]}"; do
         if [ -e "$file" ] && ! grep -qxF "$mark" "$file"; then
             echo "$file: found another Slurm's configuration, expected none; it is left alone" >&2
-            exit 1
+            exit 3
         fi
     done
 }
