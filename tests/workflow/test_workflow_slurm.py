@@ -61,7 +61,7 @@ def through_slurm(folder, *arguments):
     return [
         *command(folder, *arguments),
         *("--workflow-profile", str(PROFILE)),
-        *("--slurm-init-seconds-before-status-checks", "4"),
+        *("--slurm-init-seconds-before-status-checks", "8"),
     ]
 
 
