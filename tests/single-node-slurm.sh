@@ -32,9 +32,9 @@ stop() {
 down() {
     refuse_foreign
     if [ -e "$state/slurmctld.pid" ]; then
-        scancel --quiet --user "$(id -un)" || true
-        for _ in $(seq 100); do
-            [ -n "$(squeue --noheader --states=running,completing)" ] || break
+        timeout 10 scancel --quiet --user "$(id -un)" || true
+        for _ in $(seq 50); do
+            [ -n "$(timeout 2 squeue --noheader --states=running,completing)" ] || break
             sleep 0.1
         done
     fi
@@ -90,8 +90,8 @@ EOF
         --pid-file="$state/munged.pid" --log-file="$state/munged.log"
     slurmctld
     slurmd
-    for _ in $(seq 100); do
-        [ "$(sinfo --noheader --format=%T 2> /dev/null)" != idle ] || return 0
+    for _ in $(seq 50); do
+        [ "$(timeout 2 sinfo --noheader --format=%T 2> /dev/null)" != idle ] || return 0
         sleep 0.2
     done
     tail -n 20 "$state"/*.log >&2
