@@ -34,6 +34,7 @@ CORE = declared(PROJECT["project"]["dependencies"])
 DEMO = declared(PROJECT["project"]["optional-dependencies"]["demo"])
 SWEEP = declared(PROJECT["project"]["optional-dependencies"]["sweep"])
 OPENVINO = declared(PROJECT["project"]["optional-dependencies"]["openvino"])
+SLURM = declared(PROJECT["project"]["optional-dependencies"]["slurm"])
 TEST = declared(
     line for line in PROJECT["project"]["optional-dependencies"]["test"] if "lenspipe" not in line
 )
@@ -123,13 +124,13 @@ def test_conda_environment_equals_pyproject():
     lines.remove("pip")
     python = PROJECT["project"]["requires-python"]
     assert lines.pop(0) == f"python {python}"
-    assert declared([*lines, *pip["pip"]]) == CORE | DEMO | SWEEP
+    assert declared([*lines, *pip["pip"]]) == CORE | DEMO | SWEEP | SLURM
 
 
 def test_every_dependency_is_explained():
     text = (ROOT / "docs" / "dependencies.md").read_text()
     rows = set(re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE))
-    assert rows == {*CORE, *DEMO, *SWEEP, *OPENVINO, *TEST}
+    assert rows == {*CORE, *DEMO, *SWEEP, *OPENVINO, *SLURM, *TEST}
 
 
 def test_citation():

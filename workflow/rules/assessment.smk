@@ -44,7 +44,8 @@ rule assess:
     benchmark:
         PATHS.benchmark("assess", "{model}")
     resources:
-        mem_mb=4000,
+        mem_mb=grows(4000),
+        runtime=120,
         gpu=1,
     message:
         "Assessing {wildcards.model} on galaxies that it never saw"
@@ -64,7 +65,8 @@ rule activations:
     benchmark:
         PATHS.benchmark("activations", "{model}")
     resources:
-        mem_mb=4000,
+        mem_mb=grows(4000),
+        runtime=30,
         gpu=1,
     message:
         "Drawing {wildcards.model} at work"

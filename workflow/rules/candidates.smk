@@ -24,7 +24,8 @@ rule candidates:
     benchmark:
         PATHS.benchmark("candidates")
     resources:
-        mem_mb=2000,
+        mem_mb=grows(2000),
+        runtime=60,
     params:
         settings=section("candidates"),
         match_radius_arcsec=SETTINGS.sample.match_radius_arcsec,

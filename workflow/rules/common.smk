@@ -1,4 +1,4 @@
-"""Helpers of the other rules: inputs and parameters that many of them have."""
+"""Helpers of the other rules: inputs, resources and parameters that many of them have."""
 
 # What a job opens to servers; `--resources connections=8` limits the sum over all jobs.
 CONNECTIONS = SETTINGS.retrieval.connections if SETTINGS.asks_servers else 0
@@ -35,6 +35,11 @@ def manifests(stage):
 # What waits until the cutouts of scored chunks have been deleted: what comes after looks at some of
 # them again, and these stay.
 DISCARDED = manifests("discard") if SETTINGS.keep == "scores" else []
+
+
+def grows(amount):
+    """Resource that doubles with each attempt: `retries` of a profile submit a failed job again."""
+    return lambda wildcards, attempt: amount * 2 ** (attempt - 1)
 
 
 def section(*names):

@@ -15,7 +15,8 @@ rule cutouts:
     benchmark:
         PATHS.benchmark("cutouts", "{chunk}")
     resources:
-        mem_mb=2000,
+        mem_mb=grows(2000),
+        runtime=240,
         connections=CONNECTIONS,
     params:
         settings=section("cutouts", "survey"),
@@ -37,7 +38,8 @@ rule brick_cutouts:
     benchmark:
         PATHS.benchmark("brick_cutouts", "{folder}-{brick}")
     resources:
-        mem_mb=2000,
+        mem_mb=grows(2000),
+        runtime=60,
         connections=CONNECTIONS,
     params:
         settings=section("cutouts", "survey"),

@@ -18,7 +18,8 @@ rule discard:
     # Before anything else, so that there is room.
     priority: 4
     resources:
-        mem_mb=500,
+        mem_mb=grows(500),
+        runtime=30,
     message:
         "Deleting the cutouts of chunk {wildcards.chunk}"
     script:

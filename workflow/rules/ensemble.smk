@@ -29,7 +29,8 @@ rule ensemble:
     benchmark:
         PATHS.benchmark("ensemble", ENSEMBLE)
     resources:
-        mem_mb=4000,
+        mem_mb=grows(4000),
+        runtime=120,
     params:
         settings=section("ensemble") | {"seed": SETTINGS.seed},
     message:

@@ -23,7 +23,8 @@ rule evaluate:
     benchmark:
         PATHS.benchmark("evaluate")
     resources:
-        mem_mb=2000,
+        mem_mb=grows(2000),
+        runtime=60,
     message:
         "Comparing with the truth on bricks that the training never saw"
     script:
@@ -50,7 +51,8 @@ rule summary:
     log:
         PATHS.log("summary"),
     resources:
-        mem_mb=500,
+        mem_mb=grows(500),
+        runtime=30,
     message:
         "Summing up"
     script:

@@ -27,7 +27,8 @@ rule known:
     benchmark:
         PATHS.benchmark("known")
     resources:
-        mem_mb=1000,
+        mem_mb=grows(1000),
+        runtime=60,
         connections=CONNECTIONS,
     params:
         settings=SETTINGS.sample.model_dump(

@@ -18,7 +18,8 @@ rule mosaics:
     benchmark:
         PATHS.benchmark("mosaics")
     resources:
-        mem_mb=2000,
+        mem_mb=grows(2000),
+        runtime=60,
     message:
         "Drawing pages of candidates"
     script:
@@ -38,7 +39,8 @@ rule chunk_mosaics:
         PATHS.benchmark("chunk_mosaics", "{chunk}")
     priority: 3
     resources:
-        mem_mb=2000,
+        mem_mb=grows(2000),
+        runtime=60,
     message:
         "Drawing each brick of chunk {wildcards.chunk}"
     script:
@@ -70,7 +72,8 @@ rule brick_mosaic:
     benchmark:
         PATHS.benchmark("brick_mosaic", "{brick}")
     resources:
-        mem_mb=2000,
+        mem_mb=grows(2000),
+        runtime=30,
     message:
         "Drawing brick {wildcards.brick}"
     script:

@@ -18,7 +18,8 @@ rule parent:
     benchmark:
         PATHS.benchmark("parent", "{chunk}")
     resources:
-        mem_mb=2000,
+        mem_mb=grows(2000),
+        runtime=120,
         connections=CONNECTIONS,
     params:
         settings=section("parent", "survey"),
@@ -39,7 +40,8 @@ rule audit:
     benchmark:
         PATHS.benchmark("audit")
     resources:
-        mem_mb=500,
+        mem_mb=grows(500),
+        runtime=30,
     message:
         "Adding up what each cut removed"
     script:

@@ -19,7 +19,8 @@ rule records:
     # The nearer to deletion, the earlier: a chunk is scored before another one is cut.
     priority: 1
     resources:
-        mem_mb=2000,
+        mem_mb=grows(2000),
+        runtime=60,
     message:
         "Writing records of chunk {wildcards.chunk}"
     script:

@@ -26,7 +26,8 @@ rule sample:
     benchmark:
         PATHS.benchmark("sample")
     resources:
-        mem_mb=4000,
+        mem_mb=grows(4000),
+        runtime=480,
     message:
         "Drawing the labelled sample"
     script:
@@ -50,7 +51,8 @@ rule sample_report:
     benchmark:
         PATHS.benchmark("sample_report")
     resources:
-        mem_mb=2000,
+        mem_mb=grows(2000),
+        runtime=60,
     params:
         settings=section("mosaics"),
     message:
@@ -73,7 +75,8 @@ rule mine:
     benchmark:
         PATHS.benchmark("mine")
     resources:
-        mem_mb=2000,
+        mem_mb=grows(2000),
+        runtime=60,
     params:
         number=SETTINGS.sample.mined,
     message:

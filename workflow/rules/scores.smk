@@ -27,7 +27,8 @@ rule scores:
         PATHS.benchmark("scores", "{chunk}")
     priority: 2
     resources:
-        mem_mb=4000,
+        mem_mb=grows(4000),
+        runtime=grows(240),
         gpu=1,
     message:
         "Scoring chunk {wildcards.chunk}"
@@ -48,7 +49,8 @@ rule brick_scores:
     benchmark:
         PATHS.benchmark("brick_scores", "{brick}")
     resources:
-        mem_mb=4000,
+        mem_mb=grows(4000),
+        runtime=30,
         gpu=1,
     message:
         "Scoring brick {wildcards.brick}"

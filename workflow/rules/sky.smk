@@ -19,7 +19,8 @@ rule simulate:
         PATHS.benchmark("simulate")
     threads: workflow.cores
     resources:
-        mem_mb=4000,
+        mem_mb=grows(4000),
+        runtime=120,
     params:
         settings=(
             section("simulation", "footprint") | {"seed": SETTINGS.seed}
@@ -51,7 +52,8 @@ rule bricks:
     benchmark:
         PATHS.benchmark("bricks")
     resources:
-        mem_mb=1000,
+        mem_mb=grows(1000),
+        runtime=30,
     message:
         "Listing the bricks of the footprint"
     script:

@@ -52,7 +52,8 @@ rule sweep:
     benchmark:
         PATHS.benchmark("sweep")
     resources:
-        mem_mb=1000,
+        mem_mb=grows(1000),
+        runtime=30,
     message:
         "Comparing the trials of the sweep"
     script:
@@ -74,7 +75,8 @@ rule sweep_trial:
         trial=r"\d\d\d+",
     threads: workflow.cores
     resources:
-        mem_mb=8000,
+        mem_mb=grows(8000),
+        runtime=1440,
         gpu=1,
     message:
         "Training trial {wildcards.trial} of the sweep"

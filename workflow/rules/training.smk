@@ -27,7 +27,8 @@ rule train:
         model="|".join(SETTINGS.models),
     threads: workflow.cores
     resources:
-        mem_mb=8000,
+        mem_mb=grows(8000),
+        runtime=1440,
         gpu=1,
     message:
         "Training {wildcards.model}"
