@@ -24,6 +24,7 @@ def search(small_survey, tmp_path):
         "survey": {"release": "dr9", "tree": "tree"},
         "parent": {"min_exposures": 1},
         "inference": {"model": "given.keras"},
+        "mosaics": {"per_brick": True},
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     return tmp_path

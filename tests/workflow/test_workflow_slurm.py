@@ -16,9 +16,10 @@ import pandas as pd
 import pytest
 import yaml
 from filelock import FileLock, Timeout
-from test_workflow import BRICKS, REPOSITORY, command, write_config
+from test_workflow import CONFIG, REPOSITORY, command
 
 from lenspipe.cutouts import read_cutouts
+from lenspipe.models import build
 
 pytestmark = [pytest.mark.slurm, pytest.mark.workflow]
 
@@ -131,17 +132,25 @@ def slurm():
 
 
 @pytest.fixture(scope="module")
-def finished(slurm, tmp_path_factory):
-    """Folder of a run that went through Slurm from end to end, with its output."""
+def finished(slurm, small_survey, tmp_path_factory):
+    """Folder of a search with a given model that went through Slurm, with its output."""
     folder = tmp_path_factory.mktemp("slurm")
-    write_config(folder)
+    build("cmu_deeplens", **CONFIG["training"]["network_settings"]).save(folder / "given.keras")
+    config = {
+        "run": "few",
+        "survey": {"release": "dr9", "tree": str(small_survey.tree)},
+        "chunks": {"nside": 4},
+        "parent": {"min_exposures": 1},
+        "inference": {"model": "given.keras", "backend": "tensorflow"},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
     (folder / "output.txt").write_text(finish(folder, start(folder)))
     return folder
 
 
 @pytest.fixture
 def results(finished):
-    return finished / "results" / "tiny"
+    return finished / "results" / "few"
 
 
 def test_the_profile_has_all_that_the_default_one_has():
@@ -152,9 +161,10 @@ def test_the_profile_has_all_that_the_default_one_has():
 
 
 def test_a_whole_run_goes_through_slurm(finished, results):
-    assert json.loads((results / "summary.json").read_text())["n_bricks"] == 3
+    assert json.loads((results / "summary.json").read_text())["n_bricks"] == 8
     jobs = submitted((finished / "output.txt").read_text())
-    assert {"simulate", "parent", "cutouts", "sample", "train", "scores", "summary"} <= set(jobs)
+    stages = {"parent", "cutouts", "records", "scores", "candidates", "mosaics", "summary"}
+    assert stages <= set(jobs)
     assert "basis" not in jobs
     assert {ended()[number] for number in jobs["cutouts"]} == {("COMPLETED", "2000M")}
     assert {ended()[number][0] for numbers in jobs.values() for number in numbers} == {"COMPLETED"}
@@ -162,12 +172,12 @@ def test_a_whole_run_goes_through_slurm(finished, results):
     assert not list((finished / ".snakemake" / "slurm_logs").rglob("*.log"))
 
 
-def test_one_brick_is_restored_through_slurm(finished, results):
-    brick = BRICKS[1]
+def test_one_brick_is_restored_through_slurm(finished, results, small_survey):
+    brick = small_survey.bricks[1]
     cutouts = results / "cutouts" / brick[:3] / f"{brick}.fits"
     catalog = read_cutouts(cutouts)[1]
     cutouts.unlink()
-    target = f"results/tiny/mosaics/bricks/{brick}.png"
+    target = f"results/few/mosaics/bricks/{brick}.png"
     jobs = submitted(finish(finished, start(finished, target)))
     assert set(jobs) == {"brick_cutouts", "brick_scores", "brick_mosaic"}
     pd.testing.assert_frame_equal(read_cutouts(cutouts)[1], catalog)
@@ -189,23 +199,22 @@ def test_a_job_that_exceeds_its_memory_is_submitted_again_with_more(finished, re
 
 
 def test_a_killed_job_is_done_again(finished, results):
-    history = pd.read_csv(results / "models" / "resnet" / "history.csv")
-    log = results / "logs" / "train" / "resnet.log"
+    (path,) = (results / "scores").glob("*.parquet")
+    scores = pd.read_parquet(path)
+    log = results / "logs" / "scores" / f"{path.stem}.log"
     log.unlink()
-    target = "results/tiny/models/resnet/model.keras"
-    process = start(finished, target, "--forcerun", "train")
-    wait_for(lambda: log.exists() and "compiling" in log.read_text(), process)
-    (number,) = submitted((finished / "slurm.txt").read_text())["train"]
+    target = str(path.relative_to(finished))
+    process = start(finished, target, "--forcerun", "scores")
+    wait_for(log.exists, process)
+    (number,) = submitted((finished / "slurm.txt").read_text())["scores"]
     for pid in processes_of(number):
-        if any(part.endswith(".train.py") for part in command_of(pid)):
+        if any(part.endswith(".scores.py") for part in command_of(pid)):
             os.kill(pid, signal.SIGKILL)
-    first, second = submitted(finish(finished, process))["train"]
+    first, second = submitted(finish(finished, process))["scores"]
     assert first == number
     assert ended()[first][0] == "FAILED"
-    assert ended()[second] == ("COMPLETED", "16000M")
-    again = pd.read_csv(results / "models" / "resnet" / "history.csv")
-    columns = ["epoch", "loss", "val_loss"]
-    pd.testing.assert_frame_equal(again[columns], history[columns], rtol=1e-4)
+    assert ended()[second] == ("COMPLETED", "8000M")
+    pd.testing.assert_frame_equal(pd.read_parquet(path), scores)
 
 
 def test_interrupting_the_run_cancels_what_is_queued(finished):

@@ -24,7 +24,8 @@ def of_chunks(path):
     A list would be checked name by name whenever the Snakefile is read, which each job of a cluster
     does; this one is made where a rule that needs all chunks runs.
     """
-    return lambda wildcards: [str(path(chunk)) for chunk in CHUNKS]
+    pattern = str(path("{chunk}"))
+    return lambda wildcards: [pattern.format(chunk=chunk) for chunk in CHUNKS]
 
 
 def manifests(stage):
