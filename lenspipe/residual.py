@@ -1,5 +1,7 @@
 """What is left of galaxies when a smooth elliptical model is subtracted: arcs, companions, arms."""
 
+import itertools
+
 import numpy as np
 
 from lenspipe.errors import LenspipeError
@@ -74,7 +76,7 @@ def _subtract(images, shapes):
     inside_out = np.take_along_axis(pixels, order[:, None], axis=2)
     sorted_radius = np.take_along_axis(radius, order, axis=1)
     edges = _edges(size)
-    groups = list(zip(edges[:-1], edges[1:], strict=True))
+    groups = list(itertools.pairwise(edges))
     knots = np.stack([sorted_radius[:, low:high].mean(axis=1) for low, high in groups], axis=-1)
     profile = np.stack([_median(inside_out[..., low:high]) for low, high in groups], axis=-1)
     profile = _never_rising(profile)
