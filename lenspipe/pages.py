@@ -14,7 +14,7 @@ from lenspipe.residual import residual_images
 from lenspipe.stamps import FLAGS
 from lenspipe.survey import PIXEL_SCALE_ARCSEC
 
-__all__ = ["TILE", "draw_page", "flag_note", "key_of"]
+__all__ = ["TILE", "draw_page", "flag_note", "key_of", "say_redshift"]
 
 #: Side of the first panel on the page, pixels: twice a cutout of 101. The others have half of it.
 TILE = 202
@@ -23,8 +23,8 @@ _GAP, _LINE, _HEADER, _MARGIN = 8, 16, 58, 12
 _SCALE_BAR_ARCSEC = 5
 _BACKGROUND, _TEXT, _FAINT, _NOTE = (16, 17, 20), (236, 236, 236), (165, 168, 176), (255, 190, 80)
 _MARKS, _SHADOW = (235, 235, 235), (0, 0, 0)
-# Columns that hold a redshift, the best first, and how it is called.
-_REDSHIFTS = {"z_spec": "z", "redshift": "z", "z_phot": "z ph", "z_phot_median": "z ph"}
+# Columns that hold a redshift, the best first, and its kind where the column's name says it.
+_REDSHIFTS = {"z": "", "z_spec": "spec", "z_phot": "phot", "z_phot_median": "phot"}
 
 
 def draw_page(
@@ -53,9 +53,9 @@ def draw_page(
         Cutouts in nanomaggies, row 0 in the south.
     table : pandas.DataFrame
         N rows with ``rank`` and ``name``; where there are such columns also ``p`` (NaN where there
-        is none), ``note`` (said of a galaxy), ``flags``, a redshift (``z_spec``, ``redshift``,
-        ``z_phot``, ``z_phot_median``), ``shape_e1`` and ``shape_e2`` (for the residual), and, all
-        in a third line, the reddest band's ``mag_<band>``, ``type`` and ``nobs_<band>``.
+        is none), ``note`` (said of a galaxy), ``flags``, a redshift (see `say_redshift`),
+        ``shape_e1`` and ``shape_e2`` (for the residual), and, all in a third line, the reddest
+        band's ``mag_<band>``, ``type`` and ``nobs_<band>``.
     path : str or path-like
         The PNG.
     bands : sequence of str
@@ -204,9 +204,8 @@ def _draw_caption(draw, x, y, block, row, bands):
     draw.text((after, y), p, font=plain, fill=_TEXT)
     room = right - after - plain.getlength(p) - 8
     draw.text((right, y), _fit(row.get("note") or "", room), font=small, fill=_NOTE, anchor="ra")
-    redshift = next(
-        (f"{say} {row[name]:.3f}" for name, say in _REDSHIFTS.items() if row.get(name, 0) > 0), ""
-    )
+    redshift = say_redshift(row)
+    redshift = f"z {redshift}" if redshift else ""
     draw.text((right, y + _LINE), redshift, font=small, fill=_TEXT, anchor="ra")
     name = _fit(str(row["name"]), block - small.getlength(redshift) - (8 if redshift else 0))
     draw.text((x, y + _LINE), name, font=small, fill=_FAINT)
@@ -258,6 +257,25 @@ def flag_note(flags):
         Such as ``missing band, edge``; empty if nothing is.
     """
     return ", ".join(flag.name.lower().replace("_", " ") for flag in FLAGS if flags & flag)
+
+
+def say_redshift(row):
+    """Say the redshift of a galaxy and its kind.
+
+    Parameters
+    ----------
+    row : mapping
+        With ``z`` and ``z_kind``, or ``z_spec``, ``z_phot`` or ``z_phot_median``, if any.
+
+    Returns
+    -------
+    str
+        Such as ``0.512 spec``; empty without a positive one.
+    """
+    for name, kind in _REDSHIFTS.items():
+        if row.get(name, 0) > 0:
+            return f"{row[name]:.3f} {kind or row.get('z_kind', '')}".rstrip()
+    return ""
 
 
 def key_of(path):

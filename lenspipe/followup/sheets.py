@@ -1,0 +1,294 @@
+"""Sheets of chosen candidates: PNGs, one PDF, and the table of targets."""
+
+import contextlib
+import re
+from pathlib import Path
+
+import fitsio
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_pdf import PdfPages
+
+from lenspipe import __version__
+from lenspipe.candidates import iau_name
+from lenspipe.colour import colour_images
+from lenspipe.config import load_settings, read_config
+from lenspipe.cutouts import read_cutouts
+from lenspipe.errors import LenspipeError
+from lenspipe.followup.drawing import Panel, draw_comparison, draw_sheet
+from lenspipe.followup.fields import (
+    Field,
+    FitsImage,
+    Survey,
+    read_bricks,
+    resample,
+    stamp_image,
+)
+from lenspipe.followup.target_table import einstein_radius, say_position, write_targets
+from lenspipe.pages import flag_note, say_redshift
+from lenspipe.paths import SurveyPaths, atomic
+from lenspipe.progress import log, track
+from lenspipe.residual import residual_images
+from lenspipe.retrieval import LocalSource, open_source
+from lenspipe.survey import PIXEL_SCALE_ARCSEC, get_release
+
+__all__ = ["file_names", "make_sheets"]
+
+#: Side of the larger finder chart, arcsec.
+CHART_ARCSEC = 120
+_DPI = 150
+# Of a cutout's pixel on the page; and most pixels along a side where another image has finer ones.
+_OVERSAMPLING, _MOST_PIXELS = 3, 1000
+_NO_ARROWS = pd.DataFrame({name: [] for name in ("id", "ra", "dec", "dx", "dy", "label")})
+
+
+def make_sheets(paths, table, folder, arrows=None, images=(), config=None):
+    """Make the sheets of candidates and the table of targets.
+
+    Writes ``<name>.png`` for each candidate, ``<name>-images.png`` where another image covers it,
+    ``targets.csv``, ``.tex`` and ``.txt`` and, last, ``sheets.pdf`` with all pages.
+
+    Parameters
+    ----------
+    paths : lenspipe.paths.RunPaths
+    table : pandas.DataFrame
+        The candidates, as of `lenspipe.followup.choice.choose`.
+    folder : path-like
+        Where they are written.
+    arrows : pandas.DataFrame, optional
+        As of `lenspipe.followup.choice.read_arrows`.
+    images : sequence of pathlib.Path
+        FITS images of other origin.
+    config : sequence of pathlib.Path, optional
+        The run's configuration; that beside one of its models if not given.
+
+    Returns
+    -------
+    int
+        Number of sheets.
+
+    Raises
+    ------
+    LenspipeError
+        An image or a configuration can't be read, or a candidate has neither cutout nor coadds.
+    """
+    others = [FitsImage(path) for path in images]
+    arrows = _NO_ARROWS if arrows is None else arrows
+    arrows_of = {id_: arrows[arrows["id"] == id_] for id_ in table["id"]}
+    folder = Path(folder)
+    files = file_names(table["name"])
+    with _open_survey(paths, config) as survey, atomic(folder / "sheets.pdf") as temporary:
+        about = {"Title": f"Candidates of {paths.root.name}", "Creator": f"lenspipe {__version__}"}
+        # Without a date the same input gives the same bytes.
+        with PdfPages(temporary, metadata=about | {"CreationDate": None}) as pdf:
+            rows = table.to_dict("records")
+            for row, file in track(list(zip(rows, files, strict=True)), "drawing sheets"):
+                sheet = _Sheet(paths, row, survey, arrows_of[row["id"]])
+                pages = {f"{file}.png": sheet.draw()}
+                if comparison := sheet.compare(others):
+                    pages[f"{file}-images.png"] = comparison
+                for name, figure in pages.items():
+                    with atomic(folder / name) as png:
+                        figure.savefig(png, dpi=_DPI, metadata={"Software": None})
+                    pdf.savefig(figure, dpi=2 * _DPI)
+        write_targets(table, arrows_of, sheet.bands, folder)
+    log.info("sheets: %d in %s", len(table), folder)
+    return len(table)
+
+
+def file_names(names):
+    """Make names of files out of names of candidates.
+
+    Parameters
+    ----------
+    names : iterable of str
+        May hold anything; those of a list of targets are the user's.
+
+    Returns
+    -------
+    list of str
+        Letters, digits, ``+-._`` only, none beginning with a dot, none twice (on file systems that
+        know no case, either).
+    """
+    taken, files = set(), []
+    for name in names:
+        plain = re.sub(r"[^A-Za-z0-9+._-]", "_", str(name)).lstrip(".-")[:100] or "candidate"
+        file, number = plain, 1
+        # Nor may one be what a comparison of another is called, or the PDF.
+        while {file.lower(), f"{file}-images".lower()} & taken or file.lower() == "sheets":
+            number += 1
+            file = f"{plain}-{number}"
+        taken |= {file.lower(), f"{file}-images".lower()}
+        files.append(file)
+    return files
+
+
+@contextlib.contextmanager
+def _open_survey(paths, config):
+    """Give the coadds of a run, None where nothing says where they are."""
+    bricks = read_bricks(paths)
+    if config is None:
+        config = sorted(paths.root.glob("models/*/config.yaml"))[:1]
+    if paths.sky_manifest.exists():
+        yield Survey(SurveyPaths(paths.sky, get_release("dr9")), LocalSource(), bricks)
+    elif config:
+        settings = load_settings(read_config(config))
+        with open_source(settings) as source:
+            yield Survey(settings.survey_paths, source, bricks)
+    else:
+        log.info("sheets: no coadds for finder charts; --config says where they are")
+        yield None
+
+
+class _Sheet:
+    """A candidate, its pixels, and what is said of it."""
+
+    def __init__(self, paths, row, survey, arrows):
+        self.paths, self.row, self.survey, self.arrows = paths, row, survey, arrows
+        path = paths.cutouts(row["brick"])
+        self.bands = [name.removeprefix("mag_") for name in row if name.startswith("mag_")]
+        if path.exists():
+            header = fitsio.read_header(path, "IMAGE")
+            self.bands = list(header["BANDS"].strip()) if "BANDS" in header else self.bands
+            images, catalog = read_cutouts(path)
+            place = pd.Index(catalog["id"]).get_indexer([row["id"]])[0]
+        if not path.exists() or place < 0:
+            raise LenspipeError(
+                f"{path}: found no cutout of {row['name']}, expected one; cut out this brick again"
+            )
+        self.stamp = images[place].astype(np.float32)
+        shape = catalog.iloc[[place]].reindex(columns=["shape_e1", "shape_e2"])
+        self.residual = residual_images(self.stamp[None], shape.to_numpy(float))[0]
+        self.brick = survey_brick(paths, row["brick"])
+        self.side = self.stamp.shape[-1] * PIXEL_SCALE_ARCSEC
+
+    def field(self, pixel_arcsec=PIXEL_SCALE_ARCSEC / _OVERSAMPLING):
+        pixels = min(_MOST_PIXELS, round(self.side / pixel_arcsec))
+        return Field(self.row["ra"], self.row["dec"], self.side, pixels)
+
+    def on(self, field, pixels):
+        """Bring pixels of the cutout onto a field."""
+        image = stamp_image(pixels, self.row["ra"], self.row["dec"], self.brick)
+        return resample(image, field)
+
+    def colour(self, field, pixels):
+        return colour_images(self.on(field, pixels)[None], self.bands)[0]
+
+    def draw(self):
+        """Draw the sheet."""
+        field, row = self.field(), self.row
+        side = f'{self.side:.0f}"'
+        first = Panel(
+            self.colour(field, self.stamp), self.side, f"{' '.join(self.bands)}, {side}",
+            bar_arcsec=5, compass=True, labels=True,
+        )  # fmt: skip
+        stamps = self.on(field, self.stamp)
+        small = [
+            Panel(colour_images(stamps[None, [i]], [band])[0], self.side, band)
+            for i, band in enumerate(self.bands)
+        ]
+        small.append(Panel(self.colour(field, self.residual), self.side, "model subtracted"))
+        head = self._head()
+        return draw_sheet(
+            str(row["name"]), head, self._facts(), first, small, self._charts(field, stamps),
+            self.arrows, self._footer(),
+        )  # fmt: skip
+
+    def _charts(self, field, stamps):
+        """Finder charts: a wide one from the coadds, a near one from the cutout."""
+        band = "r" if "r" in self.bands else self.bands[0]
+        wide = Field(field.ra, field.dec, CHART_ARCSEC, round(CHART_ARCSEC / PIXEL_SCALE_ARCSEC))
+        pixels, message = None, "no coadds at hand: give --config"
+        if self.survey:
+            try:
+                pixels = self.survey.show(wide, [band])[0]
+            except LenspipeError as error:
+                log.warning("%s: no finder chart: %s", self.row["name"], error)
+                message = "coadds can't be read"
+            else:
+                if not np.isfinite(pixels).any():
+                    pixels, message = None, "no coadds here"
+        near = stamps[self.bands.index(band)]
+        if not np.isfinite(near).any():
+            near = None
+        common = {"compass": True, "inverted": True}
+        return [
+            Panel(pixels, CHART_ARCSEC, f"finder chart, {band}, {CHART_ARCSEC / 60:g}′",
+                  bar_arcsec=30, box_arcsec=self.side, message=message, **common),
+            Panel(near, self.side, f'finder chart, {band}, {self.side:.0f}"', bar_arcsec=5,
+                  labels=True, message=f"no data in {band}", **common),
+        ]  # fmt: skip
+
+    def compare(self, others):
+        """Draw other images beside the survey's; None where none of them covers the candidate."""
+        pairs = []
+        for other in others:
+            field = self.field(min(other.scale_arcsec, PIXEL_SCALE_ARCSEC / _OVERSAMPLING))
+            pixels = other.show(field)
+            if pixels is None:
+                log.info("%s: does not cover %s", other.path, self.row["name"])
+                continue
+            common = {"bar_arcsec": 5, "compass": True, "labels": True}
+            colour = self.colour(field, self.stamp)
+            title = f'{other.path.name}, {other.scale_arcsec:.3f}" pixels'
+            pairs.append((
+                Panel(colour, self.side, f"survey, {' '.join(self.bands)}", **common),
+                Panel(pixels, self.side, title, **common),
+            ))  # fmt: skip
+        if not pairs:
+            return None
+        head = f"{self._head()}; the same field in other images"
+        return draw_comparison(str(self.row["name"]), head, pairs, self.arrows, self._footer())
+
+    def _head(self):
+        row = self.row
+        return f"{self.paths.root.name}, rank {row['rank']}, brick {row['brick']} ({row['region']})"
+
+    def _facts(self):
+        row, bands = self.row, self.bands
+        ra, dec = say_position(row["ra"], row["dec"])
+        facts = [
+            ("Position (J2000)", ""),
+            ("RA, Dec", f"{ra}  {dec}"),
+            ("", f"{row['ra']:.6f}°  {row['dec']:+.6f}°"),
+            ("IAU name", iau_name(row["ra"], row["dec"])[0]),
+            ("Photometry", ""),
+            (f"{', '.join(bands)} (AB)", "  ".join(_number(row.get(f"mag_{b}")) for b in bands)),
+            ("type", str(row["type"])),
+            ("exposures", "  ".join(str(row.get(f"nobs_{band}", "?")) for band in bands)),
+            ("seeing", "  ".join(_number(row.get(f"psfsize_{b}")) for b in bands) + "  arcsec"),
+            ("redshift", say_redshift(row) or "unknown"),
+            ("Search", ""),
+            ("p", f"{row['p']:.4f}" if np.isfinite(row["p"]) else "no score"),
+        ]
+        scores = [n for n in row if n.startswith("p_") and pd.notna(row[n]) and row[n] != row["p"]]
+        facts += [(name.replace("_", " "), f"{row[name]:.4f}") for name in scores[:3]]
+        mean = "" if pd.isna(row["mean_grade"]) else f" (mean {row['mean_grade']:.2f})"
+        facts.append(("grade", f"{row['grade']}{mean}" if row["grade"] else "not graded"))
+        if row["known"]:
+            facts.append(("known lens", str(row["known_as"]) or "yes"))
+        if row["flags"]:
+            facts.append(("flags", flag_note(row["flags"])))
+        radius = einstein_radius(self.arrows)
+        if np.isfinite(radius):
+            number = len(self.arrows)
+            said = f"{number} image{'s' * (number > 1)}"
+            facts.append(("θ_E, estimate", f'{radius:.1f}" (mean distance, {said})'))
+        return facts
+
+    def _footer(self):
+        return (
+            "North is up, East is left. Magnitudes are not corrected for extinction. Arrows mark "
+            "suspected images of the source.\n"
+            f"Made with lenspipe {__version__} from images of the DESI Legacy Imaging Surveys."
+        )
+
+
+def survey_brick(paths, brick):
+    """Read the centre of a brick: brick, region, ra, dec."""
+    bricks = read_bricks(paths)
+    return bricks[bricks["brick"] == brick].iloc[0]
+
+
+def _number(value):
+    return f"{value:.2f}" if value is not None and np.isfinite(value) else "–"
