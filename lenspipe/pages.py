@@ -14,7 +14,7 @@ from lenspipe.residual import residual_images
 from lenspipe.stamps import FLAGS
 from lenspipe.survey import PIXEL_SCALE_ARCSEC
 
-__all__ = ["TILE", "draw_page", "flag_note", "key_of", "say_redshift"]
+__all__ = ["TILE", "draw_page", "flag_note", "key_of", "say_p", "say_redshift"]
 
 #: Side of the first panel on the page, pixels: twice a cutout of 101. The others have half of it.
 TILE = 202
@@ -197,7 +197,8 @@ def _draw_caption(draw, x, y, block, row, bands):
         said = _fit(flag_note(flags), TILE - 70)
         draw.text((x + TILE - 8, y + TILE - 8), said, anchor="rs", **text)
     y, right = y + TILE + 2, x + block
-    rank, p = f"{row['rank']}", _say_score(row["p"]) if "p" in row else ""
+    rank, p = f"{row['rank']}", say_p(row["p"]) if "p" in row else ""
+    p = f"p {p}" if p and not np.isnan(row["p"]) else p
     bold, plain, small = _font(13, bold=True), _font(13), _font(12)
     draw.text((x, y), rank, font=bold, fill=_TEXT)
     after = x + bold.getlength(rank) + 8
@@ -232,12 +233,20 @@ def _fit(text, room):
     return text
 
 
-def _say_score(p):
-    return "no score" if np.isnan(p) else f"p {_shorten(p)}"
+def say_p(p):
+    """Say a probability: four decimals, more where they would hide the order near 1.
 
+    Parameters
+    ----------
+    p : float
 
-def _shorten(p):
-    """Four decimals, more where p is so near to 1 that they would hide the order."""
+    Returns
+    -------
+    str
+        Such as ``0.9731`` or ``0.9999961``; ``no score`` for NaN.
+    """
+    if np.isnan(p):
+        return "no score"
     if p < 0.99995:
         return f"{p:.4f}"
     return f"{p:.7f}".rstrip("0") if p < 1 else "1"

@@ -3,9 +3,11 @@
 import numpy as np
 from astropy.visualization import AsinhStretch, ImageNormalize
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
+from matplotlib.textpath import text_to_path
 
 __all__ = ["Panel", "draw_comparison", "draw_sheet"]
 
@@ -85,15 +87,18 @@ class Panel:
         extent, look = (half, -half, -half, half), {}
         if self.pixels.ndim == 2:
             axes.set_facecolor("#d9d9d9" if self.inverted else "#3e3e44")
-            look = {"cmap": "gray_r" if self.inverted else "gray", "norm": _norm(self.pixels)}
+            look = {
+                "cmap": "gray_r" if self.inverted else "gray",
+                "norm": _norm(self.pixels, self.inverted),
+            }
+        # 'none', not 'nearest': a PDF then holds the pixels themselves.
         axes.imshow(
-            self.pixels, origin="lower", extent=extent, interpolation="nearest", aspect="auto",
-            **look,
-        )  # fmt: skip
+            self.pixels, origin="lower", extent=extent, interpolation="none", aspect="auto", **look
+        )
         scale = size / self.side  # inches per arcsec
         ink = {
             "color": _INK if self.inverted else "white",
-            "path_effects": [_halo("white" if self.inverted else "black")],
+            "path_effects": [_halo("white", 2.4) if self.inverted else _halo("black")],
         }
         if self.bar:
             x = half - 0.12 / scale
@@ -136,18 +141,23 @@ class Panel:
 
 
 def _halo(colour, width=1.8):
-    return withStroke(linewidth=width + 0.6, foreground=colour, alpha=0.7)
+    return withStroke(linewidth=width + 0.6, foreground=colour, alpha=0.8)
 
 
-def _norm(pixels):
-    """Asinh stretch from just below the sky to the brightest in a thousand pixels."""
+def _norm(pixels, inverted):
+    """Asinh stretch from just below the sky to the brightest 3 in 1000 pixels.
+
+    On an inverted chart noise is kept light, for its arrows and for the printer.
+    """
     finite = pixels[np.isfinite(pixels)]
     sky = np.median(finite)
     noise = 1.4826 * np.median(np.abs(finite - sky))
-    high = np.percentile(finite, 99.7)
-    if not high > sky - 2 * noise:
-        high = sky - 2 * noise + 1
-    return ImageNormalize(vmin=sky - 2 * noise, vmax=high, stretch=AsinhStretch(0.1))
+    below, above, softening = (1, 15, 0.3) if inverted else (2, 5, 0.1)
+    low = sky - below * noise
+    high = max(np.percentile(finite, 99.7), sky + above * noise)
+    # Of a flat image any range will do.
+    stretch = AsinhStretch(softening)
+    return ImageNormalize(vmin=low, vmax=high if high > low else low + 1, stretch=stretch)
 
 
 def _draw_compass(axes, half, scale, ink):
@@ -214,14 +224,14 @@ def draw_sheet(name, subtitle, facts, first, small, charts, arrows, footer):
 
 
 def draw_comparison(name, subtitle, pairs, arrows, footer):
-    """Draw a page of images of other origin, each beside the survey's.
+    """Draw a page of an image of other origin beside the survey's.
 
     Parameters
     ----------
     name, subtitle, footer, arrows
         As in `draw_sheet`.
     pairs : list of tuple of Panel
-        Survey's and other's; at most two.
+        Survey's and other's; at most two pairs, one below the other.
 
     Returns
     -------
@@ -245,7 +255,7 @@ def _page(name, subtitle, footer):
         return figure.text(x, 1 - inches / _HEIGHT, text, parse_math=False, **how)
 
     # A name is the user's own in a list of targets, and may be long.
-    size = min(19, 19 * 42 / max(len(name), 1))
+    name, size = _fit(name, _INNER, 19, 11, "bold")
     write(left, 0.9, name, fontsize=size, fontweight="bold", color=_INK, va="baseline")
     write(left, 1.14, subtitle, fontsize=9, color=_FAINT, va="baseline")
     for inches in (1.25, _HEIGHT - 0.62):
@@ -265,14 +275,24 @@ def _write_facts(figure, facts, left, top):
             how = {"fontsize": 8.5, "fontweight": "bold", "color": _INK}
             figure.text(left / _WIDTH, y / _HEIGHT, word, va="baseline", **how)
         else:
-            how = {"va": "baseline", "fontsize": 8.5, "parse_math": False}
-            figure.text(left / _WIDTH, y / _HEIGHT, word, color=_FAINT, **how)
-            text = figure.text((left + 1.12) / _WIDTH, y / _HEIGHT, value, color=_INK, **how)
-            widest = _WIDTH - _MARGIN - left - 1.12
-            text.set_fontsize(min(8.5, 8.5 * widest / max(_width(value), 0.01)))
+            how = {"va": "baseline", "parse_math": False}
+            figure.text(left / _WIDTH, y / _HEIGHT, word, color=_FAINT, fontsize=8.5, **how)
+            x = left + 1.12
+            value, size = _fit(value, _WIDTH - _MARGIN - x, 8.5, 7)
+            figure.text(x / _WIDTH, y / _HEIGHT, value, color=_INK, fontsize=size, **how)
         y -= room
 
 
-def _width(text):
-    """About how wide a text of 8.5 points is, inches."""
-    return 0.062 * len(text) * 8.5 / 8.0
+def _fit(text, room, size, least, weight="normal"):
+    """Make a text smaller, and at the least size shorter, so that it fits into `room` inches."""
+
+    def width(text):
+        font = FontProperties(size=size, weight=weight)
+        return text_to_path.get_text_width_height_descent(text, font, False)[0] / 72
+
+    if (wide := width(text)) > room:
+        smallest = max(least, size * room / wide)
+        while len(text) > 1 and width(text) * smallest / size > room:
+            text = text[:-2] + "…"
+        size = smallest
+    return text, size

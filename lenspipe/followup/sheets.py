@@ -25,7 +25,7 @@ from lenspipe.followup.fields import (
     stamp_image,
 )
 from lenspipe.followup.target_table import einstein_radius, say_position, write_targets
-from lenspipe.pages import flag_note, say_redshift
+from lenspipe.pages import flag_note, say_p, say_redshift
 from lenspipe.paths import SurveyPaths, atomic
 from lenspipe.progress import log, track
 from lenspipe.residual import residual_images
@@ -45,8 +45,9 @@ _NO_ARROWS = pd.DataFrame({name: [] for name in ("id", "ra", "dec", "dx", "dy", 
 def make_sheets(paths, table, folder, arrows=None, images=(), config=None):
     """Make the sheets of candidates and the table of targets.
 
-    Writes ``<name>.png`` for each candidate, ``<name>-images.png`` where another image covers it,
-    ``targets.csv``, ``.tex`` and ``.txt`` and, last, ``sheets.pdf`` with all pages.
+    Writes ``<name>.png`` for each candidate, ``<name>_image-1.png`` where the first of the other
+    images covers it, ``targets.csv``, ``.tex`` and ``.txt`` and, last, ``sheets.pdf`` with all
+    pages.
 
     Parameters
     ----------
@@ -85,8 +86,9 @@ def make_sheets(paths, table, folder, arrows=None, images=(), config=None):
             for row, file in track(list(zip(rows, files, strict=True)), "drawing sheets"):
                 sheet = _Sheet(paths, row, survey, arrows_of[row["id"]])
                 pages = {f"{file}.png": sheet.draw()}
-                if comparison := sheet.compare(others):
-                    pages[f"{file}-images.png"] = comparison
+                for number, other in enumerate(others, 1):
+                    if comparison := sheet.compare(other):
+                        pages[f"{file}_image-{number}.png"] = comparison
                 for name, figure in pages.items():
                     with atomic(folder / name) as png:
                         figure.savefig(png, dpi=_DPI, metadata={"Software": None})
@@ -107,18 +109,17 @@ def file_names(names):
     Returns
     -------
     list of str
-        Letters, digits, ``+-._`` only, none beginning with a dot, none twice (on file systems that
-        know no case, either).
+        Letters, digits and ``+-.`` only, none beginning with a dot, none twice, nor on file systems
+        that know no case.
     """
-    taken, files = set(), []
+    taken, files = {"sheets"}, []
     for name in names:
-        plain = re.sub(r"[^A-Za-z0-9+._-]", "_", str(name)).lstrip(".-")[:100] or "candidate"
+        plain = re.sub(r"[^A-Za-z0-9+.-]", "-", str(name)).lstrip(".-")[:100] or "candidate"
         file, number = plain, 1
-        # Nor may one be what a comparison of another is called, or the PDF.
-        while {file.lower(), f"{file}-images".lower()} & taken or file.lower() == "sheets":
+        while file.lower() in taken:
             number += 1
             file = f"{plain}-{number}"
-        taken |= {file.lower(), f"{file}-images".lower()}
+        taken.add(file.lower())
         files.append(file)
     return files
 
@@ -162,9 +163,11 @@ class _Sheet:
         self.brick = survey_brick(paths, row["brick"])
         self.side = self.stamp.shape[-1] * PIXEL_SCALE_ARCSEC
 
-    def field(self, pixel_arcsec=PIXEL_SCALE_ARCSEC / _OVERSAMPLING):
-        pixels = min(_MOST_PIXELS, round(self.side / pixel_arcsec))
-        return Field(self.row["ra"], self.row["dec"], self.side, pixels)
+    def field(self, pixel_arcsec=PIXEL_SCALE_ARCSEC / _OVERSAMPLING, part=1):
+        """The cutout's field, or a part of it, in pixels of about this size."""
+        side = self.side * part
+        pixels = min(_MOST_PIXELS, round(side / pixel_arcsec))
+        return Field(self.row["ra"], self.row["dec"], side, pixels)
 
     def on(self, field, pixels):
         """Bring pixels of the cutout onto a field."""
@@ -172,6 +175,7 @@ class _Sheet:
         return resample(image, field)
 
     def colour(self, field, pixels):
+        """The same in colour."""
         return colour_images(self.on(field, pixels)[None], self.bands)[0]
 
     def draw(self):
@@ -219,25 +223,24 @@ class _Sheet:
                   labels=True, message=f"no data in {band}", **common),
         ]  # fmt: skip
 
-    def compare(self, others):
-        """Draw other images beside the survey's; None where none of them covers the candidate."""
-        pairs = []
-        for other in others:
-            field = self.field(min(other.scale_arcsec, PIXEL_SCALE_ARCSEC / _OVERSAMPLING))
+    def compare(self, other):
+        """Draw another image beside the survey's; None where it does not cover the candidate."""
+        pairs, scale = [], other.scale_arcsec
+        for part in (1, 0.5):
+            field = self.field(min(scale, PIXEL_SCALE_ARCSEC / _OVERSAMPLING), part)
             pixels = other.show(field)
             if pixels is None:
                 log.info("%s: does not cover %s", other.path, self.row["name"])
-                continue
-            common = {"bar_arcsec": 5, "compass": True, "labels": True}
-            colour = self.colour(field, self.stamp)
-            title = f'{other.path.name}, {other.scale_arcsec:.3f}" pixels'
-            pairs.append((
-                Panel(colour, self.side, f"survey, {' '.join(self.bands)}", **common),
-                Panel(pixels, self.side, title, **common),
-            ))  # fmt: skip
-        if not pairs:
-            return None
-        head = f"{self._head()}; the same field in other images"
+                return None
+            side = field.side_arcsec
+            common = {"bar_arcsec": 5 if part == 1 else 2, "compass": True, "labels": True}
+            titles = f"survey, {' '.join(self.bands)}", f'{other.path.name}, {scale:.3f}" pixels'
+            images = self.colour(field, self.stamp), pixels
+            pairs.append([
+                Panel(image, side, f'{title}, {side:.0f}"', **common)
+                for image, title in zip(images, titles, strict=True)
+            ])  # fmt: skip
+        head = f"{self._head()}; beside another image"
         return draw_comparison(str(self.row["name"]), head, pairs, self.arrows, self._footer())
 
     def _head(self):
@@ -259,10 +262,10 @@ class _Sheet:
             ("seeing", "  ".join(_number(row.get(f"psfsize_{b}")) for b in bands) + "  arcsec"),
             ("redshift", say_redshift(row) or "unknown"),
             ("Search", ""),
-            ("p", f"{row['p']:.4f}" if np.isfinite(row["p"]) else "no score"),
+            ("p", say_p(row["p"])),
         ]
         scores = [n for n in row if n.startswith("p_") and pd.notna(row[n]) and row[n] != row["p"]]
-        facts += [(name.replace("_", " "), f"{row[name]:.4f}") for name in scores[:3]]
+        facts += [(name.replace("_", " "), say_p(row[name])) for name in scores[:3]]
         mean = "" if pd.isna(row["mean_grade"]) else f" (mean {row['mean_grade']:.2f})"
         facts.append(("grade", f"{row['grade']}{mean}" if row["grade"] else "not graded"))
         if row["known"]:
@@ -273,7 +276,7 @@ class _Sheet:
         if np.isfinite(radius):
             number = len(self.arrows)
             said = f"{number} image{'s' * (number > 1)}"
-            facts.append(("θ_E, estimate", f'{radius:.1f}" (mean distance, {said})'))
+            facts.append(("Einstein radius", f'{radius:.1f}" (mean distance, {said})'))
         return facts
 
     def _footer(self):
