@@ -184,8 +184,8 @@ class Survey:
         north = np.abs(self.bricks["dec"] - field.dec)
         east = np.abs((self.bricks["ra"] - field.ra + 180) % 360 - 180)
         east = east * np.cos(np.deg2rad(field.dec))
-        near = self.bricks[(north < reach) & (east < reach)]
-        return near.assign(distance=np.hypot(north, east)).sort_values(["distance", "brick"])
+        bricks = self.bricks.assign(distance=np.hypot(north, east))
+        return bricks[(north < reach) & (east < reach)].sort_values(["distance", "brick"])
 
     def _section(self, brick, band, field, order):
         # A little more than the field, which may be turned; odd, as stamps are.

@@ -4,7 +4,6 @@ import contextlib
 import re
 from pathlib import Path
 
-import fitsio
 import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_pdf import PdfPages
@@ -19,6 +18,7 @@ from lenspipe.followup.drawing import Panel, draw_comparison, draw_sheet
 from lenspipe.followup.fields import (
     Field,
     FitsImage,
+    SkyImage,
     Survey,
     read_bricks,
     resample,
@@ -39,6 +39,8 @@ CHART_ARCSEC = 120
 _DPI = 150
 # Of a cutout's pixel on the page; and most pixels along a side where another image has finer ones.
 _OVERSAMPLING, _MOST_PIXELS = 3, 1000
+# Side of what is cut from the coadds where a run's cutouts are gone.
+_PIXELS = 101
 _NO_ARROWS = pd.DataFrame({name: [] for name in ("id", "ra", "dec", "dx", "dy", "label")})
 
 
@@ -77,14 +79,14 @@ def make_sheets(paths, table, folder, arrows=None, images=(), config=None):
     arrows = _NO_ARROWS if arrows is None else arrows
     arrows_of = {id_: arrows[arrows["id"] == id_] for id_ in table["id"]}
     folder = Path(folder)
-    files = file_names(table["name"])
-    with _open_survey(paths, config) as survey, atomic(folder / "sheets.pdf") as temporary:
+    files, bricks = file_names(table["name"]), read_bricks(paths)
+    with _open_survey(paths, bricks, config) as survey, atomic(folder / "sheets.pdf") as temporary:
         about = {"Title": f"Candidates of {paths.root.name}", "Creator": f"lenspipe {__version__}"}
         # Without a date the same input gives the same bytes.
         with PdfPages(temporary, metadata=about | {"CreationDate": None}) as pdf:
             rows = table.to_dict("records")
             for row, file in track(list(zip(rows, files, strict=True)), "drawing sheets"):
-                sheet = _Sheet(paths, row, survey, arrows_of[row["id"]])
+                sheet = _Sheet(paths, row, bricks, survey, arrows_of[row["id"]])
                 pages = {f"{file}.png": sheet.draw()}
                 for number, other in enumerate(others, 1):
                     if comparison := sheet.compare(other):
@@ -125,9 +127,8 @@ def file_names(names):
 
 
 @contextlib.contextmanager
-def _open_survey(paths, config):
+def _open_survey(paths, bricks, config):
     """Give the coadds of a run, None where nothing says where they are."""
-    bricks = read_bricks(paths)
     if config is None:
         config = sorted(paths.root.glob("models/*/config.yaml"))[:1]
     if paths.sky_manifest.exists():
@@ -144,24 +145,34 @@ def _open_survey(paths, config):
 class _Sheet:
     """A candidate, its pixels, and what is said of it."""
 
-    def __init__(self, paths, row, survey, arrows):
+    def __init__(self, paths, row, bricks, survey, arrows):
         self.paths, self.row, self.survey, self.arrows = paths, row, survey, arrows
-        path = paths.cutouts(row["brick"])
         self.bands = [name.removeprefix("mag_") for name in row if name.startswith("mag_")]
+        path, shape = paths.cutouts(row["brick"]), None
         if path.exists():
-            header = fitsio.read_header(path, "IMAGE")
-            self.bands = list(header["BANDS"].strip()) if "BANDS" in header else self.bands
             images, catalog = read_cutouts(path)
             place = pd.Index(catalog["id"]).get_indexer([row["id"]])[0]
-        if not path.exists() or place < 0:
+            if place < 0:
+                raise LenspipeError(
+                    f"{path}: found no cutout of {row['name']}, expected one; cut out this brick "
+                    "and find the candidates again"
+                )
+            shape = catalog.iloc[[place]].reindex(columns=["shape_e1", "shape_e2"])
+            shape = shape.to_numpy(float)
+            brick = bricks[bricks["brick"] == row["brick"]].iloc[0]
+            image = stamp_image(images[place], row["ra"], row["dec"], brick)
+        elif survey:
+            # Cutouts may have been deleted once they were scored.
+            field = Field(row["ra"], row["dec"], _PIXELS * PIXEL_SCALE_ARCSEC, _PIXELS)
+            image = SkyImage(survey.show(field, self.bands), field.wcs)
+        else:
             raise LenspipeError(
-                f"{path}: found no cutout of {row['name']}, expected one; cut out this brick again"
+                f"{path}: found no such file, expected the cutout of {row['name']}; cut out this "
+                "brick again, or give --config to take it from the coadds"
             )
-        self.stamp = images[place].astype(np.float32)
-        shape = catalog.iloc[[place]].reindex(columns=["shape_e1", "shape_e2"])
-        self.residual = residual_images(self.stamp[None], shape.to_numpy(float))[0]
-        self.brick = survey_brick(paths, row["brick"])
-        self.side = self.stamp.shape[-1] * PIXEL_SCALE_ARCSEC
+        self.image = image
+        self.residual = SkyImage(residual_images(image.pixels[None], shape)[0], image.wcs)
+        self.side = image.pixels.shape[-1] * PIXEL_SCALE_ARCSEC
 
     def field(self, pixel_arcsec=PIXEL_SCALE_ARCSEC / _OVERSAMPLING, part=1):
         """The cutout's field, or a part of it, in pixels of about this size."""
@@ -169,24 +180,19 @@ class _Sheet:
         pixels = min(_MOST_PIXELS, round(side / pixel_arcsec))
         return Field(self.row["ra"], self.row["dec"], side, pixels)
 
-    def on(self, field, pixels):
-        """Bring pixels of the cutout onto a field."""
-        image = stamp_image(pixels, self.row["ra"], self.row["dec"], self.brick)
-        return resample(image, field)
-
-    def colour(self, field, pixels):
-        """The same in colour."""
-        return colour_images(self.on(field, pixels)[None], self.bands)[0]
+    def colour(self, field, image):
+        """A picture of a field."""
+        return colour_images(resample(image, field)[None], self.bands)[0]
 
     def draw(self):
         """Draw the sheet."""
         field, row = self.field(), self.row
         side = f'{self.side:.0f}"'
         first = Panel(
-            self.colour(field, self.stamp), self.side, f"{' '.join(self.bands)}, {side}",
+            self.colour(field, self.image), self.side, f"{' '.join(self.bands)}, {side}",
             bar_arcsec=5, compass=True, labels=True,
         )  # fmt: skip
-        stamps = self.on(field, self.stamp)
+        stamps = resample(self.image, field)
         small = [
             Panel(colour_images(stamps[None, [i]], [band])[0], self.side, band)
             for i, band in enumerate(self.bands)
@@ -235,7 +241,7 @@ class _Sheet:
             side = field.side_arcsec
             common = {"bar_arcsec": 5 if part == 1 else 2, "compass": True, "labels": True}
             titles = f"survey, {' '.join(self.bands)}", f'{other.path.name}, {scale:.3f}" pixels'
-            images = self.colour(field, self.stamp), pixels
+            images = self.colour(field, self.image), pixels
             pairs.append([
                 Panel(image, side, f'{title}, {side:.0f}"', **common)
                 for image, title in zip(images, titles, strict=True)
@@ -250,11 +256,12 @@ class _Sheet:
     def _facts(self):
         row, bands = self.row, self.bands
         ra, dec = say_position(row["ra"], row["dec"])
+        iau = iau_name(row["ra"], row["dec"])[0]
         facts = [
             ("Position (J2000)", ""),
             ("RA, Dec", f"{ra}  {dec}"),
             ("", f"{row['ra']:.6f}°  {row['dec']:+.6f}°"),
-            ("IAU name", iau_name(row["ra"], row["dec"])[0]),
+            *([("IAU name", iau)] if iau != row["name"] else []),
             ("Photometry", ""),
             (f"{', '.join(bands)} (AB)", "  ".join(_number(row.get(f"mag_{b}")) for b in bands)),
             ("type", str(row["type"])),
@@ -280,17 +287,13 @@ class _Sheet:
         return facts
 
     def _footer(self):
+        simulated = self.paths.sky_manifest.exists()
+        origin = "simulated images" if simulated else "images of the DESI Legacy Imaging Surveys"
         return (
             "North is up, East is left. Magnitudes are not corrected for extinction. Arrows mark "
             "suspected images of the source.\n"
-            f"Made with lenspipe {__version__} from images of the DESI Legacy Imaging Surveys."
+            f"Made with lenspipe {__version__} from {origin}."
         )
-
-
-def survey_brick(paths, brick):
-    """Read the centre of a brick: brick, region, ra, dec."""
-    bricks = read_bricks(paths)
-    return bricks[bricks["brick"] == brick].iloc[0]
 
 
 def _number(value):

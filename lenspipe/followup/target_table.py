@@ -3,8 +3,6 @@
 import re
 
 import numpy as np
-from astropy import units as u
-from astropy.coordinates import SkyCoord
 from astropy.table import Column, Table
 
 from lenspipe.pages import say_redshift
@@ -31,11 +29,17 @@ def say_position(ra, dec):
         Hours with two decimals of a second, degrees with one of an arcsecond, rounded:
         ``10:00:11.35``, ``+32:00:12.6``.
     """
-    position = SkyCoord(ra * u.deg, dec * u.deg)
-    return (
-        position.ra.to_string(u.hour, sep=":", precision=2, pad=True),
-        position.dec.to_string(u.deg, sep=":", precision=1, pad=True, alwayssign=True),
-    )
+    # In units of the last digit, so that 59.999 s is a minute and 24 h are none.
+    seconds = round(ra / 15 * 360_000) % 8_640_000
+    arcseconds = round(abs(dec) * 36_000)
+    sign = "-" if dec < 0 and arcseconds else "+"
+    return _clock(seconds, 100, 2), sign + _clock(arcseconds, 10, 1)
+
+
+def _clock(units, per_second, digits):
+    whole, part = divmod(units, per_second)
+    minutes, seconds = divmod(whole, 60)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}.{part:0{digits}d}"
 
 
 def einstein_radius(arrows):
