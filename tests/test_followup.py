@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
@@ -208,7 +209,7 @@ def test_wrong_arrows_are_named(tmp_path, text, message):
 def test_a_source_lies_under_the_same_arrow_in_both_images(run, tmp_path, scale, angle, mirrored):
     settings, table = run
     row = table.iloc[3].to_dict()
-    east, north = 1.7, 2.4
+    east, north = 0.9, 1.2
     plant(settings, row, east, north)
     ra, dec = offset(row["ra"], row["dec"], east, north)
     side = int(40 / scale)
@@ -392,6 +393,41 @@ def test_one_line_for_what_is_missing(run, capsys):
     assert "found no such folder" in lines[1]
     assert "expected the cutout of" in lines[2]
     assert len(lines) == 3
+
+
+def test_the_configuration_says_where_coadds_are(run, tmp_path, caplog):
+    settings, table = run
+    row = table.iloc[0]
+    brick = read_bricks(settings.paths).set_index("brick", drop=False).loc[row["brick"]]
+    centre = row["ra"], row["dec"]
+    write_coadd(tmp_path / "tree", brick, "r", [centre], centre=centre)
+    config = {"run": "tiny", "survey": {"tree": "tree"}, "footprint": {"bricks": [brick["brick"]]}}
+    config |= {"sample": {"known_lenses": ["known.csv"]}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(config))
+    command = ["sheets", "results/tiny", "--names", row["name"], "--output", "out"]
+    with caplog.at_level("INFO", logger="lenspipe"):
+        assert main([*command, "--config", "own.yaml"]) == 0
+        assert "finder chart" not in caplog.text
+        assert main(command) == 0
+        assert "no coadds for finder charts; --config says where they are" in caplog.text
+        # A damaged coadd costs the chart, not the sheet.
+        next((tmp_path / "tree").rglob("*.fits.fz")).write_bytes(b"SIMPLE")
+        assert main([*command, "--config", "own.yaml"]) == 0
+        assert f"{row['name']}: no finder chart" in caplog.text
+    (tmp_path / "file").touch()
+    assert main([*command[:-1], "file/out"]) == 1
+
+
+def test_arrows_stay_on_their_image(run):
+    settings, table = run
+    row = table.iloc[0].to_dict()
+    half = 41 * PIXEL_SCALE_ARCSEC / 2
+    arrows = pd.DataFrame({"dx": [half - 0.2, 0.0, 0.0], "dy": [0.0, 0.5 - half, 0.0]})
+    arrows = arrows.assign(label=["A", "B", "C"])
+    sheet = _Sheet(settings.paths, row, read_bricks(settings.paths), None, arrows)
+    for axes in sheet.draw().axes:
+        for tail, tip in arrows_in(axes):
+            assert np.abs([tail, tip]).max() < half
 
 
 def test_coadds_stand_in_for_deleted_cutouts(run, tmp_path):

@@ -74,5 +74,12 @@ def _sheets(options):
     table = choose(table, paths, names=options.names, grades=options.grades, file=options.list)
     arrows = read_arrows(options.arrows, table) if options.arrows else None
     output = options.output or paths.sheet("")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LenspipeError(
+            f"{output}: can't be made ({error.strerror}); give --output a folder that can be "
+            "written"
+        ) from None
     number = make_sheets(paths, table, output, arrows, options.image, options.config)
     print(f"{output}: {number} sheets, sheets.pdf and targets.csv, .tex, .txt")

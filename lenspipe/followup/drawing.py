@@ -115,7 +115,7 @@ class Panel:
             self._draw_arrows(axes, arrows, scale)
 
     def _draw_arrows(self, axes, arrows, scale):
-        """Arrows from outside: those of a ring's images do not cross the lens."""
+        """Arrows from outside, where they do not cross the lens; from inside at the rim."""
         colour = _ARROW_DARK if self.inverted else _ARROW
         halo = [_halo("white" if self.inverted else "black", 1.4)]
         large = scale * self.side > 2.5
@@ -125,6 +125,9 @@ class Panel:
             distance = np.hypot(arrow.dx, arrow.dy)
             outward = np.array([arrow.dx, arrow.dy]) / distance if distance else np.array([0, 1])
             source = np.array([arrow.dx, arrow.dy])
+            # Near the rim there is no room outside.
+            if np.abs(source + outward * (clear + length + 0.15) / scale).max() > self.side / 2:
+                outward = -outward
             tip, tail = (source + outward * inches / scale for inches in (clear, clear + length))
             note = axes.annotate(
                 "", xy=tip, xytext=tail,

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_pdf import PdfPages
 
 from lenspipe import __version__
 from lenspipe.candidates import iau_name
-from lenspipe.colour import colour_images
+from lenspipe.colour import BAND_SCALES, colour_images
 from lenspipe.config import load_settings, read_config
 from lenspipe.cutouts import read_cutouts
 from lenspipe.errors import LenspipeError
@@ -147,7 +147,7 @@ class _Sheet:
 
     def __init__(self, paths, row, bricks, survey, arrows):
         self.paths, self.row, self.survey, self.arrows = paths, row, survey, arrows
-        self.bands = [name.removeprefix("mag_") for name in row if name.startswith("mag_")]
+        self.bands = [band for band in BAND_SCALES if f"mag_{band}" in row]
         path, shape = paths.cutouts(row["brick"]), None
         if path.exists():
             images, catalog = read_cutouts(path)
