@@ -20,7 +20,8 @@ from lenspipe.targets import read_targets
 __all__ = [
     "find_candidates",
     "iau_name",
-    "page_of_rank",
+    "page_numbers",
+    "page_order",
     "read_candidates",
     "rejected",
     "shown_names",
@@ -79,9 +80,33 @@ def rejected(flags, settings):
     return (np.asarray(flags, dtype=np.int64) & mask) != 0
 
 
-def page_of_rank(rank, settings):
-    """Page of the mosaics that shows a candidate; ranks and pages count from 1."""
-    return (rank - 1) // (settings.mosaics.columns * settings.mosaics.rows) + 1
+def page_order(table, settings):
+    """Order of the candidates on the mosaics' pages, as ``mosaics.sort`` has it.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Candidates: columns rank, name and the magnitudes.
+    settings : lenspipe.config.Settings
+
+    Returns
+    -------
+    numpy.ndarray of int, shape (N,)
+        Places in the table.
+    """
+    columns = {"p": [], "mag": [f"mag_{settings.survey.bands[-1]}"], "name": ["name"]}
+    keys = [*columns[settings.mosaics.sort], "rank"]
+    return np.lexsort([table[name].to_numpy() for name in reversed(keys)])
+
+
+def page_numbers(table, settings):
+    """Page of the mosaics that shows each candidate; pages count from 1.
+
+    Parameters and order are those of `page_order`.
+    """
+    places = np.empty(len(table), int)
+    places[page_order(table, settings)] = np.arange(len(table))
+    return places // settings.mosaics.per_page + 1
 
 
 def read_candidates(settings):
@@ -298,8 +323,7 @@ def _fits_hdu(table, settings):
 def _page(table, settings):
     """The candidates as a plain HTML table."""
     rows = []
-    for row in table.itertuples():
-        number = page_of_rank(row.rank, settings)
+    for row, number in zip(table.itertuples(), page_numbers(table, settings), strict=True):
         page = f"../mosaics/{settings.paths.mosaic_page(number).name}"
         links = f'<a href="{page}">page {number}</a>'
         if settings.survey.tree:

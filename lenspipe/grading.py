@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.candidates import iau_name
-from lenspipe.mosaics import draw_page, read_images
+from lenspipe.mosaics import read_images
+from lenspipe.pages import draw_page
 from lenspipe.paths import atomic
 from lenspipe.progress import log
 

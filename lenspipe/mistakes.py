@@ -3,7 +3,7 @@
 import numpy as np
 
 from lenspipe.candidates import iau_name
-from lenspipe.mosaics import draw_page
+from lenspipe.pages import draw_page
 
 __all__ = ["draw_mistakes"]
 

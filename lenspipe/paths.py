@@ -285,6 +285,10 @@ class RunPaths:
         """Mosaic of a brick's galaxies, ranked."""
         return self.root / "mosaics" / "bricks" / f"{brick}.png"
 
+    def sheet(self, file):
+        """File of the follow-up sheets: of a candidate, sheets.pdf or a table of targets."""
+        return self.root / "sheets" / file
+
     def log(self, rule, name="all"):
         """Log of a job."""
         return self.root / "logs" / rule / f"{name}.log"

@@ -10,7 +10,7 @@ from lenspipe import figures
 from lenspipe.balance import compare_quantities, values_of
 from lenspipe.candidates import iau_name
 from lenspipe.errors import LenspipeError
-from lenspipe.mosaics import draw_page
+from lenspipe.pages import draw_page
 from lenspipe.paths import atomic
 from lenspipe.progress import log
 from lenspipe.splits import SPLITS

@@ -19,9 +19,9 @@ from lenspipe.mosaics import (
     brick_mosaic,
     brick_mosaics_of_chunk,
     candidate_pages,
-    draw_page,
     read_images,
 )
+from lenspipe.pages import draw_page
 
 
 @pytest.fixture

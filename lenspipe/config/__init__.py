@@ -83,6 +83,12 @@ class Settings(Section):
                 f"survey.bands: found {list(self.survey.bands)}, expected some of "
                 f"{list(release.bands)} ({release.name})"
             )
+        odd = {*self.mosaics.panels} - {"rgb", "residual", *self.survey.bands}
+        if odd:
+            problems.append(
+                f"mosaics.panels: found {', '.join(sorted(odd))}, expected rgb, residual and bands "
+                f"of survey.bands ({', '.join(self.survey.bands)})"
+            )
         odd = [name for name in self.parent.types if name not in release.types]
         if odd or not self.parent.types:
             problems.append(

@@ -29,6 +29,8 @@ rule candidates:
     params:
         settings=section("candidates"),
         match_radius_arcsec=SETTINGS.sample.match_radius_arcsec,
+        # The list links to the mosaics' pages.
+        pages=[SETTINGS.mosaics.sort, SETTINGS.mosaics.per_page],
     message:
         "Choosing candidates above {params.settings[candidates][threshold]}"
     script:

@@ -1,0 +1,135 @@
+"""Measure how fast pages of candidates are drawn.
+
+Two runs of scattered candidates: each has a cutout in a file of its own, as best ranks of a large
+search have, and each file holds 55 galaxies. Measured on one core: reading of their cutouts, and
+drawing with the colour panel alone and with all panels. Times are CPU seconds, the best of the
+repeats; the pixels are noise with a galaxy, the worst there is for PNG.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import fitsio
+import numpy as np
+import pandas as pd
+
+from lenspipe.config import load_settings
+from lenspipe.mosaics import read_galaxies
+from lenspipe.pages import draw_page
+
+PER_BRICK = 55
+PANELS = {"rgb": ["rgb"], "all": ["rgb", "g", "r", "z", "residual"]}
+NOISE = np.array([0.003, 0.006, 0.014])[:, None, None]
+
+
+def settings_with(name):
+    return load_settings(
+        {"run": name, "simulation": {}, "footprint": {"ra": [150, 151], "dec": [30, 31]}}
+        | {"mosaics": {"panels": PANELS[name]}}
+    )
+
+
+def write_bricks(settings, n_bricks, rng):
+    """Write files of cutouts; returns the best galaxy of each."""
+    size = settings.cutouts.size
+    row, column = np.indices((size, size)) - size // 2
+    light = np.exp(-np.hypot(row, column) / 5) * np.array([0.1, 0.4, 0.8])[:, None, None]
+    tables = []
+    for i in range(n_bricks):
+        images = rng.normal(size=(PER_BRICK, 3, size, size)) * NOISE + light
+        table = pd.DataFrame({"id": [f"9010-{i}-{k}" for k in range(PER_BRICK)]})
+        for band in "grz":
+            table[f"mag_{band}"], table[f"nobs_{band}"] = 18.43, 5
+        table = table.assign(type="DEV", shape_e1=0.05, shape_e2=-0.1, flags=0)
+        brick = f"{i:04d}p000"
+        path = settings.paths.cutouts(brick)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arrays = [np.array(list(table[name])) for name in table]
+        arrays = [array.astype("S") if array.dtype.kind == "U" else array for array in arrays]
+        with fitsio.FITS(str(path), "rw") as fits:
+            fits.write(None)
+            fits.write(images.astype(np.float32), extname="IMAGE")
+            fits.write(arrays, names=list(table), extname="CATALOG")
+        tables.append(table.iloc[[7]].assign(brick=brick))
+    table = pd.concat(tables, ignore_index=True)
+    return table.assign(
+        rank=np.arange(1, len(table) + 1), p=0.99, name="DESI-150.0473+32.0035", note="known lens"
+    )
+
+
+def best(repeats, work):
+    """Least CPU seconds of some runs, and the last one's result."""
+    times = []
+    for _ in range(repeats):
+        begin = time.process_time()
+        result = work()
+        times.append(time.process_time() - begin)
+    return min(times), result
+
+
+def figures(folder, n_pages, repeats):
+    """Return one flat dict."""
+    os.chdir(folder)
+    flat = {"pages": n_pages}
+    for name in PANELS:
+        settings = settings_with(name)
+        own = settings.mosaics
+        table = write_bricks(settings, n_pages * own.per_page, np.random.default_rng(1))
+        reading, (images, _) = best(
+            repeats, lambda settings=settings, table=table: read_galaxies(settings, table)
+        )
+
+        def draw(own=own, table=table, images=images):
+            for number in range(n_pages):
+                part = slice(number * own.per_page, (number + 1) * own.per_page)
+                draw_page(
+                    images[part], table.iloc[part], folder / "page.png", bands="grz",
+                    panels=own.panels, columns=own.per_row, title="Page",
+                )  # fmt: skip
+
+        drawing, _ = best(repeats, draw)
+        flat |= {
+            f"{name}_galaxies_per_page": own.per_page,
+            f"{name}_read_s_page": reading / n_pages,
+            f"{name}_draw_s_page": drawing / n_pages,
+            f"{name}_pages_per_s_core": n_pages / (reading + drawing),
+            f"{name}_page_mb": (folder / "page.png").stat().st_size / 1e6,
+        }
+    flat["pages_per_s_core"] = min(flat[f"{name}_pages_per_s_core"] for name in PANELS)
+    return {name: float(f"{value:.3g}") for name, value in flat.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, help="folder for the files (2 GB)")
+    parser.add_argument("--pages", type=int, default=5, help="pages of each kind")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each")
+    parser.add_argument("--json", action="store_true", help="print one flat object")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.work) as folder:
+        flat = figures(Path(folder), options.pages, options.repeats)
+    if options.json:
+        json.dump(flat, sys.stdout)
+        print()
+        return
+    print(
+        f"{'panels':8}{'galaxies':>10}{'read s':>9}{'draw s':>9}{'MB':>7}{'pages/s':>9}{'ratio':>8}"
+    )
+    for name in PANELS:
+        of = {key.removeprefix(f"{name}_"): flat[key] for key in flat if key.startswith(name)}
+        ratio = of["pages_per_s_core"] / flat["rgb_pages_per_s_core"]
+        print(
+            f"{name:8}{of['galaxies_per_page']:10.0f}{of['read_s_page']:9.3f}"
+            f"{of['draw_s_page']:9.3f}{of['page_mb']:7.2f}{of['pages_per_s_core']:9.2f}{ratio:8.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The table of targets, as a telescope proposal asks for it."""
+
+import re
+
+import numpy as np
+from astropy.table import Column, Table
+
+from lenspipe.pages import say_redshift
+from lenspipe.paths import atomic
+
+__all__ = ["einstein_radius", "say_position", "write_targets"]
+
+_PRIORITIES = {"A": "1", "B": "2", "C": "3"}
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_LATEX |= {sign: rf"\{sign}" for sign in "&%$#_{}"}
+
+
+def say_position(ra, dec):
+    """Write a position in sexagesimal notation.
+
+    Parameters
+    ----------
+    ra, dec : float
+        Degrees.
+
+    Returns
+    -------
+    ra, dec : str
+        Hours with two decimals of a second, degrees with one of an arcsecond, rounded:
+        ``10:00:11.35``, ``+32:00:12.6``.
+    """
+    # In units of the last digit, so that 59.999 s is a minute and 24 h are none.
+    seconds = round(ra / 15 * 360_000) % 8_640_000
+    arcseconds = round(abs(dec) * 36_000)
+    sign = "-" if dec < 0 and arcseconds else "+"
+    return _clock(seconds, 100, 2), sign + _clock(arcseconds, 10, 1)
+
+
+def _clock(units, per_second, digits):
+    whole, part = divmod(units, per_second)
+    minutes, seconds = divmod(whole, 60)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}.{part:0{digits}d}"
+
+
+def einstein_radius(arrows):
+    """Estimate an Einstein radius: the mean distance of the source's images from the galaxy.
+
+    Parameters
+    ----------
+    arrows : pandas.DataFrame
+        Columns dx and dy, arcsec.
+
+    Returns
+    -------
+    float
+        Arcsec; NaN without images.
+    """
+    return float(np.hypot(arrows["dx"], arrows["dy"]).mean()) if len(arrows) else np.nan
+
+
+def write_targets(table, arrows, bands, folder):
+    """Write the table of targets as ``targets.csv``, ``targets.tex`` and ``targets.txt``.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Candidates: name, ra, dec (degrees), magnitudes, grade, redshifts if any.
+    arrows : dict
+        id -> rows of `lenspipe.followup.choice.read_arrows`.
+    bands : sequence of str
+    folder : pathlib.Path
+    """
+    rows = table.to_dict("records")
+    positions = [say_position(row["ra"], row["dec"]) for row in rows]
+    radii = [einstein_radius(arrows[row["id"]]) for row in rows]
+    columns = {
+        "name": [row["name"] for row in rows],
+        "ra": [ra for ra, _ in positions],
+        "dec": [dec for _, dec in positions],
+    }
+    for band in bands:
+        magnitudes = [row[f"mag_{band}"] for row in rows]
+        columns[f"mag_{band}"] = [f"{m:.2f}" if np.isfinite(m) else "" for m in magnitudes]
+    columns["z"] = [say_redshift(row) for row in rows]
+    columns["theta_e_arcsec"] = [f"{r:.1f}" if np.isfinite(r) else "" for r in radii]
+    columns["priority"] = [_PRIORITIES.get(row["grade"], "") for row in rows]
+    # Texts: an empty cell is one to be filled, and 15.30 stays 15.30.
+    targets = Table([Column(values, name, dtype=str) for name, values in columns.items()])
+    _write(targets, folder / "targets.csv", "ascii.csv")
+    _write(targets, folder / "targets.txt", "ascii.fixed_width", delimiter=None)
+    for name in ("name", "z"):
+        targets[name] = Column([_escape(text) for text in targets[name]], dtype=str)
+    titles = {"name": "Name", "ra": r"$\alpha$ (J2000)", "dec": r"$\delta$ (J2000)"}
+    titles |= {f"mag_{band}": f"${band}$" for band in bands} | {"z": "Redshift"}
+    titles |= {"theta_e_arcsec": r"$\theta_\mathrm{E}$ (arcsec)", "priority": "Priority"}
+    targets.rename_columns(list(titles), list(titles.values()))
+    style = {"tabletype": "table", "col_align": "l" * len(titles)}
+    style |= {"header_start": r"\hline", "header_end": r"\hline", "data_end": r"\hline"}
+    _write(targets, folder / "targets.tex", "ascii.latex", latexdict=style)
+
+
+def _write(table, path, kind, **options):
+    with atomic(path) as temporary:
+        table.write(temporary, format=kind, **options)
+
+
+def _escape(text):
+    return re.sub(r"[\\~^&%$#_{}]", lambda found: _LATEX[found[0]], str(text))
