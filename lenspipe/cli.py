@@ -11,6 +11,7 @@ from typing import Literal, get_args, get_origin
 from lenspipe import __version__
 from lenspipe.config import Inference, Settings, Simulation, load_settings, read_config
 from lenspipe.errors import LenspipeError
+from lenspipe.inspection.command import add_inspect
 
 __all__ = ["main"]
 
@@ -41,6 +42,7 @@ def main(arguments=None):
     _add_grade(commands)
     _add_train(commands)
     _add_score(commands)
+    add_inspect(commands)
     options = parser.parse_args(arguments)
     try:
         options.command(options)

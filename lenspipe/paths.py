@@ -284,6 +284,10 @@ class RunPaths:
         """Mosaic of a brick's galaxies, ranked."""
         return self.root / "mosaics" / "bricks" / f"{brick}.png"
 
+    def inspection(self, file="grades.sqlite"):
+        """File of the inspection: grades.sqlite, every vote; what is exported from it."""
+        return self.root / "inspection" / file
+
     def log(self, rule, name="all"):
         """Log of a job."""
         return self.root / "logs" / rule / f"{name}.log"

@@ -1,0 +1,442 @@
+// The inspection portal in the browser. Votes are first kept here, then sent until the server says
+// that they are on its disk; pictures are fetched before they are needed.
+
+import { Pictures, paint } from "./pictures.js";
+import { Outbox } from "./outbox.js";
+
+const $ = (id) => document.getElementById(id);
+const state = { entries: [], at: 0, grid: false, history: [], begin: 0, durations: [], about: {} };
+const view = { residual: false, stretch: "viewer", brightness: 0, contrast: 0, zoom: 0, x: 0, y: 0 };
+const pictures = new Pictures(() => ({ ...view, gain: 1.25 ** view.brightness }));
+let outbox;
+
+// --- The list ------------------------------------------------------------------------------------
+
+async function load() {
+  const answer = await fetch("list");
+  const about = await answer.json();
+  if (!answer.ok) return complain(about.error);
+  state.about = about;
+  state.entries = about.entries;
+  outbox ??= new Outbox(about, showSaved, complain);
+  outbox.apply(state.entries);
+  const given = state.entries.map((e, at) => ({ at, n: e.n, grade: e.grade })).filter((e) => e.grade);
+  given.sort((one, other) => one.n - other.n);
+  // What can be undone is what has a grade; what was there before is not known any more.
+  state.history = given.map(({ at }) => [{ at, grade: "", comment: state.entries[at].comment }]);
+  state.durations = [];
+  $("empty").hidden = state.entries.length > 0;
+  $("empty").textContent = about.message;
+  $("grades").hidden = !state.entries.length;
+  if (!state.entries.length) return;
+  buildBands();
+  const last = given.length ? given.at(-1).at : -1;
+  const next = nextUngraded(last);
+  if (next < 0) return finish();
+  show(next);
+}
+
+function nextUngraded(after) {
+  const n = state.entries.length;
+  for (let step = 1; step <= n; step++) {
+    const at = (after + step + n) % n;
+    if (!state.entries[at].grade) return at;
+  }
+  return -1;
+}
+
+// --- Votes ---------------------------------------------------------------------------------------
+
+function secondsSpent() {
+  const now = performance.now();
+  const seconds = (now - state.begin) / 1000;
+  state.begin = now;
+  return Math.round(seconds * 1000) / 1000;
+}
+
+function put(at, grade, comment, seconds) {
+  const entry = state.entries[at];
+  Object.assign(entry, { grade, comment });
+  outbox.add({ place: entry.place, grade, comment, seconds });
+}
+
+function vote(grade) {
+  const at = state.at;
+  if (!state.entries[at]) return;
+  keepComment();
+  const { grade: before, comment } = state.entries[at];
+  const seconds = secondsSpent();
+  state.history.push([{ at, grade: before, comment }]);
+  state.durations.push(seconds);
+  put(at, grade, comment, seconds);
+  if (state.grid) return at + 1 < state.entries.length ? show(at + 1) : endOfGrid();
+  const next = nextUngraded(at);
+  if (next < 0) return finish();
+  show(next);
+}
+
+function gradeRest() {
+  const page = pageOf(state.at).filter((at) => !state.entries[at].grade);
+  if (page.length) {
+    const seconds = secondsSpent() / page.length;
+    state.history.push(page.map((at) => ({ at, grade: "", comment: state.entries[at].comment })));
+    for (const at of page) {
+      state.durations.push(seconds);
+      put(at, "D", state.entries[at].comment, seconds);
+    }
+  }
+  const next = pageOf(state.at).at(-1) + 1;
+  if (next < state.entries.length) show(next);
+  else endOfGrid();
+}
+
+function endOfGrid() {
+  const next = nextUngraded(-1);
+  if (next < 0) finish();
+  else show(next);
+}
+
+function undo() {
+  const last = state.history.pop();
+  if (!last) return say("Nothing to undo");
+  for (const { at, grade, comment } of last) put(at, grade, comment, 0);
+  show(last[0].at);
+  say(`Taken back. ${spoken()}`);
+}
+
+function keepComment() {
+  const entry = state.entries[state.at];
+  const comment = $("comment").value.trim();
+  if (state.grid || !entry || comment === entry.comment) return;
+  put(state.at, entry.grade, comment, 0);
+}
+
+// --- What is seen --------------------------------------------------------------------------------
+
+function show(at) {
+  state.at = Math.max(0, Math.min(at, state.entries.length - 1));
+  state.begin = performance.now();
+  $("done").hidden = true;
+  $("single").hidden = state.grid;
+  $("grid").hidden = !state.grid;
+  $("grades").hidden = false;
+  document.querySelector("[data-do=rest]").hidden = !state.grid;
+  $("mode").setAttribute("aria-pressed", state.grid);
+  if (state.grid) showGrid();
+  else showSingle();
+  showProgress();
+  const given = state.entries[state.at].grade;
+  for (const button of document.querySelectorAll("footer .grade"))
+    button.setAttribute("aria-pressed", button.dataset.grade === given);
+  say(spoken());
+}
+
+function showSingle() {
+  const entry = state.entries[state.at];
+  $("name").textContent = entry.name;
+  $("flags").textContent = entry.flags;
+  $("position").textContent = `${entry.ra.toFixed(5)} ${entry.dec.toFixed(5)}`;
+  $("comment").value = entry.comment;
+  $("viewer").hidden = !state.about.layer;
+  if (state.about.layer)
+    $("viewer").href = `https://www.legacysurvey.org/viewer?ra=${entry.ra}&dec=${entry.dec}` +
+      `&layer=${state.about.layer}&zoom=16`;
+  Object.assign(view, { x: 0, y: 0 });
+  draw();
+  const ahead = [state.at - 1];
+  for (let at = state.at, i = 0; i < 8 && (at = nextUngraded(at)) >= 0; i++) ahead.push(at);
+  pictures.prefetch([state.at + 1, ...ahead].map((at) => state.entries[at]?.place));
+}
+
+function draw() {
+  const entry = state.entries[state.at];
+  const canvases = [$("large"), ...$("bands").querySelectorAll("canvas")];
+  const about = { pixel: state.about.pixel_arcsec, ...view };
+  pictures.get(entry.place, (image) => {
+    if (state.grid || state.entries[state.at] !== entry) return;
+    canvases.forEach((canvas, part) => paint(canvas, image, part, part ? { ...about, pixel: 0 } : about));
+    canvases.forEach((canvas) => (canvas.style.filter = `contrast(${1.15 ** view.contrast})`));
+    $("large").dataset.place = entry.place;
+  }, complain);
+  $("large").setAttribute("aria-label", `${view.residual ? "Residual" : "Colour image"}, North up, East left`);
+}
+
+function buildBands() {
+  $("bands").replaceChildren(...[...state.about.bands].map((band) => {
+    const figure = document.createElement("figure");
+    const canvas = document.createElement("canvas");
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", `Band ${band}`);
+    const caption = document.createElement("figcaption");
+    caption.textContent = band;
+    figure.append(canvas, caption);
+    return figure;
+  }));
+}
+
+function setView(changes) {
+  Object.assign(view, changes);
+  for (const name of ["brightness", "contrast", "zoom"]) {
+    const { min, max } = $(name);
+    view[name] = Math.max(+min, Math.min(+max, view[name]));
+    $(name).value = view[name];
+  }
+  $("residual").setAttribute("aria-pressed", view.residual);
+  $("stretch").setAttribute("aria-pressed", view.stretch === "lupton");
+  if (!state.entries.length || !$("done").hidden) return;
+  if (state.grid) drawGrid();
+  else draw();
+}
+
+function showProgress() {
+  const total = state.entries.length;
+  const graded = state.entries.filter((entry) => entry.grade).length;
+  $("progress").max = total;
+  $("progress").value = graded;
+  $("count").textContent = `${graded} of ${total} graded`;
+  const recent = state.durations.slice(-50).filter((s) => s > 0).sort((a, b) => a - b);
+  const minutes = (recent[Math.floor(recent.length / 2)] * (total - graded)) / 60;
+  $("left").textContent = recent.length < 5 || graded === total ? "" :
+    minutes < 1 ? "less than a minute left" :
+    minutes < 90 ? `about ${Math.round(minutes)} min left` : `about ${(minutes / 60).toFixed(1)} h left`;
+}
+
+function showSaved(waiting, failing) {
+  $("saved").className = failing ? "waiting" : "";
+  $("saved").textContent = failing ? `${waiting} not saved yet` : waiting ? "saving" : "all saved";
+}
+
+async function finish() {
+  for (const id of ["single", "grid", "grades"]) $(id).hidden = true;
+  $("done").hidden = false;
+  showProgress();
+  $("result").textContent = "";
+  $("done").focus();
+  await outbox.empty();
+  const answer = await fetch("result");
+  const result = await answer.json();
+  if (!answer.ok) return complain(result.error);
+  const number = (value) => (value === null ? "not measured" : value.toFixed(2));
+  const per = (part) => (part === null ? "" : `${Math.round(100 * part)} %`);
+  const rows = [["Grades by all", ["A", "B", "C", "D"].map((g) => `${result.counts[g] ?? 0} ${g}`).join(", ")]];
+  const own = result.own;
+  if (own.repeats.n) rows.push(["Your repeats", `${per(own.repeats.same)} of ${own.repeats.n} as before`]);
+  for (const [key, what] of [["found_known", "Known lenses"], ["found_injected", "Simulated lenses"]])
+    if (own[key].n) rows.push([what, `${per(own[key].found)} of ${own[key].n} graded A to C`]);
+  for (const { one, other, n, kappa } of result.pairs)
+    rows.push([`With ${one === state.about.grader ? other : one}`, `kappa ${number(kappa)} on ${n}`]);
+  if (result.pairs.length > 1) rows.push(["All together", `kappa ${number(result.all.fleiss_kappa)} on ${result.all.n}`]);
+  const table = document.createElement("table");
+  for (const [what, value] of rows) {
+    const row = table.insertRow();
+    const head = document.createElement("th");
+    head.scope = "row";
+    head.textContent = what;
+    row.append(head);
+    row.insertCell().textContent = value;
+  }
+  $("result").replaceChildren(table);
+}
+
+function spoken() {
+  const entry = state.entries[state.at];
+  return [`${state.at + 1} of ${state.entries.length}`, entry.grade && `graded ${entry.grade}`,
+    entry.flags, entry.comment && "has a comment"].filter(Boolean).join(", ");
+}
+
+function say(text) { $("say").textContent = text; }
+
+function complain(text) {
+  $("problem").textContent = text ?? "";
+  $("problem").hidden = !text;
+}
+
+// --- The grid ------------------------------------------------------------------------------------
+
+const TILE = { gap: 8, buttons: 30, least: 190 };
+const grid = { columns: 1, rows: 1, first: -1, key: "" };
+
+function layOut() {
+  const { clientWidth: width, clientHeight: height } = $("main");
+  const side = Math.max(TILE.least, Math.min(280, width / 9));
+  grid.columns = Math.max(1, Math.floor((width - 28 + TILE.gap) / (side + TILE.gap)));
+  grid.rows = Math.max(1, Math.floor((height - 20 + TILE.gap) / (side + TILE.buttons + TILE.gap)));
+  const fit = (height - 20 + TILE.gap) / grid.rows - TILE.gap - TILE.buttons;
+  const across = (width - 28 + TILE.gap) / grid.columns - TILE.gap;
+  $("grid").style.gridTemplateColumns = `repeat(${grid.columns}, ${Math.floor(Math.min(fit, across))}px)`;
+}
+
+function pageOf(at) {
+  const per = grid.columns * grid.rows;
+  const first = at - (at % per);
+  const length = Math.min(per, state.entries.length - first);
+  return Array.from({ length }, (_, i) => first + i);
+}
+
+function showGrid() {
+  layOut();
+  const page = pageOf(state.at);
+  const key = `${page[0]} ${page.length} ${grid.columns}`;
+  if (grid.key !== key) {
+    grid.key = key;
+    $("grid").replaceChildren(...page.map(buildTile));
+    drawGrid();
+    const ahead = page.at(-1) + 1;
+    if (ahead < state.entries.length)
+      pictures.prefetch(pageOf(ahead).map((at) => state.entries[at].place));
+  }
+  page.forEach((at, i) => markTile($("grid").children[i], at));
+  $("grid").children[state.at - page[0]].focus({ preventScroll: true });
+}
+
+function buildTile(at) {
+  const tile = document.createElement("div");
+  tile.className = "tile";
+  tile.setAttribute("role", "group");
+  const picture = document.createElement("div");
+  picture.className = "picture";
+  const canvas = document.createElement("canvas");
+  canvas.setAttribute("aria-hidden", "true");
+  const [flags, given] = ["flags", "given"].map((name) => {
+    const span = document.createElement("span");
+    span.className = name;
+    return span;
+  });
+  flags.textContent = state.entries[at].flags;
+  picture.append(canvas, flags, given);
+  picture.addEventListener("click", () => show(at));
+  picture.addEventListener("dblclick", () => toggleGrid(at));
+  const choices = document.createElement("div");
+  choices.className = "choices";
+  for (const grade of "ABCD") {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.tabIndex = -1;
+    button.textContent = grade;
+    button.setAttribute("aria-label", `Grade ${grade}`);
+    button.addEventListener("click", () => {
+      state.at = at;
+      vote(grade);
+    });
+    choices.append(button);
+  }
+  tile.append(picture, choices);
+  return tile;
+}
+
+function markTile(tile, at) {
+  const { grade, name, flags } = state.entries[at];
+  const current = at === state.at;
+  tile.tabIndex = current ? 0 : -1;
+  tile.setAttribute("aria-current", current);
+  tile.setAttribute("aria-label", [`${at + 1}: ${name}`, flags, grade && `graded ${grade}`].filter(Boolean).join(", "));
+  tile.classList.toggle("graded", Boolean(grade));
+  const given = tile.querySelector(".given");
+  given.className = `given ${grade}`;
+  given.textContent = grade;
+}
+
+function drawGrid() {
+  pageOf(state.at).forEach((at, i) => {
+    const canvas = $("grid").children[i].querySelector("canvas");
+    const { place } = state.entries[at];
+    pictures.get(place, (image) => {
+      paint(canvas, image, 0, { pixel: 0, zoom: 0, x: 0, y: 0 });
+      canvas.style.filter = `contrast(${1.15 ** view.contrast})`;
+      canvas.dataset.place = place;
+    }, complain);
+  });
+}
+
+function toggleGrid(at = state.at) {
+  keepComment();
+  state.grid = !state.grid;
+  grid.key = "";
+  if (!state.grid) $("main").focus();
+  show(at);
+}
+
+// --- Keys, buttons, mouse ------------------------------------------------------------------------
+
+const actions = {
+  back: () => show(state.at - 1),
+  forward: () => show(state.at + 1),
+  skip: () => {
+    const next = state.grid ? state.at + 1 : nextUngraded(state.at);
+    if (next >= 0) show(next);
+  },
+  undo,
+  rest: gradeRest,
+};
+
+const keys = {
+  a: () => vote("A"), b: () => vote("B"), c: () => vote("C"), d: () => vote("D"),
+  4: () => vote("A"), 3: () => vote("B"), 2: () => vote("C"), 1: () => vote("D"),
+  u: undo, s: actions.skip, g: () => toggleGrid(),
+  n: () => state.grid && gradeRest(),
+  m: () => !state.grid && $("comment").focus(),
+  v: () => !$("viewer").hidden && !state.grid && $("viewer").click(),
+  r: () => setView({ residual: !view.residual }),
+  l: () => setView({ stretch: view.stretch === "viewer" ? "lupton" : "viewer" }),
+  "]": () => setView({ brightness: view.brightness + 1 }),
+  "[": () => setView({ brightness: view.brightness - 1 }),
+  ".": () => setView({ contrast: view.contrast + 1 }),
+  ",": () => setView({ contrast: view.contrast - 1 }),
+  "+": () => setView({ zoom: view.zoom + 1 }), "=": () => setView({ zoom: view.zoom + 1 }),
+  "-": () => setView({ zoom: view.zoom - 1 }),
+  0: () => setView({ brightness: 0, contrast: 0, zoom: 0, x: 0, y: 0 }),
+  arrowleft: actions.back, arrowright: actions.forward,
+  arrowup: () => state.grid && show(state.at - grid.columns),
+  arrowdown: () => state.grid && show(state.at + grid.columns),
+  pageup: () => state.grid && show(pageOf(state.at)[0] - 1),
+  pagedown: () => state.grid && show(pageOf(state.at).at(-1) + 1),
+  "?": () => $("keys").showModal(),
+};
+
+document.addEventListener("keydown", (event) => {
+  const { target } = event;
+  if (event.ctrlKey || event.metaKey || event.altKey || $("keys").open || !state.entries.length) return;
+  if (target === $("comment")) {
+    if (event.key === "Escape") $("comment").value = state.entries[state.at].comment;
+    if (event.key === "Escape" || (event.key === "Enter" && !event.shiftKey)) {
+      event.preventDefault();
+      $("main").focus();
+    }
+    return;
+  }
+  const key = event.key.toLowerCase();
+  if (key.startsWith("arrow") && target.type === "range") return;
+  if (key === "enter" && state.grid && target.classList.contains("tile")) return toggleGrid();
+  const action = keys[key];
+  if (!action || (key !== "?" && !$("letters").checked) || !$("done").hidden && !["u", "?"].includes(key)) return;
+  event.preventDefault();
+  action();
+});
+
+for (const button of document.querySelectorAll("footer button"))
+  button.addEventListener("click", () => button.dataset.grade ? vote(button.dataset.grade) : actions[button.dataset.do]());
+$("mode").addEventListener("click", () => state.entries.length && toggleGrid());
+$("help").addEventListener("click", () => $("keys").showModal());
+$("again").addEventListener("click", () => show(0));
+$("residual").addEventListener("click", keys.r);
+$("stretch").addEventListener("click", keys.l);
+$("reset").addEventListener("click", keys[0]);
+$("comment").addEventListener("blur", keepComment);
+for (const name of ["brightness", "contrast", "zoom"])
+  $(name).addEventListener("input", () => setView({ [name]: Number($(name).value) }));
+$("letters").checked = localStorage.getItem("lenspipe keys") !== "off";
+$("letters").addEventListener("change", () => localStorage.setItem("lenspipe keys", $("letters").checked ? "on" : "off"));
+$("large").addEventListener("wheel", (event) => {
+  event.preventDefault();
+  setView({ zoom: view.zoom - Math.sign(event.deltaY) });
+}, { passive: false });
+$("large").addEventListener("pointermove", (event) => {
+  if (!event.buttons || !view.zoom) return;
+  const scale = $("large").clientWidth * 1.2 ** view.zoom;
+  setView({ x: view.x - event.movementX / scale, y: view.y - event.movementY / scale });
+});
+new ResizeObserver(() => state.entries.length && $("done").hidden && (state.grid ? showGrid() : draw())).observe($("main"));
+window.addEventListener("beforeunload", (event) => outbox?.waiting && event.preventDefault());
+document.addEventListener("visibilitychange", () => (state.begin = performance.now()));
+
+load().catch(() => complain("The portal does not answer; reload the page when it runs again."));
