@@ -11,7 +11,7 @@ __all__ = ["axis_ratio_and_angle", "smooth_model", "subtract_smooth"]
 #: Standard deviation of a Gaussian over its full width at half maximum.
 _SIGMA = 1 / 2.3548
 #: Second moments are weighted by a Gaussian of this standard deviation, pixels.
-_WINDOW = 6.0
+_WINDOW = 4.0
 #: Flattest ellipse; moments of noise know no bounds.
 _FLATTEST = 0.2
 
@@ -82,7 +82,7 @@ def smooth_model(image, ratio=None, angle=None):
             pixels = (ring == number) & np.isfinite(band)
             if pixels.any():
                 radii.append(radius[pixels].mean())
-                values.append(np.median(band[pixels]))
+                values.append(_clipped_median(band[pixels]))
         if radii:
             result[:] = np.interp(radius, radii, values)
     return model
@@ -91,6 +91,15 @@ def smooth_model(image, ratio=None, angle=None):
 def subtract_smooth(image, ratio=None, angle=None):
     """Return a cutout without its smooth galaxy; parameters and shape as in `smooth_model`."""
     return np.asarray(image, np.float32) - smooth_model(image, ratio, angle)
+
+
+def _clipped_median(values):
+    """Median without what lies far above it, by the scatter below it, where there is no arc."""
+    values = np.sort(values)
+    for _ in range(2):
+        low, middle = values[len(values) * 16 // 100], values[len(values) // 2]
+        values = values[: np.searchsorted(values, middle + 2 * (middle - low), "right")]
+    return np.median(values)
 
 
 def _moments(image, x, y):

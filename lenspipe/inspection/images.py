@@ -21,6 +21,8 @@ __all__ = ["Cutout", "Cutouts", "draw_strip", "flag_names", "read_candidates", "
 
 _BRICK = re.compile(r"\d{4}[pm]\d{3}", re.ASCII)
 _USUAL_BANDS = {3: "grz", 4: "griz"}
+#: One band in grey is darker than it is as one of three colours.
+_GREY_GAIN = np.float32(2)
 _NEEDED = ("id", "ra", "dec", "brick")
 
 
@@ -164,6 +166,8 @@ class Cutouts:
         LenspipeError
             The file is missing or damaged, or lacks the galaxy.
         """
+        if not path.exists():
+            raise LenspipeError(f"{path}: found no such file; cut out this brick again")
         try:
             with self._lock, open_fits(path) as hdus:
                 places, rows = self.catalogue(path)
@@ -195,13 +199,13 @@ def _ellipse(row):
 
 
 def draw_strip(cutout, residual=False, stretch="viewer", gain=1.0):
-    """Draw a cutout as a PNG: side by side the colour image and its g, r and z, or other bands.
+    """Draw a cutout as a PNG of pictures side by side: in colour, g, r, z, the residual in colour.
 
     Parameters
     ----------
     cutout : Cutout
     residual : bool
-        Whether to take the smooth galaxy off.
+        Whether image and residual change places; the bands are of the first.
     stretch : {'viewer', 'lupton'}
     gain : float
         Factor on all fluxes before the stretch.
@@ -209,17 +213,20 @@ def draw_strip(cutout, residual=False, stretch="viewer", gain=1.0):
     Returns
     -------
     bytes
-        A PNG of S rows, North up and East left, S columns for each part.
+        A PNG of S rows, North up and East left, S columns for each picture. `shown_bands` says
+        which bands there are.
     """
-    image = subtract_smooth(cutout.image, *cutout.ellipse) if residual else cutout.image
-    image = image[None] * np.float32(gain)
-    parts = [colour_images(image, cutout.bands, stretch)]
+    image = cutout.image * np.float32(gain)
+    shown, other = image, subtract_smooth(image, *cutout.ellipse)
+    if residual:
+        shown, other = other, shown
+    parts = [colour_images(shown[None], cutout.bands, stretch)]
     for band in shown_bands(cutout.bands):
         i = cutout.bands.index(band)
-        parts.append(colour_images(image[:, i : i + 1], band, stretch))
+        parts.append(colour_images(_GREY_GAIN * shown[None, i : i + 1], band, stretch))
+    parts.append(colour_images(other[None], cutout.bands, stretch))
     strip = np.concatenate([part[0, ::-1] for part in parts], axis=1)
     file = io.BytesIO()
-    # Level 1 takes 2 ms and gives 15 % more bytes than level 6, which takes 8 ms.
     Image.fromarray(strip).save(file, "PNG", compress_level=1)
     return file.getvalue()
 

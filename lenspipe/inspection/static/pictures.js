@@ -40,7 +40,7 @@ export class Pictures {
   }
 }
 
-// Part 0 of a strip is the colour image, the others are bands.
+// Part 0 of a strip is the colour image; then come the bands, then the residual.
 export function paint(canvas, image, part, { pixel, zoom, x, y }) {
   const size = image.naturalHeight;
   const side = Math.round(canvas.clientWidth * devicePixelRatio) || size;
@@ -58,7 +58,7 @@ export function paint(canvas, image, part, { pixel, zoom, x, y }) {
 // Scale bar at the lower left, North and East at the upper right.
 function mark(context, side, arcsec) {
   const bar = [10, 5, 2, 1].find((length) => length / arcsec < side / 4) ?? 0.5;
-  const unit = side / 600;
+  const unit = Math.min(side / 600, 1.4 * devicePixelRatio);
   const [left, bottom] = [16 * unit, side - 16 * unit];
   const [right, top, arm] = [side - 18 * unit, 30 * unit, 32 * unit];
   context.font = `${Math.round(15 * unit)}px system-ui, "DejaVu Sans", sans-serif`;

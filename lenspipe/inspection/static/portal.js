@@ -3,9 +3,10 @@
 
 import { Pictures, paint } from "./pictures.js";
 import { Outbox } from "./outbox.js";
+import { resultTable } from "./result.js";
 
 const $ = (id) => document.getElementById(id);
-const state = { entries: [], at: 0, grid: false, history: [], begin: 0, durations: [], about: {} };
+const state = { entries: [], at: 0, grid: false, history: [], begin: 0, spent: 0, durations: [], about: {} };
 const view = { residual: false, stretch: "viewer", brightness: 0, contrast: 0, zoom: 0, x: 0, y: 0 };
 const pictures = new Pictures(() => ({ ...view, gain: 1.25 ** view.brightness }));
 let outbox;
@@ -48,11 +49,12 @@ function nextUngraded(after) {
 // --- Votes ---------------------------------------------------------------------------------------
 
 function secondsSpent() {
-  const now = performance.now();
-  const seconds = (now - state.begin) / 1000;
-  state.begin = now;
-  return Math.round(seconds * 1000) / 1000;
+  const milliseconds = state.spent + performance.now() - state.begin;
+  startClock();
+  return Math.round(milliseconds) / 1000;
 }
+
+function startClock() { Object.assign(state, { begin: performance.now(), spent: 0 }); }
 
 function put(at, grade, comment, seconds) {
   const entry = state.entries[at];
@@ -115,7 +117,7 @@ function keepComment() {
 
 function show(at) {
   state.at = Math.max(0, Math.min(at, state.entries.length - 1));
-  state.begin = performance.now();
+  startClock();
   $("done").hidden = true;
   $("single").hidden = state.grid;
   $("grid").hidden = !state.grid;
@@ -158,15 +160,19 @@ function draw() {
     canvases.forEach((canvas) => (canvas.style.filter = `contrast(${1.15 ** view.contrast})`));
     $("large").dataset.place = entry.place;
   }, complain);
+  const other = $("bands").lastChild;
+  other.lastChild.textContent = view.residual ? "image" : "residual";
+  other.firstChild.setAttribute("aria-label", view.residual ? "Colour image" : "Residual");
   $("large").setAttribute("aria-label", `${view.residual ? "Residual" : "Colour image"}, North up, East left`);
 }
 
+// Each band, and the colour image that is not the large one.
 function buildBands() {
-  $("bands").replaceChildren(...[...state.about.bands].map((band) => {
+  $("bands").replaceChildren(...[...state.about.bands, "residual"].map((band) => {
     const figure = document.createElement("figure");
     const canvas = document.createElement("canvas");
     canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", `Band ${band}`);
+    canvas.setAttribute("aria-label", band.length > 1 ? "Residual" : `Band ${band}`);
     const caption = document.createElement("figcaption");
     caption.textContent = band;
     figure.append(canvas, caption);
@@ -216,26 +222,7 @@ async function finish() {
   const answer = await fetch("result");
   const result = await answer.json();
   if (!answer.ok) return complain(result.error);
-  const number = (value) => (value === null ? "not measured" : value.toFixed(2));
-  const per = (part) => (part === null ? "" : `${Math.round(100 * part)} %`);
-  const rows = [["Grades by all", ["A", "B", "C", "D"].map((g) => `${result.counts[g] ?? 0} ${g}`).join(", ")]];
-  const own = result.own;
-  if (own.repeats.n) rows.push(["Your repeats", `${per(own.repeats.same)} of ${own.repeats.n} as before`]);
-  for (const [key, what] of [["found_known", "Known lenses"], ["found_injected", "Simulated lenses"]])
-    if (own[key].n) rows.push([what, `${per(own[key].found)} of ${own[key].n} graded A to C`]);
-  for (const { one, other, n, kappa } of result.pairs)
-    rows.push([`With ${one === state.about.grader ? other : one}`, `kappa ${number(kappa)} on ${n}`]);
-  if (result.pairs.length > 1) rows.push(["All together", `kappa ${number(result.all.fleiss_kappa)} on ${result.all.n}`]);
-  const table = document.createElement("table");
-  for (const [what, value] of rows) {
-    const row = table.insertRow();
-    const head = document.createElement("th");
-    head.scope = "row";
-    head.textContent = what;
-    row.append(head);
-    row.insertCell().textContent = value;
-  }
-  $("result").replaceChildren(table);
+  $("result").replaceChildren(resultTable(result, state.about.grader));
 }
 
 function spoken() {
@@ -253,17 +240,18 @@ function complain(text) {
 
 // --- The grid ------------------------------------------------------------------------------------
 
-const TILE = { gap: 8, buttons: 30, least: 190 };
-const grid = { columns: 1, rows: 1, first: -1, key: "" };
+const TILE = { gap: 8, buttons: 32, margin: 28 };
+const grid = { columns: 1, rows: 1, key: "" };
 
+// Rows fill the height, with tiles of about 200 pixels, more on a large screen.
 function layOut() {
-  const { clientWidth: width, clientHeight: height } = $("main");
-  const side = Math.max(TILE.least, Math.min(280, width / 9));
-  grid.columns = Math.max(1, Math.floor((width - 28 + TILE.gap) / (side + TILE.gap)));
-  grid.rows = Math.max(1, Math.floor((height - 20 + TILE.gap) / (side + TILE.buttons + TILE.gap)));
-  const fit = (height - 20 + TILE.gap) / grid.rows - TILE.gap - TILE.buttons;
-  const across = (width - 28 + TILE.gap) / grid.columns - TILE.gap;
-  $("grid").style.gridTemplateColumns = `repeat(${grid.columns}, ${Math.floor(Math.min(fit, across))}px)`;
+  const { clientWidth, clientHeight } = $("main");
+  const [width, height] = [clientWidth - TILE.margin + TILE.gap, clientHeight - 20 + TILE.gap];
+  const wish = Math.max(170, clientWidth / 9) + TILE.buttons + TILE.gap;
+  grid.rows = Math.max(1, Math.round(height / wish));
+  const side = Math.min(Math.floor(height / grid.rows) - TILE.gap - TILE.buttons, width - TILE.gap);
+  grid.columns = Math.max(1, Math.floor(width / (side + TILE.gap)));
+  $("grid").style.gridTemplateColumns = `repeat(${grid.columns}, ${side}px)`;
 }
 
 function pageOf(at) {
@@ -437,6 +425,10 @@ $("large").addEventListener("pointermove", (event) => {
 });
 new ResizeObserver(() => state.entries.length && $("done").hidden && (state.grid ? showGrid() : draw())).observe($("main"));
 window.addEventListener("beforeunload", (event) => outbox?.waiting && event.preventDefault());
-document.addEventListener("visibilitychange", () => (state.begin = performance.now()));
+// While the page is hidden nobody looks at it.
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) state.spent += performance.now() - state.begin;
+  state.begin = performance.now();
+});
 
 load().catch(() => complain("The portal does not answer; reload the page when it runs again."));
