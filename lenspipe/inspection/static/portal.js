@@ -4,6 +4,7 @@
 import { Pictures, paint } from "./pictures.js";
 import { Outbox } from "./outbox.js";
 import { resultTable } from "./result.js";
+import { buildTile, markTile } from "./tiles.js";
 
 const $ = (id) => document.getElementById(id);
 const state = { entries: [], at: 0, grid: false, history: [], begin: 0, spent: 0, durations: [], about: {} };
@@ -267,61 +268,21 @@ function showGrid() {
   const key = `${page[0]} ${page.length} ${grid.columns}`;
   if (grid.key !== key) {
     grid.key = key;
-    $("grid").replaceChildren(...page.map(buildTile));
+    $("grid").replaceChildren(...page.map((at) => buildTile(state.entries[at], {
+      show: () => show(at),
+      open: () => toggleGrid(at),
+      grade: (grade) => {
+        state.at = at;
+        vote(grade);
+      },
+    })));
     drawGrid();
     const ahead = page.at(-1) + 1;
     if (ahead < state.entries.length)
       pictures.prefetch(pageOf(ahead).map((at) => state.entries[at].place));
   }
-  page.forEach((at, i) => markTile($("grid").children[i], at));
+  page.forEach((at, i) => markTile($("grid").children[i], at + 1, state.entries[at], at === state.at));
   $("grid").children[state.at - page[0]].focus({ preventScroll: true });
-}
-
-function buildTile(at) {
-  const tile = document.createElement("div");
-  tile.className = "tile";
-  tile.setAttribute("role", "group");
-  const picture = document.createElement("div");
-  picture.className = "picture";
-  const canvas = document.createElement("canvas");
-  canvas.setAttribute("aria-hidden", "true");
-  const [flags, given] = ["flags", "given"].map((name) => {
-    const span = document.createElement("span");
-    span.className = name;
-    return span;
-  });
-  flags.textContent = state.entries[at].flags;
-  picture.append(canvas, flags, given);
-  picture.addEventListener("click", () => show(at));
-  picture.addEventListener("dblclick", () => toggleGrid(at));
-  const choices = document.createElement("div");
-  choices.className = "choices";
-  for (const grade of "ABCD") {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.tabIndex = -1;
-    button.textContent = grade;
-    button.setAttribute("aria-label", `Grade ${grade}`);
-    button.addEventListener("click", () => {
-      state.at = at;
-      vote(grade);
-    });
-    choices.append(button);
-  }
-  tile.append(picture, choices);
-  return tile;
-}
-
-function markTile(tile, at) {
-  const { grade, name, flags } = state.entries[at];
-  const current = at === state.at;
-  tile.tabIndex = current ? 0 : -1;
-  tile.setAttribute("aria-current", current);
-  tile.setAttribute("aria-label", [`${at + 1}: ${name}`, flags, grade && `graded ${grade}`].filter(Boolean).join(", "));
-  tile.classList.toggle("graded", Boolean(grade));
-  const given = tile.querySelector(".given");
-  given.className = `given ${grade}`;
-  given.textContent = grade;
 }
 
 function drawGrid() {
