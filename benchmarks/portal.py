@@ -2,10 +2,10 @@
 
     python benchmarks/portal.py
 
-The first part grades 500 candidates in Chromium on this machine, each key as soon as the image is on
-the screen (faster than anybody grades), then once more at five a second. The second has 8 graders
-send 200 votes each, while the server is killed twice and started again: it compares the votes that
-were acknowledged with those that are in the file.
+The first part grades 500 candidates in Chromium on this machine, each key as soon as the image is
+on the screen (faster than anybody grades), then once more at five a second. The second has 8
+graders send 200 votes each, while the server is killed twice and started again: it compares the
+votes that were acknowledged with those that are in the file.
 """
 
 import argparse
@@ -82,7 +82,7 @@ def killed_votes(paths):
             with lock:
                 acknowledged.append(sent["key"])
 
-    threads = [threading.Thread(target=grade, args=(name,)) for name in names]
+    threads = [threading.Thread(target=grade, args=(name,), daemon=True) for name in names]
     for thread in threads:
         thread.start()
     for kill in range(1, KILLS + 1):

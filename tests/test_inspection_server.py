@@ -233,6 +233,21 @@ def test_what_is_no_vote_is_refused(paths, change):
         assert store.votes() == []
 
 
+def test_any_comment_is_kept(paths):
+    with serving(paths) as (address, store):
+        anna = Grader(address, "anna")
+        about = anna.list()
+        for comment in (
+            "Bögen 🔭",
+            "'; DROP TABLE votes; --",
+            "<script>alert(1)</script>",
+            "\ud800",
+        ):
+            assert anna.post(about, [vote(0, "A", comment)]).status_code == 200
+        kept = [v["comment"] for v in store.votes()]
+        assert kept == ["Bögen 🔭", "'; DROP TABLE votes; --", "<script>alert(1)</script>", "?"]
+
+
 def test_a_page_of_another_run_or_stage_cannot_vote(paths):
     with serving(paths) as (address, store):
         anna = Grader(address, "anna")

@@ -238,6 +238,8 @@ def _checked(vote, items):
         raise ValueError(f"grade {grade!r}, or a comment longer than {_COMMENT_LENGTH}")
     if not isinstance(place, int) or place < 0 or not 0 <= seconds < 1e9:
         raise ValueError(f"no place {place}, or not {seconds} seconds")
+    # Half a letter, which a browser can send, is none that can be kept.
+    comment = comment.encode("utf-8", "replace").decode()
     # Also of a candidate that is gone meanwhile.
     return {
         "key": key,

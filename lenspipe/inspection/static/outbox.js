@@ -3,12 +3,18 @@
 export class Outbox {
   constructor(about, saved, complain) {
     this.about = { file: about.file, stage: about.stage };
-    this.name = `lenspipe votes ${about.file} ${about.grader} ${about.stage}`;
     this.saved = saved;
     this.complain = complain;
-    this.votes = JSON.parse(localStorage.getItem(this.name) ?? "[]");
     this.sending = null;
     this.failing = false;
+    // Each tab keeps its own, and takes over what a closed one left; what an open one sends too is
+    // known to the server by its key.
+    const prefix = `lenspipe votes ${about.file} ${about.grader} ${about.stage} `;
+    const left = Object.keys(localStorage).filter((name) => name.startsWith(prefix)).sort();
+    this.votes = left.flatMap((name) => JSON.parse(localStorage.getItem(name)));
+    this.name = `${prefix}${Date.now()} ${randomKey()}`;
+    this.keep();
+    for (const name of left) localStorage.removeItem(name);
     this.send();
   }
 
@@ -22,14 +28,19 @@ export class Outbox {
   }
 
   add(vote) {
-    const words = crypto.getRandomValues(new Uint32Array(4));
-    this.votes.push({ key: Array.from(words, (word) => word.toString(16).padStart(8, "0")).join(""), ...vote });
+    this.votes.push({ key: randomKey(), ...vote });
     this.keep();
     this.send();
   }
 
   keep() {
-    localStorage.setItem(this.name, JSON.stringify(this.votes));
+    try {
+      if (this.votes.length) localStorage.setItem(this.name, JSON.stringify(this.votes));
+      else localStorage.removeItem(this.name);
+    } catch (error) {
+      // The browser has no room: votes wait in this page alone, which asks before it is closed.
+      console.warn(error);
+    }
     this.saved(this.votes.length, this.failing);
   }
 
@@ -69,4 +80,9 @@ export class Outbox {
     this.votes = this.votes.filter((vote) => !kept.has(vote.key));
     return "";
   }
+}
+
+function randomKey() {
+  const words = crypto.getRandomValues(new Uint32Array(4));
+  return Array.from(words, (word) => word.toString(16).padStart(8, "0")).join("");
 }

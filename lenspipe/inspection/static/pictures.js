@@ -40,6 +40,10 @@ export class Pictures {
   }
 }
 
+export function blank(canvas) {
+  canvas.getContext("2d").fillRect(0, 0, canvas.width, canvas.height);
+}
+
 // Part 0 of a strip is the colour image; then come the bands, then the residual.
 export function paint(canvas, image, part, { pixel, zoom, x, y }) {
   const size = image.naturalHeight;

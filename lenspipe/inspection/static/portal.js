@@ -1,10 +1,11 @@
 // The inspection portal in the browser. Votes are first kept here, then sent until the server says
 // that they are on its disk; pictures are fetched before they are needed.
 
-import { Pictures, paint } from "./pictures.js";
+import { Pictures, blank, paint } from "./pictures.js";
 import { Outbox } from "./outbox.js";
 import { resultTable } from "./result.js";
 import { buildTile, markTile } from "./tiles.js";
+import { spokenEntry, timeLeft } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const state = { entries: [], at: 0, grid: false, history: [], begin: 0, spent: 0, durations: [], about: {} };
@@ -65,7 +66,8 @@ function put(at, grade, comment, seconds) {
 
 function vote(grade) {
   const at = state.at;
-  if (!state.entries[at]) return;
+  // Nobody grades what is not on the screen yet.
+  if (!state.entries[at].seen) return say("The picture is not there yet");
   keepComment();
   const { grade: before, comment } = state.entries[at];
   const seconds = secondsSpent();
@@ -79,7 +81,8 @@ function vote(grade) {
 }
 
 function gradeRest() {
-  const page = pageOf(state.at).filter((at) => !state.entries[at].grade);
+  const page = pageOf(state.at).filter((at) => !state.entries[at].grade && !state.entries[at].lost);
+  if (!page.every((at) => state.entries[at].seen)) return say("The pictures are not all there yet");
   if (page.length) {
     const seconds = secondsSpent() / page.length;
     state.history.push(page.map((at) => ({ at, grade: "", comment: state.entries[at].comment })));
@@ -155,16 +158,32 @@ function draw() {
   const entry = state.entries[state.at];
   const canvases = [$("large"), ...$("bands").querySelectorAll("canvas")];
   const about = { pixel: state.about.pixel_arcsec, ...view };
+  if ($("large").dataset.place !== String(entry.place)) {
+    // Until its own picture comes, better none than that of another.
+    canvases.forEach(blank);
+    $("large").setAttribute("aria-busy", "true");
+  }
   pictures.get(entry.place, (image) => {
     if (state.grid || state.entries[state.at] !== entry) return;
+    entry.seen = true;
+    $("large").setAttribute("aria-busy", "false");
     canvases.forEach((canvas, part) => paint(canvas, image, part, part ? { ...about, pixel: 0 } : about));
     canvases.forEach((canvas) => (canvas.style.filter = `contrast(${1.15 ** view.contrast})`));
     $("large").dataset.place = entry.place;
-  }, complain);
+  }, lost(entry));
   const other = $("bands").lastChild;
   other.lastChild.textContent = view.residual ? "image" : "residual";
   other.firstChild.setAttribute("aria-label", view.residual ? "Colour image" : "Residual");
   $("large").setAttribute("aria-label", `${view.residual ? "Residual" : "Colour image"}, North up, East left`);
+}
+
+// What a picture that can't be had does to its candidate.
+function lost(entry) {
+  return (error) => {
+    entry.lost = true;
+    $("large").dataset.place = "";
+    complain(error);
+  };
 }
 
 // Each band, and the colour image that is not the large one.
@@ -201,11 +220,7 @@ function showProgress() {
   $("progress").max = total;
   $("progress").value = graded;
   $("count").textContent = `${graded} of ${total} graded`;
-  const recent = state.durations.slice(-50).filter((s) => s > 0).sort((a, b) => a - b);
-  const minutes = (recent[Math.floor(recent.length / 2)] * (total - graded)) / 60;
-  $("left").textContent = recent.length < 5 || graded === total ? "" :
-    minutes < 1 ? "less than a minute left" :
-    minutes < 90 ? `about ${Math.round(minutes)} min left` : `about ${(minutes / 60).toFixed(1)} h left`;
+  $("left").textContent = timeLeft(state.durations, total - graded);
 }
 
 function showSaved(waiting, failing) {
@@ -226,11 +241,7 @@ async function finish() {
   $("result").replaceChildren(resultTable(result, state.about.grader));
 }
 
-function spoken() {
-  const entry = state.entries[state.at];
-  return [`${state.at + 1} of ${state.entries.length}`, entry.grade && `graded ${entry.grade}`,
-    entry.flags, entry.comment && "has a comment"].filter(Boolean).join(", ");
-}
+function spoken() { return spokenEntry(state.entries, state.at); }
 
 function say(text) { $("say").textContent = text; }
 
@@ -288,12 +299,13 @@ function showGrid() {
 function drawGrid() {
   pageOf(state.at).forEach((at, i) => {
     const canvas = $("grid").children[i].querySelector("canvas");
-    const { place } = state.entries[at];
-    pictures.get(place, (image) => {
+    const entry = state.entries[at];
+    pictures.get(entry.place, (image) => {
+      entry.seen = true;
       paint(canvas, image, 0, { pixel: 0, zoom: 0, x: 0, y: 0 });
       canvas.style.filter = `contrast(${1.15 ** view.contrast})`;
-      canvas.dataset.place = place;
-    }, complain);
+      canvas.dataset.place = entry.place;
+    }, lost(entry));
   });
 }
 
