@@ -10,6 +10,9 @@ __all__ = ["axis_ratio_and_angle", "smooth_model", "subtract_smooth"]
 
 #: Standard deviation of a Gaussian over its full width at half maximum.
 _SIGMA = 1 / 2.3548
+#: Light near the centre, where arcs are, is spread over about half of the half-light radius: on the
+#: simulated sky a half leaves least (5 % less than all of it).
+_CORE = 0.5
 #: Second moments are weighted by a Gaussian of this standard deviation, pixels.
 _WINDOW = 4.0
 #: Flattest ellipse; moments of noise know no bounds.
@@ -43,7 +46,8 @@ def axis_ratio_and_angle(e1, e2, r_arcsec=np.inf, fwhm_arcsec=0.0):
     ratio = (1 - e) / (1 + e)
     if np.isfinite(r_arcsec):
         seeing = (_SIGMA * fwhm_arcsec) ** 2
-        axes = np.array([(ratio * r_arcsec) ** 2, r_arcsec**2]) + seeing
+        core = _CORE * r_arcsec
+        axes = np.array([(ratio * core) ** 2, core**2]) + seeing
         ratio = np.sqrt(axes[0] / axes[1]) if axes[1] > 0 else 1.0
     return max(float(ratio), _FLATTEST), 0.5 * float(np.arctan2(e2, e1))
 

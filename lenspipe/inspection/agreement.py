@@ -39,8 +39,8 @@ def fleiss_kappa(counts):
 
     Parameters
     ----------
-    counts : array_like of int, shape (N, 4)
-        How many graders gave each of N images A, B, C and D; as many graders for each.
+    counts : array_like of int, shape (N, G)
+        How many graders gave each of N images each of G grades; as many graders for each.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def fleiss_kappa(counts):
     -----
     Fleiss (1971), Psychological Bulletin 76, 378.
     """
-    counts = np.asarray(counts, float).reshape(-1, len(GRADES))
+    counts = np.asarray(counts, float)
     n = counts[0].sum() if len(counts) else 0
     if n < 2:
         return np.nan

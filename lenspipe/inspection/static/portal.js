@@ -4,7 +4,7 @@
 import { Pictures, blank, paint } from "./pictures.js";
 import { Outbox } from "./outbox.js";
 import { resultTable } from "./result.js";
-import { buildTile, markTile } from "./tiles.js";
+import { buildPanel, buildTile, markTile } from "./tiles.js";
 import { spokenEntry, timeLeft } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
@@ -32,7 +32,8 @@ async function load() {
   $("empty").textContent = about.message;
   $("grades").hidden = !state.entries.length;
   if (!state.entries.length) return;
-  buildBands();
+  // Each band, and the colour image that is not the large one.
+  $("bands").replaceChildren(...[...about.bands, "residual"].map(buildPanel));
   const last = given.length ? given.at(-1).at : -1;
   const next = nextUngraded(last);
   if (next < 0) return finish();
@@ -184,20 +185,6 @@ function lost(entry) {
     $("large").dataset.place = "";
     complain(error);
   };
-}
-
-// Each band, and the colour image that is not the large one.
-function buildBands() {
-  $("bands").replaceChildren(...[...state.about.bands, "residual"].map((band) => {
-    const figure = document.createElement("figure");
-    const canvas = document.createElement("canvas");
-    canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", band.length > 1 ? "Residual" : `Band ${band}`);
-    const caption = document.createElement("figcaption");
-    caption.textContent = band;
-    figure.append(canvas, caption);
-    return figure;
-  }));
 }
 
 function setView(changes) {

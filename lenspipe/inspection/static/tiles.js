@@ -1,4 +1,4 @@
-// Tiles of the grid: a picture, its grade, a button for each grade.
+// Tiles of the grid: a picture, its grade, a button for each grade. Panels beside the large picture.
 
 export function buildTile(entry, { show, open, grade }) {
   const tile = element("div", "tile");
@@ -31,6 +31,15 @@ export function markTile(tile, number, { grade, name, flags }, current) {
   const given = tile.querySelector(".given");
   given.className = `given ${grade}`;
   given.textContent = grade;
+}
+
+export function buildPanel(name) {
+  const figure = document.createElement("figure");
+  const canvas = document.createElement("canvas");
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", name.length > 1 ? "Residual" : `Band ${name}`);
+  figure.append(canvas, element("figcaption", "", name));
+  return figure;
 }
 
 function element(kind, className, text = "") {
