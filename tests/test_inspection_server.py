@@ -79,6 +79,27 @@ def test_others_are_shown_to_who_is_done(paths):
         assert result["pairs"][0]["n"] == 1
 
 
+def test_the_second_stage(paths):
+    with serving(paths, stage=2) as (address, _):
+        about = Grader(address, "anna").list()
+        assert about["message"] == "No candidate has a mean of at least 2 in the stage before."
+    with serving(paths, repeats=0) as (address, _):
+        anna = Grader(address, "anna")
+        about = anna.list()
+        names = [e["name"] for e in about["entries"]]
+        anna.grade(about, {i: "ABCD"[i % 4] for i in range(8)})
+    with serving(paths, ("anna", "carl"), stage=2, limit=2.5, repeats=0) as (address, store):
+        for name, grade in (("anna", "A"), ("carl", "C")):
+            grader = Grader(address, name)
+            about = grader.list()
+            assert {e["name"] for e in about["entries"]} == {names[i] for i in (0, 1, 4, 5)}
+            assert not any(e["grade"] for e in about["entries"])
+            grader.grade(about, {0: grade, 1: grade, 2: grade, 3: grade})
+        result = grader.session.get(f"{grader.address}/result", timeout=60).json()
+        assert result["counts"] == {"B": 4}
+        assert len(store.votes(stage=1)) == len(store.votes(stage=2)) == 8
+
+
 def test_pictures_differ_by_what_is_asked(paths):
     with serving(paths) as (address, _):
         seen = set()
@@ -132,6 +153,10 @@ def test_unknown_graders_and_wrong_tokens_are_refused(paths):
         wrong = requests.get(f"{address}/g/anna/?token={other}", timeout=60)
         assert wrong.status_code == 403
         assert "ask who runs the portal" in wrong.json()["error"]
+        asked = {"Accept": "text/html,*/*"}
+        wrong = requests.get(f"{address}/g/anna/", headers=asked, timeout=60)
+        assert wrong.status_code == 403
+        assert "<p>no such grader, or not with this token" in wrong.text
         session = requests.Session()
         page = session.get(f"{address}/g/anna/?token={token}", timeout=60)
         assert page.status_code == 200

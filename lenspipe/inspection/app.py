@@ -77,16 +77,13 @@ class _Portal:
 
     def choose(self, request):
         """Page on which a grader says who they are; with tokens each has a link instead."""
-        if self.tokens:
-            names = "<p>Open the link that you were given.</p>"
-        else:
-            rows = [
-                f'<li><a href="/g/{html.escape(name)}/">{html.escape(name)}</a></li>'
-                for name in self.store.graders()
-                if not self.store.has_token(name)
-            ]
-            names = f"<p>Who are you?</p><ul>{''.join(rows)}</ul>"
-        return self._html("choose.html", names=names)
+        graders = self.store.graders()
+        free = [n for n in graders if not self.tokens and not self.store.has_token(n)]
+        rows = [f'<li><a href="/g/{html.escape(n)}/">{html.escape(n)}</a></li>' for n in free]
+        content = f"<p>Who are you?</p><ul>{''.join(rows)}</ul>" if rows else ""
+        if len(free) < len(graders):
+            content += "<p>Who has a link with a token opens that.</p>"
+        return _page("choose.html", title=self._title(), content=content)
 
     def page(self, request):
         """Page of a grader. A token in the address moves into a cookie for this page alone."""
@@ -105,7 +102,7 @@ class _Portal:
             )
             return response
         self._admit(request)
-        return self._html("grade.html", grader=html.escape(grader))
+        return _page("grade.html", title=self._title(), grader=html.escape(grader))
 
     def list(self, request):
         """All that a grader may see, in order, with their own votes."""
@@ -222,10 +219,8 @@ class _Portal:
                 return {"bands": shown_bands(cutout.bands), "layer": layer}
         return {"bands": "grz", "layer": None}
 
-    def _html(self, name, **values):
-        page = string.Template((_STATIC / name).read_text())
-        run = html.escape(self.paths.root.name)
-        return HTMLResponse(page.substitute(run=run, stage=self.stage, **values))
+    def _title(self):
+        return f"{html.escape(self.paths.root.name)}, stage {self.stage}"
 
 
 def _checked(vote, items):
@@ -250,7 +245,16 @@ def _checked(vote, items):
     }
 
 
+def _page(name, status=200, **values):
+    """A page with values, which are HTML, in it."""
+    page = string.Template((_STATIC / name).read_text())
+    return HTMLResponse(page.substitute(values), status)
+
+
 async def _refuse(request, error):
+    if "text/html" in request.headers.get("accept", ""):
+        content = f"<p>{html.escape(error.detail)}</p>"
+        return _page("choose.html", error.status_code, title="Inspection", content=content)
     return JSONResponse({"error": error.detail}, error.status_code)
 
 

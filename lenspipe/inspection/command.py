@@ -4,6 +4,7 @@ Nothing here that takes long to import: every other subcommand reads this module
 """
 
 import argparse
+import contextlib
 import getpass
 import socket
 from pathlib import Path
@@ -101,7 +102,8 @@ def _inspect(options):
     if "export" in given:
         if not paths.inspection().exists():
             raise LenspipeError(f"{paths.inspection()}: no such file; nobody has graded this run")
-        counts = export(paths, Store(paths.inspection()))
+        with contextlib.closing(Store(paths.inspection())) as store:
+            counts = export(paths, store)
         said = ", ".join(
             f"{counts.get(g, 0)} {g or 'without a grade'}" for g in ("A", "B", "C", "D", "")
         )
@@ -111,12 +113,12 @@ def _inspect(options):
         keep_known(paths, options.known)
     if "injected" in given:
         keep_injected(paths, options.injected, options.seed)
-    store = Store(paths.inspection())
-    named = given.get("grader") or ([] if store.graders() else [_user()])
-    for name in named:
-        store.add_grader(name)
-    mix = Mix(options.stage, options.limit, options.repeats, check_files(paths), options.seed)
-    _serve(options, paths, store, Lists(paths, store, mix), named)
+    with contextlib.closing(Store(paths.inspection())) as store:
+        named = given.get("grader") or ([] if store.graders() else [_user()])
+        for name in named:
+            store.add_grader(name)
+        mix = Mix(options.stage, options.limit, options.repeats, check_files(paths), options.seed)
+        _serve(options, paths, store, Lists(paths, store, mix), named)
 
 
 def _serve(options, paths, store, lists, named):
@@ -145,7 +147,6 @@ def _serve(options, paths, store, lists, named):
         log_level="warning",
         access_log=False,
         server_header=False,
-        # Their names end up in no other thread's way: nothing here needs either.
         ws="none",
         lifespan="off",
         timeout_graceful_shutdown=5,
@@ -154,8 +155,6 @@ def _serve(options, paths, store, lists, named):
         uvicorn.Server(config).run(sockets=[listener])
     except KeyboardInterrupt:
         print("Ended; all votes are kept.")
-    finally:
-        store.close()
 
 
 def _listen(options):
