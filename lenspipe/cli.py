@@ -13,6 +13,7 @@ from lenspipe import __version__
 from lenspipe.config import Inference, Settings, Simulation, load_settings, read_config
 from lenspipe.errors import LenspipeError
 from lenspipe.followup.command import add_sheets
+from lenspipe.inspection.command import add_inspect
 
 __all__ = ["main"]
 
@@ -47,6 +48,7 @@ def main(arguments=None):
     _add_score(commands)
     _add_status(commands)
     add_sheets(commands)
+    add_inspect(commands)
     options = parser.parse_args(arguments)
     try:
         options.command(options)

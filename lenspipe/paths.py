@@ -289,6 +289,10 @@ class RunPaths:
         """File of the follow-up sheets: of a candidate, sheets.pdf or a table of targets."""
         return self.root / "sheets" / file
 
+    def inspection(self, file="grades.sqlite"):
+        """File of the inspection: grades.sqlite, every vote; what is exported from it."""
+        return self.root / "inspection" / file
+
     def log(self, rule, name="all"):
         """Log of a job."""
         return self.root / "logs" / rule / f"{name}.log"

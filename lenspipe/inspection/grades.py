@@ -1,0 +1,173 @@
+"""From votes to grades: A is 4, B 3, C 2, D 1; the mean over the graders gives the grade."""
+
+import csv
+import json
+
+import numpy as np
+import pandas as pd
+from astropy.table import Table
+
+from lenspipe.errors import LenspipeError
+from lenspipe.inspection.agreement import measure_agreement
+from lenspipe.paths import atomic
+
+__all__ = ["NUMBERS", "export", "grade_of_mean", "grade_table", "means_of_stage"]
+
+#: Numbers of the grades, as in Huang et al. (2021, ApJ 909, 27) and after.
+NUMBERS = {"A": 4, "B": 3, "C": 2, "D": 1}
+#: Least mean of each grade.
+LEAST = {"A": 3.5, "B": 2.75, "C": 2.0}
+
+_DESCRIPTIONS = {
+    "grade": "Grade by the mean: A >= 3.5, B >= 2.75, C >= 2, D below; empty: no vote",
+    "mean": "Mean of the graders' numbers, A = 4 to D = 1; NaN: no vote",
+    "spread": "Standard deviation of these numbers; 0 for one vote",
+    "n_votes": "Graders who graded it in that stage",
+    "stage": "Stage of inspection that the grade is from; 0: no vote",
+    "votes": "Graders with their grades",
+    "comments": "Graders with their comments, of all stages",
+}
+
+
+def grade_of_mean(mean):
+    """Grade that a mean of numbers gives.
+
+    Parameters
+    ----------
+    mean : float
+        1 to 4, or NaN.
+
+    Returns
+    -------
+    str
+        A from 3.5, B from 2.75, C from 2, D below; empty for NaN.
+    """
+    if np.isnan(mean):
+        return ""
+    return next((grade for grade, least in LEAST.items() if mean >= least), "D")
+
+
+def means_of_stage(store, stage):
+    """Mean number of each candidate that has a vote in a stage.
+
+    Returns
+    -------
+    pandas.Series of float
+        By the candidate's id; without repeats and checks.
+    """
+    votes = store.votes(stage=stage, latest=True)
+    numbers = pd.Series(
+        [NUMBERS[v["grade"]] for v in votes if _counts(v)],
+        [v["item"] for v in votes if _counts(v)],
+        dtype=float,
+    )
+    return numbers.groupby(level=0).mean()
+
+
+def grade_table(store, ids):
+    """Grades of candidates, each by the votes of the latest stage that it has votes of.
+
+    Parameters
+    ----------
+    store : lenspipe.inspection.store.Store
+    ids : sequence of str
+        Of the candidates.
+
+    Returns
+    -------
+    pandas.DataFrame
+        In the order of `ids`: grade, mean, spread, n_votes, stage, votes, comments; see
+        docs/outputs.md.
+    """
+    standing, said = {}, {}
+    for vote in store.votes(latest=True):
+        item = vote["item"].removeprefix("repeat:")
+        if vote["comment"]:
+            said.setdefault(item, []).append(f"{vote['grader']}: {vote['comment']}")
+        if _counts(vote):
+            stages = standing.setdefault(item, {})
+            stages.setdefault(vote["stage"], {})[vote["grader"]] = vote["grade"]
+    rows = []
+    for id_ in ids:
+        stage, grades = max(standing.get(id_, {0: {}}).items())
+        numbers = [NUMBERS[grade] for grade in grades.values()]
+        mean = float(np.mean(numbers)) if numbers else np.nan
+        rows.append(
+            {
+                "grade": grade_of_mean(mean),
+                "mean": mean,
+                "spread": float(np.std(numbers)) if numbers else np.nan,
+                "n_votes": len(numbers),
+                "stage": stage,
+                "votes": " | ".join(f"{name}: {grades[name]}" for name in sorted(grades)),
+                "comments": " | ".join(said.get(id_, [])),
+            }
+        )
+    table = pd.DataFrame(rows, index=list(ids), columns=list(_DESCRIPTIONS))
+    return table.astype({"n_votes": "int32", "stage": "int32", "mean": float, "spread": float})
+
+
+def export(paths, store):
+    """Write the candidates with their grades, every vote, and how well the graders agree.
+
+    Writes ``inspection/grades.fits``, ``grades.csv``, ``votes.csv`` and ``agreement.json``.
+
+    Parameters
+    ----------
+    paths : lenspipe.paths.RunPaths
+    store : lenspipe.inspection.store.Store
+
+    Returns
+    -------
+    dict
+        Grade -> number of candidates; empty for those without a vote.
+
+    Raises
+    ------
+    LenspipeError
+        The run has no candidates.
+    """
+    if not paths.candidates.exists():
+        raise LenspipeError(f"{paths.candidates}: no such file; find the run's candidates first")
+    table = Table.read(paths.candidates, format="fits", character_as_bytes=False)
+    ids = [str(id_) for id_ in table["id"]]
+    grades = grade_table(store, ids)
+    for name, description in _DESCRIPTIONS.items():
+        values = grades[name].to_numpy()
+        # FITS has no strings of length 0, and no letters beyond ASCII.
+        if values.dtype.kind not in "if":
+            values = [str(text).encode("ascii", "replace").decode() for text in values] or None
+            values = np.zeros(0, "U1") if values is None else np.array(values)
+        table[name] = values
+        table[name].description = description
+    with atomic(paths.inspection("grades.fits")) as temporary:
+        table.write(temporary, format="fits")
+    frame = table.to_pandas()
+    # Comments in their own letters here.
+    frame["comments"] = grades["comments"].to_numpy()
+    with atomic(paths.inspection("grades.csv")) as temporary:
+        frame.to_csv(temporary, index=False)
+    votes = store.votes()
+    with atomic(paths.inspection("votes.csv")) as temporary, open(temporary, "w") as file:
+        names = ["n", "grader", "stage", "item", "grade", "comment", "seconds", "time"]
+        writer = csv.DictWriter(file, names, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(votes)
+    with atomic(paths.inspection("agreement.json")) as temporary:
+        known = (
+            [i for i, k in zip(ids, table["known"], strict=True) if k]
+            if "known" in table.colnames
+            else []
+        )
+        stages = sorted({vote["stage"] for vote in votes})
+        result = {
+            f"stage_{stage}": measure_agreement(store.votes(stage=stage, latest=True), known)
+            for stage in stages
+        }
+        temporary.write_text(json.dumps(result, indent=1) + "\n")
+    return grades["grade"].value_counts().to_dict()
+
+
+def _counts(vote):
+    """Whether a vote is on a candidate itself, and not taken back."""
+    return bool(vote["grade"]) and ":" not in vote["item"]

@@ -1,0 +1,88 @@
+// Votes on their way: kept in this browser until the server says that they are on its disk.
+
+export class Outbox {
+  constructor(about, saved, complain) {
+    this.about = { file: about.file, stage: about.stage };
+    this.saved = saved;
+    this.complain = complain;
+    this.sending = null;
+    this.failing = false;
+    // Each tab keeps its own, and takes over what a closed one left; what an open one sends too is
+    // known to the server by its key.
+    const prefix = `lenspipe votes ${about.file} ${about.grader} ${about.stage} `;
+    const left = Object.keys(localStorage).filter((name) => name.startsWith(prefix)).sort();
+    this.votes = left.flatMap((name) => JSON.parse(localStorage.getItem(name)));
+    this.name = `${prefix}${Date.now()} ${randomKey()}`;
+    this.keep();
+    for (const name of left) localStorage.removeItem(name);
+    this.send();
+  }
+
+  get waiting() { return this.votes.length; }
+
+  // What waits here is newer than what the server has.
+  apply(entries) {
+    const at = new Map(entries.map((entry) => [entry.place, entry]));
+    for (const { place, grade, comment } of this.votes)
+      if (at.has(place)) Object.assign(at.get(place), { grade, comment, n: Infinity });
+  }
+
+  add(vote) {
+    this.votes.push({ key: randomKey(), ...vote });
+    this.keep();
+    this.send();
+  }
+
+  keep() {
+    try {
+      if (this.votes.length) localStorage.setItem(this.name, JSON.stringify(this.votes));
+      else localStorage.removeItem(this.name);
+    } catch (error) {
+      // The browser has no room: votes wait in this page alone, which asks before it is closed.
+      console.warn(error);
+    }
+    this.saved(this.votes.length, this.failing);
+  }
+
+  send() { return (this.sending ??= this.sendAll().finally(() => (this.sending = null))); }
+
+  async empty() { while (this.votes.length) await this.send(); }
+
+  async sendAll() {
+    let pause = 500;
+    this.saved(this.votes.length, this.failing);
+    while (this.votes.length) {
+      const problem = await this.post(this.votes.slice(0, 500));
+      this.failing = Boolean(problem);
+      this.keep();
+      this.complain(problem);
+      if (!problem) { pause = 500; continue; }
+      await new Promise((resolve) => setTimeout(resolve, pause));
+      pause = Math.min(2 * pause, 8000);
+    }
+  }
+
+  // Empty if all is well, else what is wrong.
+  async post(votes) {
+    let answer, content;
+    try {
+      answer = await fetch("votes", {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ ...this.about, votes }),
+      });
+      content = await answer.json();
+    } catch {
+      return "The portal does not answer. Go on: your votes are kept here and sent when it runs again.";
+    }
+    if (!answer.ok) return `${content.error}. Your votes are kept here and tried again.`;
+    const kept = new Set(content.kept);
+    this.votes = this.votes.filter((vote) => !kept.has(vote.key));
+    return "";
+  }
+}
+
+function randomKey() {
+  const words = crypto.getRandomValues(new Uint32Array(4));
+  return Array.from(words, (word) => word.toString(16).padStart(8, "0")).join("");
+}

@@ -1,0 +1,88 @@
+// Pictures: fetched ahead and kept decoded; painted with scale bar and directions.
+
+const MOST = 400;
+
+export class Pictures {
+  constructor(how) {
+    this.how = how;
+    this.images = new Map();
+  }
+
+  fetch(place) {
+    const { residual, stretch, gain } = this.how();
+    const address = `image/${place}?residual=${residual ? 1 : 0}&stretch=${stretch}&gain=${gain.toFixed(4)}`;
+    let entry = this.images.get(address);
+    if (!entry) {
+      const image = new Image();
+      entry = { image, ready: false };
+      image.src = address;
+      entry.loaded = image.decode().then(() => (entry.ready = true), () => this.images.delete(address));
+      entry.address = address;
+    }
+    // Asked for again: the last to go.
+    this.images.delete(address);
+    this.images.set(address, entry);
+    if (this.images.size > MOST) this.images.delete(this.images.keys().next().value);
+    return entry;
+  }
+
+  prefetch(places) { for (const place of places) if (place !== undefined) this.fetch(place); }
+
+  // Calls `use` at once where the picture is there, else when it comes.
+  get(place, use, complain) {
+    const entry = this.fetch(place);
+    if (entry.ready) return use(entry.image);
+    entry.loaded.then(async () => {
+      if (entry.ready) return use(entry.image);
+      const answer = await fetch(entry.address).catch(() => null);
+      if (answer && !answer.ok) complain((await answer.json()).error);
+    });
+  }
+}
+
+export function blank(canvas) {
+  canvas.getContext("2d").fillRect(0, 0, canvas.width, canvas.height);
+}
+
+// Part 0 of a strip is the colour image; then come the bands, then the residual.
+export function paint(canvas, image, part, { pixel, zoom, x, y }) {
+  const size = image.naturalHeight;
+  const side = Math.round(canvas.clientWidth * devicePixelRatio) || size;
+  if (canvas.width !== side) canvas.width = canvas.height = side;
+  const context = canvas.getContext("2d");
+  const field = size / 1.2 ** zoom;
+  const edge = (offset) => Math.max(0, Math.min(size - field, (size - field) / 2 + offset * size));
+  context.imageSmoothingQuality = "high";
+  context.fillRect(0, 0, side, side);
+  if ((part + 1) * size > image.naturalWidth) return;
+  context.drawImage(image, part * size + edge(x), edge(y), field, field, 0, 0, side, side);
+  if (pixel) mark(context, side, (pixel * field) / side);
+}
+
+// Scale bar at the lower left, North and East at the upper right.
+function mark(context, side, arcsec) {
+  const bar = [10, 5, 2, 1].find((length) => length / arcsec < side / 4) ?? 0.5;
+  const unit = Math.min(side / 600, 1.4 * devicePixelRatio);
+  const [left, bottom] = [16 * unit, side - 16 * unit];
+  const [right, top, arm] = [side - 18 * unit, 30 * unit, 32 * unit];
+  context.font = `${Math.round(15 * unit)}px system-ui, "DejaVu Sans", sans-serif`;
+  context.lineCap = "round";
+  const length = bar / arcsec;
+  const lines = new Path2D(`M${left} ${bottom}h${length}M${right} ${top}v${arm}h${-arm}`);
+  for (const [colour, width] of [["#000", 5 * unit], ["#f2f2f2", 2 * unit]]) {
+    context.strokeStyle = colour;
+    context.lineWidth = width;
+    context.stroke(lines);
+  }
+  const texts = [[`${bar}"`, left + length / 2, bottom - 8 * unit, "center"],
+    ["N", right, top - 7 * unit, "center"], ["E", right - arm - 8 * unit, top + arm + 5 * unit, "right"]];
+  for (const [text, x, y, align] of texts) {
+    context.textAlign = align;
+    context.lineWidth = 4 * unit;
+    context.strokeStyle = "#000";
+    context.strokeText(text, x, y);
+    context.fillStyle = "#f2f2f2";
+    context.fillText(text, x, y);
+  }
+  context.fillStyle = "#000";
+}

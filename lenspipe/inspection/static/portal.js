@@ -1,0 +1,394 @@
+// The inspection portal in the browser. Votes are first kept here, then sent until the server says
+// that they are on its disk; pictures are fetched before they are needed.
+
+import { Pictures, blank, paint } from "./pictures.js";
+import { Outbox } from "./outbox.js";
+import { resultTable } from "./result.js";
+import { buildPanel, buildTile, markTile } from "./tiles.js";
+import { spokenEntry, timeLeft } from "./words.js";
+
+const $ = (id) => document.getElementById(id);
+const state = { entries: [], at: 0, grid: false, history: [], begin: 0, spent: 0, durations: [], about: {} };
+const view = { residual: false, stretch: "viewer", brightness: 0, contrast: 0, zoom: 0, x: 0, y: 0 };
+const pictures = new Pictures(() => ({ ...view, gain: 1.25 ** view.brightness }));
+let outbox;
+
+// --- The list ------------------------------------------------------------------------------------
+
+async function load() {
+  const answer = await fetch("list");
+  const about = await answer.json();
+  if (!answer.ok) return complain(about.error);
+  state.about = about;
+  state.entries = about.entries;
+  outbox ??= new Outbox(about, showSaved, complain);
+  outbox.apply(state.entries);
+  const given = state.entries.map((e, at) => ({ at, n: e.n, grade: e.grade })).filter((e) => e.grade);
+  given.sort((one, other) => one.n - other.n);
+  // What can be undone is what has a grade; what was there before is not known any more.
+  state.history = given.map(({ at }) => [{ at, grade: "", comment: state.entries[at].comment }]);
+  state.durations = [];
+  $("empty").hidden = state.entries.length > 0;
+  $("empty").textContent = about.message;
+  $("grades").hidden = !state.entries.length;
+  if (!state.entries.length) return;
+  // Each band, and the colour image that is not the large one.
+  $("bands").replaceChildren(...[...about.bands, "residual"].map(buildPanel));
+  const last = given.length ? given.at(-1).at : -1;
+  const next = nextUngraded(last);
+  if (next < 0) return finish();
+  show(next);
+}
+
+function nextUngraded(after) {
+  const n = state.entries.length;
+  for (let step = 1; step <= n; step++) {
+    const at = (after + step + n) % n;
+    if (!state.entries[at].grade) return at;
+  }
+  return -1;
+}
+
+// --- Votes ---------------------------------------------------------------------------------------
+
+function secondsSpent() {
+  const milliseconds = state.spent + performance.now() - state.begin;
+  startClock();
+  return Math.round(milliseconds) / 1000;
+}
+
+function startClock() { Object.assign(state, { begin: performance.now(), spent: 0 }); }
+
+function put(at, grade, comment, seconds) {
+  const entry = state.entries[at];
+  Object.assign(entry, { grade, comment });
+  outbox.add({ place: entry.place, grade, comment, seconds });
+}
+
+function vote(grade) {
+  const at = state.at;
+  // Nobody grades what is not on the screen yet.
+  if (!state.entries[at].seen) return say("The picture is not there yet");
+  keepComment();
+  const { grade: before, comment } = state.entries[at];
+  const seconds = secondsSpent();
+  state.history.push([{ at, grade: before, comment }]);
+  state.durations.push(seconds);
+  put(at, grade, comment, seconds);
+  if (state.grid) return at + 1 < state.entries.length ? show(at + 1) : endOfGrid();
+  const next = nextUngraded(at);
+  if (next < 0) return finish();
+  show(next);
+}
+
+function gradeRest() {
+  const page = pageOf(state.at).filter((at) => !state.entries[at].grade && !state.entries[at].lost);
+  if (!page.every((at) => state.entries[at].seen)) return say("The pictures are not all there yet");
+  if (page.length) {
+    const seconds = secondsSpent() / page.length;
+    state.history.push(page.map((at) => ({ at, grade: "", comment: state.entries[at].comment })));
+    for (const at of page) {
+      state.durations.push(seconds);
+      put(at, "D", state.entries[at].comment, seconds);
+    }
+  }
+  const next = pageOf(state.at).at(-1) + 1;
+  if (next < state.entries.length) show(next);
+  else endOfGrid();
+}
+
+function endOfGrid() {
+  const next = nextUngraded(-1);
+  if (next < 0) finish();
+  else show(next);
+}
+
+function undo() {
+  const last = state.history.pop();
+  if (!last) return say("Nothing to undo");
+  for (const { at, grade, comment } of last) put(at, grade, comment, 0);
+  show(last[0].at);
+  say(`Taken back. ${spoken()}`);
+}
+
+function keepComment() {
+  const entry = state.entries[state.at];
+  const comment = $("comment").value.trim();
+  if (state.grid || !entry || comment === entry.comment) return;
+  put(state.at, entry.grade, comment, 0);
+}
+
+// --- What is seen --------------------------------------------------------------------------------
+
+function show(at) {
+  state.at = Math.max(0, Math.min(at, state.entries.length - 1));
+  startClock();
+  $("done").hidden = true;
+  $("single").hidden = state.grid;
+  $("grid").hidden = !state.grid;
+  $("grades").hidden = false;
+  document.querySelector("[data-do=rest]").hidden = !state.grid;
+  $("mode").setAttribute("aria-pressed", state.grid);
+  if (state.grid) showGrid();
+  else showSingle();
+  showProgress();
+  const given = state.entries[state.at].grade;
+  for (const button of document.querySelectorAll("footer .grade"))
+    button.setAttribute("aria-pressed", button.dataset.grade === given);
+  say(spoken());
+}
+
+function showSingle() {
+  const entry = state.entries[state.at];
+  $("name").textContent = entry.name;
+  $("flags").textContent = entry.flags;
+  $("position").textContent = `${entry.ra.toFixed(5)} ${entry.dec.toFixed(5)}`;
+  $("comment").value = entry.comment;
+  $("viewer").hidden = !state.about.layer;
+  if (state.about.layer)
+    $("viewer").href = `https://www.legacysurvey.org/viewer?ra=${entry.ra}&dec=${entry.dec}` +
+      `&layer=${state.about.layer}&zoom=16`;
+  Object.assign(view, { x: 0, y: 0 });
+  draw();
+  const ahead = [state.at - 1];
+  for (let at = state.at, i = 0; i < 8 && (at = nextUngraded(at)) >= 0; i++) ahead.push(at);
+  pictures.prefetch([state.at + 1, ...ahead].map((at) => state.entries[at]?.place));
+}
+
+function draw() {
+  const entry = state.entries[state.at];
+  const canvases = [$("large"), ...$("bands").querySelectorAll("canvas")];
+  const about = { pixel: state.about.pixel_arcsec, ...view };
+  if ($("large").dataset.place !== String(entry.place)) {
+    // Until its own picture comes, better none than that of another.
+    canvases.forEach(blank);
+    $("large").setAttribute("aria-busy", "true");
+  }
+  pictures.get(entry.place, (image) => {
+    if (state.grid || state.entries[state.at] !== entry) return;
+    entry.seen = true;
+    $("large").setAttribute("aria-busy", "false");
+    canvases.forEach((canvas, part) => paint(canvas, image, part, part ? { ...about, pixel: 0 } : about));
+    canvases.forEach((canvas) => (canvas.style.filter = `contrast(${1.15 ** view.contrast})`));
+    $("large").dataset.place = entry.place;
+  }, lost(entry));
+  const other = $("bands").lastChild;
+  other.lastChild.textContent = view.residual ? "image" : "residual";
+  other.firstChild.setAttribute("aria-label", view.residual ? "Colour image" : "Residual");
+  $("large").setAttribute("aria-label", `${view.residual ? "Residual" : "Colour image"}, North up, East left`);
+}
+
+// What a picture that can't be had does to its candidate.
+function lost(entry) {
+  return (error) => {
+    entry.lost = true;
+    $("large").dataset.place = "";
+    complain(error);
+  };
+}
+
+function setView(changes) {
+  Object.assign(view, changes);
+  for (const name of ["brightness", "contrast", "zoom"]) {
+    const { min, max } = $(name);
+    view[name] = Math.max(+min, Math.min(+max, view[name]));
+    $(name).value = view[name];
+  }
+  $("residual").setAttribute("aria-pressed", view.residual);
+  $("stretch").setAttribute("aria-pressed", view.stretch === "lupton");
+  if (!state.entries.length || !$("done").hidden) return;
+  if (state.grid) drawGrid();
+  else draw();
+}
+
+function showProgress() {
+  const total = state.entries.length;
+  const graded = state.entries.filter((entry) => entry.grade).length;
+  $("progress").max = total;
+  $("progress").value = graded;
+  $("count").textContent = `${graded} of ${total} graded`;
+  $("left").textContent = timeLeft(state.durations, total - graded);
+}
+
+function showSaved(waiting, failing) {
+  $("saved").className = failing ? "waiting" : "";
+  $("saved").textContent = failing ? `${waiting} not saved yet` : waiting ? "saving" : "all saved";
+}
+
+async function finish() {
+  for (const id of ["single", "grid", "grades"]) $(id).hidden = true;
+  $("done").hidden = false;
+  showProgress();
+  $("result").textContent = "";
+  $("done").focus();
+  await outbox.empty();
+  const answer = await fetch("result");
+  const result = await answer.json();
+  if (!answer.ok) return complain(result.error);
+  $("result").replaceChildren(resultTable(result, state.about.grader));
+}
+
+function spoken() { return spokenEntry(state.entries, state.at); }
+
+function say(text) { $("say").textContent = text; }
+
+function complain(text) {
+  $("problem").textContent = text ?? "";
+  $("problem").hidden = !text;
+}
+
+// --- The grid ------------------------------------------------------------------------------------
+
+const TILE = { gap: 8, buttons: 32, margin: 28 };
+const grid = { columns: 1, rows: 1, key: "" };
+
+// Rows fill the height, with tiles of about 200 pixels, more on a large screen.
+function layOut() {
+  const { clientWidth, clientHeight } = $("main");
+  const [width, height] = [clientWidth - TILE.margin + TILE.gap, clientHeight - 20 + TILE.gap];
+  const wish = Math.max(170, clientWidth / 9) + TILE.buttons + TILE.gap;
+  grid.rows = Math.max(1, Math.round(height / wish));
+  const side = Math.min(Math.floor(height / grid.rows) - TILE.gap - TILE.buttons, width - TILE.gap);
+  grid.columns = Math.max(1, Math.floor(width / (side + TILE.gap)));
+  $("grid").style.gridTemplateColumns = `repeat(${grid.columns}, ${side}px)`;
+}
+
+function pageOf(at) {
+  const per = grid.columns * grid.rows;
+  const first = at - (at % per);
+  const length = Math.min(per, state.entries.length - first);
+  return Array.from({ length }, (_, i) => first + i);
+}
+
+function showGrid() {
+  layOut();
+  const page = pageOf(state.at);
+  const key = `${page[0]} ${page.length} ${grid.columns}`;
+  if (grid.key !== key) {
+    grid.key = key;
+    $("grid").replaceChildren(...page.map((at) => buildTile(state.entries[at], {
+      show: () => show(at),
+      open: () => toggleGrid(at),
+      grade: (grade) => {
+        state.at = at;
+        vote(grade);
+      },
+    })));
+    drawGrid();
+    const ahead = page.at(-1) + 1;
+    if (ahead < state.entries.length)
+      pictures.prefetch(pageOf(ahead).map((at) => state.entries[at].place));
+  }
+  page.forEach((at, i) => markTile($("grid").children[i], at + 1, state.entries[at], at === state.at));
+  $("grid").children[state.at - page[0]].focus({ preventScroll: true });
+}
+
+function drawGrid() {
+  pageOf(state.at).forEach((at, i) => {
+    const canvas = $("grid").children[i].querySelector("canvas");
+    const entry = state.entries[at];
+    pictures.get(entry.place, (image) => {
+      entry.seen = true;
+      paint(canvas, image, 0, { pixel: 0, zoom: 0, x: 0, y: 0 });
+      canvas.style.filter = `contrast(${1.15 ** view.contrast})`;
+      canvas.dataset.place = entry.place;
+    }, lost(entry));
+  });
+}
+
+function toggleGrid(at = state.at) {
+  keepComment();
+  state.grid = !state.grid;
+  grid.key = "";
+  if (!state.grid) $("main").focus();
+  show(at);
+}
+
+// --- Keys, buttons, mouse ------------------------------------------------------------------------
+
+const actions = {
+  back: () => show(state.at - 1),
+  forward: () => show(state.at + 1),
+  skip: () => {
+    const next = state.grid ? state.at + 1 : nextUngraded(state.at);
+    if (next >= 0) show(next);
+  },
+  undo,
+  rest: gradeRest,
+};
+
+const keys = {
+  a: () => vote("A"), b: () => vote("B"), c: () => vote("C"), d: () => vote("D"),
+  4: () => vote("A"), 3: () => vote("B"), 2: () => vote("C"), 1: () => vote("D"),
+  u: undo, s: actions.skip, g: () => toggleGrid(),
+  n: () => state.grid && gradeRest(),
+  m: () => !state.grid && $("comment").focus(),
+  v: () => !$("viewer").hidden && !state.grid && $("viewer").click(),
+  r: () => setView({ residual: !view.residual }),
+  l: () => setView({ stretch: view.stretch === "viewer" ? "lupton" : "viewer" }),
+  "]": () => setView({ brightness: view.brightness + 1 }),
+  "[": () => setView({ brightness: view.brightness - 1 }),
+  ".": () => setView({ contrast: view.contrast + 1 }),
+  ",": () => setView({ contrast: view.contrast - 1 }),
+  "+": () => setView({ zoom: view.zoom + 1 }), "=": () => setView({ zoom: view.zoom + 1 }),
+  "-": () => setView({ zoom: view.zoom - 1 }),
+  0: () => setView({ brightness: 0, contrast: 0, zoom: 0, x: 0, y: 0 }),
+  arrowleft: actions.back, arrowright: actions.forward,
+  arrowup: () => state.grid && show(state.at - grid.columns),
+  arrowdown: () => state.grid && show(state.at + grid.columns),
+  pageup: () => state.grid && show(pageOf(state.at)[0] - 1),
+  pagedown: () => state.grid && show(pageOf(state.at).at(-1) + 1),
+  "?": () => $("keys").showModal(),
+};
+
+document.addEventListener("keydown", (event) => {
+  const { target } = event;
+  if (event.ctrlKey || event.metaKey || event.altKey || $("keys").open || !state.entries.length) return;
+  if (target === $("comment")) {
+    if (event.key === "Escape") $("comment").value = state.entries[state.at].comment;
+    if (event.key === "Escape" || (event.key === "Enter" && !event.shiftKey)) {
+      event.preventDefault();
+      $("main").focus();
+    }
+    return;
+  }
+  const key = event.key.toLowerCase();
+  if (key.startsWith("arrow") && target.type === "range") return;
+  if (key === "enter" && state.grid && target.classList.contains("tile")) return toggleGrid();
+  const action = keys[key];
+  if (!action || (key !== "?" && !$("letters").checked) || !$("done").hidden && !["u", "?"].includes(key)) return;
+  event.preventDefault();
+  action();
+});
+
+for (const button of document.querySelectorAll("footer button"))
+  button.addEventListener("click", () => button.dataset.grade ? vote(button.dataset.grade) : actions[button.dataset.do]());
+$("mode").addEventListener("click", () => state.entries.length && toggleGrid());
+$("help").addEventListener("click", () => $("keys").showModal());
+$("again").addEventListener("click", () => show(0));
+$("residual").addEventListener("click", keys.r);
+$("stretch").addEventListener("click", keys.l);
+$("reset").addEventListener("click", keys[0]);
+$("comment").addEventListener("blur", keepComment);
+for (const name of ["brightness", "contrast", "zoom"])
+  $(name).addEventListener("input", () => setView({ [name]: Number($(name).value) }));
+$("letters").checked = localStorage.getItem("lenspipe keys") !== "off";
+$("letters").addEventListener("change", () => localStorage.setItem("lenspipe keys", $("letters").checked ? "on" : "off"));
+$("large").addEventListener("wheel", (event) => {
+  event.preventDefault();
+  setView({ zoom: view.zoom - Math.sign(event.deltaY) });
+}, { passive: false });
+$("large").addEventListener("pointermove", (event) => {
+  if (!event.buttons || !view.zoom) return;
+  const scale = $("large").clientWidth * 1.2 ** view.zoom;
+  setView({ x: view.x - event.movementX / scale, y: view.y - event.movementY / scale });
+});
+new ResizeObserver(() => state.entries.length && $("done").hidden && (state.grid ? showGrid() : draw())).observe($("main"));
+window.addEventListener("beforeunload", (event) => outbox?.waiting && event.preventDefault());
+// While the page is hidden nobody looks at it.
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) state.spent += performance.now() - state.begin;
+  state.begin = performance.now();
+});
+
+load().catch(() => complain("The portal does not answer; reload the page when it runs again."));

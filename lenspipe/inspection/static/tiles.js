@@ -1,0 +1,50 @@
+// Tiles of the grid: a picture, its grade, a button for each grade. Panels beside the large picture.
+
+export function buildTile(entry, { show, open, grade }) {
+  const tile = element("div", "tile");
+  tile.setAttribute("role", "group");
+  const picture = element("div", "picture");
+  const canvas = document.createElement("canvas");
+  canvas.setAttribute("aria-hidden", "true");
+  picture.append(canvas, element("span", "flags", entry.flags), element("span", "given"));
+  picture.addEventListener("click", show);
+  picture.addEventListener("dblclick", open);
+  const choices = element("div", "choices");
+  for (const letter of "ABCD") {
+    const button = element("button", "", letter);
+    button.type = "button";
+    button.tabIndex = -1;
+    button.setAttribute("aria-label", `Grade ${letter}`);
+    button.addEventListener("click", () => grade(letter));
+    choices.append(button);
+  }
+  tile.append(picture, choices);
+  return tile;
+}
+
+export function markTile(tile, number, { grade, name, flags }, current) {
+  const words = [`${number}: ${name}`, flags, grade && `graded ${grade}`];
+  tile.tabIndex = current ? 0 : -1;
+  tile.setAttribute("aria-current", current);
+  tile.setAttribute("aria-label", words.filter(Boolean).join(", "));
+  tile.classList.toggle("graded", Boolean(grade));
+  const given = tile.querySelector(".given");
+  given.className = `given ${grade}`;
+  given.textContent = grade;
+}
+
+export function buildPanel(name) {
+  const figure = document.createElement("figure");
+  const canvas = document.createElement("canvas");
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", name.length > 1 ? "Residual" : `Band ${name}`);
+  figure.append(canvas, element("figcaption", "", name));
+  return figure;
+}
+
+function element(kind, className, text = "") {
+  const result = document.createElement(kind);
+  result.className = className;
+  result.textContent = text;
+  return result;
+}
