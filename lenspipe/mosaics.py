@@ -223,7 +223,7 @@ def candidate_pages(settings):
     index.unlink(missing_ok=True)
     table = read_candidates(settings)
     table["note"] = np.where(table["known"], "known lens", "")
-    what, at = "lens candidates", f"candidates at p ≥ {settings.candidates.threshold:g}"
+    what, at = "lens candidates", f"candidates, {settings.candidates.threshold}"
     if settings.targets:
         what, at = "targets", "targets"
         notes = zip(table["note"], map(_flag_note, table["flags"]), strict=True)
@@ -251,7 +251,7 @@ def candidate_pages(settings):
             columns=settings.mosaics.columns,
             title=f"{settings.run}: {what}, page {number} of {n_pages}",
             subtitle=f"{len(table)} {at}, most probable first; {_explain_tiles(settings)}",
-            message=f"No galaxy passed the threshold of p ≥ {settings.candidates.threshold:g}.",
+            message=f"No galaxy passed the threshold, {settings.candidates.threshold}.",
         )
     with atomic(index) as temporary:
         content = {"n_candidates": len(table), "pages": [path.name for path in pages]}
@@ -340,8 +340,7 @@ def _draw_brick(settings, brick, scores):
 def _explain_ranking(settings):
     if settings.targets:
         return "targets, most probable first"
-    threshold = settings.candidates.threshold
-    return f"galaxies, most probable first; candidates have p ≥ {threshold:g}"
+    return f"galaxies, most probable first; candidates: {settings.candidates.threshold}"
 
 
 def _explain_tiles(settings):

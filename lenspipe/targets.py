@@ -19,6 +19,7 @@ from lenspipe.paths import atomic
 from lenspipe.progress import log
 
 __all__ = [
+    "brick_widths",
     "bricks_at",
     "parent_of_targets",
     "read_targets",
@@ -70,6 +71,23 @@ def bricks_at(ra, dec):
         for a, d in zip(ra_units.tolist(), dec_units.tolist(), strict=True)
     ]
     return np.array(names, dtype="U8"), brickids.astype(np.int32)
+
+
+def brick_widths(dec):
+    """Return how wide bricks are.
+
+    Parameters
+    ----------
+    dec : (N,) array_like of float
+        Declination of their centres, degrees.
+
+    Returns
+    -------
+    (N,) array of float
+        Difference of right ascension between their sides, degrees.
+    """
+    row = np.rint((np.asarray(dec, float) + 90) / BRICK_DEG).astype(int)
+    return 360 / _columns()[row]
 
 
 def read_targets(settings):

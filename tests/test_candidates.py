@@ -117,7 +117,7 @@ def test_flagged_galaxies_are_rejected_and_counted(run, caplog):
     assert "1 galaxies at or above the threshold rejected" in caplog.text
 
 
-def test_of_merged_galaxies_the_best_stands_for_all(run):
+def test_of_merged_galaxies_the_brightest_names_all(run):
     settings, scores = run
     parent = pd.read_parquet(settings.paths.parent(CHUNK))
     scores["p"] = np.float32(0.1)
@@ -129,7 +129,11 @@ def test_of_merged_galaxies_the_best_stands_for_all(run):
     parent.to_parquet(settings.paths.parent(CHUNK), index=False)
     change_scores(settings, scores)
     table = find_candidates(settings)
-    assert list(table["id"]) == [scores.loc[1, "id"]]
+    assert list(table["id"]) == [scores.loc[2, "id"]]
+    assert list(table["best_id"]) == [scores.loc[1, "id"]]
+    assert table.loc[0, "p"] == np.float32(0.95)
+    assert table.loc[0, "p_resnet"] == scores.loc[1, "p_resnet"]
+    assert table.loc[0, "ra"] == scores.loc[2, "ra"]
     assert table.loc[0, "n_members"] == 3
     assert bool(table.loc[0, "known"])
 
