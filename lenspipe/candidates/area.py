@@ -3,19 +3,19 @@
 import astropy.units as u
 import numpy as np
 import pandas as pd
-from astropy_healpix import lonlat_to_healpix
+from astropy_healpix import healpix_to_lonlat, lonlat_to_healpix, neighbours
 
 from lenspipe.bricks import BRICK_DEG
 from lenspipe.manifest import read_manifest
-from lenspipe.targets import brick_widths
+from lenspipe.targets import brick_widths, brickids_at
 
 __all__ = ["area_deg2", "coverage", "searched_bricks"]
 
 #: Order of the smallest cells of the map, 1.7 arcmin wide.
 ORDER = 11
-# Points a side of a brick at which cells are looked up: closer than cells are wide.
-_POINTS = 20
-_BLOCK = 10_000
+_WIDE_ORDER = 6
+# Wide cells whose 1,024 small ones are looked at at once.
+_BLOCK = 1000
 
 
 def searched_bricks(settings):
@@ -28,10 +28,12 @@ def searched_bricks(settings):
     Returns
     -------
     pandas.DataFrame
-        brick, ra, dec, width (degrees of right ascension); each brick once, also where both regions
-        have it.
+        brick, brickid, ra, dec, width (degrees of right ascension); each brick once, also where
+        both regions have it.
     """
-    bricks = pd.read_parquet(settings.paths.bricks, columns=["brick", "ra", "dec", "chunk"])
+    bricks = pd.read_parquet(
+        settings.paths.bricks, columns=["brick", "brickid", "ra", "dec", "chunk"]
+    )
     failed = {
         brick
         for chunk in bricks["chunk"].unique()
@@ -71,19 +73,22 @@ def coverage(bricks):
     Returns
     -------
     mocpy.MOC
-        All cells of order 11 that reach into a brick.
+        All cells of order 11, 1.7 arcmin wide, whose centre is in one of the bricks.
     """
     from mocpy import MOC
 
-    steps = np.linspace(-0.5, 0.5, _POINTS)
-    cells = [np.zeros(0, np.int64)]
-    for start in range(0, len(bricks), _BLOCK):
-        block = bricks.iloc[start : start + _BLOCK]
-        ra, dec, width = (block[name].to_numpy()[:, None, None] for name in ("ra", "dec", "width"))
-        ra, dec = np.broadcast_arrays(
-            np.mod(ra + steps[:, None] * width, 360), np.clip(dec + steps * BRICK_DEG, -90, 90)
-        )
-        found = lonlat_to_healpix(ra.ravel() * u.deg, dec.ravel() * u.deg, 2**ORDER, order="nested")
-        cells.append(np.unique(found))
-    cells = np.unique(np.concatenate(cells)).astype(np.uint64)
+    is_searched = np.zeros(brickids_at([0.0], [90.0])[0] + 1, bool)
+    is_searched[bricks["brickid"]] = True
+    # Cells four times as wide as a brick that hold a brick's middle, and their neighbours.
+    places = [bricks[name].to_numpy() * u.deg for name in ("ra", "dec")]
+    wide = np.unique(lonlat_to_healpix(*places, 2**_WIDE_ORDER, order="nested"))
+    with np.errstate(invalid="ignore"):  # a few cells have seven, and -1 for the eighth
+        wide = np.unique(np.append(neighbours(wide, 2**_WIDE_ORDER, order="nested"), wide))
+    per_wide = 4 ** (ORDER - _WIDE_ORDER)
+    found = [np.zeros(0, np.int64)]
+    for block in np.array_split(wide[wide >= 0], len(wide) // _BLOCK + 1):
+        cells = (block[:, None] * per_wide + np.arange(per_wide)).ravel()
+        ra, dec = healpix_to_lonlat(cells, 2**ORDER, order="nested")
+        found.append(cells[is_searched[brickids_at(ra.deg, dec.deg)]])
+    cells = np.concatenate(found).astype(np.uint64)
     return MOC.from_healpix_cells(cells, np.full(len(cells), ORDER, np.uint8), max_depth=ORDER)

@@ -41,7 +41,7 @@ def write_sky(settings):
         temporary.write_text(json.dumps(moc.serialize("json")) + "\n")
     what = "targets" if settings.targets else f"candidates, {settings.candidates.threshold}"
     title = (
-        f"{settings.run}: {len(table):,} {what}; {len(bricks):,} bricks, "
+        f"{settings.run}: {len(table):,} {what}\n{len(bricks):,} bricks, "
         f"{area_deg2(bricks):,.4g} square degrees"
     )
     draw_sky_map(bricks, table, title, paths.candidate_file("sky.png"))
@@ -61,7 +61,7 @@ def draw_sky_map(bricks, table, title, path):
     path : str or path-like
         The PNG.
     """
-    centre = _middle(bricks["ra"])
+    centre = round(_middle(bricks["ra"]))
     away = _from(bricks["ra"], centre)
     half, width = bricks["width"].to_numpy() / 2, BRICK_DEG / 2
     corners = np.stack(
@@ -83,8 +83,8 @@ def draw_sky_map(bricks, table, title, path):
     )
     known = table["known"].to_numpy(bool)
     for label, chosen, colour in (
-        (f"{(~known).sum():,} new", ~known, BLUE),
         (f"{known.sum():,} known lenses", known, ORANGE),
+        (f"{(~known).sum():,} others", ~known, BLUE),
     ):
         rows = table[chosen]
         axes.plot(
