@@ -31,9 +31,7 @@ def searched_bricks(settings):
         brick, brickid, ra, dec, width (degrees of right ascension); each brick once, also where
         both regions have it.
     """
-    bricks = pd.read_parquet(
-        settings.paths.bricks, columns=["brick", "brickid", "ra", "dec", "chunk"]
-    )
+    bricks = pd.read_parquet(settings.paths.bricks, columns=["brick", "ra", "dec", "chunk"])
     failed = {
         brick
         for chunk in bricks["chunk"].unique()
@@ -41,7 +39,9 @@ def searched_bricks(settings):
         if entry["status"] == "failed"
     }
     bricks = bricks[~bricks["brick"].isin(failed)].drop_duplicates("brick", ignore_index=True)
-    return bricks.assign(width=brick_widths(bricks["dec"])).drop(columns="chunk")
+    bricks["brickid"] = brickids_at(bricks["ra"], bricks["dec"])
+    bricks["width"] = brick_widths(bricks["dec"])
+    return bricks.drop(columns="chunk")
 
 
 def area_deg2(bricks):

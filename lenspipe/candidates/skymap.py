@@ -61,18 +61,16 @@ def draw_sky_map(bricks, table, title, path):
     path : str or path-like
         The PNG.
     """
-    centre = round(_middle(bricks["ra"]))
+    middle = _middle(bricks["ra"])
+    extent = max(map(_extent, (_from(bricks["ra"], middle), bricks["dec"])))
+    is_wide = extent > _WIDE_DEG
+    # So that ticks are round numbers.
+    centre = 30 * round(middle / 30) if is_wide else round(middle)
     away = _from(bricks["ra"], centre)
-    half, width = bricks["width"].to_numpy() / 2, BRICK_DEG / 2
-    corners = np.stack(
-        [
-            np.stack(
-                [np.clip(away + x * half, -180, 180), np.clip(bricks["dec"] + y * width, -90, 90)]
-            )
-            for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))
-        ]
-    ).transpose(2, 0, 1)
-    is_wide = len(bricks) > 0 and max(np.ptp(corners[..., 0]), np.ptp(corners[..., 1])) > _WIDE_DEG
+    x, y = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]).T / 2
+    sides = np.clip(away[:, None] + x * bricks["width"].to_numpy()[:, None], -180, 180)
+    ends = np.clip(bricks["dec"].to_numpy()[:, None] + y * BRICK_DEG, -90, 90)
+    corners = np.stack([sides, ends], axis=-1)
     figure = Figure(figsize=(11, 6) if is_wide else (8, 7), layout="constrained")
     axes = figure.add_subplot(projection="hammer" if is_wide else None)
     unit = np.radians(1) if is_wide else 1
@@ -103,7 +101,9 @@ def draw_sky_map(bricks, table, title, path):
         axes.set_aspect(1 / np.cos(np.radians(np.clip(bricks["dec"].mean(), -80, 80))))
     else:
         axes.text(0.5, 0.5, "No brick was searched.", transform=axes.transAxes, ha="center")
-    axes.set(xlabel="right ascension", ylabel="declination", title=title)
+        axes.set(xticks=[], yticks=[])
+    axes.set(xlabel="right ascension", ylabel="declination")
+    axes.set_title(title, pad=20 if is_wide else None, fontsize=11)
     axes.legend(loc="upper right", framealpha=0.9, markerscale=1.5)
     save(figure, path)
 
@@ -112,6 +112,10 @@ def _middle(ra):
     """Middle of right ascensions on the circle, degrees."""
     angle = np.exp(1j * np.radians(np.asarray(ra, float)))
     return float(np.mod(np.degrees(np.angle(angle.sum())), 360)) if len(angle) else 180.0
+
+
+def _extent(degrees):
+    return np.ptp(degrees) if len(degrees) else 0.0
 
 
 def _from(ra, centre):
