@@ -77,4 +77,4 @@ def _say(n_shown, record, settings):
             f"Expected from {record['measured_on']}, where one galaxy in {1 / record['prior']:.6g} "
             f"is a lens: {', '.join(said)}, 95 % intervals."
         )
-    return lines
+    return [*lines, "Where they are: sky.png beside this page."]

@@ -88,8 +88,11 @@ class Candidates(Section):
     @field_validator("threshold", mode="before")
     @classmethod
     def _number_as_probability(cls, value):
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return {"value": value} if is_number else value
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return {"value": value}
+        if not isinstance(value, dict | Threshold):
+            raise ValueError("expected a probability, or a section with by and value")
+        return value
 
     @field_validator("redshifts", mode="before")
     @classmethod

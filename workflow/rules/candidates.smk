@@ -7,7 +7,9 @@ there are some. Gives: the candidates' catalogues, what to expect of them, and a
 from lenspipe.paths import is_remote
 
 # Of a given model they are read if somebody put them beside it.
-HELD_OUT = [path for path in [SETTINGS.predictions] if TRAINED or path.exists()]
+HELD_OUT = [
+    path for path in [SETTINGS.predictions] if TRAINED or (path.exists() and not TARGETS)
+]
 FORMATS = [".fits", ".vot", ".reg", ".html"]
 
 
