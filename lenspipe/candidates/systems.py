@@ -50,7 +50,8 @@ def make_systems(galaxies, settings):
     table["known"] = lenses["grade"].notna()
     table["known_grade"] = lenses["grade"].fillna("")
     table["known_as"] = lenses["references"].fillna("")
-    table["hidden"] = table["known"] & (settings.candidates.known == "hide")
+    hide = settings.candidates.known == "hide" and not settings.targets
+    table["hidden"] = table["known"] & hide
     order = ["hidden", "p", red, "id"]
     table = table.sort_values(order, ascending=[True, False, True, True], ignore_index=True)
     table["rank"] = np.arange(1, len(table) + 1, dtype=np.int32)
