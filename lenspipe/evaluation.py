@@ -8,7 +8,7 @@ import pandas as pd
 import scipy.stats
 
 from lenspipe import figures
-from lenspipe.candidates import rejected
+from lenspipe.candidates import read_cuts, rejected
 from lenspipe.errors import LenspipeError
 from lenspipe.metrics import (
     EDGES,
@@ -69,8 +69,8 @@ def evaluate(settings):
     if unscored.any():
         log.info("evaluation: %d galaxies have no score; they count as not found", unscored.sum())
     galaxies["p"] = galaxies["p"].astype(np.float64).fillna(_UNSCORED)
-    passes = galaxies["p"].astype(np.float32) >= np.float32(settings.candidates.threshold)
-    galaxies["selected"] = passes & ~rejected(galaxies["flags"], settings)
+    cuts = read_cuts(settings)
+    galaxies["selected"] = cuts.passes(galaxies) & ~rejected(galaxies["flags"], settings)
     where = f"the {settings.held_out} {'bricks' if settings.simulation else 'split'}"
     for what, number in (("lens", galaxies["lens"].sum()), ("non-lens", (~galaxies["lens"]).sum())):
         if number == 0:
@@ -79,7 +79,7 @@ def evaluate(settings):
                 "expected at least one; enlarge config section footprint or the test part of "
                 "sample.fractions"
             )
-    metrics = _measure(galaxies, settings)
+    metrics = _measure(galaxies, settings, cuts.lowest)
     lenses, visible, others = _scores(galaxies)
     curves = {f"all {len(lenses)} lenses": roc_curve(lenses, others)}
     if settings.simulation and len(visible):
@@ -88,7 +88,7 @@ def evaluate(settings):
     figures.draw_scores(
         galaxies["p"],
         galaxies["kind"],
-        settings.candidates.threshold,
+        metrics["threshold"],
         paths.evaluation("scores.png"),
     )
     figures.draw_completeness(
@@ -174,7 +174,7 @@ def _labelled(settings):
 def _with_conditions(settings, galaxies):
     """Galaxies with magnitude and exposures in the last band."""
     band = settings.survey.bands[-1]
-    columns = {f"mag_{band}": "mag", f"nobs_{band}": "nobs"}
+    columns = {f"mag_{band}": "mag", f"nobs_{band}": "nobs", "type": "type"}
     parent = _read_rows(settings, settings.paths.parent, set(galaxies["brick"]))
     parent = parent[["id", *columns]].rename(columns=columns)
     return galaxies.merge(parent, on="id", how="left", validate="1:1")
@@ -199,8 +199,8 @@ def _scores(galaxies):
     return p[lens], p[galaxies["visible"].to_numpy()], p[~lens]
 
 
-def _measure(galaxies, settings):
-    """All metrics."""
+def _measure(galaxies, settings, lowest):
+    """All metrics; the lowest cut of the candidates stands for their threshold."""
     lenses, visible, others = _scores(galaxies)
     at = {fpr: completeness_at_fpr(visible, others, fpr) for fpr in (0.1, 0.01, 0.001)}
     cut = at[0.01][1]
@@ -220,7 +220,7 @@ def _measure(galaxies, settings):
         "n_lenses": len(lenses),
         "n_visible_lenses": len(visible),
         "n_nonlenses": len(others),
-        "threshold": settings.candidates.threshold,
+        "threshold": min(lowest, 1.0),
         "completeness_threshold": float(selected[seen].mean()) if len(visible) else None,
         "n_above_threshold": n_selected,
         "purity_threshold": float(lens[selected].mean()) if n_selected else None,
@@ -292,7 +292,8 @@ def _draw_mistakes(galaxies, settings):
         p=galaxies["p"].mask(galaxies["p"] == _UNSCORED),
         note=[_note(row) for row in galaxies.to_dict("records")],
     )
-    draw_mistakes(settings, table, read_images, settings.paths.evaluation, settings.run)
+    at = str(settings.candidates.threshold)
+    draw_mistakes(settings, table, read_images, settings.paths.evaluation, settings.run, at)
 
 
 def _note(row):

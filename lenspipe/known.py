@@ -1,12 +1,10 @@
 """Known lenses: all catalogues, and what was graded by eye, as one table of systems."""
 
-from pathlib import PurePath
-
 import pandas as pd
 
 from lenspipe.config.learning import Catalogue
 from lenspipe.errors import LenspipeError
-from lenspipe.listfiles import line_numbers
+from lenspipe.listfiles import line_numbers, stem
 from lenspipe.match import friends_of_friends, read_list
 from lenspipe.paths import atomic
 from lenspipe.progress import log
@@ -57,8 +55,8 @@ def merge_known(settings):
     tables = _catalogues(settings)
     for path, table in read_graded(settings).groupby("file", sort=False):
         lenses = table[table["grade"].isin(["A", "B", "C"])]
-        tables.append(lenses.assign(catalogue=_stem(path), catalogued=False))
-        _count(f"{_stem(path)} (by eye)", table)
+        tables.append(lenses.assign(catalogue=stem(path), catalogued=False))
+        _count(f"{stem(path)} (by eye)", table)
     systems = _merge(tables, settings)
     path = settings.paths.lenses
     with atomic(path.with_suffix(".csv")) as temporary:
@@ -124,7 +122,7 @@ def read_catalogue(settings, catalogue):
             "%s: %d rows merged with an earlier one at the same position: %s",
             path, len(repeated), line_numbers(path, repeated),
         )  # fmt: skip
-    table["catalogue"] = catalogue.name or _stem(path)
+    table["catalogue"] = catalogue.name or stem(path)
     return table.drop(columns="ref")
 
 
@@ -214,7 +212,7 @@ def _catalogues(settings):
                 f"{catalogue.path}: found no row with a position, expected lenses; correct config "
                 "key sample.known_lenses"
             )
-        _count(catalogue.name or _stem(catalogue.path), table)
+        _count(catalogue.name or stem(catalogue.path), table)
         no_lens = table["grade"] == "D"
         if no_lens.any():
             log.info(
@@ -240,11 +238,6 @@ def _count(name, table):
     counts = table["grade"].value_counts()
     counts = [f"{grade or 'ungraded'} {counts[grade]}" for grade in _GRADES if grade in counts]
     log.info("known lenses: %s: %d rows: %s", name, len(table), ", ".join(counts) or "none")
-
-
-def _stem(path):
-    """Name of a file, without what says its kind."""
-    return PurePath(path.partition("?")[0].removesuffix(".gz")).stem
 
 
 def _merge(tables, settings):

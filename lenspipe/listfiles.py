@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+import numpy as np
 import pandas as pd
 from astropy.table import Column, Table
 
@@ -16,7 +17,7 @@ from lenspipe.coadds import open_fits
 from lenspipe.errors import LenspipeError
 from lenspipe.paths import is_remote
 
-__all__ = ["Raw", "line_numbers", "read_raw"]
+__all__ = ["Raw", "line_numbers", "read_raw", "stem"]
 
 
 @dataclass
@@ -67,7 +68,22 @@ def _suffix(path):
     return PurePath(str(path).lower().partition("?")[0].removesuffix(".gz")).suffix
 
 
-def read_raw(path, key, settings=None):
+def stem(path):
+    """Name of a file, without what says its kind.
+
+    Parameters
+    ----------
+    path : str
+        Or an address.
+
+    Returns
+    -------
+    str
+    """
+    return PurePath(path.partition("?")[0].removesuffix(".gz")).stem
+
+
+def read_raw(path, key, settings=None, wanted=None):
     """Read a list as it stands in its file.
 
     Parameters
@@ -79,6 +95,9 @@ def read_raw(path, key, settings=None):
         Key of the configuration that gives the path, for messages.
     settings : lenspipe.config.Settings, optional
         Needed for an address; the file is kept in the cache.
+    wanted : collection of str, optional
+        Columns of a FITS table that matter, in lower case; the others, which may be many, are not
+        read. All if not given.
 
     Returns
     -------
@@ -97,7 +116,7 @@ def read_raw(path, key, settings=None):
     try:
         with _local(path, settings) as local:
             if kind == "FITS":
-                return _read_fits(local)
+                return _read_fits(local, wanted)
             if kind == "ECSV":
                 return _read_ecsv(local, zipped)
             return _read_csv(local, zipped, "\t" if kind == "TSV" else ",")
@@ -175,18 +194,19 @@ def _read_ecsv(path, zipped):
     return Raw(table, names, units, range(comments + 2, comments + 2 + len(table)))
 
 
-def _read_fits(path):
+def _read_fits(path, wanted):
     path.stat()
     with open_fits(path) as fits:
         tables = [hdu for hdu in fits if hdu.get_exttype() in ("BINARY_TBL", "ASCII_TBL")]
         if not tables:
             raise ValueError("no table in it")
-        data, header = tables[0].read(), tables[0].read_header()
+        every, header = tables[0].get_colnames(), tables[0].read_header()
+        chosen = [name for name in every if wanted is None or name.lower() in wanted]
+        data = tables[0].read(columns=chosen) if chosen else np.zeros(0, [(every[0], "f8")])
     # Columns with several numbers in a row hold no positions.
-    single = [i for i, name in enumerate(data.dtype.names) if data[name].ndim == 1]
-    names = [data.dtype.names[i] for i in single]
+    names = [name for name in data.dtype.names if data[name].ndim == 1]
     columns = {}
     for number, name in enumerate(names):
         columns[number] = data[name].astype(data[name].dtype.newbyteorder("="))
-    units = [str(header.get(f"TUNIT{i + 1}") or "") for i in single]
+    units = [str(header.get(f"TUNIT{every.index(name) + 1}") or "") for name in names]
     return Raw(pd.DataFrame(columns), names, units, range(1, len(data) + 1))

@@ -13,8 +13,10 @@ __all__ = [
     "completeness_interval",
     "cross_entropy",
     "expected_calibration_error",
+    "part_interval",
     "precision_recall",
     "purity_at",
+    "purity_interval",
     "reliability",
     "roc_curve",
     "wilson_interval",
@@ -110,6 +112,48 @@ def purity_at(completeness, fpr, prior):
     found = prior * np.asarray(completeness, np.float64)
     passing = found + (1 - prior) * np.asarray(fpr, np.float64)
     return np.where(passing > 0, found / np.where(passing > 0, passing, 1), np.nan)[()]
+
+
+def purity_interval(completeness, fpr, prior):
+    """Purity and its interval from completeness and false-positive rate with theirs.
+
+    An end takes the worse, or the better, end of both, and so covers more than 95 %.
+
+    Parameters
+    ----------
+    completeness, fpr : tuple of (float or None)
+        Value, low, high; all None where it was not measured.
+    prior : float
+        Part of the galaxies that are lenses.
+
+    Returns
+    -------
+    tuple of (float or None)
+        Value, low, high. The value is None where no non-lens passed: the rate is not nothing, it
+        could not be measured.
+    """
+    if completeness[0] is None or fpr[0] is None:
+        return None, None, None
+    value = purity_at(completeness[0], fpr[0], prior) if fpr[0] > 0 else np.nan
+    low, high = (purity_at(completeness[i], fpr[j], prior) for i, j in ((1, 2), (2, 1)))
+    return tuple(float(v) if np.isfinite(v) else None for v in (value, low, high))
+
+
+def part_interval(passes):
+    """Part of a class that passes and its 95 % interval (Wilson).
+
+    Parameters
+    ----------
+    passes : array_like of bool, shape (N,)
+
+    Returns
+    -------
+    tuple of (float or None)
+        Value, low, high; all None without galaxies.
+    """
+    if len(passes) == 0:
+        return None, None, None
+    return float(np.mean(passes)), *wilson_interval(int(np.sum(passes)), len(passes))
 
 
 def completeness_at_fpr(lenses, others, fpr):

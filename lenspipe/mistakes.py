@@ -8,7 +8,7 @@ from lenspipe.pages import draw_page
 __all__ = ["draw_mistakes"]
 
 
-def draw_mistakes(settings, galaxies, read, path, title):
+def draw_mistakes(settings, galaxies, read, path, title, at):
     """Draw pages of the lenses with the lowest scores and of the non-lenses with the highest.
 
     Parameters
@@ -23,8 +23,10 @@ def draw_mistakes(settings, galaxies, read, path, title):
         From ``missed.png`` and ``false.png`` to where they are written.
     title : str
         What was scored; stands before the kind of mistake.
+    at : str
+        What counts as found, such as ``p ≥ 0.9``.
     """
-    own, at = settings.mosaics, f"p ≥ {settings.candidates.threshold:g}"
+    own = settings.mosaics
     missed = galaxies[galaxies["missed"]].sort_values(["p", "id"], na_position="first")
     false = galaxies[galaxies["false"]].sort_values(["p", "id"], ascending=[False, True])
     for file, table, kind, order, message in (

@@ -110,7 +110,7 @@ def candidate_pages(settings):
     table = read_candidates(settings)
     table = table.iloc[page_order(table, settings)].reset_index(drop=True)
     table["note"] = np.where(table["known"], "known lens", "")
-    what, at = "lens candidates", f"candidates at p ≥ {settings.candidates.threshold:g}"
+    what, at = "lens candidates", f"candidates, {settings.candidates.threshold}"
     if settings.targets:
         what, at = "targets", "targets"
     n_pages = max(1, -(-len(table) // own.per_page))
@@ -150,7 +150,7 @@ def candidate_pages(settings):
             **_look(settings),
             title=f"{settings.run}: {what}, page {pages.index(path) + 1} of {n_pages}",
             subtitle=f"{len(table)} {at}, {_ORDERS[own.sort]}; {_explain_tiles(settings)}",
-            message=f"No galaxy passed the threshold of p ≥ {settings.candidates.threshold:g}.",
+            message=f"No galaxy passed the threshold, {settings.candidates.threshold}.",
             key=key,
         )
         first += len(rows)
@@ -269,8 +269,7 @@ def _draw_brick(settings, brick, scores, deleted=""):
 def _explain_ranking(settings):
     if settings.targets:
         return "targets, most probable first"
-    threshold = settings.candidates.threshold
-    return f"galaxies, most probable first; candidates have p ≥ {threshold:g}"
+    return f"galaxies, most probable first; candidates: {settings.candidates.threshold}"
 
 
 def _explain_tiles(settings):

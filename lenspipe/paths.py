@@ -208,6 +208,7 @@ class RunPaths:
         self.injected = self.root / "sample" / "injected.parquet"
         self.mined_index = self.root / "mined" / "pages.json"
         self.candidates = self.root / "candidates" / "candidates.fits"
+        self.threshold = self.candidate_file("threshold.json")
         self.mosaic_index = self.root / "mosaics" / "pages.json"
         self.summary = self.root / "summary.json"
         self.missing = self.root / "missing.csv"
@@ -276,6 +277,10 @@ class RunPaths:
     def evaluation(self, file):
         """Figures of the search against the truth."""
         return self.root / "evaluation" / file
+
+    def candidate_file(self, file):
+        """File about the candidates: viewer.fits, sky.png, searched.fits or searched.json."""
+        return self.root / "candidates" / file
 
     def mosaic_page(self, page):
         """Page of ranked candidates; pages count from 1."""

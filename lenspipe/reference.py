@@ -42,6 +42,7 @@ Beyond what the tables say:
 - `training.recipe` takes the place of the defaults of section `training`. A member of
   `ensemble.members` starts from section `training`, or from its own recipe alone.
 - `training.refit`, `sweep.settings` and `ensemble.combine: stacker` need a validation split.
+- `candidates.threshold: 0.9` stands for `{by: probability, value: 0.9}`.
 - Where lists are asked for one entry may stand alone: `known_lenses: lenses.csv`.
 - `sample.fractions` add up to 1, `cutouts.size` is odd, `chunks.nside` is a power of two.
 
@@ -54,7 +55,7 @@ differs from the settings' models. Edit those (`lenspipe/config/`) or the head (
 """
 
 #: Keys of sections that are sections themselves.
-_NESTED = ("augmentation", "healpix")
+_NESTED = ("augmentation", "healpix", "threshold")
 
 
 def config_reference():

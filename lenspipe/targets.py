@@ -19,6 +19,8 @@ from lenspipe.paths import atomic
 from lenspipe.progress import log
 
 __all__ = [
+    "brick_widths",
+    "brickids_at",
     "bricks_at",
     "parent_of_targets",
     "read_targets",
@@ -57,11 +59,8 @@ def bricks_at(ra, dec):
     brickids : (N,) array of int32
         Counted from 1 at the south pole, row by row.
     """
-    ra, dec = np.mod(np.asarray(ra, float), 360), np.asarray(dec, float)
+    row, column = _cells(ra, dec)
     columns = _columns()
-    row = np.clip(((dec + 90 + BRICK_DEG / 2) / BRICK_DEG).astype(int), 0, len(columns) - 1)
-    column = np.minimum((ra / 360 * columns[row]).astype(int), columns[row] - 1)
-    brickids = 1 + (np.cumsum(columns) - columns)[row] + column
     # Rounded to 0.0001 degrees before the tenths are cut, as the survey's names are.
     ra_units = np.rint((column + 0.5) * 360 / columns[row] * 1e4).astype(int)
     dec_units = (row * BRICK_DEG - 90) * 10
@@ -69,7 +68,52 @@ def bricks_at(ra, dec):
         f"{a // 1000:04d}{'m' if d < 0 else 'p'}{int(abs(d)):03d}"
         for a, d in zip(ra_units.tolist(), dec_units.tolist(), strict=True)
     ]
-    return np.array(names, dtype="U8"), brickids.astype(np.int32)
+    return np.array(names, dtype="U8"), _brickids(row, column)
+
+
+def brickids_at(ra, dec):
+    """Return the numbers alone of the bricks that hold some positions, as `bricks_at` does.
+
+    Parameters
+    ----------
+    ra, dec : (N,) array_like of float
+        Degrees.
+
+    Returns
+    -------
+    (N,) array of int32
+    """
+    return _brickids(*_cells(ra, dec))
+
+
+def _cells(ra, dec):
+    """Row and column of positions in the grid of bricks."""
+    ra, dec = np.mod(np.asarray(ra, float), 360), np.asarray(dec, float)
+    columns = _columns()
+    row = np.clip(((dec + 90 + BRICK_DEG / 2) / BRICK_DEG).astype(int), 0, len(columns) - 1)
+    return row, np.minimum((ra / 360 * columns[row]).astype(int), columns[row] - 1)
+
+
+def _brickids(row, column):
+    columns = _columns()
+    return (1 + (np.cumsum(columns) - columns)[row] + column).astype(np.int32)
+
+
+def brick_widths(dec):
+    """Return how wide bricks are.
+
+    Parameters
+    ----------
+    dec : (N,) array_like of float
+        Declination of their centres, degrees.
+
+    Returns
+    -------
+    (N,) array of float
+        Difference of right ascension between their sides, degrees.
+    """
+    row = np.rint((np.asarray(dec, float) + 90) / BRICK_DEG).astype(int)
+    return 360 / _columns()[row]
 
 
 def read_targets(settings):

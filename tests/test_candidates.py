@@ -117,7 +117,7 @@ def test_flagged_galaxies_are_rejected_and_counted(run, caplog):
     assert "1 galaxies at or above the threshold rejected" in caplog.text
 
 
-def test_of_merged_galaxies_the_best_stands_for_all(run):
+def test_of_merged_galaxies_the_brightest_names_all(run):
     settings, scores = run
     parent = pd.read_parquet(settings.paths.parent(CHUNK))
     scores["p"] = np.float32(0.1)
@@ -129,7 +129,11 @@ def test_of_merged_galaxies_the_best_stands_for_all(run):
     parent.to_parquet(settings.paths.parent(CHUNK), index=False)
     change_scores(settings, scores)
     table = find_candidates(settings)
-    assert list(table["id"]) == [scores.loc[1, "id"]]
+    assert list(table["id"]) == [scores.loc[2, "id"]]
+    assert list(table["best_id"]) == [scores.loc[1, "id"]]
+    assert table.loc[0, "p"] == np.float32(0.95)
+    assert table.loc[0, "p_resnet"] == scores.loc[1, "p_resnet"]
+    assert table.loc[0, "ra"] == scores.loc[2, "ra"]
     assert table.loc[0, "n_members"] == 3
     assert bool(table.loc[0, "known"])
 
@@ -215,7 +219,11 @@ def test_every_target_is_listed_under_its_name(run):
     few[["ra", "dec"]] = [[10.1, 0.0], [10.1, 0.0], [10.1001, 0.0], [10.2, 0.01]]
     names = ["A & B", "", "C", ""]
     few.assign(name=names)[["name", "ra", "dec"]].to_csv("list.csv", index=False)
-    settings = given_model(targets="list.csv", candidates={"threshold": 0.9})
+    own = {"threshold": 0.9, "known": "hide"}
+    settings = given_model(targets="list.csv", candidates=own)
+    lenses = pd.read_parquet(settings.paths.lenses)
+    lenses.loc[0, ["ra", "dec"]] = few.iloc[3][["ra", "dec"]].astype(float)
+    lenses.to_parquet(settings.paths.lenses, index=False)
     parent = pd.read_parquet(settings.paths.parent(CHUNK)).head(4).assign(id=few["id"], type="")
     parent[["mag_g", "mag_r", "mag_z"]] = np.float32(np.nan)
     parent.to_parquet(settings.paths.parent(CHUNK), index=False)
@@ -229,6 +237,8 @@ def test_every_target_is_listed_under_its_name(run):
         "C",
     ]
     assert table["flags"].tolist() == [0, 0, 17, 2]
+    assert table["known"].tolist() == [False, True, False, False]
+    assert table["rank"].tolist() == [1, 2, 3, 4]
     assert (table["n_members"] == 1).all()
     pd.testing.assert_frame_equal(read_candidates(settings), table, check_dtype=False)
     page = settings.paths.candidates.with_suffix(".html").read_text()

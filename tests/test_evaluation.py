@@ -11,6 +11,7 @@ from scored_run import BRICKS, CHUNK, TRAINING_BRICKS, make_run, make_settings, 
 from sklearn.metrics import roc_auc_score
 
 from lenspipe import evaluation
+from lenspipe.candidates import find_candidates
 from lenspipe.errors import LenspipeError
 from lenspipe.evaluation import evaluate
 
@@ -167,3 +168,17 @@ def test_training_on_every_brick_is_refused(run):
     write_table(sample, settings.paths.sample)
     with pytest.raises(LenspipeError, match="expected bricks that training never saw"):
         evaluate(settings)
+
+
+def test_the_cut_of_the_candidates_is_judged_whatever_their_rule(run):
+    _, scores = run
+    own = {"threshold": {"by": "number", "value": 9, "per": "type"}}
+    settings = make_settings(candidates=own)
+    with pytest.raises(LenspipeError, match=r"threshold\.json: found no such file"):
+        evaluate(settings)
+    table = find_candidates(settings)
+    cut = table["p"].min()
+    metrics = evaluate(settings)
+    assert metrics["threshold"] == cut
+    test = scores[~scores["brick"].isin(TRAINING_BRICKS)]
+    assert metrics["n_above_threshold"] == (test["p"] >= np.float32(cut)).sum()

@@ -68,7 +68,7 @@ def assess(settings):
     metrics = {key: notes[key] for key in _FROM_NOTES}
     metrics |= {
         "prior": settings.evaluation.prior,
-        "threshold": settings.candidates.threshold,
+        "threshold": settings.candidates.threshold.assumed,
         "temperature": calibration.temperature if calibration else None,
     }
     for split, part in parts.items():

@@ -46,7 +46,7 @@ def draw_figures(settings, parts, metrics, calibration):
         return
     shown = judged[-1]
     lenses, others = scores[shown]
-    galaxies, threshold = parts[shown], settings.candidates.threshold
+    galaxies, threshold = parts[shown], settings.candidates.threshold.assumed
     points = [
         (fpr, *(metrics[f"{shown}_completeness_fpr_{name}{end}"] for end in ("", "_low", "_high")))
         for name, fpr in FPRS.items()
@@ -76,7 +76,8 @@ def draw_figures(settings, parts, metrics, calibration):
         false=~lens & passes,
         note=[_note(row) for row in galaxies.to_dict("records")],
     )
-    draw_mistakes(settings, mistakes, read_images, path, f"{settings.run}, {title.split(':')[0]}")
+    title = f"{settings.run}, {title.split(':')[0]}"
+    draw_mistakes(settings, mistakes, read_images, path, title, f"p ≥ {threshold:g}")
 
 
 def kinds(galaxies):

@@ -10,8 +10,8 @@ from lenspipe.metrics import (
     completeness_at_fpr,
     completeness_interval,
     expected_calibration_error,
-    purity_at,
-    wilson_interval,
+    part_interval,
+    purity_interval,
 )
 
 __all__ = ["FPRS", "binned", "measure"]
@@ -49,8 +49,8 @@ def measure(galaxies, calibration, settings):
         low, high = completeness_interval(lenses, others, fpr)
         metrics |= _with_ends(f"completeness_fpr_{name}", completeness, low, high)
         metrics |= _yield(f"fpr_{name}", (completeness, low, high), (fpr, fpr, fpr), prior)
-    threshold = np.float32(settings.candidates.threshold)
-    completeness, fpr = _part(lenses >= threshold), _part(others >= threshold)
+    threshold = np.float32(settings.candidates.threshold.assumed)
+    completeness, fpr = part_interval(lenses >= threshold), part_interval(others >= threshold)
     metrics |= _with_ends("completeness_threshold", *completeness)
     metrics |= _with_ends("fpr_threshold", *fpr)
     metrics |= _yield("threshold", completeness, fpr, prior)
@@ -71,27 +71,12 @@ def _with_ends(key, value, low, high):
     return {key: value, f"{key}_low": low, f"{key}_high": high}
 
 
-def _part(passes):
-    """Part of a class that passes and its 95 % interval (Wilson); None without galaxies."""
-    if len(passes) == 0:
-        return None, None, None
-    return float(passes.mean()), *wilson_interval(int(passes.sum()), len(passes))
-
-
 def _yield(name, completeness, fpr, prior):
     """Purity at the prior, and how many candidates are looked at for each lens among them.
 
-    Completeness and false-positive rate are given with their intervals. An end of the interval
-    takes the worse, or the better, end of both, and so covers more than 95 %.
+    Completeness and false-positive rate are given with their intervals.
     """
-    if completeness[0] is None or fpr[0] is None:
-        values = None, None, None
-    else:
-        # No non-lens passed: the rate is not nothing, it could not be measured.
-        value = purity_at(completeness[0], fpr[0], prior) if fpr[0] > 0 else np.nan
-        low, high = (purity_at(completeness[i], fpr[j], prior) for i, j in ((1, 2), (2, 1)))
-        values = (float(v) if np.isfinite(v) else None for v in (value, low, high))
-    value, low, high = values
+    value, low, high = purity_interval(completeness, fpr, prior)
     inspected = (1 / purity if purity else None for purity in (value, high, low))
     return _with_ends(f"purity_{name}", value, low, high) | _with_ends(
         f"inspect_per_lens_{name}", *inspected
@@ -147,6 +132,6 @@ def _rates(inside, lens, above):
     lenses, others = above[inside & lens], above[inside & ~lens]
     return (
         {"n_lenses": len(lenses), "n_nonlenses": len(others)}
-        | _with_ends("completeness", *_part(lenses))
-        | _with_ends("false_positive_rate", *_part(others))
+        | _with_ends("completeness", *part_interval(lenses))
+        | _with_ends("false_positive_rate", *part_interval(others))
     )

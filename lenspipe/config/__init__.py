@@ -6,6 +6,7 @@ Light on purpose: Snakemake imports this module whenever it parses the Snakefile
 import hashlib
 import json
 import re
+from pathlib import Path
 from typing import Literal
 
 import yaml
@@ -235,6 +236,16 @@ class Settings(Section):
         if stacked or self._any_refit:
             validation = 0
         return "test" if test else "validation" if validation else None
+
+    @property
+    def predictions(self):
+        """File with the scores of the galaxies that the model searched with never learnt from.
+
+        Of a given model it is looked for beside it, and need not be there.
+        """
+        if self.inference.model:
+            return Path(self.inference.model).with_name("predictions.parquet")
+        return self.paths.model(self.training.name, "predictions.parquet")
 
     def _area(self):
         (ra0, ra1), (dec0, dec1) = self.footprint.ra, self.footprint.dec

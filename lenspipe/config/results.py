@@ -1,18 +1,82 @@
 """Sections on what comes of the scores."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from lenspipe.config.base import Fraction, Positive, PositiveInt, Section
+from lenspipe.config.base import Positive, PositiveInt, Section, as_list
+
+_WHOLE = ("number", "inspect")
+#: At which probability models are judged where the search has no fixed one.
+_ASSUMED = 0.5
+
+
+class Threshold(Section):
+    """Which galaxies are candidates; a number alone is a probability (docs/candidates.md)."""
+
+    by: Literal["probability", "number", "inspect", "fraction", "false_positive_rate"] = Field(
+        "probability",
+        description="What the value is: the least probability; how many galaxies; how many systems "
+        "people can look at; which part of the galaxies; which part of the held-out random "
+        "non-lenses may pass.",
+    )
+    value: Annotated[float, Field(ge=0)] = Field(0.9, description="How much of that.")
+    per: tuple[Literal["region", "type"], ...] = Field(
+        (), description="Apply it by itself in each region, in each Tractor type, or in both."
+    )
+
+    @field_validator("per", mode="before")
+    @classmethod
+    def _one_as_list(cls, value):
+        return as_list(value)
+
+    @model_validator(mode="after")
+    def _fits(self):
+        if self.by in _WHOLE:
+            if self.value < 1 or self.value % 1:
+                raise ValueError(f"value: found {self.value:g}, by {self.by} it is a whole number")
+        elif self.value > 1:
+            raise ValueError(
+                f"value: found {self.value:g}, by {self.by} it must be less than or equal to 1"
+            )
+        elif self.value == 0 and self.by != "probability":
+            raise ValueError(f"value: found 0, by {self.by} it must be greater than 0")
+        return self
+
+    def __str__(self):
+        text = {
+            "probability": f"p ≥ {self.value:g}",
+            "number": f"the {self.value:,.0f} most probable galaxies",
+            "inspect": f"the {self.value:,.0f} most probable systems",
+            "fraction": f"the most probable {100 * self.value:g} % of galaxies",
+            "false_positive_rate": f"false-positive rate ≤ {self.value:g}",
+        }[self.by]
+        return text + (f", per {' and '.join(self.per)}" if self.per else "")
+
+    @property
+    def assumed(self):
+        """The probability that models are judged at, before the scores of a search are known."""
+        return self.value if self.by == "probability" else _ASSUMED
 
 
 class Candidates(Section):
     """From scores to candidates."""
 
-    threshold: Fraction = Field(0.9, description="Least probability of a candidate.")
+    threshold: Threshold = Field(
+        Threshold(), description="Which galaxies are candidates; a number is the least probability."
+    )
     merge_radius_arcsec: Positive = Field(
         5.0, description="Candidates nearer to each other than this are one, arcsec."
+    )
+    known: Literal["show", "hide"] = Field(
+        "show",
+        description="Whether known lenses are ranked and drawn with the others, or only kept at "
+        "the end of the tables.",
+    )
+    redshifts: tuple[str, ...] = Field(
+        (),
+        description="Tables of redshifts (FITS, CSV, TSV, ECSV), matched by release, brickid and "
+        "objid, else by position; of several the first that has one, spectroscopic ones first.",
     )
     reject_flags: tuple[
         Literal["MISSING_BAND", "EDGE", "MASKED", "NONFINITE", "NO_EXPOSURE"], ...
@@ -20,6 +84,20 @@ class Candidates(Section):
         ("MISSING_BAND", "EDGE", "NONFINITE", "NO_EXPOSURE"),
         description="Flags of a cutout that keep its galaxy from being a candidate.",
     )
+
+    @field_validator("threshold", mode="before")
+    @classmethod
+    def _number_as_probability(cls, value):
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return {"value": value}
+        if not isinstance(value, dict | Threshold):
+            raise ValueError("expected a probability, or a section with by and value")
+        return value
+
+    @field_validator("redshifts", mode="before")
+    @classmethod
+    def _one_as_list(cls, value):
+        return as_list(value)
 
 
 class Mosaics(Section):

@@ -123,6 +123,15 @@ def test_it_leaves_everything_that_it_promises(finished, results):
         assert (results / "models" / "resnet" / f"{figure}.png").stat().st_size > 1000
     for brick in BRICKS:
         assert (results / "mosaics" / "bricks" / f"{brick}.png").stat().st_size > 1000
+    candidates = results / "candidates"
+    found = {path.name for path in candidates.iterdir()}
+    formats = {f"candidates.{suffix}" for suffix in ("fits", "csv", "vot", "reg", "html")}
+    assert found == formats | {
+        *("threshold.json", "viewer.fits", "sky.png", "searched.fits", "searched.json"),
+    }
+    threshold = json.loads((candidates / "threshold.json").read_text())
+    assert threshold["n_candidates"] == summary["n_candidates"]
+    assert threshold["expected"]["n_lenses"] > 0
     audit = pd.read_csv(results / "parent" / "audit.csv")
     assert (audit["before"] - audit["after"] == audit["removed"]).all()
     output = (finished / "output.txt").read_text()

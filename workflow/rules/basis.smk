@@ -19,7 +19,7 @@ MADE_FROM = {
     },
     "assess": section("evaluation", "mosaics")
     | {
-        "threshold": SETTINGS.candidates.threshold,
+        "threshold": SETTINGS.candidates.threshold.assumed,
         "symmetries": SETTINGS.inference.symmetries,
     },
     "ensemble": section("ensemble") | {"seed": SETTINGS.seed},

@@ -1,7 +1,14 @@
 """Candidates: what passes the threshold, merged, named, matched and ranked.
 
-Needs: all scores and parent samples, and the known lenses. Gives: the candidates' catalogues.
+Needs: all scores and parent samples, the known lenses, and the scores of held-out galaxies where
+there are some. Gives: the candidates' catalogues, what to expect of them, and a map of the sky.
 """
+
+from lenspipe.paths import is_remote
+
+# Of a given model they are read if somebody put them beside it.
+HELD_OUT = [path for path in [SETTINGS.predictions] if TRAINED or (path.exists() and not TARGETS)]
+FORMATS = [".fits", ".vot", ".reg", ".html"]
 
 
 rule candidates:
@@ -9,6 +16,8 @@ rule candidates:
         TARGETS,
         PATHS.bricks,
         PATHS.lenses,
+        [path for path in SETTINGS.candidates.redshifts if not is_remote(path)],
+        HELD_OUT,
         of_chunks(PATHS.scores),
         of_chunks(PATHS.parent),
         DISCARDED,
@@ -18,7 +27,13 @@ rule candidates:
             caption="../report/candidates.rst",
             category="Candidates",
         ),
-        fits=PATHS.candidates,
+        report(
+            PATHS.threshold,
+            caption="../report/cut.rst",
+            category="Candidates",
+        ),
+        PATHS.candidate_file("viewer.fits"),
+        [PATHS.candidates.with_suffix(suffix) for suffix in FORMATS],
     log:
         PATHS.log("candidates"),
     benchmark:
@@ -26,12 +41,40 @@ rule candidates:
     resources:
         mem_mb=grows(2000),
         runtime=60,
+        connections=CONNECTIONS,
     params:
         settings=section("candidates"),
         match_radius_arcsec=SETTINGS.sample.match_radius_arcsec,
+        prior=SETTINGS.evaluation.prior,
         # The list links to the mosaics' pages.
         pages=[SETTINGS.mosaics.sort, SETTINGS.mosaics.per_page],
     message:
-        "Choosing candidates above {params.settings[candidates][threshold]}"
+        "Choosing candidates"
     script:
         "../scripts/candidates.py"
+
+
+rule sky_map:
+    input:
+        PATHS.bricks,
+        PATHS.candidates,
+        manifests("cutouts"),
+    output:
+        report(
+            PATHS.candidate_file("sky.png"),
+            caption="../report/sky.rst",
+            category="Candidates",
+        ),
+        PATHS.candidate_file("searched.fits"),
+        PATHS.candidate_file("searched.json"),
+    log:
+        PATHS.log("sky_map"),
+    benchmark:
+        PATHS.benchmark("sky_map")
+    resources:
+        mem_mb=grows(2000),
+        runtime=60,
+    message:
+        "Drawing the sky that was searched"
+    script:
+        "../scripts/sky_map.py"

@@ -10,6 +10,7 @@ rule evaluate:
         SKY,
         PATHS.sample,
         PATHS.candidates,
+        PATHS.threshold,
         of_chunks(PATHS.scores),
     output:
         PATHS.evaluation("metrics.json"),
@@ -43,6 +44,7 @@ rule summary:
         PATHS.bricks,
         PATHS.audit,
         PATHS.mosaic_index,
+        PATHS.candidate_file("sky.png"),
         manifests("cutouts"),
         manifests("mosaics") if SETTINGS.mosaics.per_brick else [],
     output:

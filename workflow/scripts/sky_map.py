@@ -1,0 +1,8 @@
+"""Write the area that was searched and draw it with the candidates."""
+
+from lenspipe.progress import job
+
+with job(snakemake) as settings:
+    from lenspipe.candidates.skymap import write_sky
+
+    write_sky(settings)
