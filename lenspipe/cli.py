@@ -12,6 +12,7 @@ from typing import Literal, get_args, get_origin
 from lenspipe import __version__
 from lenspipe.config import Inference, Settings, Simulation, load_settings, read_config
 from lenspipe.errors import LenspipeError
+from lenspipe.recovery.command import add_recovery
 
 __all__ = ["main"]
 
@@ -45,6 +46,7 @@ def main(arguments=None):
     _add_train(commands)
     _add_score(commands)
     _add_status(commands)
+    add_recovery(commands)
     options = parser.parse_args(arguments)
     try:
         options.command(options)

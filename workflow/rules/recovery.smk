@@ -1,0 +1,50 @@
+"""What the search made of published candidates.
+
+Needs: scores, parent samples, manifests of all chunks, the labelled sample if the run has one, the
+catalogues. Gives: a table with a row per entry, counts and a figure for each catalogue.
+"""
+
+from lenspipe.bricks import list_version
+from lenspipe.paths import is_remote
+
+PUBLISHED = [catalogue.path for catalogue in SETTINGS.recovery.catalogs]
+PUBLISHED_FILES = [path for path in PUBLISHED if path != "lenscat" and not is_remote(path)]
+
+
+rule recovery:
+    input:
+        PUBLISHED_FILES,
+        PATHS.bricks,
+        PATHS.sample if TRAINED else [],
+        SETTINGS.recovery.sample or [],
+        of_chunks(PATHS.scores),
+        of_chunks(PATHS.parent),
+        manifests("cutouts"),
+    output:
+        RECOVERED,
+        report(
+            [path.with_suffix(".csv") for path in RECOVERED],
+            caption="../report/recovery.rst",
+            category="Completeness",
+        ),
+        report(
+            [path.with_suffix(".png") for path in RECOVERED],
+            caption="../report/recovery.rst",
+            category="Completeness",
+        ),
+    log:
+        PATHS.log("recovery"),
+    benchmark:
+        PATHS.benchmark("recovery")
+    resources:
+        mem_mb=grows(2000),
+        runtime=60,
+        connections=CONNECTIONS,
+    params:
+        settings=section("recovery", "parent", "survey"),
+        reject_flags=SETTINGS.candidates.reject_flags,
+        versions=[list_version(path) for path in PUBLISHED if path not in PUBLISHED_FILES],
+    message:
+        "Looking for published candidates among the scores"
+    script:
+        "../scripts/recovery.py"
