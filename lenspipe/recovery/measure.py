@@ -162,8 +162,8 @@ def match_scores(paths, ra, dec, radius_arcsec, settings=None):
     Returns
     -------
     pandas.DataFrame, N rows
-        id (str), separation_arcsec (float64), p (float32), n_matches (int64; galaxies within the radius) and
-        rank (int64): 2 scored, 1 scored and flagged, 0 no score for the galaxy, -1 no galaxy.
+        id (str), separation_arcsec (float64), p (float32), n_matches (int64; galaxies within the
+        radius) and rank (int64): 2 scored, 1 scored and flagged, 0 no score for it, -1 no galaxy.
 
     Raises
     ------
