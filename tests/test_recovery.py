@@ -381,6 +381,15 @@ def test_a_column_of_the_catalogue_to_count_by(search):
         compare(search[0], by="q")
 
 
+def test_an_address_among_the_catalogues_needs_a_contact(search):
+    config = search[0].model_dump()
+    config["recovery"] = {"catalogs": ["https://x.org/a.csv?v=2"]}
+    with pytest.raises(LenspipeError, match=r"retrieval\.contact: missing"):
+        load_settings(config)
+    config["retrieval"]["contact"] = "me@x.org"
+    assert [own.label for own in load_settings(config).recovery.catalogs] == ["a"]
+
+
 def test_the_sample_of_another_run(search):
     settings, _ = search
     other = pd.read_parquet(settings.paths.sample).assign(split="test")

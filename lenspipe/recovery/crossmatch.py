@@ -114,7 +114,9 @@ def _batches(path, needed, optional):
                     f"{', '.join(absent)}; give scores with positions in degrees"
                 )
             wanted = [*needed, *(name for name in optional if name in there)]
-            yield from file.iter_batches(_ROWS, columns=wanted)
+            # All groups of rows at once would keep what has been read of them to the end.
+            for group in range(file.num_row_groups):
+                yield from file.iter_batches(_ROWS, row_groups=[group], columns=wanted)
     except (OSError, pa.ArrowException) as error:
         raise LenspipeError(
             f"{path}: can't be read as Parquet ({str(error).splitlines()[0]}); make it again"

@@ -35,6 +35,15 @@ class _Bricks(NamedTuple):
     cutouts: dict
 
 
+class _Fate(NamedTuple):
+    """What became of an entry, and the object that came furthest."""
+
+    reason: str
+    detail: str = ""
+    id: str = ""
+    separation_arcsec: float = np.nan
+
+
 def explain_missing(missing, run, radius_arcsec, settings=None):
     """Say of each entry without a scored galaxy how far a search came with it.
 
@@ -65,19 +74,15 @@ def explain_missing(missing, run, radius_arcsec, settings=None):
     ra, dec = (missing[name].to_numpy(np.float64) for name in ("ra", "dec"))
     near = _bricks_near(ra, dec, radius_arcsec)
     bricks = _read_bricks(run, {name for names in near for name in names})
-    fates = pd.DataFrame(index=range(len(missing)))
-    fates["reason"], fates["detail"], fates["id"], fates["separation_arcsec"] = "", "", "", np.nan
     sky = Sky(ra, dec, radius_arcsec)
-    _from_parent(fates, run, bricks, sky)
-    open_ = []
-    for entry in fates.index[fates["reason"] == ""]:
-        own = near[entry][0]
-        reason, detail = _of_brick(own, run, bricks)
-        fates.loc[entry, ["reason", "detail"]] = reason, detail
-        if not reason:
-            open_.append(entry)
-    _from_survey(fates, open_, near, bricks, sky, settings)
-    return fates.set_index(missing.index)
+    fates = _from_parent(run, bricks, sky)
+    for entry in sorted(set(range(len(missing))) - set(fates)):
+        if fate := _of_brick(near[entry][0], run, bricks):
+            fates[entry] = fate
+    rest = {entry: near[entry] for entry in range(len(missing)) if entry not in fates}
+    fates |= _from_survey(rest, bricks, sky, settings)
+    ordered = [fates[entry] for entry in range(len(missing))]
+    return pd.DataFrame(ordered, index=missing.index, columns=_Fate._fields)
 
 
 def _bricks_near(ra, dec, radius_arcsec):
@@ -108,58 +113,53 @@ def _read_bricks(run, names):
     return found
 
 
-def _from_parent(fates, run, bricks, sky):
-    """Entries whose galaxy is in the parent sample, but not among the scores."""
+def _from_parent(run, bricks, sky):
+    """Entries whose galaxy is in the parent sample, but not among the scores: entry -> fate."""
     chunks = sorted(set(bricks.table["chunk"]))
     tables = [path for path in map(run.parent, chunks) if path.exists()]
     pairs = match_tables(tables, sky, ["id", "brick"])
     nearest = pairs.sort_values(["entry", "separation_arcsec"]).drop_duplicates("entry")
+    fates = {}
     for row in nearest.itertuples():
-        entry = bricks.cutouts.get(row.brick, {})
+        made = bricks.cutouts.get(row.brick, {})
         reason = NO_CUTOUT
-        if entry.get("status") == "failed":
+        if made.get("status") == "failed":
             reason = FAILED
-        elif not entry or not run.scores(bricks.table["chunk"].get(row.brick)).exists():
+        elif not made or not run.scores(bricks.table["chunk"].get(row.brick)).exists():
             reason = LATER
-        found = (reason, entry.get("reason", ""), row.id, row.separation_arcsec)
-        fates.loc[row.entry, ["reason", "detail", "id", "separation_arcsec"]] = found
+        fates[row.entry] = _Fate(reason, made.get("reason", ""), row.id, row.separation_arcsec)
+    return fates
 
 
 def _of_brick(brick, run, bricks):
-    """Reason and detail of an entry without a galaxy in the parent sample; empty if its brick is
-    all right.
-    """
+    """Fate of an entry without a galaxy in the parent sample; None if its brick was searched."""
     if brick not in bricks.table.index:
-        return FOOTPRINT, ""
-    entry = bricks.parent.get(brick, {})
+        return _Fate(FOOTPRINT)
+    entry = bricks.parent.get(brick)
     if not entry or not run.parent(bricks.table.loc[brick, "chunk"]).exists():
-        return LATER, ""
-    if entry["status"] == "failed":
-        return FAILED, entry.get("reason", "")
-    return "", ""
+        return _Fate(LATER)
+    return _Fate(FAILED, entry.get("reason", "")) if entry["status"] == "failed" else None
 
 
-def _from_survey(fates, entries, near, bricks, sky, settings):
-    """Entries in bricks that were searched: which cut removed what is there, if anything is."""
-    wanted = sorted({name for entry in entries for name in near[entry]} & set(bricks.table.index))
-    places = [(name, bricks.table.loc[name, "region"]) for name in wanted]
-    found, failures = {}, set(wanted)
+def _from_survey(near, bricks, sky, settings):
+    """Entries (with the bricks near them) that were searched in vain: which cut, if any."""
+    wanted = sorted({name for names in near.values() for name in names} & {*bricks.table.index})
+    found, unread = {}, set(wanted)
     if wanted and _is_readable(settings):
-        found, failures = _read_survey(settings, places, sky)
-    columns = ["entry", "id", "separation_arcsec", "cut"]
-    pairs = pd.concat([pd.DataFrame(columns=columns), *(p for p in found.values() if len(p))])
-    pairs = pairs.sort_values(["entry", "cut", "separation_arcsec"], ascending=[True, False, True])
-    furthest = pairs.drop_duplicates("entry").set_index("entry")
-    names = [f"cut: {cut}" for cut in CUTS] + [OTHERWISE]
-    for entry in entries:
-        if entry in furthest.index:
-            row = furthest.loc[entry]
-            fates.loc[entry, ["reason", "id", "separation_arcsec"]] = (
-                *(names[row["cut"]], row["id"], row["separation_arcsec"]),
-            )
+        places = [(name, bricks.table.loc[name, "region"]) for name in wanted]
+        found, unread = _read_survey(settings, places, sky)
+    objects = [row for table in found.values() for row in table.itertuples()]
+    # The last one of an entry stays: that with the latest cut, of those the nearest.
+    objects.sort(key=lambda row: (row.cut, -row.separation_arcsec))
+    furthest = {row.entry: row for row in objects}
+    names = [*(f"cut: {cut}" for cut in CUTS), OTHERWISE]
+    fates = {}
+    for entry, bricks_near in near.items():
+        if row := furthest.get(entry):
+            fates[entry] = _Fate(names[row.cut], "", row.id, row.separation_arcsec)
         else:
-            unread = failures & set(near[entry])
-            fates.loc[entry, "reason"] = UNKNOWN if unread else ABSENT
+            fates[entry] = _Fate(ABSENT if unread.isdisjoint(bricks_near) else UNKNOWN)
+    return fates
 
 
 def _is_readable(settings):

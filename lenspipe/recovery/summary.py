@@ -119,26 +119,27 @@ def summary_text(summary):
     -------
     str
     """
-    by = summary["by"]
+    groups = list(next(iter(summary["reasons"].values())))
+    wide = max(len(name) for name in (summary["by"], *groups))
     lines = [
         f"{summary['catalogue']}: {summary['n_entries']} entries, {summary['n_systems']} systems; "
         f"galaxies of {summary['scores']} within {summary['radius_arcsec']:g} arcsec",
         "",
-        f"{by:>12} trained on  p >=   systems  scored  passed   of scored (95 %)      "
-        "of all (95 %)        entries  passed",
+        f"{summary['by']:>{wide}} trained on  p >=   systems  scored  passed   "
+        "of scored (95 %)      of all (95 %)        entries  passed",
     ]
     for row in summary["recovery"]:
         lines.append(
-            f"{row['group']:>12}{row['trained_on']:>11}{row['threshold']:>6g}"
+            f"{row['group']:>{wide}}{row['trained_on']:>11}{row['threshold']:>6g}"
             f"{row['systems_n']:>10}{row['systems_n_scored']:>8}{row['systems_n_passed']:>8}   "
             f"{_percent(row, 'systems_of_scored'):22}{_percent(row, 'systems_of_all'):22}"
             f"{row['n']:>6}{row['n_passed']:>8}"
         )
-    groups = list(next(iter(summary["reasons"].values())))
     width = max(map(len, summary["reasons"]))
-    lines += ["", f"{'entries':{width}}" + "".join(f"{group:>10}" for group in groups)]
+    lines += ["", f"{'entries':{width}}" + "".join(f"  {group:>8}" for group in groups)]
     for reason, counts in summary["reasons"].items():
-        lines.append(f"{reason:{width}}" + "".join(f"{counts[group]:>10}" for group in groups))
+        cells = (f"  {counts[group]:>{max(8, len(group))}}" for group in groups)
+        lines.append(f"{reason:{width}}" + "".join(cells))
     return "\n".join(lines)
 
 
