@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 
 RADIUS_ARCSEC = 5
+CONTEXT = multiprocessing.get_context("spawn")
 
 
 def make_files(folder, n_scores, n_entries):
@@ -98,16 +99,16 @@ def measure(name, folder, results):
     results.put((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, found))
 
 
-def run(name, folder):
-    """Measure one way in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    results = context.SimpleQueue()
-    process = context.Process(target=measure, args=(name, folder, results))
+def run(function, *arguments):
+    """Call a function in a process of its own.
+
+    Its peak memory begins with what this one holds, which therefore makes no tables itself.
+    """
+    process = CONTEXT.Process(target=function, args=arguments)
     process.start()
     process.join()
     if process.exitcode:
-        raise SystemExit(f"{name}: ended with status {process.exitcode}")
-    return results.get()
+        raise SystemExit(f"{function.__name__}: ended with status {process.exitcode}")
 
 
 def summarize(runs):
@@ -136,11 +137,12 @@ def main():
     parser.add_argument("--json", action="store_true", help="print one flat object")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.work) as folder:
-        make_files(Path(folder), options.scores, options.entries)
-        runs = {name: [] for name in WAYS}
+        run(make_files, Path(folder), options.scores, options.entries)
+        runs, results = {name: [] for name in WAYS}, CONTEXT.SimpleQueue()
         for _ in range(options.repeats):
             for name in WAYS:
-                runs[name].append(run(name, Path(folder)))
+                run(measure, name, Path(folder), results)
+                runs[name].append(results.get())
     found = {own[-1] for own in runs.values() for own in own}
     if len(found) > 1:
         raise SystemExit(f"found {sorted(found)} entries, expected all ways to agree")
