@@ -363,6 +363,11 @@ def test_what_is_not_done_yet_or_made_with_other_settings_is_said(search):
     )
     found = compare(settings, known=wider)[0].set_index("name")["reason"]
     assert found["cut: mag_z_max"] == "cut by other settings"
+    # A chunk of another footprint that the run once had.
+    stray = pd.DataFrame({"ra": [9.0], "dec": [32.0], "p": [0.99]})
+    write_table(stray, settings.paths.scores("4-000000"))
+    found = compare(settings)[0].set_index("name")["reason"]
+    assert found["not in the footprint"] == "not in the footprint"
     settings.paths.parent(chunk).unlink()
     assert compare(settings)[0].set_index("name").loc["cut: type", "reason"] == "chunk not done"
     assert read_manifest(settings.paths.manifest("parent", chunk))[ABSENT_BRICK]["reason"]

@@ -64,6 +64,11 @@ class Recovery(Section):
         "run. None: that of this run, if it has one.",
     )
 
+    @field_validator("by")
+    @classmethod
+    def _in_lower_case(cls, value):
+        return value.strip().lower()
+
     @field_validator("thresholds", mode="before")
     @classmethod
     def _one_as_list(cls, value):

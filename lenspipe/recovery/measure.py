@@ -89,7 +89,8 @@ def recovery_of(scores, catalogue, own, folder, settings=None):
     entries, summary = compare(scores, catalogue, own, settings)
     path = Path(folder) / f"{catalogue.label}.csv"
     with atomic(path) as temporary:
-        entries[list(_COLUMNS)].to_csv(temporary, index=False)
+        shown = entries[list(_COLUMNS)].round({"separation_arcsec": 4})
+        shown.to_csv(temporary, index=False)
     draw_recovery(entries, summary, path.with_suffix(".png"))
     with atomic(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(summary, indent=1) + "\n")
@@ -198,15 +199,19 @@ def _find_scores(path):
     if path.is_file():
         return _Scores([path], None)
     root = path.parent if path.name == "scores" and not (path / "scores").is_dir() else path
-    is_run = (root / "bricks.parquet").exists()
-    folder = root / "scores" if is_run else path
-    tables = sorted(folder.glob("*.parquet"))
+    run = RunPaths(root.name, root.parent)
+    if run.bricks.exists():
+        # Tables of chunks that an earlier footprint had may lie beside them.
+        chunks = sorted(set(pd.read_parquet(run.bricks, columns=["chunk"])["chunk"]))
+        tables = [table for table in map(run.scores, chunks) if table.exists()]
+    else:
+        run, tables = None, sorted(path.glob("*.parquet"))
     if not tables:
         raise LenspipeError(
-            f"{folder}: found no tables of scores (.parquet); give a run that has scored, a folder "
+            f"{path}: found no tables of scores (.parquet); give a run that has scored, a folder "
             "of its scores, or one such table"
         )
-    return _Scores(tables, RunPaths(root.name, root.parent) if is_run else None)
+    return _Scores(tables, run)
 
 
 def _read_catalogue(catalogue, own, settings):
@@ -243,12 +248,12 @@ def _column(path, name, entries, settings):
     """Any column of the catalogue's file as text, for the entries that have a position."""
     raw = read_raw(path, _KEY, settings)
     names = [own.strip().lower() for own in raw.names]
-    if name.strip().lower() not in names:
+    if name not in names:
         raise LenspipeError(
             f"{path}: found columns {', '.join(raw.names)}; expected {name} to count by; correct "
             "config key recovery.by"
         )
-    column = raw.table[names.index(name.strip().lower())].set_axis(raw.lines)
+    column = raw.table[names.index(name)].set_axis(raw.lines)
     values = column.reindex(entries["line"]).to_numpy(object)
     return pd.Series(values).map(lambda v: "" if pd.isna(v) else str(v).strip()).replace("", "-")
 

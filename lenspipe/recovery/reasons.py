@@ -7,7 +7,6 @@ import pandas as pd
 
 from lenspipe.catalog import CUTS, tractor_of_brick
 from lenspipe.chunkwork import try_bricks
-from lenspipe.errors import LenspipeError
 from lenspipe.manifest import read_manifest
 from lenspipe.paths import is_remote
 from lenspipe.recovery.crossmatch import Sky, match_tables
@@ -69,7 +68,7 @@ def explain_missing(missing, run, radius_arcsec, settings=None):
     Raises
     ------
     LenspipeError
-        The run has no table of bricks; one of its tables can't be read.
+        A table of the run can't be read.
     """
     ra, dec = (missing[name].to_numpy(np.float64) for name in ("ra", "dec"))
     near = _bricks_near(ra, dec, radius_arcsec)
@@ -99,11 +98,6 @@ def _bricks_near(ra, dec, radius_arcsec):
 
 def _read_bricks(run, names):
     """What the run knows of some bricks; those that are not in it are left out."""
-    if not run.bricks.exists():
-        raise LenspipeError(
-            f"{run.bricks}: no such file, expected the bricks of the run; give its scores alone, "
-            "or make the table of bricks first"
-        )
     table = pd.read_parquet(run.bricks, columns=["brick", "region", "chunk"]).set_index("brick")
     table = table[table.index.isin(names)]
     found = _Bricks(table, {}, {})
