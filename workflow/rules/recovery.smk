@@ -8,12 +8,19 @@ from lenspipe.bricks import list_version
 from lenspipe.paths import is_remote
 
 PUBLISHED = [catalogue.path for catalogue in SETTINGS.recovery.catalogs]
-PUBLISHED_FILES = [path for path in PUBLISHED if path != "lenscat" and not is_remote(path)]
+# Of those in a package or at an address the parameters say which version is read.
+ELSEWHERE = [path for path in PUBLISHED if path == "lenscat" or is_remote(path)]
 
 
 rule recovery:
     input:
-        PUBLISHED_FILES,
+        SKY,
+        # The lists of a simulated sky come with it.
+        [
+            path
+            for path in PUBLISHED
+            if path not in ELSEWHERE and PATHS.sky not in Path(path).parents
+        ],
         PATHS.bricks,
         PATHS.sample if TRAINED else [],
         SETTINGS.recovery.sample or [],
@@ -43,7 +50,7 @@ rule recovery:
     params:
         settings=section("recovery", "parent", "survey"),
         reject_flags=SETTINGS.candidates.reject_flags,
-        versions=[list_version(path) for path in PUBLISHED if path not in PUBLISHED_FILES],
+        versions=[list_version(path) for path in ELSEWHERE],
     message:
         "Looking for published candidates among the scores"
     script:
