@@ -53,6 +53,8 @@ SUMMARY_BEFORE = PATHS.summary.stat().st_mtime_ns if PATHS.summary.exists() else
 # A given model is searched with as it is: no sample, no training, no evaluation.
 TRAINED = [] if SETTINGS.inference.model else SETTINGS.models
 MODEL = SETTINGS.inference.model or PATHS.model(SETTINGS.training.name)
+# What comes of a comparison with published candidates, where it is asked for.
+RECOVERED = [PATHS.recovery(f"{catalogue.label}.json") for catalogue in SETTINGS.recovery.catalogs]
 # What a search of a list of targets reads besides the survey.
 TARGETS = [SETTINGS.targets] if SETTINGS.targets else []
 # Jobs end soon after the workflow that started them has gone, even if it was killed with -9.
@@ -71,6 +73,7 @@ rule all:
     default_target: True
     input:
         PATHS.summary,
+        RECOVERED,
 
 
 include: "workflow/rules/common.smk"
@@ -84,6 +87,11 @@ include: "workflow/rules/scores.smk"
 include: "workflow/rules/candidates.smk"
 include: "workflow/rules/mosaics.smk"
 include: "workflow/rules/evaluation.smk"
+
+
+if RECOVERED:
+
+    include: "workflow/rules/recovery.smk"
 
 
 if SETTINGS.keep == "scores":

@@ -35,6 +35,7 @@ __all__ = [
     "parent_of_chunk",
     "read_tractor",
     "select_parent",
+    "tractor_of_brick",
 ]
 
 
@@ -166,15 +167,10 @@ def _select(settings, name, bricks):
 
 def _select_from_files(settings, name, bricks):
     """Select from a Tractor file per brick."""
-    bands, survey = settings.survey.bands, settings.survey_paths
     with open_source(settings) as source:
 
         def work(brick, region):
-            path = survey.tractor(region, brick)
-            sums = survey.checksums(region, brick)
-            with source.table(path, sums) as local, fetched(path):
-                found = read_table(local, *catalog_columns(bands))
-            table = tractor_table(found, path, settings.release, bands, region)
+            table = tractor_of_brick(settings, source, brick, region)
             selected, audit = select_parent(table, settings.parent)
             return selected.sort_values("objid", ignore_index=True), audit
 
@@ -182,9 +178,38 @@ def _select_from_files(settings, name, bricks):
             bricks,
             work,
             f"parent sample of {name}, bricks",
-            threads=settings.retrieval.connections if is_remote(survey.tree) else 1,
+            threads=settings.retrieval.connections if is_remote(settings.survey_paths.tree) else 1,
             status=source.traffic,
         )
+
+
+def tractor_of_brick(settings, source, brick, region):
+    """Read the Tractor file of one brick, wherever the survey is.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+    source : lenspipe.retrieval.LocalSource
+        Or another, as from `lenspipe.retrieval.open_source`.
+    brick, region : str
+
+    Returns
+    -------
+    pandas.DataFrame
+        As of `read_tractor`.
+
+    Raises
+    ------
+    RetrievalError
+        A server did not give the file.
+    LenspipeError
+        As in `read_tractor`.
+    """
+    bands, survey = settings.survey.bands, settings.survey_paths
+    path = survey.tractor(region, brick)
+    with source.table(path, survey.checksums(region, brick)) as local, fetched(path):
+        found = read_table(local, *catalog_columns(bands))
+    return tractor_table(found, path, settings.release, bands, region)
 
 
 def parent_of_chunk(settings, chunk):

@@ -10,7 +10,14 @@ from lenspipe.paths import atomic
 from lenspipe.progress import log
 from lenspipe.targets import bricks_at
 
-__all__ = ["merge_known", "read_catalogue", "read_graded", "read_known", "with_lenses"]
+__all__ = [
+    "merge_known",
+    "read_catalogue",
+    "read_entries",
+    "read_graded",
+    "read_known",
+    "with_lenses",
+]
 
 #: From the best to none; D is no lens.
 _GRADES = ("A", "B", "C", "D", "")
@@ -113,17 +120,45 @@ def read_catalogue(settings, catalogue):
         A server didn't give the catalogue.
     """
     path = catalogue.path
-    table = read_list(path, "sample.known_lenses", settings, ra_unit=catalogue.ra_unit)
-    remedy = "name the grade it stands for in `grades` of this entry of sample.known_lenses"
-    table["grade"] = _grades(path, table, catalogue.grades, catalogue.grade or "", remedy)
+    table = read_entries(settings, catalogue, "sample.known_lenses")
     repeated = table.loc[table.duplicated(["ra", "dec"]), "line"]
     if len(repeated):
         log.info(
             "%s: %d rows merged with an earlier one at the same position: %s",
             path, len(repeated), line_numbers(path, repeated),
         )  # fmt: skip
-    table["catalogue"] = catalogue.name or stem(path)
+    table["catalogue"] = catalogue.label
     return table.drop(columns="ref")
+
+
+def read_entries(settings, catalogue, key):
+    """Read the entries of a catalogue as they are, with its grades in our words.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings or None
+        Needed for an address.
+    catalogue : lenspipe.config.Catalogue
+    key : str
+        Key of the configuration that names it, for messages.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As of `lenspipe.match.read_list`; grade A to D, or empty.
+
+    Raises
+    ------
+    LenspipeError
+        As in `lenspipe.match.read_list`.
+    RetrievalError
+        A server didn't give the catalogue.
+    """
+    path = catalogue.path
+    table = read_list(path, key, settings, ra_unit=catalogue.ra_unit)
+    remedy = f"name the grade it stands for in `grades` of this entry of {key}"
+    table["grade"] = _grades(path, table, catalogue.grades, catalogue.grade or "", remedy)
+    return table
 
 
 def read_graded(settings):
@@ -212,7 +247,7 @@ def _catalogues(settings):
                 f"{catalogue.path}: found no row with a position, expected lenses; correct config "
                 "key sample.known_lenses"
             )
-        _count(catalogue.name or stem(catalogue.path), table)
+        _count(catalogue.label, table)
         no_lens = table["grade"] == "D"
         if no_lens.any():
             log.info(

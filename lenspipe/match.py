@@ -225,7 +225,8 @@ def _refuse_hours(path, key, ra):
     ra = ra.dropna()
     if len(ra) < _FEWEST or not ra.between(0, 24).all() or ra.max() - ra.min() <= _SPREAD:
         return
-    remedy = ", or give it ra_unit: deg or hour" if "known_lenses" in key else ""
+    catalogue = key in ("sample.known_lenses", "recovery.catalogs")
+    remedy = ", or give it ra_unit: deg or hour" if catalogue else ""
     raise LenspipeError(
         f"{path}: found ra between {ra.min():g} and {ra.max():g} without a unit, which may be "
         f"hours; expected a unit; call the column ra_deg or ra_hours{remedy} (config key {key})"

@@ -282,6 +282,10 @@ class RunPaths:
         """File about the candidates: viewer.fits, sky.png, searched.fits or searched.json."""
         return self.root / "candidates" / file
 
+    def recovery(self, file):
+        """File of the comparison with a published catalogue: <catalogue>.csv, .json or .png."""
+        return self.root / "recovery" / file
+
     def mosaic_page(self, page):
         """Page of ranked candidates; pages count from 1."""
         return self.root / "mosaics" / f"page-{page:04d}.png"

@@ -24,7 +24,7 @@ from lenspipe.config.data import (
     Survey,
 )
 from lenspipe.config.learning import Inference, Injection, Records, Sample
-from lenspipe.config.results import Candidates, Mosaics
+from lenspipe.config.results import Candidates, Mosaics, Recovery
 from lenspipe.config.training import Ensemble, Evaluation, Sweep, Training
 from lenspipe.errors import LenspipeError
 from lenspipe.explain import explain
@@ -71,6 +71,7 @@ class Settings(Section):
     inference: Inference = Field(default_factory=Inference)
     candidates: Candidates = Field(default_factory=Candidates)
     mosaics: Mosaics = Field(default_factory=Mosaics)
+    recovery: Recovery = Field(default_factory=Recovery)
 
     @model_validator(mode="after")
     def _fit_together(self):
@@ -217,7 +218,8 @@ class Settings(Section):
         survey = self.survey
         addresses = [survey.tree, survey.sweeps]
         addresses += [survey.tap] if survey.catalogs == "tap" and not self.targets else []
-        addresses += [catalogue.path for catalogue in self.sample.known_lenses]
+        catalogues = (*self.sample.known_lenses, *self.recovery.catalogs)
+        addresses += [catalogue.path for catalogue in catalogues]
         addresses += [*self.sample.confusing, *self.sample.graded]
         addresses += [survey.service] if self.cutouts.source == "service" else []
         return any(re.match("https?://", address or "") for address in addresses)

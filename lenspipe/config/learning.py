@@ -1,8 +1,9 @@
 """Sections on what a network learns from, and how it scores."""
 
+from pathlib import PurePath
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from lenspipe.config.base import Fraction, Grade, Positive, PositiveInt, Section, as_list
 
@@ -26,11 +27,25 @@ class Catalogue(Section):
         None, description="Unit of numbers in ra. None: the column's own, or degrees."
     )
 
+    @property
+    def label(self):
+        """What its lenses are referred to by: its name, or the file's without its suffixes."""
+        return self.name or PurePath(self.path.partition("?")[0].removesuffix(".gz")).stem
+
+
+def _paths_as_catalogues(value):
+    """Catalogues, of which a path alone may stand for one, and one for a list."""
+    return [{"path": entry} if isinstance(entry, str) else entry for entry in as_list(value)]
+
+
+#: One or several catalogues, as a user writes them.
+Catalogues = Annotated[tuple[Catalogue, ...], BeforeValidator(_paths_as_catalogues)]
+
 
 class Sample(Section):
     """The labelled sample."""
 
-    known_lenses: tuple[Catalogue, ...] = Field(
+    known_lenses: Catalogues = Field(
         (),
         description="Catalogues of known lenses, or their paths. None: the simulated sky's list.",
     )
@@ -89,12 +104,6 @@ class Sample(Section):
         description="Parts of the lenses for training, validation and test; two numbers leave out "
         "the test, `none` trains on all.",
     )
-
-    @field_validator("known_lenses", mode="before")
-    @classmethod
-    def _paths_as_catalogues(cls, value):
-        entries = as_list(value)
-        return [{"path": entry} if isinstance(entry, str) else entry for entry in entries]
 
     @field_validator("confusing", "graded", mode="before")
     @classmethod

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from lenspipe.config.base import Positive, PositiveInt, Section, as_list
+from lenspipe.config.base import Fraction, Positive, PositiveInt, Section, as_list
+from lenspipe.config.learning import Catalogues
 
 _WHOLE = ("number", "inspect")
 #: At which probability models are judged where the search has no fixed one.
@@ -144,3 +145,58 @@ class Mosaics(Section):
     def per_page(self):
         """Galaxies on a page."""
         return self.rows * self.per_row
+
+
+class Recovery(Section):
+    """Comparison with published candidates: how many were scored, how many passed, why not more."""
+
+    catalogs: Catalogues = Field(
+        (),
+        description="Published candidates to look for, or their paths. None: no comparison.",
+    )
+    radius_arcsec: Positive = Field(
+        5.0,
+        description="How far a galaxy may be from an entry, and entries that are one system from "
+        "each other, arcsec.",
+    )
+    thresholds: tuple[Fraction, ...] = Field(
+        (0.5, 0.7, 0.9),
+        min_length=1,
+        description="Probabilities at and above which an entry counts as passed; an entry below "
+        "the lowest has the reason `below threshold`.",
+    )
+    by: str = Field(
+        "grade", description="Column of the catalogue, such as grade or region, to count by."
+    )
+    sample: str | None = Field(
+        None,
+        description="Labelled sample that the model learnt from, sample/sample.parquet of another "
+        "run. None: that of this run, if it has one.",
+    )
+
+    @field_validator("by")
+    @classmethod
+    def _in_lower_case(cls, value):
+        return value.strip().lower()
+
+    @field_validator("thresholds", mode="before")
+    @classmethod
+    def _one_as_list(cls, value):
+        return [value] if isinstance(value, int | float) else value
+
+    @field_validator("thresholds")
+    @classmethod
+    def _ascending(cls, value):
+        return tuple(sorted(set(value)))
+
+    @field_validator("catalogs")
+    @classmethod
+    def _called_differently(cls, value):
+        labels = [catalogue.label for catalogue in value]
+        for label in labels:
+            if "/" in label or label.startswith(".") or labels.count(label) > 1:
+                raise ValueError(
+                    f"{label!r} can't name the files of a comparison, or names two; give the "
+                    "catalogue another name"
+                )
+        return value

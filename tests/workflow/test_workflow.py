@@ -158,6 +158,25 @@ def test_a_second_run_does_nothing(finished):
     assert times(finished) == before
 
 
+def test_published_candidates_are_looked_for(finished, results):
+    listed = {"path": "results/tiny/sky/known-lenses.csv", "name": "listed"}
+    write_config(finished, recovery={"catalogs": listed})
+    output = run(finished)
+    assert "Looking for published candidates" in output
+    assert "Scoring" not in output
+    summary = json.loads((results / "recovery" / "listed.json").read_text())
+    table = pd.read_csv(results / "recovery" / "listed.csv")
+    number = len(pd.read_csv(results / "sky" / "known-lenses.csv"))
+    assert summary["n_entries"] == len(table) == number
+    assert sum(counts["all"] for counts in summary["reasons"].values()) == number
+    known = pd.read_csv(results / "sample" / "known-lenses.csv")
+    assert set(known.loc[known["fate"] == "train", "id"]) <= set(table["id"])
+    assert table.loc[table["scored"], "split"].eq("train").any()
+    assert not table["reason"].isin(["chunk not done", "brick failed"]).any()
+    assert "Nothing to be done" in run(finished)
+    write_config(finished)
+
+
 def test_one_brick_is_restored_alone(finished, results):
     brick = BRICKS[1]
     cutouts = results / "cutouts" / brick[:3] / f"{brick}.fits"
