@@ -4,9 +4,9 @@ import pandas as pd
 
 from lenspipe.config.learning import Catalogue
 from lenspipe.errors import LenspipeError
-from lenspipe.listfiles import line_numbers, stem
+from lenspipe.listfiles import line_numbers
 from lenspipe.match import friends_of_friends, read_list
-from lenspipe.paths import atomic
+from lenspipe.paths import atomic, stem
 from lenspipe.progress import log
 from lenspipe.targets import bricks_at
 

@@ -17,7 +17,7 @@ from lenspipe.coadds import open_fits
 from lenspipe.errors import LenspipeError
 from lenspipe.paths import is_remote
 
-__all__ = ["Raw", "line_numbers", "read_raw", "stem"]
+__all__ = ["Raw", "line_numbers", "read_raw"]
 
 
 @dataclass
@@ -66,21 +66,6 @@ def line_numbers(path, lines):
 def _suffix(path):
     """Suffix that says what a file is, that of a compressed one included; lower case."""
     return PurePath(str(path).lower().partition("?")[0].removesuffix(".gz")).suffix
-
-
-def stem(path):
-    """Name of a file, without what says its kind.
-
-    Parameters
-    ----------
-    path : str
-        Or an address.
-
-    Returns
-    -------
-    str
-    """
-    return PurePath(path.partition("?")[0].removesuffix(".gz")).stem
 
 
 def read_raw(path, key, settings=None, wanted=None):

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from lenspipe.errors import DiskFullError
 from lenspipe.survey import get_release
@@ -17,6 +17,7 @@ __all__ = [
     "is_remote",
     "network_source",
     "room_to_write",
+    "stem",
 ]
 
 
@@ -49,6 +50,21 @@ def network_source(network):
     """
     file = network.rpartition(":")[0]
     return Path(file) if file.endswith(".py") else None
+
+
+def stem(path):
+    """Name of a file, without what says its kind.
+
+    Parameters
+    ----------
+    path : str
+        Or an address.
+
+    Returns
+    -------
+    str
+    """
+    return PurePath(path.partition("?")[0].removesuffix(".gz")).stem
 
 
 @contextlib.contextmanager

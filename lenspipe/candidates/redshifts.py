@@ -5,7 +5,8 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from lenspipe.errors import LenspipeError
-from lenspipe.listfiles import read_raw, stem
+from lenspipe.listfiles import read_raw
+from lenspipe.paths import stem
 from lenspipe.progress import log
 
 __all__ = ["MATCH_RADIUS_ARCSEC", "add_redshifts"]

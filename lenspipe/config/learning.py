@@ -1,11 +1,11 @@
 """Sections on what a network learns from, and how it scores."""
 
-from pathlib import PurePath
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from lenspipe.config.base import Fraction, Grade, Positive, PositiveInt, Section, as_list
+from lenspipe.paths import stem
 
 
 class Catalogue(Section):
@@ -30,7 +30,7 @@ class Catalogue(Section):
     @property
     def label(self):
         """What its lenses are referred to by: its name, or the file's without its suffixes."""
-        return self.name or PurePath(self.path.partition("?")[0].removesuffix(".gz")).stem
+        return self.name or stem(self.path)
 
 
 def _paths_as_catalogues(value):

@@ -45,7 +45,6 @@ rule recovery:
         PATHS.benchmark("recovery")
     resources:
         mem_mb=grows(2000),
-        runtime=120,
         runtime=60,
         connections=CONNECTIONS,
     params:
