@@ -102,9 +102,11 @@ def stand_in(folder, settings, plan):
         [path for c in plan for path in (paths.parent(c), paths.parent_audit(c))],
         [paths.audit, *(paths.manifest("cutouts", chunk) for chunk in plan)],
         [paths.scores(chunk) for chunk in plan],
-        [paths.candidates, paths.candidates.with_suffix(".csv")],
+        [paths.candidates.with_suffix(f".{kind}") for kind in ("fits", "csv", "vot", "reg", "html")]
+        + [paths.threshold, paths.candidate_file("viewer.fits")],
+        [paths.candidate_file(file) for file in ("sky.png", "searched.fits", "searched.json")],
         [paths.mosaic_index, paths.mosaic_page(1)],
-        [paths.summary],
+        [paths.summary, paths.status_page],
     ]
     for step, files in enumerate(stages):
         for file in files:

@@ -81,7 +81,7 @@ def reopen(settings, chunks):
         return
     if paths.summary.exists():
         summary = json.loads(paths.summary.read_text())
-        if not summary["n_bricks_failed" if wanted == "all" else "n_bricks_to_retry"]:
+        if not summary.get("n_bricks_failed" if wanted == "all" else "n_bricks_to_retry"):
             return
 
     def lacks(entry):
