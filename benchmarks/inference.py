@@ -15,7 +15,7 @@ medians are shown. It stops where scores differ. Takes five minutes.
 
 import argparse
 import json
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -177,13 +177,14 @@ def score_small(folder, number):
     """Score cutouts with a small network; print the most memory, MB.
 
     The file is read again and again; it was written by another process, whose memory is not this.
+    (Nor is it, but for ``getrusage``, that of the process which started this one.)
     """
     (path,) = folder.glob("cutouts.tfrecord")
     paths = [path] * -(-number // measure_file(path)["count"])
     own = Inference(backend="tensorflow")
     scorer = Scorer(build("cmu_deeplens", **SMALL), folder / "model.keras", "resnet", own)
     score_records(scorer, paths, folder / "scores.parquet")
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024)
 
 
 def print_table(flat, options):

@@ -172,7 +172,11 @@ class Chunks(Section):
     """How bricks are grouped into jobs: by cell of a nested HEALPix grid."""
 
     nside: int = Field(
-        16, ge=1, le=8192, description="HEALPix nside, a power of two; 16 has ~215 bricks a chunk."
+        16,
+        ge=1,
+        le=8192,
+        description="HEALPix nside, a power of two; 16 has ~215 bricks a chunk, 8 is right for a whole "
+        "survey.",
     )
 
     @field_validator("nside")
