@@ -175,8 +175,8 @@ class Chunks(Section):
         16,
         ge=1,
         le=8192,
-        description="HEALPix nside, a power of two; 16 has ~215 bricks a chunk, 8 is right for a whole "
-        "survey.",
+        description="HEALPix nside, a power of two; 16 has ~215 bricks a chunk, 8 is right for a "
+        "whole survey.",
     )
 
     @field_validator("nside")
