@@ -232,7 +232,8 @@ def _draw_brick(settings, brick, scores, deleted=""):
     if n_galaxies:
         scores = scores.sort_values(["p", "id"], ascending=[False, True], na_position="last")
     shown = scores.head(settings.mosaics.brick_tiles).reset_index(drop=True)
-    content = "" if shown.empty else shown[["id", "p", "flags"]].to_csv(index=False)
+    # A brick by itself may be scored by another backend than its chunk: no reason to draw it anew.
+    content = shown[["id", "p", "flags"]].round({"p": 3}).to_csv(index=False) if n_galaxies else ""
     key = digest(
         VERSION,
         settings.run,

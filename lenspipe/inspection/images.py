@@ -59,7 +59,7 @@ def read_candidates(paths):
             f"{path}: found no column {', '.join(missing)}, expected {', '.join(_NEEDED)}; make "
             "the candidates again"
         )
-    if "rank" in table.colnames:
+    if "rank" in table.colnames and len(table):
         table = table[np.asarray(table["rank"]) > 0]  # 0: a known lens that is hidden
     names = [n for n in (*_NEEDED, "name", "flags", "known") if n in table.colnames]
     table = table[names].to_pandas()

@@ -22,6 +22,7 @@ def search(small_survey, tmp_path):
     config = {
         "run": "few",
         "survey": {"release": "dr9", "tree": "tree"},
+        "chunks": {"nside": 4},
         "parent": {"min_exposures": 1},
         "inference": {"model": "given.keras"},
         "mosaics": {"per_brick": True},

@@ -34,6 +34,7 @@ def finished(tmp_path_factory):
     config |= {"run": "few", "targets": "list.csv", "inference": {"model": "given.keras"}}
     # Galaxies above the threshold would be all or none, whatever the model thinks.
     config |= {"candidates": {"threshold": 1.0}, "training": {"name": "mine"}}
+    config |= {"mosaics": {"per_brick": True}}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     (folder / "output.txt").write_text(run(folder))
     return folder
