@@ -34,7 +34,7 @@ rule audit:
     input:
         of_chunks(PATHS.parent_audit),
     output:
-        PATHS.audit,
+        report(PATHS.audit, caption="../report/audit.rst", category="Sample"),
     log:
         PATHS.log("audit"),
     benchmark:
