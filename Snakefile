@@ -21,7 +21,7 @@ if not workflow.config_settings.configfiles:
 
 
 # The graph of a whole survey holds millions of objects that stay until the end: to go through them
-# again and again for some to free takes a tenth of the time.
+# again and again for some to free takes up to a tenth of the time.
 gc.set_threshold(100_000, 50, 1000)
 
 try:
