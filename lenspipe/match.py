@@ -13,7 +13,7 @@ from lenspipe.errors import LenspipeError
 from lenspipe.listfiles import line_numbers, read_raw
 from lenspipe.progress import log
 
-__all__ = ["friends_of_friends", "read_list"]
+__all__ = ["friends_of_friends", "read_list", "unit_vectors"]
 
 #: What a column is called, in lower case and without its unit; the first that is there is taken.
 _ALIASES = {
@@ -247,3 +247,20 @@ def _refuse(path, broken, lines, texts, bad):
             f"{path}: {line_numbers(path, [lines[row]])} has ra {ra}, dec {dec}; expected degrees "
             "as decimal numbers, or sexagesimal; correct or delete it"
         )
+
+
+def unit_vectors(ra, dec):
+    """Directions of positions.
+
+    Parameters
+    ----------
+    ra, dec : array_like, shape (N,)
+        Degrees.
+
+    Returns
+    -------
+    numpy.ndarray, float64, shape (N, 3)
+        Points on the unit sphere.
+    """
+    ra, dec = np.radians(np.asarray(ra, np.float64)), np.radians(np.asarray(dec, np.float64))
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)

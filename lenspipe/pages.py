@@ -11,10 +11,10 @@ from PIL.PngImagePlugin import PngInfo
 from lenspipe.colour import colour_images
 from lenspipe.paths import atomic
 from lenspipe.residual import residual_images
-from lenspipe.stamps import FLAGS
+from lenspipe.stamps import flag_note
 from lenspipe.survey import PIXEL_SCALE_ARCSEC
 
-__all__ = ["TILE", "draw_page", "flag_note", "key_of", "say_p", "say_redshift"]
+__all__ = ["TILE", "draw_page", "key_of", "say_p", "say_redshift"]
 
 #: Side of the first panel on the page, pixels: twice a cutout of 101. The others have half of it.
 TILE = 202
@@ -250,22 +250,6 @@ def say_p(p):
     if p < 0.99995:
         return f"{p:.4f}"
     return f"{p:.7f}".rstrip("0") if p < 1 else "1"
-
-
-def flag_note(flags):
-    """Say what is wrong with a cutout.
-
-    Parameters
-    ----------
-    flags : int
-        Bits of `lenspipe.stamps.FLAGS`.
-
-    Returns
-    -------
-    str
-        Such as ``missing band, edge``; empty if nothing is.
-    """
-    return ", ".join(flag.name.lower().replace("_", " ") for flag in FLAGS if flags & flag)
 
 
 def say_redshift(row):

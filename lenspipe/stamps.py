@@ -9,7 +9,15 @@ from lenspipe.coadds import clip_boxes, read_geometry, read_stamps
 from lenspipe.errors import LenspipeError
 from lenspipe.survey import MASKBITS
 
-__all__ = ["FLAGS", "Stamps", "ask_service", "coadd_paths", "cut_stamps", "flag_stamps"]
+__all__ = [
+    "FLAGS",
+    "Stamps",
+    "ask_service",
+    "coadd_paths",
+    "cut_stamps",
+    "flag_note",
+    "flag_stamps",
+]
 
 
 class FLAGS(enum.IntFlag):
@@ -25,6 +33,22 @@ class FLAGS(enum.IntFlag):
     NONFINITE = 8
     #: The central pixel has no exposure in a band that the brick has.
     NO_EXPOSURE = 16
+
+
+def flag_note(flags):
+    """Say what is wrong with a cutout.
+
+    Parameters
+    ----------
+    flags : int
+        Bits of `FLAGS`.
+
+    Returns
+    -------
+    str
+        Such as ``missing band, edge``; empty if nothing is.
+    """
+    return ", ".join(flag.name.lower().replace("_", " ") for flag in FLAGS if int(flags) & flag)
 
 
 @dataclass

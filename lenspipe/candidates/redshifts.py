@@ -6,6 +6,7 @@ from scipy.spatial import cKDTree
 
 from lenspipe.errors import LenspipeError
 from lenspipe.listfiles import read_raw
+from lenspipe.match import unit_vectors
 from lenspipe.paths import stem
 from lenspipe.progress import log
 
@@ -76,7 +77,7 @@ def _of_candidates(path, table, settings):
 
     key = _key(*map(number, _ID)) if all(name in columns for name in _ID) else None
     pair = next((pair for pair in _POSITION if all(name in columns for name in pair)), None)
-    positions = _vectors(*map(number, pair)) if pair else None
+    positions = unit_vectors(*map(number, pair)) if pair else None
     if key is None and positions is None:
         raise LenspipeError(
             f"{path}: found neither columns release, brickid and objid nor ra and dec, expected "
@@ -121,7 +122,7 @@ def _match(table, usable, key, positions):
     if positions is None:
         return rows
     left = np.flatnonzero(rows < 0)
-    points = _vectors(table["ra"].to_numpy()[left], table["dec"].to_numpy()[left])
+    points = unit_vectors(table["ra"].to_numpy()[left], table["dec"].to_numpy()[left])
     nearest = np.full(len(left), 2 * np.sin(np.radians(MATCH_RADIUS_ARCSEC / 3600) / 2))
     usable = usable[np.isfinite(positions[usable]).all(axis=1)]
     for start in range(0, len(usable), _BLOCK):
@@ -140,9 +141,3 @@ def _key(release, brickid, objid):
     whole = np.where(np.isfinite(parts).all(axis=0), parts, 0).astype(np.int64)
     key = whole[0] << 44 | whole[1] << 24 | whole[2]
     return np.where(np.isfinite(parts).all(axis=0) & (whole >= 0).all(axis=0), key, -1)
-
-
-def _vectors(ra, dec):
-    """Directions on the unit sphere, (N, 3)."""
-    ra, dec = np.radians(ra), np.radians(dec)
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)

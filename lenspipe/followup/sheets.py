@@ -25,11 +25,12 @@ from lenspipe.followup.fields import (
     stamp_image,
 )
 from lenspipe.followup.target_table import einstein_radius, say_position, write_targets
-from lenspipe.pages import flag_note, say_p, say_redshift
+from lenspipe.pages import say_p, say_redshift
 from lenspipe.paths import SurveyPaths, atomic
 from lenspipe.progress import log, track
 from lenspipe.residual import residual_images
 from lenspipe.retrieval import LocalSource, open_source
+from lenspipe.stamps import flag_note
 from lenspipe.survey import PIXEL_SCALE_ARCSEC, get_release
 
 __all__ = ["file_names", "make_sheets"]

@@ -15,9 +15,8 @@ from lenspipe.coadds import open_fits
 from lenspipe.colour import colour_images
 from lenspipe.errors import LenspipeError
 from lenspipe.residual import residual_images
-from lenspipe.stamps import FLAGS
 
-__all__ = ["Cutout", "Cutouts", "draw_strip", "flag_names", "read_candidates", "shown_bands"]
+__all__ = ["Cutout", "Cutouts", "draw_strip", "read_candidates", "shown_bands"]
 
 _BRICK = re.compile(r"\d{4}[pm]\d{3}", re.ASCII)
 _USUAL_BANDS = {3: "grz", 4: "griz"}
@@ -82,11 +81,6 @@ def read_candidates(paths):
     return table.set_index("id")
 
 
-def flag_names(flags):
-    """What is wrong with a cutout, in words: `edge, masked`."""
-    return ", ".join(f.name.lower().replace("_", " ") for f in FLAGS if int(flags) & f)
-
-
 @dataclass
 class Cutout:
     """A cutout to look at.
@@ -127,7 +121,7 @@ class Cutouts:
         """Galaxies of a file: id -> row, and the rows' shapes."""
         with open_fits(path) as hdus:
             columns = hdus["CATALOG"].get_colnames()
-            wanted = ["shape_e1", "shape_e2", "shape_r", "psfsize_r", "ra", "dec", "flags"]
+            wanted = ["shape_e1", "shape_e2", "ra", "dec", "flags"]
             rows = hdus["CATALOG"].read(columns=["id", *(n for n in wanted if n in columns)])
         ids = [text.decode() if isinstance(text, bytes) else str(text) for text in rows["id"]]
         return {id_.strip(): i for i, id_ in enumerate(ids)}, rows
@@ -144,8 +138,7 @@ class Cutouts:
         places : dict
             Id -> row.
         rows : numpy.ndarray
-            Structured: id, and what there is of shape_e1, shape_e2, shape_r, psfsize_r, ra, dec,
-            flags.
+            Structured: id, and what there is of shape_e1, shape_e2, ra, dec, flags.
         """
         with self._lock:
             return self.catalogue(path)

@@ -8,7 +8,8 @@ import pandas as pd
 
 from lenspipe.candidates import iau_name
 from lenspipe.inspection.grades import means_of_stage
-from lenspipe.inspection.images import Cutouts, flag_names, read_candidates
+from lenspipe.inspection.images import Cutouts, read_candidates
+from lenspipe.stamps import flag_note
 
 __all__ = ["Lists", "Mix", "kind_of"]
 
@@ -157,5 +158,5 @@ def _entry(name, ra, dec, flags):
         "name": str(name),
         "ra": round(float(ra), 6),
         "dec": round(float(dec), 6),
-        "flags": flag_names(flags),
+        "flags": flag_note(flags),
     }

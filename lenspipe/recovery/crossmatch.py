@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 from scipy.spatial import cKDTree
 
 from lenspipe.errors import LenspipeError
+from lenspipe.match import unit_vectors
 
 __all__ = ["Sky", "match_tables"]
 
@@ -30,7 +31,7 @@ class Sky:
 
     def __init__(self, ra, dec, radius_arcsec):
         self.radius_arcsec = radius_arcsec
-        self._vectors = _unit_vectors(ra, dec)
+        self._vectors = unit_vectors(ra, dec)
         self._tree = cKDTree(self._vectors)
         # A little further, so that rounding loses none; what is too far is sorted out below.
         self._reach = 2 * np.sin(np.radians(radius_arcsec / 3600) / 2) * (1 + 1e-6) + 1e-15
@@ -54,7 +55,7 @@ class Sky:
         """
         ra, dec = np.asarray(ra, np.float64), np.asarray(dec, np.float64)
         finite = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
-        here = _unit_vectors(ra[finite], dec[finite])
+        here = unit_vectors(ra[finite], dec[finite])
         # Few positions are near an entry; only these are asked for all their entries.
         distance, _ = self._tree.query(here, distance_upper_bound=self._reach)
         near = np.flatnonzero(np.isfinite(distance))
@@ -121,9 +122,3 @@ def _batches(path, needed, optional):
         raise LenspipeError(
             f"{path}: can't be read as Parquet ({str(error).splitlines()[0]}); make it again"
         ) from None
-
-
-def _unit_vectors(ra, dec):
-    """Points on the unit sphere, shape (N, 3)."""
-    ra, dec = np.radians(np.asarray(ra, np.float64)), np.radians(np.asarray(dec, np.float64))
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
