@@ -302,6 +302,22 @@ class RunPaths:
         """File of the comparison with a published catalogue: <catalogue>.csv, .json or .png."""
         return self.root / "recovery" / file
 
+    def selection(self, file):
+        """File of the selection function: injected lenses, selection.fits, summaries, figures."""
+        return self.root / "selection" / file
+
+    def purity(self, file):
+        """File on what passes without being a lens: purity.json, purity.csv or a figure."""
+        return self.root / "purity" / file
+
+    def expected(self, file):
+        """File on how many lenses the search should find: expected.json, .csv or .png."""
+        return self.root / "expected" / file
+
+    def checks(self, file):
+        """File of the standing checks: checks.json, checks.html, drift.csv or a mosaic."""
+        return self.root / "checks" / file
+
     def mosaic_page(self, page):
         """Page of ranked candidates; pages count from 1."""
         return self.root / "mosaics" / f"page-{page:04d}.png"

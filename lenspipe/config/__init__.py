@@ -24,6 +24,7 @@ from lenspipe.config.data import (
     Survey,
 )
 from lenspipe.config.learning import Inference, Injection, Records, Sample
+from lenspipe.config.quality import Checks, Expected, Selection
 from lenspipe.config.results import Candidates, Mosaics, Recovery
 from lenspipe.config.training import Ensemble, Evaluation, Sweep, Training
 from lenspipe.errors import LenspipeError
@@ -72,6 +73,9 @@ class Settings(Section):
     candidates: Candidates = Field(default_factory=Candidates)
     mosaics: Mosaics = Field(default_factory=Mosaics)
     recovery: Recovery = Field(default_factory=Recovery)
+    selection: Selection = Field(default_factory=Selection)
+    expected: Expected = Field(default_factory=Expected)
+    checks: Checks = Field(default_factory=Checks)
 
     @model_validator(mode="after")
     def _fit_together(self):
