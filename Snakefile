@@ -55,6 +55,8 @@ TRAINED = [] if SETTINGS.inference.model else SETTINGS.models
 MODEL = SETTINGS.inference.model or PATHS.model(SETTINGS.training.name)
 # What comes of a comparison with published candidates, where it is asked for.
 RECOVERED = [PATHS.recovery(f"{catalogue.label}.json") for catalogue in SETTINGS.recovery.catalogs]
+# Which galaxies pass without being lenses; of a list of targets nobody asks that.
+PURITY = [] if SETTINGS.targets else [PATHS.purity("purity.json")]
 # What a search of a list of targets reads besides the survey.
 TARGETS = [SETTINGS.targets] if SETTINGS.targets else []
 # Jobs end soon after the workflow that started them has gone, even if it was killed with -9.
@@ -74,6 +76,7 @@ rule all:
     input:
         PATHS.summary,
         RECOVERED,
+        PURITY,
 
 
 include: "workflow/rules/common.smk"
@@ -92,6 +95,11 @@ include: "workflow/rules/evaluation.smk"
 if RECOVERED:
 
     include: "workflow/rules/recovery.smk"
+
+
+if PURITY:
+
+    include: "workflow/rules/purity.smk"
 
 
 if SETTINGS.keep == "scores":

@@ -14,6 +14,7 @@ from lenspipe.config import Inference, Settings, Simulation, load_settings, read
 from lenspipe.errors import LenspipeError
 from lenspipe.followup.command import add_sheets
 from lenspipe.inspection.command import add_inspect
+from lenspipe.purity.command import add_purity
 from lenspipe.recovery.command import add_recovery
 
 __all__ = ["main"]
@@ -51,6 +52,7 @@ def main(arguments=None):
     add_sheets(commands)
     add_inspect(commands)
     add_recovery(commands)
+    add_purity(commands)
     options = parser.parse_args(arguments)
     try:
         options.command(options)
