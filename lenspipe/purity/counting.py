@@ -118,7 +118,8 @@ class Search:
         Random galaxies by interval, and by whether they pass the run's own cuts.
     searched, known, sky : numpy.ndarray, shape (T + 1,)
         Galaxies that may be candidates in each interval, known lenses among them, and the sum of
-        their probabilities on the sky; the first interval is below the lowest threshold.
+        their probabilities on the sky (NaN where these are not known); the first interval is below
+        the lowest threshold.
     fates : numpy.ndarray of int, shape (len(FATES),)
         Galaxies of each fate.
     """
@@ -178,7 +179,9 @@ def count_search(settings, cuts, population, to_sky=None):
         size = len(found.thresholds) + 1
         found.searched += np.bincount(places[may_be], minlength=size)
         found.known += np.bincount(places[may_be & known], minlength=size)
-        if to_sky:
+        if to_sky is None:
+            found.sky += np.nan
+        else:
             weights = to_sky(table["p"].to_numpy()[may_be])
             found.sky += np.bincount(places[may_be], weights, minlength=size)
         random = fates == 0

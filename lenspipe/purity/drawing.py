@@ -132,8 +132,9 @@ def _draw_purity(axes, found):
     rows = [row for row in found["yield"] if row["n"]]
     x = _place([row["threshold"] for row in rows])
     _draw_band(axes, rows, x, "purity", BLUE, f"expected, 1 in {1 / found['prior']:,.0f} a lens")
-    sky = [row["sky_lenses"] / row["n"] or np.nan for row in rows]
-    axes.plot(x, sky, color=ORANGE, label="mean probability on the sky")
+    if any(row["sky_lenses"] for row in rows):
+        sky = [row["sky_lenses"] / row["n"] for row in rows]
+        axes.plot(x, sky, color=ORANGE, label="mean probability on the sky")
     graded = [row for row in rows if row.get("n_graded")]
     if graded:
         value, low, high = (

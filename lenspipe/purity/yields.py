@@ -71,7 +71,7 @@ def expected_above(search, held_out, rates, prior):
             | with_ends("false", _times(rate, (1 - prior) * total))
             | with_ends("purity", purity_interval(completeness, rate, prior))
             | with_ends("purity_of_search", purity_interval(completeness, rates[i], prior))
-            | {"sky_lenses": float(sky[i])}
+            | {"sky_lenses": None if np.isnan(sky[i]) else float(sky[i])}
         )
     return rows
 
@@ -138,7 +138,7 @@ def graded_in_bins(search, grades):
         own = graded_above(grades, low, np.inf if high == 1 else high)
         inside, weight = (float(total[i] - total[i + 1]) for total in totals)
         if own["n_candidates"]:
-            mean = weight / inside if inside else None
+            mean = weight / inside if inside and np.isfinite(weight) else None
             bins.append(
                 {"from": low, "to": high} | own | {"n": int(inside), "sky_probability": mean}
             )
