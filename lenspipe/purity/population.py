@@ -50,19 +50,19 @@ class Population:
         self._known = _sky(read_known(settings), settings.sample.exclusion_arcsec)
         lenses = None if grades is None else grades[grades["grade"].isin(_GRADES)]
         self._graded = _sky(lenses, settings.sample.exclusion_arcsec)
-        self._unlisted = pd.Index([])
+        self._unlisted = _index([])
         if settings.simulation:
             truth = pd.read_parquet(
                 settings.paths.truth, columns=["id"], filters=[("kind", "==", "lens")]
             )
-            self._unlisted = pd.Index(truth["id"].unique())
+            self._unlisted = _index(truth["id"])
         self._read_training()
 
     def _read_training(self):
         """Note what the model learnt from: identifiers, bricks and, of another run, positions."""
         settings, other = self._settings, self._settings.recovery.sample
         self.knows_training = bool(other) or not settings.inference.model
-        self._learnt, self._learnt_bricks, self._places = pd.Index([]), pd.Index([]), None
+        self._learnt, self._learnt_bricks, self._places = _index([]), _index([]), None
         if not self.knows_training:
             log.info(
                 "purity: what the given model learnt from is not known, and counts as any galaxy; "
@@ -74,8 +74,8 @@ class Population:
         sample = _read_sample(path, ["id", "brick", "split", *(["ra", "dec"] if other else [])])
         sample = sample[sample["split"].isin(splits)]
         # A galaxy that an arc was painted on has been seen, too.
-        self._learnt = pd.Index(sample["id"].str.removeprefix("injected:").unique())
-        self._learnt_bricks = pd.Index(sample["brick"].unique())
+        self._learnt = _index(sample["id"].str.removeprefix("injected:"))
+        self._learnt_bricks = _index(sample["brick"])
         # Of another release the same galaxy has another identifier.
         self._places = _sky(sample, _SAME_ARCSEC) if other else None
 
@@ -90,7 +90,7 @@ class Population:
         -------
         numpy.ndarray of bool, shape (N,)
         """
-        return bricks.isin(self._learnt_bricks).to_numpy()
+        return _among(self._learnt_bricks, bricks)
 
     def sort(self, table):
         """Say what each galaxy is.
@@ -117,8 +117,8 @@ class Population:
             rejected(table["flags"], self._settings),
             near,
             _within(self._graded, table),
-            table["id"].isin(self._unlisted),
-            table["id"].isin(self._learnt) | _within(self._places, table),
+            _among(self._unlisted, table["id"]),
+            _among(self._learnt, table["id"]) | _within(self._places, table),
         )
         return np.select([np.asarray(r, bool) for r in reasons], range(1, len(reasons) + 1)), known
 
@@ -167,6 +167,16 @@ def _read_sample(path, columns):
             f"{path}: can't be read as a labelled sample ({str(error).splitlines()[0]}); correct "
             "config key recovery.sample, or build it again"
         ) from None
+
+
+def _index(names):
+    """Names to be looked up chunk after chunk; `isin` would hash them anew each time."""
+    return pd.Index(pd.unique(np.asarray(names, object)), dtype=object)
+
+
+def _among(index, names):
+    """Whether each name is in an index."""
+    return index.get_indexer(np.asarray(names, object)) >= 0
 
 
 def _sky(table, radius_arcsec):
