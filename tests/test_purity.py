@@ -263,6 +263,19 @@ def test_graded_lenses_move(search):
     assert [graded[f"n_{name}"] for name in ("A", "AB", "ABC")] == [1, 2, 4]
     assert graded["part_ABC"] == 4 / n
     assert [graded["part_ABC_low"], graded["part_ABC_high"]] == list(wilson_interval(4, n))
+    error = [
+        b["n_graded"] * abs(b["part_ABC"] - b["sky_probability"])
+        for b in graded["bins"]
+        if b["n_graded"]
+    ]
+    assert graded["ece"] == pytest.approx(sum(error) / n)
+    for bin_ in graded["bins"]:
+        own = table[table["p"].between(np.float32(bin_["from"]), np.float32(bin_["to"]), "left")]
+        own = own[own["fate"] != "flagged"]
+        if bin_["to"] < 1:
+            assert bin_["n"] == len(own)
+            sky = CALIBRATION.on_sky(own["p"], 1e-4).mean()
+            assert bin_["sky_probability"] == pytest.approx(sky)
     for key in ("n_candidates", "n_graded", "n_A", "n_ABC"):
         assert sum(bin_[key] for bin_ in graded["bins"]) == graded[key]
 

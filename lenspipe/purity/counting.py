@@ -1,7 +1,6 @@
 """Galaxies of a search counted between thresholds: exact, and in bounded memory."""
 
 import itertools
-from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ from lenspipe.candidates.stream import read_chunks
 from lenspipe.metrics import EDGES, wilson_interval
 from lenspipe.purity.population import FATES
 
-__all__ = ["Search", "Tally", "count_search", "rate_interval", "thresholds_with"]
+__all__ = ["Search", "Tally", "above", "count_search", "rate_interval", "thresholds_with"]
 
 #: Thresholds that people quote, beside ten in each factor of ten of the odds p / (1 - p).
 _ROUND = (
@@ -104,7 +103,6 @@ class Tally:
 _INTERVALS = {"exposures": "nobs", "magnitude": "mag"}
 
 
-@dataclass
 class Search:
     """What a search holds, counted between thresholds.
 
@@ -124,21 +122,28 @@ class Search:
         Galaxies of each fate.
     """
 
-    thresholds: np.ndarray
-    random: Tally = field(init=False)
-    at_cuts: Tally = field(init=False)
-
-    def __post_init__(self):
-        classes = len(self.thresholds) + 1
+    def __init__(self, thresholds):
+        self.thresholds = thresholds
+        classes = len(thresholds) + 1
         self.random, self.at_cuts = Tally(classes), Tally(2)
         self.searched, self.known = np.zeros((2, classes), np.int64)
         self.sky = np.zeros(classes)
         self.fates = np.zeros(len(FATES), np.int64)
 
-    @staticmethod
-    def above(counts):
-        """Sums at or above each threshold, shape (T,), of counts in intervals, shape (T + 1,)."""
-        return np.cumsum(counts[::-1])[::-1][1:]
+
+def above(counts):
+    """Add up what is at or above each threshold.
+
+    Parameters
+    ----------
+    counts : numpy.ndarray, shape (T + 1,)
+        Of each interval between thresholds, the first below the lowest.
+
+    Returns
+    -------
+    numpy.ndarray, shape (T,)
+    """
+    return np.cumsum(counts[::-1])[::-1][1:]
 
 
 def count_search(settings, cuts, population, to_sky=None):
@@ -167,7 +172,7 @@ def count_search(settings, cuts, population, to_sky=None):
         settings,
         "purity",
         ["id", "brick", "region", "ra", "dec", "flags", "p"],
-        # A galaxy that is listed twice has one row of the parent sample.
+        # What is listed twice is so within its chunk, and has one row in the parent sample.
         of_parent=lambda scores: _once(scores, found),
         parent=["type", f"mag_{band}", f"nobs_{band}"],
     )

@@ -11,7 +11,7 @@ from lenspipe.candidates import read_cuts
 from lenspipe.candidates.expected import read_held_out
 from lenspipe.paths import atomic
 from lenspipe.progress import log
-from lenspipe.purity.counting import count_search, rate_interval
+from lenspipe.purity.counting import above, count_search, rate_interval
 from lenspipe.purity.drawing import draw_purity
 from lenspipe.purity.population import FATES, Population, read_grades
 from lenspipe.purity.yields import (
@@ -102,13 +102,9 @@ def _rates(random, thresholds):
     rows = [
         _row(group, value, threshold, int(counts.sum()), int(passed))
         for group, value, counts in random.groups()
-        for threshold, passed in zip(thresholds, _above(counts), strict=True)
+        for threshold, passed in zip(thresholds, above(counts), strict=True)
     ]
     return pd.DataFrame(rows, columns=_COLUMNS)
-
-
-def _above(counts):
-    return np.cumsum(counts[::-1])[::-1][1:]
 
 
 def _summary(settings, search, population, cuts):
@@ -150,7 +146,11 @@ def _graded(search, grades, rows, cuts):
     for row in (row for row in rows if np.float32(row["threshold"]) >= highest):
         row |= graded_above(grades, row["threshold"])
         row["verdict"] = verdict_on(row)
-    return graded_above(grades, 0.0) | {"bins": graded_in_bins(search, grades)}
+    bins = graded_in_bins(search, grades)
+    known = [b for b in bins if b["n_graded"] and b["sky_probability"] is not None]
+    n = sum(b["n_graded"] for b in known)
+    error = sum(b["n_graded"] * abs(b["part_ABC"] - b["sky_probability"]) for b in known)
+    return graded_above(grades, 0.0) | {"ece": error / n if n else None, "bins": bins}
 
 
 def purity_text(found):
@@ -186,10 +186,13 @@ def purity_text(found):
             ("lenses", "expected lenses"),
             ("false", "expected false positives"),
             ("purity", "expected purity"),
+            ("purity_of_search", "expected purity, by the search's rate"),
             ("part_ABC", "graded A to C, of those graded"),
         ):
             if row.get(name) is not None or row.get(f"{name}_high") is not None:
                 lines.append(f"{label:42}{_ends(row, name, name)}")
+        if row["sky_lenses"] is not None:
+            lines.append(f"{'sum of probabilities on the sky':42}{row['sky_lenses']:.3g}")
         if row.get("verdict"):
             lines.append(f"{'grades against the expected purity':42}{row['verdict']}")
     return "\n".join(lines)

@@ -6,29 +6,18 @@ import numpy as np
 
 from lenspipe.candidates.expected import random_nonlenses
 from lenspipe.metrics import part_interval, purity_interval
-from lenspipe.purity.counting import rate_interval
+from lenspipe.purity.counting import above, rate_interval
 
-__all__ = ["GRADES", "expected_above", "graded_above", "graded_in_bins", "verdict_on", "with_ends"]
+__all__ = ["expected_above", "graded_above", "graded_in_bins", "shown", "verdict_on"]
 
-#: What is counted of graded candidates: name -> grades.
-GRADES = {"A": "A", "AB": "AB", "ABC": "ABC"}
+#: What is counted of graded candidates.
+_GRADES = ("A", "AB", "ABC")
 #: Edges of the bins that probabilities are compared with grades in; thresholds all of them but 0.
-EDGES = (0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.99, 0.999, 0.9999, 1)
+_EDGES = (0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.99, 0.999, 0.9999, 1)
 
 
-def with_ends(name, values):
-    """Name a value and the ends of its interval.
-
-    Parameters
-    ----------
-    name : str
-    values : tuple of (float or None)
-        Value, low, high.
-
-    Returns
-    -------
-    dict
-    """
+def _with_ends(name, values):
+    """Name a value and the ends of its interval."""
     return dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
 
 
@@ -50,9 +39,7 @@ def expected_above(search, held_out, rates, prior):
     list of dict
         For each threshold what docs/outputs.md says of ``yield``, but for grades.
     """
-    n, n_known, sky = (
-        search.above(counts) for counts in (search.searched, search.known, search.sky)
-    )
+    n, n_known, sky = (above(counts) for counts in (search.searched, search.known, search.sky))
     total = int(search.searched.sum())
     lenses = others = np.zeros(0, np.float32)
     if held_out is not None:
@@ -64,20 +51,29 @@ def expected_above(search, held_out, rates, prior):
         rate = rate_interval(int((others >= threshold).sum()), len(others))
         rows.append(
             {"threshold": shown(threshold), "n": int(n[i]), "n_known": int(n_known[i])}
-            | with_ends("completeness", completeness)
-            | with_ends("rate", rates[i])
-            | with_ends("held_out_rate", rate)
-            | with_ends("lenses", _times(completeness, prior * total))
-            | with_ends("false", _times(rate, (1 - prior) * total))
-            | with_ends("purity", purity_interval(completeness, rate, prior))
-            | with_ends("purity_of_search", purity_interval(completeness, rates[i], prior))
+            | _with_ends("completeness", completeness)
+            | _with_ends("rate", rates[i])
+            | _with_ends("held_out_rate", rate)
+            | _with_ends("lenses", _times(completeness, prior * total))
+            | _with_ends("false", _times(rate, (1 - prior) * total))
+            | _with_ends("purity", purity_interval(completeness, rate, prior))
+            | _with_ends("purity_of_search", purity_interval(completeness, rates[i], prior))
             | {"sky_lenses": None if np.isnan(sky[i]) else float(sky[i])}
         )
     return rows
 
 
 def shown(threshold):
-    """A threshold with as few digits as tell it from others in single precision."""
+    """A threshold with as few digits as tell it from others in single precision.
+
+    Parameters
+    ----------
+    threshold : float
+
+    Returns
+    -------
+    float
+    """
     return float(str(np.float32(threshold)))
 
 
@@ -105,10 +101,10 @@ def graded_above(grades, threshold, below=np.inf):
     inside = grades.loc[(p >= np.float32(threshold)) & (p < np.float32(below)), "grade"]
     given = inside[inside != ""]
     found = {"n_candidates": len(inside), "n_graded": len(given)}
-    for name, those in GRADES.items():
-        passes = given.isin(list(those)).to_numpy()
+    for name in _GRADES:
+        passes = given.isin(list(name)).to_numpy()
         found[f"n_{name}"] = int(passes.sum())
-        found |= with_ends(f"part_{name}", part_interval(passes))
+        found |= _with_ends(f"part_{name}", part_interval(passes))
     return found
 
 
@@ -128,13 +124,13 @@ def graded_in_bins(search, grades):
         `graded_above` says, galaxies of the search ``n`` and their mean probability on the sky
         ``sky_probability``.
     """
-    edges = np.array(EDGES, np.float32)
-    n, sky = (search.above(counts) for counts in (search.searched, search.sky))
+    edges = np.array(_EDGES, np.float32)
+    n, sky = (above(counts) for counts in (search.searched, search.sky))
     n, sky = np.append(n, 0), np.append(sky, 0.0)
     places = np.searchsorted(search.thresholds, edges[1:-1])
     totals = [search.searched.sum(), *n[places], 0], [search.sky.sum(), *sky[places], 0.0]
     bins = []
-    for i, (low, high) in enumerate(itertools.pairwise(EDGES)):
+    for i, (low, high) in enumerate(itertools.pairwise(_EDGES)):
         own = graded_above(grades, low, np.inf if high == 1 else high)
         inside, weight = (float(total[i] - total[i + 1]) for total in totals)
         if own["n_candidates"]:
