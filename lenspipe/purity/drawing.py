@@ -131,7 +131,7 @@ def _draw_purity(axes, found):
     """Expected purity above each threshold, probabilities, and what was graded."""
     rows = [row for row in found["yield"] if row["n"]]
     x = _place([row["threshold"] for row in rows])
-    _draw_band(axes, rows, x, "purity", BLUE, f"expected, 1 in {1 / found['prior']:,.0f} a lens")
+    _draw_band(axes, rows, x, "purity", BLUE, f"expected, prior {found['prior']:g}")
     if any(row["sky_lenses"] for row in rows):
         sky = [row["sky_lenses"] / row["n"] for row in rows]
         axes.plot(x, sky, color=ORANGE, label="mean probability on the sky")
