@@ -1,0 +1,1 @@
+"""The selection function: which lenses the search finds, measured with painted ones."""
