@@ -10,6 +10,7 @@ from scipy.stats import chi2, norm
 from lenspipe.errors import LenspipeError
 from lenspipe.progress import log
 from lenspipe.selection.basis import N_LENS, N_OTHERS, Terms, even_knots
+from lenspipe.selection.files import read_parts, write_parts
 from lenspipe.selection.fitting import fit_logistic
 from lenspipe.selection.quantities import LENS, read_quantities
 
@@ -27,7 +28,7 @@ _LEVEL = 0.05
 class SelectionFunction:
     """Chance that the search finds a lens, with its uncertainty.
 
-    Made by `fit`, or read with `lenspipe.selection.files.read_function`.
+    Made by `fit`, or read from a file by `read`.
 
     Attributes
     ----------
@@ -35,7 +36,7 @@ class SelectionFunction:
     splines : dict
         Quantity -> `lenspipe.selection.basis.Spline`; those without one play no part.
     medians : dict
-        Quantity -> its median among the painted lenses; it stands for unknown seeing, depth and mag.
+        Quantity -> its median among the painted lenses, for unknown seeing, depth and mag.
     coefficients : (P,) float array
         Of the logit of completeness.
     covariance : (P, P) float array
@@ -133,6 +134,36 @@ class SelectionFunction:
             n_found=int(found.sum()),
             meta=dict(meta or {}),
         )
+
+    @classmethod
+    def read(cls, path):
+        """Read a function that `write` wrote.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Returns
+        -------
+        SelectionFunction
+
+        Raises
+        ------
+        LenspipeError
+            No such file, or not of a selection function.
+        """
+        return cls(**read_parts(path))
+
+    def write(self, path, cells=None):
+        """Write the function as FITS (docs/selection.md); equal ones give equal bytes.
+
+        Parameters
+        ----------
+        path : str or path-like
+        cells : pandas.DataFrame, optional
+            As of `lenspipe.selection.cells.measure_cells`, to go with it.
+        """
+        write_parts(path, self, cells)
 
     @property
     def terms(self):

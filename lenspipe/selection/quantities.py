@@ -96,7 +96,7 @@ def quantities_of(bands, brightness="arc_snr"):
         Quantity("theta_e", "theta_e_arcsec", "arcsec", "log", "Einstein radius (arcsec)"),
         bright,
         Quantity("seeing", f"psfsize_{first}", "arcsec", "linear", f"{first} seeing (arcsec)"),
-        Quantity("depth", f"depth_{first}", "mag", "linear", f"{first} depth (mag, 5σ)"),
+        Quantity("depth", f"depth_{first}", "mag", "linear", f"{first} depth (mag)"),
         Quantity("mag", f"mag_{last}", "mag", "linear", f"lens {last} magnitude"),
     ]
 
