@@ -1,10 +1,22 @@
 """Sections on how good the search is."""
 
-from typing import Annotated
+import itertools
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
-from lenspipe.config.base import Positive, Section
+from lenspipe.config.base import Positive, PositiveInt, Section
+
+
+def _rising(edges):
+    """Refuse edges of bins that don't rise."""
+    if any(high <= low for low, high in itertools.pairwise(edges)):
+        raise ValueError("edges of bins have to rise")
+    return edges
+
+
+Edges = Annotated[list[float], Field(min_length=2), AfterValidator(_rising)]
+Bins = PositiveInt | Edges
 
 
 class Selection(Section):
@@ -23,6 +35,28 @@ class Selection(Section):
         description="g magnitudes of painted lenses' sources, drawn evenly; arcs are brighter by 1 "
         "to 2.",
     )
+    brightness: Literal["arc_snr", "arc_mag"] = Field(
+        "arc_snr",
+        description="What the arcs' brightness is measured by: signal-to-noise, or their magnitude "
+        "in the first band.",
+    )
+    theta_e_bins: Bins = Field(
+        5,
+        description="Bins of the Einstein radius in the table of cells: how many, even in its "
+        "logarithm, or their edges, arcsec.",
+    )
+    brightness_bins: Bins = Field(
+        5,
+        description="Bins of the arcs' brightness: how many, even in log(1 + signal-to-noise) or "
+        "in magnitude, or their edges.",
+    )
+    seeing_bins: Bins = Field(
+        2,
+        description="Bins of the seeing: how many, with equal numbers of lenses, or their edges, "
+        "arcsec.",
+    )
+    depth_bins: Bins = Field(2, description="Bins of the depth: likewise, mag.")
+    mag_bins: Bins = Field(2, description="Bins of the lens's magnitude: likewise.")
 
     @field_validator("theta_e_range", "source_mag_range")
     @classmethod

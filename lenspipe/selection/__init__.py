@@ -1,1 +1,4 @@
-"""The selection function: which lenses the search finds, measured with painted ones."""
+"""The selection function: which lenses a search finds, measured with lenses painted by itself.
+
+Nothing heavy is imported here: the command line reads `lenspipe.selection.command` at every start.
+"""
