@@ -14,7 +14,7 @@ from lenspipe.simulation.lensing import blurred_arcs, einstein_radius_sis
 from lenspipe.sources import BEHIND, draw_sizes, draw_sources, lens_rate
 from lenspipe.survey import PIXEL_SCALE_ARCSEC
 
-__all__ = ["arc_snr", "gain", "inject", "lens_rates", "sky_noise"]
+__all__ = ["arc_snr", "gain", "inject", "lens_rates", "sky_noise", "spot_snr"]
 
 #: Velocity dispersion, km/s, of a galaxy of the characteristic magnitude (M_r = -23: Hyde &
 #: Bernardi 2009, MNRAS 394, 1978), and its scatter, dex: 0.07 at given luminosity (Bernardi et al.
@@ -274,20 +274,44 @@ def _draws(host, rng, own, evenly, ranges):
 
 def _hopeful(host, fluxes, theta_e, beta, r_half, own):
     """Whether arcs should be visible, by the images of a sphere as two round spots."""
-    magnification = (2 / np.hypot(beta, 0.5 * r_half / theta_e))[:, None]
-    r_half, theta_e = r_half[:, None], theta_e[:, None]
-    spots = 4 * np.pi * (host.fwhm / 2.355) ** 2 + 2 * np.pi * magnification * (r_half / 1.18) ** 2
-    pixels = spots / PIXEL_SCALE_ARCSEC**2
-    flux = fluxes * magnification
-    peak = np.maximum(flux / pixels / host.noise, 1 + 1e-9)
-    # Flux and noise of that part of a Gaussian spot that is brighter than the noise.
-    snr = flux * (1 - 1 / peak) / (host.noise * np.sqrt(pixels * np.log(peak)))
+    snr, magnification = spot_snr(fluxes, theta_e, beta, r_half, host.fwhm, host.noise)
+    magnification, r_half, theta_e = magnification[:, None], r_half[:, None], theta_e[:, None]
     return (
         (snr > own.min_arc_snr)
         & (magnification > 3)
         & (magnification * r_half > host.fwhm)
         & (theta_e**2 > r_half**2 + host.fwhm**2)
     ).any(axis=1)
+
+
+def spot_snr(fluxes, theta_e, beta, r_half, fwhm, noise):
+    """Estimate arcs' signal to noise from the images of a sphere, taken as two round spots.
+
+    Parameters
+    ----------
+    fluxes : (N, B) float array
+        Of the sources without lens, nanomaggies.
+    theta_e, beta, r_half : (N,) float array
+        Einstein radius, arcsec; the source's distance from the axis in units of it; the source's
+        half-light radius, arcsec.
+    fwhm, noise : (B,) or (N, B) float array
+        Seeing, arcsec; noise per pixel where the images are, nanomaggies.
+
+    Returns
+    -------
+    snr : (N, B) float array
+        As `arc_snr` counts it.
+    magnification : (N,) float array
+    """
+    magnification = (2 / np.hypot(beta, 0.5 * r_half / theta_e))[:, None]
+    spots = 4 * np.pi * (fwhm / 2.355) ** 2
+    spots = spots + 2 * np.pi * magnification * (r_half[:, None] / 1.18) ** 2
+    pixels = spots / PIXEL_SCALE_ARCSEC**2
+    flux = fluxes * magnification
+    peak = np.maximum(flux / pixels / noise, 1 + 1e-9)
+    # Flux and noise of that part of a Gaussian spot that is brighter than the noise.
+    snr = flux * (1 - 1 / peak) / (noise * np.sqrt(pixels * np.log(peak)))
+    return snr, magnification[:, 0]
 
 
 def _visible(lens, snr, magnification, host, own):

@@ -10,7 +10,14 @@ from scipy.special import ndtr
 
 from lenspipe.simulation.lensing import comoving_distance, einstein_radius_sis
 
-__all__ = ["SOURCE_DENSITY", "SOURCE_MAG_G", "draw_sizes", "draw_sources", "lens_rate"]
+__all__ = [
+    "SOURCE_DENSITY",
+    "SOURCE_MAG_G",
+    "draw_sizes",
+    "draw_sources",
+    "lens_rate",
+    "redshift_scale",
+]
 
 #: g magnitudes of sources, and the slopes of their counts, d log10 N / dm, brighter and fainter
 #: than the middle one (Eliche-Moral et al. 2006, ApJ 639, 644; Metcalfe et al. 2001, MNRAS 323).
@@ -47,11 +54,25 @@ def draw_sources(rng, number, mag_g=None):
     r_z = 0.6 * g_r + rng.normal(0, 0.15, number)
     mags = {"g": mag_g, "r": mag_g - g_r, "z": mag_g - g_r - r_z}
     mags["i"] = mags["r"] - 0.6 * r_z
-    # Median by magnitude: Leauthaud et al. 2007, ApJS 172, 219; distribution around it: Baugh &
-    # Efstathiou 1993, MNRAS 265, 145, z^2 exp(-(z / z0)^1.5).
-    median = (0.18 * mags["i"] - 3.3).clip(0.3)
-    z = (median / 1.412 * rng.gamma(2.0, size=number) ** (2 / 3)).clip(*_Z_RANGE)
+    z = (redshift_scale(mags["i"]) * rng.gamma(2.0, size=number) ** (2 / 3)).clip(*_Z_RANGE)
     return {"z": z} | {f"mag_{band}": mag for band, mag in mags.items()}
+
+
+def redshift_scale(mag_i):
+    """Scale z0 of the redshifts of sources, which are distributed as z^2 exp(-(z / z0)^1.5).
+
+    The distribution is that of Baugh & Efstathiou (1993, MNRAS 265, 145), its median, 1.412 z0,
+    that of Leauthaud et al. (2007, ApJS 172, 219).
+
+    Parameters
+    ----------
+    mag_i : array_like
+
+    Returns
+    -------
+    ndarray
+    """
+    return (0.18 * np.asarray(mag_i) - 3.3).clip(0.3) / 1.412
 
 
 def draw_sizes(rng, z, mag_z):

@@ -74,6 +74,14 @@ class Expected(Section):
         description="Table of a lens population (FITS, CSV, Parquet). None: the simulated sky's "
         "truth, or a simple model of the real one.",
     )
+    area_deg2: Positive | None = Field(
+        None,
+        description="Area that the table stands for, square degrees, where it has no column "
+        "weight. None: then only the part that is found is said, and no number.",
+    )
+    draws: PositiveInt = Field(
+        3000, description="Lenses of the model that are drawn and ray-traced."
+    )
 
 
 class Checks(Section):
