@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 from scipy.special import expit
-from scipy.stats import chi2, norm
+from scipy.stats import norm
 
 from lenspipe.errors import LenspipeError
 from lenspipe.progress import log
@@ -20,7 +20,7 @@ __all__ = ["SelectionFunction"]
 LEAST = 20
 #: Draws of the function that intervals come from, and rows that are worked on at a time.
 DRAWS, _ROWS = 1000, 5000
-#: Bricks are said to differ by more than chance below this chance.
+#: Galaxies or bricks are said to differ by more than chance below this chance.
 _LEVEL = 0.05
 
 
@@ -76,8 +76,8 @@ class SelectionFunction:
         Parameters
         ----------
         table : pandas.DataFrame
-            The quantities' columns and ``found`` (bool); ``brick``, where there is one, tells which
-            lenses may be alike.
+            The quantities' columns and ``found`` (bool). Lenses of one galaxy (``id``) and of one
+            ``brick``, where there are such columns, may be alike.
         quantities : sequence of lenspipe.selection.quantities.Quantity
         where : str
             What the table is called in messages.
@@ -117,8 +117,11 @@ class SelectionFunction:
         found = table["found"].to_numpy(bool)
         penalties = [(columns, matrix) for _, columns, matrix in terms.penalties]
         fit = fit_logistic(design, found, penalties)
-        bricks = table["brick"] if "brick" in table else np.arange(len(table))
-        variance, covariance = _widened(design, found, fit, pd.factorize(np.asarray(bricks))[0])
+        levels = [
+            pd.factorize(table[name])[0] if name in table else np.arange(len(table))
+            for name in ("id", "brick")
+        ]
+        variance, covariance = _widened(design, found, fit, *levels)
         smoothing = (name for name, _, _ in terms.penalties)
         return cls(
             quantities=list(quantities),
@@ -353,28 +356,41 @@ def _scaled(values, quantities, medians):
     }
 
 
-def _widened(design, found, fit, bricks):
-    """How much bricks differ, and the coefficients' covariance with that.
+def _widened(design, found, fit, galaxies, bricks):
+    """How much bricks differ, and the coefficients' covariance where lenses may be alike.
 
-    The found of a brick scatter around what is expected of its lenses by chance, and by the brick's
-    own shift of the logit, if it has one; the variance of shifts follows from the sum of squares.
-    It is taken for 0 where chance alone gives as much in one of 20 cases.
+    Lenses of a galaxy, and of a brick, may share a shift of the logit. Its variance follows from
+    products of the residuals of two lenses of the same; it is taken for 0 where chance alone gives
+    as much in one of 20 cases. The covariance grows by what such shifts do to the coefficients
+    (a sandwich, as of Liang & Zeger 1986, Biometrika 73, 13, with one variance for all).
     """
     p = expit(design @ fit.coefficients)
     weight = p * (1 - p)
-    chance = np.bincount(bricks, weight)
-    squares = np.bincount(bricks, found - p) ** 2
-    if len(chance) < 5 or len(chance) == len(found) or not chance.any():
-        return 0.0, fit.covariance
-    freedom = chance.sum() ** 2 / (chance**2).sum()
-    if chi2.sf(squares.sum() / chance.sum() * freedom, freedom) > _LEVEL:
-        return 0.0, fit.covariance
-    variance = (squares.sum() - chance.sum()) / (chance**2).sum()
-    log.info("selection: bricks differ by %.2f in logit, beyond their conditions", variance**0.5)
-    slopes = np.zeros((len(chance), design.shape[1]))
-    np.add.at(slopes, bricks, weight[:, None] * design)
-    shifts = slopes @ fit.covariance
-    return float(variance), fit.covariance + variance * shifts.T @ shifts
+    below, variances = np.arange(len(p)), []
+    for labels in (galaxies, bricks):
+        pairs = _squares(labels, found - p) - _squares(below, found - p)
+        expected = _squares(labels, weight) - _squares(below, weight)
+        differ = pairs > norm.isf(_LEVEL) * np.sqrt(2 * max(expected, 0)) and expected > 0
+        variances.append(pairs / expected if differ else 0.0)
+        below = labels
+    of_brick = float(variances[1])
+    covariance = fit.covariance
+    for labels, variance in ((galaxies, max(variances[0] - of_brick, 0)), (bricks, of_brick)):
+        if variance:
+            slopes = np.zeros((labels.max() + 1, design.shape[1]))
+            np.add.at(slopes, labels, weight[:, None] * design)
+            moved = slopes @ fit.covariance
+            covariance = covariance + variance * moved.T @ moved
+    log.info(
+        "selection: beyond chance and conditions galaxies differ by %.2f, bricks by %.2f in logit",
+        *np.sqrt(variances),
+    )
+    return of_brick, covariance
+
+
+def _squares(labels, values):
+    """Sum of squares of the sums of values over labels."""
+    return float((np.bincount(labels, values) ** 2).sum())
 
 
 def _ends(level):
