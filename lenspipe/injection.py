@@ -67,7 +67,7 @@ def inject(images, table, rng, settings, evenly=None):
     images, rows = np.array(images, np.float32), []
     each = rng.spawn(len(images)) if isinstance(rng, np.random.Generator) else rng
     hosts = zip(images, table.to_dict("records"), each, strict=True)
-    for image, row, own in track(hosts, "injected lenses", len(images)):
+    for image, row, own in hosts if evenly else track(hosts, "injected lenses", len(images)):
         host = _Host(image, row, bands, lenient=evenly is not None)
         lens, arcs = _find_lens(host, own, settings.injection, evenly)
         _paint(image, arcs, host.gain, own)

@@ -53,8 +53,8 @@ def held_out_bricks(settings):
     bricks = bricks.assign(hash=bricks["brick"].map(hashes)).dropna(subset=["hash"])
     if bricks.empty:
         raise LenspipeError(
-            f"{paths.bricks}: found no brick of {where} with cutouts, expected some to paint lenses "
-            "in; enlarge config section footprint, or set selection.number to 0"
+            f"{paths.bricks}: found no brick of {where} with cutouts, expected some to paint "
+            "lenses in; enlarge config section footprint, or set selection.number to 0"
         )
     return bricks.sort_values("brick", ignore_index=True)
 

@@ -145,11 +145,11 @@ def _draw(settings, painted):
     rows = rng.permutation(len(painted))[: own.columns * own.rows]
     shown = painted.iloc[rows].sort_values(["arc_snr", "id"], ascending=[False, True])
     shown = shown.reset_index(drop=True)
-    images, catalog, _ = painted_images(settings, shown)
+    images = painted_images(settings, shown)[0]
     shown["rank"] = np.where(shown["found"], "found", "lost")
     shown["name"] = shown["id"] + " " + shown["draw"].astype(str)
     shown["note"] = [
-        f'θ {row.theta_e_arcsec:.1f}" S/N {row.arc_snr:.0f}' for row in shown.itertuples()
+        f'{row.theta_e_arcsec:.1f}", S/N {row.arc_snr:.0f}' for row in shown.itertuples()
     ]
     draw_page(
         images,
@@ -159,6 +159,6 @@ def _draw(settings, painted):
         stretch=own.stretch,
         columns=own.columns,
         title=f"{settings.run}: painted lenses",
-        subtitle=f"{len(shown)} of {len(painted)} at random, the clearest first; "
-        f"{painted['found'].sum()} are found at {settings.candidates.threshold}",
+        subtitle=f"{len(shown)} of {len(painted)} at random, the clearest first, with theta_E and "
+        f"signal to noise; {painted['found'].sum()} found at {settings.candidates.threshold}",
     )
