@@ -55,6 +55,10 @@ TRAINED = [] if SETTINGS.inference.model else SETTINGS.models
 MODEL = SETTINGS.inference.model or PATHS.model(SETTINGS.training.name)
 # What comes of a comparison with published candidates, where it is asked for.
 RECOVERED = [PATHS.recovery(f"{catalogue.label}.json") for catalogue in SETTINGS.recovery.catalogs]
+# How many lenses to find, where completeness is measured.
+EXPECTED = (
+    [PATHS.expected("expected.json")] if SETTINGS.selection.number and not SETTINGS.targets else []
+)
 # What a search of a list of targets reads besides the survey.
 TARGETS = [SETTINGS.targets] if SETTINGS.targets else []
 # Jobs end soon after the workflow that started them has gone, even if it was killed with -9.
@@ -74,6 +78,7 @@ rule all:
     input:
         PATHS.summary,
         RECOVERED,
+        EXPECTED,
 
 
 include: "workflow/rules/common.smk"
@@ -92,6 +97,11 @@ include: "workflow/rules/evaluation.smk"
 if RECOVERED:
 
     include: "workflow/rules/recovery.smk"
+
+
+if EXPECTED:
+
+    include: "workflow/rules/expected.smk"
 
 
 if SETTINGS.keep == "scores":

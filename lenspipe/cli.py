@@ -12,6 +12,7 @@ from typing import Literal, get_args, get_origin
 from lenspipe import __version__
 from lenspipe.config import Inference, Settings, Simulation, load_settings, read_config
 from lenspipe.errors import LenspipeError
+from lenspipe.expected.command import add_expected
 from lenspipe.followup.command import add_sheets
 from lenspipe.inspection.command import add_inspect
 from lenspipe.recovery.command import add_recovery
@@ -51,6 +52,7 @@ def main(arguments=None):
     add_sheets(commands)
     add_inspect(commands)
     add_recovery(commands)
+    add_expected(commands)
     options = parser.parse_args(arguments)
     try:
         options.command(options)

@@ -6,12 +6,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from astropy import units
+from astropy.table import Table
 
+from lenspipe.balance import values_of
 from lenspipe.errors import LenspipeError
 from lenspipe.expected.population import alternatives, draw_lenses
-from lenspipe.listfiles import read_raw
 from lenspipe.progress import log
 from lenspipe.selection.hosts import held_out_bricks
+from lenspipe.tables import read_table
 
 __all__ = ["Population", "model_population", "read_conditions", "read_population", "truth_of_run"]
 
@@ -41,8 +43,8 @@ class Population(NamedTuple):
         Lenses per square degree that each row stands for. None: unknown, or each row is a lens.
     kept : numpy.ndarray of float64
         Chance that its galaxy is in the parent sample.
-    places : bool
-        Whether each row is a lens on the sky that was searched.
+    bricks : frozenset of str or None
+        Bricks in which each row is a lens on the sky. None where rows have no place.
     on_sky : float or None
         Lenses per square degree, with those left out because their galaxy is too faint.
     alternatives : dict
@@ -53,12 +55,17 @@ class Population(NamedTuple):
     table: pd.DataFrame
     weights: np.ndarray | None
     kept: np.ndarray
-    places: bool = False
+    bricks: frozenset | None = None
     on_sky: float | None = None
-    alternatives: dict = {}  # noqa: RUF012
+    alternatives: dict | None = None
+
+    @property
+    def places(self):
+        """Whether each row is a lens on the sky that was searched."""
+        return self.bricks is not None
 
 
-def read_conditions(settings, bricks=None):
+def read_conditions(settings):
     """Read galaxies of the search, at random where there are very many.
 
     Parameters
@@ -76,8 +83,6 @@ def read_conditions(settings, bricks=None):
     LenspipeError
         There is no such galaxy.
     """
-    from lenspipe.balance import values_of
-
     bands = settings.survey.bands
     chunks = pd.read_parquet(settings.paths.bricks, columns=["chunk"])["chunk"].unique()
     rng = np.random.default_rng([settings.seed, 41])
@@ -127,8 +132,8 @@ def read_population(path, settings, function, kept):
     """
     columns, units_of = _read_columns(path)
     bands = settings.survey.bands
-    table = pd.DataFrame(index=range(len(next(iter(columns.values()), ()))))
-    if table.empty:
+    table = pd.DataFrame(index=columns.index)
+    if not len(table):
         raise LenspipeError(f"{path}: found no row, expected one per lens; add some")
     for quantity in function.quantities:
         name = _find(columns, quantity.column, bands)
@@ -154,13 +159,8 @@ def read_population(path, settings, function, kept):
     elif settings.expected.area_deg2:
         weights = np.full(len(table), 1 / settings.expected.area_deg2)
     bright = table[f"mag_{bands[-1]}"].to_numpy() <= _mag_max(settings)
-    return Population(
-        str(path), table, weights, kept * bright, on_sky=_sum(weights), alternatives={}
-    )
-
-
-def _sum(weights):
-    return None if weights is None else float(weights.sum())
+    on_sky = None if weights is None else float(weights.sum())
+    return Population(str(path), table, weights, kept * bright, on_sky=on_sky)
 
 
 def _mag_max(settings):
@@ -169,20 +169,14 @@ def _mag_max(settings):
 
 
 def _read_columns(path):
-    """Column -> values, and column -> unit, names in lower case."""
-    if Path(path).suffix == ".parquet":
-        try:
-            table = pd.read_parquet(path)
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise LenspipeError(
-                f"{path}: can't be read as Parquet ({reason}); correct config key {_KEY}"
-            ) from None
-        return {str(name).lower(): table[name] for name in table}, {}
-    raw = read_raw(str(path), _KEY)
-    names = [name.strip().lower() for name in raw.names]
-    columns = {name: raw.table[i] for i, name in enumerate(names)}
-    return columns, dict(zip(names, raw.units, strict=True))
+    """Column -> values, and column -> unit where it has one; names in lower case."""
+    table = read_table(path, "a lens population")
+    table.columns = [str(name).strip().lower() for name in table]
+    units_of = {}
+    if Path(str(path).lower().removesuffix(".gz")).suffix in (".fits", ".fit", ".ecsv"):
+        with_units = Table.read(path)
+        units_of = {name.strip().lower(): with_units[name].unit for name in with_units.colnames}
+    return table, units_of
 
 
 def _find(columns, name, bands):
@@ -202,7 +196,7 @@ def _numbers(path, columns, name, units_of, unit):
     if not given or not unit or unit == "mag":
         return values
     try:
-        return values * units.Unit(given).to(unit)
+        return values * units.Unit(given).to(units.Unit(unit))
     except (ValueError, units.UnitsError):
         raise LenspipeError(
             f"{path}: found column {name} in {given}, expected {unit}; convert it"
@@ -254,7 +248,7 @@ def truth_of_run(settings):
     )
     table = truth.merge(parent.drop_duplicates("id"), on="id", how="left")
     kept = table["id"].isin(parent["id"]).to_numpy(float)
-    return Population("truth of the simulated sky", table, None, kept, places=True)
+    return Population("truth of the simulated sky", table, None, kept, frozenset(bricks["brick"]))
 
 
 def model_population(settings, kept):

@@ -1,0 +1,57 @@
+"""Expected numbers as a few lines of text."""
+
+__all__ = ["summary_text"]
+
+
+def summary_text(result):
+    """Lay the numbers out for a terminal.
+
+    Parameters
+    ----------
+    result : dict
+        As ``expected.json`` has it.
+
+    Returns
+    -------
+    str
+    """
+    part, area = result["completeness"], result["area_deg2"]
+    lines = [
+        f"{result['population']}, {area:.4g} square degrees in {result['n_bricks']} bricks",
+        f"found of the lenses whose galaxies are searched: {_percent(part['completeness'])} "
+        f"(95 %: {_percent(part['low'])} to {_percent(part['high'])}); "
+        f"{_percent(result['extrapolated'])} are outside what was painted",
+    ]
+    if result["expected"] is None:
+        lines.append(
+            "the table has no weights and no area is given (expected.area_deg2): no number follows"
+        )
+    else:
+        own = result["expected"]
+        lines += [
+            f"lenses per square degree: {result['on_sky_per_deg2']:.3g} on the sky, "
+            f"{result['searched_per_deg2']:.3g} whose galaxies are searched, "
+            f"{result['expected_per_deg2']:.3g} expected to be found",
+            f"expected: {own['expected']:.1f} (95 %: {own['low']:.0f} to {own['high']:.0f}; "
+            f"with the population's uncertainty {own['systematic_low']:.0f} to "
+            f"{own['systematic_high']:.0f})",
+        ]
+    if rates := result.get("by_galaxies"):
+        low, high = rates["theta_e_range"]
+        lines.append(
+            f"from the galaxies searched, theta_E {low:g} to {high:g} arcsec: "
+            f"{rates['expected']:.1f} of {rates['lenses']:.1f}"
+        )
+    found = result["found"]
+    number = "unknown" if found["found"] is None else f"{found['found']:.1f}"
+    true = f"; {found['true']} are, by the truth" if "true" in found else ""
+    how = "graded A to C" if found["graded"] else "without expected false positives"
+    lines.append(
+        f"found: {found['candidates']} candidates, lenses ({how}): {number} "
+        f"({found['found_low']:.0f} to {found['found_high']:.0f}){true}"
+    )
+    return "\n".join([*lines, result["verdict"]])
+
+
+def _percent(part):
+    return f"{100 * part:.1f} %"

@@ -1,0 +1,43 @@
+"""How many lenses the search should find.
+
+Needs: the selection function, candidates, parent samples and their audit, a table of lenses if there
+is one, grades if they were exported. Gives: numbers, a table of bins and a figure.
+"""
+
+POPULATION = SETTINGS.expected.population
+
+
+rule expected:
+    input:
+        SKY,
+        [POPULATION] if POPULATION else [],
+        PATHS.splits if SETTINGS.simulation and TRAINED else [],
+        PATHS.selection("selection.fits"),
+        PATHS.audit,
+        PATHS.bricks,
+        PATHS.candidates,
+        PATHS.threshold,
+        of_chunks(PATHS.parent),
+        manifests("cutouts"),
+    output:
+        PATHS.expected("expected.json"),
+        report(
+            [PATHS.expected("expected.csv"), PATHS.expected("expected.png")],
+            caption="../report/expected.rst",
+            category="Completeness",
+        ),
+    log:
+        PATHS.log("expected"),
+    benchmark:
+        PATHS.benchmark("expected")
+    resources:
+        mem_mb=grows(2000),
+        runtime=60,
+    params:
+        settings=section("expected", "parent", "survey"),
+        theta_e_range=SETTINGS.injection.theta_e_range,
+        size=SETTINGS.cutouts.size,
+    message:
+        "Expecting numbers of lenses"
+    script:
+        "../scripts/expected.py"
