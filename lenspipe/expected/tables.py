@@ -235,7 +235,7 @@ def truth_of_run(settings):
     bricks = held_out_bricks(settings)
     truth = pd.read_parquet(settings.paths.truth)
     truth = truth[(truth["kind"] == "lens") & truth["brick"].isin(bricks["brick"])]
-    truth = truth[truth.get("primary", True)].drop_duplicates("id", ignore_index=True)
+    truth = truth[truth["primary"]].drop_duplicates("id", ignore_index=True)
     if truth.empty:
         raise LenspipeError(
             f"{settings.paths.truth}: found no lens in {len(bricks)} held-out bricks, expected at "
