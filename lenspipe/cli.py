@@ -15,6 +15,7 @@ from lenspipe.errors import LenspipeError
 from lenspipe.followup.command import add_sheets
 from lenspipe.inspection.command import add_inspect
 from lenspipe.recovery.command import add_recovery
+from lenspipe.selection.command import add_selection
 
 __all__ = ["main"]
 
@@ -51,6 +52,7 @@ def main(arguments=None):
     add_sheets(commands)
     add_inspect(commands)
     add_recovery(commands)
+    add_selection(commands)
     options = parser.parse_args(arguments)
     try:
         options.command(options)
