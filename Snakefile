@@ -55,6 +55,12 @@ TRAINED = [] if SETTINGS.inference.model else SETTINGS.models
 MODEL = SETTINGS.inference.model or PATHS.model(SETTINGS.training.name)
 # What comes of a comparison with published candidates, where it is asked for.
 RECOVERED = [PATHS.recovery(f"{catalogue.label}.json") for catalogue in SETTINGS.recovery.catalogs]
+# What lenses painted onto galaxies of the search tell, where they are asked for.
+PAINTED = (
+    [PATHS.selection("injected.parquet"), PATHS.selection("realism.json")]
+    if SETTINGS.selection.number
+    else []
+)
 # What a search of a list of targets reads besides the survey.
 TARGETS = [SETTINGS.targets] if SETTINGS.targets else []
 # Jobs end soon after the workflow that started them has gone, even if it was killed with -9.
@@ -74,6 +80,7 @@ rule all:
     input:
         PATHS.summary,
         RECOVERED,
+        PAINTED,
 
 
 include: "workflow/rules/common.smk"
@@ -92,6 +99,11 @@ include: "workflow/rules/evaluation.smk"
 if RECOVERED:
 
     include: "workflow/rules/recovery.smk"
+
+
+if PAINTED:
+
+    include: "workflow/rules/painting.smk"
 
 
 if SETTINGS.keep == "scores":

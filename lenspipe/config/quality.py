@@ -3,9 +3,9 @@
 import itertools
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
-from lenspipe.config.base import PositiveInt, Section
+from lenspipe.config.base import Positive, PositiveInt, Section
 
 
 def _rising(edges):
@@ -26,6 +26,14 @@ class Selection(Section):
         0,
         description="Lenses painted onto galaxies of the search to measure completeness with. 0: "
         "none.",
+    )
+    theta_e_range: tuple[Positive, Positive] = Field(
+        (0.5, 4.0), description="Einstein radii of painted lenses, drawn evenly, arcsec."
+    )
+    source_mag_range: tuple[Positive, Positive] = Field(
+        (21.0, 26.5),
+        description="g magnitudes of painted lenses' sources, drawn evenly; arcs are brighter by 1 "
+        "to 2.",
     )
     brightness: Literal["arc_snr", "arc_mag"] = Field(
         "arc_snr",
@@ -49,6 +57,13 @@ class Selection(Section):
     )
     depth_bins: Bins = Field(2, description="Bins of the depth: likewise, mag.")
     mag_bins: Bins = Field(2, description="Bins of the lens's magnitude: likewise.")
+
+    @field_validator("theta_e_range", "source_mag_range")
+    @classmethod
+    def _ordered(cls, value):
+        if value[0] >= value[1]:
+            raise ValueError("the first number must be below the second")
+        return value
 
 
 class Expected(Section):
