@@ -55,12 +55,16 @@ TRAINED = [] if SETTINGS.inference.model else SETTINGS.models
 MODEL = SETTINGS.inference.model or PATHS.model(SETTINGS.training.name)
 # What comes of a comparison with published candidates, where it is asked for.
 RECOVERED = [PATHS.recovery(f"{catalogue.label}.json") for catalogue in SETTINGS.recovery.catalogs]
-# How many lenses to find, where completeness is measured.
-EXPECTED = (
-    [PATHS.expected("expected.json")] if SETTINGS.selection.number and not SETTINGS.targets else []
+# What lenses painted onto galaxies of the search tell, where they are asked for.
+PAINTED = (
+    [PATHS.selection("injected.parquet"), PATHS.selection("realism.json")]
+    if SETTINGS.selection.number
+    else []
 )
 # What a search of a list of targets reads besides the survey.
 TARGETS = [SETTINGS.targets] if SETTINGS.targets else []
+# How many lenses to find, where completeness is measured; a list of targets has no area.
+EXPECTED = [PATHS.expected("expected.json")] if PAINTED and not TARGETS else []
 # Jobs end soon after the workflow that started them has gone, even if it was killed with -9.
 os.environ["LENSPIPE_WORKFLOW_PID"] = str(os.getpid())
 
@@ -78,6 +82,7 @@ rule all:
     input:
         PATHS.summary,
         RECOVERED,
+        PAINTED,
         EXPECTED,
 
 
@@ -97,6 +102,11 @@ include: "workflow/rules/evaluation.smk"
 if RECOVERED:
 
     include: "workflow/rules/recovery.smk"
+
+
+if PAINTED:
+
+    include: "workflow/rules/painting.smk"
 
 
 if EXPECTED:

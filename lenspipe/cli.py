@@ -16,6 +16,7 @@ from lenspipe.expected.command import add_expected
 from lenspipe.followup.command import add_sheets
 from lenspipe.inspection.command import add_inspect
 from lenspipe.recovery.command import add_recovery
+from lenspipe.selection.command import add_selection
 
 __all__ = ["main"]
 
@@ -52,6 +53,7 @@ def main(arguments=None):
     add_sheets(commands)
     add_inspect(commands)
     add_recovery(commands)
+    add_selection(commands)
     add_expected(commands)
     options = parser.parse_args(arguments)
     try:

@@ -118,6 +118,11 @@ class Settings(Section):
             problems.append("footprint.known_lenses: needs catalogues in sample.known_lenses")
         if self.targets and not self.inference.model:
             problems.append("targets: a list of positions needs a trained model, inference.model")
+        if self.targets and self.selection.number:
+            problems.append(
+                "selection.number: lenses are painted onto galaxies of a footprint; set it to 0 "
+                "for a list of targets"
+            )
         if self.targets and self.footprint != Footprint():
             problems.append("targets: give either a list of positions or a footprint, not both")
         if self.sample.cleaning_model == str(self.paths.model(self.training.name)):

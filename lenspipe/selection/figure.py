@@ -8,7 +8,7 @@ from lenspipe.figures import BLUE, ORANGE, save
 
 __all__ = ["draw_realism"]
 
-_SHOWN = 10
+_SHOWN, _SIDE = 10, 61
 
 
 def draw_realism(settings, images, tables, features, result, path):
@@ -33,7 +33,8 @@ def draw_realism(settings, images, tables, features, result, path):
     names, colours = ("real", "painted"), (BLUE, ORANGE)
     tiles = top.subplots(2, _SHOWN)
     for row, pixels, name, colour in zip(tiles, images, names, colours, strict=True):
-        rgb = colour_images(pixels[:_SHOWN], settings.survey.bands, settings.mosaics.stretch)
+        few = np.linspace(0, len(pixels) - 1, _SHOWN).astype(int)
+        rgb = colour_images(_middle(pixels[few]), settings.survey.bands, settings.mosaics.stretch)
         for axes in row:
             axes.axis("off")
         for axes, picture in zip(row, rgb, strict=False):
@@ -64,3 +65,9 @@ def draw_realism(settings, images, tables, features, result, path):
         )
     plane.legend()
     save(figure, path)
+
+
+def _middle(images):
+    """The middle of cutouts, where arcs are."""
+    cut = max(0, (images.shape[-1] - _SIDE) // 2)
+    return images[:, :, cut : images.shape[-2] - cut, cut : images.shape[-1] - cut]

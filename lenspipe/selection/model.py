@@ -235,6 +235,46 @@ class SelectionFunction:
         )
         return result.assign(extrapolated=self.extrapolated(values))
 
+    def typical(self, number):
+        """A table of lenses with each quantity at its median.
+
+        Parameters
+        ----------
+        number : int
+            Rows.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The quantities' columns.
+        """
+        medians = {q.column: self.medians[q.name] for q in self.quantities}
+        return pd.DataFrame(medians, index=range(number))
+
+    def draws(self, table, where="population"):
+        """Completeness of each lens in draws of the function, that differ as it is uncertain.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame
+            The quantities' columns; all of them are in memory at a time.
+        where : str
+
+        Returns
+        -------
+        numpy.ndarray of float64, shape (N, 1000)
+            The same draws for every table.
+        """
+        values = read_quantities(table, self.quantities, where)
+        return expit(self._design(values) @ self._draw_coefficients())
+
+    def _draw_coefficients(self):
+        """Draws of the coefficients: (P, D)."""
+        size, axes = np.linalg.eigh(self.covariance)
+        root = axes * np.sqrt(np.maximum(size, 0))
+        normal = np.random.default_rng(0).standard_normal((len(size), DRAWS))
+        return root @ normal + self.coefficients[:, None]
+
     def mean_completeness(self, table, groups, level=0.95, where="population"):
         """Mean completeness of groups of lenses.
 
@@ -320,10 +360,7 @@ class SelectionFunction:
     def _sums(self, values, groups, weights):
         """Sums over groups: of completeness, and of draws of c and of c (1 - c): (G,), (G, D)."""
         number = int(groups.max()) + 1
-        rng = np.random.default_rng(0)
-        size, axes = np.linalg.eigh(self.covariance)
-        root = axes * np.sqrt(np.maximum(size, 0))
-        betas = root @ rng.standard_normal((len(size), DRAWS)) + self.coefficients[:, None]
+        betas = self._draw_coefficients()
         mean = np.zeros(number)
         draws, scatter = np.zeros((2, number, DRAWS))
         for start in range(0, len(values), _ROWS):

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from lenspipe.candidates import read_cuts, rejected
 from lenspipe.catalog import content_hash
@@ -69,19 +68,18 @@ def paint(settings):
         starts = range(size * (parts.batches if parts else 0), len(hosts), size)
         for start in track(starts, "selection: batches painted"):
             table = _paint_batch(settings, hosts[start : start + size], scorer)
-            table["found"] = cuts.passes(table) & ~rejected(table["flags"], settings)
             tables.append(pa.Table.from_pandas(table, preserve_index=False))
             if parts:
                 parts.add(tables[-1])
-        table = pa.concat_tables(tables)
-        painted = table.to_pandas()
+        painted = pa.concat_tables(tables).to_pandas()
+        lost = rejected(painted["flags"], settings)
+        painted["found"] = cuts.passes(painted) & ~lost
         _draw(settings, painted)
         with atomic(settings.paths.selection("injected.parquet")) as temporary:
-            pq.write_table(table, temporary)
-    lost = rejected(painted["flags"], settings).sum()
+            painted.to_parquet(temporary, index=False)
     log.info(
         "selection: %d of %d painted lenses found; %d are on cutouts that the search rejects",
-        painted["found"].sum(), len(painted), lost,
+        painted["found"].sum(), len(painted), lost.sum(),
     )  # fmt: skip
     return painted
 
@@ -130,11 +128,11 @@ def _key(settings, hosts, model):
         content_hash(hosts),
         [hashlib.sha256(path.read_bytes()).hexdigest() for path in files],
         settings.seed,
-        settings.selection.model_dump(mode="json"),
+        settings.selection.theta_e_range,
+        settings.selection.source_mag_range,
         settings.injection,
         settings.inference,
         settings.training.name,
-        settings.candidates.model_dump(mode="json"),
     )
 
 

@@ -19,7 +19,7 @@ from lenspipe.model_figures import draw_note
 from lenspipe.mosaics import read_galaxies
 from lenspipe.paths import atomic
 from lenspipe.progress import log
-from lenspipe.sample import BAD_FLAGS
+from lenspipe.sample import BAD_FLAGS, read_confusing
 from lenspipe.scorer import Scorer
 from lenspipe.selection.figure import draw_realism
 from lenspipe.selection.hosts import held_out_bricks, read_pool
@@ -43,11 +43,11 @@ def measure_realism(settings):
 
     Known lenses are those in held-out bricks whose cutouts have nothing wrong. Painted ones, as
     many, are drawn as section ``injection`` says, as for training, on galaxies of the same bricks
-    that are most like the known lenses' in magnitude in z and in r-z: arcs are to be compared, not
-    galaxies. Classifiers, cross-validated by brick, try to tell them apart by what the network
-    makes of them (`lenspipe.activations.features`), and by their light in rings. Writes
-    ``selection/realism.png`` and, last, ``selection/realism.json``; both say so where there are
-    fewer than 20 known lenses.
+    that are in no list of confusing ones and most like the known lenses' in magnitude in z and in
+    r-z: arcs are to be compared, not galaxies. Classifiers, cross-validated by brick, try to tell
+    them apart by what the network makes of them (`lenspipe.activations.features`), and by their
+    light in rings. Writes ``selection/realism.png`` and, last, ``selection/realism.json``; both say
+    so where there are fewer than 20 known lenses.
 
     Parameters
     ----------
@@ -131,6 +131,11 @@ def _good_cutouts(settings, galaxies):
 def _hosts_like(settings, bricks, real, rng):
     """One galaxy for each real lens, as near as can be in magnitude and colour."""
     pool = read_pool(settings, bricks)
+    if len(confusing := read_confusing(settings)) and len(pool):
+        there = SkyCoord(confusing["ra"], confusing["dec"], unit="deg")
+        here = SkyCoord(pool["ra"], pool["dec"], unit="deg")
+        distance = here.match_to_catalog_sky(there)[1].arcsec
+        pool = pool[distance >= settings.sample.match_radius_arcsec]
     pool = pool[np.isfinite(pool["mag_r"]) & np.isfinite(pool["mag_z"])]
     pool = pool.iloc[np.sort(rng.permutation(len(pool))[: _POOL_EACH * len(real)])]
 
