@@ -477,6 +477,7 @@ def bad_tables():
     yield "no brightness", good.drop(columns="arc_snr"), "expected also arc_snr"
     yield "negative weight", good.assign(weight=[1, -2, 1]), "found weight -2.0 in row 2"
     yield "weight of text", good.assign(weight=["1", "x", "1"]), "found weight nan in row 2"
+    yield "weights of 0", good.assign(weight=0), "found weights of 0 only"
     yield "no row", good[:0], "found no row"
 
 

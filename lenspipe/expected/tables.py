@@ -156,6 +156,10 @@ def read_population(path, settings, function, kept):
                 f"{path}: found weight {weights[row]} in row {row + 1}, expected lenses per square "
                 "degree, 0 or more; correct it"
             )
+        if not weights.sum():
+            raise LenspipeError(
+                f"{path}: found weights of 0 only, expected lenses per square degree; correct them"
+            )
     elif settings.expected.area_deg2:
         weights = np.full(len(table), 1 / settings.expected.area_deg2)
     bright = table[f"mag_{bands[-1]}"].to_numpy() <= _mag_max(settings)
