@@ -5,12 +5,15 @@ is one, grades if they were exported. Gives: numbers, a table of bins and a figu
 """
 
 POPULATION = SETTINGS.expected.population
+# Where people have graded candidates, that says more of them than rates do.
+GRADES = PATHS.inspection("grades.csv")
 
 
 rule expected:
     input:
         SKY,
         [POPULATION] if POPULATION else [],
+        [GRADES] if GRADES.exists() else [],
         PATHS.splits if SETTINGS.simulation and TRAINED else [],
         PATHS.selection("selection.fits"),
         PATHS.audit,
