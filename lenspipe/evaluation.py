@@ -143,7 +143,7 @@ def with_truth(settings):
     -------
     pandas.DataFrame
         Rows of the scores with kind (``other`` where the truth has none), theta_e_arcsec, arc_snr,
-        arc_mag_g, lens and visible (bool).
+        lens and visible (bool).
 
     Raises
     ------
@@ -162,7 +162,7 @@ def with_truth(settings):
         )
     log.info("evaluation: %d %s bricks; training saw %d", len(test), settings.held_out, len(seen))
     truth = pd.read_parquet(paths.truth)
-    columns = ["id", "kind", "theta_e_arcsec", "arc_snr", "arc_mag_g"]
+    columns = ["id", "kind", "theta_e_arcsec", "arc_snr"]
     # An object may be listed once in each region that has its brick.
     truth = truth[columns].drop_duplicates("id")
     galaxies = read_rows(settings, paths.scores, test).merge(

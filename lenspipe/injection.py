@@ -10,8 +10,8 @@ from lenspipe.errors import LenspipeError
 from lenspipe.progress import log, track
 from lenspipe.simulation import population
 from lenspipe.simulation.conditions import SKY_MAG
-from lenspipe.simulation.lensing import blurred_arcs, einstein_radius_sis
-from lenspipe.sources import BEHIND, draw_sizes, draw_sources, lens_rate
+from lenspipe.simulation.lensing import blurred_arcs, draw_radii, einstein_radius_sis
+from lenspipe.sources import BEHIND, draw_planted, draw_sizes, draw_sources, lens_rate
 from lenspipe.survey import PIXEL_SCALE_ARCSEC
 
 __all__ = ["arc_snr", "gain", "inject", "lens_rates", "sky_noise", "spot_snr"]
@@ -230,7 +230,14 @@ def _draws(host, rng, own, evenly, ranges):
     # The cross-section, of a given dispersion where the Einstein radius doesn't follow from one.
     weight = np.where(source["z"] > host.z_lens + BEHIND, unit**2, 0)
     low, high = ranges.theta_e_range if ranges else own.theta_e_range
-    if evenly:
+    planted = ranges and ranges.lenses == "planted"
+    if planted:
+        # Which galaxies have which radii is the simulated sky's.
+        own_z, own_mag = np.full((2, _DRAWS), [[host.z_lens], [host.row["mag_z"]]])
+        theta_e, source["z"] = draw_radii(rng, own_z, own_mag, population.mag_star)
+        unit = einstein_radius_sis(1.0, own_z, source["z"])
+        weight = np.where((theta_e >= low) & (theta_e <= high), theta_e**2, 0)
+    elif evenly:
         theta_e = rng.uniform(low, high, _DRAWS)
     else:
         theta_e = unit * (host.sigma_v * 10 ** rng.normal(0, SIGMA_SCATTER, _DRAWS)) ** 2
@@ -241,6 +248,9 @@ def _draws(host, rng, own, evenly, ranges):
     r_half = draw_sizes(rng, source["z"], source["mag_z"])
     # Anywhere in the circle that an isothermal sphere images more than once.
     beta = np.sqrt(rng.random(len(some)))
+    if planted:
+        mags, r_half, beta = draw_planted(rng, source["mag_g"])
+        source |= mags
     fluxes = np.stack([population.nanomaggies(source[f"mag_{band}"]) for band in host.bands], 1)
     possible = np.arange(len(some))
     if own.min_arc_snr and not ranges:

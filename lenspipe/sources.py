@@ -8,11 +8,18 @@ import functools
 import numpy as np
 from scipy.special import ndtr
 
-from lenspipe.simulation.lensing import comoving_distance, einstein_radius_sis
+from lenspipe.simulation.lensing import (
+    LOG_R_HALF,
+    MOST_BETA,
+    comoving_distance,
+    einstein_radius_sis,
+)
+from lenspipe.simulation.population import BLUE_GR, BLUE_RZ
 
 __all__ = [
     "SOURCE_DENSITY",
     "SOURCE_MAG_G",
+    "draw_planted",
     "draw_sizes",
     "draw_sources",
     "lens_rate",
@@ -94,6 +101,30 @@ def draw_sizes(rng, z, mag_z):
     mag_v = mag_z - 5 * np.log10(1e5 * distance * (1 + z)) + 2.5 * np.log10(1 + z)
     log_kpc = -(mag_v + 18) / 4 - 1.2 * np.log10((1 + z) / 1.6) + rng.normal(0, 0.35, len(z))
     return (np.degrees(10**log_kpc * (1 + z) / (1e3 * distance)) * 3600).clip(0.05, 1.5)
+
+
+def draw_planted(rng, mag_g):
+    """Draw sources like those of the lenses that are planted on the simulated sky.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    mag_g : (N,) float array
+
+    Returns
+    -------
+    mags : dict
+        mag_r, mag_i and mag_z: (N,) float arrays.
+    r_half : (N,) float array
+        Half-light radii, arcsec.
+    beta : (N,) float array
+        Distances from the axis in units of the Einstein radius.
+    """
+    number = len(mag_g)
+    mag_r = mag_g - rng.uniform(*BLUE_GR, number)
+    r_z = rng.uniform(*BLUE_RZ, number)
+    mags = {"mag_r": mag_r, "mag_i": mag_r - 0.6 * r_z, "mag_z": mag_r - r_z}
+    return mags, 10 ** rng.normal(*LOG_R_HALF, number), MOST_BETA * np.sqrt(rng.random(number))
 
 
 def lens_rate(z_lens, sigma_v, scatter, theta_e_range):

@@ -35,6 +35,12 @@ class Selection(Section):
         description="g magnitudes of painted lenses' sources, drawn evenly; arcs are brighter by 1 "
         "to 2.",
     )
+    lenses: Literal["real", "planted"] = Field(
+        "real",
+        description="What painted lenses are like in all but Einstein radius and brightness: any "
+        "galaxies of the search, with sources as the real sky has them, anywhere behind; or as the "
+        "simulated sky's lenses, whose galaxies also say which radius they may have.",
+    )
     brightness: Literal["arc_snr", "arc_mag"] = Field(
         "arc_snr",
         description="What the arcs' brightness is measured by: signal-to-noise, or their magnitude "

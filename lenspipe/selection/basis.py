@@ -1,15 +1,18 @@
 """B-splines of the selection function and the penalties that make them smooth."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 from scipy.interpolate import BSpline
 
+from lenspipe.selection.quantities import LENS
+
 __all__ = ["DEGREE", "Spline", "Terms", "even_knots"]
 
 DEGREE = 3
 #: Functions of a spline: of the two quantities that describe a lens, and of the others.
-N_LENS, N_OTHERS = 8, 5
+N_LENS, N_OTHERS = 7, 5
 
 
 class Spline(NamedTuple):
@@ -51,6 +54,12 @@ class Spline(NamedTuple):
         second = np.diff(np.eye(self.number), 2, axis=0)
         return second.T @ second
 
+    @property
+    def shrinkage(self):
+        """Sum of the squared first differences, and a tenth of the squares: leaves nothing."""
+        first = np.diff(np.eye(self.number), axis=0)
+        return first.T @ first + 0.1 * np.eye(self.number)
+
 
 def even_knots(low, high, number):
     """Make a spline with a number of functions.
@@ -72,39 +81,46 @@ def even_knots(low, high, number):
 
 
 class Terms:
-    """The columns of the design: a constant, one surface of the lens, a curve for each condition.
+    """The columns of the design: a constant, a surface, curves, and how conditions bend it.
 
     Parameters
     ----------
     splines : dict
-        Quantity -> `Spline`. Where it has theta_e and brightness, their term is the product of both
-        bases, so that any surface is possible; each other quantity has a term of its own.
+        Quantity -> `Spline`. Einstein radius and brightness have one term, the product of both
+        bases, so that any surface is possible; each of the others has a curve of its own; and for
+        each pair of one of the two and one of the others the curve in the first is multiplied by
+        the second, which goes evenly from -1 to 1 in its range.
     """
 
     def __init__(self, splines):
         self.splines = dict(splines)
-        pair = ("theta_e", "brightness")
-        both = all(name in self.splines for name in pair)
-        self.names = [pair] if both else []
-        self.names += [(name,) for name in self.splines if not (both and name in pair)]
+        lens = [name for name in LENS if name in self.splines]
+        others = [name for name in self.splines if name not in LENS]
+        self.names = [tuple(lens)] if lens else []
+        self.names += [(name,) for name in others]
+        self.names += [(name, other) for name in lens for other in others]
+
+    def _bends(self, names):
+        """Whether a term is a curve that is multiplied by a condition."""
+        return len(names) == 2 and names[1] not in LENS
+
+    def _number(self, names):
+        """How many columns a term has."""
+        both = names[:1] if self._bends(names) else names
+        return int(np.prod([self.splines[name].number for name in both]))
 
     @property
     def slices(self):
         """Columns of each term."""
-        slices, start = [], 1
-        for names in self.names:
-            stop = start + int(np.prod([self.splines[name].number for name in names]))
-            slices.append(slice(start, stop))
-            start = stop
-        return slices
+        stops = 1 + np.cumsum([self._number(names) for names in self.names])
+        starts = [1, *stops]
+        return [slice(int(i), int(j)) for i, j in zip(starts, stops, strict=False)]
 
     @property
     def columns(self):
         """Term of each column: ``constant``, ``theta_e x brightness``, ``seeing`` ..."""
-        names = ["constant"]
-        for term, where in zip(self.names, self.slices, strict=True):
-            names += [" x ".join(term)] * (where.stop - where.start)
-        return names
+        terms = [[" x ".join(names)] * self._number(names) for names in self.names]
+        return ["constant", *itertools.chain(*terms)]
 
     def design(self, scaled):
         """The columns at some rows.
@@ -119,29 +135,31 @@ class Terms:
         (N, P) float array
         """
         number = len(next(iter(scaled.values())))
+        bases = {name: spline.at(scaled[name]) for name, spline in self.splines.items()}
         blocks = [np.ones((number, 1))]
         for names in self.names:
-            bases = [self.splines[name].at(scaled[name]) for name in names]
-            block = bases[0]
-            for other in bases[1:]:
-                block = (block[:, :, None] * other[:, None, :]).reshape(number, -1)
+            block = bases[names[0]]
+            if self._bends(names):
+                spline = self.splines[names[1]]
+                part = (scaled[names[1]] - spline.low) / (spline.high - spline.low)
+                block = block * (2 * part.clip(0, 1) - 1)[:, None]
+            elif len(names) == 2:
+                block = (block[:, :, None] * bases[names[1]][:, None, :]).reshape(number, -1)
             blocks.append(block)
         return np.concatenate(blocks, axis=1)
 
     @property
     def penalties(self):
-        """Columns and matrix of each penalty, and what it smooths: one for each quantity."""
+        """Name, columns and matrix of each penalty: one for each direction of each term."""
         result = []
         for names, where in zip(self.names, self.slices, strict=True):
-            for name in names:
-                matrices = [
-                    self.splines[other].penalty
-                    if other == name
-                    else np.eye(self.splines[other].number)
-                    for other in names
-                ]
-                matrix = matrices[0]
-                for other in matrices[1:]:
-                    matrix = np.kron(matrix, other)
-                result.append((name, where, matrix))
+            first = self.splines[names[0]]
+            if self._bends(names):
+                result.append((" x ".join(names), where, first.shrinkage))
+            elif len(names) == 2:
+                second = self.splines[names[1]]
+                result.append((names[0], where, np.kron(first.penalty, np.eye(second.number))))
+                result.append((names[1], where, np.kron(np.eye(first.number), second.penalty)))
+            else:
+                result.append((names[0], where, first.penalty))
         return result

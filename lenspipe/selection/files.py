@@ -23,7 +23,6 @@ _MODEL = {
     "minimum": "Least value painted, on the scale",
     "maximum": "Greatest value painted, on the scale",
     "median": "Median of those painted, in the unit",
-    "smoothing": "Smoothing parameter",
     "n_knots": "Number of knots",
     "knots": "Knots of the cubic B-splines, on the scale; NaN after the last",
 }
@@ -32,6 +31,10 @@ _COEFFICIENTS = {
     "coefficient": "Of the logit of completeness",
     "centre": "What is subtracted from the function: its mean over the painted lenses",
     "freedom": "Effective degrees of freedom",
+}
+_SMOOTHING = {
+    "penalty": "Direction in which the function is made smooth, or what is shrunk",
+    "smoothing": "Smoothing parameter",
 }
 _CELLS = {
     "n_painted": "Lenses painted in the cell",
@@ -80,12 +83,19 @@ def write_parts(path, function, cells=None):
             "freedom": function.freedom,
         }
     )
+    smoothing = Table(
+        {
+            "penalty": np.array(list(function.smoothing), "U21"),
+            "smoothing": np.array(list(function.smoothing.values()), np.float64),
+        }
+    )
     hdus = [primary]
     if cells is not None:
         units = {quantity.name: quantity.unit for quantity in function.quantities}
         hdus.append(_cells_hdu(cells, units))
     hdus.append(_as_hdu(model, "MODEL", _MODEL))
     hdus.append(_as_hdu(coefficients, "COEFFICIENTS", _COEFFICIENTS))
+    hdus.append(_as_hdu(smoothing, "SMOOTHING", _SMOOTHING))
     hdus.append(fits.ImageHDU(function.covariance, name="COVARIANCE"))
     with atomic(path) as temporary:
         fits.HDUList(hdus).writeto(temporary)
@@ -102,7 +112,6 @@ def _model_row(function, quantity, longest):
         "minimum": spline.low if spline else np.nan,
         "maximum": spline.high if spline else np.nan,
         "median": function.medians[quantity.name],
-        "smoothing": function.smoothing.get(quantity.name, np.nan),
         "n_knots": len(spline.knots) if spline else 0,
         "knots": knots,
     }
@@ -150,6 +159,7 @@ def read_parts(path):
             model = [dict(zip(_MODEL, row, strict=True)) for row in hdus["MODEL"].data]
             columns = hdus["COEFFICIENTS"].data
             numbers = {name: _own(columns[name]) for name in ("coefficient", "centre", "freedom")}
+            smoothing = {str(name): float(value) for name, value in hdus["SMOOTHING"].data}
             covariance = _own(hdus["COVARIANCE"].data)
             counts = {name: header[name] for name in ("NPAINTED", "NFOUND", "BRICKVAR")}
             meta = {
@@ -158,8 +168,7 @@ def read_parts(path):
     except (OSError, KeyError, ValueError) as error:
         raise LenspipeError(
             f"{path}: can't be read as a selection function ({str(error).splitlines()[0]}); "
-            "expected FITS with MODEL, COEFFICIENTS and COVARIANCE, as selection/selection.fits "
-            "of a run"
+            "expected FITS as selection/selection.fits of a run"
         ) from None
     used = [row for row in model if row["used"]]
     return {
@@ -174,7 +183,7 @@ def read_parts(path):
         "coefficients": numbers["coefficient"],
         "covariance": covariance,
         "centres": numbers["centre"],
-        "smoothing": {str(row["name"]): float(row["smoothing"]) for row in used},
+        "smoothing": smoothing,
         "freedom": numbers["freedom"],
         "brick_variance": counts["BRICKVAR"],
         "n_painted": counts["NPAINTED"],

@@ -9,6 +9,7 @@ from lenspipe.known import read_known
 from lenspipe.manifest import read_manifest
 from lenspipe.progress import log, track
 from lenspipe.shards import used_before
+from lenspipe.simulation.lensing import chance_undrowned
 
 __all__ = ["choose_hosts", "held_out_bricks", "known_positions", "read_pool"]
 
@@ -139,6 +140,8 @@ def choose_hosts(settings):
     bricks = bricks.iloc[np.sort(rng.permutation(len(bricks))[:wanted])]
     pool = read_pool(settings, bricks)
     pool = pool[np.isfinite(pool[f"mag_{band}"])]
+    if settings.selection.lenses == "planted":
+        pool = _like_planted(settings, pool, rng)
     if pool.empty:
         raise LenspipeError(
             f"{settings.paths.splits}: found no galaxy in {len(bricks)} held-out bricks that is "
@@ -154,6 +157,14 @@ def choose_hosts(settings):
         hosts[f"mag_{band}"].min(), hosts[f"mag_{band}"].max(),
     )  # fmt: skip
     return hosts
+
+
+def _like_planted(settings, pool, rng):
+    """Galaxies that the simulated sky might have made lenses of: ellipticals that drown no arcs."""
+    truth = pd.read_parquet(settings.paths.truth, columns=["id", "kind"])
+    ellipticals = truth.loc[truth["kind"] == "elliptical", "id"]
+    chance = chance_undrowned(pool["mag_g"].fillna(-np.inf))
+    return pool[pool["id"].isin(ellipticals) & (rng.random(len(pool)) < chance)]
 
 
 def _spread(mag, number, rng):

@@ -43,7 +43,7 @@ class SelectionFunction:
     centres : (P,) float array
         What is subtracted from the columns of the design: their means over the painted lenses.
     smoothing : dict
-        Quantity -> smoothing parameter.
+        Penalty, as `lenspipe.selection.basis.Terms` names it -> smoothing parameter.
     freedom : (P,) float array
         Effective degrees of freedom.
     brick_variance : float

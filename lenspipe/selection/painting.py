@@ -130,6 +130,7 @@ def _key(settings, hosts, model):
         settings.seed,
         settings.selection.theta_e_range,
         settings.selection.source_mag_range,
+        settings.selection.lenses,
         settings.injection,
         settings.inference,
         settings.training.name,

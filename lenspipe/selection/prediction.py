@@ -40,7 +40,9 @@ def planted_lenses(settings):
             "training never saw, expected some to compare with; enlarge config section footprint"
         )
     found = read_cuts(settings).passes(lenses) & ~rejected(lenses["flags"], settings)
-    own = lenses[["id", "theta_e_arcsec", "arc_snr", "arc_mag_g"]].assign(found=found)
+    own = lenses[["id", "theta_e_arcsec", "arc_snr"]].assign(found=found)
+    truth = pd.read_parquet(settings.paths.truth, columns=["id", "arc_mag_g"])
+    own = own.merge(truth.drop_duplicates("id"), on="id")
     parent = read_rows(settings, settings.paths.parent, set(lenses["brick"]))
     return own.merge(parent, on="id", validate="1:1")
 

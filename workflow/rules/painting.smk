@@ -49,6 +49,7 @@ rule paint:
         number=SETTINGS.selection.number,
         theta_e_range=SETTINGS.selection.theta_e_range,
         source_mag_range=SETTINGS.selection.source_mag_range,
+        lenses=SETTINGS.selection.lenses,
         reject_flags=SETTINGS.candidates.reject_flags,
         mosaics=section("mosaics"),
     message:
