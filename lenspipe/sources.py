@@ -10,7 +10,15 @@ from scipy.special import ndtr
 
 from lenspipe.simulation.lensing import comoving_distance, einstein_radius_sis
 
-__all__ = ["SOURCE_DENSITY", "SOURCE_MAG_G", "draw_sizes", "draw_sources", "lens_rate"]
+__all__ = [
+    "BEHIND",
+    "SOURCE_DENSITY",
+    "SOURCE_MAG_G",
+    "draw_sizes",
+    "draw_sources",
+    "lens_rate",
+    "source_counts",
+]
 
 #: g magnitudes of sources, and the slopes of their counts, d log10 N / dm, brighter and fainter
 #: than the middle one (Eliche-Moral et al. 2006, ApJ 639, 644; Metcalfe et al. 2001, MNRAS 323).
@@ -73,6 +81,23 @@ def draw_sizes(rng, z, mag_z):
     mag_v = mag_z - 5 * np.log10(1e5 * distance * (1 + z)) + 2.5 * np.log10(1 + z)
     log_kpc = -(mag_v + 18) / 4 - 1.2 * np.log10((1 + z) / 1.6) + rng.normal(0, 0.35, len(z))
     return (np.degrees(10**log_kpc * (1 + z) / (1e3 * distance)) * 3600).clip(0.05, 1.5)
+
+
+def source_counts(mag_g):
+    """How many sources there are at a magnitude.
+
+    Parameters
+    ----------
+    mag_g : array_like
+
+    Returns
+    -------
+    ndarray
+        Per square arcsec and magnitude; 0 beyond `SOURCE_MAG_G`.
+    """
+    part, mag = _mag_distribution()
+    steps = np.gradient(part, mag)
+    return SOURCE_DENSITY / 3600 * np.interp(mag_g, mag, steps, left=0, right=0)
 
 
 def lens_rate(z_lens, sigma_v, scatter, theta_e_range):

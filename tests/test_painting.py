@@ -12,7 +12,7 @@ from lenspipe.calibration import fit_calibration, write_calibration
 from lenspipe.config import load_settings
 from lenspipe.cutouts import read_cutouts
 from lenspipe.errors import LenspipeError
-from lenspipe.injection import SIGMA_SCATTER, lens_rates
+from lenspipe.injection import SIGMA_SCATTER, inject, lens_rates
 from lenspipe.manifest import read_manifest, write_manifest
 from lenspipe.models import build
 from lenspipe.paths import atomic
@@ -169,8 +169,9 @@ def test_rows_have_what_the_contract_says(settings, painted):
     columns = {"id", "draw", "brick", "region", "type", "ra", "dec", "flags", "found", "arc_snr"}
     columns |= {f"{kind}_{b}" for kind in ("mag", "nobs", "psfsize", "galdepth") for b in "grz"}
     columns |= {f"{kind}_{b}" for kind in ("arc_mag", "source_mag") for b in "grz"}
-    columns |= {"theta_e_arcsec", "magnification", "source_r_half", "lens_rate", "p_resnet"}
+    columns |= {"theta_e_arcsec", "magnification", "source_r_half", "lens_rate", "weight"}
     assert columns <= set(painted)
+    assert "p_resnet" in painted
     assert painted["found"].dtype == bool
     assert painted["p"].dtype == np.float32
     assert painted["p_calibrated"].notna().all()
@@ -336,6 +337,29 @@ def test_lens_rate_is_that_of_drawn_sources(z_lens, sigma_v):
     expected = SOURCE_DENSITY / 3600 * np.mean(np.where(counts, np.pi * theta_e**2, 0))
     found = lens_rate(np.array([z_lens]), np.array([sigma_v]), SIGMA_SCATTER, (0.8, 3.5))
     assert found == pytest.approx(expected, rel=0.02)
+
+
+def test_weights_add_up_to_the_rate_of_lenses():
+    settings = load_settings(
+        {"run": "r", "simulation": {}, "footprint": {"ra": [1, 2], "dec": [1, 2]}}
+        | {"injection": {"theta_e_range": [0.8, 3.5]}}
+        | {"selection": {"theta_e_range": [0.8, 3.5], "source_mag_range": [20.5, 26.5]}}
+    )
+    table = make_table("1500p300", np.full(900, 150.0), 30.0, np.random.default_rng(1))
+    table = table.assign(mag_r=np.float32(19.2), mag_z=np.float32(18.1), psfsize_g=np.float32(1.3))
+    images = np.random.default_rng(2).normal(0, 0.01, (900, 3, 15, 15)).astype(np.float32)
+    _, truth = inject(images, table, np.random.default_rng(3), settings, settings.selection)
+    assert (truth["weight"] >= 0).all()
+    error = truth["weight"].std() / np.sqrt(900)
+    assert truth["weight"].mean() == pytest.approx(truth["lens_rate"][0], abs=3 * error)
+    assert error < 0.07 * truth["lens_rate"][0]
+    # Their sources are those that such a galaxy lenses.
+    source = draw_sources(np.random.default_rng(5), 100_000)
+    behind = source["z"] > truth["z_lens"][0] + 0.05
+    theta_e = einstein_radius_sis(truth["sigma_v"].median(), truth["z_lens"][0], source["z"])
+    expected = np.average(source["mag_g"], weights=np.where(behind, theta_e**2, 0))
+    found = np.average(truth["source_mag_g"], weights=truth["weight"])
+    assert found == pytest.approx(expected, abs=0.15)
 
 
 def test_lens_rate_is_a_column_and_rises_with_mass(settings, painted):

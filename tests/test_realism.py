@@ -151,7 +151,6 @@ def test_result_and_figure_are_written(settings, run):
         assert 0 <= ends[0] <= ends[1] <= ends[2] <= 1
     assert 0 <= result["ks"] <= 1
     assert 0 <= result["ks_p"] <= 1
-    # Noise and round spots with blobs are no survey: rings tell them from ray-traced arcs.
     again = realism.measure_realism(settings)
     assert again == result
 
