@@ -24,7 +24,7 @@ from lenspipe.selection.hosts import choose_hosts
 __all__ = ["paint", "painted_images"]
 
 #: Raise it where the same input gives other lenses.
-VERSION = 1
+VERSION = 2
 _HOST = ("id", "draw", "release", "brickid", "objid", "brick", "region", "type", "ra", "dec")
 _CONDITIONS = ("mag_", "nobs_", "galdepth_", "psfsize_")
 
