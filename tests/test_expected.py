@@ -19,7 +19,7 @@ from lenspipe.expected import deflectors, measure, population
 from lenspipe.expected.brightness import can_be_seen, estimate_snr, noise_of_depth
 from lenspipe.expected.found import read_found
 from lenspipe.expected.kept import kept_part
-from lenspipe.expected.measure import compare, expect, expect_lenses
+from lenspipe.expected.measure import by_galaxies, compare, expect, expect_lenses
 from lenspipe.expected.population import alternatives, draw_lenses, draw_pool
 from lenspipe.expected.tables import Population, read_conditions, read_population
 from lenspipe.injection import SIGMA_STAR
@@ -266,6 +266,25 @@ def test_choices_of_the_model_widen_the_interval():
     assert own["systematic_low"] == pytest.approx(len(table) * (1 - np.hypot(0.1, chance)))
 
 
+def test_painted_lenses_stand_for_the_galaxies_searched():
+    painted = lenses(300).assign(weight=np.linspace(0, 0.2, 300))
+    edges = [0, 18, 19, np.inf]
+    searched = np.array([1000, 500, 7])
+    own = by_galaxies(Constant(0.5), painted, searched, edges, "z")
+    place = np.digitize(painted["mag_z"], edges[1:-1])
+    each = painted.groupby(place)["weight"].mean()
+    assert own["lenses"] == pytest.approx(each @ searched)
+    assert own["expected"] == pytest.approx(own["lenses"] / 2)
+    assert own["low"] < own["expected"] < own["high"]
+    # More of them are known better.
+    many = by_galaxies(Constant(0.5), pd.concat([painted] * 9), searched, edges, "z")
+    assert many["expected"] == pytest.approx(own["expected"])
+    assert many["high"] - many["low"] == pytest.approx((own["high"] - own["low"]) / 3)
+    assert own["theta_e_range"] == [
+        painted["theta_e_arcsec"].min(), painted["theta_e_arcsec"].max()
+    ]  # fmt: skip
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A finished search in which all lenses score high and nothing else does."""
@@ -307,6 +326,8 @@ def always(monkeypatch, run):
     path = run.paths.selection("selection.fits")
     path.parent.mkdir()
     path.write_text("not read here")
+    painted = lenses(200).assign(weight=0.05)
+    write_table(painted, run.paths.selection("injected.parquet"))
     monkeypatch.setattr(SelectionFunction, "read", lambda path: Constant())
     return run
 
@@ -457,7 +478,7 @@ def test_without_weights_a_part_is_known_and_no_number(always):
     assert "expected.area_deg2" in text
     assert result["found"]["candidates"] == 40
     # Galaxies say more: they have a number of their own.
-    assert 0 < result["by_galaxies"]["expected"] <= result["by_galaxies"]["lenses"]
+    assert result["by_galaxies"]["expected"] == pytest.approx(120 * 0.05)
     area = settings.expected.model_copy(update={"area_deg2": 15.0})
     expect_lenses(settings.model_copy(update={"expected": area}))
     result = json.loads(settings.paths.expected("expected.json").read_text())

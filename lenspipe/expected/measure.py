@@ -13,13 +13,12 @@ from lenspipe.expected.found import read_found
 from lenspipe.expected.kept import kept_part
 from lenspipe.expected.summary import summary_text
 from lenspipe.expected.tables import model_population, read_population, truth_of_run
-from lenspipe.injection import lens_rates
 from lenspipe.metrics import EDGES
 from lenspipe.paths import atomic
 from lenspipe.progress import log
 from lenspipe.selection.model import SelectionFunction
 
-__all__ = ["compare", "expect", "expect_lenses"]
+__all__ = ["by_galaxies", "compare", "expect", "expect_lenses"]
 
 #: Quantity that is binned -> edges.
 _BINNED = {"theta_e": EDGES["theta_e"], "mag": EDGES["mag"]}
@@ -72,13 +71,15 @@ def expect_lenses(settings):
         bricks = bricks[bricks["brick"].isin(population.bricks)]
     result = expect(function, population, area_deg2(bricks), settings.survey.bands)
     result["n_bricks"] = len(bricks)
+    edges, band = _BINNED["mag"], settings.survey.bands[-1]
+    found = read_found(settings, edges, bricks["brick"] if population.places else None)
     if not population.places:
         result["kept"] = kept
-        result["by_galaxies"] = _by_galaxies(settings, function, population)
-    found = read_found(settings, _BINNED["mag"], bricks["brick"] if population.places else None)
+        painted = pd.read_parquet(paths.selection("injected.parquet"))
+        result["by_galaxies"] = by_galaxies(function, painted, found.searched, edges, band)
     compare(result, found, population)
     pd.DataFrame(result["bins"]).pipe(_write_csv, paths.expected("expected.csv"))
-    draw_expected(result, paths.expected("expected.png"), settings.survey.bands[-1])
+    draw_expected(result, paths.expected("expected.png"), band)
     with atomic(paths.expected("expected.json")) as temporary:
         temporary.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
     text = summary_text(result)
@@ -238,35 +239,47 @@ def _overlap(low, high, found):
     return found["found_low"] <= np.ceil(high) and found["found_high"] >= np.floor(low)
 
 
-def _by_galaxies(settings, function, population):
+def by_galaxies(function, painted, searched, edges, band):
     """Expect lenses from the search's own galaxies, which needs no velocity dispersion function.
 
-    Each galaxy has a number of sources behind it that it lenses; of these is found what the
-    selection function finds of the population's lenses of like magnitude.
+    Each painted lens stands for the lenses like it behind its galaxy (``weight``) and behind the
+    galaxies of its bin of magnitude, of which some were painted on.
+
+    Parameters
+    ----------
+    function : lenspipe.selection.model.SelectionFunction
+    painted : pandas.DataFrame
+        The lenses that it was fitted to, with weight.
+    searched : (M,) int array
+        Galaxies searched, in bins of magnitude.
+    edges : sequence of float
+        Of these bins.
+    band : str
+        Of the magnitude.
+
+    Returns
+    -------
+    dict
+        ``theta_e_range`` (arcsec), ``lenses`` behind the galaxies, and how many of these to find:
+        ``expected``, ``low``, ``high`` (95 %, as of `expect`, with the chance of the draws).
     """
-    bands, (least, most) = settings.survey.bands, settings.injection.theta_e_range
-    if not {"r", "z"} <= set(bands):
-        return None
-    edges = _BINNED["mag"]
-    table = population.table
-    own = table["theta_e_arcsec"].between(least, most).to_numpy() & (population.kept > 0)
-    table, weights = table[own].reset_index(drop=True), population.weights
-    weights = np.ones(len(table)) if weights is None else weights[own]
-    rates = np.zeros(len(edges) - 1)
-    for chunk in pd.read_parquet(settings.paths.bricks, columns=["chunk"])["chunk"].unique():
-        galaxies = pd.read_parquet(settings.paths.parent(chunk))
-        galaxies = galaxies[np.isfinite(galaxies[f"mag_{bands[-1]}"])]
-        rate = lens_rates(galaxies, settings)
-        rates += np.histogram(galaxies[f"mag_{bands[-1]}"], edges, weights=rate)[0]
-    if not len(table):
-        return None
-    found = weights * function.completeness(table, where=population.name)["completeness"]
-    mags = table[f"mag_{bands[-1]}"]
-    total, part = (np.histogram(mags, edges, weights=w)[0] for w in (weights, found))
-    overall = found.sum() / weights.sum()
-    completeness = np.divide(part, total, out=np.full(len(total), overall), where=total > 0)
+    painted = painted[np.isfinite(painted["weight"]) & painted[f"mag_{band}"].notna()]
+    place = np.clip(np.digitize(painted[f"mag_{band}"], edges) - 1, 0, len(edges) - 2)
+    number = np.bincount(place, minlength=len(searched))
+    weights = painted["weight"].to_numpy() * (searched / np.maximum(number, 1))[place]
+    where = "painted lenses"
+    found = weights * function.completeness(painted, where=where)["completeness"].to_numpy()
+    own = function.predict_number(painted, weights, where=where).loc["all"]
+    # A few lenses stand for many.
+    chance = 1.96 * np.sqrt((found**2).sum())
+    low, high = (
+        own["expected"] + sign * np.hypot(own["expected"] - own[end], chance)
+        for end, sign in (("low", -1), ("high", 1))
+    )
     return {
-        "theta_e_range": [least, most],
-        "lenses": float(rates.sum()),
-        "expected": float(rates @ completeness),
+        "theta_e_range": [float(f(painted["theta_e_arcsec"])) for f in (np.min, np.max)],
+        "lenses": float(weights.sum()),
+        "expected": float(own["expected"]),
+        "low": float(max(low, 0)),
+        "high": float(high),
     }

@@ -36,11 +36,12 @@ def summary_text(result):
             f"with the population's uncertainty {own['systematic_low']:.0f} to "
             f"{own['systematic_high']:.0f})",
         ]
-    if rates := result.get("by_galaxies"):
-        low, high = rates["theta_e_range"]
+    if own := result.get("by_galaxies"):
+        low, high = own["theta_e_range"]
         lines.append(
-            f"from the galaxies searched, theta_E {low:g} to {high:g} arcsec: "
-            f"{rates['expected']:.1f} of {rates['lenses']:.1f}"
+            f"from the galaxies searched: {own['expected']:.1f} (95 %: {own['low']:.0f} to "
+            f"{own['high']:.0f}) of {own['lenses']:.0f} lenses, theta_E {low:.1f} to {high:.1f} "
+            "arcsec"
         )
     found = result["found"]
     number = "unknown" if found["found"] is None else f"{found['found']:.1f}"

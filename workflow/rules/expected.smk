@@ -16,6 +16,7 @@ rule expected:
         [GRADES] if GRADES.exists() else [],
         PATHS.splits if SETTINGS.simulation and TRAINED else [],
         PATHS.selection("selection.fits"),
+        PATHS.selection("injected.parquet"),
         PATHS.audit,
         PATHS.bricks,
         PATHS.candidates,
@@ -38,7 +39,6 @@ rule expected:
         runtime=60,
     params:
         settings=section("expected", "parent", "survey"),
-        theta_e_range=SETTINGS.injection.theta_e_range,
         size=SETTINGS.cutouts.size,
     message:
         "Expecting numbers of lenses"
