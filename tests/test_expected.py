@@ -241,6 +241,14 @@ def test_numbers_scale_with_area_and_density():
         rows = [row for row in one["bins"] if row["quantity"] == name]
         assert sum(row["expected"] for row in rows) == pytest.approx(6.0)
         assert len(rows) == len(EDGES[name]) - 1
+    seen = (table["theta_e_arcsec"] >= 1.2) & (table["arc_snr"] >= 10)
+    assert one["visible"]["n"] == pytest.approx(seen.sum() * 0.05)
+    assert one["visible"]["expected"] == pytest.approx(seen.sum() * 0.05 * 0.3)
+    by_mag = Constant(0.3, "arc_mag")
+    dim = Population("mine", table.drop(columns="arc_snr"), weights, kept)
+    assert expect(by_mag, dim, 10.0, "grz")["visible"] is None
+    faint = Population("mine", table.assign(arc_snr=3.0), weights, kept)
+    assert expect(Constant(0.3), faint, 10.0, "grz")["visible"]["expected"] == 0
     wide = expect(Constant(0.3), Population("mine", table, weights, kept), 20.0, "grz")
     dense = expect(Constant(0.3), Population("mine", table, 3 * weights, kept), 10.0, "grz")
     assert wide["expected"]["expected"] == pytest.approx(12.0)

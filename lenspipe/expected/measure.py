@@ -8,6 +8,7 @@ import pandas as pd
 
 from lenspipe.candidates.area import area_deg2, searched_bricks
 from lenspipe.errors import LenspipeError
+from lenspipe.evaluation import VISIBLE_ARC_SNR, VISIBLE_THETA_E_ARCSEC
 from lenspipe.expected.drawing import draw_expected
 from lenspipe.expected.found import read_found
 from lenspipe.expected.kept import kept_part
@@ -136,7 +137,8 @@ def expect(function, population, area, bands):
     if weights is None and not population.places:
         kept = float(population.kept.mean())
         numbers = dict.fromkeys(("on_sky_per_deg2", "searched_per_deg2", "expected_per_deg2"))
-        return result | numbers | {"part_searched": kept, "expected": None, "bins": []}
+        numbers |= {"expected": None, "visible": None, "bins": []}
+        return result | numbers | {"part_searched": kept}
     if weights is None:
         result["on_sky_per_deg2"] = len(table) / area
         result["searched_per_deg2"] = len(seen) / area
@@ -159,7 +161,21 @@ def expect(function, population, area, bands):
             result["bins"].append(row | {"n": float(own["n"])} | _ranges(own, spread))
     result["expected_per_deg2"] = total["expected"] / area
     result["expected"] = total
+    result["visible"] = _of_visible(function, seen, weights, spread, where)
     return result
+
+
+def _of_visible(function, lenses, weights, spread, where):
+    """Numbers of the lenses that a person could see, which the function knows best."""
+    if "arc_snr" not in lenses:
+        return None
+    visible = lenses["theta_e_arcsec"] >= VISIBLE_THETA_E_ARCSEC
+    visible = (visible & (lenses["arc_snr"] >= VISIBLE_ARC_SNR)).to_numpy()
+    if not visible.any():
+        return {"n": 0.0} | _ranges(dict.fromkeys(("expected", "low", "high"), 0.0), spread)
+    own = None if weights is None else weights[visible]
+    predicted = function.predict_number(lenses[visible], own, where=where).loc["all"]
+    return {"n": float(predicted["n"])} | _ranges(predicted, spread)
 
 
 def _ranges(predicted, spread):

@@ -1,5 +1,7 @@
 """Expected numbers as a few lines of text."""
 
+from lenspipe.evaluation import VISIBLE_ARC_SNR, VISIBLE_THETA_E_ARCSEC
+
 __all__ = ["summary_text"]
 
 
@@ -27,15 +29,17 @@ def summary_text(result):
             "the table has no weights and no area is given (expected.area_deg2): no number follows"
         )
     else:
-        own = result["expected"]
         lines += [
             f"lenses per square degree: {result['on_sky_per_deg2']:.3g} on the sky, "
             f"{result['searched_per_deg2']:.3g} whose galaxies are searched, "
             f"{result['expected_per_deg2']:.3g} expected to be found",
-            f"expected: {own['expected']:.1f} (95 %: {own['low']:.0f} to {own['high']:.0f}; "
-            f"with the population's uncertainty {own['systematic_low']:.0f} to "
-            f"{own['systematic_high']:.0f})",
+            f"expected: {_number(result['expected'])}",
         ]
+        if own := result["visible"]:
+            lines.append(
+                f"of these with theta_E >= {VISIBLE_THETA_E_ARCSEC:g} arcsec and arc signal to "
+                f"noise >= {VISIBLE_ARC_SNR:g}: {_number(own)} of {own['n']:.1f}"
+            )
     if own := result.get("by_galaxies"):
         low, high = own["theta_e_range"]
         lines.append(
@@ -52,6 +56,14 @@ def summary_text(result):
         f"({found['found_low']:.0f} to {found['found_high']:.0f}){true}"
     )
     return "\n".join([*lines, result["verdict"]])
+
+
+def _number(own):
+    """A number with its intervals."""
+    low, high = own["systematic_low"], own["systematic_high"]
+    wider = f"; with the population's uncertainty {low:.0f} to {high:.0f}"
+    wider = wider if (low, high) != (own["low"], own["high"]) else ""
+    return f"{own['expected']:.1f} (95 %: {own['low']:.0f} to {own['high']:.0f}{wider})"
 
 
 def _percent(part):
