@@ -11,7 +11,14 @@ from lenspipe.progress import log, track
 from lenspipe.simulation import population
 from lenspipe.simulation.conditions import SKY_MAG
 from lenspipe.simulation.lensing import blurred_arcs, draw_radii, einstein_radius_sis
-from lenspipe.sources import BEHIND, draw_planted, draw_sizes, draw_sources, lens_rate
+from lenspipe.sources import (
+    BEHIND,
+    draw_planted,
+    draw_sizes,
+    draw_sources,
+    lens_rate,
+    source_counts,
+)
 from lenspipe.survey import PIXEL_SCALE_ARCSEC
 
 __all__ = ["arc_snr", "gain", "inject", "lens_rates", "sky_noise"]
@@ -242,9 +249,11 @@ def _draws(host, rng, own, evenly, ranges):
     else:
         theta_e = unit * (host.sigma_v * 10 ** rng.normal(0, SIGMA_SCATTER, _DRAWS)) ** 2
         weight = (theta_e / unit) ** 2 * weight * ((theta_e >= low) & (theta_e <= high))
+    expected = _expected(host, ranges, mag_g, theta_e, unit, weight) if ranges else None
     some = np.flatnonzero(weight)
     source = {name: values[some] for name, values in source.items()}
     theta_e, unit, weight = theta_e[some], unit[some], weight[some]
+    expected = expected[some] if ranges else None
     r_half = draw_sizes(rng, source["z"], source["mag_z"])
     # Anywhere in the circle that an isothermal sphere images more than once.
     beta = np.sqrt(rng.random(len(some)))
@@ -277,9 +286,24 @@ def _draws(host, rng, own, evenly, ranges):
                 "source_r_half": r_half[i],
                 "clump_seed": rng.integers(2**31),
                 **{f"source_mag_{band}": source[f"mag_{band}"][i] for band in host.bands},
+                **({"weight": expected[i]} if ranges else {}),
             },
             fluxes[i],
         )
+
+
+def _expected(host, ranges, mag_g, theta_e, unit, weight):
+    """How many lenses like each there are behind the galaxy, over the chance to draw it evenly.
+
+    Naturally Einstein radii scatter around that of the galaxy's dispersion and the source's
+    redshift, and count by their cross-section; the redshift was drawn by its share of `weight`.
+    """
+    width = 2 * SIGMA_SCATTER * np.log(10)
+    off = np.log(theta_e / (unit * host.sigma_v**2)) / width
+    density = np.exp(-(off**2) / 2) / (np.sqrt(2 * np.pi) * width * theta_e)
+    naturally = source_counts(mag_g) * np.pi * theta_e**2 * density
+    spans = np.ptp(ranges.source_mag_range) * np.ptp(ranges.theta_e_range)
+    return naturally * spans * weight.mean() / np.where(weight > 0, weight, np.inf)
 
 
 def _hopeful(host, fluxes, theta_e, beta, r_half, own):

@@ -17,12 +17,14 @@ from lenspipe.simulation.lensing import (
 from lenspipe.simulation.population import BLUE_GR, BLUE_RZ
 
 __all__ = [
+    "BEHIND",
     "SOURCE_DENSITY",
     "SOURCE_MAG_G",
     "draw_planted",
     "draw_sizes",
     "draw_sources",
     "lens_rate",
+    "source_counts",
 ]
 
 #: g magnitudes of sources, and the slopes of their counts, d log10 N / dm, brighter and fainter
@@ -110,6 +112,23 @@ def draw_planted(rng, mag_g):
     r_z = rng.uniform(*BLUE_RZ, number)
     mags = {"mag_r": mag_r, "mag_i": mag_r - 0.6 * r_z, "mag_z": mag_r - r_z}
     return mags, 10 ** rng.normal(*LOG_R_HALF, number), MOST_BETA * np.sqrt(rng.random(number))
+
+
+def source_counts(mag_g):
+    """How many sources there are at a magnitude.
+
+    Parameters
+    ----------
+    mag_g : array_like
+
+    Returns
+    -------
+    ndarray
+        Per square arcsec and magnitude; 0 beyond `SOURCE_MAG_G`.
+    """
+    part, mag = _mag_distribution()
+    steps = np.gradient(part, mag)
+    return SOURCE_DENSITY / 3600 * np.interp(mag_g, mag, steps, left=0, right=0)
 
 
 def lens_rate(z_lens, sigma_v, scatter, theta_e_range):
