@@ -129,6 +129,11 @@ class Settings(Section):
                 "selection.number: lenses are painted onto galaxies of a footprint; set it to 0 "
                 "for a list of targets"
             )
+        if self.selection.lenses == "planted" and not self.simulation:
+            problems.append(
+                "selection.lenses: found planted, but only a simulated sky has planted lenses; "
+                "set it to real"
+            )
         if self.targets and self.footprint != Footprint():
             problems.append("targets: give either a list of positions or a footprint, not both")
         if self.sample.cleaning_model == str(self.paths.model(self.training.name)):
