@@ -57,7 +57,7 @@ MODEL = SETTINGS.inference.model or PATHS.model(SETTINGS.training.name)
 RECOVERED = [PATHS.recovery(f"{catalogue.label}.json") for catalogue in SETTINGS.recovery.catalogs]
 # What lenses painted onto galaxies of the search tell, where they are asked for.
 PAINTED = (
-    [PATHS.selection("injected.parquet"), PATHS.selection("realism.json")]
+    [PATHS.selection(f"{name}.json") for name in ("selection", "realism")]
     if SETTINGS.selection.number
     else []
 )
@@ -107,6 +107,7 @@ if RECOVERED:
 if PAINTED:
 
     include: "workflow/rules/painting.smk"
+    include: "workflow/rules/selection.smk"
 
 
 if EXPECTED:

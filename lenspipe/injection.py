@@ -249,7 +249,10 @@ def _draws(host, rng, own, evenly, ranges):
     else:
         theta_e = unit * (host.sigma_v * 10 ** rng.normal(0, SIGMA_SCATTER, _DRAWS)) ** 2
         weight = (theta_e / unit) ** 2 * weight * ((theta_e >= low) & (theta_e <= high))
-    expected = _expected(host, ranges, mag_g, theta_e, unit, weight) if ranges else None
+    if planted:
+        expected = np.full(_DRAWS, np.nan)
+    elif ranges:
+        expected = _expected(host, ranges, mag_g, theta_e, unit, weight)
     some = np.flatnonzero(weight)
     source = {name: values[some] for name, values in source.items()}
     theta_e, unit, weight = theta_e[some], unit[some], weight[some]

@@ -76,6 +76,7 @@ def run(tmp_path_factory):
         write_model(settings)
         write_sample(settings)
         write_truth(settings)
+        write_scores(settings)
         painted = painting.paint(settings)
     return folder, settings, painted
 
@@ -89,6 +90,19 @@ def settings(run, monkeypatch):
 @pytest.fixture
 def painted(run):
     return run[2]
+
+
+def write_scores(settings):
+    """Scores of all galaxies, each with one of its own."""
+    for path in sorted(settings.paths.root.glob("parent/*.parquet")):
+        table = pd.read_parquet(path)[["id", "brick"]]
+        scores = settings.paths.scores(path.stem)
+        scores.parent.mkdir(exist_ok=True)
+        table.assign(p=host_score(table["id"])).to_parquet(scores)
+
+
+def host_score(ids):
+    return (ids.str.rpartition("-")[2].astype(int) / 1000).to_numpy(np.float32)
 
 
 def changed(settings, **sections):
@@ -172,6 +186,7 @@ def test_rows_have_what_the_contract_says(settings, painted):
     columns |= {"theta_e_arcsec", "magnification", "source_r_half", "lens_rate", "weight"}
     assert columns <= set(painted)
     assert "p_resnet" in painted
+    assert (painted["p_host"] == host_score(painted["id"])).all()
     assert painted["found"].dtype == bool
     assert painted["p"].dtype == np.float32
     assert painted["p_calibrated"].notna().all()
@@ -300,6 +315,23 @@ def test_killed_and_started_again_gives_the_same(settings, painted, monkeypatch)
     painting.paint(settings.model_copy(update={"seed": 5}))
     assert len(calls) == 3 + 4
     painting.paint(settings)
+
+
+def test_a_chunk_without_scores_is_named(settings):
+    path = settings.paths.scores("64-000001")
+    content = path.read_bytes()
+    path.unlink()
+    with pytest.raises(LenspipeError, match=r"64-000001\.parquet: no such file; score chunk"):
+        painting.paint(settings)
+    path.write_bytes(content)
+
+
+def test_redshifts_need_r_and_z():
+    config = {"run": "r", "survey": {"tree": "x", "bands": ["g", "z"]}, "selection": {"number": 5}}
+    with pytest.raises(
+        LenspipeError, match=r"selection\.number: redshifts.*add r to survey\.bands"
+    ):
+        load_settings(config | {"inference": {"model": "m.keras"}})
 
 
 def test_a_list_of_targets_has_nothing_to_paint_on():

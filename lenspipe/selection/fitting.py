@@ -5,8 +5,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit
+from scipy.stats import norm
 
-__all__ = ["Fit", "fit_logistic"]
+from lenspipe.progress import log
+
+__all__ = ["Fit", "fit_logistic", "widened"]
 
 #: Standard deviation of a coefficient, a logit, before anything is known: it only matters where
 #: there are no data, and keeps the fit finite there.
@@ -15,6 +18,8 @@ PRIOR_SD = 10.0
 _SMOOTHING = (1e-3, 1e6)
 #: Rounds of smoothing parameters and steps of a fit, and the change of log evidence that ends them.
 _ROUNDS, _STEPS, _ENOUGH = 60, 40, 0.01
+#: Galaxies or bricks are said to differ by more than chance below this chance.
+_LEVEL = 0.05
 
 
 class Fit(NamedTuple):
@@ -128,3 +133,55 @@ def _better(smoothing, penalties, total, covariance, beta):
         bent = beta[where] @ matrix @ beta[where]
         better.append(weight * max(freed, 1e-12) / max(bent, 1e-12))
     return np.clip(better, *_SMOOTHING)
+
+
+def widened(design, found, fit, galaxies, bricks):
+    """Find how much bricks differ, and the coefficients' covariance where lenses may be alike.
+
+    Lenses of a galaxy, and of a brick, may share a shift of the logit. Its variance follows from
+    products of the residuals of two lenses of the same; it is taken for 0 where chance alone gives
+    as much in one of 20 cases. The covariance grows by what such shifts do to the coefficients
+    (a sandwich, as of Liang & Zeger 1986, Biometrika 73, 13, with one variance for all).
+
+    Parameters
+    ----------
+    design : (N, P) float array
+    found : (N,) bool array
+    fit : Fit
+    galaxies, bricks : (N,) int array
+        Labels from 0; a galaxy is in one brick.
+
+    Returns
+    -------
+    variance : float
+        Of bricks' shifts, logits squared.
+    covariance : (P, P) float array
+    """
+    p = expit(design @ fit.coefficients)
+    weight = p * (1 - p)
+    below, variances = np.arange(len(p)), []
+    for labels in (galaxies, bricks):
+        pairs = _squares(labels, found - p) - _squares(below, found - p)
+        expected = _squares(labels, weight) - _squares(below, weight)
+        # Without two lenses of the same, both are 0 but for rounding.
+        differ = expected > 1e-6 and pairs > norm.isf(_LEVEL) * np.sqrt(2 * expected)
+        variances.append(pairs / expected if differ else 0.0)
+        below = labels
+    of_brick = float(variances[1])
+    covariance = fit.covariance
+    for labels, variance in ((galaxies, max(variances[0] - of_brick, 0)), (bricks, of_brick)):
+        if variance:
+            slopes = np.zeros((labels.max() + 1, design.shape[1]))
+            np.add.at(slopes, labels, weight[:, None] * design)
+            moved = slopes @ fit.covariance
+            covariance = covariance + variance * moved.T @ moved
+    log.info(
+        "selection: beyond chance and conditions galaxies differ by %.2f, bricks by %.2f in logit",
+        *np.sqrt(variances),
+    )
+    return of_brick, covariance
+
+
+def _squares(labels, values):
+    """Sum of squares of the sums of values over labels."""
+    return float((np.bincount(labels, values) ** 2).sum())

@@ -125,8 +125,8 @@ def choose_hosts(settings):
     Returns
     -------
     pandas.DataFrame
-        Rows of the parent sample with hash, of the brick's cutouts, and draw (int), which counts
-        the lenses on a galaxy from 0; ordered by brick, id and draw.
+        Rows of the parent sample with chunk, hash, of the brick's cutouts, and draw (int), which
+        counts the lenses on a galaxy from 0; ordered by brick, id and draw.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def choose_hosts(settings):
             "footprint, or set selection.number to 0"
         )
     rows = _spread(pool[f"mag_{band}"].to_numpy(np.float64), number, rng)
-    hosts = pool.iloc[np.sort(rows)].merge(bricks[["brick", "hash"]], on="brick", how="left")
+    hosts = pool.iloc[np.sort(rows)].merge(bricks, on="brick", how="left")
     hosts["draw"] = hosts.groupby("id").cumcount()
     log.info(
         "selection: %d lenses on %d of %d galaxies in %d bricks, %s %.2f to %.2f",

@@ -11,7 +11,7 @@ from lenspipe.errors import LenspipeError
 from lenspipe.progress import log
 from lenspipe.selection.basis import N_LENS, N_OTHERS, Terms, even_knots
 from lenspipe.selection.files import read_parts, write_parts
-from lenspipe.selection.fitting import fit_logistic
+from lenspipe.selection.fitting import fit_logistic, widened
 from lenspipe.selection.quantities import LENS, read_quantities
 
 __all__ = ["SelectionFunction"]
@@ -20,8 +20,6 @@ __all__ = ["SelectionFunction"]
 LEAST = 20
 #: Draws of the function that intervals come from, and rows that are worked on at a time.
 DRAWS, _ROWS = 1000, 5000
-#: Galaxies or bricks are said to differ by more than chance below this chance.
-_LEVEL = 0.05
 
 
 @dataclass(eq=False)
@@ -121,7 +119,7 @@ class SelectionFunction:
             pd.factorize(table[name])[0] if name in table else np.arange(len(table))
             for name in ("id", "brick")
         ]
-        variance, covariance = _widened(design, found, fit, *levels)
+        variance, covariance = widened(design, found, fit, *levels)
         smoothing = (name for name, _, _ in terms.penalties)
         return cls(
             quantities=list(quantities),
@@ -391,43 +389,6 @@ def _scaled(values, quantities, medians):
         quantity.name: quantity.scaled(values[quantity.name].fillna(medians[quantity.name]))
         for quantity in quantities
     }
-
-
-def _widened(design, found, fit, galaxies, bricks):
-    """How much bricks differ, and the coefficients' covariance where lenses may be alike.
-
-    Lenses of a galaxy, and of a brick, may share a shift of the logit. Its variance follows from
-    products of the residuals of two lenses of the same; it is taken for 0 where chance alone gives
-    as much in one of 20 cases. The covariance grows by what such shifts do to the coefficients
-    (a sandwich, as of Liang & Zeger 1986, Biometrika 73, 13, with one variance for all).
-    """
-    p = expit(design @ fit.coefficients)
-    weight = p * (1 - p)
-    below, variances = np.arange(len(p)), []
-    for labels in (galaxies, bricks):
-        pairs = _squares(labels, found - p) - _squares(below, found - p)
-        expected = _squares(labels, weight) - _squares(below, weight)
-        differ = pairs > norm.isf(_LEVEL) * np.sqrt(2 * max(expected, 0)) and expected > 0
-        variances.append(pairs / expected if differ else 0.0)
-        below = labels
-    of_brick = float(variances[1])
-    covariance = fit.covariance
-    for labels, variance in ((galaxies, max(variances[0] - of_brick, 0)), (bricks, of_brick)):
-        if variance:
-            slopes = np.zeros((labels.max() + 1, design.shape[1]))
-            np.add.at(slopes, labels, weight[:, None] * design)
-            moved = slopes @ fit.covariance
-            covariance = covariance + variance * moved.T @ moved
-    log.info(
-        "selection: beyond chance and conditions galaxies differ by %.2f, bricks by %.2f in logit",
-        *np.sqrt(variances),
-    )
-    return of_brick, covariance
-
-
-def _squares(labels, values):
-    """Sum of squares of the sums of values over labels."""
-    return float((np.bincount(labels, values) ** 2).sum())
 
 
 def _ends(level):

@@ -11,6 +11,7 @@ import pyarrow as pa
 from lenspipe.candidates import read_cuts, rejected
 from lenspipe.catalog import content_hash
 from lenspipe.config import digest
+from lenspipe.errors import LenspipeError
 from lenspipe.inference import load_fitting
 from lenspipe.injection import check_bands, inject
 from lenspipe.mosaics import read_galaxies
@@ -52,7 +53,7 @@ def paint(settings):
     ------
     LenspipeError
         lenstronomy is not installed; there is no model, or no galaxy to paint on; the candidates
-        were not chosen yet; a galaxy has no cutout.
+        were not chosen yet; a galaxy has no cutout, or its chunk no scores.
     """
     check_bands(settings.survey.bands)
     cuts = read_cuts(settings)
@@ -73,6 +74,7 @@ def paint(settings):
                 parts.add(tables[-1])
         painted = pa.concat_tables(tables).to_pandas()
         lost = rejected(painted["flags"], settings)
+        painted["p_host"] = hosts["id"].map(_scores_of(settings, hosts)).to_numpy(np.float32)
         painted["found"] = cuts.passes(painted) & ~lost
         _draw(settings, painted)
         with atomic(settings.paths.selection("injected.parquet")) as temporary:
@@ -118,6 +120,18 @@ def _paint_batch(settings, hosts, scorer):
     table = catalog.assign(draw=hosts["draw"].to_numpy())
     columns = [*_HOST, *(name for name in table if name.startswith(_CONDITIONS)), "flags"]
     return pd.concat([table[columns], truth.drop(columns="id")], axis=1).assign(**scorer(images))
+
+
+def _scores_of(settings, hosts):
+    """Galaxy -> what the search says of it without a painted lens."""
+    parts = []
+    for chunk, names in hosts.groupby("chunk")["brick"]:
+        path = settings.paths.scores(chunk)
+        if not path.exists():
+            raise LenspipeError(f"{path}: no such file; score chunk {chunk} first")
+        filters = [("brick", "in", names.unique().tolist())]
+        parts.append(pd.read_parquet(path, columns=["id", "p"], filters=filters))
+    return pd.concat(parts).set_index("id")["p"]
 
 
 def _key(settings, hosts, model):

@@ -1,7 +1,7 @@
 """Lenses painted onto galaxies that the network never learnt from, and how real they look.
 
 Needs: the model, parent samples and cutouts of all chunks, known lenses, the labelled sample if the
-run has one, the candidates' cut. Gives: a table of painted lenses with their scores, and whether
+run has one, scores, the candidates' cut. Gives: a table of painted lenses with their scores, and whether
 they can be told from real ones; a figure of each.
 """
 
@@ -29,6 +29,7 @@ PAINTED_WITH = section("injection", "inference") | {
 rule paint:
     input:
         PAINTED_FROM,
+        of_chunks(PATHS.scores),
     output:
         PATHS.selection("injected.parquet"),
         report(
