@@ -18,7 +18,8 @@ class Found:
     Parameters
     ----------
     table : pandas.DataFrame
-        A row per candidate: id, brick, mag (last band), grade (empty without a vote).
+        A row per candidate: id, best_id (of the member with the best score), brick, mag (last
+        band), grade (empty without a vote).
     rate : tuple of float or None
         Part of the galaxies that pass without being lenses, with the ends of its 95 % interval.
     searched : (M,) int array
@@ -80,7 +81,7 @@ def read_found(settings, edges, bricks=None):
     """
     paths, mag = settings.paths, f"mag_{settings.survey.bands[-1]}"
     table = Table.read(paths.candidates, format="fits", character_as_bytes=False)
-    table = table["id", "brick", mag].to_pandas().rename(columns={mag: "mag"})
+    table = table["id", "best_id", "brick", mag].to_pandas().rename(columns={mag: "mag"})
     table["grade"] = ""
     exported = paths.inspection("grades.csv")
     if exported.exists():

@@ -223,7 +223,9 @@ def compare(result, found, population):
     result["found"] = found.lenses() | {"graded": found.graded}
     truth = None
     if population.places:
-        truth = found.table["id"].map(population.table.set_index("id")["theta_e_arcsec"])
+        radii = population.table.set_index("id")["theta_e_arcsec"]
+        # Of merged galaxies either may be the lens.
+        truth = found.table["id"].map(radii).fillna(found.table["best_id"].map(radii))
         result["found"]["true"] = int(truth.notna().sum())
     counts = itertools.count()
     for row in result["bins"]:
