@@ -11,7 +11,7 @@ from lenspipe.progress import log, track
 from lenspipe.shards import used_before
 from lenspipe.simulation.lensing import chance_undrowned
 
-__all__ = ["choose_hosts", "held_out_bricks", "known_positions", "read_pool"]
+__all__ = ["choose_hosts", "held_out_bricks", "known_positions", "like_planted", "read_pool"]
 
 #: Lenses to a brick on average, and least bricks: so that few of many bricks are opened.
 _PER_BRICK, _LEAST_BRICKS = 8, 40
@@ -141,7 +141,7 @@ def choose_hosts(settings):
     pool = read_pool(settings, bricks)
     pool = pool[np.isfinite(pool[f"mag_{band}"])]
     if settings.selection.lenses == "planted":
-        pool = _like_planted(settings, pool, rng)
+        pool = like_planted(settings, pool, rng)
     if pool.empty:
         raise LenspipeError(
             f"{settings.paths.splits}: found no galaxy in {len(bricks)} held-out bricks that is "
@@ -159,8 +159,21 @@ def choose_hosts(settings):
     return hosts
 
 
-def _like_planted(settings, pool, rng):
-    """Galaxies that the simulated sky might have made lenses of: ellipticals that drown no arcs."""
+def like_planted(settings, pool, rng):
+    """Choose galaxies that the simulated sky might have made lenses of.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+    pool : pandas.DataFrame
+        Columns id and mag_g.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of ellipticals, with the chance that their light drowns no arcs.
+    """
     truth = pd.read_parquet(settings.paths.truth, columns=["id", "kind"])
     ellipticals = truth.loc[truth["kind"] == "elliptical", "id"]
     chance = chance_undrowned(pool["mag_g"].fillna(-np.inf))
