@@ -191,6 +191,9 @@ def test_lenses_are_painted_and_compared(finished, results):
     scores = pd.concat(map(pd.read_parquet, (results / "scores").glob("*.parquet")))
     expected = scores.set_index("id")["p"].loc[painted["id"]].to_numpy()
     np.testing.assert_array_equal(painted["p_host"], expected)
+    expected = json.loads((results / "expected" / "expected.json").read_text())
+    assert 0 <= expected["expected"]["low"] <= expected["expected"]["high"]
+    assert expected["found"]["true"] <= expected["found"]["candidates"]
     realism = json.loads((results / "selection" / "realism.json").read_text())
     assert realism["verdict"].startswith("too few") or 0 <= realism["auc_features"] <= 1
     assert "Nothing to be done" in run(finished)
