@@ -57,8 +57,16 @@ MODEL = SETTINGS.inference.model or PATHS.model(SETTINGS.training.name)
 RECOVERED = [PATHS.recovery(f"{catalogue.label}.json") for catalogue in SETTINGS.recovery.catalogs]
 # Which galaxies pass without being lenses; of a list of targets nobody asks that.
 PURITY = [] if SETTINGS.targets else [PATHS.purity("purity.json")]
+# What lenses painted onto galaxies of the search tell, where they are asked for.
+PAINTED = (
+    [PATHS.selection(f"{name}.json") for name in ("selection", "realism")]
+    if SETTINGS.selection.number
+    else []
+)
 # What a search of a list of targets reads besides the survey.
 TARGETS = [SETTINGS.targets] if SETTINGS.targets else []
+# How many lenses to find, where completeness is measured; a list of targets has no area.
+EXPECTED = [PATHS.expected("expected.json")] if PAINTED and not TARGETS else []
 # Jobs end soon after the workflow that started them has gone, even if it was killed with -9.
 os.environ["LENSPIPE_WORKFLOW_PID"] = str(os.getpid())
 
@@ -77,6 +85,8 @@ rule all:
         PATHS.summary,
         RECOVERED,
         PURITY,
+        PAINTED,
+        EXPECTED,
 
 
 include: "workflow/rules/common.smk"
@@ -100,6 +110,17 @@ if RECOVERED:
 if PURITY:
 
     include: "workflow/rules/purity.smk"
+
+
+if PAINTED:
+
+    include: "workflow/rules/painting.smk"
+    include: "workflow/rules/selection.smk"
+
+
+if EXPECTED:
+
+    include: "workflow/rules/expected.smk"
 
 
 if SETTINGS.keep == "scores":

@@ -14,7 +14,7 @@ from lenspipe.models import normalisation
 from lenspipe.models.contents import layers_of
 from lenspipe.shards import read_images
 
-__all__ = ["show_activations", "stages"]
+__all__ = ["features", "show_activations", "stages"]
 
 _CONVOLUTIONS = (
     keras.layers.Conv2D,
@@ -129,6 +129,42 @@ def _stages_of(model, images, name):
     with _watched(layers_of(model), keep):
         model(images, training=False)
     return found
+
+
+def features(model, images, batch_size=64):
+    """Run a model and keep what its last layer of neurons works on.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Of an ensemble its first member.
+    images : ndarray of float32, (N, B, S, S)
+        Cutouts, nanomaggies.
+    batch_size : int
+
+    Returns
+    -------
+    ndarray of float32, (N, K)
+        The last list of several numbers that a layer makes of a cutout; where none does, the mean
+        of each of the last maps.
+    """
+    members = [m for m in model.layers if isinstance(m, keras.Model) and normalisation(m)]
+    model = members[0] if members else model
+    kept = {}
+
+    def keep(_, output):
+        shape = getattr(output, "shape", ())
+        if len(shape) == 2 and shape[1] > 1:
+            kept["numbers"] = output
+        elif (maps := _as_maps(output)) is not None:
+            kept["maps"] = maps.mean(axis=(1, 2))
+
+    parts = []
+    with _watched(layers_of(model), keep):
+        for start in range(0, len(images), batch_size):
+            model(images[start : start + batch_size], training=False)
+            parts.append(np.asarray(kept.get("numbers", kept["maps"]), np.float32))
+    return np.concatenate(parts)
 
 
 def _as_maps(output):

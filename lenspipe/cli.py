@@ -12,10 +12,12 @@ from typing import Literal, get_args, get_origin
 from lenspipe import __version__
 from lenspipe.config import Inference, Settings, Simulation, load_settings, read_config
 from lenspipe.errors import LenspipeError
+from lenspipe.expected.command import add_expected
 from lenspipe.followup.command import add_sheets
 from lenspipe.inspection.command import add_inspect
 from lenspipe.purity.command import add_purity
 from lenspipe.recovery.command import add_recovery
+from lenspipe.selection.command import add_selection
 
 __all__ = ["main"]
 
@@ -53,6 +55,8 @@ def main(arguments=None):
     add_inspect(commands)
     add_recovery(commands)
     add_purity(commands)
+    add_selection(commands)
+    add_expected(commands)
     options = parser.parse_args(arguments)
     try:
         options.command(options)

@@ -23,7 +23,7 @@ from lenspipe.mosaics import read_images
 from lenspipe.paths import atomic
 from lenspipe.progress import log
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "read_rows", "with_truth"]
 
 #: A lens that a person could see: Einstein radius in arcsec and signal-to-noise of its arcs.
 VISIBLE_THETA_E_ARCSEC, VISIBLE_ARC_SNR = 1.2, 10.0
@@ -63,7 +63,7 @@ def evaluate(settings):
     """
     paths = settings.paths
     paths.evaluation("metrics.json").unlink(missing_ok=True)
-    galaxies = _with_truth(settings) if settings.simulation else _labelled(settings)
+    galaxies = with_truth(settings) if settings.simulation else _labelled(settings)
     galaxies = _with_conditions(settings, galaxies)
     unscored = galaxies["p"].isna()
     if unscored.any():
@@ -111,8 +111,20 @@ def evaluate(settings):
     return metrics
 
 
-def _read_rows(settings, path_of_chunk, bricks):
-    """Rows of some bricks from a table that each chunk has."""
+def read_rows(settings, path_of_chunk, bricks):
+    """Read the rows of some bricks from a table that each chunk has.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+    path_of_chunk : callable
+        Path of the table of a chunk.
+    bricks : collection of str
+
+    Returns
+    -------
+    pandas.DataFrame
+    """
     table = pd.read_parquet(settings.paths.bricks)
     chunks = sorted(table.loc[table["brick"].isin(bricks), "chunk"].unique())
     tables = [pd.read_parquet(path_of_chunk(chunk)) for chunk in chunks]
@@ -120,8 +132,24 @@ def _read_rows(settings, path_of_chunk, bricks):
     return rows[rows["brick"].isin(bricks)].reset_index(drop=True)
 
 
-def _with_truth(settings):
-    """Galaxies of the test bricks with what the simulated sky knows of them."""
+def with_truth(settings):
+    """Read scores of the bricks that training never saw with what the simulated sky knows.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of the scores with kind (``other`` where the truth has none), theta_e_arcsec, arc_snr,
+        lens and visible (bool).
+
+    Raises
+    ------
+    LenspipeError
+        Training saw every brick.
+    """
     paths = settings.paths
     sample = pd.read_parquet(paths.sample)
     seen = set(sample.loc[sample["split"] != settings.held_out, "brick"])
@@ -137,7 +165,7 @@ def _with_truth(settings):
     columns = ["id", "kind", "theta_e_arcsec", "arc_snr"]
     # An object may be listed once in each region that has its brick.
     truth = truth[columns].drop_duplicates("id")
-    galaxies = _read_rows(settings, paths.scores, test).merge(
+    galaxies = read_rows(settings, paths.scores, test).merge(
         truth, on="id", how="left", validate="1:1"
     )
     galaxies["kind"] = galaxies["kind"].astype(object).fillna("other").astype(str)
@@ -162,7 +190,7 @@ def _labelled(settings):
             f"{settings.paths.sample}: found no labelled galaxy in the {settings.held_out} split, "
             "expected some; raise its part in config key sample.fractions"
         )
-    scores = _read_rows(settings, settings.paths.scores, set(sample["brick"]))
+    scores = read_rows(settings, settings.paths.scores, set(sample["brick"]))
     galaxies = sample.drop(columns="brick").merge(scores, on="id", validate="1:1")
     if len(galaxies) < len(sample):
         log.info("evaluation: %d of the test split were not scored", len(sample) - len(galaxies))
@@ -175,7 +203,7 @@ def _with_conditions(settings, galaxies):
     """Galaxies with magnitude and exposures in the last band."""
     band = settings.survey.bands[-1]
     columns = {f"mag_{band}": "mag", f"nobs_{band}": "nobs", "type": "type"}
-    parent = _read_rows(settings, settings.paths.parent, set(galaxies["brick"]))
+    parent = read_rows(settings, settings.paths.parent, set(galaxies["brick"]))
     parent = parent[["id", *columns]].rename(columns=columns)
     return galaxies.merge(parent, on="id", how="left", validate="1:1")
 

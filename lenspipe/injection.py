@@ -3,8 +3,6 @@
 Where the numbers come from, and what the result is good for: docs/injection.md.
 """
 
-import functools
-
 import numpy as np
 import pandas as pd
 
@@ -12,18 +10,23 @@ from lenspipe.errors import LenspipeError
 from lenspipe.progress import log, track
 from lenspipe.simulation import population
 from lenspipe.simulation.conditions import SKY_MAG
-from lenspipe.simulation.lensing import blurred_arcs, comoving_distance, einstein_radius_sis
+from lenspipe.simulation.lensing import blurred_arcs, draw_radii, einstein_radius_sis
+from lenspipe.sources import (
+    BEHIND,
+    draw_planted,
+    draw_sizes,
+    draw_sources,
+    lens_rate,
+    source_counts,
+)
 from lenspipe.survey import PIXEL_SCALE_ARCSEC
 
-__all__ = ["arc_snr", "gain", "inject", "sky_noise"]
+__all__ = ["arc_snr", "gain", "inject", "lens_rates", "sky_noise", "spot_snr"]
 
 #: Velocity dispersion, km/s, of a galaxy of the characteristic magnitude (M_r = -23: Hyde &
 #: Bernardi 2009, MNRAS 394, 1978), and its scatter, dex: 0.07 at given luminosity (Bernardi et al.
 #: 2003, AJ 125, 1849), and as much for luminosities whose redshift comes from one colour.
 SIGMA_STAR, SIGMA_SCATTER = 232.0, 0.10
-#: g magnitudes of sources, and the slopes of their counts, d log10 N / dm, brighter and fainter
-#: than the middle one (Eliche-Moral et al. 2006, ApJ 639, 644; Metcalfe et al. 2001, MNRAS 323).
-SOURCE_MAG_G, COUNT_SLOPES = (20.0, 24.5, 26.5), (0.50, 0.33)
 #: Sky brightness, AB mag per square arcsec: that of the simulated sky, and in i.
 _SKY_MAG = SKY_MAG | {"i": 20.2}
 #: Draws that are made at a time, and how often before an Einstein radius is drawn evenly, and
@@ -31,13 +34,14 @@ _SKY_MAG = SKY_MAG | {"i": 20.2}
 _DRAWS, _BY_DISPERSION, _MOST = 1500, 6, 20
 
 
-def inject(images, table, rng, settings):
+def inject(images, table, rng, settings, evenly=None):
     """Paint a lensed source onto each cutout.
 
     A lens is drawn for the galaxy until the arcs can be seen (see config key
     ``injection.min_arc_snr``). Where its velocity dispersion gives none after many draws, its
     Einstein radius is drawn evenly in ``injection.theta_e_range``: ``theta_e_from`` says which,
-    and the log how many.
+    and the log how many. Painted evenly, lenses are taken as they come: Einstein radii and sources'
+    magnitudes evenly in their ranges, and no band but one with pixels and seeing has arcs.
 
     Parameters
     ----------
@@ -47,9 +51,11 @@ def inject(images, table, rng, settings):
     table : pandas.DataFrame
         The galaxies' rows of the parent sample: id, mag_r, mag_z, shape_e1, shape_e2 and, per band,
         psfsize.
-    rng : numpy.random.Generator
-        Equal seeds give equal bytes.
+    rng : numpy.random.Generator, or N of them
+        Equal seeds give equal bytes. Of several each galaxy has its own.
     settings : lenspipe.config.Settings
+    evenly : lenspipe.config.quality.Selection, optional
+        Ranges to paint lenses evenly in.
 
     Returns
     -------
@@ -64,34 +70,85 @@ def inject(images, table, rng, settings):
         lenstronomy is not installed, the bands lack r or z, or no draw gives arcs that can be seen.
     """
     bands = settings.survey.bands
+    check_bands(bands)
+    images, rows = np.array(images, np.float32), []
+    each = rng.spawn(len(images)) if isinstance(rng, np.random.Generator) else rng
+    hosts = zip(images, table.to_dict("records"), each, strict=True)
+    for image, row, own in hosts if evenly else track(hosts, "injected lenses", len(images)):
+        host = _Host(image, row, bands, lenient=evenly is not None)
+        lens, arcs = _find_lens(host, own, settings.injection, evenly)
+        _paint(image, arcs, host.gain, own)
+        rows.append(lens)
+    drawn = sum(lens["theta_e_from"] == "drawn" for lens in rows)
+    if drawn and not evenly:
+        log.info("injected lenses: %d of %d Einstein radii drawn evenly", drawn, len(rows))
+    return images, pd.DataFrame(rows).assign(lens_rate=lens_rates(table, settings))
+
+
+def check_bands(bands):
+    """Make sure that redshifts of galaxies can be told.
+
+    Parameters
+    ----------
+    bands : sequence of str
+
+    Raises
+    ------
+    LenspipeError
+        r or z is missing.
+    """
     if missing := {"r", "z"} - set(bands):
         raise LenspipeError(
             f"config key survey.bands: found {', '.join(bands)}, expected r and z among them for "
             f"injected lenses (redshifts come from r-z); add {' and '.join(sorted(missing))}, or "
-            "set sample.injected_per_lens to 0"
+            "set sample.injected_per_lens and selection.number to 0"
         )
-    images, rows = np.array(images, np.float32), []
-    hosts = zip(images, table.to_dict("records"), rng.spawn(len(images)), strict=True)
-    for image, row, own in track(hosts, "injected lenses", len(images)):
-        host = _Host(image, row, bands)
-        lens, arcs = _find_lens(host, own, settings.injection)
-        _paint(image, arcs, host.gain, own)
-        rows.append(lens)
-    if drawn := sum(lens["theta_e_from"] == "drawn" for lens in rows):
-        log.info("injected lenses: %d of %d Einstein radii drawn evenly", drawn, len(rows))
-    return images, pd.DataFrame(rows)
+
+
+def lens_rates(table, settings):
+    """Expect how many sources each galaxy lenses, by its velocity dispersion.
+
+    Sources are those of all magnitudes that are drawn, Einstein radii those within
+    ``injection.theta_e_range``; whether anything can be seen does not matter.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns mag_r and mag_z.
+    settings : lenspipe.config.Settings
+
+    Returns
+    -------
+    (N,) float64 array
+    """
+    mags = (table[name].to_numpy(np.float64) for name in ("mag_r", "mag_z"))
+    return lens_rate(*_deflector(*mags), SIGMA_SCATTER, settings.injection.theta_e_range)
+
+
+def _deflector(mag_r, mag_z):
+    """Redshift and velocity dispersion (km/s) of galaxies; a typical one where magnitudes lack."""
+    colour = mag_r - mag_z
+    colour, mag_z = (
+        np.where(np.isfinite(colour), values, typical)
+        for values, typical in ((colour, 1.08), (mag_z, 18.6))
+    )
+    z_lens = np.interp(colour, population.RED_RZ, population.REDSHIFT)
+    # Faber & Jackson (1976): sigma ~ L^(1/4).
+    return z_lens, SIGMA_STAR * 10 ** (0.1 * (population.mag_star(z_lens) - mag_z))
 
 
 class _Host:
     """What is known of a galaxy: its redshift and mass, and seeing and noise of its cutout."""
 
-    def __init__(self, image, row, bands):
+    def __init__(self, image, row, bands, lenient=False):
         self.row, self.bands = row, bands
         sigma = sky_noise(image)
         fwhm = np.array([row[f"psfsize_{band}"] for band in bands], float)
         # A band without data has no noise, and nothing is to be seen in it.
         self.seen = sigma > 0
-        if not self.seen.any() or not (fwhm[self.seen] > 0).all():
+        if lenient:
+            self.seen &= fwhm > 0
+        elif not self.seen.any() or not (fwhm[self.seen] > 0).all():
             raise LenspipeError(
                 f"injected lenses: galaxy {row['id']}: found noise {sigma} and psfsize {fwhm} in "
                 f"{', '.join(bands)}, expected both above 0; set sample.injected_per_lens to 0 if "
@@ -105,11 +162,7 @@ class _Host:
         near = slice(image.shape[-1] // 2 - 8, image.shape[-1] // 2 + 9)
         self.noise = np.sqrt(np.median(self.variance[:, near, near], axis=(1, 2)))
         # Where a magnitude is missing the galaxy is taken for a typical one of redshift 0.5.
-        colour, mag_z = row["mag_r"] - row["mag_z"], row["mag_z"]
-        colour, mag_z = (colour, mag_z) if np.isfinite(colour) else (1.08, 18.6)
-        self.z_lens = np.interp(colour, population.RED_RZ, population.REDSHIFT)
-        # Faber & Jackson (1976): sigma ~ L^(1/4).
-        self.sigma_v = SIGMA_STAR * 10 ** (0.1 * (population.mag_star(self.z_lens) - mag_z))
+        self.z_lens, self.sigma_v = _deflector(row["mag_r"], row["mag_z"])
         self.light = np.nan_to_num([row["shape_e1"], row["shape_e2"]])
 
 
@@ -153,15 +206,15 @@ def gain(sigma, bands):
     return sky / np.asarray(sigma) ** 2
 
 
-def _find_lens(host, rng, own):
+def _find_lens(host, rng, own, ranges=None):
     """Draw lenses until the arcs of one can be seen; returns its truth and arcs."""
     size = host.variance.shape[-1]
     for attempt in range(_MOST):
-        evenly = own.theta_e == "drawn" or attempt >= _BY_DISPERSION
-        for lens, fluxes in _draws(host, rng, own, evenly):
+        evenly = bool(ranges) or own.theta_e == "drawn" or attempt >= _BY_DISPERSION
+        for lens, fluxes in _draws(host, rng, own, evenly, ranges):
             arcs, magnification = blurred_arcs(lens, fluxes, host.fwhm, size)
             snr = arc_snr(arcs, host.variance)
-            if own.min_arc_snr and not _visible(lens, snr, magnification, host, own):
+            if own.min_arc_snr and not ranges and not _visible(lens, snr, magnification, host, own):
                 continue
             mags = population.magnitude(fluxes * magnification)
             lens |= {"magnification": magnification, "arc_snr": snr.max()}
@@ -176,27 +229,43 @@ def _find_lens(host, rng, own):
     )
 
 
-def _draws(host, rng, own, evenly):
+def _draws(host, rng, own, evenly, ranges):
     """Yield lenses that may do, by their cross-section: truth and the source's fluxes."""
-    source = _draw_sources(rng)
+    mag_g = rng.uniform(*ranges.source_mag_range) if ranges else None
+    source = draw_sources(rng, _DRAWS, mag_g)
     unit = einstein_radius_sis(1.0, host.z_lens, source["z"]).clip(1e-9)
     # The cross-section, of a given dispersion where the Einstein radius doesn't follow from one.
-    weight = np.where(source["z"] > host.z_lens + 0.05, unit**2, 0)
-    low, high = own.theta_e_range
-    if evenly:
+    weight = np.where(source["z"] > host.z_lens + BEHIND, unit**2, 0)
+    low, high = ranges.theta_e_range if ranges else own.theta_e_range
+    planted = ranges and ranges.lenses == "planted"
+    if planted:
+        # Which galaxies have which radii is the simulated sky's.
+        own_z, own_mag = np.full((2, _DRAWS), [[host.z_lens], [host.row["mag_z"]]])
+        theta_e, source["z"] = draw_radii(rng, own_z, own_mag, population.mag_star)
+        unit = einstein_radius_sis(1.0, own_z, source["z"])
+        weight = np.where((theta_e >= low) & (theta_e <= high), theta_e**2, 0)
+    elif evenly:
         theta_e = rng.uniform(low, high, _DRAWS)
     else:
         theta_e = unit * (host.sigma_v * 10 ** rng.normal(0, SIGMA_SCATTER, _DRAWS)) ** 2
         weight = (theta_e / unit) ** 2 * weight * ((theta_e >= low) & (theta_e <= high))
+    if planted:
+        expected = np.full(_DRAWS, np.nan)
+    elif ranges:
+        expected = _expected(host, ranges, mag_g, theta_e, unit, weight)
     some = np.flatnonzero(weight)
     source = {name: values[some] for name, values in source.items()}
     theta_e, unit, weight = theta_e[some], unit[some], weight[some]
-    r_half = _draw_sizes(rng, source["z"], source["mag_z"])
+    expected = expected[some] if ranges else None
+    r_half = draw_sizes(rng, source["z"], source["mag_z"])
     # Anywhere in the circle that an isothermal sphere images more than once.
     beta = np.sqrt(rng.random(len(some)))
+    if planted:
+        mags, r_half, beta = draw_planted(rng, source["mag_g"])
+        source |= mags
     fluxes = np.stack([population.nanomaggies(source[f"mag_{band}"]) for band in host.bands], 1)
     possible = np.arange(len(some))
-    if own.min_arc_snr:
+    if own.min_arc_snr and not ranges:
         possible = possible[_hopeful(host, fluxes, theta_e, beta, r_half, own)]
     # The smallest of exponential deviates over weights is one of them with its weight's chance.
     for i in possible[np.argsort(rng.exponential(size=len(possible)) / weight[possible])]:
@@ -220,59 +289,66 @@ def _draws(host, rng, own, evenly):
                 "source_r_half": r_half[i],
                 "clump_seed": rng.integers(2**31),
                 **{f"source_mag_{band}": source[f"mag_{band}"][i] for band in host.bands},
+                **({"weight": expected[i]} if ranges else {}),
             },
             fluxes[i],
         )
 
 
-def _draw_sources(rng):
-    """Star-forming galaxies as the sky has them: magnitudes, colours, redshifts."""
-    mag_g = np.interp(rng.random(_DRAWS), *_mag_distribution())
-    g_r = rng.normal(0.5, 0.15, _DRAWS)
-    r_z = 0.6 * g_r + rng.normal(0, 0.15, _DRAWS)
-    mags = {"g": mag_g, "r": mag_g - g_r, "z": mag_g - g_r - r_z}
-    mags["i"] = mags["r"] - 0.6 * r_z
-    # Median by magnitude: Leauthaud et al. 2007, ApJS 172, 219; distribution around it: Baugh &
-    # Efstathiou 1993, MNRAS 265, 145, z^2 exp(-(z / z0)^1.5).
-    median = (0.18 * mags["i"] - 3.3).clip(0.3)
-    z = (median / 1.412 * rng.gamma(2.0, size=_DRAWS) ** (2 / 3)).clip(0.05, 4.0)
-    return {"z": z} | {f"mag_{band}": mag for band, mag in mags.items()}
+def _expected(host, ranges, mag_g, theta_e, unit, weight):
+    """How many lenses like each there are behind the galaxy, over the chance to draw it evenly.
 
-
-def _draw_sizes(rng, z, mag_z):
-    """Half-light radii of sources, arcsec (Collett 2015, ApJ 811, 20, sect. 2.2)."""
-    distance = comoving_distance(z)
-    # Spectra are taken as flat from z to the rest frame's V.
-    mag_v = mag_z - 5 * np.log10(1e5 * distance * (1 + z)) + 2.5 * np.log10(1 + z)
-    log_kpc = -(mag_v + 18) / 4 - 1.2 * np.log10((1 + z) / 1.6) + rng.normal(0, 0.35, len(z))
-    return (np.degrees(10**log_kpc * (1 + z) / (1e3 * distance)) * 3600).clip(0.05, 1.5)
-
-
-@functools.cache
-def _mag_distribution():
-    """Part of the sources that are brighter than a g magnitude, and that magnitude."""
-    mag = np.linspace(SOURCE_MAG_G[0], SOURCE_MAG_G[2], 500)
-    above = mag - SOURCE_MAG_G[1]
-    counts = 10 ** (np.where(above < 0, *COUNT_SLOPES) * above)
-    return np.cumsum(counts) / counts.sum(), mag
+    Naturally Einstein radii scatter around that of the galaxy's dispersion and the source's
+    redshift, and count by their cross-section; the redshift was drawn by its share of `weight`.
+    """
+    width = 2 * SIGMA_SCATTER * np.log(10)
+    off = np.log(theta_e / (unit * host.sigma_v**2)) / width
+    density = np.exp(-(off**2) / 2) / (np.sqrt(2 * np.pi) * width * theta_e)
+    naturally = source_counts(mag_g) * np.pi * theta_e**2 * density
+    spans = np.ptp(ranges.source_mag_range) * np.ptp(ranges.theta_e_range)
+    return naturally * spans * weight.mean() / np.where(weight > 0, weight, np.inf)
 
 
 def _hopeful(host, fluxes, theta_e, beta, r_half, own):
     """Whether arcs should be visible, by the images of a sphere as two round spots."""
-    magnification = (2 / np.hypot(beta, 0.5 * r_half / theta_e))[:, None]
-    r_half, theta_e = r_half[:, None], theta_e[:, None]
-    spots = 4 * np.pi * (host.fwhm / 2.355) ** 2 + 2 * np.pi * magnification * (r_half / 1.18) ** 2
-    pixels = spots / PIXEL_SCALE_ARCSEC**2
-    flux = fluxes * magnification
-    peak = np.maximum(flux / pixels / host.noise, 1 + 1e-9)
-    # Flux and noise of that part of a Gaussian spot that is brighter than the noise.
-    snr = flux * (1 - 1 / peak) / (host.noise * np.sqrt(pixels * np.log(peak)))
+    snr, magnification = spot_snr(fluxes, theta_e, beta, r_half, host.fwhm, host.noise)
+    magnification, r_half, theta_e = magnification[:, None], r_half[:, None], theta_e[:, None]
     return (
         (snr > own.min_arc_snr)
         & (magnification > 3)
         & (magnification * r_half > host.fwhm)
         & (theta_e**2 > r_half**2 + host.fwhm**2)
     ).any(axis=1)
+
+
+def spot_snr(fluxes, theta_e, beta, r_half, fwhm, noise):
+    """Estimate arcs' signal to noise from the images of a sphere, taken as two round spots.
+
+    Parameters
+    ----------
+    fluxes : (N, B) float array
+        Of the sources without lens, nanomaggies.
+    theta_e, beta, r_half : (N,) float array
+        Einstein radius, arcsec; the source's distance from the axis in units of it; the source's
+        half-light radius, arcsec.
+    fwhm, noise : (B,) or (N, B) float array
+        Seeing, arcsec; noise per pixel where the images are, nanomaggies.
+
+    Returns
+    -------
+    snr : (N, B) float array
+        As `arc_snr` counts it.
+    magnification : (N,) float array
+    """
+    magnification = (2 / np.hypot(beta, 0.5 * r_half / theta_e))[:, None]
+    spots = 4 * np.pi * (fwhm / 2.355) ** 2
+    spots = spots + 2 * np.pi * magnification * (r_half[:, None] / 1.18) ** 2
+    pixels = spots / PIXEL_SCALE_ARCSEC**2
+    flux = fluxes * magnification
+    peak = np.maximum(flux / pixels / noise, 1 + 1e-9)
+    # Flux and noise of that part of a Gaussian spot that is brighter than the noise.
+    snr = flux * (1 - 1 / peak) / (noise * np.sqrt(pixels * np.log(peak)))
+    return snr, magnification[:, 0]
 
 
 def _visible(lens, snr, magnification, host, own):

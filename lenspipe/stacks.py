@@ -8,24 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from astropy.table import Table
 
 from lenspipe.coadds import open_fits
 from lenspipe.config import Inference
 from lenspipe.errors import LenspipeError
 from lenspipe.inference import load_model
 from lenspipe.models import normalisation
-from lenspipe.paths import atomic
 from lenspipe.progress import log, track
 from lenspipe.records import IDENTIFIERS
 from lenspipe.scorer import Scorer
+from lenspipe.tables import check_output, write_table
 
-__all__ = ["SUFFIXES", "open_stack", "score_stack"]
+__all__ = ["open_stack", "score_stack"]
 
 #: Columns that go on from the table beside the cutouts into the scores.
 _KEPT = ("name", *IDENTIFIERS)
-#: Kinds of output.
-SUFFIXES = (".csv", ".parquet", ".fits")
 #: Bytes that identify a zip archive, which an npz is.
 _ZIP = b"PK\x03\x04"
 
@@ -61,10 +58,7 @@ def score_stack(model, cutouts, output, table=None, own=None):
         Something can't be read, or model, cutouts and table don't fit together.
     """
     own = own or Inference()
-    if Path(output).suffix not in SUFFIXES:
-        raise LenspipeError(
-            f"{output}: found suffix {Path(output).suffix!r}, expected one of {', '.join(SUFFIXES)}"
-        )
+    check_output(output)
     path = Path(model) / "model.keras" if Path(model).is_dir() else Path(model)
     network = load_model(path)
     bands, shape = normalisation(network)[0].bands, network.input_shape[1:]
@@ -79,7 +73,7 @@ def score_stack(model, cutouts, output, table=None, own=None):
             parts.append(pd.DataFrame(scorer(np.ascontiguousarray(images))))
     # Its name is the file's, which the user knows; in the table p is enough.
     scores = pd.concat(parts, ignore_index=True).drop(columns="p_model")
-    _write(output, pd.concat([rows, scores], axis=1))
+    write_table(output, pd.concat([rows, scores], axis=1))
     log.info("%s: scored %d cutouts", cutouts, len(rows))
     return len(rows)
 
@@ -251,14 +245,3 @@ def _known_columns(path, table, number):
     columns = {name.lower(): name for name in table.columns}
     rows = pd.DataFrame({"row": np.arange(number)})
     return rows.assign(**{name: table[columns[name]] for name in _KEPT if name in columns})
-
-
-def _write(path, table):
-    with atomic(path) as temporary:
-        if Path(path).suffix == ".csv":
-            table.to_csv(temporary, index=False)
-        elif Path(path).suffix == ".parquet":
-            table.to_parquet(temporary, index=False)
-        else:
-            text = {c: table[c].to_numpy(str) for c in table if table[c].dtype in ("str", "object")}
-            Table({name: text.get(name, table[name].to_numpy()) for name in table}).write(temporary)

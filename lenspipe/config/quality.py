@@ -1,10 +1,22 @@
 """Sections on how good the search is."""
 
-from typing import Annotated
+import itertools
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, field_validator
 
-from lenspipe.config.base import Section
+from lenspipe.config.base import Positive, PositiveInt, Section
+
+
+def _rising(edges):
+    """Refuse edges of bins that don't rise."""
+    if any(high <= low for low, high in itertools.pairwise(edges)):
+        raise ValueError("edges of bins have to rise")
+    return edges
+
+
+Edges = Annotated[list[float], Field(min_length=2), AfterValidator(_rising)]
+Bins = PositiveInt | Edges
 
 
 class Selection(Section):
@@ -15,6 +27,49 @@ class Selection(Section):
         description="Lenses painted onto galaxies of the search to measure completeness with. 0: "
         "none.",
     )
+    theta_e_range: tuple[Positive, Positive] = Field(
+        (0.5, 4.0), description="Einstein radii of painted lenses, drawn evenly, arcsec."
+    )
+    source_mag_range: tuple[Positive, Positive] = Field(
+        (21.0, 26.5),
+        description="g magnitudes of painted lenses' sources, drawn evenly; arcs are brighter by 1 "
+        "to 2.",
+    )
+    lenses: Literal["real", "planted"] = Field(
+        "real",
+        description="What painted lenses are like in all but Einstein radius and brightness: any "
+        "galaxies of the search, with sources as the real sky has them, anywhere behind; or as the "
+        "simulated sky's lenses, whose galaxies also say which radius they may have.",
+    )
+    brightness: Literal["arc_snr", "arc_mag"] = Field(
+        "arc_snr",
+        description="What the arcs' brightness is measured by: signal-to-noise, or their magnitude "
+        "in the first band.",
+    )
+    theta_e_bins: Bins = Field(
+        5,
+        description="Bins of the Einstein radius in the table of cells: how many, even in its "
+        "logarithm, or their edges, arcsec.",
+    )
+    brightness_bins: Bins = Field(
+        5,
+        description="Bins of the arcs' brightness: how many, even in log(1 + signal-to-noise) or "
+        "in magnitude, or their edges.",
+    )
+    seeing_bins: Bins = Field(
+        2,
+        description="Bins of the seeing: how many, with equal numbers of lenses, or their edges, "
+        "arcsec.",
+    )
+    depth_bins: Bins = Field(2, description="Bins of the depth: likewise, mag.")
+    mag_bins: Bins = Field(2, description="Bins of the lens's magnitude: likewise.")
+
+    @field_validator("theta_e_range", "source_mag_range")
+    @classmethod
+    def _ordered(cls, value):
+        if value[0] >= value[1]:
+            raise ValueError("the first number must be below the second")
+        return value
 
 
 class Expected(Section):
@@ -24,6 +79,14 @@ class Expected(Section):
         None,
         description="Table of a lens population (FITS, CSV, Parquet). None: the simulated sky's "
         "truth, or a simple model of the real one.",
+    )
+    area_deg2: Positive | None = Field(
+        None,
+        description="Area that the table stands for, square degrees, where it has no column "
+        "weight. None: then only the part that is found is said, and no number.",
+    )
+    draws: PositiveInt = Field(
+        3000, description="Lenses of the model that are drawn and ray-traced."
     )
 
 

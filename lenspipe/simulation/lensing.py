@@ -12,8 +12,10 @@ from lenspipe.survey import PIXEL_SCALE_ARCSEC
 __all__ = [
     "arc_image",
     "blurred_arcs",
+    "chance_undrowned",
     "comoving_distance",
     "draw_lenses",
+    "draw_radii",
     "einstein_radius_sis",
     "lensed_light",
 ]
@@ -27,6 +29,9 @@ _LIGHT_KM_S = 299792.458
 #: and faintest at 1.6 arcsec; images of the same sources behind larger lenses are brighter.
 THETA_E_RANGE = (0.7, 4.0)
 ARC_MAG_G = (21.0, 21.2, 22.2)
+#: Half-light radii of their sources: mean and scatter of log10 arcsec; furthest from the axis that
+#: they are, in units of the Einstein radius.
+LOG_R_HALF, MOST_BETA = (-0.55, 0.15), 0.27
 
 #: Of blurred arcs: pixels around them for the PSF's wings; half-light radii to which a source has
 #: light.
@@ -72,15 +77,53 @@ def einstein_radius_sis(sigma_km_s, z_lens, z_source):
     return np.degrees(radians) * 3600
 
 
+def draw_radii(rng, redshift, mag_z, mstar):
+    """Draw what galaxies would have for Einstein radii, and redshifts of sources.
+
+    The velocity dispersion rises with luminosity, as L^0.1 with scatter: more slowly than L^(1/4)
+    (Faber & Jackson 1976), so that faint galaxies are among the lenses.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    redshift, mag_z : (N,) float arrays
+        Of the galaxies.
+    mstar : callable
+        z magnitude of a characteristic galaxy at a redshift.
+
+    Returns
+    -------
+    theta_e, z_source : (N,) float arrays
+        Arcsec; redshifts.
+    """
+    brightness = mstar(redshift) - mag_z
+    sigma = 250 * 10 ** (0.04 * brightness + 0.10 * rng.standard_normal(len(redshift)))
+    z_source = (redshift + 0.35 + rng.gamma(3.0, 0.35, len(redshift))).clip(max=4.0)
+    return einstein_radius_sis(sigma, redshift, z_source), z_source
+
+
+def chance_undrowned(mag_g):
+    """Chance that a galaxy's light does not drown the arcs around it, for lenses of `draw_lenses`.
+
+    Parameters
+    ----------
+    mag_g : array_like of float
+
+    Returns
+    -------
+    numpy.ndarray of float
+    """
+    return 1 / (1 + np.exp(-(np.asarray(mag_g) - 20.4) / 0.3))
+
+
 def draw_lenses(rng, pool, size, mstar):
     """Draw lenses from a pool of ellipticals.
 
-    The velocity dispersion rises with luminosity, as L^0.1 with scatter: more slowly than L^(1/4)
-    (Faber & Jackson 1976), so that faint galaxies are among the lenses. A galaxy is picked with
-    probability proportional to its cross-section, theta_E^2, times the chance that the images stand
-    apart from the deflector at this survey's seeing, a logistic curve around 1.35 arcsec, and that
-    its light does not drown them, one around g = 20.4: lenses as searches of this survey find them,
-    mostly of 1 to 3 arcsec with deflectors of g 20.3 to 22.
+    Einstein radii are those of `draw_radii`. A galaxy is picked with probability proportional to
+    its cross-section, theta_E^2, times the chance that the images stand apart from the deflector at
+    this survey's seeing, a logistic curve around 1.35 arcsec, and that its light does not drown
+    them, one around g = 20.4: lenses as searches of this survey find them, mostly of 1 to 3 arcsec
+    with deflectors of g 20.3 to 22.
 
     Parameters
     ----------
@@ -102,22 +145,19 @@ def draw_lenses(rng, pool, size, mstar):
     """
     n = len(pool)
     mag_z = 22.5 - 2.5 * np.log10(pool["flux_z"].to_numpy())
-    brightness = mstar(pool["redshift"].to_numpy()) - mag_z
-    sigma = 250 * 10 ** (0.04 * brightness + 0.10 * rng.standard_normal(n))
-    z_source = pool["redshift"].to_numpy() + 0.35 + rng.gamma(3.0, 0.35, n)
-    theta_e = einstein_radius_sis(sigma, pool["redshift"], z_source.clip(max=4.0))
+    theta_e, z_source = draw_radii(rng, pool["redshift"].to_numpy(), mag_z, mstar)
     within = (theta_e > THETA_E_RANGE[0]) & (theta_e < THETA_E_RANGE[1])
     separate = 1 / (1 + np.exp(-(theta_e - 1.35) / 0.12))
     mag_g = 22.5 - 2.5 * np.log10(pool["flux_g"].to_numpy())
-    undrowned = 1 / (1 + np.exp(-(mag_g - 20.4) / 0.3))
+    undrowned = chance_undrowned(mag_g)
     weight = np.where(within, theta_e**2 * separate * undrowned, 0)
     chosen = rng.choice(n, size, replace=False, p=weight / weight.sum())
     lenses = pool.iloc[chosen].reset_index(drop=True)
-    lenses["z_source"] = z_source[chosen].clip(max=4.0)
+    lenses["z_source"] = z_source[chosen]
     lenses["theta_e_arcsec"] = theta_e[chosen]
     magnified = 1.5 * np.log10(lenses["theta_e_arcsec"] / 1.6)
     lenses["arc_mag_g"] = (rng.triangular(*ARC_MAG_G, size) - magnified).clip(ARC_MAG_G[0], 24.0)
-    lenses["source_r_half"] = 10 ** rng.normal(-0.55, 0.15, size)
+    lenses["source_r_half"] = 10 ** rng.normal(*LOG_R_HALF, size)
     shear, angle = np.abs(rng.normal(0, 0.05, size)), rng.uniform(0, np.pi, size)
     lenses["shear_1"] = shear * np.cos(2 * angle)
     lenses["shear_2"] = shear * np.sin(2 * angle)
@@ -125,7 +165,7 @@ def draw_lenses(rng, pool, size, mstar):
     for name in ("e1", "e2"):
         lenses[f"mass_{name}"] = (0.7 * lenses[name] + rng.normal(0, 0.04, size)).clip(-0.4, 0.4)
     # What is published shows arcs: sources well inside the caustics' reach.
-    radius, angle = 0.27 * np.sqrt(rng.random(size)), rng.uniform(0, 2 * np.pi, size)
+    radius, angle = MOST_BETA * np.sqrt(rng.random(size)), rng.uniform(0, 2 * np.pi, size)
     lenses["beta_1"] = radius * np.cos(angle)
     lenses["beta_2"] = radius * np.sin(angle)
     lenses["clump_seed"] = rng.integers(2**31, size=size)

@@ -38,6 +38,9 @@ RED_RZ = np.array([0.54, 0.58, 0.66, 0.76, 0.90, 1.08, 1.30, 1.52, 1.76, 1.95, 2
 #: z magnitude of a characteristic old galaxy against redshift.
 _MSTAR_Z = np.array([13.6, 15.2, 16.7, 17.5, 18.1, 18.6, 19.0, 19.4, 19.7, 20.0, 20.3])
 
+#: Ranges of g-r and r-z of blue, star-forming sources.
+BLUE_GR, BLUE_RZ = (0.15, 0.75), (0.05, 0.5)
+
 #: Faintest z magnitude of a galaxy that is drawn with its class and shape.
 BRIGHT_LIMIT = 20.5
 
@@ -225,8 +228,8 @@ def _component(number, profile, source, fluxes, **shape):
 
 def _blue_fluxes(rng, mag_g):
     """Fluxes of a blue, star-forming source of that g magnitude: g-r 0.2-0.8, like arcs."""
-    mag_r = mag_g - rng.uniform(0.15, 0.75)
-    return nanomaggies([mag_g, mag_r, mag_r - rng.uniform(0.05, 0.5)])
+    mag_r = mag_g - rng.uniform(*BLUE_GR)
+    return nanomaggies([mag_g, mag_r, mag_r - rng.uniform(*BLUE_RZ)])
 
 
 def _components(rng, sources):

@@ -180,6 +180,29 @@ def test_published_candidates_are_looked_for(finished, results):
     write_config(finished)
 
 
+def test_lenses_are_painted_and_compared(finished, results):
+    write_config(finished, selection={"number": 30})
+    output = run(finished)
+    assert "Painting lenses" in output
+    assert "Scoring" not in output
+    painted = pd.read_parquet(results / "selection" / "injected.parquet")
+    sample = pd.read_parquet(results / "sample" / "sample.parquet")
+    splits = sample.set_index("id")["split"]
+    assert len(painted) == 30
+    assert set(painted["brick"].map(sample.groupby("brick")["split"].first())) == {"test"}
+    assert set(splits.reindex(painted["id"].unique()).dropna()) <= {"test"}
+    scores = pd.concat(map(pd.read_parquet, (results / "scores").glob("*.parquet")))
+    expected = scores.set_index("id")["p"].loc[painted["id"]].to_numpy()
+    np.testing.assert_array_equal(painted["p_host"], expected)
+    expected = json.loads((results / "expected" / "expected.json").read_text())
+    assert 0 <= expected["expected"]["low"] <= expected["expected"]["high"]
+    assert expected["found"]["true"] <= expected["found"]["candidates"]
+    realism = json.loads((results / "selection" / "realism.json").read_text())
+    assert realism["verdict"].startswith("too few") or 0 <= realism["auc_features"] <= 1
+    assert "Nothing to be done" in run(finished)
+    write_config(finished)
+
+
 def test_one_brick_is_restored_alone(finished, results):
     brick = BRICKS[1]
     cutouts = results / "cutouts" / brick[:3] / f"{brick}.fits"

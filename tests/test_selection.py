@@ -1,0 +1,569 @@
+"""Tests of lenspipe.selection: the function against known chances, its file, cells and command."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from astropy import units as u
+from astropy.io import fits
+from astropy.table import QTable, Table
+from scipy.special import expit
+from scipy.stats import binom
+
+from lenspipe.balance import values_of
+from lenspipe.cli import main
+from lenspipe.config import load_settings
+from lenspipe.errors import LenspipeError
+from lenspipe.metrics import wilson_interval
+from lenspipe.selection import measure
+from lenspipe.selection.cells import cell_edges, measure_cells
+from lenspipe.selection.drawing import draw_completeness, draw_prediction, realism_text
+from lenspipe.selection.fitting import fit_logistic
+from lenspipe.selection.model import SelectionFunction
+from lenspipe.selection.prediction import compare_planted, planted_lenses
+from lenspipe.selection.quantities import quantities_of, read_quantities
+from lenspipe.stamps import FLAGS
+
+QUANTITIES = quantities_of("grz")
+BINS = {"theta_e": 4, "brightness": 5, "seeing": 2, "depth": 2, "mag": 2}
+#: Of 50 intervals of 95 %, fewer than this are inside in one of 10,000 cases.
+FEWEST = int(binom.ppf(1e-4, 50, 0.95))
+
+
+def painted(rng, number, bricks=12):
+    """Lenses as painted: evenly in what matters, some without arcs that can be seen."""
+    return pd.DataFrame(
+        {
+            "theta_e_arcsec": rng.uniform(0.5, 3.5, number),
+            "arc_snr": 10 ** rng.uniform(-0.5, 2.3, number) * (rng.random(number) > 0.2),
+            "arc_mag_g": rng.uniform(20, 25, number),
+            "psfsize_g": rng.normal(1.5, 0.15, number),
+            "galdepth_g": 10 ** rng.normal(3.0, 0.15, number),
+            "mag_z": rng.uniform(17, 20, number),
+            "brick": rng.integers(0, bricks, number).astype(str),
+        }
+    )
+
+
+def planted(rng, number):
+    """Another population: brighter arcs, radii as of published lenses."""
+    table = painted(rng, number)
+    table["theta_e_arcsec"] = 10 ** rng.normal(0.25, 0.12, number).clip(-0.29, 0.53)
+    table["arc_snr"] = 10 ** rng.normal(1.3, 0.3, number)
+    return table
+
+
+def logit_of(table):
+    """Logit of the chance to be found."""
+    bright = np.log10(1 + table["arc_snr"]) - 1.1
+    wide = np.log10(table["theta_e_arcsec"]) - 0.1
+    depth = values_of(table, "depth", "g") - 24.4
+    sharp = 1.5 - table["psfsize_g"]
+    return (
+        0.3 + 5 * bright + 7 * wide - 9 * wide**2 + 5 * bright * wide
+        + depth + (2 + 2 * bright) * sharp - 0.5 * (table["mag_z"] - 18.5)
+    )  # fmt: skip
+
+
+def chance(table):
+    """Of being found: never quite 0 or 1."""
+    return 0.01 + 0.97 * expit(logit_of(table))
+
+
+def judged(rng, table):
+    return table.assign(found=rng.random(len(table)) < chance(table))
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.default_rng(3)
+    return judged(rng, painted(rng, 3000))
+
+
+@pytest.fixture(scope="module")
+def function(table):
+    meta = {"run": "demo", "threshold": 0.9, "model": "0123456789abcdef"}
+    return SelectionFunction.fit(table, QUANTITIES, meta=meta)
+
+
+def test_completeness_is_near_the_truth_and_its_interval_holds_it(function):
+    other = painted(np.random.default_rng(4), 2000)
+    result = function.completeness(other)
+    true = chance(other)
+    assert np.sqrt(np.mean((result["completeness"] - true) ** 2)) < 0.05
+    # Pointwise intervals of a smooth function cover as much on average (Nychka 1988).
+    assert result["low"].le(true).mul(result["high"].ge(true)).mean() > 0.85
+    assert (result["low"] <= result["completeness"]).all()
+    assert (result["completeness"] <= result["high"]).all()
+    narrow = function.completeness(other, level=0.5)
+    assert (narrow["high"] - narrow["low"] < result["high"] - result["low"]).all()
+
+
+def test_the_sum_over_the_painted_is_the_number_found(function, table):
+    total = function.completeness(table)["completeness"].sum()
+    # But for half a lens that is added and weak priors.
+    assert total == pytest.approx(table["found"].sum(), abs=3)
+
+
+def test_predictions_of_fifty_searches_hold_what_was_found():
+    totals = bins = n_bins = 0
+    for seed in range(50):
+        rng = np.random.default_rng([7, seed])
+        function = SelectionFunction.fit(judged(rng, painted(rng, 800)), QUANTITIES)
+        result = compare_planted(function, judged(rng, planted(rng, 150)))
+        totals += result["inside"]
+        bins += result["n_bins_inside"]
+        n_bins += result["n_bins"]
+    assert totals >= FEWEST
+    assert n_bins == 300
+    # Bins of a search share its function, so their number scatters more than a binomial's.
+    assert bins >= 0.90 * n_bins
+
+
+def test_a_wrong_function_is_told(function):
+    rng = np.random.default_rng(5)
+    lenses = planted(rng, 300)
+    lenses["found"] = rng.random(300) < expit(logit_of(lenses) - 1.5)
+    result = compare_planted(function, lenses)
+    assert not result["inside"]
+    assert result["n_bins_inside"] < result["n_bins"]
+
+
+def test_intervals_hold_the_scatter_of_who_is_found(function):
+    few = planted(np.random.default_rng(6), 40)
+    row = function.predict_number(few).loc["all"]
+    p = function.completeness(few)["completeness"]
+    assert row["expected"] == pytest.approx(p.sum())
+    assert row["high"] - row["low"] > 3 * np.sqrt((p * (1 - p)).sum())
+    assert 0 <= row["low"] <= row["expected"] <= row["high"] <= 40
+
+
+def test_weights_are_expected_numbers(function):
+    few = planted(np.random.default_rng(6), 40)
+    one = function.predict_number(few)
+    row = function.predict_number(few, weights=np.full(40, 25.0)).loc["all"]
+    assert row["expected"] == pytest.approx(25 * one.loc["all", "expected"])
+    assert row["n"] == 1000
+    with pytest.raises(LenspipeError, match="weights below 0 or not finite"):
+        function.predict_number(few, weights=np.full(40, -1.0))
+
+
+def test_groups_add_up_and_are_in_order(function):
+    few = planted(np.random.default_rng(6), 90)
+    by = np.repeat(["c", "a", "b"], 30)
+    rows = function.predict_number(few, by=by)
+    assert rows.index.tolist() == ["all", "a", "b", "c"]
+    assert rows["expected"].iloc[1:].sum() == pytest.approx(rows.loc["all", "expected"])
+    alone = function.predict_number(few[by == "a"])
+    assert alone.loc["all"].tolist() == pytest.approx(rows.loc["a"].tolist())
+
+
+def test_the_same_table_gives_the_same_function(function, table):
+    again = SelectionFunction.fit(table, QUANTITIES)
+    assert np.array_equal(again.coefficients, function.coefficients)
+    pd.testing.assert_frame_equal(again.predict_number(table), function.predict_number(table))
+
+
+def test_beyond_what_was_painted_the_nearest_end_counts(function):
+    rows = function.typical(3)
+    rows["theta_e_arcsec"] = [3.4, 3.6, 8.0]
+    rows.loc[1, "theta_e_arcsec"] = 10 ** function.splines["theta_e"].high
+    result = function.completeness(rows)
+    assert result["extrapolated"].tolist() == [False, False, True]
+    assert result["completeness"][2] == pytest.approx(result["completeness"][1])
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_all_or_none_found(table, found):
+    function = SelectionFunction.fit(table.assign(found=found), QUANTITIES)
+    row = function.predict_number(table[:300]).loc["all"]
+    assert row["expected"] == pytest.approx(300 * found, abs=1)
+    assert row["low"] <= 300 * found <= row["high"]
+    result = function.completeness(table)
+    assert np.isfinite(result.drop(columns="extrapolated")).all(axis=None)
+
+
+def test_few_lenses_leave_all_open(table):
+    function = SelectionFunction.fit(table[:20], QUANTITIES)
+    result = function.completeness(table[20:500])
+    assert (result["high"] - result["low"]).median() > 0.2
+    with pytest.raises(LenspipeError, match="found 19 lenses, expected a column found and at l"):
+        SelectionFunction.fit(table[:19], QUANTITIES)
+    with pytest.raises(LenspipeError, match="found no column found, expected a column found"):
+        SelectionFunction.fit(table.drop(columns="found"), QUANTITIES)
+
+
+@pytest.mark.parametrize("column", ["psfsize_g", "mag_z", "theta_e_arcsec", "arc_snr"])
+def test_a_constant_quantity_plays_no_part(table, column):
+    function = SelectionFunction.fit(table.assign(**{column: 1.5}), QUANTITIES)
+    name = next(q.name for q in QUANTITIES if q.column == column)
+    assert name not in function.splines
+    total = function.completeness(table)["completeness"].sum()
+    assert total == pytest.approx(table["found"].sum(), abs=3)
+
+
+def test_with_nothing_but_constants_the_counted_part_is_left(table):
+    same = table[["found"]].assign(
+        theta_e_arcsec=1.0, arc_snr=5.0, psfsize_g=1.3, depth_g=24.0, mag_z=18.0
+    )
+    function = SelectionFunction.fit(same, QUANTITIES)
+    k, n = int(table["found"].sum()), len(table)
+    row = function.completeness(same[:1]).iloc[0]
+    assert row["completeness"] == pytest.approx(k / n, abs=1e-3)
+    assert [row["low"], row["high"]] == pytest.approx(wilson_interval(k, n), abs=2e-3)
+
+
+def test_unknown_depths_are_the_median(table):
+    unknown = table.copy()
+    unknown.loc[::7, "galdepth_g"] = 0.0
+    function = SelectionFunction.fit(unknown, QUANTITIES)
+    result = function.completeness(unknown)
+    assert result["extrapolated"][::7].all()
+    known = unknown[:1].drop(columns="galdepth_g").assign(depth_g=function.medians["depth"])
+    assert function.completeness(known)["completeness"][0] == result["completeness"][0]
+    nothing = SelectionFunction.fit(table.assign(galdepth_g=np.nan), QUANTITIES)
+    assert "depth" not in nothing.splines
+    assert np.isfinite(nothing.completeness(table)["completeness"]).all()
+
+
+def test_bad_columns_are_named(table):
+    with pytest.raises(LenspipeError, match=r"mine: found no column arc_snr, expected it .*add it"):
+        read_quantities(table.drop(columns="arc_snr"), QUANTITIES, "mine")
+    with pytest.raises(LenspipeError, match=r"depth_g, expected \(or galdepth_g\) it .*with NaN"):
+        read_quantities(table.drop(columns="galdepth_g"), QUANTITIES, "mine")
+    bad = table.copy()
+    bad.loc[[3, 8], "theta_e_arcsec"] = [-1.0, np.nan]
+    with pytest.raises(LenspipeError, match=r"theta_e_arcsec -1\.0 in row 4 and 2 such rows"):
+        read_quantities(bad, QUANTITIES, "mine")
+
+
+def test_arc_magnitude_in_place_of_signal_to_noise(table):
+    quantities = quantities_of("grz", "arc_mag")
+    assert quantities[1].column == "arc_mag_g"
+    function = SelectionFunction.fit(table, quantities)
+    cells = measure_cells(table, function, BINS)
+    assert cells["brightness_low"].min() == table["arc_mag_g"].min()
+
+
+def width(function, table):
+    """Of the interval of the mean completeness of all."""
+    row = function.mean_completeness(table, np.zeros(len(table), int)).loc[0]
+    return row["high"] - row["low"]
+
+
+def test_bricks_that_differ_widen_the_interval():
+    rng = np.random.default_rng(8)
+    table = painted(rng, 4000, bricks=40)
+    shift = table["brick"].map(dict(zip(map(str, range(40)), rng.normal(0, 1, 40), strict=True)))
+    alike = table.assign(found=rng.random(4000) < expit(logit_of(table)))
+    differ = table.assign(found=rng.random(4000) < expit(logit_of(table) + shift))
+    assert SelectionFunction.fit(alike, QUANTITIES).brick_variance < 0.1
+    function = SelectionFunction.fit(differ, QUANTITIES)
+    assert 0.3 < function.brick_variance < 1.5
+    unaware = SelectionFunction.fit(differ.drop(columns="brick"), QUANTITIES)
+    assert width(function, table) > 1.5 * width(unaware, table)
+    one_brick = table[:200].assign(brick="0")
+    rows = [
+        function.predict_number(t).loc["all"]
+        for t in (one_brick, one_brick.assign(brick=range(200)))
+    ]
+    assert rows[0]["high"] - rows[0]["low"] > rows[1]["high"] - rows[1]["low"]
+
+
+def test_lenses_on_one_galaxy_count_for_less():
+    rng = np.random.default_rng(9)
+    table = painted(rng, 3000).drop(columns="brick").assign(id=np.arange(3000) % 150)
+    shift = rng.normal(0, 1.5, 150)[table["id"]]
+    table["found"] = rng.random(3000) < expit(logit_of(table) + shift)
+    fits_ = [SelectionFunction.fit(t, QUANTITIES) for t in (table, table.drop(columns="id"))]
+    assert width(fits_[0], table) > 1.1 * width(fits_[1], table)
+    assert fits_[0].brick_variance == 0
+
+
+def test_evidence_chooses_smoothness():
+    rng = np.random.default_rng(10)
+    table = painted(rng, 3000)
+    table["found"] = rng.random(3000) < 0.3
+    flat = SelectionFunction.fit(table, QUANTITIES)
+    # Nothing depends on anything: few of a hundred coefficients are left free.
+    assert flat.freedom.sum() < 15
+
+
+def test_the_fit_is_the_maximum_of_the_posterior():
+    rng = np.random.default_rng(11)
+    design = np.column_stack([np.ones(400), rng.normal(size=(400, 3))])
+    found = rng.random(400) < expit(design @ [0.3, 1.0, -1.0, 0.0])
+    fit = fit_logistic(design, found, [(slice(1, 4), np.eye(3))])
+    total = np.diag([0, *3 * [fit.smoothing[0] + 0.01]])
+    target = (found + 0.5 / 400) / (1 + 1 / 400)
+
+    def loss(beta):
+        eta = design @ beta
+        return (
+            -(1 + 1 / 400) * (target @ eta - np.logaddexp(0, eta).sum()) + beta @ total @ beta / 2
+        )
+
+    steps = 1e-4 * np.eye(4)
+    slopes = [(loss(fit.coefficients + s) - loss(fit.coefficients - s)) / 2e-4 for s in steps]
+    assert slopes == pytest.approx(np.zeros(4), abs=1e-3)
+    assert fit.coefficients[1:3] == pytest.approx([1, -1], abs=0.4)
+
+
+def test_cells_count_what_was_painted(function, table):
+    cells = measure_cells(table, function, BINS)
+    assert len(cells) == 4 * 5 * 2 * 2 * 2
+    assert cells["n_painted"].sum() == len(table)
+    assert cells["n_found"].sum() == table["found"].sum()
+    cell = cells.sort_values("n_painted").iloc[-1]
+    depth = values_of(table, "depth", "g")
+    inside = np.ones(len(table), bool)
+    for name, values in (
+        ("theta_e", table["theta_e_arcsec"]),
+        ("brightness", table["arc_snr"]),
+        ("seeing", table["psfsize_g"]),
+        ("depth", depth),
+        ("mag", table["mag_z"]),
+    ):
+        low, high = cell[f"{name}_low"], cell[f"{name}_high"]
+        inside &= (values >= low) & ((values < high) | (high == values.max()))
+    assert inside.sum() == cell["n_painted"]
+    k = int(table["found"][inside].sum())
+    assert cell["n_found"] == k
+    low, high = wilson_interval(k, int(inside.sum()))
+    assert (cell["completeness_low"], cell["completeness_high"]) == (low, high)
+    mean = function.completeness(table[inside])["completeness"].mean()
+    assert cell["model"] == pytest.approx(mean)
+    assert cell["model_low"] < mean < cell["model_high"]
+
+
+def test_empty_cells_have_the_function_in_the_middle(function, table):
+    bins = BINS | {"theta_e": [0.5, 1.0, 2.0], "mag": [15.0, 16.0, 20.0]}
+    cells = measure_cells(table, function, bins)
+    empty = cells[cells["mag_high"] == 16.0]
+    assert (empty["n_painted"] == 0).all()
+    assert empty[["completeness", "completeness_low", "completeness_high"]].isna().all(axis=None)
+    row = empty.iloc[7]
+    middle = pd.DataFrame(
+        {
+            q.column: q.unscaled([q.scaled([row[f"{q.name}_{e}"] for e in ("low", "high")]).mean()])
+            for q in QUANTITIES
+        }
+    )
+    assert row["model"] == pytest.approx(function.completeness(middle)["completeness"][0])
+    assert cells["n_painted"].sum() == table["theta_e_arcsec"].between(0.5, 2.0).sum()
+
+
+def test_edges():
+    seeing = QUANTITIES[2]
+    assert cell_edges([1.0, 2.0, 3.0, 4.0], seeing, 2).tolist() == [1.0, 2.5, 4.0]
+    assert cell_edges([1.0, 1.0], seeing, 2).tolist() == [1.0, 1.0]
+    assert np.isnan(cell_edges([np.nan], seeing, 2)).all()
+    assert cell_edges([0.0, 99.0], QUANTITIES[1], 2) == pytest.approx([0, 9, 99])
+
+
+def test_file_comes_back(function, table, tmp_path):
+    cells = measure_cells(table, function, BINS)
+    function.write(tmp_path / "one.fits", cells)
+    read = SelectionFunction.read(tmp_path / "one.fits")
+    assert read.meta == function.meta
+    assert read.smoothing == function.smoothing
+    pd.testing.assert_frame_equal(read.completeness(table), function.completeness(table))
+    pd.testing.assert_frame_equal(read.predict_number(table), function.predict_number(table))
+    read.write(tmp_path / "two.fits", cells)
+    assert (tmp_path / "one.fits").read_bytes() == (tmp_path / "two.fits").read_bytes()
+    with fits.open(tmp_path / "one.fits") as hdus:
+        names = [hdu.name for hdu in hdus]
+        assert hdus[0].header["RUN"] == "demo"
+        assert hdus[0].header["THRESH"] == 0.9
+        assert hdus[0].header["MODEL"] == "0123456789abcdef"
+        assert "DATE" not in hdus[0].header
+        described = hdus["CELLS"].header
+        assert all(f"TCOMM{i}" in described for i in range(1, described["TFIELDS"] + 1))
+    assert names == ["PRIMARY", "CELLS", "MODEL", "COEFFICIENTS", "SMOOTHING", "COVARIANCE"]
+    opened = QTable.read(tmp_path / "one.fits", hdu="CELLS")
+    assert opened["theta_e_low"].unit == u.arcsec
+    assert opened["depth_high"].unit == u.mag
+    assert opened["n_found"].sum() == table["found"].sum()
+
+
+def test_a_function_without_parts_comes_back(table, tmp_path):
+    same = table[["found"]].assign(
+        theta_e_arcsec=1.0, arc_snr=5.0, psfsize_g=1.3, depth_g=np.nan, mag_z=18.0
+    )
+    function = SelectionFunction.fit(same, QUANTITIES)
+    function.write(tmp_path / "f.fits", measure_cells(same, function, BINS))
+    read = SelectionFunction.read(tmp_path / "f.fits")
+    pd.testing.assert_frame_equal(read.completeness(same), function.completeness(same))
+
+
+def test_other_files_are_refused(tmp_path):
+    with pytest.raises(LenspipeError, match=r"none\.fits: can't be read as a selection function"):
+        SelectionFunction.read(tmp_path / "none.fits")
+    fits.PrimaryHDU().writeto(tmp_path / "bare.fits")
+    with pytest.raises(LenspipeError, match=r"bare\.fits: can't be read as a selection function"):
+        SelectionFunction.read(tmp_path / "bare.fits")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "fits", "parquet", "ecsv"])
+def test_command(function, tmp_path, capsys, suffix):
+    function.write(tmp_path / "f.fits")
+    lenses = planted(np.random.default_rng(12), 60).assign(expected=0.5)
+    path = tmp_path / f"mine.{suffix}"
+    if suffix == "csv":
+        lenses.to_csv(path, index=False)
+    elif suffix == "parquet":
+        lenses.to_parquet(path)
+    else:
+        columns = {name: lenses[name].to_numpy(str) if name == "brick" else lenses[name].to_numpy()
+                   for name in lenses}  # fmt: skip
+        Table(columns).write(path)
+    output = tmp_path / "out.parquet"
+    command = ["selection", "--function", tmp_path / "f.fits", "--population", path]
+    command += ["--output", output, "--by", "brick"]
+    assert main([*map(str, command)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    row = function.predict_number(lenses).loc["all"]
+    interval = f"95 %: {row['low']:.0f} to {row['high']:.0f}"
+    assert said[0] == f"all: {row['expected']:.1f} ({interval}) of 60 lenses found"
+    written = pd.read_parquet(output)
+    assert written["completeness"].sum() == pytest.approx(row["expected"])
+    assert {"low", "high", "extrapolated"} < set(written)
+    assert main([*map(str, command), "--weights", "expected"]) == 0
+    assert "of 30 lenses found" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--output", "out.txt"], "found suffix '.txt', expected one of"),
+        (["--weights", "many"], "--weights: found no column many in"),
+        (["--population", "none.csv"], "none.csv: can't be read as a table"),
+        (["--function", "none.fits"], "none.fits: can't be read as a selection function"),
+    ],
+)
+def test_command_says_what_is_wrong(function, tmp_path, capsys, monkeypatch, change, message):
+    monkeypatch.chdir(tmp_path)
+    function.write("f.fits")
+    planted(np.random.default_rng(12), 5).to_csv("mine.csv")
+    command = ["selection", "--function", "f.fits", "--population", "mine.csv", "--output", "o.csv"]
+    assert main([*command, *change]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_half_completeness(function):
+    radius, low, high = measure.half_complete(function, 20.0)
+    rows = function.typical(1).assign(arc_snr=20.0, theta_e_arcsec=radius)
+    assert function.completeness(rows)["completeness"][0] == pytest.approx(0.5, abs=0.03)
+    assert low < radius < high
+    assert measure.half_complete(function, 0.0)[0] is None
+
+
+def test_realism_is_told():
+    assert realism_text(None) == "not compared with real lenses"
+    told = realism_text(
+        {"auc_features": 0.75, "auc_features_low": 0.69, "auc_features_high": 0.8,
+         "auc_photometry": None, "n_real": 161, "n_injected": 160}
+    )  # fmt: skip
+    assert "160 painted from 161 real" in told
+    assert "0.75 (0.69 to 0.80) by network's features" in told
+    assert "photometry" not in told
+
+
+@pytest.fixture
+def run(table, tmp_path, monkeypatch):
+    """Settings of a run with painted lenses, and planted ones in a brick that was held out."""
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings(
+        {"run": "r", "simulation": {}, "footprint": {"bricks": ["1500p320", "1503p320"]},
+         "selection": {"number": 3000}, "candidates": {"threshold": 0.5}}
+    )  # fmt: skip
+    paths = settings.paths
+    rng = np.random.default_rng(13)
+    lenses = judged(rng, planted(rng, 200)).assign(brick="1503p320")
+    lenses["id"] = [f"9010-1-{i}" for i in range(200)]
+    lenses["p"] = np.where(lenses["found"], 0.8, 0.2).astype(np.float32)
+    lenses["flags"] = 0
+    lenses = lenses.assign(region="north", type="SER", nobs_z=3, kind="lens", primary=True)
+    files = {
+        paths.selection("injected.parquet"): table,
+        paths.bricks: pd.DataFrame({"brick": ["1500p320", "1503p320"], "chunk": "64-1"}),
+        paths.sample: pd.DataFrame({"brick": ["1500p320"], "split": ["train"]}),
+        paths.truth: lenses[["id", "kind", "theta_e_arcsec", "arc_snr", "arc_mag_g", "primary"]],
+        paths.scores("64-1"): lenses[["id", "brick", "region", "type", "p", "flags"]],
+        paths.parent("64-1"): lenses[["id", "brick", "psfsize_g", "galdepth_g", "mag_z"]],
+    }
+    for path, content in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content.to_parquet(path)
+    paths.model(settings.training.name).parent.mkdir(parents=True)
+    paths.model(settings.training.name).write_bytes(b"a model")
+    return settings, lenses
+
+
+def test_measurement_of_a_run(run, table):
+    settings, lenses = run
+    realism = {"auc_features": 0.7, "auc_features_low": 0.6, "auc_features_high": 0.8}
+    settings.paths.selection("realism.json").write_text(json.dumps(realism))
+    summary = measure.measure_selection(settings)
+    read = json.loads(settings.paths.selection("selection.json").read_text())
+    assert read == summary
+    assert summary["n_painted"] == 3000
+    assert summary["n_found"] == table["found"].sum()
+    assert summary["realism"] == realism
+    assert summary["chi2_cells"] < 2 * summary["n_cells_compared"]
+    assert [row["arc_snr"] for row in summary["half_complete"]] == [10, 20, 40, 80]
+    prediction = json.loads(settings.paths.selection("prediction.json").read_text())
+    assert prediction["n"] == 200
+    assert prediction["found"] == lenses["found"].sum()
+    assert prediction["inside"]
+    assert sum(row["n"] for row in prediction["bins"]) == 200
+    assert sum(row["found"] for row in prediction["bins"]) == prediction["found"]
+    assert len(prediction["bins"]) == 6
+    for name in ("completeness.png", "prediction.png"):
+        assert settings.paths.selection(name).read_bytes().startswith(b"\x89PNG")
+    again = settings.paths.selection("selection.fits").read_bytes()
+    measure.measure_selection(settings)
+    assert settings.paths.selection("selection.fits").read_bytes() == again
+
+
+def test_flagged_and_unscored_lenses_are_not_found(run):
+    settings, lenses = run
+    scores = settings.paths.scores("64-1")
+    changed = pd.read_parquet(scores)
+    first, second = np.flatnonzero(lenses["found"])[:2]
+    changed.loc[first, "p"] = np.nan
+    changed.loc[second, "flags"] = int(FLAGS[settings.candidates.reject_flags[0]])
+    changed.to_parquet(scores)
+    assert planted_lenses(settings)["found"].sum() == lenses["found"].sum() - 2
+
+
+def test_a_run_without_planted_lenses_is_told(run):
+    settings, _ = run
+    truth = pd.read_parquet(settings.paths.truth).assign(kind="elliptical")
+    truth.to_parquet(settings.paths.truth)
+    with pytest.raises(LenspipeError, match=r"truth\.parquet: found no lens among"):
+        measure.measure_selection(settings)
+    settings.paths.selection("realism.json").write_text("{")
+    with pytest.raises(LenspipeError, match=r"realism\.json: can't be read as JSON"):
+        measure.measure_selection(settings)
+
+
+@pytest.mark.parametrize("brightness", ["arc_snr", "arc_mag"])
+def test_figures_of_odd_tables(table, tmp_path, brightness):
+    odd = table.assign(psfsize_g=1.3, galdepth_g=np.nan)
+    function = SelectionFunction.fit(odd, quantities_of("grz", brightness))
+    summary = {"run": "r", "n_found": 1, "n_painted": 2, "threshold": 0.5, "realism": None}
+    draw_completeness(function, odd, summary, tmp_path / "c.png")
+    draw_prediction(compare_planted(function, odd[:60]), function, tmp_path / "p.png")
+    assert (tmp_path / "c.png").stat().st_size > 20_000
+    assert (tmp_path / "p.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("edges", [[2.0, 1.0], [1.0, 1.0], [1.0], 0])
+def test_bins_of_the_settings(edges):
+    config = {"run": "r", "simulation": {}, "footprint": {"bricks": ["1500p320"]}}
+    with pytest.raises(LenspipeError, match=r"config key selection\.theta_e_bins"):
+        load_settings(config | {"selection": {"theta_e_bins": edges}})
+    good = load_settings(config | {"selection": {"theta_e_bins": [0.5, 1.0, 4.0]}})
+    assert good.selection.theta_e_bins == [0.5, 1.0, 4.0]

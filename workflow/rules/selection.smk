@@ -1,0 +1,47 @@
+"""The selection function: which lenses the search finds.
+
+Needs: painted lenses, the model, the truth of a simulated sky. Gives: the function with its table of
+cells, its summary and figure; on a simulated sky what it predicts of the planted lenses.
+"""
+
+# On a simulated sky with bricks that training never saw.
+PREDICTED = SETTINGS.simulation and SETTINGS.held_out
+
+
+rule selection:
+    input:
+        SKY if PREDICTED else [],
+        PATHS.sample if PREDICTED else [],
+        of_chunks(PATHS.scores) if PREDICTED else [],
+        MODEL,
+        PATHS.threshold,
+        PATHS.selection("injected.parquet"),
+        PATHS.selection("realism.json"),
+    output:
+        PATHS.selection("selection.json"),
+        PATHS.selection("selection.fits"),
+        PATHS.selection("prediction.json") if PREDICTED else [],
+        report(
+            PATHS.selection("completeness.png"),
+            caption="../report/completeness.rst",
+            category="Completeness",
+        ),
+        report(
+            PATHS.selection("prediction.png") if PREDICTED else [],
+            caption="../report/prediction.rst",
+            category="Completeness",
+        ),
+    log:
+        PATHS.log("selection"),
+    benchmark:
+        PATHS.benchmark("selection")
+    resources:
+        mem_mb=grows(2000),
+        runtime=60,
+    params:
+        settings=section("selection", "survey"),
+        reject_flags=SETTINGS.candidates.reject_flags,
+    message:
+        "Fitting completeness to the painted lenses"
+    script:
+        "../scripts/selection.py"
