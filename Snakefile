@@ -61,6 +61,8 @@ PAINTED = (
     if SETTINGS.selection.number
     else []
 )
+# Which galaxies pass without being lenses; of a list of targets nobody asks that.
+PURITY = [] if SETTINGS.targets else [PATHS.purity("purity.json")]
 # What a search of a list of targets reads besides the survey.
 TARGETS = [SETTINGS.targets] if SETTINGS.targets else []
 # Jobs end soon after the workflow that started them has gone, even if it was killed with -9.
@@ -81,6 +83,7 @@ rule all:
         PATHS.summary,
         RECOVERED,
         PAINTED,
+        PURITY,
 
 
 include: "workflow/rules/common.smk"
@@ -105,6 +108,9 @@ if PAINTED:
 
     include: "workflow/rules/painting.smk"
     include: "workflow/rules/selection.smk"
+if PURITY:
+
+    include: "workflow/rules/purity.smk"
 
 
 if SETTINGS.keep == "scores":

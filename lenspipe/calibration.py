@@ -64,6 +64,26 @@ class Calibration:
             return expit(_logit(p) / self.temperature)
         return np.interp(p, self.scores, self.probabilities)
 
+    def on_sky(self, p, prior):
+        """Turn scores into probabilities where lenses are as rare as on the sky.
+
+        Parameters
+        ----------
+        p : array_like of float
+            Scores, 0 to 1.
+        prior : float
+            Part of the galaxies that are lenses there.
+
+        Returns
+        -------
+        numpy.ndarray of float64
+            Of the same shape: the odds of `apply` times the odds of a lens there over those among
+            the galaxies that the calibration was fitted to.
+        """
+        here = self.apply(p)
+        factor = prior / (1 - prior) * self.n_nonlenses / self.n_lenses
+        return here * factor / (here * factor + (1 - here))
+
 
 def fit_calibration(label, p, method):
     """Fit both ways to scores of known galaxies.

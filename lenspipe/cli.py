@@ -14,6 +14,7 @@ from lenspipe.config import Inference, Settings, Simulation, load_settings, read
 from lenspipe.errors import LenspipeError
 from lenspipe.followup.command import add_sheets
 from lenspipe.inspection.command import add_inspect
+from lenspipe.purity.command import add_purity
 from lenspipe.recovery.command import add_recovery
 from lenspipe.selection.command import add_selection
 
@@ -53,6 +54,7 @@ def main(arguments=None):
     add_inspect(commands)
     add_recovery(commands)
     add_selection(commands)
+    add_purity(commands)
     options = parser.parse_args(arguments)
     try:
         options.command(options)

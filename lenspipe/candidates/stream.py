@@ -87,7 +87,7 @@ def rejected(flags, settings):
     return (np.asarray(flags, dtype=np.int64) & mask) != 0
 
 
-def read_chunks(settings, what, columns=None, of_parent=None):
+def read_chunks(settings, what, columns=None, of_parent=None, parent=()):
     """Read the scores of one chunk after the other, joined with the parent sample.
 
     Parameters
@@ -100,6 +100,8 @@ def read_chunks(settings, what, columns=None, of_parent=None):
     of_parent : callable, optional
         From a chunk's scores to those that are to be joined with all else that the parent sample
         knows of them; without it only type is joined, where it is among the columns.
+    parent : sequence of str
+        Columns of the parent sample that are joined instead of all.
 
     Yields
     ------
@@ -114,16 +116,17 @@ def read_chunks(settings, what, columns=None, of_parent=None):
     paths = settings.paths
     chunks = sorted(pd.read_parquet(paths.bricks, columns=["chunk"])["chunk"].unique())
     with_type = columns is not None and "type" in columns
-    own = columns and [*({*columns} - {"type"}), *(["id"] if with_type else [])]
+    joined = [*parent, *(["type"] if with_type else [])]
+    own = columns and [*({*columns, *(["id"] if joined else [])} - {"type"})]
     for chunk in track(chunks, f"{what}: chunks"):
         table = _read(paths.scores(chunk), own, "score this chunk first")
-        if of_parent or with_type:
-            parent = _read(
+        if of_parent or joined:
+            known = _read(
                 paths.parent(chunk),
-                ["id", "type"] if with_type else None,
+                ["id", *joined] if joined else None,
                 "make this chunk's parent sample first",
             )
-            table = _join(of_parent(table) if of_parent else table, parent, chunk, paths)
+            table = _join(of_parent(table) if of_parent else table, known, chunk, paths)
         yield table
 
 

@@ -19,7 +19,7 @@ from lenspipe.recovery.reasons import explain_missing
 from lenspipe.recovery.summary import draw_recovery, summarise, summary_text
 from lenspipe.splits import SPLITS
 
-__all__ = ["compare", "match_scores", "recover", "recovery_of"]
+__all__ = ["compare", "learnt_splits", "match_scores", "recover", "recovery_of"]
 
 #: Key of the configuration, for messages.
 _KEY = "recovery.catalogs"
@@ -276,10 +276,10 @@ def _splits(entries, run, own):
     place = pairs["split"].map({name: place for place, name in enumerate(SPLITS)})
     first = place.groupby(pairs["entry"]).min().reindex(entries.index)
     split = first.map(dict(enumerate(SPLITS))).fillna("not in the sample")
-    return split, split.isin(_learnt(path.parents[1] / "models")).astype(object)
+    return split, split.isin(learnt_splits(path.parents[1] / "models")).astype(object)
 
 
-def _learnt(models):
+def learnt_splits(models):
     """Splits that a run's models have learnt from: validation, too, where one was refitted."""
     notes = [json.loads(path.read_text()) for path in sorted(models.glob("*/training.json"))]
     both = any(note.get("refit") or note.get("combine") == "stacker" for note in notes)

@@ -132,6 +132,9 @@ def test_it_leaves_everything_that_it_promises(finished, results):
     threshold = json.loads((candidates / "threshold.json").read_text())
     assert threshold["n_candidates"] == summary["n_candidates"]
     assert threshold["expected"]["n_lenses"] > 0
+    purity = json.loads((results / "purity" / "purity.json").read_text())
+    assert purity["n_random"] + sum(purity["left_out"].values()) == summary["n_galaxies"]
+    assert (results / "purity" / "purity.png").stat().st_size > 1000
     audit = pd.read_csv(results / "parent" / "audit.csv")
     assert (audit["before"] - audit["after"] == audit["removed"]).all()
     output = (finished / "output.txt").read_text()
