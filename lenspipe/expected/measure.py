@@ -76,6 +76,8 @@ def expect_lenses(settings):
     found = read_found(settings, edges, bricks["brick"] if population.places else None)
     if not population.places:
         result["kept"] = kept
+    # Only lenses painted as the real sky has them carry weights of it.
+    if not population.places and settings.selection.lenses == "real":
         painted = pd.read_parquet(paths.selection("injected.parquet"))
         result["by_galaxies"] = by_galaxies(function, painted, found.searched, edges, band)
     compare(result, found, population)
