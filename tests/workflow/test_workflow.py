@@ -16,6 +16,7 @@ import yaml
 
 from lenspipe.cli import main
 from lenspipe.cutouts import read_cutouts
+from lenspipe.selection.model import SelectionFunction
 
 pytestmark = pytest.mark.workflow
 
@@ -199,6 +200,12 @@ def test_lenses_are_painted_and_compared(finished, results):
     assert expected["found"]["true"] <= expected["found"]["candidates"]
     realism = json.loads((results / "selection" / "realism.json").read_text())
     assert realism["verdict"].startswith("too few") or 0 <= realism["auc_features"] <= 1
+    function = SelectionFunction.read(results / "selection" / "selection.fits")
+    assert (function.n_painted, function.n_found) == (30, painted["found"].sum())
+    summary = json.loads((results / "selection" / "selection.json").read_text())
+    assert summary["realism"] == realism
+    prediction = json.loads((results / "selection" / "prediction.json").read_text())
+    assert 0 <= prediction["low"] <= prediction["high"] <= prediction["n"]
     assert "Nothing to be done" in run(finished)
     write_config(finished)
 
