@@ -1,0 +1,54 @@
+"""What a check finds: green, red, or not measured and why."""
+
+__all__ = ["GREEN", "NOT_MEASURED", "RED", "not_measured", "result"]
+
+GREEN, RED, NOT_MEASURED = "green", "red", "not measured"
+
+
+def result(is_red, number, bar, what, why, parts=()):
+    """Say what a check found.
+
+    Parameters
+    ----------
+    is_red : bool
+    number : float or None
+        What was measured.
+    bar : float
+        Most that it may be.
+    what : str
+        What the number is.
+    why : str
+        What was found, in a sentence.
+    parts : sequence of dict
+        Plain values, a row of the check's table each.
+
+    Returns
+    -------
+    dict
+        As in checks.json, but for the name.
+    """
+    return {
+        "status": RED if is_red else GREEN,
+        "number": number,
+        "bar": bar,
+        "what": what,
+        "why": why,
+        "parts": list(parts),
+    }
+
+
+def not_measured(why, parts=()):
+    """Say why a check could not be made.
+
+    Parameters
+    ----------
+    why : str
+    parts : sequence of dict
+
+    Returns
+    -------
+    dict
+        As of `result`, without number and bar.
+    """
+    empty = dict.fromkeys(("number", "bar", "what"))
+    return {"status": NOT_MEASURED, **empty, "why": why, "parts": list(parts)}
