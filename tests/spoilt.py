@@ -19,11 +19,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from lenspipe.assessment import assess
 from lenspipe.candidates import find_candidates
-from lenspipe.checks import run_checks
+from lenspipe.checks.run import run_checks
 from lenspipe.config import load_settings, read_config
 from lenspipe.cutouts import read_cutouts
 from lenspipe.inference import score_chunk
@@ -80,7 +81,7 @@ def spoil_bands(settings):
         strict=True,
     )  # fmt: skip
     tables = pd.concat(tables, ignore_index=True)
-    write_records(paths.records(chunk), [image[::-1] for part in images for image in part], tables)
+    write_records(paths.records(chunk), np.concatenate(images)[:, ::-1], tables)
     score_chunk(settings, chunk)
     find_candidates(settings)
 

@@ -13,14 +13,17 @@ __all__ = ["check_depth", "check_regions"]
 
 #: Random galaxies without which nothing is measured: of all, and of a region.
 _FEWEST, _FEWEST_OF_REGION = 200, 100
+#: Bricks of a region: with five in each of two, one of 252 ways to draw them is as they are.
+_FEWEST_BRICKS, _DRAWS = 5, 1999
 
 
 def check_depth(settings, random, sample_report):
     """Look whether scores of random galaxies, or the sample's classes, follow depth.
 
     Scores are compared with exposures, depth and seeing in the first and the last band, within
-    regions: by their ranks (Spearman), and by the rate of high scores, those of the highest
-    ``checks.tail`` of all, in the third of galaxies with most and that with least of the quantity.
+    regions: by their ranks (Spearman), of all galaxies, with an error from the scatter of bricks,
+    and within bricks, where few bricks are enough; and by the rate of high scores, those of the
+    highest ``checks.tail`` of all, in the thirds with most and with least of the quantity.
     Red needs both: p below ``checks.level`` over the number of comparisons, and an effect above
     its bar. So does what the sample's report says of lenses and non-lenses.
 
@@ -39,15 +42,15 @@ def check_depth(settings, random, sample_report):
     """
     own = settings.checks
     parts = _of_scores(settings, random) if len(random) >= _FEWEST else []
-    level = own.level / max(2 * len(parts), 1)
-    found = []
+    n_tests = sum((row["p"] is not None) + (row["p_rates"] is not None) for row in parts)
+    level, found = own.level / max(n_tests, 1), []
     for row in parts:
         name = f"{row['quantity']} {row['band']}"
-        row["enough"] = row.pop("least_p") < level
-        if row["p"] < level and abs(row["correlation"]) > own.max_correlation:
+        if _below(row["p"], level) and abs(row["correlation"]) > own.max_correlation:
             found.append(f"scores follow {name} (Spearman {row['correlation']:.2f})")
-        if row["p_rates"] < level and row["rate_ratio"] > own.max_rate_ratio:
+        if _below(row["p_rates"], level) and row["rate_ratio"] > own.max_rate_ratio:
             found.append(f"high scores differ by a factor {row['rate_ratio']:.1f} with {name}")
+        row["enough"] = _below(row.pop("least_p"), level)
     quantities = sample_report["quantities"] if sample_report else []
     judged = [row for row in quantities if row["quantity"] in JUDGED and row["p"] is not None]
     for row in judged:
@@ -56,17 +59,17 @@ def check_depth(settings, random, sample_report):
             found.append(f"the sample's lenses and non-lenses differ in {name}")
             parts.append({"of": "sample"} | {k: row[k] for k in ("quantity", "band", "p")})
             parts[-1]["distance"] = row["distance"]
-    scored = [row for row in parts if row["of"] == "scores"]
-    if not found and not any(row["enough"] for row in scored):
+    measured = [row for row in parts if row.get("enough")]
+    if not found and not measured:
         why = f"{len(random)} random galaxies that no network learnt from, too few on the sky"
         return not_measured(why, parts)
-    largest = max(scored, key=lambda row: abs(row["correlation"]), default=None)
+    correlations = [abs(row["correlation"]) for row in measured]
     why = "; ".join(found) or (
         f"scores of {len(random)} random galaxies follow neither exposures nor depth nor seeing"
     )
     return result(
         bool(found),
-        abs(largest["correlation"]) if largest else None,
+        max(correlations, default=None),
         own.max_correlation,
         "largest rank correlation of scores with exposures, depth or seeing",
         why,
@@ -74,8 +77,12 @@ def check_depth(settings, random, sample_report):
     )
 
 
+def _below(p, level):
+    return p is not None and p < level
+
+
 def _of_scores(settings, random):
-    """A row for each quantity that is known and varies."""
+    """Rows for each quantity that is known and varies."""
     own, bands = settings.checks, settings.survey.bands
     rows = []
     for name in JUDGED:
@@ -85,31 +92,37 @@ def _of_scores(settings, random):
             values = values_of(random, name, band)
             known = np.isfinite(values)
             if known.sum() >= _FEWEST:
-                row = _compare(values[known], random[known], own.tail)
-                if row:
-                    rows.append({"of": "scores", "quantity": name, "band": band} | row)
+                rows += [
+                    {"of": "scores", "quantity": name, "band": band} | row
+                    for row in _compare(values[known], random[known], own.tail)
+                ]
     return rows
 
 
 def _compare(values, table, tail):
-    """How scores go with values; None where one of them is all alike."""
+    """How scores go with values, of all galaxies and within bricks, if values vary there."""
+    # What the sample left over of a training brick are other galaxies than those of a test brick.
     stratum = (table["region"].astype(str) + table["held_out"].astype(str)).to_numpy()
-    patch, p = patches_of(table), table["p"].to_numpy(np.float64)
+    brick, p = table["brick"].to_numpy(), table["p"].to_numpy(np.float64)
     ranks = pd.DataFrame({"x": values, "y": p}).groupby(stratum).rank(pct=True)
-    r, p_value, least = associate(ranks["x"], ranks["y"], stratum, patch)
-    if r is None:
-        return None
-    place = ranks["x"].to_numpy()
+    x, y = ranks["x"].to_numpy(), ranks["y"].to_numpy()
+    rows = []
+    for scope, strata, unit in (
+        ("all", stratum, brick),
+        ("within bricks", stratum + brick.astype(str).astype(object), patches_of(table)),
+    ):
+        r, p_value, least_p = associate(x, y, strata, unit)
+        row = {"galaxies": scope, "n": len(p), "correlation": r, "p": p_value, "least_p": least_p}
+        if r is not None:
+            rows.append(row | {"rate_ratio": None, "p_rates": None})
     high = (p > np.quantile(p, 1 - tail)).astype(float)
-    ends = (place <= 1 / 3) | (place > 2 / 3)
-    most = place > 0.5
-    row = {"n": len(p), "correlation": r, "p": p_value, "least_p": least}
-    if min(most[ends].sum(), (~most)[ends].sum()) == 0:
-        return row | {"rate_ratio": 1.0, "p_rates": 1.0}
-    _, p_rates, _ = associate(most[ends], high[ends], stratum[ends], patch[ends])
-    rates = rate_of(high, ends & most), rate_of(high, ends & ~most)
-    p_rates = 1.0 if p_rates is None else p_rates
-    return row | {"rate_ratio": max(rates) / min(rates), "p_rates": p_rates}
+    low_end, high_end = x <= 1 / 3, x > 2 / 3
+    if rows and low_end.any() and high_end.any():
+        ends = low_end | high_end
+        _, p_rates, _ = associate(high_end[ends], high[ends], stratum[ends], brick[ends])
+        rates = rate_of(high, low_end), rate_of(high, high_end)
+        rows[0] |= {"rate_ratio": max(rates) / min(rates), "p_rates": p_rates}
+    return rows
 
 
 def rate_of(high, those):
@@ -161,14 +174,19 @@ def check_regions(settings, random, sample):
     rates = [row["rate"] for row in parts if row["region"] not in few]
     ratio = max(rates) / min(rates) if len(rates) > 1 else None
     found = list(lacking)
-    why = f"regions are trained on, and high scores differ by a factor {ratio or 1:.1f}"
+    trained = "regions are trained on, and " if sample is not None else ""
+    why = f"{trained}high scores differ by a factor {ratio or 1:.1f}"
     if ratio:
-        one = where == regions[0]
-        _, p_rates, least = associate(one, high, random["held_out"], patches_of(random))
-        if p_rates is not None and p_rates < own.level and ratio > own.max_rate_ratio:
+        p_rates = _permute(random, high, regions, np.random.default_rng([settings.seed, 61]))
+        if p_rates < own.level and ratio > own.max_rate_ratio:
             found.append(f"high scores of random galaxies differ by a factor {ratio:.1f}")
-        if not found and (least is None or least >= own.level):
-            return not_measured("too few random galaxies on the sky", parts)
+        elif ratio > own.max_rate_ratio:
+            why += f", as bricks drawn at random do, too (p {p_rates:.2g})"
+        fewest = random.groupby("region")["brick"].nunique().min()
+        if not found and fewest < _FEWEST_BRICKS:
+            return not_measured(
+                f"fewer than {_FEWEST_BRICKS} bricks with random galaxies in a region", parts
+            )
     return result(
         bool(found),
         ratio,
@@ -177,6 +195,27 @@ def check_regions(settings, random, sample):
         "; ".join(found) or why,
         parts,
     )
+
+
+def _permute(random, high, regions, rng):
+    """Chance of rates that differ as much if regions were bricks drawn at random.
+
+    Galaxies of a brick are no independent witnesses: one bad brick makes no bad region.
+    """
+    table = (
+        random.assign(high=high)
+        .groupby("brick")
+        .agg(n=("high", "size"), high=("high", "sum"), region=("region", "first"))
+    )
+    here = (table["region"] == regions[0]).to_numpy(float)
+    n, k = (table[name].to_numpy(float) for name in ("n", "high"))
+
+    def difference(inside):
+        return abs(k @ inside / max(n @ inside, 1) - k @ (1 - inside) / max(n @ (1 - inside), 1))
+
+    observed = difference(here)
+    chance = [difference(rng.permutation(here)) >= observed - 1e-12 for _ in range(_DRAWS)]
+    return (1 + sum(chance)) / (1 + _DRAWS)
 
 
 def read_report(settings):

@@ -1,6 +1,8 @@
 """What a check finds: green, red, or not measured and why."""
 
-__all__ = ["GREEN", "NOT_MEASURED", "RED", "not_measured", "result"]
+from collections import Counter
+
+__all__ = ["GREEN", "NOT_MEASURED", "RED", "not_measured", "result", "say_checks"]
 
 GREEN, RED, NOT_MEASURED = "green", "red", "not measured"
 
@@ -52,3 +54,22 @@ def not_measured(why, parts=()):
     """
     empty = dict.fromkeys(("number", "bar", "what"))
     return {"status": NOT_MEASURED, **empty, "why": why, "parts": list(parts)}
+
+
+def say_checks(report):
+    """Sum the checks up in a few words.
+
+    Parameters
+    ----------
+    report : dict
+        What checks.json holds.
+
+    Returns
+    -------
+    str
+        Such as ``3 green, 1 not measured; RED: drift``.
+    """
+    counts = Counter(check["status"] for check in report["checks"])
+    said = [f"{counts[status]} {status}" for status in (GREEN, NOT_MEASURED) if counts[status]]
+    red = [f"RED: {', '.join(report['red'])}"] if report["red"] else []
+    return "; ".join([", ".join(said), *red]).removeprefix("; ")
