@@ -60,6 +60,15 @@ class Duplicates:
         path = self.settings.paths.scores(chunk)
         return int(rows["id"].isin(pd.read_parquet(path, columns=["id"])["id"]).sum())
 
+    def n_close_pairs(self):
+        """Count pairs of galaxies within 1 arcsec, of a chunk and of different ones.
+
+        Returns
+        -------
+        int
+        """
+        return self.n_pairs + self._pairs_between_chunks()
+
     def _pairs_between_chunks(self):
         edges = pd.concat(self._edges, ignore_index=True)
         if edges.empty:
@@ -85,7 +94,10 @@ class Duplicates:
             As of `lenspipe.checks.result.result`.
         """
         names = read_candidates(self.settings, hidden=True)["name"]
-        pairs = self.n_pairs + self._pairs_between_chunks()
+        if self.settings.targets:
+            # Who lists a position twice gets it twice.
+            names = names.iloc[:0]
+        pairs = self.n_close_pairs()
         counts = {
             "galaxies scored twice": self.n_ids,
             "names that several candidates have": int(names[names.duplicated()].nunique()),
