@@ -382,7 +382,7 @@ def test_a_given_model_has_no_sample(run):
 
 
 def test_a_list_of_targets(run):
-    settings, galaxies, _ = run
+    _, galaxies, _ = run
     galaxies[["ra", "dec"]].to_csv("list.csv", index=False)
     config = {name: CONFIG[name] for name in ("run", "cutouts", "sample")}
     config |= {"targets": "list.csv", "survey": {"tree": "survey"}}
@@ -403,7 +403,7 @@ def test_a_chunk_without_galaxies(run):
 def test_scores_that_are_missing(run):
     settings, *_ = run
     settings.paths.scores("64-000001").unlink()
-    with pytest.raises(LenspipeError, match="64-000001.parquet: found no such file"):
+    with pytest.raises(LenspipeError, match=r"64-000001\.parquet: found no such file"):
         run_checks(settings)
     assert not settings.paths.checks("checks.json").exists()
 
