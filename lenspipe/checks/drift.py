@@ -29,7 +29,7 @@ class Drift:
     """Scores of bricks, added up chunk by chunk: four numbers a brick.
 
     A score counts by its rank among a random part of all, as the normal number of that rank. Of a
-    brick are kept the mean (``level``) and the mean square (``spread``) of these.
+    brick are kept the mean (``level``) and the variance (``spread``) of these.
 
     Parameters
     ----------
@@ -60,6 +60,7 @@ class Drift:
         sums = values.groupby("brick").agg(
             n=("level", "size"), level=("level", "mean"), spread=("spread", "mean")
         )
+        sums["spread"] -= sums["level"] ** 2
         self._parts.append(sums.reset_index().assign(chunk=chunk))
 
     def result(self):
@@ -121,7 +122,7 @@ def _compare(table, name, own):
     for _, rows in table.groupby("region").groups.items():
         group = table.loc[rows]
         table.loc[rows, "deviation"] = group["value"] - _around(group, own.neighbours + 1)
-    # What chance does to n galaxies, of normal numbers and of their squares.
+    # What chance does to mean and variance of n normal numbers.
     table["chance"] = (1 if name == "level" else 2) / table["n"]
     size = _scatter(table["deviation"])
     more = max(0.0, size**2 - table["chance"].median())
