@@ -9,7 +9,7 @@ from lenspipe.balance import JUDGED, QUANTITIES, values_of
 from lenspipe.checks.association import associate, patches_of
 from lenspipe.checks.result import not_measured, result
 
-__all__ = ["check_depth", "check_regions"]
+__all__ = ["check_depth", "check_regions", "read_report"]
 
 #: Random galaxies without which nothing is measured: of all, and of a region.
 _FEWEST, _FEWEST_OF_REGION = 200, 100
@@ -120,12 +120,12 @@ def _compare(values, table, tail):
     if rows and low_end.any() and high_end.any():
         ends = low_end | high_end
         _, p_rates, _ = associate(high_end[ends], high[ends], stratum[ends], brick[ends])
-        rates = rate_of(high, low_end), rate_of(high, high_end)
+        rates = _rate_of(high, low_end), _rate_of(high, high_end)
         rows[0] |= {"rate_ratio": max(rates) / min(rates), "p_rates": p_rates}
     return rows
 
 
-def rate_of(high, those):
+def _rate_of(high, those):
     """Rate of high scores among some galaxies; half a galaxy more, so that it is never 0."""
     return float((high[those].sum() + 0.5) / (those.sum() + 1))
 
@@ -155,7 +155,7 @@ def check_regions(settings, random, sample):
     parts, lacking = [], []
     for region in regions:
         here = where == region
-        row = {"region": region, "n_random": int(here.sum()), "rate": rate_of(high, here)}
+        row = {"region": region, "n_random": int(here.sum()), "rate": _rate_of(high, here)}
         if sample is not None:
             rows = sample[(sample["region"] == region) & (sample["split"] == "train")]
             lens = rows["label"] > 0.5
