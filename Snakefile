@@ -83,6 +83,7 @@ rule all:
     default_target: True
     input:
         PATHS.summary,
+        PATHS.checks("checks.json"),
         RECOVERED,
         PURITY,
         PAINTED,
@@ -99,6 +100,7 @@ include: "workflow/rules/known.smk"
 include: "workflow/rules/scores.smk"
 include: "workflow/rules/candidates.smk"
 include: "workflow/rules/mosaics.smk"
+include: "workflow/rules/checks.smk"
 include: "workflow/rules/evaluation.smk"
 
 

@@ -5,6 +5,7 @@ import os
 
 import pandas as pd
 
+from lenspipe.checks.result import say_checks
 from lenspipe.errors import LenspipeError
 from lenspipe.jobtimes import LONGEST_GAP_S, peak_sum, read_benchmarks, union_length
 from lenspipe.manifest import read_manifest
@@ -31,7 +32,8 @@ def summarise(settings):
     ``n_bricks_to_retry`` counts the bricks that a server did not give but might give a later run;
     ``missing.csv`` beside the summary names all that failed.
     ``targets_without_data`` lists the targets that the survey has no data for; null where a
-    footprint is searched.
+    footprint is searched. ``checks_red`` lists the standing checks that are red; null where none
+    were made.
 
     Parameters
     ----------
@@ -52,6 +54,9 @@ def summarise(settings):
     if settings.held_out:
         metrics = _read_json(paths.evaluation("metrics.json"), "evaluate the run first")
     pages = _read_json(paths.mosaic_index, "draw the mosaics first")
+    checks = None
+    if paths.checks("checks.json").exists():
+        checks = _read_json(paths.checks("checks.json"), "make the checks again")
     listed = pd.read_parquet(paths.bricks, columns=["brick", "chunk"])
     absent = None
     if settings.targets:
@@ -71,13 +76,14 @@ def summarise(settings):
         "n_bricks_failed": len(missing),
         "n_bricks_to_retry": int(missing["passing"].sum()),
         "targets_without_data": absent,
+        "checks_red": checks and checks["red"],
         "wall_s": round(union_length(jobs["start"], jobs["end"], LONGEST_GAP_S), 1),
         "peak_rss_mb": round(peak_sum(jobs["start"], jobs["end"], jobs["rss_mb"]), 1),
         "disk_mb": round(_size(paths.root) / _MIB, 1),
     }
     with atomic(paths.summary) as temporary:
         temporary.write_text(json.dumps(summary, indent=1) + "\n")
-    _report(summary, metrics, settings)
+    _report(summary, metrics, checks, settings)
     return summary
 
 
@@ -113,7 +119,7 @@ def _size(folder):
     return total
 
 
-def _report(summary, metrics, settings):
+def _report(summary, metrics, checks, settings):
     """Log the summary for a reader."""
     paths, failed = settings.paths, summary["n_bricks_failed"]
     what = "targets" if settings.targets else "galaxies"
@@ -136,6 +142,8 @@ def _report(summary, metrics, settings):
     if settings.held_out:
         mistakes = paths.evaluation("missed.png"), paths.evaluation("false.png")
         lines += [f"  mistakes    {mistakes[0]}, {mistakes[1]}"]
+    if checks:
+        lines += [f"  checks      {say_checks(checks)}; see {paths.checks('checks.html')}"]
     lines += [
         f"  took        {summary['wall_s']:.0f} s, at most {summary['peak_rss_mb']:.0f} MB of "
         f"memory, {summary['disk_mb']:.0f} MB on disk",

@@ -44,6 +44,7 @@ rule summary:
         PATHS.bricks,
         PATHS.audit,
         PATHS.mosaic_index,
+        PATHS.checks("checks.json"),
         PATHS.candidate_file("sky.png"),
         manifests("cutouts"),
         manifests("mosaics") if SETTINGS.mosaics.per_brick else [],

@@ -1,0 +1,1 @@
+"""Standing checks of a run: whether something has gone wrong that no error tells."""

@@ -1,0 +1,46 @@
+"""Standing checks: what may be wrong with a run without any error.
+
+Needs: scores, parent samples, candidates, known lenses; the labelled sample, its records and report
+if the run has them. Gives: a page, the same as numbers, and the bricks whose scores are far off.
+"""
+
+
+rule checks:
+    input:
+        PATHS.bricks,
+        PATHS.lenses,
+        PATHS.candidates,
+        [PATHS.sample, PATHS.records_manifest, PATHS.sample_report("report.json")]
+        if TRAINED
+        else [],
+        of_chunks(PATHS.scores),
+        of_chunks(PATHS.parent),
+    output:
+        PATHS.checks("checks.json"),
+        PATHS.checks("drift.csv"),
+        report(
+            PATHS.checks("checks.html"),
+            caption="../report/checks.rst",
+            category="Checks",
+        ),
+        report(
+            PATHS.checks("drift.png"),
+            caption="../report/drift.rst",
+            category="Checks",
+        ),
+    log:
+        PATHS.log("checks"),
+    benchmark:
+        PATHS.benchmark("checks")
+    resources:
+        mem_mb=grows(2000),
+        runtime=120,
+        connections=CONNECTIONS,
+    params:
+        settings=section("checks"),
+        reject_flags=SETTINGS.candidates.reject_flags,
+        stretch=SETTINGS.mosaics.stretch,
+    message:
+        "Checking the run"
+    script:
+        "../scripts/checks.py"

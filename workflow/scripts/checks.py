@@ -1,0 +1,8 @@
+"""Make the standing checks."""
+
+from lenspipe.progress import job
+
+with job(snakemake) as settings:
+    from lenspipe.checks.run import run_checks
+
+    run_checks(settings)
