@@ -77,7 +77,7 @@ def measure(settings):
         pd.read_parquet(settings.paths.scores(chunk), columns=columns)
     lap("read")
     cpu = time.process_time()
-    scores, random = draw_galaxies(settings, None)
+    scores, random = draw_galaxies(settings)
     lap("draw")
     drift, duplicates = Drift(settings, scores), Duplicates(settings)
     for chunk in chunks:

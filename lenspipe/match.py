@@ -13,7 +13,7 @@ from lenspipe.errors import LenspipeError
 from lenspipe.listfiles import line_numbers, read_raw
 from lenspipe.progress import log
 
-__all__ = ["friends_of_friends", "read_list", "unit_vectors"]
+__all__ = ["chord", "friends_of_friends", "read_list", "unit_vectors"]
 
 #: What a column is called, in lower case and without its unit; the first that is there is taken.
 _ALIASES = {
@@ -264,3 +264,18 @@ def unit_vectors(ra, dec):
     """
     ra, dec = np.radians(np.asarray(ra, np.float64)), np.radians(np.asarray(dec, np.float64))
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+
+
+def chord(arcsec):
+    """Distance on the unit sphere.
+
+    Parameters
+    ----------
+    arcsec : float
+        Angle.
+
+    Returns
+    -------
+    float
+    """
+    return 2 * np.sin(np.radians(arcsec / 3600) / 2)

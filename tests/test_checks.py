@@ -61,6 +61,8 @@ def draw_run(settings, rng):
     lens = everything["objid"] % 6 == 0
     paths.known_lenses.parent.mkdir()
     everything[lens][["ra", "dec"]].to_csv(paths.known_lenses, index=False)
+    kinds = np.where(lens, "lens", "elliptical")
+    everything[["id"]].assign(kind=kinds).to_parquet(paths.truth)
     merge_known(settings)
     score(settings, everything, rng.normal(3.0 * lens - 3, 1.5))
     sample = everything[everything["objid"] % 6 < 3].assign(label=lens.astype("f4"))
@@ -142,7 +144,7 @@ def test_a_sound_run_is_green(run, caplog):
     assert found(report, "depth leak")["number"] < found(report, "depth leak")["bar"] == 0.1
     # Lenses and what was trained on are no random galaxies that were never trained on.
     regions = found(report, "north and south")["parts"]
-    assert sum(part["n_random"] for part in regions) == 24 * 30 + 4 * 20
+    assert sum(part["n_random"] for part in regions) == 24 * 30 + 8 * 20
     assert say_checks(report) == "5 green"
 
 

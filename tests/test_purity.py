@@ -20,7 +20,7 @@ from lenspipe.metrics import EDGES, purity_at, wilson_interval
 from lenspipe.purity.counting import count_search, rate_interval, thresholds_with
 from lenspipe.purity.drawing import draw_purity
 from lenspipe.purity.measure import measure_purity
-from lenspipe.purity.population import Population
+from lenspipe.random_galaxies import RandomGalaxies
 from lenspipe.stamps import FLAGS
 
 CHUNKS = ("4-000070", "4-000071")
@@ -516,7 +516,7 @@ def test_memory_does_not_grow_with_the_survey(search):
     for number in numbers:
         bricks = pd.DataFrame({"brick": BRICKS[3], "chunk": names[:number]})
         write_table(bricks, settings.paths.bricks)
-        population = Population(settings)
+        population = RandomGalaxies(settings)
         tracemalloc.start()
         found = count_search(settings, cuts, population)
         peaks.append(tracemalloc.get_traced_memory()[1])

@@ -5,9 +5,8 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from lenspipe.candidates import read_candidates
-from lenspipe.checks.galaxies import chord
 from lenspipe.checks.result import result
-from lenspipe.match import unit_vectors
+from lenspipe.match import chord, unit_vectors
 from lenspipe.targets import brickids_at
 
 __all__ = ["Duplicates"]

@@ -5,9 +5,8 @@ from astropy import units as u
 from astropy_healpix import HEALPix
 from scipy.spatial import cKDTree
 
-from lenspipe.checks.galaxies import chord
 from lenspipe.checks.result import not_measured, result
-from lenspipe.match import unit_vectors
+from lenspipe.match import chord, unit_vectors
 from lenspipe.recordfiles import check_shards
 from lenspipe.records import dataset
 from lenspipe.splits import SPLITS, on_two_sides

@@ -102,7 +102,7 @@ def _of_scores(settings, random):
 def _compare(values, table, tail):
     """How scores go with values, of all galaxies and within bricks, if values vary there."""
     # What the sample left over of a training brick are other galaxies than those of a test brick.
-    stratum = (table["region"].astype(str) + table["held_out"].astype(str)).to_numpy()
+    stratum = (table["region"].astype(str) + table["trained_on"].astype(str)).to_numpy()
     brick, p = table["brick"].to_numpy(), table["p"].to_numpy(np.float64)
     ranks = pd.DataFrame({"x": values, "y": p}).groupby(stratum).rank(pct=True)
     x, y = ranks["x"].to_numpy(), ranks["y"].to_numpy()

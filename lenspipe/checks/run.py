@@ -54,7 +54,7 @@ def run_checks(settings):
                 "first"
             )
     sample = None if settings.inference.model else pd.read_parquet(paths.sample)
-    scores, random = draw_galaxies(settings, sample)
+    scores, random = draw_galaxies(settings)
     drift, duplicates = Drift(settings, scores), Duplicates(settings)
     for chunk in track(chunks, "checks: chunks"):
         table = pd.read_parquet(paths.scores(chunk), columns=["id", "brick", "ra", "dec", "p"])

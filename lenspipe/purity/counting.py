@@ -7,7 +7,7 @@ import pandas as pd
 
 from lenspipe.candidates.stream import read_chunks
 from lenspipe.metrics import EDGES, wilson_interval
-from lenspipe.purity.population import FATES
+from lenspipe.random_galaxies import FATES
 
 __all__ = ["Search", "Tally", "above", "count_search", "rate_interval", "thresholds_with"]
 
@@ -153,7 +153,7 @@ def count_search(settings, cuts, population, to_sky=None):
     ----------
     settings : lenspipe.config.Settings
     cuts : lenspipe.candidates.stream.Cuts
-    population : lenspipe.purity.population.Population
+    population : lenspipe.random_galaxies.RandomGalaxies
     to_sky : callable, optional
         From scores to probabilities on the sky.
 

@@ -13,7 +13,6 @@ from lenspipe.paths import atomic
 from lenspipe.progress import log
 from lenspipe.purity.counting import above, count_search, rate_interval
 from lenspipe.purity.drawing import draw_purity
-from lenspipe.purity.population import FATES, Population, read_grades
 from lenspipe.purity.yields import (
     expected_above,
     graded_above,
@@ -21,6 +20,7 @@ from lenspipe.purity.yields import (
     shown,
     verdict_on,
 )
+from lenspipe.random_galaxies import FATES, RandomGalaxies, read_grades
 
 __all__ = ["measure_purity", "purity_text"]
 
@@ -49,7 +49,7 @@ def measure_purity(settings):
         A table is missing, unreadable or lacks a galaxy.
     """
     cuts, grades = read_cuts(settings), read_grades(settings)
-    population = Population(settings, grades)
+    population = RandomGalaxies(settings, grades)
     search = count_search(settings, cuts, population, _to_sky(settings))
     table = _rates(search.random, [shown(t) for t in search.thresholds])
     held_out, where = read_held_out(settings)

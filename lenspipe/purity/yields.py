@@ -87,7 +87,7 @@ def graded_above(grades, threshold, below=np.inf):
     Parameters
     ----------
     grades : pandas.DataFrame
-        As of `lenspipe.purity.population.read_grades`.
+        As of `lenspipe.random_galaxies.read_grades`.
     threshold, below : float
         Least score, and the one that ends the bin.
 
@@ -115,7 +115,7 @@ def graded_in_bins(search, grades):
     ----------
     search : lenspipe.purity.counting.Search
     grades : pandas.DataFrame
-        As of `lenspipe.purity.population.read_grades`.
+        As of `lenspipe.random_galaxies.read_grades`.
 
     Returns
     -------

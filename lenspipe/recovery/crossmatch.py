@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 from scipy.spatial import cKDTree
 
 from lenspipe.errors import LenspipeError
-from lenspipe.match import unit_vectors
+from lenspipe.match import chord, unit_vectors
 
 __all__ = ["Sky", "match_tables"]
 
@@ -34,7 +34,7 @@ class Sky:
         self._vectors = unit_vectors(ra, dec)
         self._tree = cKDTree(self._vectors)
         # A little further, so that rounding loses none; what is too far is sorted out below.
-        self._reach = 2 * np.sin(np.radians(radius_arcsec / 3600) / 2) * (1 + 1e-6) + 1e-15
+        self._reach = chord(radius_arcsec) * (1 + 1e-6) + 1e-15
 
     def __len__(self):
         return len(self._vectors)
@@ -62,8 +62,8 @@ class Sky:
         found = self._tree.query_ball_point(here[near], self._reach)
         rows = np.repeat(near, [len(entries) for entries in found])
         entries = np.concatenate([np.zeros(0, int), *found]).astype(int)
-        chord = np.linalg.norm(here[rows] - self._vectors[entries], axis=1)
-        separation = np.degrees(2 * np.arcsin(chord / 2)) * 3600
+        apart = np.linalg.norm(here[rows] - self._vectors[entries], axis=1)
+        separation = np.degrees(2 * np.arcsin(apart / 2)) * 3600
         within = separation <= self.radius_arcsec
         return finite[rows[within]], entries[within], separation[within]
 

@@ -1,4 +1,4 @@
-"""The galaxies that false positives are counted among: all of the search but lenses and learnt."""
+"""Random galaxies: those of a search that are no lenses and that no network has learnt from."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from lenspipe.progress import log
 from lenspipe.recovery.crossmatch import Sky
 from lenspipe.recovery.measure import learnt_splits
 
-__all__ = ["FATES", "Population", "read_grades"]
+__all__ = ["FATES", "RandomGalaxies", "read_grades"]
 
 #: What becomes of a galaxy of the search, by its code; the first that applies. A row that repeats
 #: a galaxy is none of its own.
@@ -25,7 +25,7 @@ _GRADES = ("A", "B", "C")
 _SAME_ARCSEC = 1.0
 
 
-class Population:
+class RandomGalaxies:
     """Tells which galaxies of a search are random ones, and why the others are not.
 
     Parameters
@@ -65,7 +65,7 @@ class Population:
         self._learnt, self._learnt_bricks, self._places = _index([]), _index([]), None
         if not self.knows_training:
             log.info(
-                "purity: what the given model learnt from is not known, and counts as any galaxy; "
+                "random galaxies: what the given model learnt from is unknown, and counts as any; "
                 "config key recovery.sample names its labelled sample"
             )
             return
