@@ -415,7 +415,7 @@ def test_of_a_large_search_a_part_is_looked_at(run):
     report = run_checks(load_settings(CONFIG | {"checks": {"galaxies": 1000}}))
     expect_red(report)
     n_random = sum(p["n_random"] for p in found(report, "north and south")["parts"])
-    assert n_random == pytest.approx((24 * 30 + 4 * 20) * 1000 / 1440, rel=0.1)
+    assert n_random == pytest.approx((24 * 30 + 8 * 20) * 1000 / 1440, rel=0.1)
     assert run_checks(settings)["run"] == "fake"
 
 
