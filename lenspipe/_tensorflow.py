@@ -54,8 +54,8 @@ _talkative = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "0"
 # Keras imports both where they are installed, for its galleries of images and its wrappers, which
 # nothing here uses: a fifth of the time that the import takes.
 _lean = _as_if_missing("matplotlib.pyplot", "sklearn")
-# Nor need the garbage collector go through half a million objects that stay until the end: a fifth of
-# what is left of that time, and a part of whatever comes after.
+# Nor need the garbage collector go through half a million objects that stay until the end: a fifth
+# of what is left of that time, and a part of whatever comes after.
 _collects = gc.isenabled()
 gc.disable()
 with contextlib.nullcontext() if _talkative else _quiet_standard_error(), _lean:
