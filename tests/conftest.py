@@ -14,7 +14,7 @@ from lenspipe.config import load_settings
 from lenspipe.paths import SurveyPaths
 from lenspipe.survey import get_release
 
-#: Files that take longest, each more than half a minute of CPU, in the order in which they run.
+#: Files that take longest, in the order in which they run.
 LONGEST = (
     "test_workflow_slurm",
     "test_workflow",
