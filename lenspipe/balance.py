@@ -6,7 +6,7 @@ A network can learn depth or seeing as well as lenses. Non-lenses are therefore 
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from lenspipe.progress import log
 
@@ -164,7 +164,7 @@ def _judge(entry, level):
     if entry["p"] < level:
         return "differ"
     # A sum of n parts is at most sqrt(n) times the root of the sum of their squares.
-    least = 2 * norm.sf(np.sqrt(entry["n_bricks"]))
+    least = 2 * ndtr(-np.sqrt(entry["n_bricks"]))
     return "too few bricks" if entry["distance"] > 0 and least >= level else "alike"
 
 

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import beta, binom
+from scipy.special import betainc
 
 __all__ = [
     "EDGES",
@@ -208,6 +208,8 @@ def completeness_interval(lenses, others, fpr):
     completeness, _ = completeness_at_fpr(lenses, others, fpr)
     if completeness is None:
         return None, None
+    from scipy.stats import binom  # half a second that most users of this module do not need
+
     first, last = binom.ppf([_NEGLIGIBLE, 1 - _NEGLIGIBLE], n, fpr).astype(int)
     numbers = np.arange(first, last + 1)
     weights = binom.pmf(numbers, n, fpr)
@@ -228,7 +230,7 @@ def _quantile(found, parts, m, level):
     """Quantile of a mixture of Jeffreys' posteriors, `found` of m with weights `parts`."""
 
     def excess(completeness):
-        return parts @ beta.cdf(completeness, found + 0.5, m - found + 0.5) - level
+        return parts @ betainc(found + 0.5, m - found + 0.5, completeness) - level
 
     return float(brentq(excess, 0.0, 1.0, xtol=1e-9))
 

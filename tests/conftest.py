@@ -14,6 +14,30 @@ from lenspipe.config import load_settings
 from lenspipe.paths import SurveyPaths
 from lenspipe.survey import get_release
 
+#: Files that take longest, in the order in which they run.
+LONGEST = (
+    "test_workflow_slurm",
+    "test_workflow",
+    "test_workflow_given",
+    "test_workflow_targets",
+    "test_workflow_remote",
+    "test_training",
+    "test_distributed",
+    "test_depth_leak",
+    "test_assessment",
+    "test_backends",
+    "test_simulation",
+    "test_inspection_browser",
+    "test_training_killed",
+    "test_injection",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Longest files first, so that neither of the two processes ends long before the other."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONGEST)))
+
 
 @pytest.fixture(scope="session")
 def shared():

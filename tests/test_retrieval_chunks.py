@@ -79,13 +79,13 @@ def check(settings, undisturbed, lacking=()):
             np.testing.assert_array_equal(read_cutouts(path)[0], images)
 
 
-def test_killed_ten_times(small_survey, undisturbed, tmp_path):
+def test_killed_four_times(small_survey, undisturbed, tmp_path):
     """The end is that of an undisturbed run, and what was done is not fetched again."""
     rng, kills = random.Random(1), 0
     with Loopback(small_survey.tree, latency_s=0.04) as server:
         settings = load_settings(config(server.url, connections=2))
         command = [sys.executable, "-c", SCRIPT, json.dumps(config(server.url, connections=2))]
-        while kills < 10:
+        while kills < 4:
             process = subprocess.Popen(command)
             before = len(server.requests)
             done = {b for b in small_survey.bricks if settings.paths.cutouts(b).exists()}

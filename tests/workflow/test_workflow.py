@@ -48,6 +48,7 @@ CONFIG = {
         "batch_size": 16,
         "decay_epochs": [1],
     },
+    "inference": {"backend": "tensorflow"},
     "candidates": {"threshold": 0.2},
     "mosaics": {"per_brick": True},
 }
@@ -224,12 +225,12 @@ def test_one_brick_is_restored_alone(finished, results):
     assert {path: t for path, t in times(finished).items() if path in others} == others
     assert "Training" not in output
     run(finished, target)  # draws the mosaic once more: now nothing is missing
-    assert "Nothing to be done" in run(finished, target)
-    assert "Nothing to be done" in run(finished)
+    assert "Nothing to be done" in run(finished, target, "all")
 
 
 def test_killed_while_training_it_ends_as_if_undisturbed(finished, results):
-    scores = pd.read_parquet(next((results / "scores").glob("*.parquet"))).set_index("id")["p"]
+    path = next((results / "scores").glob("*.parquet"))
+    scores = pd.read_parquet(path).set_index("id")["p"]
     sample = hashes(results, "sample/*")
     arguments = ["--forcerun", "sample", "train"]
     log = results / "logs" / "train" / "resnet.log"
@@ -247,7 +248,7 @@ def test_killed_while_training_it_ends_as_if_undisturbed(finished, results):
     process.wait()
     run(finished)
     assert hashes(results, "sample/*") == sample
-    again = pd.read_parquet(next((results / "scores").glob("*.parquet"))).set_index("id")["p"]
+    again = pd.read_parquet(path).set_index("id")["p"]
     np.testing.assert_allclose(again.loc[scores.index], scores, atol=1e-5)
 
 
@@ -295,22 +296,25 @@ def tiny(bands, size, filters=4):
 
 def test_networks_are_combined_and_compared(finished, results):
     (finished / "mine.py").write_text(OWN_NETWORK)
-    training = CONFIG["training"] | {"name": "both", "epochs": 1, "decay_epochs": []}
-    members = {"small": {}, "mine": {"network": "mine.py:tiny", "batch_size": 8}}
+    short = {"epochs": 1, "decay_epochs": []}
+    members = {"resnet": {}, "mine": {"network": "mine.py:tiny", "batch_size": 8} | short}
+    training = CONFIG["training"] | {"name": "both"}
     write_config(finished, training=training, ensemble={"members": members})
     output = run(finished, "results/tiny/models/both/metrics.json")
     assert "Drawing the labelled sample" not in output
+    # The network that has been trained already is a member as it is.
+    assert "Training resnet" not in output
     report = json.loads((results / "models" / "both" / "ensemble.json").read_text())
-    assert set(report["of_members"]) == {"mine", "small"}
+    assert set(report["of_members"]) == {"mine", "resnet"}
     notes = json.loads((results / "models" / "mine" / "training.json").read_text())
     assert notes["network"] == "mine.py:tiny"
     # A changed source trains that member anew, and no other.
     (finished / "mine.py").write_text(OWN_NETWORK.replace("filters=4", "filters=5"))
     plan = run(finished, "results/tiny/models/both/metrics.json", "--dry-run")
     assert "Training mine" in plan
-    assert "Training small" not in plan
+    assert "Training resnet" not in plan
     sweep = {"settings": {"batch_size": [8, 16]}, "fpr": 0.2}
-    write_config(finished, training=training, sweep=sweep)
+    write_config(finished, training=training | short, sweep=sweep)
     run(finished, "sweep")
     table = pd.read_csv(results / "sweep" / "sweep.csv")
     assert table["status"].tolist() == ["done", "done"]

@@ -13,22 +13,23 @@ from lenspipe.models import build
 pytestmark = pytest.mark.workflow
 
 
-@pytest.fixture
-def search(small_survey, tmp_path):
-    """A folder with a survey that a test may damage, and the configuration of its search."""
-    shutil.copytree(small_survey.tree, tmp_path / "tree")
+@pytest.fixture(scope="module")
+def search(small_survey, tmp_path_factory):
+    """A folder with a survey that a test may damage and mends, and the search's configuration."""
+    folder = tmp_path_factory.mktemp("given")
+    shutil.copytree(small_survey.tree, folder / "tree")
     model = build("cmu_deeplens", **CONFIG["training"]["network_settings"])
-    model.save(tmp_path / "given.keras")
+    model.save(folder / "given.keras")
     config = {
         "run": "few",
         "survey": {"release": "dr9", "tree": "tree"},
         "chunks": {"nside": 4},
         "parent": {"min_exposures": 1},
-        "inference": {"model": "given.keras"},
+        "inference": {"model": "given.keras", "backend": "tensorflow"},
         "mosaics": {"per_brick": True},
     }
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    return tmp_path
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder
 
 
 def test_a_brick_that_cannot_be_read_costs_itself_and_the_exit_status(small_survey, search):
@@ -51,8 +52,10 @@ def test_a_brick_that_cannot_be_read_costs_itself_and_the_exit_status(small_surv
 
     # Mended or not, it is not asked for unless somebody says so; nor does its failure reach others.
     assert "Nothing to be done" in run(search)
-    cutouts, other = times(results / "cutouts"), small_survey.bricks[0]
-    run(search, f"results/few/mosaics/bricks/{other}.png")
+    other = small_survey.bricks[0]
+    asked = f"results/few/cutouts/{other[:3]}/{other}.fits"
+    assert "Cutting" in run(search, asked, "--forcerun", "brick_cutouts")
+    cutouts = times(results / "cutouts")
     strict = run(search, "--config", "failures={strict: true}", fails=True)
     assert "lenspipe: error: to go on without these bricks" in strict
     assert f"lenspipe: error: brick {brick}: " in strict
@@ -73,7 +76,7 @@ def change(folder, **changes):
 
 
 def test_cutouts_go_once_scored_and_come_back_where_they_are_wanted(small_survey, search):
-    run(search)
+    run(search)  # after the test above there is nothing to do
     few, less = search / "results" / "few", search / "results" / "less"
     cutouts = hashes(few, "cutouts/*/*.fits")
     assert len(cutouts) == 8

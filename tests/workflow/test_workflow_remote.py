@@ -49,7 +49,7 @@ def test_what_a_server_does_not_give_is_asked_for_again(small_survey, tmp_path):
             "survey": {"release": "dr9", "tree": server.url},
             "retrieval": {"contact": "me@example.org", "attempts": 1},
             "parent": {"min_exposures": 1},
-            "inference": {"model": "given.keras"},
+            "inference": {"model": "given.keras", "backend": "tensorflow"},
         }
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
         output = run(tmp_path, fails=True)

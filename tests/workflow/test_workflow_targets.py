@@ -30,8 +30,11 @@ def finished(tmp_path_factory):
     (folder / "list.csv").write_text(TARGETS)
     model = build("cmu_deeplens", **CONFIG["training"]["network_settings"])
     model.save(folder / "given.keras")
-    config = {key: CONFIG[key] for key in ("seed", "chunks", "simulation")}
-    config |= {"run": "few", "targets": "list.csv", "inference": {"model": "given.keras"}}
+    config = {key: CONFIG[key] for key in ("seed", "chunks")}
+    few = {"galaxies_per_brick": 20, "faint_per_brick": 20, "stars_per_brick": 5}
+    config |= {"simulation": few | {"lenses_per_brick": 5, "overlap": False}}
+    config |= {"run": "few", "targets": "list.csv"}
+    config |= {"inference": {"model": "given.keras", "backend": "tensorflow"}}
     # Galaxies above the threshold would be all or none, whatever the model thinks.
     config |= {"candidates": {"threshold": 1.0}, "training": {"name": "mine"}}
     config |= {"mosaics": {"per_brick": True}}
@@ -88,7 +91,7 @@ def test_another_list_costs_only_what_it_changes(finished, results):
     (alone,) = results.glob("cutouts/140/*.fits")
     before = alone.stat().st_mtime_ns
     (finished / "list.csv").write_text(TARGETS.replace("150.15", "150.16"))
-    output = run(finished)
+    output = run(finished, "results/few/candidates/candidates.csv")
     assert "Simulating" not in output
     table = pd.read_csv(results / "candidates" / "candidates.csv").set_index("id")
     assert table.loc["O'Brien & 7", "ra"] == 150.16
