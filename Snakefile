@@ -37,13 +37,13 @@ except LenspipeError as error:
 
 PATHS = SETTINGS.paths
 CHUNKS = sorted(PLAN)
+# `workflow.cores` would refuse to draw a report without --cores.
+CORES = workflow.resource_settings.cores or 1
 # Bricks that failed in an earlier run, but may be had by this one, are tried again.
 if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
     reopen(SETTINGS, CHUNKS)
 if workflow.is_main_process:
-    need, warning = disk_lines(
-        SETTINGS, PLAN, min(workflow.cores, workflow.nodes or workflow.cores)
-    )
+    need, warning = disk_lines(SETTINGS, PLAN, min(CORES, workflow.nodes or CORES))
     if need:
         logger.info(need)
     if warning:

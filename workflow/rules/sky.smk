@@ -17,7 +17,7 @@ rule simulate:
         PATHS.log("simulate"),
     benchmark:
         PATHS.benchmark("simulate")
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=grows(4000),
         runtime=120,

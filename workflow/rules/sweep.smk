@@ -73,7 +73,7 @@ rule sweep_trial:
         PATHS.benchmark("sweep_trial", "{trial}")
     wildcard_constraints:
         trial=r"\d\d\d+",
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=grows(8000),
         runtime=1440,

@@ -25,7 +25,7 @@ rule train:
         PATHS.benchmark("train", "{model}")
     wildcard_constraints:
         model="|".join(SETTINGS.models),
-    threads: workflow.cores
+    threads: CORES
     resources:
         mem_mb=grows(8000),
         runtime=1440,
