@@ -91,6 +91,7 @@ class Drift:
         )
         off = rows.loc[is_off, COLUMNS].sort_values("z", key=np.abs, ascending=False)
         off = off.reset_index(drop=True)
+        # Each brick and chunk has a row for either statistic.
         n_chunks = int((rows["brick"] == "").sum() // 2)
         what = f"{len(table)} bricks and {n_chunks} chunks"
         found = [f"{row.brick or 'chunk ' + row.chunk}" for row in off.itertuples()]
@@ -101,9 +102,13 @@ class Drift:
         if found:
             why = f"{len(found)} of {what} are far off their neighbours: {names}"
         parts = [
-            {"region": region, "bricks": len(group), "largest_deviation": float(np.abs(d).max())}
+            {
+                "region": region,
+                "bricks": int((group["brick"] != "").sum() // 2),
+                "chunks": int((group["brick"] == "").sum() // 2),
+                "largest_deviation": float(group["deviation"].abs().max()),
+            }
             for region, group in rows.groupby("region")
-            if len(d := group["deviation"])
         ]
         return result(
             bool(found),
