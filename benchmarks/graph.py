@@ -112,6 +112,7 @@ def stand_in(folder, settings, plan):
         + [paths.threshold, paths.candidate_file("viewer.fits")],
         [paths.candidate_file(file) for file in ("sky.png", "searched.fits", "searched.json")],
         [paths.purity(f"purity.{kind}") for kind in ("json", "csv", "png")],
+        [paths.checks(f) for f in ("checks.json", "checks.html", "drift.csv", "drift.png")],
         [paths.mosaic_index, paths.mosaic_page(1)],
         [paths.summary, paths.status_page],
     ]
