@@ -173,7 +173,7 @@ def load_fitting(settings, path=None):
     LenspipeError
         There is no such model, or it was made for other cutouts.
     """
-    path = path or settings.inference.model or settings.paths.model(settings.training.name)
+    path = path or settings.model_path
     model = load_model(path)
     bands, size = settings.survey.bands, settings.cutouts.size
     made_for = normalisation(model)[0].bands
@@ -273,18 +273,13 @@ def score_brick(settings, brick):
     return number
 
 
-def _model_path(settings):
-    return Path(settings.inference.model or settings.paths.model(settings.training.name))
-
-
 def _scorer(settings, model):
-    path = _model_path(settings)
-    return Scorer(model, path, settings.training.name, settings.inference)
+    return Scorer(model, settings.model_path, settings.training.name, settings.inference)
 
 
 def _key(settings, chunk):
     """Hash all that the scores of a chunk depend on."""
-    model = _model_path(settings)
+    model = settings.model_path
     calibration = model.with_name("calibration.json")
     files = [model, settings.paths.manifest("cutouts", chunk), calibration]
     hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.exists()]

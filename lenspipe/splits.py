@@ -8,7 +8,7 @@ from astropy_healpix import HEALPix
 
 from lenspipe.survey import PIXEL_SCALE_ARCSEC
 
-__all__ = ["SPLITS", "assign_cells", "on_two_sides", "split_bricks"]
+__all__ = ["SPLITS", "assign_cells", "cells_of_bricks", "on_two_sides", "split_bricks"]
 
 SPLITS = ("train", "validation", "test")
 
@@ -79,12 +79,8 @@ def split_bricks(settings, bricks, galaxies, lenses):
     dict
         Brick -> split. The same cells and lenses are divided alike whatever else changes.
     """
-    grid = HEALPix(settings.sample.split_nside, order="nested")
-    cells = grid.lonlat_to_healpix(
-        bricks["ra"].to_numpy() * u.deg, bricks["dec"].to_numpy() * u.deg
-    )
-    cell_of = pd.Series(cells, bricks["brick"].to_numpy())
-    every = np.unique(cells)
+    cell_of = cells_of_bricks(settings, bricks)
+    every = np.unique(cell_of)
 
     def count(table, kinds):
         cell = table["brick"].map(cell_of)
@@ -98,6 +94,27 @@ def split_bricks(settings, bricks, galaxies, lenses):
         rng,
     )
     return dict(cell_of.map(pd.Series(np.array(SPLITS)[split], every)))
+
+
+def cells_of_bricks(settings, bricks):
+    """Cell of the sky that each brick goes with, whichever split that is.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+    bricks : pandas.DataFrame
+        Columns brick, ra, dec (degrees).
+
+    Returns
+    -------
+    pandas.Series of int
+        Nested HEALPix cells of ``sample.split_nside``; the index is the brick.
+    """
+    grid = HEALPix(settings.sample.split_nside, order="nested")
+    cells = grid.lonlat_to_healpix(
+        bricks["ra"].to_numpy() * u.deg, bricks["dec"].to_numpy() * u.deg
+    )
+    return pd.Series(cells, bricks["brick"].to_numpy())
 
 
 def on_two_sides(settings, table, lenses):

@@ -1,15 +1,13 @@
 """Whether anything that a network was trained on is also what it is judged on."""
 
 import pandas as pd
-from astropy import units as u
-from astropy_healpix import HEALPix
 from scipy.spatial import cKDTree
 
 from lenspipe.checks.result import not_measured, result
 from lenspipe.match import chord, unit_vectors
 from lenspipe.recordfiles import check_shards
 from lenspipe.records import dataset
-from lenspipe.splits import SPLITS, on_two_sides
+from lenspipe.splits import SPLITS, cells_of_bricks, on_two_sides
 
 __all__ = ["check_leakage"]
 
@@ -68,11 +66,7 @@ def _in_two(table, column):
 def _cells(settings, table):
     """Cell of the sky of each galaxy's brick."""
     bricks = pd.read_parquet(settings.paths.bricks, columns=["brick", "ra", "dec"])
-    grid = HEALPix(settings.sample.split_nside, order="nested")
-    cells = grid.lonlat_to_healpix(
-        bricks["ra"].to_numpy() * u.deg, bricks["dec"].to_numpy() * u.deg
-    )
-    return table["brick"].map(dict(zip(bricks["brick"], cells, strict=True)))
+    return table["brick"].map(cells_of_bricks(settings, bricks).to_dict())
 
 
 def _near(settings, table):

@@ -265,14 +265,17 @@ class Settings(Section):
         return ("train", "validation") if stacked or self._any_refit else ("train",)
 
     @property
+    def model_path(self):
+        """File of the model that the run searches with: a given one, or its own."""
+        return Path(self.inference.model or self.paths.model(self.training.name))
+
+    @property
     def predictions(self):
         """File with the scores of the galaxies that the model searched with never learnt from.
 
         Of a given model it is looked for beside it, and need not be there.
         """
-        if self.inference.model:
-            return Path(self.inference.model).with_name("predictions.parquet")
-        return self.paths.model(self.training.name, "predictions.parquet")
+        return self.model_path.with_name("predictions.parquet")
 
     def _area(self):
         (ra0, ra1), (dec0, dec1) = self.footprint.ra, self.footprint.dec

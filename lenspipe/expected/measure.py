@@ -204,8 +204,8 @@ def _systematic(numbers, others, drawn):
     for name, change in changes.items():
         choices.setdefault(name.rpartition(" ")[0], []).append(change)
     for own in choices.values():
-        ends[0] += min(0.0, *own) ** 2 if len(own) > 1 else min(0.0, own[0]) ** 2
-        ends[1] += max(0.0, *own) ** 2 if len(own) > 1 else max(0.0, own[0]) ** 2
+        ends[0] += min(0.0, *own) ** 2
+        ends[1] += max(0.0, *own) ** 2
     return (max(-np.sqrt(ends[0]), -1.0), np.sqrt(ends[1])), changes
 
 

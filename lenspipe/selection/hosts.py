@@ -11,7 +11,14 @@ from lenspipe.progress import log, track
 from lenspipe.shards import used_before
 from lenspipe.simulation.lensing import chance_undrowned
 
-__all__ = ["choose_hosts", "held_out_bricks", "known_positions", "like_planted", "read_pool"]
+__all__ = [
+    "choose_hosts",
+    "held_out_bricks",
+    "known_positions",
+    "learnt_by_all",
+    "like_planted",
+    "read_pool",
+]
 
 #: Lenses to a brick on average, and least bricks: so that few of many bricks are opened.
 _PER_BRICK, _LEAST_BRICKS = 8, 40
@@ -79,6 +86,20 @@ def known_positions(settings):
     return pd.concat([known, truth.loc[truth["kind"] == "lens", ["ra", "dec"]]], ignore_index=True)
 
 
+def learnt_by_all(settings):
+    """Galaxies that were ever in the labelled sample, where no split of it was held out.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.Settings
+
+    Returns
+    -------
+    set of str
+    """
+    return set() if settings.held_out or settings.inference.model else used_before(settings)
+
+
 def read_pool(settings, bricks):
     """Read the galaxies of bricks that lenses may be painted onto.
 
@@ -98,7 +119,7 @@ def read_pool(settings, bricks):
     """
     lenses = known_positions(settings)
     there = SkyCoord(lenses["ra"], lenses["dec"], unit="deg")
-    learnt = set() if settings.held_out or settings.inference.model else used_before(settings)
+    learnt = learnt_by_all(settings)
     tables = []
     for chunk, names in track(list(bricks.groupby("chunk")["brick"]), "hosts: chunks read"):
         table = pd.read_parquet(settings.paths.parent(chunk), filters=[("brick", "in", [*names])])

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -48,7 +47,7 @@ def measure_selection(settings):
     where = paths.selection("injected.parquet")
     painted = pd.read_parquet(where)
     quantities = quantities_of(settings.survey.bands, own.brightness)
-    model = Path(settings.inference.model or paths.model(settings.training.name))
+    model = settings.model_path
     meta = {
         "run": settings.run,
         "threshold": min(read_cuts(settings).lowest, 1.0),

@@ -2,7 +2,6 @@
 
 import hashlib
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -57,7 +56,7 @@ def paint(settings):
     """
     check_bands(settings.survey.bands)
     cuts = read_cuts(settings)
-    path = Path(settings.inference.model or settings.paths.model(settings.training.name))
+    path = settings.model_path
     model = load_fitting(settings, path)
     hosts = choose_hosts(settings)
     scorer = Scorer(model, path, settings.training.name, settings.inference)

@@ -2,7 +2,6 @@
 
 import json
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,9 +21,8 @@ from lenspipe.progress import log
 from lenspipe.sample import BAD_FLAGS, read_confusing
 from lenspipe.scorer import Scorer
 from lenspipe.selection.figure import draw_realism
-from lenspipe.selection.hosts import held_out_bricks, read_pool
+from lenspipe.selection.hosts import held_out_bricks, learnt_by_all, read_pool
 from lenspipe.selection.telling import ring_fluxes, tell_apart
-from lenspipe.shards import used_before
 
 __all__ = ["measure_realism"]
 
@@ -98,7 +96,7 @@ def _known_lenses(settings, bricks, rng):
     known = known[known["grade"] != "D"]
     if own.grades:
         known = known[known["grade"].isin(own.grades)]
-    learnt = set() if settings.held_out or settings.inference.model else used_before(settings)
+    learnt = learnt_by_all(settings)
     there = SkyCoord(known["ra"], known["dec"], unit="deg")
     tables = []
     for chunk, names in bricks.groupby("chunk")["brick"]:
@@ -148,9 +146,8 @@ def _hosts_like(settings, bricks, real, rng):
 
 def _compare(settings, images, real, painted, hosts, path):
     """What tells the two apart, and the figure."""
-    model_path = settings.inference.model or settings.paths.model(settings.training.name)
-    model = load_fitting(settings, model_path)
-    scorer = Scorer(model, Path(model_path), settings.training.name, settings.inference)
+    model = load_fitting(settings)
+    scorer = Scorer(model, settings.model_path, settings.training.name, settings.inference)
     tables = [_score(scorer, *pair, settings) for pair in ((images, real), (painted, hosts))]
     cuts = read_cuts(settings)
     both = np.concatenate([images, painted])
