@@ -8,11 +8,12 @@ import os
 import sys
 from pathlib import Path
 
-from lenspipe.bricks import load_plan
-from lenspipe.config import load_settings
-from lenspipe.disk import disk_lines
-from lenspipe.errors import LenspipeError
-from lenspipe.manifest import reopen, what_failed
+from lenspipe.footprint.plan import load_plan
+from lenspipe.config.settings import load_settings
+from lenspipe.status.disk import disk_lines
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.status.failures import reopen
+from lenspipe.status.failures import what_failed
 
 # A configuration file of one's own takes the place of the demo's, rather than adding to it.
 if not workflow.config_settings.configfiles:

@@ -17,12 +17,13 @@ import time
 import numpy as np
 import pandas as pd
 
-from lenspipe.catalog import parent_columns
+from lenspipe.checks.depth import check_depth, check_regions
 from lenspipe.checks.drift import Drift
 from lenspipe.checks.duplicates import Duplicates
-from lenspipe.checks.galaxies import chunks_of, draw_galaxies
-from lenspipe.checks.leaks import check_depth, check_regions
-from lenspipe.config import load_settings
+from lenspipe.checks.galaxies import draw_galaxies
+from lenspipe.config.settings import load_settings
+from lenspipe.products.bricks import chunks_of
+from lenspipe.survey.tractor import parent_columns
 
 CONFIG = {
     "run": "large", "simulation": {}, "footprint": {"ra": [0, 1], "dec": [0, 1]},

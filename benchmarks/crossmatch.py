@@ -4,7 +4,8 @@ A table of scores as a run leaves it, of galaxies all over the sky, and a CSV of
 half are within a few arcsec of a galaxy, in a temporary folder. Compared are, each in a process of
 its own whose peak memory is its alone, from files to numbers:
 
-- the cross-match: `lenspipe.recovery.measure.match_scores`, all galaxies within 5 arcsec, streamed;
+- the cross-match: `lenspipe.evaluation.recovery.published.match_scores`, all galaxies within 5
+arcsec, streamed;
 - the comparison: what `lenspipe recovery` does, with systems, counts, files and figure;
 - astropy: the table read as a whole, and `match_to_catalog_sky` from entries to galaxies, which
   finds the nearest only.
@@ -47,7 +48,7 @@ def make_files(folder, n_scores, n_entries):
 
 
 def crossmatch(folder):
-    from lenspipe.recovery.measure import match_scores
+    from lenspipe.evaluation.recovery.published import match_scores
 
     def work():
         entries = pd.read_csv(folder / "entries.csv")
@@ -60,7 +61,7 @@ def crossmatch(folder):
 
 def comparison(folder):
     from lenspipe.config.results import Recovery
-    from lenspipe.recovery.measure import recovery_of
+    from lenspipe.evaluation.recovery.published import recovery_of
 
     own = Recovery(catalogs=str(folder / "entries.csv"), radius_arcsec=RADIUS_ARCSEC)
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import fitsio
 import numpy as np
 
-from lenspipe.bricks import brick_wcs
-from lenspipe.paths import SurveyPaths, atomic
-from lenspipe.survey import get_release
+from lenspipe.config.paths import SurveyPaths
+from lenspipe.config.releases import get_release
+from lenspipe.survey.bricks import brick_wcs
+from lenspipe.utils.files import atomic
 
 BRICK, REGION, RA, DEC = "1501p320", "south", 150.14705882352942, 32.0
 SIDE, TILE, SIZE = 3600, 100, 101

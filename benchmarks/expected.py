@@ -13,8 +13,8 @@ import time
 import numpy as np
 import pandas as pd
 
-from lenspipe.expected.brightness import can_be_seen, estimate_snr, noise_of_depth
-from lenspipe.expected.population import alternatives, draw_lenses
+from lenspipe.completeness.expected.brightness import can_be_seen, estimate_snr, noise_of_depth
+from lenspipe.completeness.expected.population import alternatives, draw_lenses
 
 #: Bands, noise per pixel of 0.262 arcsec (nanomaggies), seeing (arcsec), and what was published per
 #: square degree: of DES 2400 in 5000, of the CFHTLS 250 in 150. Noise is that of the sky, exposure

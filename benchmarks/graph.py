@@ -29,10 +29,10 @@ from pathlib import Path
 
 import yaml
 
-from lenspipe.bricks import load_plan
-from lenspipe.config import load_settings
-from lenspipe.paths import SurveyPaths
-from lenspipe.survey import get_release
+from lenspipe.config.paths import SurveyPaths
+from lenspipe.config.releases import get_release
+from lenspipe.config.settings import load_settings
+from lenspipe.footprint.plan import load_plan
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 N_BRICKS = 224_000

@@ -30,15 +30,16 @@ from deep_brick import SIZE, make_bricks, targets
 from records import make_sample
 from tqdm import tqdm
 
-from lenspipe._tensorflow import gpus, keras
-from lenspipe.coadds import read_stamps
-from lenspipe.config import Inference
-from lenspipe.errors import LenspipeError
-from lenspipe.inference import write_scores
-from lenspipe.models import build, normalisation
-from lenspipe.recordfiles import measure as measure_file
-from lenspipe.records import IDENTIFIERS, dataset, table_of, write_records
-from lenspipe.scorer import Scorer
+from lenspipe.config.learning import Inference
+from lenspipe.models.build import build
+from lenspipe.models.contents import normalisation
+from lenspipe.products.record_files import measure as measure_file
+from lenspipe.products.records import IDENTIFIERS, dataset, table_of, write_records
+from lenspipe.scoring.score import write_scores
+from lenspipe.scoring.scorer import Scorer
+from lenspipe.survey.coadds import read_stamps
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.tensorflow import gpus, keras
 
 BANDS, TARGETS, BATCH = "grz", 55, 256
 SMALL = {"widths": [4], "units": 1, "stem_filters": 4, "stem_stride": 4}

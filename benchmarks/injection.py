@@ -19,10 +19,11 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
-from lenspipe.config import Simulation, load_settings  # noqa: E402
-from lenspipe.injection import inject  # noqa: E402
+from lenspipe.config.data import Simulation  # noqa: E402
+from lenspipe.config.releases import PIXEL_SCALE_ARCSEC  # noqa: E402
+from lenspipe.config.settings import load_settings  # noqa: E402
+from lenspipe.simulation.injection import inject  # noqa: E402
 from lenspipe.simulation.population import draw_population, magnitude  # noqa: E402
-from lenspipe.survey import PIXEL_SCALE_ARCSEC  # noqa: E402
 
 BANDS, SIZE = "grz", 101
 NOISE = {"g": 0.0030, "r": 0.0055, "z": 0.0140}
@@ -59,7 +60,7 @@ def make_hosts(number):
 
 def read_hosts(paths, number):
     """Return cutouts of a run and their table."""
-    from lenspipe.cutouts import read_cutouts
+    from lenspipe.products.cutouts import read_cutouts
 
     images, tables = zip(*(read_cutouts(path) for path in paths), strict=True)
     return np.concatenate(images)[:number], pd.concat(tables, ignore_index=True)[:number]

@@ -18,9 +18,9 @@ import fitsio
 import numpy as np
 import pandas as pd
 
-from lenspipe.config import load_settings
-from lenspipe.mosaics import read_galaxies
-from lenspipe.pages import draw_page
+from lenspipe.config.settings import load_settings
+from lenspipe.cutouts.reading import read_galaxies
+from lenspipe.plotting.galaxy_pages import draw_page
 
 PER_BRICK = 55
 PANELS = {"rgb": ["rgb"], "all": ["rgb", "g", "r", "z", "residual"]}

@@ -17,15 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from lenspipe.assessment import assess
-from lenspipe.config import load_settings, read_config
-from lenspipe.inference import load_model, predict
-from lenspipe.progress import configure_logging
-from lenspipe.training import train
+from lenspipe.config.settings import load_settings, read_config
+from lenspipe.evaluation.model import assess
+from lenspipe.scoring.score import load_model, predict
 from lenspipe.training.data import TrainingData, count_classes
 from lenspipe.training.devices import choose_devices
 from lenspipe.training.optimisation import make_optimizer
 from lenspipe.training.steps import Steps
+from lenspipe.training.train import train
+from lenspipe.utils.progress import configure_logging
 
 SHARED = {"epochs": 42, "batch_size": 32, "decay_epochs": [26, 34, 39], "decay_factor": 0.3}
 SMALL = {"crop": 51, "compress": True}

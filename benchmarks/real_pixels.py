@@ -14,10 +14,11 @@ import fitsio
 import numpy as np
 import pandas as pd
 
-from lenspipe.candidates import read_candidates
-from lenspipe.config import load_settings
-from lenspipe.inference import load_model, score_images
-from lenspipe.mosaics import draw_page, read_images
+from lenspipe.config.settings import load_settings
+from lenspipe.cutouts.reading import read_images
+from lenspipe.plotting.galaxy_pages import draw_page
+from lenspipe.products.candidates import read_candidates
+from lenspipe.scoring.score import load_model, score_images
 
 
 def read_real(folder, size):

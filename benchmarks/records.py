@@ -28,9 +28,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from lenspipe import records
-from lenspipe._tensorflow import tf
-from lenspipe.catalog import parent_columns
+from lenspipe.products import records
+from lenspipe.survey.tractor import parent_columns
+from lenspipe.utils.tensorflow import tf
 
 BANDS, SIZE, BATCH, PER_FILE = "grz", 101, 128, 1000
 TRAINING = ["image", "label"]

@@ -38,7 +38,7 @@ import numpy as np
 from deep_brick import REGION, SIDE, SIZE, TILE, coadds, make_bricks, names, targets
 from tqdm import tqdm
 
-from lenspipe.paths import is_remote
+from lenspipe.utils.files import is_remote
 
 NUMBERS = (55, 200)
 CONNECTIONS = 4
@@ -48,8 +48,13 @@ SERVERS = {"http": "multi", "http_single_range": "single"}
 IMPORTS = {
     "a": ["astropy.io.fits", "requests"],
     "b": ["requests"],
-    "c": ["lenspipe.cutouts", "lenspipe.retrieval.remote"],
-    "d": ["aiohttp", "fsspec.implementations.http", "lenspipe.coadds", "lenspipe.retrieval.tiles"],
+    "c": ["lenspipe.cutouts.chunk", "lenspipe.retrieval.remote"],
+    "d": [
+        "aiohttp",
+        "fsspec.implementations.http",
+        "lenspipe.survey.coadds",
+        "lenspipe.retrieval.tiles",
+    ],
 }
 NAMES = {
     "a": "whole files, astropy",
@@ -134,11 +139,12 @@ def way_b(tree, bricks, x, y, taken):
 
 
 def way_c(tree, bricks, x, y, taken):
-    from lenspipe import cutouts
-    from lenspipe.chunkwork import try_bricks
-    from lenspipe.coadds import clip_boxes, read_stamps
-    from lenspipe.config import load_settings
-    from lenspipe.retrieval import open_source
+    from lenspipe.config.settings import load_settings
+    from lenspipe.cutouts import chunk as cutouts
+    from lenspipe.products.chunks import try_bricks
+    from lenspipe.retrieval.sources import open_source
+    from lenspipe.survey.coadds import read_stamps
+    from lenspipe.utils.fits import clip_boxes
 
     settings = load_settings(
         {
@@ -168,9 +174,10 @@ def way_c(tree, bricks, x, y, taken):
 def way_d(tree, bricks, x, y, taken):
     from fsspec.implementations.http import HTTPFileSystem
 
-    from lenspipe.coadds import clip_boxes, read_stamps
     from lenspipe.retrieval.ranges import PART_BYTES, merge
     from lenspipe.retrieval.tiles import read_layout
+    from lenspipe.survey.coadds import read_stamps
+    from lenspipe.utils.fits import clip_boxes
 
     filesystem, first = HTTPFileSystem(), 1 << 16
     boxes = clip_boxes(x, y, SIZE, (SIDE, SIDE))

@@ -1,8 +1,8 @@
 """Count how often the selection function's intervals hold what a search finds: 95 % is asked for.
 
-Lenses are painted by `lenspipe.injection.inject`, evenly as for a run, onto ellipticals of the
-simulated sky's population in 24 bricks with seeing and depth of their own: one pool, 6,000 by
-default. Each of 50 searches has a network of its own, which stands for a real one: the signal to
+Lenses are painted by `lenspipe.simulation.injection.inject`, evenly as for a run, onto ellipticals
+of the simulated sky's population in 24 bricks with seeing and depth of their own: one pool, 6,000
+by default. Each of 50 searches has a network of its own, which stands for a real one: the signal to
 noise of what is left of g when z's light is subtracted, in six rings with weights of its own, less
 where the galaxy is bright, and with noise of its own, drawn anew for each cutout; and a cut of its
 own. Half of the galaxies, others for each search, are painted on: 2,000 of their lenses give the
@@ -28,13 +28,13 @@ import pandas as pd  # noqa: E402
 from injection import BANDS, NOISE, SEEING, SIZE, make_hosts  # noqa: E402
 from scipy.stats import binom  # noqa: E402
 
-from lenspipe.config import load_settings  # noqa: E402
-from lenspipe.injection import inject, sky_noise  # noqa: E402
-from lenspipe.metrics import wilson_interval  # noqa: E402
-from lenspipe.selection.model import SelectionFunction  # noqa: E402
-from lenspipe.selection.prediction import compare_planted  # noqa: E402
-from lenspipe.selection.quantities import quantities_of  # noqa: E402
-from lenspipe.survey import PIXEL_SCALE_ARCSEC  # noqa: E402
+from lenspipe.completeness.prediction import compare_planted  # noqa: E402
+from lenspipe.completeness.quantities import quantities_of  # noqa: E402
+from lenspipe.completeness.selection_function import SelectionFunction  # noqa: E402
+from lenspipe.config.releases import PIXEL_SCALE_ARCSEC  # noqa: E402
+from lenspipe.config.settings import load_settings  # noqa: E402
+from lenspipe.simulation.injection import inject, sky_noise  # noqa: E402
+from lenspipe.statistics.metrics import wilson_interval  # noqa: E402
 
 HOSTS, BRICKS = 600, 24
 PAINTED, PLANTED = 2000, 200

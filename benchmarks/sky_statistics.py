@@ -19,10 +19,10 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lenspipe.config import Simulation
-from lenspipe.paths import atomic
+from lenspipe.config.data import Simulation
 from lenspipe.simulation.conditions import BANDS
 from lenspipe.simulation.population import CONFUSING, draw_population, magnitude
+from lenspipe.utils.files import atomic
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 

@@ -20,10 +20,11 @@ import numpy as np
 import yaml
 from graph import N_BRICKS, measure, write_survey
 
-from lenspipe.bricks import load_plan, write_bricks
-from lenspipe.config import load_settings
-from lenspipe.manifest import write_manifest
-from lenspipe.status import STAGES
+from lenspipe.config.settings import load_settings
+from lenspipe.footprint.plan import load_plan
+from lenspipe.footprint.select import write_bricks
+from lenspipe.products.manifests import write_manifest
+from lenspipe.status.read import STAGES
 
 #: Part of the chunks that each stage has done.
 PARTS = {"parent": 1, "cutouts": 2 / 3, "scores": 1 / 2, "mosaics": 1 / 3}
@@ -33,7 +34,7 @@ CONFIG = {
     "sample": {"known_lenses": "known.csv"},
     "inference": {"model": "model.keras"},
 }
-COMMAND = "from lenspipe.cli import main; raise SystemExit(main())"
+COMMAND = "from lenspipe.cli.main import main; raise SystemExit(main())"
 #: How a server fails, and whether that may pass.
 FAILURES = (
     ("https://example.org/coadd/{0}/{1}/legacysurvey-{1}-image-r.fits.fz: 503", True),

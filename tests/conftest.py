@@ -9,10 +9,10 @@ import fitsio
 import numpy as np
 import pytest
 
-from lenspipe.bricks import brick_wcs
-from lenspipe.config import load_settings
-from lenspipe.paths import SurveyPaths
-from lenspipe.survey import get_release
+from lenspipe.config.paths import SurveyPaths
+from lenspipe.config.releases import get_release
+from lenspipe.config.settings import load_settings
+from lenspipe.survey.bricks import brick_wcs
 
 #: Files that take longest, in the order in which they run.
 LONGEST = (

@@ -27,10 +27,10 @@ import pandas as pd
 import yaml
 from conftest import make_small_survey
 
-from lenspipe.bricks import load_plan
-from lenspipe.config import load_settings
-from lenspipe.cutouts import read_cutouts
-from lenspipe.models import build
+from lenspipe.config.settings import load_settings
+from lenspipe.footprint.plan import load_plan
+from lenspipe.models.build import build
+from lenspipe.products.cutouts import read_cutouts
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 #: Right ascension of groups of three bricks, each in a chunk of its own.

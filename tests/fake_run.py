@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 from astropy.io import fits
 
-from lenspipe.catalog import parent_columns
-from lenspipe.config import load_settings
-from lenspipe.known import merge_known
-from lenspipe.manifest import write_manifest
-from lenspipe.paths import atomic
+from lenspipe.catalogs.known_lenses import merge_known
+from lenspipe.config.settings import load_settings
+from lenspipe.products.manifests import write_manifest
+from lenspipe.survey.tractor import parent_columns
+from lenspipe.utils.files import atomic
 
 NOISE = np.array([0.003, 0.006, 0.014])
 

@@ -17,14 +17,19 @@ import uvicorn
 from astropy.table import Table
 from fake_run import draw, make_table, write_cutouts
 
-from lenspipe.candidates import iau_name
+from lenspipe.config.paths import RunPaths
 from lenspipe.inspection.app import make_app
 from lenspipe.inspection.guard import LOCAL_HOSTS
 from lenspipe.inspection.lists import Lists, Mix
 from lenspipe.inspection.store import Store
-from lenspipe.paths import RunPaths
+from lenspipe.utils.names import iau_name
 
-COMMAND = [sys.executable, "-c", "import sys, lenspipe.cli as cli; sys.exit(cli.main())", "inspect"]
+COMMAND = [
+    sys.executable,
+    "-c",
+    "import sys, lenspipe.cli.main as cli; sys.exit(cli.main())",
+    "inspect",
+]
 
 
 def make_run(folder, n=30, per_brick=10, size=33, seed=0):

@@ -6,10 +6,10 @@ import fitsio
 import numpy as np
 import pandas as pd
 
-from lenspipe.bricks import load_plan
-from lenspipe.config import load_settings
-from lenspipe.known import merge_known
-from lenspipe.manifest import write_manifest
+from lenspipe.catalogs.known_lenses import merge_known
+from lenspipe.config.settings import load_settings
+from lenspipe.footprint.plan import load_plan
+from lenspipe.products.manifests import write_manifest
 
 CHUNK = "4-000070"
 BRICKS = ("0101p000", "0103p000", "0106p000", "0108p000")

@@ -22,17 +22,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lenspipe.assessment import assess
-from lenspipe.candidates import find_candidates
+from lenspipe.candidates.find import find_candidates
 from lenspipe.checks.run import run_checks
-from lenspipe.config import load_settings, read_config
-from lenspipe.cutouts import read_cutouts
-from lenspipe.inference import score_chunk
-from lenspipe.manifest import read_manifest
-from lenspipe.records import records_of_chunk, write_records
-from lenspipe.sample_report import report_sample
-from lenspipe.shards import write_sample
-from lenspipe.training import train
+from lenspipe.config.settings import load_settings, read_config
+from lenspipe.evaluation.model import assess
+from lenspipe.products.cutouts import read_cutouts
+from lenspipe.products.manifests import read_manifest
+from lenspipe.products.records import write_records
+from lenspipe.sample.report import report_sample
+from lenspipe.sample.shards import write_sample
+from lenspipe.scoring.records import records_of_chunk
+from lenspipe.scoring.score import score_chunk
+from lenspipe.training.train import train
 
 #: Exposures in z of a deep image.
 MANY = 6

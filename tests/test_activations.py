@@ -1,4 +1,4 @@
-"""Tests of lenspipe.activations."""
+"""Tests of lenspipe.evaluation.activations."""
 
 import numpy as np
 import pandas as pd
@@ -6,12 +6,14 @@ import pytest
 from fake_run import make_run
 from PIL import Image
 
-from lenspipe import activations
-from lenspipe._tensorflow import keras
-from lenspipe.activations import show_activations, stages
-from lenspipe.errors import LenspipeError
-from lenspipe.models import Normalise, build
-from lenspipe.sample import build_sample
+from lenspipe.evaluation import activations
+from lenspipe.evaluation.activations import show_activations
+from lenspipe.models.activations import stages
+from lenspipe.models.build import build
+from lenspipe.models.layers import Normalise
+from lenspipe.sample.build import build_sample
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.tensorflow import keras
 
 SMALL = {"widths": [4, 8], "units": 1, "stem_filters": 4, "stem_stride": 2}
 

@@ -1,4 +1,4 @@
-"""Tests of lenspipe.assessment."""
+"""Tests of lenspipe.evaluation.model."""
 
 import json
 
@@ -9,18 +9,18 @@ from fake_run import make_run
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from lenspipe import assessment
-from lenspipe._tensorflow import keras
-from lenspipe.assessment import assess
-from lenspipe.assessment.measures import measure
-from lenspipe.calibration import fit_calibration, read_calibration
-from lenspipe.config import load_settings
-from lenspipe.errors import LenspipeError
-from lenspipe.inference import load_model, predict
-from lenspipe.metrics import completeness_interval, wilson_interval
-from lenspipe.models import build
-from lenspipe.sample import build_sample
-from lenspipe.shards import read_images
+from lenspipe.config.settings import load_settings
+from lenspipe.evaluation import model as assessment
+from lenspipe.evaluation.model import assess
+from lenspipe.evaluation.model_metrics import measure
+from lenspipe.models.build import build
+from lenspipe.products.sample import read_images
+from lenspipe.sample.build import build_sample
+from lenspipe.scoring.score import load_model, predict
+from lenspipe.statistics.calibration import fit_calibration, read_calibration
+from lenspipe.statistics.metrics import completeness_interval, wilson_interval
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.tensorflow import keras
 
 NETWORK = {"widths": [8, 16], "units": 1, "stem_filters": 8, "stem_stride": 2, "compress": True}
 NOTES = {

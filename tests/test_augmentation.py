@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from lenspipe._tensorflow import tf
 from lenspipe.config.training import Augmentation
 from lenspipe.training.augmentation import N_DRAWS, augment, draw
+from lenspipe.utils.tensorflow import tf
 
 
 def draws_of(**columns):

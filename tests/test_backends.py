@@ -1,4 +1,4 @@
-"""Tests of lenspipe.backends: all give what Keras gives."""
+"""Tests of lenspipe.scoring.backends.choose: all give what Keras gives."""
 
 import logging
 import sys
@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from lenspipe import backends
-from lenspipe._tensorflow import gpus, keras
-from lenspipe.backends.folding import fold
-from lenspipe.config import Inference, load_settings
-from lenspipe.ensemble import join
-from lenspipe.errors import LenspipeError
-from lenspipe.inference import score_images
-from lenspipe.models import build, normalisation, with_members
-from lenspipe.models.contents import layers_of
+from lenspipe.config.learning import Inference
+from lenspipe.config.settings import load_settings
+from lenspipe.models.build import build
+from lenspipe.models.contents import layers_of, normalisation, with_members
+from lenspipe.scoring.backends import choose as backends
+from lenspipe.scoring.backends.folding import fold
+from lenspipe.scoring.score import score_images
+from lenspipe.training.ensemble import join
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.tensorflow import gpus, keras
 
 SIZE = 33
 CMU = "cmu_deeplens", {"widths": [4, 8], "units": 2, "stem_filters": 4}
@@ -218,7 +219,7 @@ def test_auto_takes_the_faster_if_it_agrees(seconds, score, chosen, said, monkey
 
 def test_without_openvino_tensorflow_scores(monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    monkeypatch.delitem(sys.modules, "lenspipe.backends.openvino", raising=False)
+    monkeypatch.delitem(sys.modules, "lenspipe.scoring.backends.openvino", raising=False)
     model = made(*CMU, 1)
     with caplog.at_level(logging.INFO, "lenspipe"):
         assert len(opened(model)(some_images())) == 40

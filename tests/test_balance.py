@@ -1,4 +1,4 @@
-"""Tests of lenspipe.balance."""
+"""Tests of lenspipe.statistics.balance."""
 
 import logging
 
@@ -10,8 +10,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp, kstest
 
-from lenspipe import balance
-from lenspipe.balance import compare_classes, compare_quantities, values_of
+from lenspipe.statistics import balance
+from lenspipe.statistics.balance import compare_classes, compare_quantities, values_of
 
 N_BRICKS = 150
 

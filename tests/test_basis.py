@@ -1,6 +1,6 @@
 """Files of what a step is made from."""
 
-from lenspipe.basis import write_basis
+from lenspipe.products.provenance import write_basis
 
 
 def test_a_basis_tells_settings_and_files_apart(tmp_path):

@@ -14,19 +14,15 @@ from conftest import write_fits_table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenspipe.bricks import (
-    brick_wcs,
-    bricks_of_chunk,
-    find_brick,
-    list_version,
-    load_plan,
-    select_bricks,
-    write_bricks,
-)
-from lenspipe.config import load_settings
-from lenspipe.errors import LenspipeError, NotFoundError
-from lenspipe.paths import SurveyPaths
-from lenspipe.survey import get_release
+from lenspipe.catalogs.versions import list_version
+from lenspipe.config.paths import SurveyPaths
+from lenspipe.config.releases import get_release
+from lenspipe.config.settings import load_settings
+from lenspipe.footprint.plan import load_plan
+from lenspipe.footprint.select import select_bricks, write_bricks
+from lenspipe.products.plan import bricks_of_chunk, find_brick
+from lenspipe.survey.bricks import brick_wcs
+from lenspipe.utils.errors import LenspipeError, NotFoundError
 
 NAMES = ["0001p320", "1501p320", "1504p330", "3598p330", "2600m010"]
 RA = [0.15, 150.15, 150.45, 359.85, 260.05]
@@ -134,7 +130,7 @@ def mirror(tmp_path, monkeypatch):
     make_tree(tmp_path / "far", "dr9", ids=False)
     mirror = Mirror(tmp_path / "far")
     opened = contextlib.nullcontext(mirror)
-    monkeypatch.setattr("lenspipe.bricktables.open_source", lambda settings: opened)
+    monkeypatch.setattr("lenspipe.retrieval.sources.open_source", lambda settings: opened)
     config = {"run": "test", "survey": {"tree": "https://mirror.example/dr9"}}
     config |= {"sample": {"known_lenses": "known.csv"}, "retrieval": {"contact": "me@example.org"}}
     return mirror, config
@@ -328,8 +324,8 @@ def test_reading_a_plan_imports_nothing_heavy(tiny_settings, tiny_tree, known_le
     load_plan(load_settings(config))
     script = (
         "import json, sys\n"
-        "from lenspipe.bricks import load_plan\n"
-        "from lenspipe.config import load_settings\n"
+        "from lenspipe.footprint.select import load_plan\n"
+        "from lenspipe.config.settings import load_settings\n"
         "plan = load_plan(load_settings(json.load(sys.stdin)))\n"
         "heavy = {'numpy', 'pandas', 'astropy', 'fitsio', 'tensorflow'} & set(sys.modules)\n"
         "print(len(plan), sorted(heavy))\n"

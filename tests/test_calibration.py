@@ -1,4 +1,4 @@
-"""Tests of lenspipe.calibration."""
+"""Tests of lenspipe.statistics.calibration."""
 
 import json
 
@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
-from lenspipe.calibration import fit_calibration, read_calibration, write_calibration
-from lenspipe.errors import LenspipeError
-from lenspipe.metrics import expected_calibration_error
+from lenspipe.statistics.calibration import fit_calibration, read_calibration, write_calibration
+from lenspipe.statistics.metrics import expected_calibration_error
+from lenspipe.utils.errors import LenspipeError
 
 
 def overconfident(n, temperature, seed=0):

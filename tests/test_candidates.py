@@ -1,4 +1,4 @@
-"""Tests of lenspipe.candidates."""
+"""Tests of lenspipe.candidates.find."""
 
 import fitsio
 import numpy as np
@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scored_run import CHUNK, make_run, make_settings
 
-from lenspipe.candidates import find_candidates, iau_name, read_candidates
-from lenspipe.errors import LenspipeError
-from lenspipe.known import merge_known
+from lenspipe.candidates.find import find_candidates
+from lenspipe.catalogs.known_lenses import merge_known
+from lenspipe.products.candidates import read_candidates
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.names import iau_name
 
 
 @pytest.fixture

@@ -18,17 +18,18 @@ from mocpy import MOC
 from PIL import Image
 from scored_run import BRICKS, CHUNK, make_run, make_settings, write_table
 
-from lenspipe.candidates import find_candidates, read_candidates
 from lenspipe.candidates.area import area_deg2, coverage, searched_bricks
 from lenspipe.candidates.catalogue import write_catalogues
 from lenspipe.candidates.columns import ordered
-from lenspipe.candidates.names import iau_name, unique_names
+from lenspipe.candidates.find import find_candidates
 from lenspipe.candidates.skymap import draw_sky_map, write_sky
 from lenspipe.candidates.systems import make_systems
-from lenspipe.errors import LenspipeError
-from lenspipe.manifest import write_manifest
-from lenspipe.mosaics import candidate_pages
-from lenspipe.targets import brick_widths, brickids_at, bricks_at
+from lenspipe.mosaics.pages import candidate_pages
+from lenspipe.products.candidates import read_candidates
+from lenspipe.products.manifests import write_manifest
+from lenspipe.survey.bricks import brick_widths, brickids_at, bricks_at
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.names import iau_name, unique_names
 
 BASE = {"candidates": {"threshold": 0.8}}
 

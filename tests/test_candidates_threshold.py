@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 from scored_run import CHUNK, make_run, make_settings, write_table
 
-from lenspipe.candidates import find_candidates, read_cuts
-from lenspipe.candidates.stream import count_scores, nth_highest
+from lenspipe.candidates.find import find_candidates
+from lenspipe.candidates.ranking import count_scores, nth_highest
 from lenspipe.candidates.threshold import find_cuts
-from lenspipe.errors import LenspipeError
-from lenspipe.metrics import completeness_at_fpr, completeness_interval, wilson_interval
+from lenspipe.products.candidates import read_cuts
+from lenspipe.statistics.metrics import completeness_at_fpr, completeness_interval, wilson_interval
+from lenspipe.utils.errors import LenspipeError
 
 
 @pytest.fixture

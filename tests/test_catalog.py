@@ -11,24 +11,19 @@ from conftest import write_fits_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lenspipe import catalog
-from lenspipe.bricks import bricks_of_chunk, load_plan
-from lenspipe.catalog import (
-    CUTS,
-    content_hash,
-    merge_audits,
-    parent_columns,
-    parent_of_brick,
-    parent_of_chunk,
-    read_tractor,
-    select_parent,
-)
-from lenspipe.config import Parent, load_settings
-from lenspipe.config.data import Failures
-from lenspipe.errors import DiskFullError, LenspipeError, NotFoundError, RetrievalError
-from lenspipe.manifest import read_manifest
-from lenspipe.retrieval import LocalSource
-from lenspipe.survey import MASKBITS, get_release
+from lenspipe.config.data import Failures, Parent
+from lenspipe.config.releases import MASKBITS, get_release
+from lenspipe.config.settings import load_settings
+from lenspipe.footprint.plan import load_plan
+from lenspipe.parent import select as catalog
+from lenspipe.parent.cuts import CUTS, select_parent
+from lenspipe.parent.select import merge_audits, parent_of_brick, parent_of_chunk
+from lenspipe.products.manifests import read_manifest
+from lenspipe.products.plan import bricks_of_chunk
+from lenspipe.retrieval.local import LocalSource
+from lenspipe.survey.tractor import parent_columns, read_tractor
+from lenspipe.utils.errors import DiskFullError, LenspipeError, NotFoundError, RetrievalError
+from lenspipe.utils.tables import content_hash
 
 GRZ = ("g", "r", "z")
 

@@ -8,17 +8,17 @@ import pandas as pd
 import pytest
 from fake_run import make_table, write_cutouts
 
-from lenspipe.candidates import find_candidates
-from lenspipe.checks.association import associate
-from lenspipe.checks.result import say_checks
+from lenspipe.candidates.find import find_candidates
+from lenspipe.catalogs.known_lenses import merge_known
 from lenspipe.checks.run import run_checks
-from lenspipe.config import load_settings
-from lenspipe.errors import LenspipeError
-from lenspipe.known import merge_known
-from lenspipe.manifest import write_manifest
-from lenspipe.sample_report import report_sample
-from lenspipe.shards import write_sample
-from lenspipe.summary import summarise
+from lenspipe.config.settings import load_settings
+from lenspipe.products.checks import say_checks
+from lenspipe.products.manifests import write_manifest
+from lenspipe.sample.report import report_sample
+from lenspipe.sample.shards import write_sample
+from lenspipe.statistics.association import associate
+from lenspipe.status.summary import summarise
+from lenspipe.utils.errors import LenspipeError
 
 SIZE, PER_BRICK = 21, 60
 NAMES = ["depth leak", "north and south", "leakage", "drift", "duplicates"]

@@ -1,4 +1,4 @@
-"""Tests of lenspipe.cli."""
+"""Tests of lenspipe.cli.main."""
 
 import subprocess
 import sys
@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from lenspipe import __version__
-from lenspipe.cli import main
-from lenspipe.config import Simulation
+from lenspipe.cli.main import main
+from lenspipe.config.data import Simulation
 
 BRICK = ["--bricks", "1501p320"]
 
@@ -111,7 +111,7 @@ def test_missing_optional_dependency_is_one_line(tmp_path, capsys, monkeypatch):
 
 def test_the_command_starts_without_heavy_modules():
     code = (
-        "import sys, lenspipe.cli; "
+        "import sys, lenspipe.cli.main; "
         "print({'numpy', 'pandas', 'astropy', 'tensorflow', 'galsim'} & set(sys.modules))"
     )
     result = subprocess.run(
@@ -121,7 +121,7 @@ def test_the_command_starts_without_heavy_modules():
 
 
 def test_train_reads_configurations_as_snakemake_does(tmp_path, monkeypatch):
-    training = pytest.importorskip("lenspipe.training")
+    training = pytest.importorskip("lenspipe.training.train")
     trained = []
     monkeypatch.setattr(training, "train", trained.append)
     one, other = tmp_path / "one.yaml", tmp_path / "other.yaml"

@@ -8,8 +8,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenspipe.config import Parent, digest, load_settings
-from lenspipe.errors import LenspipeError
+from lenspipe.config.data import Parent
+from lenspipe.config.settings import load_settings
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.hashing import digest
 
 DEMO = {"run": "demo", "simulation": {}, "footprint": {"ra": [150.0, 150.8], "dec": [31.9, 32.8]}}
 REAL = {"run": "real", "survey": {"tree": "dr9"}, "sample": {"known_lenses": "known.csv"}}
@@ -141,7 +143,10 @@ def test_digest_tells_values_apart(values, other):
 
 
 def test_import_is_light():
-    code = "import sys, lenspipe.config; print(*sorted({n.split('.')[0] for n in sys.modules}))"
+    code = (
+        "import sys, lenspipe.config.settings; "
+        "print(*sorted({n.split('.')[0] for n in sys.modules}))"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"astropy", "numpy", "pandas", "tensorflow", "snakemake"} & set(run.stdout.split())
 

@@ -11,25 +11,21 @@ from conftest import write_fits_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lenspipe.bricks import brick_wcs, load_plan
-from lenspipe.catalog import parent_of_brick, parent_of_chunk
-from lenspipe.coadds import open_fits, read_geometry, read_stamps
-from lenspipe.config import load_settings
 from lenspipe.config.data import Failures
-from lenspipe.cutouts import (
-    cut_brick,
-    cut_chunk,
-    cut_one,
-    cutouts_at,
-    discard_chunk,
-    read_cutouts,
-)
-from lenspipe.errors import LenspipeError
-from lenspipe.manifest import read_manifest
-from lenspipe.paths import SurveyPaths
-from lenspipe.retrieval import LocalSource
-from lenspipe.stamps import FLAGS
-from lenspipe.survey import get_release
+from lenspipe.config.flags import FLAGS
+from lenspipe.config.paths import SurveyPaths
+from lenspipe.config.releases import get_release
+from lenspipe.config.settings import load_settings
+from lenspipe.cutouts.chunk import cut_brick, cut_chunk, cut_one, cutouts_at, discard_chunk
+from lenspipe.footprint.plan import load_plan
+from lenspipe.parent.select import parent_of_brick, parent_of_chunk
+from lenspipe.products.cutouts import read_cutouts
+from lenspipe.products.manifests import read_manifest
+from lenspipe.retrieval.local import LocalSource
+from lenspipe.survey.bricks import brick_wcs
+from lenspipe.survey.coadds import read_geometry, read_stamps
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.fits import open_fits
 
 
 def coadd(config, tiny_tree, kind, band=None):

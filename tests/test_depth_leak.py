@@ -6,14 +6,14 @@ import pytest
 import scipy.stats
 from fake_run import make_table, write_cutouts
 
-from lenspipe._tensorflow import keras
-from lenspipe.config import load_settings
-from lenspipe.known import merge_known
-from lenspipe.manifest import write_manifest
-from lenspipe.metrics import auc
-from lenspipe.models import build
-from lenspipe.mosaics import read_images
-from lenspipe.sample import build_sample
+from lenspipe.catalogs.known_lenses import merge_known
+from lenspipe.config.settings import load_settings
+from lenspipe.cutouts.reading import read_images
+from lenspipe.models.build import build
+from lenspipe.products.manifests import write_manifest
+from lenspipe.sample.build import build_sample
+from lenspipe.statistics.metrics import auc
+from lenspipe.utils.tensorflow import keras
 
 SIZE = 21
 #: Exposures -> part of the galaxies, and of lenses among them.

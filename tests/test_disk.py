@@ -5,11 +5,11 @@ from collections import namedtuple
 import pandas as pd
 import pytest
 
-from lenspipe import disk
-from lenspipe.config import load_settings
-from lenspipe.disk import disk_lines
-from lenspipe.manifest import write_manifest
-from lenspipe.plan import Plan
+from lenspipe.config.settings import load_settings
+from lenspipe.products.manifests import write_manifest
+from lenspipe.products.plan import Plan
+from lenspipe.status import disk
+from lenspipe.status.disk import disk_lines
 
 Usage = namedtuple("Usage", "total used free")
 CONFIG = {

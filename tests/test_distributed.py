@@ -13,12 +13,12 @@ import pytest
 import yaml
 from fake_run import make_run
 
-from lenspipe import training
-from lenspipe.errors import LenspipeError
-from lenspipe.inference import load_model, score_images
-from lenspipe.sample import build_sample
+from lenspipe.sample.build import build_sample
+from lenspipe.scoring.score import load_model, score_images
 from lenspipe.training import devices
+from lenspipe.training import train as training
 from lenspipe.training.devices import choose_devices
+from lenspipe.utils.errors import LenspipeError
 
 CONFIG = {
     "network_settings": {"widths": [8, 16], "units": 1, "stem_filters": 8, "stem_stride": 2},
@@ -33,7 +33,7 @@ CONFIG = {
 LOSS_TOLERANCE, SCORE_TOLERANCE = 1e-4, 2e-3
 #: Two parts of the CPU stand for two GPUs.
 TWO_DEVICES = """
-from lenspipe._tensorflow import tf
+from lenspipe.utils.tensorflow import tf
 (cpu,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, 2 * [tf.config.LogicalDeviceConfiguration()])
 """
@@ -69,7 +69,10 @@ def write_config(folder, name, **changes):
 
 
 def start(folder, config, before="", **environment):
-    code = textwrap.dedent(before) + "import sys\nfrom lenspipe.cli import main\nsys.exit(main())\n"
+    code = (
+        textwrap.dedent(before)
+        + "import sys\nfrom lenspipe.cli.main import main\nsys.exit(main())\n"
+    )
     return subprocess.Popen(
         [sys.executable, "-c", code, "train", str(config)],
         cwd=folder, env=os.environ | environment, stderr=subprocess.PIPE, text=True,
@@ -164,9 +167,9 @@ def test_an_overflow_on_any_device_is_seen_by_all(run):
         + """
 import numpy as np
 from types import SimpleNamespace
-from lenspipe._tensorflow import keras
+from lenspipe.utils.tensorflow import keras
 from lenspipe.config.training import Training
-from lenspipe.models import build
+from lenspipe.models.build import build
 from lenspipe.training import devices
 from lenspipe.training.devices import choose_devices
 from lenspipe.training.steps import Steps

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 import lenspipe
-from lenspipe.config import load_settings
-from lenspipe.reference import config_reference
+from lenspipe.config.reference import config_reference
+from lenspipe.config.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -63,7 +63,7 @@ def imports_of(paths, own=()):
 
 def test_config_reference_is_up_to_date():
     assert (ROOT / "config" / "README.md").read_text() == config_reference(), (
-        "write it anew: python -m lenspipe.reference > config/README.md"
+        "write it anew: python -m lenspipe.config.reference > config/README.md"
     )
 
 

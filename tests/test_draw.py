@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenspipe.draw import BIN, bin_names, draw_fairly, fair_ratio
+from lenspipe.sample.fair_draw import BIN, bin_names, draw_fairly, fair_ratio
 
 
 def galaxies(bins, priority=2):

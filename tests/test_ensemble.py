@@ -15,13 +15,16 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lenspipe import ensemble, ensemble_report, stacking
-from lenspipe.config import load_settings
-from lenspipe.errors import LenspipeError
-from lenspipe.inference import load_fitting, load_model, score_images
-from lenspipe.metrics import auc, completeness_at_fpr
-from lenspipe.models import Median, build, normalisation, stacker
-from lenspipe.stacking import fit_stacker
+from lenspipe.config.settings import load_settings
+from lenspipe.models import stacker
+from lenspipe.models.build import build
+from lenspipe.models.contents import normalisation
+from lenspipe.models.layers import Median
+from lenspipe.scoring.score import load_fitting, load_model, score_images
+from lenspipe.statistics.metrics import auc, completeness_at_fpr
+from lenspipe.training import ensemble, ensemble_report, stacking
+from lenspipe.training.stacking import fit_stacker
+from lenspipe.utils.errors import LenspipeError
 
 NAMES = ["a", "b", "image"]  # the last is what Keras' input is called elsewhere
 SIZE = 21

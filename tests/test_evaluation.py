@@ -1,4 +1,4 @@
-"""Tests of lenspipe.evaluation."""
+"""Tests of lenspipe.evaluation.search."""
 
 import json
 from unittest.mock import Mock
@@ -10,10 +10,10 @@ from PIL import Image
 from scored_run import BRICKS, CHUNK, TRAINING_BRICKS, make_run, make_settings, write_table
 from sklearn.metrics import roc_auc_score
 
-from lenspipe import evaluation
-from lenspipe.candidates import find_candidates
-from lenspipe.errors import LenspipeError
-from lenspipe.evaluation import evaluate
+from lenspipe.candidates.find import find_candidates
+from lenspipe.evaluation import search as evaluation
+from lenspipe.evaluation.search import evaluate
+from lenspipe.utils.errors import LenspipeError
 
 
 @pytest.fixture

@@ -11,24 +11,25 @@ from astropy.table import Table
 from scipy.special import gamma
 from scored_run import BRICKS, CHUNK, TRAINING_BRICKS, make_run, make_settings, write_table
 
-from lenspipe.candidates import find_candidates
 from lenspipe.candidates.area import area_deg2, searched_bricks
-from lenspipe.cli import main
-from lenspipe.errors import LenspipeError
-from lenspipe.expected import deflectors, measure, population
-from lenspipe.expected.brightness import can_be_seen, estimate_snr, noise_of_depth
-from lenspipe.expected.found import read_found
-from lenspipe.expected.kept import kept_part
-from lenspipe.expected.measure import by_galaxies, compare, expect, expect_lenses
-from lenspipe.expected.population import alternatives, draw_lenses, draw_pool
-from lenspipe.expected.tables import Population, read_conditions, read_population
-from lenspipe.injection import SIGMA_STAR
-from lenspipe.metrics import EDGES
-from lenspipe.selection.model import SelectionFunction
-from lenspipe.selection.quantities import quantities_of
+from lenspipe.candidates.find import find_candidates
+from lenspipe.cli.main import main
+from lenspipe.completeness.expected import deflectors, population
+from lenspipe.completeness.expected import numbers as measure
+from lenspipe.completeness.expected.brightness import can_be_seen, estimate_snr, noise_of_depth
+from lenspipe.completeness.expected.graded import read_found
+from lenspipe.completeness.expected.numbers import by_galaxies, compare, expect, expect_lenses
+from lenspipe.completeness.expected.parent_fraction import kept_part
+from lenspipe.completeness.expected.population import alternatives, draw_lenses, draw_pool
+from lenspipe.completeness.expected.tables import Population, read_conditions, read_population
+from lenspipe.completeness.quantities import quantities_of
+from lenspipe.completeness.selection_function import SelectionFunction
+from lenspipe.simulation.injection import SIGMA_STAR
 from lenspipe.simulation.lensing import comoving_distance, einstein_radius_sis
 from lenspipe.simulation.population import mag_star
-from lenspipe.sources import SOURCE_DENSITY, draw_sources
+from lenspipe.simulation.sources import SOURCE_DENSITY, draw_sources
+from lenspipe.statistics.metrics import EDGES
+from lenspipe.utils.errors import LenspipeError
 
 LIGHT_KM_S = 299792.458
 

@@ -11,18 +11,18 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from scored_run import make_run, make_settings, write_cutouts
 
-from lenspipe.bricks import brick_wcs
-from lenspipe.candidates import find_candidates
-from lenspipe.cli import main
-from lenspipe.cutouts import read_cutouts
-from lenspipe.errors import LenspipeError
+from lenspipe.candidates.find import find_candidates
+from lenspipe.cli.main import main
+from lenspipe.config.paths import SurveyPaths
+from lenspipe.config.releases import PIXEL_SCALE_ARCSEC, get_release
 from lenspipe.followup.choice import choose, read_arrows, read_graded
 from lenspipe.followup.fields import Field, FitsImage, SkyImage, Survey, read_bricks, resample
 from lenspipe.followup.sheets import _Sheet, file_names, make_sheets
 from lenspipe.followup.target_table import say_position
-from lenspipe.paths import SurveyPaths
-from lenspipe.retrieval import LocalSource
-from lenspipe.survey import PIXEL_SCALE_ARCSEC, get_release
+from lenspipe.products.cutouts import read_cutouts
+from lenspipe.retrieval.local import LocalSource
+from lenspipe.survey.bricks import brick_wcs
+from lenspipe.utils.errors import LenspipeError
 
 
 @pytest.fixture

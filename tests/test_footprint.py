@@ -11,11 +11,12 @@ from matplotlib.path import Path as Outline
 from mocpy import MOC
 from test_bricks import NAMES, make_tree, settings_of
 
-from lenspipe.bricks import load_plan, select_bricks
-from lenspipe.config import load_settings
 from lenspipe.config.data import Footprint
-from lenspipe.errors import LenspipeError
-from lenspipe.footprint import in_footprint, in_polygon, named_bricks
+from lenspipe.config.settings import load_settings
+from lenspipe.footprint.plan import load_plan
+from lenspipe.footprint.regions import in_footprint, in_polygon, named_bricks
+from lenspipe.footprint.select import select_bricks
+from lenspipe.utils.errors import LenspipeError
 
 RNG = np.random.default_rng(5)
 

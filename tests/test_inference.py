@@ -6,17 +6,18 @@ import pyarrow.parquet as pq
 import pytest
 from fake_run import make_run
 
-from lenspipe import inference, parts
-from lenspipe._tensorflow import keras
-from lenspipe.calibration import fit_calibration, write_calibration
-from lenspipe.config import load_settings
-from lenspipe.cutouts import read_cutouts
-from lenspipe.ensemble import join
-from lenspipe.errors import LenspipeError
-from lenspipe.manifest import write_manifest
-from lenspipe.models import build
-from lenspipe.paths import atomic
-from lenspipe.records import records_of_chunk
+from lenspipe.config.settings import load_settings
+from lenspipe.models.build import build
+from lenspipe.products import parts
+from lenspipe.products.cutouts import read_cutouts
+from lenspipe.products.manifests import write_manifest
+from lenspipe.scoring import score as inference
+from lenspipe.scoring.records import records_of_chunk
+from lenspipe.statistics.calibration import fit_calibration, write_calibration
+from lenspipe.training.ensemble import join
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.files import atomic
+from lenspipe.utils.tensorflow import keras
 
 CHUNK = "64-000000"
 

@@ -1,4 +1,4 @@
-"""Tests of lenspipe.injection and of the ray tracing it shares with the simulated sky."""
+"""Tests of simulated arcs and of the ray tracing they share with the simulated sky."""
 
 import json
 import subprocess
@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import settings as few
 from hypothesis import strategies as st
 
-from lenspipe.config import load_settings
-from lenspipe.errors import LenspipeError
-from lenspipe.injection import _paint, arc_snr, gain, inject, sky_noise
+from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
+from lenspipe.config.settings import load_settings
 from lenspipe.simulation import lensing
+from lenspipe.simulation.injection import _paint, arc_snr, gain, inject, sky_noise
 from lenspipe.simulation.lensing import blurred_arcs, comoving_distance, lensed_light
 from lenspipe.simulation.rendering import moffat
-from lenspipe.survey import PIXEL_SCALE_ARCSEC
+from lenspipe.utils.errors import LenspipeError
 
 NOISE = {"g": 0.003, "r": 0.0055, "i": 0.008, "z": 0.014}
 SEEING = {"g": 1.3, "r": 1.2, "i": 1.15, "z": 1.1}

@@ -13,14 +13,14 @@ from PIL import Image
 from portal import make_run, write_candidates
 from sklearn.metrics import cohen_kappa_score
 
-from lenspipe.errors import LenspipeError
+from lenspipe.catalogs.known_lenses import read_graded
 from lenspipe.inspection.agreement import cohen_kappa, fleiss_kappa, measure_agreement
-from lenspipe.inspection.checks import check_files, keep_injected, keep_known
+from lenspipe.inspection.controls import check_files, keep_injected, keep_known
 from lenspipe.inspection.grades import export, grade_of_mean, grade_table
 from lenspipe.inspection.images import Cutout, Cutouts, draw_strip, read_candidates
 from lenspipe.inspection.lists import Lists, Mix, kind_of
 from lenspipe.inspection.store import Store
-from lenspipe.known import read_graded
+from lenspipe.utils.errors import LenspipeError
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_what_is_slipped_in_looks_like_any_other(run):
 
 
 def test_simulated_lenses_come_from_the_sample(tmp_path, monkeypatch):
-    from lenspipe.records import write_records
+    from lenspipe.products.records import write_records
 
     monkeypatch.chdir(tmp_path)
     settings = make_whole_run(n_bricks=1, per_brick=12)
@@ -235,7 +235,7 @@ def test_grades_are_means_of_standing_votes_of_the_latest_stage(run):
 
 
 def test_export_is_a_catalogue_and_the_next_sample_reads_it(run, tmp_path, monkeypatch):
-    from lenspipe.config import load_settings
+    from lenspipe.config.settings import load_settings
 
     ids = list(read_candidates(run.paths).index)
     put(run.store, "anna", dict(zip(ids, "ABCD", strict=False)), comment='Bögen, "faint"\n, blue')

@@ -13,7 +13,7 @@ import requests
 from PIL import Image
 from portal import Grader, Started, make_run, serving, vote, write_candidates
 
-from lenspipe.cli import main
+from lenspipe.cli.main import main
 from lenspipe.inspection.store import Store
 
 

@@ -9,8 +9,8 @@ import time
 import pytest
 from portal import Grader, Started, make_run, vote
 
-from lenspipe.errors import LenspipeError
 from lenspipe.inspection.store import Store
+from lenspipe.utils.errors import LenspipeError
 
 
 def put(store, item, grade, grader="anna", stage=1, key=None, comment=""):

@@ -1,4 +1,4 @@
-"""Tests of lenspipe.known: catalogues of known lenses, merged."""
+"""Tests of lenspipe.catalogs.known_lenses: catalogues of known lenses, merged."""
 
 import importlib.util
 
@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lenspipe.config import load_settings
+from lenspipe.catalogs.known_lenses import merge_known, read_catalogue, read_graded
 from lenspipe.config.learning import Catalogue
-from lenspipe.errors import LenspipeError
-from lenspipe.known import merge_known, read_catalogue, read_graded, read_known
+from lenspipe.config.settings import load_settings
+from lenspipe.products.known_lenses import read_known
+from lenspipe.utils.errors import LenspipeError
 
 PUBLISHED = {
     "huang2020_published_catalog.csv": {"A": 60, "B": 106, "C": 176},

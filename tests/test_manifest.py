@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from lenspipe.config import load_settings
-from lenspipe.manifest import read_manifest, reopen, update_manifest, what_failed, write_manifest
+from lenspipe.config.settings import load_settings
+from lenspipe.products.manifests import read_manifest, update_manifest, write_manifest
+from lenspipe.status.failures import reopen, what_failed
 
 DONE = {"status": "done", "count": 3, "hash": "abc"}
 LATER = {"status": "failed", "count": 0, "hash": "", "reason": "503", "passing": True}

@@ -1,4 +1,4 @@
-"""Tests of lenspipe.match and lenspipe.listfiles: lists as people write them, and matching."""
+"""Tests of lists of positions as people write them, and of matching."""
 
 import gzip
 import sys
@@ -14,10 +14,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from loopback import Loopback
 
-from lenspipe.config import load_settings
-from lenspipe.errors import LenspipeError, NotFoundError
-from lenspipe.listfiles import line_numbers
-from lenspipe.match import friends_of_friends, read_list
+from lenspipe.catalogs.files import line_numbers
+from lenspipe.catalogs.lists import read_list
+from lenspipe.config.settings import load_settings
+from lenspipe.utils.crossmatch import friends_of_friends
+from lenspipe.utils.errors import LenspipeError, NotFoundError
 
 TEXTS = ["name", "kind", "grade", "ref"]
 

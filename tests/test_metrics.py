@@ -1,4 +1,4 @@
-"""Tests of lenspipe.metrics: other implementations, closed forms, and coverage of intervals."""
+"""Tests of metrics: other implementations, closed forms, and coverage of intervals."""
 
 import time
 
@@ -11,7 +11,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_curve, roc_auc_score
 from sklearn.metrics import roc_curve as sklearn_roc_curve
 
-from lenspipe.metrics import (
+from lenspipe.statistics.metrics import (
     auc,
     completeness_at_fpr,
     completeness_interval,

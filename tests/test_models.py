@@ -6,11 +6,13 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lenspipe._tensorflow import keras
 from lenspipe.config.training import NETWORKS as config_networks
-from lenspipe.errors import LenspipeError
-from lenspipe.inference import load_model
-from lenspipe.models import NETWORKS, Normalise, build, normalisation, synchronise
+from lenspipe.models.build import NETWORKS, build
+from lenspipe.models.contents import normalisation, synchronise
+from lenspipe.models.layers import Normalise
+from lenspipe.scoring.score import load_model
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.tensorflow import keras
 
 SMALL = {"widths": [4, 8], "units": 1, "stem_filters": 4, "stem_stride": 2}
 SOME = np.random.default_rng(0).normal(0, 0.01, (4, 3, 33, 33)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Tests of lenspipe.mosaics and lenspipe.colour."""
+"""Tests of lenspipe.mosaics.pages and lenspipe.plotting.colour."""
 
 import json
 
@@ -11,17 +11,13 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from scored_run import BRICKS, CHUNK, make_run, make_settings, write_plan, write_table
 
-from lenspipe.candidates import find_candidates
-from lenspipe.colour import colour_images, lupton_rgb, viewer_rgb
-from lenspipe.errors import LenspipeError
-from lenspipe.manifest import read_manifest, write_manifest
-from lenspipe.mosaics import (
-    brick_mosaic,
-    brick_mosaics_of_chunk,
-    candidate_pages,
-    read_images,
-)
-from lenspipe.pages import draw_page
+from lenspipe.candidates.find import find_candidates
+from lenspipe.cutouts.reading import read_images
+from lenspipe.mosaics.pages import brick_mosaic, brick_mosaics_of_chunk, candidate_pages
+from lenspipe.plotting.colour import colour_images, lupton_rgb, viewer_rgb
+from lenspipe.plotting.galaxy_pages import draw_page
+from lenspipe.products.manifests import read_manifest, write_manifest
+from lenspipe.utils.errors import LenspipeError
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Tests of lenspipe.pages: panels, their orientation, and what is written beside them."""
+"""Tests of pages of galaxies: panels, their orientation, and what is written beside them."""
 
 import json
 import os
@@ -11,13 +11,15 @@ from astropy.wcs import WCS
 from PIL import Image
 from scored_run import CHUNK, make_run, make_settings, write_plan, write_table
 
-from lenspipe.candidates import find_candidates, page_numbers, page_order
-from lenspipe.coadds import read_geometry, read_stamps
-from lenspipe.errors import LenspipeError
-from lenspipe.manifest import read_manifest, write_manifest
-from lenspipe.mosaics import candidate_pages, read_galaxies
-from lenspipe.pages import TILE, draw_page
-from lenspipe.survey import PIXEL_SCALE_ARCSEC
+from lenspipe.candidates.find import find_candidates
+from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
+from lenspipe.cutouts.reading import read_galaxies
+from lenspipe.mosaics.pages import candidate_pages
+from lenspipe.plotting.galaxy_pages import TILE, draw_page
+from lenspipe.products.candidates import page_numbers, page_order
+from lenspipe.products.manifests import read_manifest, write_manifest
+from lenspipe.survey.coadds import read_geometry, read_stamps
+from lenspipe.utils.errors import LenspipeError
 
 LEFT, TOP = 12, 58
 PANELS = ("rgb", "g", "r", "z", "residual")

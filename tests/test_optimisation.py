@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from lenspipe.config.training import Training
-from lenspipe.errors import LenspipeError
 from lenspipe.training.optimisation import (
     best_epoch,
     learning_rate,
@@ -10,6 +9,7 @@ from lenspipe.training.optimisation import (
     make_optimizer,
     settled_from,
 )
+from lenspipe.utils.errors import LenspipeError
 
 
 def rates(**settings):

@@ -6,15 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lenspipe._tensorflow import keras
-from lenspipe.errors import LenspipeError
-from lenspipe.inference import load_model
-from lenspipe.models import build, foreign, network_source, normalisation
+from lenspipe.config.paths import network_source
+from lenspipe.models.build import build
+from lenspipe.models.contents import foreign, normalisation
 from lenspipe.models.layers import head, stem
+from lenspipe.scoring.score import load_model
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.tensorflow import keras
 
 TINY = """
-from lenspipe._tensorflow import keras
-from lenspipe.models.layers import head, stem
+from lenspipe.utils.tensorflow import keras
+from lenspipe.models.layers import head
+from lenspipe.models.layers import stem
 
 def tiny(bands, size, filters=4, depth=1):
     inputs, x = stem(bands, size, filters=filters, kernel=3, stride=2, compress=True)
@@ -132,8 +135,9 @@ def test_mistakes_in_the_file_are_named_with_their_line():
 )
 def test_network_that_could_not_be_trained_or_loaded_is_refused(body, problem):
     write(f"""
-        from lenspipe._tensorflow import keras
-        from lenspipe.models.layers import head, stem
+        from lenspipe.utils.tensorflow import keras
+        from lenspipe.models.layers import head
+        from lenspipe.models.layers import stem
 
         class Mine(keras.layers.Layer):
             def call(self, x):

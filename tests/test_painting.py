@@ -1,4 +1,4 @@
-"""Tests of lenspipe.selection.hosts, lenspipe.selection.painting and lenspipe.sources."""
+"""Tests of injecting lenses into galaxies of the search, and of their sources."""
 
 import json
 
@@ -7,20 +7,21 @@ import pandas as pd
 import pytest
 from fake_run import make_run, make_table, write_cutouts
 
-from lenspipe import inference, parts
-from lenspipe.calibration import fit_calibration, write_calibration
-from lenspipe.config import load_settings
-from lenspipe.cutouts import read_cutouts
-from lenspipe.errors import LenspipeError
-from lenspipe.injection import SIGMA_SCATTER, inject, lens_rates
-from lenspipe.manifest import read_manifest, write_manifest
-from lenspipe.models import build
-from lenspipe.paths import atomic
-from lenspipe.records import records_of_chunk
-from lenspipe.selection import hosts, painting
+from lenspipe.completeness import hosts, painting
+from lenspipe.config.flags import FLAGS
+from lenspipe.config.settings import load_settings
+from lenspipe.models.build import build
+from lenspipe.products import parts
+from lenspipe.products.cutouts import read_cutouts
+from lenspipe.products.manifests import read_manifest, write_manifest
+from lenspipe.scoring import score as inference
+from lenspipe.scoring.records import records_of_chunk
+from lenspipe.simulation.injection import SIGMA_SCATTER, inject, lens_rates
 from lenspipe.simulation.lensing import einstein_radius_sis
-from lenspipe.sources import SOURCE_DENSITY, draw_sources, lens_rate
-from lenspipe.stamps import FLAGS
+from lenspipe.simulation.sources import SOURCE_DENSITY, draw_sources, lens_rate
+from lenspipe.statistics.calibration import fit_calibration, write_calibration
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.files import atomic
 
 SIZE, NUMBER = 33, 60
 TEST = ("1504p300", "1505p300")

@@ -10,11 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lenspipe import progress
-from lenspipe.errors import LenspipeError
-from lenspipe.manifest import read_manifest, update_manifest, write_manifest
-from lenspipe.paths import RunPaths, SurveyPaths, atomic
-from lenspipe.survey import get_release
+from lenspipe.config.paths import RunPaths, SurveyPaths
+from lenspipe.config.releases import get_release
+from lenspipe.products.manifests import read_manifest, update_manifest, write_manifest
+from lenspipe.utils import progress
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.files import atomic
 
 
 def test_atomic_write(tmp_path):
@@ -42,7 +43,7 @@ def test_killed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("old")
     code = (
-        "import os, signal, sys\nfrom lenspipe.paths import atomic\n"
+        "import os, signal, sys\nfrom lenspipe.config.paths import atomic\n"
         "with atomic(sys.argv[1]) as temporary:\n"
         "    temporary.write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -164,8 +165,8 @@ def test_job_answers_bad_input_with_lines(tmp_path):
 def test_job_ends_with_its_workflow():
     workflow = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     code = (
-        "import sys, time; from lenspipe.progress import end_with; end_with(int(sys.argv[1])); "
-        "print('up', flush=True); time.sleep(60)"
+        "import sys, time; from lenspipe.utils.progress import end_with; "
+        "end_with(int(sys.argv[1])); print('up', flush=True); time.sleep(60)"
     )
     job = subprocess.Popen(
         [sys.executable, "-c", code, str(workflow.pid)], stdout=subprocess.PIPE, text=True

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lenspipe.config import digest
-from lenspipe.plan import Plan
+from lenspipe.products.plan import Plan
+from lenspipe.utils.hashing import digest
 
 RNG = np.random.default_rng(2)
 

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lenspipe.config import load_settings
-from lenspipe.errors import LenspipeError
-from lenspipe.injection import inject
-from lenspipe.selection.hosts import like_planted
+from lenspipe.completeness.hosts import like_planted
+from lenspipe.config.settings import load_settings
+from lenspipe.simulation.injection import inject
 from lenspipe.simulation.lensing import LOG_R_HALF, MOST_BETA, chance_undrowned, draw_radii
 from lenspipe.simulation.population import BLUE_GR, BLUE_RZ, mag_star
-from lenspipe.sources import draw_planted
+from lenspipe.simulation.sources import draw_planted
+from lenspipe.utils.errors import LenspipeError
 
 CONFIG = {"run": "r", "simulation": {}, "footprint": {"bricks": ["1500p320"]}}
 

@@ -12,16 +12,16 @@ import yaml
 from scipy.stats import binom
 from scored_run import make_settings, write_table
 
-from lenspipe.calibration import Calibration, write_calibration
-from lenspipe.candidates.stream import Cuts
-from lenspipe.cli import main
-from lenspipe.errors import LenspipeError
-from lenspipe.metrics import EDGES, purity_at, wilson_interval
-from lenspipe.purity.counting import count_search, rate_interval, thresholds_with
-from lenspipe.purity.drawing import draw_purity
-from lenspipe.purity.measure import measure_purity
-from lenspipe.random_galaxies import RandomGalaxies
-from lenspipe.stamps import FLAGS
+from lenspipe.cli.main import main
+from lenspipe.config.flags import FLAGS
+from lenspipe.evaluation.purity.counting import count_search, rate_interval, thresholds_with
+from lenspipe.evaluation.purity.plots import draw_purity
+from lenspipe.evaluation.purity.random_rates import measure_purity
+from lenspipe.evaluation.random_galaxies import RandomGalaxies
+from lenspipe.products.scores import Cuts
+from lenspipe.statistics.calibration import Calibration, write_calibration
+from lenspipe.statistics.metrics import EDGES, purity_at, wilson_interval
+from lenspipe.utils.errors import LenspipeError
 
 CHUNKS = ("4-000070", "4-000071")
 BRICKS = ("0101p000", "0103p000", "0106p000", "0108p000")
@@ -111,7 +111,7 @@ def write_grades(settings, table):
 def folder(tmp_path, monkeypatch):
     """A folder of its own; the figure, which takes seconds, has a test of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lenspipe.purity.measure.draw_purity", lambda *given: None)
+    monkeypatch.setattr("lenspipe.evaluation.purity.plots.draw_purity", lambda *given: None)
     return tmp_path
 
 

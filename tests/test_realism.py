@@ -1,4 +1,4 @@
-"""Tests of lenspipe.selection.realism and lenspipe.selection.telling."""
+"""Tests of lenspipe.completeness.realism and lenspipe.statistics.two_sample."""
 
 import builtins
 import json
@@ -11,14 +11,14 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 from test_painting import CONFIG, SIZE, TEST, changed, write_model, write_sample, write_truth
 
-from lenspipe.activations import features
-from lenspipe.cutouts import read_cutouts
-from lenspipe.ensemble import join
-from lenspipe.errors import LenspipeError
-from lenspipe.inference import load_model, score_images
-from lenspipe.mosaics import read_galaxies
-from lenspipe.selection import realism
-from lenspipe.selection.telling import cross_validate, ring_fluxes, tell_apart
+from lenspipe.completeness import realism
+from lenspipe.cutouts.reading import read_galaxies
+from lenspipe.models.activations import features
+from lenspipe.products.cutouts import read_cutouts
+from lenspipe.scoring.score import load_model, score_images
+from lenspipe.statistics.two_sample import cross_validate, ring_fluxes, tell_apart
+from lenspipe.training.ensemble import join
+from lenspipe.utils.errors import LenspipeError
 
 
 @pytest.fixture(scope="module")

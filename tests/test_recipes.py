@@ -3,10 +3,10 @@
 import pytest
 import yaml
 
-from lenspipe.config import load_settings
+from lenspipe.config.settings import load_settings
 from lenspipe.config.training import RECIPES, Training
-from lenspipe.errors import LenspipeError
-from lenspipe.models import build
+from lenspipe.models.build import build
+from lenspipe.utils.errors import LenspipeError
 
 DEMO = {"run": "demo", "simulation": {}, "footprint": {"ra": [150.0, 150.8], "dec": [31.9, 32.8]}}
 

@@ -9,12 +9,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lenspipe import records
-from lenspipe._tensorflow import tf
-from lenspipe.config import load_settings
-from lenspipe.errors import LenspipeError
-from lenspipe.manifest import read_manifest, write_manifest
-from lenspipe.recordfiles import check_shards
+from lenspipe.config.settings import load_settings
+from lenspipe.products import records
+from lenspipe.products.manifests import read_manifest, write_manifest
+from lenspipe.products.record_files import check_shards
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.tensorflow import tf
 
 RNG = np.random.default_rng(0)
 TEXT = ("id", "brick", "region", "type", "class", "grade")

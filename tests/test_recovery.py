@@ -10,20 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scored_run import write_table
 
-from lenspipe.bricks import load_plan, write_bricks
-from lenspipe.catalog import CUTS, parent_of_chunk
-from lenspipe.cli import main
-from lenspipe.config import load_settings
+from lenspipe.cli.main import main
 from lenspipe.config.learning import Catalogue
+from lenspipe.config.paths import SurveyPaths
+from lenspipe.config.releases import get_release
 from lenspipe.config.results import Recovery
-from lenspipe.errors import LenspipeError
-from lenspipe.manifest import read_manifest, write_manifest
-from lenspipe.metrics import wilson_interval
-from lenspipe.paths import SurveyPaths
-from lenspipe.recovery import crossmatch, measure, reasons
-from lenspipe.recovery.crossmatch import Sky
-from lenspipe.survey import get_release
-from lenspipe.targets import bricks_at
+from lenspipe.config.settings import load_settings
+from lenspipe.evaluation.recovery import published as measure
+from lenspipe.evaluation.recovery import reasons
+from lenspipe.footprint.plan import load_plan
+from lenspipe.footprint.select import write_bricks
+from lenspipe.parent.cuts import CUTS
+from lenspipe.parent.select import parent_of_chunk
+from lenspipe.products.manifests import read_manifest, write_manifest
+from lenspipe.statistics.metrics import wilson_interval
+from lenspipe.survey.bricks import bricks_at
+from lenspipe.utils import crossmatch
+from lenspipe.utils.crossmatch import Sky
+from lenspipe.utils.errors import LenspipeError
 
 RADIUS = 5.0
 ARCSEC = 1 / 3600

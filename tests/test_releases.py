@@ -9,12 +9,13 @@ import yaml
 from conftest import make_small_survey
 from loopback import Loopback
 
-from lenspipe.bricks import load_plan
-from lenspipe.catalog import parent_of_chunk
-from lenspipe.config import load_settings
-from lenspipe.cutouts import cut_chunk, read_cutouts
-from lenspipe.stamps import coadd_paths
-from lenspipe.sweeps import sweep_names, sweep_path
+from lenspipe.config.settings import load_settings
+from lenspipe.cutouts.chunk import cut_chunk
+from lenspipe.cutouts.stamps import coadd_paths
+from lenspipe.footprint.plan import load_plan
+from lenspipe.parent.select import parent_of_chunk
+from lenspipe.products.cutouts import read_cutouts
+from lenspipe.survey.sweeps import sweep_names, sweep_path
 
 CONFIGS = Path(__file__).resolve().parents[1] / "config"
 PORTAL = "https://portal.nersc.gov/cfs/cosmo/data/legacysurvey"

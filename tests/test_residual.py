@@ -1,10 +1,10 @@
-"""Tests of lenspipe.residual."""
+"""Tests of lenspipe.plotting.residual."""
 
 import numpy as np
 import pytest
 
-from lenspipe.errors import LenspipeError
-from lenspipe.residual import residual_images
+from lenspipe.plotting.residual import residual_images
+from lenspipe.utils.errors import LenspipeError
 
 SIZE = 101
 

@@ -12,13 +12,17 @@ import pytest
 from conftest import write_coadd
 from loopback import Fault, Loopback, RandomFaults, apache, find_program, nginx
 
-from lenspipe.bricks import brick_wcs
-from lenspipe.catalog import parent_of_brick
-from lenspipe.coadds import clip_boxes, read_stamps
-from lenspipe.config import load_settings
-from lenspipe.cutouts import cut_brick, read_cutouts
-from lenspipe.errors import LenspipeError, RetrievalError
-from lenspipe.retrieval import LocalSource, open_source, retry
+from lenspipe.config.settings import load_settings
+from lenspipe.cutouts.chunk import cut_brick
+from lenspipe.parent.select import parent_of_brick
+from lenspipe.products.cutouts import read_cutouts
+from lenspipe.retrieval import retry
+from lenspipe.retrieval.local import LocalSource
+from lenspipe.retrieval.sources import open_source
+from lenspipe.survey.bricks import brick_wcs
+from lenspipe.survey.coadds import read_stamps
+from lenspipe.utils.errors import LenspipeError, RetrievalError
+from lenspipe.utils.fits import clip_boxes
 
 SIZE = 101
 

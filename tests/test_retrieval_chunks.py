@@ -12,21 +12,22 @@ import numpy as np
 import pytest
 from loopback import Fault, Loopback
 
-from lenspipe.bricks import load_plan
-from lenspipe.catalog import parent_of_chunk
-from lenspipe.config import load_settings
-from lenspipe.cutouts import cut_chunk, read_cutouts
-from lenspipe.manifest import read_manifest
+from lenspipe.config.settings import load_settings
+from lenspipe.cutouts.chunk import cut_chunk
+from lenspipe.footprint.plan import load_plan
+from lenspipe.parent.select import parent_of_chunk
+from lenspipe.products.cutouts import read_cutouts
+from lenspipe.products.manifests import read_manifest
 from lenspipe.retrieval import retry
 
 #: Does the two steps of retrieval for a chunk; takes settings as JSON.
 SCRIPT = """
 import json, sys
-from lenspipe.bricks import load_plan
-from lenspipe.catalog import parent_of_chunk
-from lenspipe.config import load_settings
-from lenspipe.cutouts import cut_chunk
-from lenspipe.errors import LenspipeError
+from lenspipe.footprint.plan import load_plan
+from lenspipe.parent.select import parent_of_chunk
+from lenspipe.config.settings import load_settings
+from lenspipe.cutouts.chunk import cut_chunk
+from lenspipe.utils.errors import LenspipeError
 settings = load_settings(json.loads(sys.argv[1]))
 try:
     (chunk,) = load_plan(settings)

@@ -8,13 +8,13 @@ import pytest
 from fake_run import make_run
 from PIL import Image
 
-from lenspipe.config import load_settings
-from lenspipe.cutouts import read_cutouts
-from lenspipe.known import merge_known
-from lenspipe.mining import mine
-from lenspipe.records import dataset
-from lenspipe.sample import build_sample
-from lenspipe.shards import sample_version, used_before
+from lenspipe.catalogs.known_lenses import merge_known
+from lenspipe.config.settings import load_settings
+from lenspipe.products.cutouts import read_cutouts
+from lenspipe.products.records import dataset
+from lenspipe.products.sample import sample_version, used_before
+from lenspipe.sample.build import build_sample
+from lenspipe.sample.mining import mine
 
 CHUNKS = "64-000000", "64-000001", "64-000002"
 
@@ -24,7 +24,7 @@ def settings(tmp_path, monkeypatch):
     """A run of 8 bricks with 40 galaxies of 21 pixels each: 4 lenses, 3 confusing."""
     monkeypatch.chdir(tmp_path)
     plan = {chunk: [] for chunk in CHUNKS}
-    monkeypatch.setattr("lenspipe.mining.load_plan", lambda settings: plan)
+    monkeypatch.setattr("lenspipe.footprint.plan.load_plan", lambda settings: plan)
     return make_run(8, 40, 4, 3, size=21, sample={"negatives_per_lens": 4, "exclusion_arcsec": 3,
                                                   "mined": 12})  # fmt: skip
 
@@ -32,13 +32,13 @@ def settings(tmp_path, monkeypatch):
 @pytest.fixture
 def model(monkeypatch):
     """A model whose score is a galaxy's peak in r."""
-    monkeypatch.setattr("lenspipe.inference.load_fitting", lambda settings, path: path)
+    monkeypatch.setattr("lenspipe.scoring.score.load_fitting", lambda settings, path: path)
 
     def score(model, images, batch_size):
         assert model == "before.keras"
         return images[:, 1, 10, 10]
 
-    monkeypatch.setattr("lenspipe.inference.score_images", score)
+    monkeypatch.setattr("lenspipe.scoring.score.score_images", score)
 
 
 def change(settings, **sample):

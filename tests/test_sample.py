@@ -6,14 +6,14 @@ import pytest
 from astropy.io import fits
 from fake_run import make_run
 
-from lenspipe.config import load_settings
-from lenspipe.cutouts import read_cutouts
-from lenspipe.errors import LenspipeError
-from lenspipe.known import merge_known
-from lenspipe.records import dataset
-from lenspipe.sample import build_sample
-from lenspipe.splits import SPLITS
-from lenspipe.stamps import FLAGS
+from lenspipe.catalogs.known_lenses import merge_known
+from lenspipe.config.flags import FLAGS
+from lenspipe.config.settings import load_settings
+from lenspipe.products.cutouts import read_cutouts
+from lenspipe.products.records import dataset
+from lenspipe.products.sample import SPLITS
+from lenspipe.sample.build import build_sample
+from lenspipe.utils.errors import LenspipeError
 
 LISTS = "results/fake/sky/known-lenses.csv", "results/fake/sky/confusing.csv"
 
@@ -101,7 +101,7 @@ def test_same_seed_gives_the_same_files_and_another_seed_others(settings):
 
 def test_stale_shards_are_deleted(settings, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("lenspipe.shards._SHARD", 10)
+        patch.setattr("lenspipe.sample.shards._SHARD", 10)
         sample = build_sample(settings)
     assert sample["shard"].nunique() > 10
     assert sample.groupby("shard").size().max() == 10

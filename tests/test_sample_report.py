@@ -1,4 +1,4 @@
-"""Tests of lenspipe.sample_report and its figures."""
+"""Tests of lenspipe.sample.report and its figures."""
 
 import json
 import logging
@@ -10,11 +10,12 @@ import pytest
 from fake_run import make_run
 from PIL import Image
 
-from lenspipe import figures, sample_report
-from lenspipe.cutouts import read_cutouts
-from lenspipe.errors import LenspipeError
-from lenspipe.records import write_records
-from lenspipe.sample_report import report_sample
+from lenspipe.plotting import figures
+from lenspipe.products.cutouts import read_cutouts
+from lenspipe.products.records import write_records
+from lenspipe.sample import report as sample_report
+from lenspipe.sample.report import report_sample
+from lenspipe.utils.errors import LenspipeError
 
 SPLIT_OF_BRICK = ("train", "train", "validation", "test")
 #: Of each brick: lenses, then what isn't.

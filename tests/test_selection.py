@@ -11,19 +11,19 @@ from astropy.table import QTable, Table
 from scipy.special import expit
 from scipy.stats import binom
 
-from lenspipe.balance import values_of
-from lenspipe.cli import main
-from lenspipe.config import load_settings
-from lenspipe.errors import LenspipeError
-from lenspipe.metrics import wilson_interval
-from lenspipe.selection import measure
-from lenspipe.selection.cells import cell_edges, measure_cells
-from lenspipe.selection.drawing import draw_completeness, draw_prediction, realism_text
-from lenspipe.selection.fitting import fit_logistic
-from lenspipe.selection.model import SelectionFunction
-from lenspipe.selection.prediction import compare_planted, planted_lenses
-from lenspipe.selection.quantities import quantities_of, read_quantities
-from lenspipe.stamps import FLAGS
+from lenspipe.cli.main import main
+from lenspipe.completeness import search as measure
+from lenspipe.completeness.cells import cell_edges, measure_cells
+from lenspipe.completeness.fitting import fit_logistic
+from lenspipe.completeness.plots import draw_completeness, draw_prediction, realism_text
+from lenspipe.completeness.prediction import compare_planted, planted_lenses
+from lenspipe.completeness.quantities import quantities_of, read_quantities
+from lenspipe.completeness.selection_function import SelectionFunction
+from lenspipe.config.flags import FLAGS
+from lenspipe.config.settings import load_settings
+from lenspipe.statistics.balance import values_of
+from lenspipe.statistics.metrics import wilson_interval
+from lenspipe.utils.errors import LenspipeError
 
 QUANTITIES = quantities_of("grz")
 BINS = {"theta_e": 4, "brightness": 5, "seeing": 2, "depth": 2, "mag": 2}

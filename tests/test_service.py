@@ -11,12 +11,13 @@ import pytest
 from astropy.io import fits
 
 from lenspipe import __version__
-from lenspipe.bricks import brick_wcs
-from lenspipe.config import load_settings
-from lenspipe.errors import NotFoundError, RetrievalError
-from lenspipe.retrieval import retry, service
-from lenspipe.retrieval.service import fetch_stamps, layer, read_answer
-from lenspipe.survey import BRICK_PIXELS, get_release
+from lenspipe.config.releases import BRICK_PIXELS, get_release
+from lenspipe.config.settings import load_settings
+from lenspipe.retrieval import retry
+from lenspipe.survey import service
+from lenspipe.survey.bricks import brick_wcs
+from lenspipe.survey.service import fetch_stamps, layer, read_answer
+from lenspipe.utils.errors import NotFoundError, RetrievalError
 
 #: Bricks that overlap, and their centres.
 BRICKS = {"1501p320": (150.147, 32.0), "1504p320": (150.441, 32.0)}

@@ -16,17 +16,18 @@ from astropy.cosmology import FlatLambdaCDM
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from lenspipe.bricks import sky_grid
-from lenspipe.config import Simulation, load_settings
-from lenspipe.errors import LenspipeError
-from lenspipe.paths import SkyPaths
+from lenspipe.config.data import Simulation
+from lenspipe.config.paths import SkyPaths
+from lenspipe.config.releases import MASKBITS
+from lenspipe.config.settings import load_settings
 from lenspipe.simulation.conditions import BANDS, draw_conditions, exposure_map
 from lenspipe.simulation.lensing import arc_image, einstein_radius_sis
 from lenspipe.simulation.population import draw_population
 from lenspipe.simulation.rendering import paint_brick
 from lenspipe.simulation.sky import _maskbits, simulate, visible
 from lenspipe.simulation.tractor import tractor_columns
-from lenspipe.survey import MASKBITS
+from lenspipe.survey.bricks import sky_grid
+from lenspipe.utils.errors import LenspipeError
 
 BRICK = "1501p320"
 REGIONS = ("north", "south")

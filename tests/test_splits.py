@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenspipe.config import load_settings
-from lenspipe.splits import assign_cells, on_two_sides, split_bricks
+from lenspipe.config.settings import load_settings
+from lenspipe.sample.splits import assign_cells, on_two_sides, split_bricks
 
 THIRDS = np.array([0.6, 0.15, 0.25])
 

@@ -1,4 +1,4 @@
-"""Tests of lenspipe.stacks and `lenspipe score`."""
+"""Tests of lenspipe.scoring.user_cutouts and `lenspipe score`."""
 
 import json
 
@@ -9,13 +9,13 @@ from astropy.io import fits
 from astropy.table import Table
 from fake_run import make_run
 
-from lenspipe._tensorflow import keras
-from lenspipe.calibration import fit_calibration, write_calibration
-from lenspipe.cli import main
-from lenspipe.cutouts import read_cutouts
-from lenspipe.ensemble import join
-from lenspipe.models import build
-from lenspipe.stacks import open_stack
+from lenspipe.cli.main import main
+from lenspipe.models.build import build
+from lenspipe.products.cutouts import read_cutouts
+from lenspipe.scoring.user_cutouts import open_stack
+from lenspipe.statistics.calibration import fit_calibration, write_calibration
+from lenspipe.training.ensemble import join
+from lenspipe.utils.tensorflow import keras
 
 SIZE = 21
 RNG = np.random.default_rng(0)

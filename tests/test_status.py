@@ -1,4 +1,4 @@
-"""Tests of lenspipe.status and lenspipe.status_page."""
+"""Tests of lenspipe.status.read and lenspipe.status.page."""
 
 import base64
 import json
@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from lenspipe.cli import main
-from lenspipe.config import load_settings
-from lenspipe.manifest import write_manifest
-from lenspipe.plan import Plan
-from lenspipe.status import STAGES, read_chunks, read_status
-from lenspipe.status_page import status_text, write_status_page
+from lenspipe.cli.main import main
+from lenspipe.config.settings import load_settings
+from lenspipe.products.manifests import write_manifest
+from lenspipe.products.plan import Plan
+from lenspipe.status.page import status_text, write_status_page
+from lenspipe.status.read import STAGES, read_chunks, read_status
 
 CONFIG = {"run": "tiny", "simulation": {}, "footprint": {"ra": [150, 151], "dec": [2, 3]}}
 CONFIG |= {"mosaics": {"per_brick": True}}

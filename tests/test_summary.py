@@ -1,4 +1,4 @@
-"""Tests of lenspipe.summary."""
+"""Tests of lenspipe.status.summary."""
 
 import itertools
 import json
@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scored_run import BRICKS, CHUNK, make_run, make_settings
 
-from lenspipe.candidates import find_candidates
-from lenspipe.config import load_settings
-from lenspipe.errors import LenspipeError
-from lenspipe.evaluation import evaluate
-from lenspipe.jobtimes import peak_sum, read_benchmarks, union_length
-from lenspipe.manifest import read_manifest, write_manifest
-from lenspipe.mosaics import candidate_pages
-from lenspipe.summary import summarise
+from lenspipe.candidates.find import find_candidates
+from lenspipe.config.settings import load_settings
+from lenspipe.evaluation.search import evaluate
+from lenspipe.mosaics.pages import candidate_pages
+from lenspipe.products.manifests import read_manifest, write_manifest
+from lenspipe.status.job_times import peak_sum, read_benchmarks, union_length
+from lenspipe.status.summary import summarise
+from lenspipe.utils.errors import LenspipeError
 
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\n"
 # On a grid of whole seconds, so that a count of seconds is the truth.

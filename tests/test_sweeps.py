@@ -7,16 +7,20 @@ import pytest
 import three_sources
 from conftest import write_fits_table
 
-from lenspipe import sweeps
-from lenspipe.bricks import load_plan, write_bricks
-from lenspipe.catalog import CUTS, content_hash, parent_of_brick, parent_of_chunk
-from lenspipe.chunkwork import failed_entries, failure_in, fetched, try_bricks
-from lenspipe.config import load_settings
 from lenspipe.config.data import Failures
-from lenspipe.errors import DiskFullError, LenspipeError, RetrievalError
-from lenspipe.manifest import read_manifest
-from lenspipe.survey import get_release
-from lenspipe.sweeps import sweep_names, sweep_path
+from lenspipe.config.releases import get_release
+from lenspipe.config.settings import load_settings
+from lenspipe.footprint.plan import load_plan
+from lenspipe.footprint.select import write_bricks
+from lenspipe.parent import sweeps
+from lenspipe.parent.cuts import CUTS
+from lenspipe.parent.select import parent_of_brick, parent_of_chunk
+from lenspipe.products.chunks import try_bricks
+from lenspipe.products.manifests import failed_entries, failure_in, read_manifest
+from lenspipe.retrieval.errors import fetched
+from lenspipe.survey.sweeps import sweep_names, sweep_path
+from lenspipe.utils.errors import DiskFullError, LenspipeError, RetrievalError
+from lenspipe.utils.tables import content_hash
 
 
 @pytest.fixture

@@ -8,15 +8,20 @@ import pytest
 import three_sources
 from tap_server import Service
 
-from lenspipe import queries, tap
-from lenspipe.bricks import bricks_of_chunk, load_plan, write_bricks
-from lenspipe.catalog import CUTS, content_hash, parent_of_brick, parent_of_chunk
-from lenspipe.config import Parent, load_settings
-from lenspipe.errors import LenspipeError, RetrievalError
-from lenspipe.manifest import read_manifest
-from lenspipe.queries import conditions
-from lenspipe.retrieval import retry
-from lenspipe.tractor import magnitude
+from lenspipe.config.data import Parent
+from lenspipe.config.settings import load_settings
+from lenspipe.footprint.plan import load_plan
+from lenspipe.footprint.select import write_bricks
+from lenspipe.parent import tap as queries
+from lenspipe.parent.cuts import CUTS
+from lenspipe.parent.select import parent_of_brick, parent_of_chunk
+from lenspipe.parent.tap import conditions
+from lenspipe.products.manifests import read_manifest
+from lenspipe.products.plan import bricks_of_chunk
+from lenspipe.retrieval import retry, tap
+from lenspipe.survey.tractor import magnitude
+from lenspipe.utils.errors import LenspipeError, RetrievalError
+from lenspipe.utils.tables import content_hash
 
 
 @pytest.fixture(scope="session")

@@ -5,20 +5,17 @@ import pandas as pd
 import pytest
 from conftest import write_fits_table
 
-from lenspipe.bricks import load_plan, select_bricks, sky_grid, write_bricks
-from lenspipe.catalog import parent_columns
-from lenspipe.config import load_settings
-from lenspipe.errors import LenspipeError
-from lenspipe.manifest import read_manifest
-from lenspipe.paths import SurveyPaths
-from lenspipe.survey import get_release
-from lenspipe.targets import (
-    bricks_at,
-    parent_of_targets,
-    read_targets,
-    targets_of_brick,
-    targets_without_data,
-)
+from lenspipe.catalogs.targets import read_targets, targets_without_data
+from lenspipe.config.paths import SurveyPaths
+from lenspipe.config.releases import get_release
+from lenspipe.config.settings import load_settings
+from lenspipe.footprint.plan import load_plan
+from lenspipe.footprint.select import select_bricks, write_bricks
+from lenspipe.parent.targets import parent_of_targets, targets_of_brick
+from lenspipe.products.manifests import read_manifest
+from lenspipe.survey.bricks import bricks_at, sky_grid
+from lenspipe.survey.tractor import parent_columns
+from lenspipe.utils.errors import LenspipeError
 
 LIST = """NAME,Ra,dec,z
 my lens,150.1,32.05,0.5

@@ -9,18 +9,19 @@ import pytest
 import yaml
 from fake_run import make_run
 
-from lenspipe import __version__, training
-from lenspipe._tensorflow import keras, tf
-from lenspipe.config import load_settings
-from lenspipe.errors import LenspipeError
-from lenspipe.inference import load_model, score_images
+from lenspipe import __version__
+from lenspipe.config.settings import load_settings
 from lenspipe.models.layers import head, stem
-from lenspipe.progress import log
-from lenspipe.sample import build_sample
+from lenspipe.sample.build import build_sample
+from lenspipe.scoring.score import load_model, score_images
+from lenspipe.training import train as training
 from lenspipe.training.backup import Backup
 from lenspipe.training.data import TrainingData, ValidationData, count_classes
 from lenspipe.training.devices import choose_devices
 from lenspipe.training.steps import Steps, Ticker
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.progress import log
+from lenspipe.utils.tensorflow import keras, tf
 
 NETWORK = {"widths": [8, 16], "units": 1, "stem_filters": 8, "stem_stride": 2, "compress": True}
 TRAINING = {

@@ -13,9 +13,9 @@ import pytest
 import yaml
 from fake_run import make_run
 
-from lenspipe import training
-from lenspipe.inference import load_model, score_images
-from lenspipe.sample import build_sample
+from lenspipe.sample.build import build_sample
+from lenspipe.scoring.score import load_model, score_images
+from lenspipe.training import train as training
 
 EPOCHS, KILLS = 12, 2
 TRAINING = {
@@ -42,7 +42,7 @@ def test_twice_in_random_epochs(settings, tmp_path):
     config = settings.model_dump(mode="json")
     config["training"]["name"] = "killed"
     (tmp_path / "killed.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-c", "from lenspipe.cli import main; main()", "train"]
+    command = [sys.executable, "-c", "from lenspipe.cli.main import main; main()", "train"]
     rng = np.random.default_rng(4)
     epochs = []
     for after in [*rng.integers(1, 4, KILLS), None]:

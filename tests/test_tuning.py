@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.image import imread
 
-from lenspipe.config import load_settings
-from lenspipe.errors import DiskFullError, LenspipeError
-from lenspipe.metrics import auc, completeness_at_fpr
-from lenspipe.sample import build_sample
-from lenspipe.tuning import plan, trial
-from lenspipe.tuning.merit import check_rate, merit
-from lenspipe.tuning.plan import check_sweep, made_from, name_of_trial, of_trial, trials
-from lenspipe.tuning.proposals import Proposal
-from lenspipe.tuning.summary import summarise_sweep
-from lenspipe.tuning.trial import run_trial
+from lenspipe.config.settings import load_settings
+from lenspipe.sample.build import build_sample
+from lenspipe.statistics.metrics import auc, completeness_at_fpr
+from lenspipe.training.sweep import plan, trial
+from lenspipe.training.sweep.merit import check_rate, merit
+from lenspipe.training.sweep.plan import check_sweep, made_from, name_of_trial, of_trial, trials
+from lenspipe.training.sweep.proposals import Proposal
+from lenspipe.training.sweep.summary import summarise_sweep
+from lenspipe.training.sweep.trial import run_trial
+from lenspipe.utils.errors import DiskFullError, LenspipeError
 
 NETWORK = {"widths": [4, 8], "units": 1, "stem_filters": 4, "stem_stride": 2, "compress": True}
 TRAINING = {

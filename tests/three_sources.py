@@ -6,8 +6,8 @@ import numpy as np
 import numpy.lib.recfunctions as rfn
 from conftest import write_fits_table
 
-from lenspipe.paths import SurveyPaths
-from lenspipe.survey import get_release
+from lenspipe.config.paths import SurveyPaths
+from lenspipe.config.releases import get_release
 
 #: Brick -> (id, RA, Dec, region); the second lies across RA 150, the third across Dec 30.
 BRICKS = {

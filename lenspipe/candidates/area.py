@@ -5,15 +5,16 @@ import numpy as np
 import pandas as pd
 from astropy_healpix import healpix_to_lonlat, lonlat_to_healpix, neighbours
 
-from lenspipe.bricks import BRICK_DEG
-from lenspipe.manifest import read_manifest
-from lenspipe.targets import brick_widths, brickids_at
+from lenspipe.products.manifests import read_manifest
+from lenspipe.survey.bricks import BRICK_DEG, brick_widths, brickids_at
 
 __all__ = ["area_deg2", "coverage", "searched_bricks"]
 
 #: Order of the smallest cells of the map, 1.7 arcmin wide.
 ORDER = 11
+
 _WIDE_ORDER = 6
+
 # Wide cells whose 1,024 small ones are looked at at once.
 _BLOCK = 1000
 
@@ -23,7 +24,7 @@ def searched_bricks(settings):
 
     Parameters
     ----------
-    settings : lenspipe.config.Settings
+    settings : lenspipe.config.settings.Settings
 
     Returns
     -------

@@ -6,7 +6,7 @@ from astropy.table import Table
 
 from lenspipe import __version__
 from lenspipe.candidates.columns import with_units
-from lenspipe.paths import atomic
+from lenspipe.utils.files import atomic
 
 __all__ = ["viewer_address", "write_catalogues"]
 
@@ -20,7 +20,7 @@ def viewer_address(ra, dec, settings):
     ----------
     ra, dec : float
         Degrees.
-    settings : lenspipe.config.Settings
+    settings : lenspipe.config.settings.Settings
 
     Returns
     -------
@@ -45,7 +45,7 @@ def write_catalogues(table, lowest, settings):
         As of `lenspipe.candidates.columns.ordered`.
     lowest : float
         Lowest cut, for the headers.
-    settings : lenspipe.config.Settings
+    settings : lenspipe.config.settings.Settings
     """
     path = settings.paths.candidates
     shown = table[table["rank"] > 0]

@@ -2,40 +2,10 @@
 
 import html
 
-import numpy as np
+from lenspipe.products.candidates import page_numbers
+from lenspipe.utils.files import atomic
 
-from lenspipe.paths import atomic
-
-__all__ = ["page_numbers", "page_order", "write_page"]
-
-
-def page_order(table, settings):
-    """Order of the candidates on the mosaics' pages, as ``mosaics.sort`` has it.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Candidates: columns rank, name and the magnitudes.
-    settings : lenspipe.config.Settings
-
-    Returns
-    -------
-    numpy.ndarray of int, shape (N,)
-        Places in the table.
-    """
-    columns = {"p": [], "mag": [f"mag_{settings.survey.bands[-1]}"], "name": ["name"]}
-    keys = [*columns[settings.mosaics.sort], "rank"]
-    return np.lexsort([table[name].to_numpy() for name in reversed(keys)])
-
-
-def page_numbers(table, settings):
-    """Page of the mosaics that shows each candidate; pages count from 1.
-
-    Parameters and order are those of `page_order`.
-    """
-    places = np.empty(len(table), int)
-    places[page_order(table, settings)] = np.arange(len(table))
-    return places // settings.mosaics.per_page + 1
+__all__ = ["write_page"]
 
 
 def write_page(table, record, settings):
@@ -47,7 +17,7 @@ def write_page(table, record, settings):
         As of `lenspipe.candidates.columns.ordered`; hidden ones are left out.
     record : dict
         Content of ``threshold.json``.
-    settings : lenspipe.config.Settings
+    settings : lenspipe.config.settings.Settings
     """
     shown = table[table["rank"] > 0]
     rows = []

@@ -4,18 +4,21 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from lenspipe.errors import LenspipeError
-from lenspipe.listfiles import read_raw
-from lenspipe.match import unit_vectors
-from lenspipe.paths import stem
-from lenspipe.progress import log
+from lenspipe.catalogs.files import read_raw
+from lenspipe.utils.crossmatch import unit_vectors
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.files import stem
+from lenspipe.utils.progress import log
 
 __all__ = ["MATCH_RADIUS_ARCSEC", "add_redshifts"]
 
 #: How far a position in a table may be from a candidate's.
 MATCH_RADIUS_ARCSEC = 1.0
+
 _ID = ("release", "brickid", "objid")
+
 _POSITION = (("ra", "dec"), ("target_ra", "target_dec"))
+
 #: Names of a redshift and of its error, of each kind; the first that is there counts.
 _KINDS = {
     "spec": (("z_spec", "zspec", "z"), ("zerr", "z_err", "z_spec_err", "zspec_err")),
@@ -24,7 +27,9 @@ _KINDS = {
         ("z_phot_std", "z_phot_err", "zphot_err", "photo_z_err", "photoz_err"),
     ),
 }
+
 _WANTED = {*_ID, "zwarn", *sum(_POSITION, ()), *sum(sum(_KINDS.values(), ()), ())}
+
 _BLOCK = 1_000_000
 
 
@@ -38,7 +43,7 @@ def add_redshifts(table, settings):
     ----------
     table : pandas.DataFrame
         Columns id, ra, dec (degrees).
-    settings : lenspipe.config.Settings
+    settings : lenspipe.config.settings.Settings
 
     Returns
     -------

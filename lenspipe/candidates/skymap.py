@@ -7,12 +7,12 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from lenspipe.bricks import BRICK_DEG
-from lenspipe.candidates import read_candidates
 from lenspipe.candidates.area import area_deg2, coverage, searched_bricks
-from lenspipe.figures import BLUE, GREY, ORANGE, save
-from lenspipe.paths import atomic
-from lenspipe.progress import log
+from lenspipe.plotting.figures import BLUE, GREY, ORANGE, save
+from lenspipe.products.candidates import read_candidates
+from lenspipe.survey.bricks import BRICK_DEG
+from lenspipe.utils.files import atomic
+from lenspipe.utils.progress import log
 
 __all__ = ["draw_sky_map", "write_sky"]
 
@@ -25,7 +25,7 @@ def write_sky(settings):
 
     Parameters
     ----------
-    settings : lenspipe.config.Settings
+    settings : lenspipe.config.settings.Settings
 
     Raises
     ------

@@ -3,9 +3,10 @@
 import numpy as np
 from astropy.coordinates import SkyCoord
 
-from lenspipe.candidates.names import shown_names, unique_names
-from lenspipe.known import read_known
-from lenspipe.match import friends_of_friends
+from lenspipe.catalogs.names import shown_names
+from lenspipe.products.known_lenses import read_known
+from lenspipe.utils.crossmatch import friends_of_friends
+from lenspipe.utils.names import unique_names
 
 __all__ = ["make_systems"]
 
@@ -23,7 +24,7 @@ def make_systems(galaxies, settings):
     ----------
     galaxies : pandas.DataFrame
         Rows of the scores joined with the parent sample.
-    settings : lenspipe.config.Settings
+    settings : lenspipe.config.settings.Settings
 
     Returns
     -------

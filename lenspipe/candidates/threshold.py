@@ -4,10 +4,11 @@ import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord, search_around_sky
 
-from lenspipe.candidates.expected import random_nonlenses, read_held_out
-from lenspipe.candidates.stream import Cuts, count_scores, nth_highest, positions_above
-from lenspipe.errors import LenspipeError
-from lenspipe.metrics import completeness_at_fpr
+from lenspipe.candidates.ranking import count_scores, nth_highest, positions_above
+from lenspipe.products.predictions import random_nonlenses, read_held_out
+from lenspipe.products.scores import Cuts
+from lenspipe.statistics.metrics import completeness_at_fpr
+from lenspipe.utils.errors import LenspipeError
 
 __all__ = ["find_cuts"]
 
@@ -20,11 +21,11 @@ def find_cuts(settings):
 
     Parameters
     ----------
-    settings : lenspipe.config.Settings
+    settings : lenspipe.config.settings.Settings
 
     Returns
     -------
-    cuts : lenspipe.candidates.stream.Cuts
+    cuts : lenspipe.products.scores.Cuts
     n_searched : dict
         Key of a group -> galaxies with a score and without a rejected flag.
 

@@ -1,1 +1,1 @@
-"""Standing checks of a run: whether something has gone wrong that no error tells."""
+"""Standing checks: what may be wrong with a run without any error."""

@@ -7,8 +7,8 @@ import pandas as pd
 from scipy.spatial import cKDTree
 from scipy.stats import norm, t
 
-from lenspipe.checks.result import not_measured, result
-from lenspipe.match import unit_vectors
+from lenspipe.products.checks import not_measured, result
+from lenspipe.utils.crossmatch import unit_vectors
 
 __all__ = ["COLUMNS", "Drift"]
 
@@ -17,11 +17,14 @@ COLUMNS = ["brick", "chunk", "region", "n", "statistic", "deviation", "z", "p"]
 
 #: Galaxies of a brick, bricks of a region, chunks of a region without which there is no answer.
 _FEWEST, _FEWEST_BRICKS, _FEWEST_CHUNKS = 20, 5, 3
+
 #: Chunks with which a chunk is compared, itself included: those around it.
 _CHUNKS_AROUND = 9
+
 #: From the median of absolute deviations to a standard deviation, and how much less the median
 #: knows than the mean of squares.
 _MAD, _EFFICIENCY = 1.4826, 0.37
+
 _FEWEST_DEGREES = 3
 
 
@@ -33,7 +36,7 @@ class Drift:
 
     Parameters
     ----------
-    settings : lenspipe.config.Settings
+    settings : lenspipe.config.settings.Settings
     scores : numpy.ndarray of float32, shape (M,)
         Of random galaxies, sorted.
     """
@@ -69,7 +72,7 @@ class Drift:
         Returns
         -------
         dict
-            As of `lenspipe.checks.result.result`.
+            As of `lenspipe.products.checks.result`.
         pandas.DataFrame
             Rows with `COLUMNS`, those that are off; brick is empty where it is a whole chunk.
         """

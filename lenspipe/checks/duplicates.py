@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from lenspipe.candidates import read_candidates
-from lenspipe.checks.result import result
-from lenspipe.match import chord, unit_vectors
-from lenspipe.targets import brickids_at
+from lenspipe.products.candidates import read_candidates
+from lenspipe.products.checks import result
+from lenspipe.survey.bricks import brickids_at
+from lenspipe.utils.crossmatch import chord, unit_vectors
 
 __all__ = ["Duplicates"]
 
@@ -22,7 +22,7 @@ class Duplicates:
 
     Parameters
     ----------
-    settings : lenspipe.config.Settings
+    settings : lenspipe.config.settings.Settings
     """
 
     def __init__(self, settings):
@@ -90,7 +90,7 @@ class Duplicates:
         Returns
         -------
         dict
-            As of `lenspipe.checks.result.result`.
+            As of `lenspipe.products.checks.result`.
         """
         names = read_candidates(self.settings, hidden=True)["name"]
         if self.settings.targets:

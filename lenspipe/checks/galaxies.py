@@ -4,39 +4,26 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from lenspipe.candidates import rejected
-from lenspipe.progress import track
-from lenspipe.random_galaxies import FATES, RandomGalaxies
+from lenspipe.config.flags import rejected
+from lenspipe.evaluation.random_galaxies import FATES, RandomGalaxies
+from lenspipe.products.bricks import chunks_of
+from lenspipe.utils.progress import track
 
-__all__ = ["chunks_of", "draw_galaxies"]
+__all__ = ["draw_galaxies"]
 
 _COLUMNS = ["id", "brick", "region", "ra", "dec", "flags", "p"]
-
-
-def chunks_of(settings):
-    """Names of the run's chunks, in order.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.Settings
-
-    Returns
-    -------
-    list of str
-    """
-    return sorted(pd.read_parquet(settings.paths.bricks, columns=["chunk"])["chunk"].unique())
 
 
 def draw_galaxies(settings):
     """Draw scores of all galaxies, and random galaxies with all that the parent sample knows.
 
     Galaxies without a score or with a flag of ``candidates.reject_flags`` are left out. Random
-    galaxies are `lenspipe.random_galaxies.RandomGalaxies`. Chunks are read one after the other, and
-    of a large search a part is kept, ``checks.galaxies`` at most.
+    galaxies are `lenspipe.evaluation.random_galaxies.RandomGalaxies`. Chunks are read one after the
+    other, and of a large search a part is kept, ``checks.galaxies`` at most.
 
     Parameters
     ----------
-    settings : lenspipe.config.Settings
+    settings : lenspipe.config.settings.Settings
 
     Returns
     -------

@@ -3,11 +3,12 @@
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from lenspipe.checks.result import not_measured, result
-from lenspipe.match import chord, unit_vectors
-from lenspipe.recordfiles import check_shards
-from lenspipe.records import dataset
-from lenspipe.splits import SPLITS, cells_of_bricks, on_two_sides
+from lenspipe.products.checks import not_measured, result
+from lenspipe.products.record_files import check_shards
+from lenspipe.products.records import dataset
+from lenspipe.products.sample import SPLITS
+from lenspipe.sample.splits import cells_of_bricks, on_two_sides
+from lenspipe.utils.crossmatch import chord, unit_vectors
 
 __all__ = ["check_leakage"]
 
@@ -17,14 +18,14 @@ def check_leakage(settings, sample):
 
     Parameters
     ----------
-    settings : lenspipe.config.Settings
+    settings : lenspipe.config.settings.Settings
     sample : pandas.DataFrame or None
         The labelled sample, if the run has one.
 
     Returns
     -------
     dict
-        As of `lenspipe.checks.result.result`. The parts are counts of: galaxies in two splits;
+        As of `lenspipe.products.checks.result`. The parts are counts of: galaxies in two splits;
         galaxies within ``sample.match_radius_arcsec`` of one of another split; galaxies with a
         lens of another split on their cutout; cells of the sky (``sample.split_nside``) in two
         splits; records that another split's table lists, or none, or that are there twice;

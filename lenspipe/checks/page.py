@@ -4,8 +4,8 @@ import html
 
 import pandas as pd
 
-from lenspipe.checks.result import GREEN, RED
-from lenspipe.paths import atomic
+from lenspipe.products.checks import GREEN, RED
+from lenspipe.utils.files import atomic
 
 __all__ = ["write_page"]
 
@@ -17,7 +17,7 @@ def write_page(settings, report, off, path):
 
     Parameters
     ----------
-    settings : lenspipe.config.Settings
+    settings : lenspipe.config.settings.Settings
     report : dict
         What checks.json holds.
     off : pandas.DataFrame

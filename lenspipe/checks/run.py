@@ -4,19 +4,20 @@ import json
 
 import pandas as pd
 
-from lenspipe.candidates import shown_names
+from lenspipe.catalogs.names import shown_names
+from lenspipe.checks.depth import check_depth, check_regions, read_report
 from lenspipe.checks.drift import Drift
 from lenspipe.checks.duplicates import Duplicates
-from lenspipe.checks.galaxies import chunks_of, draw_galaxies
+from lenspipe.checks.galaxies import draw_galaxies
 from lenspipe.checks.leakage import check_leakage
-from lenspipe.checks.leaks import check_depth, check_regions, read_report
 from lenspipe.checks.page import write_page
-from lenspipe.checks.result import RED, not_measured
-from lenspipe.errors import LenspipeError
-from lenspipe.mosaics import read_galaxies
-from lenspipe.pages import draw_page
-from lenspipe.paths import atomic
-from lenspipe.progress import log, track
+from lenspipe.cutouts.reading import read_galaxies
+from lenspipe.plotting.galaxy_pages import draw_page
+from lenspipe.products.bricks import chunks_of
+from lenspipe.products.checks import RED, not_measured
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.files import atomic
+from lenspipe.utils.progress import log, track
 
 __all__ = ["run_checks"]
 
@@ -32,7 +33,7 @@ def run_checks(settings):
 
     Parameters
     ----------
-    settings : lenspipe.config.Settings
+    settings : lenspipe.config.settings.Settings
 
     Returns
     -------

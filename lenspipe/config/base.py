@@ -5,10 +5,15 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Degrees = Annotated[float, Field(ge=0, le=360)]
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
 Positive = Annotated[float, Field(gt=0)]
+
 PositiveInt = Annotated[int, Field(gt=0)]
+
 BrickName = Annotated[str, Field(pattern=r"^\d{4}[pm]\d{3}$")]
+
 Grade = Literal["A", "B", "C", "D"]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from lenspipe.config.base import BrickName, Degrees, Fraction, Positive, PositiveInt, Section
-from lenspipe.survey import MASKBITS
+from lenspipe.config.releases import MASKBITS
 
 Declination = Annotated[float, Field(ge=-90, le=90)]
 

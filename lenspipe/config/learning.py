@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from lenspipe.config.base import Fraction, Grade, Positive, PositiveInt, Section, as_list
-from lenspipe.paths import stem
+from lenspipe.utils.files import stem
 
 
 class Catalogue(Section):

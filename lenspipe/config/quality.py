@@ -16,6 +16,7 @@ def _rising(edges):
 
 
 Edges = Annotated[list[float], Field(min_length=2), AfterValidator(_rising)]
+
 Bins = PositiveInt | Edges
 
 

@@ -8,6 +8,7 @@ from lenspipe.config.base import Fraction, Positive, PositiveInt, Section, as_li
 from lenspipe.config.learning import Catalogues
 
 _WHOLE = ("number", "inspect")
+
 #: At which probability models are judged where the search has no fixed one.
 _ASSUMED = 0.5
 

@@ -14,19 +14,25 @@ from lenspipe.config.base import Positive, PositiveInt, Section, merged
 __all__ = ["RECIPES", "Augmentation", "Ensemble", "Evaluation", "Range", "Sweep", "Training"]
 
 #: Folder of the published recipes, one YAML file each.
-RECIPES = Path(__file__).parents[1] / "recipes"
+RECIPES = Path(__file__).parent / "recipes"
+
 #: Networks of lenspipe's own.
 NETWORKS = ("cmu_deeplens", "shielded_resnet", "efficientnet_v2")
+
 _NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
+
 #: Keys that a sweep can't change, and why.
 _NOT_SWEPT = {
     "name": "a trial's name is its number",
     "recipe": "sweep the keys that recipes differ in",
     "refit": "trials are compared on a validation split that they never trained on",
 }
+
 #: Most trials of a sweep: all are listed whenever the Snakefile is read.
 _MAX_TRIALS = 10_000
+
 _NotNegative = Annotated[float, Field(ge=0)]
+
 _SettingOfNetwork = int | float | bool | str | None | list[int]
 
 

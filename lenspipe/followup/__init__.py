@@ -1,1 +1,1 @@
-"""Sheets on chosen candidates for those who apply for telescope time, and a table of targets."""
+"""Follow-up: sheets on single candidates and tables of targets."""

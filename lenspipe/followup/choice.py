@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from astropy.table import Table
 
-from lenspipe.errors import LenspipeError
+from lenspipe.utils.errors import LenspipeError
 
 __all__ = ["choose", "read_arrows", "read_graded"]
 
@@ -17,7 +17,7 @@ def read_graded(paths, graded=None):
 
     Parameters
     ----------
-    paths : lenspipe.paths.RunPaths
+    paths : lenspipe.config.paths.RunPaths
     graded : pathlib.Path, optional
         CSV with ``name`` or ``id``, ``grade`` and perhaps ``mean``. If not given, the run's
         ``inspection/grades.csv``, where that is; else grades that the candidates' own table has.
@@ -66,7 +66,7 @@ def choose(table, paths, names=None, grades=None, file=None):
     ----------
     table : pandas.DataFrame
         As of `read_graded`.
-    paths : lenspipe.paths.RunPaths
+    paths : lenspipe.config.paths.RunPaths
     names : list of str, optional
         Names or ids.
     grades : str, optional

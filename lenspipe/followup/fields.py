@@ -10,20 +10,13 @@ from astropy.io import fits
 from astropy.wcs import WCS, FITSFixedWarning
 from scipy.ndimage import map_coordinates
 
-from lenspipe.bricks import BRICK_DEG, brick_wcs
-from lenspipe.coadds import clip_boxes, read_geometry, read_stamps
-from lenspipe.errors import LenspipeError
-from lenspipe.survey import PIXEL_SCALE_ARCSEC
+from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
+from lenspipe.survey.bricks import BRICK_DEG, brick_wcs
+from lenspipe.survey.coadds import read_geometry, read_stamps
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.fits import clip_boxes
 
-__all__ = [
-    "Field",
-    "FitsImage",
-    "SkyImage",
-    "Survey",
-    "read_bricks",
-    "resample",
-    "stamp_image",
-]
+__all__ = ["Field", "FitsImage", "SkyImage", "Survey", "read_bricks", "resample", "stamp_image"]
 
 # Pixels around a section, so that interpolation at its rim is that of the whole image.
 _RIM = 8
@@ -141,9 +134,9 @@ class Survey:
 
     Parameters
     ----------
-    paths : lenspipe.paths.SurveyPaths
-    source : lenspipe.retrieval.LocalSource
-        Or another, as from `lenspipe.retrieval.open_source`.
+    paths : lenspipe.config.paths.SurveyPaths
+    source : lenspipe.retrieval.local.LocalSource
+        Or another, as from `lenspipe.retrieval.sources.open_source`.
     bricks : pandas.DataFrame
         Those of the run: brick, region, ra, dec (degrees).
     """

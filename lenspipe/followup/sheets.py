@@ -9,12 +9,10 @@ import pandas as pd
 from matplotlib.backends.backend_pdf import PdfPages
 
 from lenspipe import __version__
-from lenspipe.candidates import iau_name
-from lenspipe.colour import BAND_SCALES, colour_images
-from lenspipe.config import load_settings, read_config
-from lenspipe.cutouts import read_cutouts
-from lenspipe.errors import LenspipeError
-from lenspipe.followup.drawing import Panel, draw_comparison, draw_sheet
+from lenspipe.config.flags import flag_note
+from lenspipe.config.paths import SurveyPaths
+from lenspipe.config.releases import PIXEL_SCALE_ARCSEC, get_release
+from lenspipe.config.settings import load_settings, read_config
 from lenspipe.followup.fields import (
     Field,
     FitsImage,
@@ -24,24 +22,32 @@ from lenspipe.followup.fields import (
     resample,
     stamp_image,
 )
+from lenspipe.followup.plots import Panel, draw_comparison, draw_sheet
 from lenspipe.followup.target_table import einstein_radius, say_position, write_targets
-from lenspipe.pages import say_p, say_redshift
-from lenspipe.paths import SurveyPaths, atomic
-from lenspipe.progress import log, track
-from lenspipe.residual import residual_images
-from lenspipe.retrieval import LocalSource, open_source
-from lenspipe.stamps import flag_note
-from lenspipe.survey import PIXEL_SCALE_ARCSEC, get_release
+from lenspipe.plotting.colour import BAND_SCALES, colour_images
+from lenspipe.plotting.galaxy_pages import say_p, say_redshift
+from lenspipe.plotting.residual import residual_images
+from lenspipe.products.cutouts import read_cutouts
+from lenspipe.retrieval.local import LocalSource
+from lenspipe.retrieval.sources import open_source
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.files import atomic
+from lenspipe.utils.names import iau_name
+from lenspipe.utils.progress import log, track
 
 __all__ = ["file_names", "make_sheets"]
 
 #: Side of the larger finder chart, arcsec.
 CHART_ARCSEC = 120
+
 _DPI = 150
+
 # Of a cutout's pixel on the page; and most pixels along a side where another image has finer ones.
 _OVERSAMPLING, _MOST_PIXELS = 3, 1000
+
 # Side of what is cut from the coadds where a run's cutouts are gone.
 _PIXELS = 101
+
 _NO_ARROWS = pd.DataFrame({name: [] for name in ("id", "ra", "dec", "dx", "dy", "label")})
 
 
@@ -54,7 +60,7 @@ def make_sheets(paths, table, folder, arrows=None, images=(), config=None):
 
     Parameters
     ----------
-    paths : lenspipe.paths.RunPaths
+    paths : lenspipe.config.paths.RunPaths
     table : pandas.DataFrame
         The candidates, as of `lenspipe.followup.choice.choose`.
     folder : path-like

@@ -5,13 +5,15 @@ import re
 import numpy as np
 from astropy.table import Column, Table
 
-from lenspipe.pages import say_redshift
-from lenspipe.paths import atomic
+from lenspipe.plotting.galaxy_pages import say_redshift
+from lenspipe.utils.files import atomic
 
 __all__ = ["einstein_radius", "say_position", "write_targets"]
 
 _PRIORITIES = {"A": "1", "B": "2", "C": "3"}
+
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+
 _LATEX |= {sign: rf"\{sign}" for sign in "&%$#_{}"}
 
 

@@ -14,18 +14,20 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from lenspipe.errors import LenspipeError
+from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.inspection.agreement import measure_agreement
 from lenspipe.inspection.grades import grade_table
 from lenspipe.inspection.guard import Guard
 from lenspipe.inspection.images import draw_strip, shown_bands
 from lenspipe.inspection.lists import kind_of
-from lenspipe.survey import PIXEL_SCALE_ARCSEC
+from lenspipe.utils.errors import LenspipeError
 
 __all__ = ["make_app"]
 
 _STATIC = Path(__file__).parent / "static"
+
 _COMMENT_LENGTH = 2000
+
 _NOT_ADMITTED = "no such grader, or not with this token; ask who runs the portal for your link"
 
 
@@ -34,7 +36,7 @@ def make_app(paths, store, lists, tokens=False, hosts=None):
 
     Parameters
     ----------
-    paths : lenspipe.paths.RunPaths
+    paths : lenspipe.config.paths.RunPaths
     store : lenspipe.inspection.store.Store
     lists : lenspipe.inspection.lists.Lists
     tokens : bool

@@ -7,14 +7,15 @@ import numpy as np
 import pandas as pd
 from astropy.table import Table
 
-from lenspipe.errors import LenspipeError
 from lenspipe.inspection.agreement import measure_agreement
-from lenspipe.paths import atomic
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.files import atomic
 
 __all__ = ["NUMBERS", "export", "grade_of_mean", "grade_table", "means_of_stage"]
 
 #: Numbers of the grades, as in Huang et al. (2021, ApJ 909, 27) and after.
 NUMBERS = {"A": 4, "B": 3, "C": 2, "D": 1}
+
 #: Least mean of each grade.
 LEAST = {"A": 3.5, "B": 2.75, "C": 2.0}
 
@@ -114,7 +115,7 @@ def export(paths, store):
 
     Parameters
     ----------
-    paths : lenspipe.paths.RunPaths
+    paths : lenspipe.config.paths.RunPaths
     store : lenspipe.inspection.store.Store
 
     Returns

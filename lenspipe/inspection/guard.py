@@ -8,7 +8,9 @@ __all__ = ["LOCAL_HOSTS", "Guard"]
 
 #: Hosts under which a browser on this machine, or at the end of an ssh tunnel, finds the portal.
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
 _MOST_BYTES = 4_000_000
+
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self'; connect-src 'self'; form-action 'none'; base-uri 'none'; "

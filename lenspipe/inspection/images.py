@@ -10,18 +10,21 @@ import numpy as np
 from astropy.table import Table
 from PIL import Image
 
-from lenspipe.candidates import iau_name
-from lenspipe.coadds import open_fits
-from lenspipe.colour import colour_images
-from lenspipe.errors import LenspipeError
-from lenspipe.residual import residual_images
+from lenspipe.plotting.colour import colour_images
+from lenspipe.plotting.residual import residual_images
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.fits import open_fits
+from lenspipe.utils.names import iau_name
 
 __all__ = ["Cutout", "Cutouts", "draw_strip", "read_candidates", "shown_bands"]
 
 _BRICK = re.compile(r"\d{4}[pm]\d{3}", re.ASCII)
+
 _USUAL_BANDS = {3: "grz", 4: "griz"}
+
 #: One band in grey is darker than it is as one of three colours.
 _GREY_GAIN = np.float32(2)
+
 _NEEDED = ("id", "ra", "dec", "brick")
 
 
@@ -30,7 +33,7 @@ def read_candidates(paths):
 
     Parameters
     ----------
-    paths : lenspipe.paths.RunPaths
+    paths : lenspipe.config.paths.RunPaths
 
     Returns
     -------

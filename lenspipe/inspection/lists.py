@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from lenspipe.candidates import iau_name
+from lenspipe.config.flags import flag_note
 from lenspipe.inspection.grades import means_of_stage
 from lenspipe.inspection.images import Cutouts, read_candidates
-from lenspipe.stamps import flag_note
+from lenspipe.utils.names import iau_name
 
 __all__ = ["Lists", "Mix", "kind_of"]
 
@@ -54,7 +54,7 @@ class Lists:
 
     Parameters
     ----------
-    paths : lenspipe.paths.RunPaths
+    paths : lenspipe.config.paths.RunPaths
     store : lenspipe.inspection.store.Store
     mix : Mix
     """

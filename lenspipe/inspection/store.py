@@ -15,8 +15,8 @@ import threading
 import time
 from datetime import UTC, datetime
 
-from lenspipe.errors import LenspipeError
-from lenspipe.progress import log
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.progress import log
 
 __all__ = ["GRADER_NAME", "Store"]
 
@@ -46,10 +46,12 @@ CREATE TABLE IF NOT EXISTS lists (
 );
 CREATE INDEX IF NOT EXISTS votes_of_grader ON votes (grader, stage, item);
 """
+
 _FOR_EVER = """
 CREATE TRIGGER IF NOT EXISTS {table}_{verb}_refused BEFORE {verb} ON {table}
 BEGIN SELECT RAISE(ABORT, 'votes are kept for ever'); END;
 """
+
 #: Seconds: before a wait for a lock is said, between two lines about it, and at most for a request.
 _SAY_AFTER, _SAY_AGAIN, PATIENCE = 2, 30, 60
 

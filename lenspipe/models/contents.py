@@ -1,12 +1,13 @@
 """What is in a model: its layers, also those of models within it, and whether they are known."""
 
-from lenspipe._tensorflow import keras
 from lenspipe.models.layers import Normalise
+from lenspipe.utils.tensorflow import keras
 
 __all__ = ["foreign", "layers_of", "normalisation", "synchronise", "with_members"]
 
 # Layers of Keras that run what their configuration holds.
 _RUN_CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
+
 _VALUES = {"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__"}
 
 
@@ -58,7 +59,8 @@ def with_members(model):
     names : list of str
         Of the K members.
     """
-    # The layer that takes the members' probabilities, by what `lenspipe.ensemble.join` calls it.
+    # The layer that takes the members' probabilities, by what `lenspipe.training.ensemble.join`
+    # calls it.
     kinds = {"ensemble.mean", "ensemble.median", "ensemble.members"}
     combining = next((layer for layer in model.layers if layer.name in kinds), None)
     if combining is None:

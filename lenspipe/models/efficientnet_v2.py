@@ -5,9 +5,9 @@ import os
 from functools import partial
 from pathlib import Path
 
-from lenspipe._tensorflow import keras
 from lenspipe.models.layers import begin, head
-from lenspipe.progress import log
+from lenspipe.utils.progress import log
+from lenspipe.utils.tensorflow import keras
 
 __all__ = ["efficientnet_v2"]
 
@@ -15,6 +15,7 @@ _VARIANTS = {
     "B0": keras.applications.EfficientNetV2B0,
     "S": keras.applications.EfficientNetV2S,
 }
+
 _ADDRESS = "https://storage.googleapis.com/tensorflow/keras-applications/efficientnet_v2/"
 
 

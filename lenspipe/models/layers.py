@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from lenspipe._tensorflow import keras
-from lenspipe.errors import LenspipeError
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.tensorflow import keras
 
 __all__ = ["Median", "Normalise", "begin", "bottleneck", "head", "stem"]
 

@@ -1,7 +1,7 @@
 """The shielded residual network of Huang et al. 2021 (arXiv:2005.04730, section 3.2)."""
 
-from lenspipe._tensorflow import keras
 from lenspipe.models.layers import bottleneck, head, stem
+from lenspipe.utils.tensorflow import keras
 
 __all__ = ["PRESETS", "shielded_resnet"]
 

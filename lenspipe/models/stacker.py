@@ -1,6 +1,6 @@
 """The network that combines the probabilities of others (arXiv:2508.20087)."""
 
-from lenspipe._tensorflow import keras
+from lenspipe.utils.tensorflow import keras
 
 __all__ = ["stacker"]
 

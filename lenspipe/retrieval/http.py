@@ -18,28 +18,33 @@ from filelock import FileLock
 from requests.adapters import HTTPAdapter
 
 import lenspipe
-from lenspipe.errors import NotFoundError, RetrievalError
-from lenspipe.paths import atomic, room_to_write
-from lenspipe.progress import log
 from lenspipe.retrieval.multipart import Pieces, labels
 from lenspipe.retrieval.ranges import MOST_RANGES, Link
 from lenspipe.retrieval.retry import patiently, retry_after_s
+from lenspipe.utils.errors import NotFoundError, RetrievalError
+from lenspipe.utils.files import atomic, room_to_write
+from lenspipe.utils.progress import log
 
 __all__ = ["Host", "HttpTransport", "Received", "write_at"]
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)$")
+
 #: Bytes handed over at a time. With smaller pieces threads wait for the interpreter more often.
 _PIECE = 1 << 20
+
 #: Bodies above this say how fast a connection is, bytes.
 _LARGE = 1 << 18
+
 #: Below this many ranges in a request a server is treated as one that knows single ranges only.
 _FEWEST_RANGES = 8
+
 #: How a server is asked, in words.
 _WAYS = {
     "several": "up to {} ranges at once",
     "single": "one range at a time",
     "none": "whole files",
 }
+
 #: Weight of the last measurement in a host's latency and speed.
 _WEIGHT = 0.2
 
@@ -88,7 +93,7 @@ class HttpTransport:
 
     Parameters
     ----------
-    retrieval : lenspipe.config.Retrieval
+    retrieval : lenspipe.config.data.Retrieval
     lessons : str or path-like
         JSON file that keeps how each server answers, for all jobs of a run.
     """

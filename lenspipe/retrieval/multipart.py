@@ -3,7 +3,7 @@
 import email.message
 import io
 
-from lenspipe.errors import RetrievalError
+from lenspipe.utils.errors import RetrievalError
 
 __all__ = ["Pieces", "labels"]
 

@@ -5,9 +5,9 @@ from urllib.parse import urlsplit
 
 import fsspec
 
-from lenspipe.errors import LenspipeError, NotFoundError, RetrievalError
 from lenspipe.retrieval.http import Host, Received, write_at
 from lenspipe.retrieval.retry import patiently
+from lenspipe.utils.errors import LenspipeError, NotFoundError, RetrievalError
 
 __all__ = ["ObjectTransport"]
 
@@ -19,7 +19,7 @@ class ObjectTransport:
 
     Parameters
     ----------
-    retrieval : lenspipe.config.Retrieval
+    retrieval : lenspipe.config.data.Retrieval
     url : str
         Any address of the store.
 

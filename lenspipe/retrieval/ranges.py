@@ -8,8 +8,10 @@ __all__ = ["MOST_RANGES", "MOST_REQUESTS", "Link", "merge", "missing", "plan"]
 
 #: Ranges in one request; Apache answers more than 200 with the whole file (its ``MaxRanges``).
 MOST_RANGES = 180
+
 #: Requests for one file where a server knows single ranges only.
 MOST_REQUESTS = 16
+
 #: What a part of a multipart answer costs besides its bytes.
 PART_BYTES = 120
 

@@ -11,17 +11,17 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lenspipe.coadds import open_fits, wcs_of
-from lenspipe.errors import LenspipeError, NotFoundError, RetrievalError
-from lenspipe.paths import is_remote
-from lenspipe.progress import log
-from lenspipe.retrieval import LocalSource
 from lenspipe.retrieval.cache import Cache
 from lenspipe.retrieval.http import HttpTransport
+from lenspipe.retrieval.local import LocalSource
 from lenspipe.retrieval.objects import ObjectTransport
 from lenspipe.retrieval.ranges import merge, missing, plan
 from lenspipe.retrieval.retry import patiently
 from lenspipe.retrieval.tiles import BLOCK, MoreNeeded, read_layout
+from lenspipe.utils.errors import LenspipeError, NotFoundError, RetrievalError
+from lenspipe.utils.files import is_remote
+from lenspipe.utils.fits import open_fits, wcs_of
+from lenspipe.utils.progress import log
 
 __all__ = ["RemoteSource"]
 
@@ -57,7 +57,7 @@ class RemoteSource(LocalSource):
 
     Parameters
     ----------
-    settings : lenspipe.config.Settings
+    settings : lenspipe.config.settings.Settings
     """
 
     def __init__(self, settings):

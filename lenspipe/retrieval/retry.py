@@ -5,8 +5,8 @@ import time
 
 import tenacity
 
-from lenspipe.errors import RetrievalError
-from lenspipe.progress import log
+from lenspipe.utils.errors import RetrievalError
+from lenspipe.utils.progress import log
 
 __all__ = ["patiently", "retry_after_s"]
 
@@ -22,7 +22,7 @@ def patiently(retrieval, kind=RetrievalError):
 
     Parameters
     ----------
-    retrieval : lenspipe.config.Retrieval
+    retrieval : lenspipe.config.data.Retrieval
     kind : type
         `RetrievalError`, or one of its subclasses if only that is to be tried again.
 

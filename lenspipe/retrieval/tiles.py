@@ -8,15 +8,17 @@ import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
-from lenspipe.coadds import touched_tiles
-from lenspipe.errors import LenspipeError
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.fits import touched_tiles
 
 __all__ = ["BLOCK", "Layout", "MoreNeeded", "read_layout"]
 
 #: FITS files are made of blocks of this many bytes.
 BLOCK = 2880
+
 #: Format of a column of variable length: what its entries are.
 _DESCRIPTOR = re.compile("[01]?[PQ]([BIJKED])")
+
 _ITEM_BYTES = {"B": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8}
 
 

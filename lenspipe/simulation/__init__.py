@@ -1,1 +1,1 @@
-"""The simulated sky: galaxies, confusing cases and lenses, written as a Legacy Surveys DR9 tree."""
+"""The simulated sky, and simulated arcs injected into real images."""

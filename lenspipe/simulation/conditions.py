@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lenspipe.survey import BRICK_PIXELS, PIXEL_SCALE_ARCSEC
+from lenspipe.config.releases import BRICK_PIXELS, PIXEL_SCALE_ARCSEC
 
 __all__ = ["BANDS", "Conditions", "draw_conditions", "exposure_map"]
 
@@ -29,7 +29,9 @@ SKY_MAG = {"g": 22.0, "r": 21.2, "z": 19.0}
 
 #: Number of pointings that may cover a place, the part of them that do, and the detectors' size.
 POINTINGS = 10
+
 POINTING_FRACTION = 0.52
+
 DETECTOR_DEG = (0.30, 0.15)
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from lenspipe.errors import LenspipeError
-from lenspipe.paths import atomic
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.files import atomic
 
 __all__ = ["grade_by_truth"]
 

@@ -6,8 +6,8 @@ import numpy as np
 from astropy.cosmology import FlatLambdaCDM
 from scipy import fft
 
-from lenspipe.errors import LenspipeError
-from lenspipe.survey import PIXEL_SCALE_ARCSEC
+from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
+from lenspipe.utils.errors import LenspipeError
 
 __all__ = [
     "arc_image",
@@ -21,14 +21,19 @@ __all__ = [
 ]
 
 _COSMOLOGY = FlatLambdaCDM(H0=70, Om0=0.3)
+
 _REDSHIFT_GRID = np.linspace(0.0, 4.0, 401)
+
 _COMOVING = _COSMOLOGY.comoving_distance(_REDSHIFT_GRID).value
+
 _LIGHT_KM_S = 299792.458
 
 #: Einstein radii, arcsec, and total lensed g magnitudes of the lenses drawn: least, most frequent
 #: and faintest at 1.6 arcsec; images of the same sources behind larger lenses are brighter.
 THETA_E_RANGE = (0.7, 4.0)
+
 ARC_MAG_G = (21.0, 21.2, 22.2)
+
 #: Half-light radii of their sources: mean and scatter of log10 arcsec; furthest from the axis that
 #: they are, in units of the Einstein radius.
 LOG_R_HALF, MOST_BETA = (-0.55, 0.15), 0.27

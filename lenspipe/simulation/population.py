@@ -33,8 +33,11 @@ CONFUSING = {
 
 #: Colours of old galaxies against redshift: the observed red sequence.
 REDSHIFT = np.array([0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+
 RED_GR = np.array([0.80, 0.92, 1.18, 1.45, 1.64, 1.75, 1.80, 1.82, 1.84, 1.80, 1.70])
+
 RED_RZ = np.array([0.54, 0.58, 0.66, 0.76, 0.90, 1.08, 1.30, 1.52, 1.76, 1.95, 2.05])
+
 #: z magnitude of a characteristic old galaxy against redshift.
 _MSTAR_Z = np.array([13.6, 15.2, 16.7, 17.5, 18.1, 18.6, 19.0, 19.4, 19.7, 20.0, 20.3])
 
@@ -67,7 +70,7 @@ def draw_population(seed, brick, simulation):
         The run's seed.
     brick : mapping
         ``brickid``, ``ra1``, ``ra2``, ``dec1``, ``dec2`` (degrees).
-    simulation : lenspipe.config.Simulation
+    simulation : lenspipe.config.data.Simulation
         How many of each.
 
     Returns

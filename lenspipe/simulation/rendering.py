@@ -6,26 +6,32 @@ import galsim
 import numpy as np
 from scipy import fft
 
+from lenspipe.config.releases import BRICK_PIXELS, PIXEL_SCALE_ARCSEC
 from lenspipe.simulation.conditions import BANDS
 from lenspipe.simulation.lensing import arc_image
-from lenspipe.survey import BRICK_PIXELS, PIXEL_SCALE_ARCSEC
 
 __all__ = ["TEXTURE_PIXELS", "moffat", "paint_brick"]
 
 #: Moffat index of the PSF, core and wings together.
 MOFFAT_BETA = 3.5
+
 #: Oversampling and side, in coadd pixels, of stamps that are painted before the PSF.
 OVERSAMPLING = 3
+
 TEXTURE_PIXELS = 75
 
 #: Accuracy of GalSim's Fourier images: errors of 1 % of a component lie far below the noise.
 _ACCURACY = galsim.GSParams(
     folding_threshold=1e-2, maxk_threshold=1e-2, kvalue_accuracy=1e-3, maximum_fft_size=16384
 )
+
 #: Faint sources are stamped from templates: their size, offsets within a pixel, half-light radii.
 _TEMPLATE_PIXELS = 33
+
 _SUBPIXELS = 4
+
 _TEMPLATE_RADII = np.array([0.0, 0.25, 0.35, 0.45, 0.6, 0.8])
+
 #: Flux below which a round or blue neighbour is faint enough for a template, nanomaggies.
 _TEMPLATE_FLUX = 4.0
 
@@ -188,6 +194,7 @@ def _shifted(image, shift):
 
 #: Side of the finely sampled PSF, and a fast size for the convolution of both.
 _FINE_PSF = 2 * 12 * OVERSAMPLING + 1
+
 _FFT_SHAPE = 2 * (fft.next_fast_len(_FINE + _FINE_PSF - 1, real=True),)
 
 

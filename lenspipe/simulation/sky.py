@@ -14,14 +14,16 @@ import numpy as np
 import pandas as pd
 from astropy.table import Table
 
-from lenspipe.bricks import brick_wcs, select_bricks, sky_grid
-from lenspipe.config import digest
-from lenspipe.errors import LenspipeError
-from lenspipe.paths import SkyPaths, atomic
-from lenspipe.progress import end_with, log
+from lenspipe.config.paths import SkyPaths
+from lenspipe.config.releases import BRICK_PIXELS, MASKBITS, PIXEL_SCALE_ARCSEC
+from lenspipe.footprint.select import select_bricks
 from lenspipe.simulation.conditions import BANDS, draw_conditions, exposure_map
 from lenspipe.simulation.population import CONFUSING, draw_population, magnitude
-from lenspipe.survey import BRICK_PIXELS, MASKBITS, PIXEL_SCALE_ARCSEC
+from lenspipe.survey.bricks import brick_wcs, sky_grid
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.files import atomic
+from lenspipe.utils.hashing import digest
+from lenspipe.utils.progress import end_with, log
 
 __all__ = ["simulate", "visible"]
 
@@ -30,11 +32,15 @@ VERSION = 1
 
 #: Flux per pixel above which a detector saturates, nanomaggies.
 SATURATION = 20.0
+
 #: A lens is visible, as earlier searches saw it, from these values on.
 VISIBLE_THETA_E_ARCSEC = 1.0
+
 VISIBLE_ARC_SNR = 10.0
+
 #: Part of the other lenses that earlier searches have published, and of confusing galaxies.
 KNOWN_INVISIBLE = 0.2
+
 KNOWN_CONFUSING = 0.6
 
 _TRUTH = [
@@ -65,7 +71,7 @@ def simulate(settings, workers=None, root=None):
 
     Parameters
     ----------
-    settings : lenspipe.config.Settings
+    settings : lenspipe.config.settings.Settings
         With a ``simulation`` section.
     workers : int, optional
         Processes; all cores if not given.

@@ -7,9 +7,9 @@ from importlib import resources
 import fitsio
 import numpy as np
 
-from lenspipe.paths import atomic
+from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.simulation.conditions import BANDS
-from lenspipe.survey import PIXEL_SCALE_ARCSEC
+from lenspipe.utils.files import atomic
 
 __all__ = ["RELEASE_NUMBER", "tractor_columns", "write_tractor"]
 

@@ -7,7 +7,7 @@ whichever device it ends up.
 
 import math
 
-from lenspipe._tensorflow import tf
+from lenspipe.utils.tensorflow import tf
 
 __all__ = ["N_DRAWS", "augment", "draw"]
 

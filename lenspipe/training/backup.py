@@ -3,8 +3,8 @@
 import json
 import shutil
 
-from lenspipe.paths import atomic
-from lenspipe.progress import log
+from lenspipe.utils.files import atomic
+from lenspipe.utils.progress import log
 
 __all__ = ["Backup"]
 

@@ -3,18 +3,19 @@
 import numpy as np
 import pandas as pd
 
-from lenspipe._tensorflow import gpus, tf
-from lenspipe.errors import LenspipeError
-from lenspipe.inference import predict
-from lenspipe.metrics import auc, cross_entropy
-from lenspipe.recordfiles import check_shards
-from lenspipe.records import dataset
+from lenspipe.products.record_files import check_shards
+from lenspipe.products.records import dataset
+from lenspipe.scoring.score import predict
+from lenspipe.statistics.metrics import auc, cross_entropy
 from lenspipe.training.augmentation import draw
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.tensorflow import gpus, tf
 
 __all__ = ["TrainingData", "ValidationData", "count_classes", "seed_of"]
 
 #: Largest weight of a lens that ``lens_weight: null`` chooses.
 MAX_LENS_WEIGHT = 10.0
+
 #: Cutouts on which the network's normalisation is measured.
 _ADAPT = 512
 
@@ -24,7 +25,7 @@ def count_classes(settings):
 
     Parameters
     ----------
-    settings : lenspipe.config.Settings
+    settings : lenspipe.config.settings.Settings
 
     Returns
     -------
@@ -55,7 +56,7 @@ def seed_of(settings):
 
     Parameters
     ----------
-    settings : lenspipe.config.Settings
+    settings : lenspipe.config.settings.Settings
 
     Returns
     -------
@@ -69,7 +70,7 @@ class TrainingData:
 
     Parameters
     ----------
-    settings : lenspipe.config.Settings
+    settings : lenspipe.config.settings.Settings
     counts : dict
         As `count_classes` gives it, of the splits that are trained on.
     devices : lenspipe.training.devices.Devices
@@ -196,7 +197,7 @@ class ValidationData:
 
     Parameters
     ----------
-    settings : lenspipe.config.Settings
+    settings : lenspipe.config.settings.Settings
     """
 
     def __init__(self, settings):

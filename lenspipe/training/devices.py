@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lenspipe._tensorflow import gpus, tf
-from lenspipe.errors import LenspipeError
-from lenspipe.progress import log
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.progress import log
+from lenspipe.utils.tensorflow import gpus, tf
 
 __all__ = ["Devices", "choose_devices"]
 

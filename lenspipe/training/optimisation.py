@@ -2,8 +2,8 @@
 
 import math
 
-from lenspipe._tensorflow import keras
-from lenspipe.errors import LenspipeError
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.tensorflow import keras
 
 __all__ = ["best_epoch", "learning_rate", "loss_of", "make_optimizer", "settled_from"]
 

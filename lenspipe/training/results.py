@@ -8,7 +8,7 @@ import matplotlib.figure
 import yaml
 
 import lenspipe
-from lenspipe.paths import atomic
+from lenspipe.utils.files import atomic
 
 __all__ = ["code_version", "sample_hashes", "write_model", "write_notes"]
 
@@ -38,7 +38,7 @@ def sample_hashes(settings):
 
     Parameters
     ----------
-    settings : lenspipe.config.Settings
+    settings : lenspipe.config.settings.Settings
 
     Returns
     -------
@@ -55,7 +55,7 @@ def write_notes(settings, history, notes):
 
     Parameters
     ----------
-    settings : lenspipe.config.Settings
+    settings : lenspipe.config.settings.Settings
         Of the model, `Settings.of_model`.
     history : pandas.DataFrame
         A row per epoch.

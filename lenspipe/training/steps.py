@@ -4,22 +4,25 @@ import time
 
 import numpy as np
 
-from lenspipe._tensorflow import gpus, tf
-from lenspipe.errors import LenspipeError
-from lenspipe.models import normalisation
-from lenspipe.paths import atomic
-from lenspipe.progress import log
+from lenspipe.models.contents import normalisation
 from lenspipe.training.augmentation import augment
 from lenspipe.training.optimisation import loss_of
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.files import atomic
+from lenspipe.utils.progress import log
+from lenspipe.utils.tensorflow import gpus, tf
 
 __all__ = ["Steps", "Ticker"]
 
 #: Most steps between two looks at the losses; a look waits for the device.
 _LOOK_EVERY = 20
+
 #: Least time between two lines within an epoch, seconds.
 _LINE_SECONDS = 10
+
 #: Factor of loss scaling below which a training is lost; it begins at 32768.
 _LEAST_SCALE = 1e-3
+
 #: Galaxies of a bad batch that are named in the message.
 _NAMED = 5
 

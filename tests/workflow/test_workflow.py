@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from lenspipe.cli import main
-from lenspipe.cutouts import read_cutouts
-from lenspipe.selection.model import SelectionFunction
+from lenspipe.cli.main import main
+from lenspipe.completeness.selection_function import SelectionFunction
+from lenspipe.products.cutouts import read_cutouts
 
 pytestmark = pytest.mark.workflow
 
@@ -285,8 +285,9 @@ def test_a_truncated_coadd_costs_only_its_brick(finished, results):
 
 
 OWN_NETWORK = """
-from lenspipe._tensorflow import keras
-from lenspipe.models.layers import head, stem
+from lenspipe.utils.tensorflow import keras
+from lenspipe.models.layers import head
+from lenspipe.models.layers import stem
 
 def tiny(bands, size, filters=4):
     inputs, x = stem(bands, size, filters, stride=4)

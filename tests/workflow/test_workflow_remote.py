@@ -8,9 +8,9 @@ import yaml
 from loopback import Fault, Loopback
 from test_workflow import CONFIG, run
 
-from lenspipe.bricks import load_plan
-from lenspipe.config import load_settings
-from lenspipe.models import build
+from lenspipe.config.settings import load_settings
+from lenspipe.footprint.plan import load_plan
+from lenspipe.models.build import build
 
 pytestmark = pytest.mark.workflow
 

@@ -18,8 +18,8 @@ import yaml
 from filelock import FileLock, Timeout
 from test_workflow import CONFIG, REPOSITORY, command
 
-from lenspipe.cutouts import read_cutouts
-from lenspipe.models import build
+from lenspipe.models.build import build
+from lenspipe.products.cutouts import read_cutouts
 
 pytestmark = [pytest.mark.slurm, pytest.mark.workflow]
 

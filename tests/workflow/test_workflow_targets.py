@@ -8,9 +8,9 @@ import yaml
 from astropy.table import Table
 from test_workflow import CONFIG, hashes, run
 
-from lenspipe.config import load_settings
-from lenspipe.cutouts import read_cutouts
-from lenspipe.models import build
+from lenspipe.config.settings import load_settings
+from lenspipe.models.build import build
+from lenspipe.products.cutouts import read_cutouts
 
 pytestmark = pytest.mark.workflow
 

@@ -8,7 +8,8 @@ any job that comes after it, be it by such a link alone. It does compare those o
 comes after no chunk, and a step that has this rule's file among its inputs follows.
 """
 
-from lenspipe.paths import is_remote, network_source
+from lenspipe.utils.files import is_remote
+from lenspipe.config.paths import network_source
 
 SAMPLE = SETTINGS.sample
 MADE_FROM = {

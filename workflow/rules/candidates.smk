@@ -4,7 +4,7 @@ Needs: all scores and parent samples, the known lenses, and the scores of held-o
 there are some. Gives: the candidates' catalogues, what to expect of them, and a map of the sky.
 """
 
-from lenspipe.paths import is_remote
+from lenspipe.utils.files import is_remote
 
 # Of a given model they are read if somebody put them beside it.
 HELD_OUT = [path for path in [SETTINGS.predictions] if TRAINED or (path.exists() and not TARGETS)]

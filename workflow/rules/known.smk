@@ -3,8 +3,8 @@
 Needs: these lists, or that of the simulated sky. Gives: a table with a row per lens system.
 """
 
-from lenspipe.bricks import list_version
-from lenspipe.paths import is_remote
+from lenspipe.catalogs.versions import list_version
+from lenspipe.utils.files import is_remote
 
 CATALOGUES = [catalogue.path for catalogue in SETTINGS.sample.known_lenses]
 # Of the other lists, in a package or at an address, the parameters say which version is read.

@@ -4,8 +4,8 @@ Needs: scores, parent samples, manifests of all chunks, the labelled sample if t
 catalogues. Gives: a table with a row per entry, counts and a figure for each catalogue.
 """
 
-from lenspipe.bricks import list_version
-from lenspipe.paths import is_remote
+from lenspipe.catalogs.versions import list_version
+from lenspipe.utils.files import is_remote
 
 PUBLISHED = [catalogue.path for catalogue in SETTINGS.recovery.catalogs]
 # Of those in a package or at an address the parameters say which version is read.

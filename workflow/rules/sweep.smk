@@ -4,8 +4,11 @@ Needs: the labelled sample. Gives: a model and a result per trial, their table, 
 and a figure.
 """
 
-from lenspipe.paths import network_source
-from lenspipe.tuning.plan import check_sweep, made_from as trial_made_from, name_of_trial, trials
+from lenspipe.config.paths import network_source
+from lenspipe.training.sweep.plan import check_sweep
+from lenspipe.training.sweep.plan import made_from as trial_made_from
+from lenspipe.training.sweep.plan import name_of_trial
+from lenspipe.training.sweep.plan import trials
 
 TRIALS = trials(SETTINGS)
 # What each trial is made from, for rule basis: a trial whose settings stay is not trained again.

@@ -1,8 +1,8 @@
 """Draw a model at work."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.activations import show_activations
+    from lenspipe.evaluation.activations import show_activations
 
     show_activations(settings.of_model(snakemake.wildcards.model))

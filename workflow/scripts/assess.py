@@ -1,8 +1,8 @@
 """Assess a model."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.assessment import assess
+    from lenspipe.evaluation.model import assess
 
     assess(settings.of_model(snakemake.wildcards.model))

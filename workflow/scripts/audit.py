@@ -1,8 +1,8 @@
 """Add up the audits of the cuts."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.catalog import merge_audits
+    from lenspipe.parent.select import merge_audits
 
     merge_audits(settings)

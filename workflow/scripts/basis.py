@@ -1,8 +1,8 @@
 """Write what a step is made from."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake):
-    from lenspipe.basis import write_basis
+    from lenspipe.products.provenance import write_basis
 
     write_basis(snakemake.output[0], snakemake.params.settings, snakemake.input)

@@ -1,8 +1,8 @@
 """Cut stamps in one brick."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.cutouts import cut_one
+    from lenspipe.cutouts.chunk import cut_one
 
     cut_one(settings, snakemake.wildcards.brick)

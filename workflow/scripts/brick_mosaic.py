@@ -1,8 +1,8 @@
 """Draw one brick."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.mosaics import brick_mosaic
+    from lenspipe.mosaics.pages import brick_mosaic
 
     brick_mosaic(settings, snakemake.wildcards.brick)

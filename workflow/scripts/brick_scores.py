@@ -1,8 +1,8 @@
 """Score one brick."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.inference import score_brick
+    from lenspipe.scoring.score import score_brick
 
     score_brick(settings, snakemake.wildcards.brick)

@@ -1,8 +1,8 @@
 """List the bricks of the footprint."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.bricks import write_bricks
+    from lenspipe.footprint.select import write_bricks
 
     write_bricks(settings)

@@ -1,8 +1,8 @@
 """Choose the candidates."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.candidates import find_candidates
+    from lenspipe.candidates.find import find_candidates
 
     find_candidates(settings)

@@ -1,6 +1,6 @@
 """Make the standing checks."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
     from lenspipe.checks.run import run_checks

@@ -1,8 +1,8 @@
 """Draw each brick of a chunk."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.mosaics import brick_mosaics_of_chunk
+    from lenspipe.mosaics.pages import brick_mosaics_of_chunk
 
     brick_mosaics_of_chunk(settings, snakemake.wildcards.chunk)

@@ -1,8 +1,8 @@
 """Cut stamps in a chunk."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.cutouts import cut_chunk
+    from lenspipe.cutouts.chunk import cut_chunk
 
     cut_chunk(settings, snakemake.wildcards.chunk)

@@ -1,8 +1,8 @@
 """Delete the cutouts of a chunk that is scored."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.cutouts import discard_chunk
+    from lenspipe.cutouts.chunk import discard_chunk
 
     discard_chunk(settings, snakemake.wildcards.chunk)

@@ -1,8 +1,8 @@
 """Combine the networks."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.ensemble import combine
+    from lenspipe.training.ensemble import combine
 
     combine(settings)

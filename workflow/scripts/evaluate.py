@@ -1,8 +1,8 @@
 """Compare the search with the truth."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.evaluation import evaluate
+    from lenspipe.evaluation.search import evaluate
 
     evaluate(settings)

@@ -1,8 +1,8 @@
 """Compare how many lenses were found with how many should be."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.expected.measure import expect_lenses
+    from lenspipe.completeness.expected.numbers import expect_lenses
 
     expect_lenses(settings)

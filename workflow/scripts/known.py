@@ -1,8 +1,8 @@
 """Merge the catalogues of known lenses."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.known import merge_known
+    from lenspipe.catalogs.known_lenses import merge_known
 
     merge_known(settings)

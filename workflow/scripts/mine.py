@@ -1,8 +1,8 @@
 """Choose galaxies for the eye."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.mining import mine
+    from lenspipe.sample.mining import mine
 
     mine(settings)

@@ -1,8 +1,8 @@
 """Draw pages of candidates."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.mosaics import candidate_pages
+    from lenspipe.mosaics.pages import candidate_pages
 
     candidate_pages(settings)

@@ -1,8 +1,8 @@
 """Paint lenses onto galaxies of the search, and score them."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.selection.painting import paint
+    from lenspipe.completeness.painting import paint
 
     paint(settings)

@@ -1,8 +1,8 @@
 """Select a chunk's parent sample."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.catalog import parent_of_chunk
+    from lenspipe.parent.select import parent_of_chunk
 
     parent_of_chunk(settings, snakemake.wildcards.chunk)

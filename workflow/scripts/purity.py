@@ -1,8 +1,8 @@
 """Measure how many random galaxies of the search pass."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.purity.measure import measure_purity
+    from lenspipe.evaluation.purity.random_rates import measure_purity
 
     measure_purity(settings)

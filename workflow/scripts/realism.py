@@ -1,8 +1,8 @@
 """Compare painted lenses with real ones."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.selection.realism import measure_realism
+    from lenspipe.completeness.realism import measure_realism
 
     measure_realism(settings)

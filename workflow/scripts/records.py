@@ -1,8 +1,8 @@
 """Write a chunk's records."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.records import records_of_chunk
+    from lenspipe.scoring.records import records_of_chunk
 
     records_of_chunk(settings, snakemake.wildcards.chunk)

@@ -1,8 +1,8 @@
 """Look for published candidates among the scores."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.recovery.measure import recover
+    from lenspipe.evaluation.recovery.published import recover
 
     recover(settings)

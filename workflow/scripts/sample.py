@@ -1,8 +1,8 @@
 """Draw the labelled sample."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.sample import build_sample
+    from lenspipe.sample.build import build_sample
 
     build_sample(settings)

@@ -1,8 +1,8 @@
 """Describe the labelled sample."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.sample_report import report_sample
+    from lenspipe.sample.report import report_sample
 
     report_sample(settings)

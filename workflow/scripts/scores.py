@@ -1,8 +1,8 @@
 """Score a chunk."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.inference import score_chunk
+    from lenspipe.scoring.score import score_chunk
 
     score_chunk(settings, snakemake.wildcards.chunk)

@@ -1,8 +1,8 @@
 """Fit the selection function."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.selection.measure import measure_selection
+    from lenspipe.completeness.search import measure_selection
 
     measure_selection(settings)

@@ -1,6 +1,6 @@
 """Make the simulated sky."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
     from lenspipe.simulation.sky import simulate

@@ -1,6 +1,6 @@
 """Write the area that was searched and draw it with the candidates."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
     from lenspipe.candidates.skymap import write_sky

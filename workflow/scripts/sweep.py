@@ -1,8 +1,8 @@
 """Compare the trials of a sweep."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.tuning.summary import summarise_sweep
+    from lenspipe.training.sweep.summary import summarise_sweep
 
     summarise_sweep(settings)

@@ -1,8 +1,8 @@
 """Train one of a sweep's models."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.tuning.trial import run_trial
+    from lenspipe.training.sweep.trial import run_trial
 
     run_trial(settings, int(snakemake.wildcards.trial))

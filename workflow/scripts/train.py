@@ -1,8 +1,8 @@
 """Train a network."""
 
-from lenspipe.progress import job
+from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.training import train
+    from lenspipe.training.train import train
 
     train(settings.of_model(snakemake.wildcards.model))

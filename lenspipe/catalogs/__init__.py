@@ -1,0 +1,1 @@
+"""Lists that users give: positions, known lenses, targets, confusing galaxies."""

@@ -1,0 +1,1 @@
+"""Completeness: the selection function, measured with injected lenses."""

@@ -1,0 +1,1 @@
+"""Expected numbers: how many lenses a search should find."""

@@ -1,0 +1,246 @@
+"""Where every file is: the survey's and ours. Every write goes through `atomic`."""
+
+from pathlib import Path
+
+from lenspipe.config.releases import get_release
+from lenspipe.utils.files import is_remote
+
+__all__ = ["RunPaths", "SkyPaths", "SurveyPaths", "network_source"]
+
+
+def network_source(network):
+    """Python file that holds a network of the user's own.
+
+    Parameters
+    ----------
+    network : str
+        As in ``training.network``: a name, or a file, a colon and a function.
+
+    Returns
+    -------
+    pathlib.Path or None
+        None for a network of lenspipe's.
+    """
+    file = network.rpartition(":")[0]
+    return Path(file) if file.endswith(".py") else None
+
+
+class SurveyPaths:
+    """Files of one release of the survey below its tree.
+
+    Parameters
+    ----------
+    tree : str or path-like
+        Folder or address that holds ``survey-bricks.fits.gz``.
+    release : lenspipe.config.releases.Release
+        What differs between releases.
+
+    Notes
+    -----
+    A path below a folder is a `pathlib.Path`, one below an address a str.
+
+    Layout: https://www.legacysurvey.org/dr9/files/
+    """
+
+    def __init__(self, tree, release):
+        self.tree = str(tree).rstrip("/") if is_remote(tree) else Path(tree)
+        self.release = release
+
+    def _at(self, region, name):
+        """Path of a file in a region's folder, or in the tree if the release has no such folder."""
+        name = f"{region}/{name}" if region and self.release.region_folders else name
+        return f"{self.tree}/{name}" if is_remote(self.tree) else self.tree / name
+
+    def all_bricks(self):
+        """Table of all bricks on the sky."""
+        return self._at(None, "survey-bricks.fits.gz")
+
+    def bricks(self, region):
+        """Table of the bricks with data in a region."""
+        suffix = f"-{region}" if self.release.region_folders else ""
+        return self._at(region, f"survey-bricks-{self.release.name}{suffix}.fits.gz")
+
+    def tractor(self, region, brick):
+        """Tractor catalogue of a brick."""
+        return self._at(region, f"tractor/{brick[:3]}/tractor-{brick}.fits")
+
+    def checksums(self, region, brick):
+        """SHA-256 sums of a brick's files."""
+        return self._at(region, f"tractor/{brick[:3]}/brick-{brick}.sha256sum")
+
+    def coadd(self, region, brick, kind, band=None):
+        """Coadd of a brick: kind is image, invvar, nexp, psfsize (with a band) or maskbits."""
+        suffix = f"-{band}" if band else ""
+        name = f"legacysurvey-{brick}-{kind}{suffix}.fits.fz"
+        return self._at(region, f"coadd/{brick[:3]}/{brick}/{name}")
+
+
+class SkyPaths(SurveyPaths):
+    """Files of a simulated sky: a tree of DR9, the truth, and what searches would have published.
+
+    Parameters
+    ----------
+    tree : str or path-like
+        The folder of the sky.
+    """
+
+    def __init__(self, tree):
+        super().__init__(tree, get_release("dr9"))
+        self.manifest = self.tree / "sky.json"
+        self.truth = self.tree / "truth.parquet"
+        self.known_lenses = self.tree / "known-lenses.csv"
+        self.confusing = self.tree / "confusing.csv"
+
+    def part(self, region, brick):
+        """Truth of a brick, written when all its other files are there."""
+        return self.tree / "parts" / f"{region}-{brick}.parquet"
+
+
+class RunPaths:
+    """Files of one run, below ``results/<run>``.
+
+    Parameters
+    ----------
+    run : str
+        Name of the run.
+    results : str or path-like
+        Folder of all runs.
+    """
+
+    def __init__(self, run, results="results"):
+        self.root = Path(results) / run
+        self.plan = self.root / "plan.json"
+        self.hosts = self.root / "hosts.json"
+        self.sky = self.root / "sky"
+        sky = SkyPaths(self.sky)
+        self.sky_manifest = sky.manifest
+        self.truth = sky.truth
+        self.known_lenses = sky.known_lenses
+        self.confusing = sky.confusing
+        self.bricks = self.root / "bricks.parquet"
+        self.audit = self.root / "parent" / "audit.csv"
+        self.lenses = self.root / "known" / "lenses.parquet"
+        self.sample = self.root / "sample" / "sample.parquet"
+        self.records_manifest = self.root / "sample" / "records.json"
+        self.sample_lenses = self.root / "sample" / "known-lenses.csv"
+        self.splits = self.root / "sample" / "splits.csv"
+        self.injected = self.root / "sample" / "injected.parquet"
+        self.mined_index = self.root / "mined" / "pages.json"
+        self.candidates = self.root / "candidates" / "candidates.fits"
+        self.threshold = self.candidate_file("threshold.json")
+        self.mosaic_index = self.root / "mosaics" / "pages.json"
+        self.summary = self.root / "summary.json"
+        self.missing = self.root / "missing.csv"
+        self.status_page = self.root / "status.html"
+
+    def parent(self, chunk):
+        """Parent sample of a chunk."""
+        return self.root / "parent" / f"{chunk}.parquet"
+
+    def parent_audit(self, chunk):
+        """What each cut removed in a chunk."""
+        return self.root / "parent" / "audit" / f"{chunk}.csv"
+
+    def cutouts(self, brick, folder=None):
+        """Cutouts of a brick; `folder` only where the brick is a pattern."""
+        return self.root / "cutouts" / (folder or brick[:3]) / f"{brick}.fits"
+
+    def manifest(self, stage, chunk):
+        """What a stage has done for the bricks of a chunk."""
+        return self.root / "manifests" / stage / f"{chunk}.json"
+
+    def records(self, chunk):
+        """Records of a chunk, for scoring."""
+        return self.root / "records" / f"{chunk}.tfrecord"
+
+    def sample_shards(self, split):
+        """Glob of the labelled sample's records of a split (train, validation or test)."""
+        return self.root / "sample" / f"{split}-*.tfrecord"
+
+    def sample_version(self, version):
+        """Table of the labelled sample as it was in a round; versions count from 1."""
+        return self.root / "sample" / "versions" / f"{version}.parquet"
+
+    def set_aside(self, version):
+        """Non-lenses of a version of the sample that a model takes for lenses, to be graded."""
+        return self.root / "sample" / "set-aside" / f"version-{version}.csv"
+
+    def mined(self, version):
+        """What a model that learnt from a version of the sample found beside it, to be graded."""
+        return self.root / "mined" / f"version-{version}.csv"
+
+    def sample_report(self, file):
+        """File of the labelled sample's report: report.html, report.json or a figure."""
+        return self.root / "sample" / "report" / file
+
+    def model(self, name, file="model.keras"):
+        """File of a trained model."""
+        return self.root / "models" / name / file
+
+    def sweep(self, file):
+        """File of the sweep: sweep.csv, best.yaml, sweep.png or study.log, Optuna's journal."""
+        return self.root / "sweep" / file
+
+    def scores(self, chunk):
+        """Scores of a chunk."""
+        return self.root / "scores" / f"{chunk}.parquet"
+
+    def score_parts(self, chunk):
+        """Folder of what a scoring of a chunk that is under way has done."""
+        return self.root / "scores" / "parts" / chunk
+
+    def brick_scores(self, brick):
+        """Scores of one brick, where it was asked for by name."""
+        return self.root / "scores" / "bricks" / f"{brick}.parquet"
+
+    def evaluation(self, file):
+        """Figures of the search against the truth."""
+        return self.root / "evaluation" / file
+
+    def candidate_file(self, file):
+        """File about the candidates: viewer.fits, sky.png, searched.fits or searched.json."""
+        return self.root / "candidates" / file
+
+    def recovery(self, file):
+        """File of the comparison with a published catalogue: <catalogue>.csv, .json or .png."""
+        return self.root / "recovery" / file
+
+    def selection(self, file):
+        """File of the selection function: injected lenses, selection.fits, summaries, figures."""
+        return self.root / "selection" / file
+
+    def purity(self, file):
+        """File on what passes without being a lens: purity.json, purity.csv or a figure."""
+        return self.root / "purity" / file
+
+    def expected(self, file):
+        """File on how many lenses the search should find: expected.json, .csv or .png."""
+        return self.root / "expected" / file
+
+    def checks(self, file):
+        """File of the standing checks: checks.json, checks.html, drift.csv or a mosaic."""
+        return self.root / "checks" / file
+
+    def mosaic_page(self, page):
+        """Page of ranked candidates; pages count from 1."""
+        return self.root / "mosaics" / f"page-{page:04d}.png"
+
+    def brick_mosaic(self, brick):
+        """Mosaic of a brick's galaxies, ranked."""
+        return self.root / "mosaics" / "bricks" / f"{brick}.png"
+
+    def sheet(self, file):
+        """File of the follow-up sheets: of a candidate, sheets.pdf or a table of targets."""
+        return self.root / "sheets" / file
+
+    def inspection(self, file="grades.sqlite"):
+        """File of the inspection: grades.sqlite, every vote; what is exported from it."""
+        return self.root / "inspection" / file
+
+    def log(self, rule, name="all"):
+        """Log of a job."""
+        return self.root / "logs" / rule / f"{name}.log"
+
+    def benchmark(self, rule, name="all"):
+        """Snakemake's measurement of a job."""
+        return self.root / "benchmarks" / rule / f"{name}.tsv"

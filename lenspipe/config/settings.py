@@ -1,0 +1,369 @@
+"""Settings as pydantic models: the only reader of configuration.
+
+Light on purpose: Snakemake imports this module whenever it parses the Snakefile.
+"""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from lenspipe.config.base import Section, merged
+from lenspipe.config.data import (
+    Chunks,
+    Cutouts,
+    Failures,
+    Footprint,
+    Parent,
+    Retrieval,
+    Simulation,
+    Survey,
+)
+from lenspipe.config.explain import explain
+from lenspipe.config.learning import Inference, Injection, Records, Sample
+from lenspipe.config.paths import RunPaths, SurveyPaths
+from lenspipe.config.quality import Checks, Expected, Selection
+from lenspipe.config.releases import get_release
+from lenspipe.config.results import Candidates, Mosaics, Recovery
+from lenspipe.config.training import Ensemble, Evaluation, Sweep, Training
+from lenspipe.utils.errors import LenspipeError
+
+__all__ = ["Settings", "load_settings", "nested", "read_config"]
+
+
+class Settings(Section):
+    """All settings of one run."""
+
+    run: str = Field(
+        ..., pattern=r"^[A-Za-z0-9][\w.-]*$", description="Name of the run, below results/."
+    )
+    keep: Literal["scores", "cutouts", "all"] = Field(
+        "cutouts",
+        description="What stays on disk. scores: a chunk's cutouts are deleted once it is scored, "
+        "and cut again where they are wanted; cutouts: only its records are deleted; all: nothing.",
+    )
+    seed: int = Field(1, ge=0, lt=2**31, description="Seed of all randomness.")
+    survey: Survey = Field(default_factory=Survey)
+    retrieval: Retrieval = Field(default_factory=Retrieval)
+    targets: str | None = Field(
+        None,
+        description="CSV of positions (ra, dec in degrees, name if wanted) to fetch, score and "
+        "show instead of the galaxies of a footprint.",
+    )
+    footprint: Footprint = Field(default_factory=Footprint)
+    chunks: Chunks = Field(default_factory=Chunks)
+    simulation: Simulation | None = Field(
+        None, description="The simulated sky; only where survey.tree is not given."
+    )
+    parent: Parent = Field(default_factory=Parent)
+    cutouts: Cutouts = Field(default_factory=Cutouts)
+    failures: Failures = Field(default_factory=Failures)
+    sample: Sample = Field(default_factory=Sample)
+    injection: Injection = Field(default_factory=Injection)
+    records: Records = Field(default_factory=Records)
+    training: Training = Field(default_factory=Training)
+    ensemble: Ensemble = Field(default_factory=Ensemble)
+    sweep: Sweep = Field(default_factory=Sweep)
+    evaluation: Evaluation = Field(default_factory=Evaluation)
+    inference: Inference = Field(default_factory=Inference)
+    candidates: Candidates = Field(default_factory=Candidates)
+    mosaics: Mosaics = Field(default_factory=Mosaics)
+    recovery: Recovery = Field(default_factory=Recovery)
+    selection: Selection = Field(default_factory=Selection)
+    expected: Expected = Field(default_factory=Expected)
+    checks: Checks = Field(default_factory=Checks)
+
+    @model_validator(mode="after")
+    def _fit_together(self):
+        problems = []
+        if (self.survey.tree is None) == (self.simulation is None):
+            problems.append("give either survey.tree (real data) or simulation (a simulated sky)")
+        release = get_release(self.survey.release)
+        odd = [band for band in self.survey.bands if band not in release.bands]
+        if odd or not self.survey.bands:
+            problems.append(
+                f"survey.bands: found {list(self.survey.bands)}, expected some of "
+                f"{list(release.bands)} ({release.name})"
+            )
+        odd = {*self.mosaics.panels} - {"rgb", "residual", *self.survey.bands}
+        if odd:
+            problems.append(
+                f"mosaics.panels: found {', '.join(sorted(odd))}, expected rgb, residual and bands "
+                f"of survey.bands ({', '.join(self.survey.bands)})"
+            )
+        odd = [name for name in self.parent.types if name not in release.types]
+        if odd or not self.parent.types:
+            problems.append(
+                f"parent.types: found {list(self.parent.types)}, expected some of "
+                f"{list(release.types)} ({release.name})"
+            )
+        if self.simulation and self.survey.release != "dr9":
+            problems.append("survey.release: the simulated sky is written as dr9")
+        given = self.targets or self.footprint.bricks or self.footprint.brick_list
+        if self.simulation and not given and self._area() > 100:
+            problems.append(
+                f"footprint: {self._area():.0f} square degrees is too large for a simulated sky; "
+                "give ra and dec ranges of at most 100"
+            )
+        if self.survey.tree and not (self.sample.known_lenses or self.inference.model):
+            problems.append(
+                "sample.known_lenses: a search of real data needs a CSV with ra, dec (or a trained "
+                "model in inference.model)"
+            )
+        if self.footprint.known_lenses and not self.sample.known_lenses:
+            problems.append("footprint.known_lenses: needs catalogues in sample.known_lenses")
+        if self.targets and not self.inference.model:
+            problems.append("targets: a list of positions needs a trained model, inference.model")
+        lacking = {"r", "z"} - {*self.survey.bands}
+        if self.selection.number and lacking:
+            problems.append(
+                f"selection.number: redshifts of galaxies to paint lenses onto come from r-z; add "
+                f"{' and '.join(sorted(lacking))} to survey.bands, or set it to 0"
+            )
+        if self.targets and self.selection.number:
+            problems.append(
+                "selection.number: lenses are painted onto galaxies of a footprint; set it to 0 "
+                "for a list of targets"
+            )
+        if self.selection.lenses == "planted" and not self.simulation:
+            problems.append(
+                "selection.lenses: found planted, but only a simulated sky has planted lenses; "
+                "set it to real"
+            )
+        if self.targets and self.footprint != Footprint():
+            problems.append("targets: give either a list of positions or a footprint, not both")
+        if self.sample.cleaning_model == str(self.paths.model(self.training.name)):
+            problems.append(
+                "sample.cleaning_model: found the model that this sample is for; copy the model of "
+                "an earlier round elsewhere and name the copy"
+            )
+        problems += self._problems_of_models()
+        if self.asks_servers and not self.retrieval.contact:
+            problems.append(
+                "retrieval.contact: missing; servers should know whom to ask: give a mail or web "
+                "address"
+            )
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _problems_of_models(self):
+        problems = []
+        members = self.ensemble.members
+        if self.training.name in members:
+            problems.append(
+                f"ensemble.members.{self.training.name}: found the name of the ensemble itself, "
+                "training.name; give it another"
+            )
+        for name, changes in members.items():
+            problems += [f"ensemble.members.{name}.{line}" for line in self._wrong(changes)]
+        if problems:
+            return problems
+        alike = {}
+        for name in members:
+            training = self.of_model(name).training.model_copy(update={"name": ""})
+            if (other := alike.setdefault(training.model_dump_json(), name)) != name:
+                problems.append(
+                    f"ensemble.members.{name}: found the same settings as {other}, expected "
+                    "others; give it another seed at least"
+                )
+        for key, values in self.sweep.settings.items():
+            values = values if isinstance(values, list) else [values.low, values.high]
+            for value in values:
+                changes = nested(self.training.model_dump(mode="json"), key, value)
+                problems += [f"sweep.settings.{line}" for line in self._wrong(changes)]
+        if members and self.sweep.settings:
+            problems.append("sweep: found with ensemble, expected one network; sweep it by itself")
+        _, validation, _ = self.sample.fractions
+        needs = {
+            "sweep.settings": self.sweep.settings,
+            "ensemble.combine: stacker": self.ensemble.combine == "stacker",
+            "training.refit": self._any_refit,
+        }
+        problems += [
+            f"{key}: needs a validation split, sample.fractions has none"
+            for key, given in needs.items()
+            if given and not validation
+        ]
+        return problems
+
+    @property
+    def _any_refit(self):
+        return any(self.of_model(name).training.refit for name in self.models)
+
+    def _wrong(self, changes):
+        """Say in lines what is wrong with changes of section training."""
+        try:
+            self.training.changed(changes)
+        except ValidationError as error:
+            return [
+                f"{'.'.join(map(str, problem['loc']))}: found {problem['input']!r}, "
+                + problem["msg"][0].lower()
+                + problem["msg"][1:]
+                for problem in error.errors()
+            ]
+        return []
+
+    def of_model(self, name, **changes):
+        """Settings under which one of the run's models is trained.
+
+        Parameters
+        ----------
+        name : str
+            Of the run's only network, of a member of its ensemble, or of a trial of its sweep.
+        **changes
+            Keys of section training that differ, for a trial.
+
+        Returns
+        -------
+        Settings
+            Equal to these but for section training, whose name is that one, and without ensemble.
+        """
+        changes = merged(self.ensemble.members.get(name, {}), changes) | {"name": name}
+        training = self.training.changed(changes)
+        return self.model_copy(update={"training": training, "ensemble": Ensemble()})
+
+    @property
+    def models(self):
+        """Names of the networks that are trained: the members of the ensemble, or one."""
+        return sorted(self.ensemble.members) or [self.training.name]
+
+    @property
+    def asks_servers(self):
+        """Whether anything is fetched over HTTP."""
+        survey = self.survey
+        addresses = [survey.tree, survey.sweeps]
+        addresses += [survey.tap] if survey.catalogs == "tap" and not self.targets else []
+        catalogues = (*self.sample.known_lenses, *self.recovery.catalogs)
+        addresses += [catalogue.path for catalogue in catalogues]
+        addresses += [*self.sample.confusing, *self.sample.graded]
+        addresses += [survey.service] if self.cutouts.source == "service" else []
+        return any(re.match("https?://", address or "") for address in addresses)
+
+    @property
+    def held_out(self):
+        """The split that a search is judged on: test, else validation; None if all is trained on.
+
+        None also where the validation split has been learnt from in the end (``training.refit``, a
+        stacker), and for a given model, which was trained elsewhere.
+        """
+        _, validation, test = self.sample.fractions
+        if self.inference.model:
+            return None
+        if "validation" in self.learnt_splits:
+            validation = 0
+        return "test" if test else "validation" if validation else None
+
+    @property
+    def learnt_splits(self):
+        """Splits that the run's model has learnt from: validation as well by refit or stacker."""
+        stacked = self.ensemble.members and self.ensemble.combine == "stacker"
+        return ("train", "validation") if stacked or self._any_refit else ("train",)
+
+    @property
+    def model_path(self):
+        """File of the model that the run searches with: a given one, or its own."""
+        return Path(self.inference.model or self.paths.model(self.training.name))
+
+    @property
+    def predictions(self):
+        """File with the scores of the galaxies that the model searched with never learnt from.
+
+        Of a given model it is looked for beside it, and need not be there.
+        """
+        return self.model_path.with_name("predictions.parquet")
+
+    def _area(self):
+        (ra0, ra1), (dec0, dec1) = self.footprint.ra, self.footprint.dec
+        return ((ra1 - ra0) % 360 or 360) * (dec1 - dec0)
+
+    @property
+    def release(self):
+        """The data release, `lenspipe.config.releases.Release`."""
+        return get_release(self.survey.release)
+
+    @property
+    def paths(self):
+        """Files of the run, `lenspipe.config.paths.RunPaths`."""
+        return RunPaths(self.run)
+
+    @property
+    def survey_paths(self):
+        """The survey's files, `lenspipe.config.paths.SurveyPaths`."""
+        return SurveyPaths(self.survey.tree or self.paths.sky, self.release)
+
+
+def nested(section, key, value):
+    """Copy a section with one key changed, which may be a key within a key.
+
+    Parameters
+    ----------
+    section : dict
+    key : str
+        With dots: ``augmentation.noise``.
+    value : object
+
+    Returns
+    -------
+    dict
+    """
+    first, _, rest = key.partition(".")
+    if rest:
+        below = section.get(first)
+        value = nested(below if isinstance(below, dict) else {}, rest, value)
+    return section | {first: value}
+
+
+def read_config(paths):
+    """Read configuration files as Snakemake does: later ones change single keys of earlier ones.
+
+    Parameters
+    ----------
+    paths : sequence of pathlib.Path
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    LenspipeError
+        A file is missing, or is no map in YAML.
+    """
+    config = {}
+    for path in paths:
+        try:
+            content = yaml.safe_load(path.read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise LenspipeError(f"{path}: can't be read as YAML ({reason})") from None
+        if not isinstance(content, dict):
+            raise LenspipeError(f"{path}: found no keys, expected those of config/README.md")
+        config = merged(config, content)
+    return config
+
+
+def load_settings(config):
+    """Check a configuration and return it as settings.
+
+    Parameters
+    ----------
+    config : dict
+        As read from YAML.
+
+    Returns
+    -------
+    Settings
+
+    Raises
+    ------
+    LenspipeError
+        One line for each wrong key, all at once.
+    """
+    try:
+        return Settings.model_validate(config)
+    except ValidationError as error:
+        lines = [explain(problem, Settings) for problem in error.errors()]
+        raise LenspipeError("\n".join(lines)) from None

@@ -1,0 +1,1 @@
+"""Stage cutouts: images of the parent sample's galaxies, a file per brick."""

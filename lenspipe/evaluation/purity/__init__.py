@@ -1,0 +1,1 @@
+"""Purity: how many galaxies pass that are not lenses."""

@@ -1,0 +1,1 @@
+"""Recovery: what became of published candidates."""

@@ -1,0 +1,288 @@
+"""How well the search does on galaxies that training never saw."""
+
+import itertools
+import json
+
+import numpy as np
+import pandas as pd
+import scipy.stats
+
+from lenspipe.config.flags import rejected
+from lenspipe.cutouts.reading import read_images
+from lenspipe.evaluation.mistakes import draw_mistakes
+from lenspipe.plotting import figures
+from lenspipe.products.candidates import read_cuts
+from lenspipe.products.truth import VISIBLE_ARC_SNR, VISIBLE_THETA_E_ARCSEC, read_rows, with_truth
+from lenspipe.statistics.metrics import (
+    EDGES,
+    auc,
+    completeness_at_fpr,
+    completeness_interval,
+    roc_curve,
+    wilson_interval,
+)
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.files import atomic
+from lenspipe.utils.progress import log
+
+__all__ = ["evaluate"]
+
+# Below every probability: a galaxy without a score is never found.
+_UNSCORED = -1.0
+
+
+def evaluate(settings):
+    """Measure the search on galaxies that training never saw.
+
+    On a simulated sky these are all galaxies of the test bricks, those without a row of another
+    split in ``sample/sample.parquet``, judged by the sky's truth. Where ``sample.fractions`` leaves
+    no test split the validation split takes its place. A lens
+    counts as visible with an Einstein radius of at least 1.2 arcsec and arcs of signal-to-noise
+    of at least 10. On real data they are the test split, judged by its labels.
+
+    Writes below ``evaluation/``: ``roc.png``, ``scores.png``, ``completeness.png`` (against
+    Einstein radius and arc signal-to-noise; against magnitude and exposures in the reddest band
+    without truth), the most confident mistakes ``missed.png`` and ``false.png``, and last
+    ``metrics.json``. There, completeness is of visible lenses (of all labelled lenses without
+    truth) and false-positive rates are of all non-lenses; ``fpr10``, ``fpr01`` and ``fpr001`` are
+    rates of 10, 1 and 0.1 %. What could not be measured is null.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.settings.Settings
+
+    Returns
+    -------
+    dict
+        The metrics.
+
+    Raises
+    ------
+    LenspipeError
+        There are no lenses, or no non-lenses, to measure with.
+    """
+    paths = settings.paths
+    paths.evaluation("metrics.json").unlink(missing_ok=True)
+    galaxies = with_truth(settings) if settings.simulation else _labelled(settings)
+    galaxies = _with_conditions(settings, galaxies)
+    unscored = galaxies["p"].isna()
+    if unscored.any():
+        log.info("evaluation: %d galaxies have no score; they count as not found", unscored.sum())
+    galaxies["p"] = galaxies["p"].astype(np.float64).fillna(_UNSCORED)
+    cuts = read_cuts(settings)
+    galaxies["selected"] = cuts.passes(galaxies) & ~rejected(galaxies["flags"], settings)
+    where = f"the {settings.held_out} {'bricks' if settings.simulation else 'split'}"
+    for what, number in (("lens", galaxies["lens"].sum()), ("non-lens", (~galaxies["lens"]).sum())):
+        if number == 0:
+            raise LenspipeError(
+                f"{paths.sample}: found no {what} among the {len(galaxies)} galaxies of {where}, "
+                "expected at least one; enlarge config section footprint or the test part of "
+                "sample.fractions"
+            )
+    metrics = _measure(galaxies, settings, cuts.lowest)
+    lenses, visible, others = _scores(galaxies)
+    curves = {f"all {len(lenses)} lenses": roc_curve(lenses, others)}
+    if settings.simulation and len(visible):
+        curves[f"{len(visible)} visible lenses"] = roc_curve(visible, others)
+    figures.draw_roc(curves, paths.evaluation("roc.png"))
+    figures.draw_scores(
+        galaxies["p"],
+        galaxies["kind"],
+        metrics["threshold"],
+        paths.evaluation("scores.png"),
+    )
+    figures.draw_completeness(
+        [
+            {
+                "bins": metrics[f"completeness_by_{name}"],
+                "label": label,
+                "title": title,
+                "log": log_,
+            }
+            for name, label, title, log_ in _panels(settings)
+        ],
+        metrics["binned_at"],
+        paths.evaluation("completeness.png"),
+    )
+    _draw_mistakes(galaxies, settings)
+    with atomic(paths.evaluation("metrics.json")) as temporary:
+        temporary.write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n")
+    _report(metrics)
+    return metrics
+
+
+def _labelled(settings):
+    """Galaxies of the labelled sample's test split."""
+    sample = pd.read_parquet(settings.paths.sample)
+    sample = sample.loc[
+        (sample["split"] == settings.held_out) & (sample["class"] != "injected"),
+        ["id", "brick", "label"],
+    ]
+    if sample.empty:
+        raise LenspipeError(
+            f"{settings.paths.sample}: found no labelled galaxy in the {settings.held_out} split, "
+            "expected some; raise its part in config key sample.fractions"
+        )
+    scores = read_rows(settings, settings.paths.scores, set(sample["brick"]))
+    galaxies = sample.drop(columns="brick").merge(scores, on="id", validate="1:1")
+    if len(galaxies) < len(sample):
+        log.info("evaluation: %d of the test split were not scored", len(sample) - len(galaxies))
+    galaxies["lens"] = galaxies["visible"] = galaxies["label"] > 0.5
+    galaxies["kind"] = np.where(galaxies["lens"], "lens", "non-lens")
+    return galaxies
+
+
+def _with_conditions(settings, galaxies):
+    """Galaxies with magnitude and exposures in the last band."""
+    band = settings.survey.bands[-1]
+    columns = {f"mag_{band}": "mag", f"nobs_{band}": "nobs", "type": "type"}
+    parent = read_rows(settings, settings.paths.parent, set(galaxies["brick"]))
+    parent = parent[["id", *columns]].rename(columns=columns)
+    return galaxies.merge(parent, on="id", how="left", validate="1:1")
+
+
+def _depth_leak(others):
+    """Whether scores of non-lenses follow the number of exposures (Spearman's rank correlation)."""
+    scored = others[others["p"] != _UNSCORED]
+    if len(scored) < 3 or scored["nobs"].nunique() == 1 or scored["p"].nunique() == 1:
+        return {"spearman": None, "p_value": None, "n": len(scored)}
+    found = scipy.stats.spearmanr(scored["p"], scored["nobs"])
+    return {
+        "spearman": float(found.statistic),
+        "p_value": float(found.pvalue),
+        "n": len(scored),
+    }
+
+
+def _scores(galaxies):
+    """Scores of lenses, of visible lenses and of non-lenses."""
+    p, lens = galaxies["p"].to_numpy(), galaxies["lens"].to_numpy()
+    return p[lens], p[galaxies["visible"].to_numpy()], p[~lens]
+
+
+def _measure(galaxies, settings, lowest):
+    """All metrics; the lowest cut of the candidates stands for their threshold."""
+    lenses, visible, others = _scores(galaxies)
+    at = {fpr: completeness_at_fpr(visible, others, fpr) for fpr in (0.1, 0.01, 0.001)}
+    cut = at[0.01][1]
+    low, high = completeness_interval(visible, others, 0.01)
+    above = galaxies["selected"] if cut is None else galaxies["p"] > cut
+    selected, lens, seen = galaxies["selected"], galaxies["lens"], galaxies["visible"]
+    n_selected = int(selected.sum())
+    metrics = {
+        "judged_by": "truth" if settings.simulation else "labels",
+        "auc": auc(lenses, others),
+        "completeness_fpr01": at[0.01][0],
+        "completeness_fpr01_low": low,
+        "completeness_fpr01_high": high,
+        "completeness_fpr10": at[0.1][0],
+        "completeness_fpr001": at[0.001][0],
+        "n_bricks": int(galaxies["brick"].nunique()),
+        "n_lenses": len(lenses),
+        "n_visible_lenses": len(visible),
+        "n_nonlenses": len(others),
+        "threshold": min(lowest, 1.0),
+        "completeness_threshold": float(selected[seen].mean()) if len(visible) else None,
+        "n_above_threshold": n_selected,
+        "purity_threshold": float(lens[selected].mean()) if n_selected else None,
+        "false_positive_rate_threshold": float(selected[~lens].mean()),
+    }
+    metrics["scores_against_exposures"] = _depth_leak(galaxies[~lens])
+    metrics["binned_at"] = "p ≥ threshold" if cut is None else "1 % false positives"
+    if not settings.simulation:
+        del metrics["n_visible_lenses"]
+        metrics["completeness_by_mag"] = _in_bins(galaxies[lens], "mag", above, EDGES["mag"])
+        metrics["completeness_by_nobs"] = _in_bins(galaxies[lens], "nobs", above, EDGES["nobs"])
+        return metrics
+    metrics["auc_visible"] = auc(visible, others)
+    metrics["false_positive_rate_by_kind"] = {
+        str(kind): {
+            "n": len(group),
+            "threshold": float(group["selected"].mean()),
+            "fpr01": None if cut is None else float((group["p"] > cut).mean()),
+        }
+        for kind, group in galaxies[~lens].groupby("kind")
+    }
+    bright = galaxies[lens & (galaxies["arc_snr"] >= VISIBLE_ARC_SNR)]
+    wide = galaxies[lens & (galaxies["theta_e_arcsec"] >= VISIBLE_THETA_E_ARCSEC)]
+    metrics["completeness_by_theta_e"] = _in_bins(bright, "theta_e_arcsec", above, EDGES["theta_e"])
+    metrics["completeness_by_arc_snr"] = _in_bins(wide, "arc_snr", above, EDGES["arc_snr"])
+    return metrics
+
+
+def _panels(settings):
+    """What completeness is drawn against: name in the metrics, axis, title, logarithmic or not."""
+    if settings.simulation:
+        return [
+            ("theta_e", "Einstein radius (arcsec)", "lenses with arc S/N ≥ 10", False),
+            ("arc_snr", "arc signal-to-noise", 'lenses with θ$_E$ ≥ 1.2"', True),
+        ]
+    band = settings.survey.bands[-1]
+    return [
+        ("mag", f"{band} magnitude", "lenses of the test split", False),
+        ("nobs", f"exposures in {band}", "lenses of the test split", False),
+    ]
+
+
+def _in_bins(lenses, column, found, edges):
+    """Completeness with its 95 % interval in bins; the last bin has no upper edge (null)."""
+    values, found = lenses[column], found[lenses.index]
+    bins = []
+    for low, high in itertools.pairwise(edges):
+        inside = found[(values >= low) & (values < high)]
+        n, n_found = len(inside), int(inside.sum())
+        interval = wilson_interval(n_found, n) if n else (None, None)
+        bins.append(
+            {
+                "from": low,
+                "to": high if np.isfinite(high) else None,
+                "n": n,
+                "completeness": n_found / n if n else None,
+                "low": interval[0],
+                "high": interval[1],
+            }
+        )
+    return bins
+
+
+def _draw_mistakes(galaxies, settings):
+    """Pages of the visible lenses with the lowest scores and the non-lenses with the highest."""
+    table = galaxies.assign(
+        missed=galaxies["visible"] & ~galaxies["selected"],
+        false=~galaxies["lens"] & galaxies["selected"],
+        p=galaxies["p"].mask(galaxies["p"] == _UNSCORED),
+        note=[_note(row) for row in galaxies.to_dict("records")],
+    )
+    at = str(settings.candidates.threshold)
+    draw_mistakes(settings, table, read_images, settings.paths.evaluation, settings.run, at)
+
+
+def _note(row):
+    """What a mistake is: a lens's radius and signal-to-noise, or what else it is."""
+    if row["lens"] and "theta_e_arcsec" in row:
+        return f'θ {row["theta_e_arcsec"]:.1f}" S/N {row["arc_snr"]:.0f}'
+    return row["kind"].replace("_", " ")
+
+
+def _report(metrics):
+    """Log the main figures."""
+    at = metrics["completeness_fpr01"]
+    log.info(
+        "evaluation: AUC %.4f from %d lenses and %d non-lenses",
+        metrics["auc"],
+        metrics["n_lenses"],
+        metrics["n_nonlenses"],
+    )
+    if at is None:
+        log.info("evaluation: too few galaxies to measure completeness at 1 % false positives")
+    else:
+        log.info(
+            "evaluation: completeness %.1f %% (95 %%: %.1f-%.1f) at 1 %% false positives",
+            *(100 * metrics[f"completeness_fpr01{end}"] for end in ("", "_low", "_high")),
+        )
+    leak = metrics["scores_against_exposures"]
+    if leak["spearman"] is not None:
+        log.info(
+            "evaluation: scores of %d non-lenses against exposures: Spearman %.3f (p %.2g)",
+            leak["n"], leak["spearman"], leak["p_value"],
+        )  # fmt: skip

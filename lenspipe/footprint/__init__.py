@@ -1,0 +1,1 @@
+"""Stage footprint: which bricks are searched, in which chunks of the sky."""

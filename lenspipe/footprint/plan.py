@@ -1,0 +1,74 @@
+"""The plan of a run, made when the Snakefile is read.
+
+Every job of a cluster reads the Snakefile again, so this module imports nothing heavy; what makes
+the plan is imported only where there is none yet.
+"""
+
+import hashlib
+from pathlib import Path
+
+from lenspipe.catalogs.versions import hash_list, list_version
+from lenspipe.footprint.select import select_bricks
+from lenspipe.products.plan import Plan
+from lenspipe.utils.files import is_remote
+from lenspipe.utils.hashing import digest
+
+__all__ = ["load_plan"]
+
+#: Of the layout of the plan's file.
+_PLAN_VERSION = 2
+
+
+def load_plan(settings):
+    """Return which bricks each chunk holds, from the run's plan or, if it is out of date, anew.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.settings.Settings
+
+    Returns
+    -------
+    lenspipe.products.plan.Plan
+        Chunk -> list of ``{"brick": str, "region": str}``, sorted.
+
+    Raises
+    ------
+    LenspipeError
+        As in `select_bricks`.
+    """
+    path, key = settings.paths.plan, _plan_key(settings)
+    plan = Plan.read(path, key)
+    if plan is None:
+        plan = Plan.of(select_bricks(settings))
+        plan.write(path, key)
+    return plan
+
+
+def _hash_file(path):
+    """Hash a file of the footprint; one that can't be read is refused where it is needed."""
+    path = Path(path)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def _plan_key(settings):
+    """Hash all that the plan is made from; of a remote survey only its address."""
+    stats, lists = [], []
+    if not settings.simulation and not is_remote(settings.survey_paths.tree):
+        paths = [settings.survey_paths.bricks(region) for region in settings.release.regions]
+        stats = [path.stat() for path in paths if path.exists()]
+    if settings.targets:
+        lists = [hash_list(settings.targets, "targets")]
+    lists += [_hash_file(path) for path in settings.footprint.files]
+    if settings.footprint.known_lenses:
+        sample = settings.sample
+        lists += [*sample.known_lenses, sample.grades, sample.merge_radius_arcsec]
+        lists += [list_version(catalogue.path) for catalogue in sample.known_lenses]
+    return digest(
+        _PLAN_VERSION,
+        settings.survey,
+        settings.footprint,
+        settings.chunks,
+        settings.simulation,
+        [(stat.st_size, stat.st_mtime_ns) for stat in stats],
+        *lists,
+    )

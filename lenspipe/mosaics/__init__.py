@@ -1,0 +1,1 @@
+"""Stage mosaics: PNG pages of candidates and bricks."""

@@ -1,0 +1,1 @@
+"""Stage parent: which galaxies are looked at, and what each cut removes."""

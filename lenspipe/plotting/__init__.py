@@ -1,0 +1,1 @@
+"""Colour images, residuals, pages of galaxies, and figures."""

@@ -1,0 +1,137 @@
+"""Colour images of cutouts, as people who grade lenses know them."""
+
+import numpy as np
+from astropy.visualization import make_lupton_rgb
+
+from lenspipe.utils.errors import LenspipeError
+
+__all__ = ["BAND_SCALES", "colour_images", "lupton_rgb", "viewer_rgb"]
+
+#: The sky viewer's factor on each band's flux in nanomaggies.
+BAND_SCALES = {"g": 6.0, "r": 3.4, "i": 3.0, "z": 2.2}
+
+_PEDESTAL = 0.03
+
+_SOFTENING = 20.0
+
+#: Lupton's stretch in scaled flux, and the black point just below the sky.
+_LUPTON_STRETCH = 0.15
+
+_LUPTON_Q = 8.0
+
+_LUPTON_BLACK = -0.02
+
+# Where there is no data: diagonal stripes of two dark greys, which no sky looks like.
+_STRIPES = np.array([[38, 38, 42], [62, 62, 68]], dtype=np.uint8)
+
+
+def viewer_rgb(images, bands=("g", "r", "z")):
+    """Colour images in the stretch of the Legacy Surveys' sky viewer.
+
+    With x = max(0, scale * flux + 0.03) in each band and I their mean, a channel is
+    x * asinh(20 I) / (sqrt(20) I), clipped to 0..1 (the viewer's ``sdss_rgb``,
+    https://github.com/legacysurvey/imagine).
+
+    Parameters
+    ----------
+    images : array_like, shape (N, 3, S, S)
+        Nanomaggies, from the bluest band to the reddest.
+    bands : sequence of str
+        The three bands.
+
+    Returns
+    -------
+    numpy.ndarray, uint8, shape (N, S, S, 3)
+        Red, green, blue are the last, second and first band. A pixel without data in one band is
+        dark in that band; one without data in any is striped grey.
+
+    Raises
+    ------
+    LenspipeError
+        Not three bands, or one without a known scale.
+    """
+    scaled, empty = _scaled(images, bands)
+    x = np.maximum(0, scaled + np.float32(_PEDESTAL))
+    intensity = np.maximum(x.mean(axis=1, keepdims=True), 1e-6)
+    x *= np.arcsinh(_SOFTENING * intensity) / (np.sqrt(_SOFTENING) * intensity)
+    rgb = (np.clip(x[:, ::-1], 0, 1) * 255).astype(np.uint8)
+    return _striped(np.moveaxis(rgb, 1, -1), empty)
+
+
+def lupton_rgb(images, bands=("g", "r", "z")):
+    """Colour images after Lupton et al. (2004, PASP 116, 133): hue kept where it is bright.
+
+    Parameters and results are those of `viewer_rgb`; fluxes have the same scale per band.
+    """
+    scaled, empty = _scaled(images, bands)
+    n, _, height, width = scaled.shape
+    # All images stacked into one tall one: the stretch works pixel by pixel.
+    blue, green, red = scaled.transpose(1, 0, 2, 3).reshape(3, n * height, width)
+    if n == 0:
+        return np.zeros((0, height, width, 3), np.uint8)
+    rgb = make_lupton_rgb(
+        red - _LUPTON_BLACK,
+        green - _LUPTON_BLACK,
+        blue - _LUPTON_BLACK,
+        stretch=_LUPTON_STRETCH,
+        Q=_LUPTON_Q,
+    )
+    return _striped(rgb.reshape(n, height, width, 3), empty)
+
+
+def colour_images(images, bands, stretch="viewer"):
+    """Colour images of cutouts in any bands.
+
+    Parameters
+    ----------
+    images : array_like, shape (N, B, S, S)
+        Nanomaggies; NaN where there is no data.
+    bands : sequence of str
+        The B bands, bluest first. Of four, g, r and z are shown; of two, the redder one is both
+        green and red; a single one is grey.
+    stretch : {'viewer', 'lupton'}
+        See `viewer_rgb` and `lupton_rgb`.
+
+    Returns
+    -------
+    numpy.ndarray, uint8, shape (N, S, S, 3)
+        In the orientation of the cutouts: row 0 is the south.
+
+    Raises
+    ------
+    LenspipeError
+        Images that don't fit the bands.
+    """
+    images, bands = np.asarray(images), list(bands)
+    if images.ndim != 4 or images.shape[1] != len(bands) or not bands:
+        raise LenspipeError(
+            f"colour images: found an array of shape {images.shape}, expected "
+            f"(N, {len(bands)}, S, S) for the bands {', '.join(bands) or '(none)'}"
+        )
+    if {"g", "r", "z"} <= set(bands):
+        shown = [bands.index(band) for band in "grz"]
+    else:
+        shown = [0, len(bands) // 2, len(bands) - 1]
+    stretches = {"viewer": viewer_rgb, "lupton": lupton_rgb}
+    return stretches[stretch](images[:, shown], [bands[i] for i in shown])
+
+
+def _scaled(images, bands):
+    """Scaled fluxes, 0 where there is none, and where no band has any: (N,3,S,S), (N,S,S)."""
+    images = np.asarray(images, dtype=np.float32)
+    unknown = [band for band in bands if band not in BAND_SCALES]
+    if unknown or len(bands) != 3 or images.ndim != 4 or images.shape[1] != 3:
+        raise LenspipeError(
+            f"colour images: found shape {images.shape} in bands {', '.join(bands)}, expected "
+            f"(N, 3, S, S) in three of {', '.join(BAND_SCALES)}"
+        )
+    scale = np.array([BAND_SCALES[band] for band in bands], np.float32)[:, None, None]
+    finite = np.isfinite(images)
+    return np.where(finite, images, 0) * scale, ~finite.any(axis=1)
+
+
+def _striped(rgb, empty):
+    """Stripe the pixels without data."""
+    rows, columns = np.indices(empty.shape[1:])
+    stripes = _STRIPES[(rows + columns) // 5 % 2]
+    return np.where(empty[..., None], stripes, rgb)

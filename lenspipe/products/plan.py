@@ -1,0 +1,167 @@
+"""The plan of a run: which bricks each chunk holds, small enough for every job to read."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.files import atomic
+from lenspipe.utils.hashing import digest
+
+__all__ = ["Plan", "bricks_of_chunk", "find_brick", "read_plan"]
+
+
+class Plan(Mapping):
+    """Bricks of each chunk: chunk -> list of ``{"brick": str, "region": str}``, sorted by brick.
+
+    A chunk's list is made when it is asked for. Until then the names are one string per region: the
+    survey has 224,000 bricks, and whoever plans or does a job needs those of one chunk, or none.
+
+    Parameters
+    ----------
+    chunks : dict
+        Chunk -> ``{"digest": str, "regions": {region: names with a space between}}``.
+    """
+
+    def __init__(self, chunks):
+        self._chunks = chunks
+
+    @classmethod
+    def of(cls, table):
+        """Make a plan of a table of bricks.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame
+            Columns chunk, brick, region.
+
+        Returns
+        -------
+        Plan
+        """
+        chunks = {}
+        ordered = table.sort_values(["chunk", "brick"])
+        for chunk, brick, region in ordered[["chunk", "brick", "region"]].itertuples(index=False):
+            chunks.setdefault(chunk, {}).setdefault(region, []).append(brick)
+        plan = cls({c: {"regions": _joined(regions)} for c, regions in chunks.items()})
+        for chunk, entries in plan.items():
+            plan._chunks[chunk]["digest"] = digest(entries)
+        return plan
+
+    @classmethod
+    def read(cls, path, key=None):
+        """Read a plan from its file.
+
+        Parameters
+        ----------
+        path : str or path-like
+        key : str, optional
+            What the plan has to be made from; any plan will do if not given.
+
+        Returns
+        -------
+        Plan or None
+            None if there is no file, or one made from something else.
+        """
+        path = Path(path)
+        content = json.loads(path.read_text()) if path.exists() else {}
+        fits = content and key in (None, content["key"])
+        return cls(content["chunks"]) if fits else None
+
+    def write(self, path, key):
+        """Write the plan, with the key of what it is made from, as JSON."""
+        with atomic(path) as temporary:
+            temporary.write_text(json.dumps({"key": key, "chunks": self._chunks}))
+
+    def __getitem__(self, chunk):
+        regions = self._chunks[chunk]["regions"]
+        pairs = sorted((b, region) for region, names in regions.items() for b in names.split())
+        return [{"brick": brick, "region": region} for brick, region in pairs]
+
+    def __iter__(self):
+        return iter(self._chunks)
+
+    def __len__(self):
+        return len(self._chunks)
+
+    def digest(self, chunk):
+        """Return what changes when the bricks of a chunk do."""
+        return self._chunks[chunk]["digest"]
+
+    def count(self, chunk):
+        """Return the number of bricks in a chunk."""
+        return sum(names.count(" ") + 1 for names in self._chunks[chunk]["regions"].values())
+
+    def find(self, brick):
+        """Return the chunk and the region of a brick, or None if it is in no chunk."""
+        for chunk, entry in self._chunks.items():
+            for region, names in entry["regions"].items():
+                if brick in names and brick in names.split():
+                    return chunk, region
+        return None
+
+
+def _joined(regions):
+    return {region: " ".join(names) for region, names in regions.items()}
+
+
+def read_plan(path: str | os.PathLike[str]) -> Plan:
+    """Read the plan of a run, which reading the Snakefile has made.
+
+    Raises
+    ------
+    LenspipeError
+        There is no plan.
+    """
+    plan = Plan.read(path)
+    if plan is None:
+        raise LenspipeError(
+            f"{path}: no such file, expected the plan of the run; make it with `snakemake -n`"
+        )
+    return plan
+
+
+def bricks_of_chunk(path: str | os.PathLike[str], chunk: str) -> list[tuple[str, str]]:
+    """Return the bricks of a chunk as (brick, region), sorted.
+
+    Parameters
+    ----------
+    path
+        The plan of the run.
+    chunk
+
+    Raises
+    ------
+    LenspipeError
+        There is no plan, or no such chunk in it.
+    """
+    plan = read_plan(path)
+    if chunk not in plan:
+        raise LenspipeError(
+            f"chunk {chunk}: not in this run; expected one that {path} lists, such as "
+            f"{next(iter(plan))}"
+        )
+    return [(entry["brick"], entry["region"]) for entry in plan[chunk]]
+
+
+def find_brick(path: str | os.PathLike[str], brick: str) -> tuple[str, str]:
+    """Return the chunk and the region of a brick.
+
+    Parameters
+    ----------
+    path
+        The plan of the run.
+    brick
+
+    Raises
+    ------
+    LenspipeError
+        There is no plan, or the brick is not in the footprint.
+    """
+    if result := read_plan(path).find(brick):
+        return result
+    raise LenspipeError(
+        f"brick {brick}: not in this run; expected one that {path} lists; correct the name or "
+        "widen config key footprint"
+    )

@@ -1,0 +1,1 @@
+"""Stage sample: the labelled sample that networks are trained on."""

@@ -1,0 +1,245 @@
+"""Report of the labelled sample: counts, how alike its classes are, where they are, mosaics."""
+
+import html
+import json
+
+import numpy as np
+import pandas as pd
+
+from lenspipe.plotting import figures
+from lenspipe.plotting.galaxy_pages import draw_page
+from lenspipe.products.sample import SPLITS
+from lenspipe.statistics.balance import compare_quantities, values_of
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.files import atomic
+from lenspipe.utils.names import iau_name
+from lenspipe.utils.progress import log
+
+__all__ = ["report_sample"]
+
+#: Classes that get a mosaic, in this order; confusing galaxies of all kinds are one.
+_CLASSES = ("lens", "graded", "confusing", "random", "injected")
+
+_LABELS = {
+    "magnitude": "magnitude (AB)",
+    "depth": "depth for galaxies (AB, 5 sigma)",
+    "seeing": "seeing (FWHM, arcsec)",
+    "exposures": "exposures",
+}
+
+
+def report_sample(settings):
+    """Describe the labelled sample below ``sample/report/``.
+
+    Writes figures of the distributions (``distributions.png``) and of the sky (``sky.png``), a
+    mosaic of each class (``mosaic-<class>.png``), ``report.html`` that shows them and, last, all
+    numbers, ``report.json``. Lenses and non-lenses are compared in depth, seeing and exposures
+    (`lenspipe.statistics.balance`), and in magnitude, though lenses may well be brighter. Injected
+    lenses, on galaxies that are drawn like non-lenses, take no part in that.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.settings.Settings
+
+    Returns
+    -------
+    dict
+        What report.json holds; see docs/outputs.md.
+
+    Raises
+    ------
+    LenspipeError
+        Table or records of the sample are missing, or don't belong together.
+    """
+    paths = settings.paths
+    final = paths.sample_report("report.json")
+    final.unlink(missing_ok=True)
+    if not paths.sample.exists():
+        raise LenspipeError(f"{paths.sample}: no such file; draw the labelled sample first")
+    sample = pd.read_parquet(paths.sample)
+    sample["exposures"] = sample[f"nobs_{settings.survey.bands[-1]}"]
+    real = sample[sample["class"] != "injected"].reset_index(drop=True)
+    report = {"run": settings.run, "counts": _all_counts(sample, real)} | _count_bins(real)
+    level, compared = compare_quantities(
+        real, settings.survey.bands, np.random.default_rng([settings.seed, 24])
+    )
+    report |= {"differ_below_p": level, "quantities": compared}
+    panels = [_panel(real, entry) for entry in compared]
+    figures.draw_distributions(
+        panels, len(settings.survey.bands), paths.sample_report("distributions.png")
+    )
+    figures.draw_sky(real, paths.sample_report("sky.png"))
+    report["mosaics"] = _draw_mosaics(settings, sample)
+    with atomic(paths.sample_report("report.html")) as temporary:
+        temporary.write_text(_page(report))
+    with atomic(final) as temporary:
+        temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+    return report
+
+
+def _all_counts(sample, real):
+    """Property -> rows of its table."""
+    lens = real["label"] > 0.5
+    both = {"lenses ": real[lens], "non-lenses ": real[~lens]}
+    graded = real[lens | (real["grade"] != "")]
+    tables = {
+        "class": _count({"": sample}, "class"),
+        "grade": _count({"": graded.assign(grade=graded["grade"].replace("", "none"))}, "grade"),
+        **{column: _count(both, column) for column in ("type", "region", "exposures")},
+    }
+    return {column: _rows(table) for column, table in tables.items()}
+
+
+def _count(parts, column):
+    """Count values of a column in each split of some tables, which are given by prefix."""
+    counts = [
+        pd.crosstab(part[column], part["split"])
+        .reindex(columns=SPLITS, fill_value=0)
+        .assign(total=lambda table: table.sum(axis=1))
+        .add_prefix(prefix)
+        for prefix, part in parts.items()
+    ]
+    counts = pd.concat(counts, axis=1).fillna(0).astype(int).sort_index()
+    counts.loc["all"] = counts.sum()
+    return counts.rename_axis(column).reset_index()
+
+
+def _rows(table):
+    """Rows as plain dicts, None for NaN."""
+    return json.loads(table.to_json(orient="records"))
+
+
+def _count_bins(real):
+    """Lenses, non-lenses and their ratio in each bin; which part is not where it should be."""
+    lens = real["label"] > 0.5
+    counts = _count({"lenses ": real[lens], "non-lenses ": real[~lens]}, "bin")
+    for name in (*SPLITS, "total"):
+        lenses = counts[f"lenses {name}"].replace(0, np.nan)
+        counts[f"ratio {name}"] = (counts[f"non-lenses {name}"] / lenses).round(2)
+    bins, total, lacking = counts.iloc[:-1], counts.iloc[-1], 0
+    for name in SPLITS:
+        ratio = total[f"non-lenses {name}"] / max(total[f"lenses {name}"], 1)
+        wanted = ratio * bins[f"lenses {name}"]
+        lacking += (wanted - bins[f"non-lenses {name}"]).clip(lower=0).sum()
+    part = float(lacking / max(total["non-lenses total"], 1))
+    log.info("sample: %.1f %% of the non-lenses stand for those of another bin", 100 * part)
+    return {"bins": _rows(counts), "from_other_bins": part}
+
+
+def _panel(real, entry):
+    """Panel of the figure of distributions for a compared quantity."""
+    name, band = entry["quantity"], entry["band"]
+    values, lens = values_of(real, name, band), (real["label"] > 0.5).to_numpy()
+    known = np.isfinite(values)
+    p = "" if entry["p"] is None else f"p {entry['p']:.2g}, "
+    return {
+        "lenses": values[known & lens],
+        "others": values[known & ~lens],
+        "label": _LABELS[name],
+        "title": f"{name} {band}: {p}{entry['verdict']}",
+        "whole": name == "exposures",
+        "marked": entry["verdict"] == "differ",
+    }
+
+
+def _draw_mosaics(settings, sample):
+    """Draw some galaxies of each class; returns the names of the pages."""
+    from lenspipe.products.sample import read_images
+
+    rng, own = np.random.default_rng([settings.seed, 25]), settings.mosaics
+    bands = settings.survey.bands
+    everything = settings.paths.sample_report("mosaic-*.png")
+    for path in everything.parent.glob(everything.name):
+        path.unlink()
+    group, kind = sample["class"].str.partition(":")[0], sample["class"].str.partition(":")[2]
+    notes = zip(sample["grade"], kind.str.replace("_", " "), sample["split"], strict=True)
+    sample = sample.assign(
+        name=iau_name(sample["ra"], sample["dec"]),
+        note=[", ".join(filter(None, parts)) for parts in notes],
+        # Those without a grade come last.
+        order=sample["grade"].replace("", "none"),
+    )
+    chosen = []
+    for name in _CLASSES:
+        rows = sample[group == name]
+        shown = rows.iloc[rng.permutation(len(rows))[: own.columns * own.rows]]
+        shown = shown.sort_values(["order", "class", "id"])
+        chosen.append(shown.assign(page=name, rank=np.arange(len(shown)) + 1, of=len(rows)))
+    chosen = pd.concat(chosen, ignore_index=True)
+    images = read_images(settings, chosen)
+    pages = []
+    for name, shown in chosen.groupby("page", sort=False):
+        path = everything.with_name(f"mosaic-{name}.png")
+        draw_page(
+            images[shown.index],
+            shown,
+            path,
+            bands=bands,
+            stretch=own.stretch,
+            columns=own.columns,
+            title=f"{settings.run}: labelled sample, {name}",
+            subtitle=f"{len(shown)} of {shown['of'].iloc[0]}, chosen at random; {''.join(bands)}, "
+            f"{own.stretch} stretch",
+        )
+        pages.append(path.name)
+    return pages
+
+
+def _page(report):
+    """The report as a plain HTML page."""
+    title = html.escape(f"Labelled sample of {report['run']}")
+    compared = [
+        {
+            "quantity": f"{entry['quantity']} {entry['band']}",
+            "mean of lenses": entry["mean_lenses"],
+            "of non-lenses": entry["mean_others"],
+            "distance": entry["distance"],
+            "p": entry["p"],
+            "classes": entry["verdict"],
+        }
+        for entry in report["quantities"]
+    ]
+    counts = "\n".join(
+        f"<h2>By {column}</h2>\n{_table(rows)}" for column, rows in report["counts"].items()
+    )
+    mosaics = "\n".join(map(_picture, report["mosaics"]))
+    return f"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<style>
+body {{ font: 15px/1.4 sans-serif; margin: 2em; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+td, th {{ padding: 0.2em 0.9em; text-align: right; border-bottom: 1px solid #ddd; }}
+td:first-child, th:first-child {{ text-align: left; }}
+p {{ max-width: 60em; }}
+img {{ max-width: 100%; }}
+</style>
+<h1>{title}</h1>
+{counts}
+<h2>Lenses and non-lenses</h2>
+<p>Nothing but the lens should tell them apart: they differ in depth, seeing or exposures where p is
+below {report["differ_below_p"]:.2g}, and of a hundred fair samples one is said to differ in any of
+these. The distance is that of Kolmogorov and Smirnov within the bins below (of exposures in the
+last band, which bins fix, within splits); p compares it with chance, brick by brick. Magnitudes
+need not be alike. Injected lenses take no part; they are counted by class only.</p>
+{_table(compared)}
+{_picture("distributions.png")}
+<h2>Sky</h2>
+{_picture("sky.png")}
+<h2>Bins</h2>
+<p>Tractor type, region and exposures in the last band. The ratio of non-lenses to lenses should be
+the same in all bins of a split; {100 * report["from_other_bins"]:.1f} % of the non-lenses stand for
+those of another bin.</p>
+{_table(report["bins"])}
+<h2>Mosaics</h2>
+{mosaics}
+</html>
+"""
+
+
+def _table(rows):
+    table = pd.DataFrame(rows)
+    return table.to_html(index=False, border=0, na_rep="", float_format="{:.4g}".format)
+
+
+def _picture(name):
+    return f'<p><a href="{name}"><img src="{name}" alt="{name}"></a></p>'

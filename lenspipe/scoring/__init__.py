@@ -1,0 +1,1 @@
+"""Stage scores: the network's probability for every galaxy."""

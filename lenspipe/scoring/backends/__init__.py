@@ -1,0 +1,1 @@
+"""What computes scores: TensorFlow or OpenVINO."""

@@ -1,0 +1,83 @@
+"""Scoring with OpenVINO, on CPUs: an optional dependency, imported by this module alone."""
+
+import numpy as np
+import openvino
+
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.progress import log
+from lenspipe.utils.tensorflow import tf
+
+__all__ = ["OpenVINO"]
+
+
+class OpenVINO:
+    """A trained network in OpenVINO.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From (N, B, S, S) nanomaggies to (N, K).
+    symmetries : {1, 8}
+        Orientations whose scores are averaged.
+    precision : {"float32", "bfloat16"}
+        bfloat16 where the CPU has instructions for it, else float32.
+
+    Raises
+    ------
+    LenspipeError
+        OpenVINO can't take the model.
+
+    Notes
+    -----
+    Cutouts are worked on one by one, as many at a time as suits the cores: the feature maps of one
+    fit into a core's cache, those of a batch do not, which costs a third of the speed.
+    """
+
+    name = "OpenVINO"
+
+    def __init__(self, model, symmetries, precision):
+        self.precision, self._symmetries = precision, symmetries
+        self._outputs = model.output_shape[1]
+        core = openvino.Core()
+        able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if precision == "bfloat16" and "BF16" not in able:
+            log.info("this CPU has no bfloat16; scoring in float32")
+            self.precision = "float32"
+        function = tf.function(
+            lambda images: model(images, training=False),
+            input_signature=[tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)],
+        )
+        hints = {
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[self.precision],
+        }
+        try:
+            network = openvino.convert_model(function.get_concrete_function())
+            self._queue = openvino.AsyncInferQueue(core.compile_model(network, "CPU", hints))
+        except RuntimeError as error:
+            raise LenspipeError(
+                f"model: OpenVINO can't take it ({' '.join(str(error).split())[:200]}); set "
+                "inference.backend to tensorflow"
+            ) from None
+
+    def __call__(self, images):
+        """Score (N, B, S, S) cutouts."""
+        scores = np.empty((len(images), self._symmetries, self._outputs), np.float32)
+
+        def keep(request, place):
+            scores[place] = request.get_output_tensor(0).data[0]
+
+        self._queue.set_callback(keep)
+        for i in range(len(images)):
+            for orientation in range(self._symmetries):
+                turned = np.ascontiguousarray(_turn(images[i], orientation))
+                self._queue.start_async({0: turned[None]}, userdata=(i, orientation))
+        self._queue.wait_all()
+        return scores.mean(axis=1)
+
+
+def _turn(image, orientation):
+    """One of the 8 orientations of (B, S, S), numbered as TensorFlow's are."""
+    image = image[:, ::-1] if orientation & 1 else image
+    image = image[:, :, ::-1] if orientation & 2 else image
+    return image.transpose(0, 2, 1) if orientation & 4 else image

@@ -1,0 +1,41 @@
+"""Records of a chunk, written for scoring."""
+
+from lenspipe.cutouts.chunk import cutouts_at
+from lenspipe.products.cutouts import read_cutouts
+from lenspipe.products.manifests import read_manifest
+from lenspipe.products.record_files import write_file
+from lenspipe.products.records import serialise_examples
+from lenspipe.utils.progress import log, track
+
+__all__ = ["records_of_chunk"]
+
+
+def records_of_chunk(settings, chunk):
+    """Write the records of a chunk, brick after brick in the order of their names.
+
+    Bricks whose cutouts failed are left out, with a line in the log; flagged cutouts stay.
+
+    Parameters
+    ----------
+    settings : lenspipe.config.settings.Settings
+        The run's settings.
+    chunk : str
+        Name of the chunk.
+
+    Returns
+    -------
+    int
+        How many records were written.
+    """
+    bricks = read_manifest(settings.paths.manifest("cutouts", chunk))
+
+    def examples():
+        for brick, entry in track(sorted(bricks.items()), f"chunk {chunk}: records of bricks"):
+            if entry["status"] == "failed":
+                log.info("brick %s: left out, it has no cutouts: %s", brick, entry.get("reason"))
+            elif entry["count"]:
+                yield from serialise_examples(*read_cutouts(cutouts_at(settings, brick)))
+
+    count = write_file(settings.paths.records(chunk), examples())["count"]
+    log.info("chunk %s: %d records of %d bricks", chunk, count, len(bricks))
+    return count

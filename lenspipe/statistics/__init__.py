@@ -1,0 +1,1 @@
+"""Statistics: metrics with intervals, calibration, balance, association, two-sample tests."""

@@ -1,0 +1,1 @@
+"""Progress of a run: what is done, what failed, how long it takes."""

@@ -1,0 +1,1 @@
+"""The survey itself: bricks, Tractor catalogues, coadds, sweeps and the cutout service."""

@@ -1,0 +1,138 @@
+"""Reading of the survey's FITS files: tables, and sections of coadded images."""
+
+import re
+import threading
+import time
+
+import numpy as np
+
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.fits import clip_boxes, open_fits, wcs_of
+
+__all__ = ["read_geometry", "read_stamps"]
+
+#: CFITSIO's numbers of pixel types, those scaled to unsigned integers included.
+_DTYPES = {
+    8: "u1",
+    16: "i2",
+    32: "i4",
+    64: "i8",
+    -32: "f4",
+    -64: "f8",
+    10: "i1",
+    20: "u2",
+    40: "u4",
+}
+
+_ZTILE = re.compile(rb"ZTILE([12]) *= *(\d+)")
+
+
+def read_geometry(path):
+    """Read where a coadd lies on the sky.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Coadd of any kind that has world coordinates.
+
+    Returns
+    -------
+    wcs : astropy.wcs.WCS
+    shape : tuple of int
+        Rows and columns, pixels.
+
+    Raises
+    ------
+    LenspipeError
+        The file can't be read, or has no image or no world coordinates.
+    """
+    with open_fits(path) as fits:
+        hdu = _image(fits, path)
+        return wcs_of(hdu.read_header(), path), tuple(hdu.get_dims())
+
+
+def read_stamps(path, x, y, size, fill):
+    """Read square sections of an image, and of its tiles only those they touch.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Coadd; compressed or not.
+    x, y : (N,) array of int
+        Column and row of the central pixels, from 0; may lie outside the image.
+    size : int
+        Side, pixels; odd.
+    fill : float or int
+        Value of pixels outside the image.
+
+    Returns
+    -------
+    (N, size, size) array
+        Of the image's type.
+
+    Raises
+    ------
+    LenspipeError
+        The file can't be read or has no image.
+    """
+    with open_fits(path) as fits:
+        hdu = _image(fits, path)
+        shape = hdu.get_dims()
+        boxes = clip_boxes(x, y, size, shape)
+        stamps = np.full((len(x), size, size), fill, _DTYPES[hdu.get_info()["img_equiv_type"]])
+        corners = np.stack([x, y], axis=1) - size // 2
+        for (x0, x1, y0, y1), members in _sections(boxes, shape, _tile(path, hdu)):
+            section = hdu[y0:y1, x0:x1]
+            if threading.current_thread() is not threading.main_thread():
+                # CFITSIO has held the interpreter's lock: let threads that fetch files have it.
+                time.sleep(0)
+            for i in members:
+                (left, bottom), (begin, end, low, high) = corners[i].tolist(), boxes[i].tolist()
+                part = section[low - y0 : high - y0, begin - x0 : end - x0]
+                stamps[i, low - bottom : high - bottom, begin - left : end - left] = part
+    return stamps
+
+
+def _sections(boxes, shape, tile):
+    """Yield sections made of whole tiles, all of which boxes touch, and the numbers of those boxes.
+
+    Neighbours in the same rows of tiles are one section, since each call of CFITSIO takes as long
+    as half a tile. It keeps the last tile of each column, so that in this order none is decoded
+    twice where a box touches two rows of tiles.
+    """
+    first = boxes[:, ::2] // tile[::-1]
+    last = (boxes[:, 1::2] - 1) // tile[::-1]
+    inside = (boxes[:, 0] < boxes[:, 1]) & (boxes[:, 2] < boxes[:, 3])
+    order = np.lexsort((first[:, 0], last[:, 1], first[:, 1]))
+    groups = []
+    for i in order[inside[order]].tolist():
+        (c0, r0), (c1, r1) = first[i].tolist(), last[i].tolist()
+        if groups and groups[-1][2:4] == [r0, r1] and c0 <= groups[-1][1] + 1:
+            groups[-1][1] = max(groups[-1][1], c1)
+            groups[-1][4].append(i)
+        else:
+            groups.append([c0, c1, r0, r1, [i]])
+    for c0, c1, r0, r1, members in groups:
+        x1, y1 = min((c1 + 1) * tile[1], shape[1]), min((r1 + 1) * tile[0], shape[0])
+        yield (c0 * tile[1], x1, r0 * tile[0], y1), members
+
+
+def _tile(path, hdu):
+    """Rows and columns of a tile; what is read at once of an image that has none."""
+    if hdu.get_comptype() is None:
+        return (100, 100)
+    # CFITSIO and astropy take longer to read all of a header than to decode ten tiles.
+    where = hdu.get_offsets()
+    with open(path, "rb") as file:
+        file.seek(where["header_start"])
+        header = file.read(where["data_start"] - where["header_start"])
+    sides = {int(axis): int(side) for axis, side in _ZTILE.findall(header)}
+    return (sides.get(2, 1), sides.get(1, hdu.get_dims()[1]))
+
+
+def _image(fits, path):
+    """Return the first HDU with a two-dimensional image: 1 in the survey's files, 0 in others."""
+    for hdu in fits:
+        if hdu.get_exttype() == "IMAGE_HDU" and len(hdu.get_dims()) == 2:
+            return hdu
+    raise LenspipeError(f"{path}: found no image, expected one; download it again")

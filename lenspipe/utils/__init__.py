@@ -1,0 +1,1 @@
+"""Foundations without astronomy of their own: errors, files, tables, crossmatching, progress."""

@@ -1,0 +1,163 @@
+"""FITS files: opening, tables, world coordinates, compressed tiles."""
+
+import contextlib
+from pathlib import Path
+
+import fitsio
+import numpy as np
+from astropy.io.fits import Header
+from astropy.wcs import WCS
+
+from lenspipe.utils.errors import LenspipeError
+
+__all__ = ["clip_boxes", "open_fits", "read_table", "touched_tiles", "wcs_of"]
+
+#: Keywords of a coadd's world coordinates; others in its header are non-standard and only warn.
+_WCS_KEYS = (
+    *(f"{key}{axis}" for key in ("CTYPE", "CRVAL", "CRPIX", "CDELT", "CUNIT") for axis in (1, 2)),
+    *(f"{key}{i}_{j}" for key in ("CD", "PC") for i in (1, 2) for j in (1, 2)),
+)
+
+
+@contextlib.contextmanager
+def open_fits(path):
+    """Open a FITS file to read; what goes wrong while it is open is said in one line.
+
+    CFITSIO notices that a file was cut short only when it comes to the missing part, so its size
+    is compared with what its headers promise first.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Yields
+    ------
+    fitsio.FITS
+
+    Raises
+    ------
+    LenspipeError
+        The file is missing, truncated, garbled or no FITS file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise LenspipeError(f"{path}: no such file; download it or correct survey.tree")
+    try:
+        with fitsio.FITS(str(path)) as fits:
+            end = max(hdu.get_offsets()["data_end"] for hdu in fits)
+            size = path.stat().st_size
+            if size < end and path.suffix != ".gz":
+                raise LenspipeError(
+                    f"{path}: truncated: found {size} bytes, expected {end}; download it again"
+                )
+            yield fits
+    except OSError as error:
+        reason = str(error).splitlines()[0].strip()
+        raise LenspipeError(
+            f"{path}: not a readable FITS file ({reason}); download it again"
+        ) from None
+
+
+def read_table(path, columns, optional=()):
+    """Read columns of a file's first table.
+
+    Parameters
+    ----------
+    path : str or path-like
+    columns : iterable of str
+        Names in lower case, found in whatever case the file has them.
+    optional : iterable of str
+        Columns that may be absent.
+
+    Returns
+    -------
+    dict
+        Name -> array in native byte order.
+
+    Raises
+    ------
+    LenspipeError
+        No readable file, no table in it, or columns are missing.
+    """
+    with open_fits(path) as fits:
+        table = next((hdu for hdu in fits if hdu.get_exttype() == "BINARY_TBL"), None)
+        if table is None:
+            raise LenspipeError(f"{path}: found no table, expected one; download it again")
+        names = {name.lower(): name for name in table.get_colnames()}
+        absent = [name for name in columns if name not in names]
+        if absent:
+            raise LenspipeError(
+                f"{path}: no column {', '.join(absent)}; expected a table of the release in "
+                "config key survey.release"
+            )
+        wanted = [name for name in dict.fromkeys([*columns, *optional]) if name in names]
+        rows = table.read(columns=[names[name] for name in wanted])
+    rows = rows.astype(rows.dtype.newbyteorder("="))
+    return {name: rows[names[name]] for name in wanted}
+
+
+def wcs_of(header, path):
+    """Return the world coordinates of a coadd.
+
+    Parameters
+    ----------
+    header : mapping
+        Its header.
+    path : str or path-like
+        Where it is from.
+
+    Returns
+    -------
+    astropy.wcs.WCS
+
+    Raises
+    ------
+    LenspipeError
+        There are none.
+    """
+    cards = Header({key: header[key] for key in _WCS_KEYS if key in header})
+    if "CRVAL1" not in cards:
+        raise LenspipeError(f"{path}: no world coordinates (CRVAL1); download it again")
+    return WCS(cards)
+
+
+def clip_boxes(x, y, size, shape):
+    """Return the parts of stamps that are inside an image.
+
+    Parameters
+    ----------
+    x, y : (N,) array of int
+        Column and row of the central pixels, from 0; may lie outside the image.
+    size : int
+        Side, pixels; odd.
+    shape : tuple of int
+        Rows and columns of the image.
+
+    Returns
+    -------
+    (N, 4) int array
+        First and last + 1 column, first and last + 1 row; equal where nothing is inside.
+    """
+    corners = np.stack([x, x + size, y, y + size], axis=1) - size // 2
+    return np.clip(corners, 0, np.repeat(shape[::-1], 2))
+
+
+def touched_tiles(boxes, shape, tile):
+    """Tell which tiles of an image boxes touch.
+
+    Parameters
+    ----------
+    boxes : (N, 4) int array
+        As of `clip_boxes`.
+    shape, tile : tuple of int
+        Rows and columns of the image and of a tile.
+
+    Returns
+    -------
+    2-D bool array
+        One value per tile, rows of tiles first.
+    """
+    touched = np.zeros([-(-pixels // side) for pixels, side in zip(shape, tile, strict=True)], bool)
+    for x0, x1, y0, y1 in boxes[(boxes[:, 0] < boxes[:, 1]) & (boxes[:, 2] < boxes[:, 3])].tolist():
+        touched[y0 // tile[0] : -(-y1 // tile[0]), x0 // tile[1] : -(-x1 // tile[1])] = True
+    return touched

@@ -1,0 +1,29 @@
+"""Hashes of plain values."""
+
+import hashlib
+import json
+
+from pydantic import BaseModel
+
+__all__ = ["digest"]
+
+
+def digest(*values):
+    """Hash plain values.
+
+    Parameters
+    ----------
+    *values : pydantic models, dicts, lists, numbers, strings
+        What the hash stands for.
+
+    Returns
+    -------
+    str
+        First 16 hexadecimal digits of the SHA-256 of the values' canonical JSON.
+    """
+
+    def plain(value):
+        return value.model_dump() if isinstance(value, BaseModel) else str(value)
+
+    text = json.dumps(values, sort_keys=True, default=plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,77 @@
+"""IAU-style names of objects on the sky."""
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["iau_name", "unique_names"]
+
+
+def iau_name(ra, dec):
+    """Names from positions, truncated as the IAU asks: ``DESI-011.5084-01.9412``.
+
+    Parameters
+    ----------
+    ra, dec : float or array_like, shape (N,)
+        Degrees.
+
+    Returns
+    -------
+    numpy.ndarray of str, shape (N,)
+        A position given with four decimals keeps them, whatever its binary form.
+    """
+    ra = np.mod(np.atleast_1d(np.asarray(ra, dtype=np.float64)), 360)
+    dec = np.atleast_1d(np.asarray(dec, dtype=np.float64))
+    ra_units = _truncate(ra) % 3_600_000
+    names = [
+        f"DESI-{r // 10000:03d}.{r % 10000:04d}{sign}{d // 10000:02d}.{d % 10000:04d}"
+        for r, sign, d in zip(
+            ra_units, np.where(dec < 0, "-", "+"), _truncate(np.abs(dec)), strict=True
+        )
+    ]
+    return np.array(names, dtype=str)
+
+
+def _truncate(value):
+    """Whole units of 0.0001 in a value >= 0.
+
+    ``units / 1e4`` is the double nearest to that decimal, so comparing with it is exact, where
+    ``floor(value * 1e4)`` would take 11.5084 for 115083.99...
+    """
+    units = np.rint(value * 1e4).astype(np.int64)
+    return units - (units / 1e4 > value)
+
+
+def unique_names(names, ra, dec):
+    """Tell apart sources that have one name: a, b, ... after it, in the order of ra, then dec.
+
+    The IAU's rules ask for such a letter where two sources share a position's digits
+    (https://cdsweb.u-strasbg.fr/Dic/iau-spec.html). The order is that of positions, so that a name
+    does not depend on scores.
+
+    Parameters
+    ----------
+    names : array_like of str, shape (N,)
+    ra, dec : array_like, shape (N,)
+        Degrees.
+
+    Returns
+    -------
+    numpy.ndarray of str, shape (N,)
+        A name that only one source has is left as it is.
+    """
+    table = pd.DataFrame({"name": np.asarray(names, str), "ra": ra, "dec": dec})
+    table["number"] = table.sort_values(["ra", "dec"], kind="stable").groupby("name").cumcount()
+    shared = table["name"].duplicated(keep=False)
+    table["name"] = table["name"].astype(object)
+    table.loc[shared, "name"] += table.loc[shared, "number"].map(_letters)
+    return table["name"].to_numpy(dtype=str)
+
+
+def _letters(number):
+    """Letters that count from a: a ... z, aa, ab ..."""
+    letters = ""
+    number += 1
+    while number:
+        number, last = divmod(number - 1, 26)
+        letters = chr(ord("a") + last) + letters
+    return letters
