@@ -22,7 +22,7 @@ from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from portal import Grader, Started, make_run, vote
+from helpers.portal import Grader, Started, make_run, vote
 
 from lenspipe.inspection.store import Store
 

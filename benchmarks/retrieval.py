@@ -290,7 +290,7 @@ def needed_bytes(tree, number):
 
 def measure_all(options, folder):
     """Take turns; return {(place, number, way): list of figures}."""
-    from tests.loopback import serve_in_process
+    from helpers.loopback import serve_in_process
 
     tree = options.work / "tree"
     link = {"latency_s": options.latency_ms / 1e3, "bandwidth": options.mb_per_s * 1e6}
@@ -405,7 +405,7 @@ def main():
     if options.one:
         way, tree, bricks, number = options.one
         return measure(way, tree, int(bricks), int(number))
-    sys.path.append(str(Path(__file__).resolve().parents[1]))
+    sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
     with tempfile.TemporaryDirectory() as temporary:
         options.work = (options.work or Path(temporary)).resolve()
         make_bricks(options.work / "tree", options.bricks)

@@ -24,7 +24,7 @@ LONGEST = (
     "test_training",
     "test_distributed",
     "test_depth_leak",
-    "test_assessment",
+    "test_model_evaluation",
     "test_backends",
     "test_simulation",
     "test_inspection_browser",

@@ -4,6 +4,7 @@ import astropy.units as u
 import numpy as np
 import pandas as pd
 from astropy_healpix import healpix_to_lonlat, lonlat_to_healpix, neighbours
+from mocpy import MOC
 
 from lenspipe.products.manifests import read_manifest
 from lenspipe.survey.bricks import BRICK_DEG, brick_widths, brickids_at
@@ -76,8 +77,6 @@ def coverage(bricks):
     mocpy.MOC
         All cells of order 11, 1.7 arcmin wide, whose centre is in one of the bricks.
     """
-    from mocpy import MOC
-
     is_searched = np.zeros(brickids_at([0.0], [90.0])[0] + 1, bool)
     is_searched[bricks["brickid"]] = True
     # Cells four times as wide as a brick that hold a brick's middle, and their neighbours.

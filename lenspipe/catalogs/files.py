@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from astropy.table import Column, Table
 
+from lenspipe.retrieval.remote import RemoteSource
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import is_remote
 from lenspipe.utils.fits import open_fits
@@ -119,8 +120,6 @@ def _local(path, settings):
     if path == "lenscat":
         yield _lenscat()
     elif is_remote(path) and settings:
-        from lenspipe.retrieval.remote import RemoteSource
-
         with contextlib.closing(RemoteSource(settings)) as source, source.table(path) as local:
             yield local
     else:

@@ -1,1 +1,18 @@
 """Settings, paths, releases and flags: all that a run knows before it opens a file."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "base": ["merged"],
+        "data": ["Simulation"],
+        "flags": ["BAD_FLAGS", "flag_note", "FLAGS", "rejected"],
+        "learning": ["Catalogue", "Inference"],
+        "paths": ["network_source", "RunPaths", "SkyPaths", "SurveyPaths"],
+        "releases": ["BRICK_PIXELS", "get_release", "MASKBITS", "PIXEL_SCALE_ARCSEC"],
+        "results": ["Recovery"],
+        "settings": ["load_settings", "nested", "read_config", "Settings"],
+        "training": ["Range"],
+    },
+)

@@ -51,7 +51,7 @@ depends on it, and nothing else, when the run is started again.
 
 This file is written by `python -m lenspipe.config.reference > config/README.md`; a test fails where
 it differs from the settings' models. Edit those (`lenspipe/config/`) or the head (in
-`lenspipe/reference.py`) instead.
+`lenspipe/config/reference.py`) instead.
 """
 
 #: Keys of sections that are sections themselves.

@@ -7,6 +7,7 @@ import numpy as np
 from lenspipe.config.flags import FLAGS
 from lenspipe.config.releases import MASKBITS
 from lenspipe.survey.coadds import read_geometry, read_stamps
+from lenspipe.survey.service import fetch_stamps
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.fits import clip_boxes
 
@@ -158,8 +159,6 @@ def ask_service(settings, brick, region, parent):
     RetrievalError
         The service didn't give them.
     """
-    from lenspipe.survey.service import fetch_stamps
-
     stamps = _empty_stamps(settings, len(parent))
     if parent.empty:
         return stamps

@@ -1,1 +1,15 @@
 """Evaluation of models and of searches."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "activations": ["show_activations"],
+        "model": ["assess"],
+        "purity.random_rates": ["measure_purity"],
+        "random_galaxies": ["FATES", "RandomGalaxies"],
+        "recovery.published": ["match_scores", "recover", "recovery_of"],
+        "search": ["evaluate"],
+    },
+)

@@ -8,7 +8,6 @@ import hashlib
 from pathlib import Path
 
 from lenspipe.catalogs.versions import hash_list, list_version
-from lenspipe.footprint.select import select_bricks
 from lenspipe.products.plan import Plan
 from lenspipe.utils.files import is_remote
 from lenspipe.utils.hashing import digest
@@ -39,6 +38,8 @@ def load_plan(settings):
     path, key = settings.paths.plan, _plan_key(settings)
     plan = Plan.read(path, key)
     if plan is None:
+        from lenspipe.footprint.select import select_bricks
+
         plan = Plan.of(select_bricks(settings))
         plan.write(path, key)
     return plan

@@ -6,6 +6,7 @@ from pathlib import Path
 import astropy.units as u
 import numpy as np
 from astropy_healpix import lonlat_to_healpix
+from mocpy import MOC
 
 from lenspipe.utils.errors import LenspipeError
 
@@ -140,8 +141,6 @@ def _read_names(path):
 
 def _read_moc(path):
     """Read a multi-order coverage map (https://www.ivoa.net/documents/MOC/)."""
-    from mocpy import MOC
-
     path = Path(path)
     try:
         start = path.read_bytes()[:80].lstrip()

@@ -1,5 +1,14 @@
 """The choice of bricks to search, and their chunks on the sky."""
 
+import astropy.units as u
+import numpy as np
+import pandas as pd
+from astropy_healpix import lonlat_to_healpix
+
+from lenspipe.footprint.lenses import with_lenses
+from lenspipe.footprint.regions import in_footprint, named_bricks
+from lenspipe.footprint.targets import report_absent, with_targets
+from lenspipe.survey.brick_tables import all_names, band_columns, survey_bricks
 from lenspipe.survey.bricks import sky_grid
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
@@ -35,8 +44,6 @@ def select_bricks(settings):
     RetrievalError
         A remote survey's table could not be had.
     """
-    from lenspipe.survey.brick_tables import survey_bricks
-
     return _choose(
         _simulated(settings) if settings.simulation else survey_bricks(settings), settings
     )
@@ -55,12 +62,8 @@ def write_bricks(settings):
     LenspipeError
         As in `select_bricks`.
     """
-    from lenspipe.survey.brick_tables import survey_bricks
-
     table = _choose(survey_bricks(settings), settings)
     if settings.targets:
-        from lenspipe.footprint.targets import report_absent
-
         report_absent(settings, table)
     with atomic(settings.paths.bricks) as temporary:
         table.to_parquet(temporary, index=False)
@@ -70,11 +73,6 @@ def write_bricks(settings):
 
 def _simulated(settings):
     """All bricks of the sky with the region that the simulation gives them."""
-    import numpy as np
-    import pandas as pd
-
-    from lenspipe.survey.brick_tables import band_columns
-
     grid = sky_grid()
     dec = np.asarray(grid["DEC"])
     table = pd.DataFrame(
@@ -94,10 +92,7 @@ def _simulated(settings):
 def _choose(table, settings):
     """Cut a table of bricks to the footprint, or to the targets, and add the chunks."""
     if settings.targets:
-        from lenspipe.footprint.targets import with_targets
-
         table = with_targets(settings, table)
-    from lenspipe.footprint.regions import in_footprint, named_bricks
 
     footprint, names = settings.footprint, named_bricks(settings.footprint)
     inside = table.brick.notna() & in_footprint(footprint, table.ra, table.dec)
@@ -115,8 +110,6 @@ def _choose(table, settings):
             + (f" or correct {', '.join(others)}" if others else "")
         )
     if footprint.known_lenses:
-        from lenspipe.footprint.lenses import with_lenses
-
         inside = with_lenses(settings, table, inside)
     table = table[inside].sort_values("brick", ignore_index=True)
     table.insert(5, "chunk", _chunk_names(table.ra, table.dec, settings.chunks.nside))
@@ -125,10 +118,6 @@ def _choose(table, settings):
 
 def _chunk_names(ra, dec, nside):
     """Name the cells of the nested HEALPix grid that hold the positions (degrees)."""
-    import astropy.units as u
-    import numpy as np
-    from astropy_healpix import lonlat_to_healpix
-
     lon, lat = np.asarray(ra) * u.deg, np.asarray(dec) * u.deg
     cells = lonlat_to_healpix(lon, lat, nside, order="nested")
     return [f"{nside}-{cell:06d}" for cell in cells]
@@ -138,7 +127,6 @@ def _check_names(settings, missing):
     """Refuse bricks asked for by name that are not in the table: say which and why."""
     if not missing:
         return
-    from lenspipe.survey.brick_tables import all_names
 
     wrong = missing if settings.simulation else missing - (all_names(settings) or missing)
     problems = []

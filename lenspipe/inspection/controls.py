@@ -13,6 +13,7 @@ from lenspipe.inspection.images import Cutouts
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
+from lenspipe.utils.tensorflow import tf
 
 __all__ = ["check_files", "keep_injected", "keep_known"]
 
@@ -90,8 +91,6 @@ def keep_injected(paths, number, seed):
 
 def _find(shards, chosen):
     """Images and (id, ra, dec) of some examples of the labelled sample."""
-    from lenspipe.utils.tensorflow import tf
-
     images, rows = [], []
     for shard in shards:
         for record in tf.data.TFRecordDataset(str(shard)).as_numpy_iterator():

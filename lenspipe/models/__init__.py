@@ -1,1 +1,13 @@
 """Networks, their layers, and what may be in a model file."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "activations": ["features", "stages"],
+        "build": ["build"],
+        "contents": ["foreign", "normalisation", "synchronise", "with_members"],
+        "layers": ["Median"],
+    },
+)

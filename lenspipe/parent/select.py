@@ -7,6 +7,9 @@ The same sample comes from each of the sources in config key ``survey.catalogs``
 import pandas as pd
 
 from lenspipe.parent.cuts import no_cuts
+from lenspipe.parent.sweeps import select_from_sweeps
+from lenspipe.parent.tap import select_by_queries
+from lenspipe.parent.targets import parent_of_targets, targets_of_brick
 from lenspipe.parent.tractor import select_from_files
 from lenspipe.products.manifests import failed_entries, read_manifest, write_manifest
 from lenspipe.products.plan import bricks_of_chunk, read_plan
@@ -40,8 +43,6 @@ def parent_of_brick(settings, brick, region):
         As in `read_tractor`.
     """
     if settings.targets:
-        from lenspipe.parent.targets import targets_of_brick
-
         return targets_of_brick(settings, brick)
     results, failures = _select(settings, brick, [(brick, region)])
     if failures:
@@ -55,12 +56,11 @@ def _select(settings, name, bricks):
     Each source is a function of these arguments that returns, as `try_bricks` does, brick ->
     (selected, audit) and brick -> LenspipeError.
     """
-    if settings.survey.catalogs == "tap":
-        from lenspipe.parent.tap import select_by_queries as select
-    elif settings.survey.catalogs == "sweeps":
-        from lenspipe.parent.sweeps import select_from_sweeps as select
-    else:
-        select = select_from_files
+    select = {
+        "tap": select_by_queries,
+        "sweeps": select_from_sweeps,
+        "tractor": select_from_files,
+    }[settings.survey.catalogs]
     return select(settings, name, bricks)
 
 
@@ -81,8 +81,6 @@ def parent_of_chunk(settings, chunk):
         With ``failures.strict``, if there are such bricks.
     """
     if settings.targets:
-        from lenspipe.parent.targets import parent_of_targets
-
         return parent_of_targets(settings, chunk)
     tables = [no_rows(settings.survey.bands)]
     audit = no_cuts()

@@ -6,7 +6,7 @@ from lenspipe.retrieval.errors import fetched
 from lenspipe.retrieval.sources import open_source
 from lenspipe.survey.tractor import catalog_columns, tractor_table
 from lenspipe.utils.files import is_remote
-from lenspipe.utils.fits import read_table
+from lenspipe.utils.fits import read_fits_table
 
 __all__ = ["select_from_files", "tractor_of_brick"]
 
@@ -54,5 +54,5 @@ def tractor_of_brick(settings, source, brick, region):
     bands, survey = settings.survey.bands, settings.survey_paths
     path = survey.tractor(region, brick)
     with source.table(path, survey.checksums(region, brick)) as local, fetched(path):
-        found = read_table(local, *catalog_columns(bands))
+        found = read_fits_table(local, *catalog_columns(bands))
     return tractor_table(found, path, settings.release, bands, region)

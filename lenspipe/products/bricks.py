@@ -25,8 +25,6 @@ def brick_table(settings, bricks):
     LenspipeError
         The run's table of bricks isn't there.
     """
-    import pandas as pd
-
     path = settings.paths.bricks
     if not path.exists():
         raise LenspipeError(f"{path}: no such file; make the table of bricks first")

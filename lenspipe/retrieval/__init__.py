@@ -1,1 +1,18 @@
 """Retrieval of bytes: local folders, web servers, object stores, TAP services, caches."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "errors": ["fetched"],
+        "http": ["HttpTransport"],
+        "local": ["LocalSource"],
+        "ranges": ["merge", "PART_BYTES"],
+        "remote": ["RemoteSource"],
+        "retry": ["patiently"],
+        "sources": ["open_source"],
+        "tap": ["TapService"],
+        "tiles": ["read_layout"],
+    },
+)

@@ -3,6 +3,7 @@
 import contextlib
 
 from lenspipe.retrieval.local import LocalSource
+from lenspipe.retrieval.remote import RemoteSource
 from lenspipe.utils.files import is_remote
 
 __all__ = ["open_source"]
@@ -26,7 +27,6 @@ def open_source(settings):
     if not (is_remote(settings.survey_paths.tree) or is_remote(sweeps or "")):
         yield LocalSource()
         return
-    from lenspipe.retrieval.remote import RemoteSource
 
     with contextlib.closing(RemoteSource(settings)) as source:
         yield source

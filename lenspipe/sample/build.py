@@ -15,6 +15,7 @@ from lenspipe.sample.cleaning import Cleaner
 from lenspipe.sample.fair_draw import BIN, draw_fairly, fair_ratio
 from lenspipe.sample.shards import write_sample
 from lenspipe.sample.splits import on_two_sides, split_bricks
+from lenspipe.survey.bricks import bricks_at
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.fits import open_fits
 from lenspipe.utils.progress import log, track
@@ -125,8 +126,6 @@ def _nearest(settings, parent, name):
 
 def _match_lenses(settings, parent, known, bricks):
     """Known lenses with the row of their galaxy (NaN: none) and what becomes of them."""
-    from lenspipe.survey.bricks import bricks_at
-
     own = settings.sample
     lenses = known.assign(row=_nearest(settings, parent, "known").reindex(known.index))
     found = lenses["row"].dropna().astype(int)

@@ -2,7 +2,9 @@
 
 import pandas as pd
 
+from lenspipe.cutouts.reading import read_images
 from lenspipe.sample.grading_lists import write_for_grading
+from lenspipe.scoring.score import load_fitting, score_images
 from lenspipe.utils.progress import log
 
 __all__ = ["Cleaner"]
@@ -28,8 +30,6 @@ class Cleaner:
         self.aside = pd.DataFrame()
         self.model = None
         if settings.sample.cleaning_model:
-            from lenspipe.scoring.score import load_fitting
-
             self.model = load_fitting(settings, settings.sample.cleaning_model)
 
     def of(self, rows):
@@ -47,8 +47,6 @@ class Cleaner:
         random = rows[rows["class"] == "random"]
         if self.model is None or random.empty:
             return rows
-        from lenspipe.cutouts.reading import read_images
-        from lenspipe.scoring.score import score_images
 
         own, parts = self.settings.inference, []
         for first in range(0, len(random), _AT_ONCE):

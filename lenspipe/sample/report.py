@@ -8,7 +8,7 @@ import pandas as pd
 
 from lenspipe.plotting import figures
 from lenspipe.plotting.galaxy_pages import draw_page
-from lenspipe.products.sample import SPLITS
+from lenspipe.products.sample import SPLITS, read_images
 from lenspipe.statistics.balance import compare_quantities, values_of
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
@@ -144,8 +144,6 @@ def _panel(real, entry):
 
 def _draw_mosaics(settings, sample):
     """Draw some galaxies of each class; returns the names of the pages."""
-    from lenspipe.products.sample import read_images
-
     rng, own = np.random.default_rng([settings.seed, 25]), settings.mosaics
     bands = settings.survey.bands
     everything = settings.paths.sample_report("mosaic-*.png")

@@ -11,6 +11,7 @@ from lenspipe.products.record_files import VERSION
 from lenspipe.products.records import write_records
 from lenspipe.products.sample import SPLITS
 from lenspipe.sample.fair_draw import bin_names
+from lenspipe.simulation.injection import inject
 from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log, track
 from lenspipe.utils.tables import content_hash
@@ -115,7 +116,6 @@ def _gather(settings, rows, rng):
     injected = (rows["class"] == "injected").to_numpy()
     if not injected.any():
         return images, table, pd.DataFrame()
-    from lenspipe.simulation.injection import inject
 
     images[injected], truth = inject(images[injected], table[injected], rng, settings)
     table.loc[injected, "theta_e_arcsec"] = truth["theta_e_arcsec"].to_numpy()

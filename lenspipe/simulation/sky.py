@@ -19,6 +19,8 @@ from lenspipe.config.releases import BRICK_PIXELS, MASKBITS, PIXEL_SCALE_ARCSEC
 from lenspipe.footprint.select import select_bricks
 from lenspipe.simulation.conditions import BANDS, draw_conditions, exposure_map
 from lenspipe.simulation.population import CONFUSING, draw_population, magnitude
+from lenspipe.simulation.rendering import paint_brick
+from lenspipe.simulation.tractor import RELEASE_NUMBER, write_tractor
 from lenspipe.survey.bricks import brick_wcs, sky_grid
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
@@ -150,8 +152,6 @@ def _plain(value):
 def _make_brick(settings, paths, job):
     """Make one brick unless its part, which is written last, is there with the same key."""
     # Rendering needs the demo's optional libraries; only the workers load them.
-    from lenspipe.simulation.rendering import paint_brick
-    from lenspipe.simulation.tractor import write_tractor
 
     path = paths.part(job["region"], job["brick"]["brickname"])
     key = digest(VERSION, settings.seed, settings.simulation, job)
@@ -337,8 +337,6 @@ def _arc_snr(stamps, maps):
 
 
 def _truth(listed, job, arcs, maps):
-    from lenspipe.simulation.tractor import RELEASE_NUMBER
-
     truth = listed.assign(
         brick=job["brick"]["brickname"], brickid=job["brick"]["brickid"], region=job["region"]
     )

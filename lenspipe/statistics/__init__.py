@@ -1,1 +1,28 @@
 """Statistics: metrics with intervals, calibration, balance, association, two-sample tests."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "association": ["associate", "patches_of"],
+        "balance": ["compare_quantities", "JUDGED", "QUANTITIES", "values_of"],
+        "calibration": ["fit_calibration", "read_calibration", "write_calibration"],
+        "metrics": [
+            "auc",
+            "completeness_at_fpr",
+            "completeness_interval",
+            "cross_entropy",
+            "EDGES",
+            "expected_calibration_error",
+            "part_interval",
+            "precision_recall",
+            "purity_at",
+            "purity_interval",
+            "reliability",
+            "roc_curve",
+            "wilson_interval",
+        ],
+        "two_sample": ["ring_fluxes", "tell_apart"],
+    },
+)

@@ -6,6 +6,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
+from lenspipe.plotting import figures
 from lenspipe.status.read import read_chunks, read_status
 from lenspipe.utils.files import atomic
 
@@ -178,11 +182,6 @@ def write_status_page(settings, path, configs=("CONFIG",)):
 
 def _map(settings, chunks):
     """Draw the bricks by what has become of them, as PNG; None without a table of bricks."""
-    import numpy as np
-    import pandas as pd
-
-    from lenspipe.plotting import figures
-
     if not chunks or not settings.paths.bricks.exists():
         return None
     table = pd.read_parquet(settings.paths.bricks, columns=["brick", "ra", "dec", "chunk"])

@@ -10,7 +10,7 @@ from astropy.coordinates import SkyCoord
 from lenspipe.retrieval.sources import open_source
 from lenspipe.utils.errors import LenspipeError, NotFoundError
 from lenspipe.utils.files import is_remote
-from lenspipe.utils.fits import read_table
+from lenspipe.utils.fits import read_fits_table
 from lenspipe.utils.progress import log
 
 __all__ = ["all_names", "band_columns", "survey_bricks"]
@@ -60,7 +60,7 @@ def survey_bricks(settings):
 
 def _read_region(settings, source, region, path):
     with source.table(path) as local:
-        columns = read_table(
+        columns = read_fits_table(
             local,
             ["brickname", "ra", "dec"],
             optional=["brickid", "survey_primary", *band_columns(settings)],
@@ -124,7 +124,7 @@ def _read_all(source, path, columns):
         return None
     try:
         with source.table(path) as local:
-            return read_table(local, columns)
+            return read_fits_table(local, columns)
     except NotFoundError:
         return None
 

@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+from astropy.wcs import WCS
 
 from lenspipe.config.releases import BRICK_PIXELS, PIXEL_SCALE_ARCSEC
 
@@ -111,8 +112,6 @@ def brick_wcs(ra, dec):
         Tangent plane, 3600 x 3600 pixels of 0.262 arcsec, reference pixel 1800.5 (counted from 1),
         north up, east left.
     """
-    from astropy.wcs import WCS
-
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
     wcs.wcs.crval = [ra, dec]

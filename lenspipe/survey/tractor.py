@@ -5,7 +5,7 @@ import pandas as pd
 
 from lenspipe.config.releases import MASKBITS
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.fits import read_table
+from lenspipe.utils.fits import read_fits_table
 
 __all__ = [
     "absent_columns",
@@ -95,7 +95,7 @@ def read_tractor(path, release, bands, region=""):
         The file can't be read, is of another release, or lacks a column that is needed.
     """
     needed, optional = catalog_columns(bands)
-    return tractor_table(read_table(path, needed, optional), path, release, bands, region)
+    return tractor_table(read_fits_table(path, needed, optional), path, release, bands, region)
 
 
 def catalog_columns(bands):

@@ -1,1 +1,18 @@
 """Foundations without astronomy of their own: errors, files, tables, crossmatching, progress."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "crossmatch": ["chord", "friends_of_friends", "match_tables", "Sky", "unit_vectors"],
+        "errors": ["DiskFullError", "LenspipeError", "NotFoundError", "RetrievalError"],
+        "files": ["atomic", "is_remote", "room_to_write", "stem"],
+        "fits": ["clip_boxes", "open_fits", "read_fits_table", "touched_tiles", "wcs_of"],
+        "hashing": ["digest"],
+        "names": ["iau_name", "unique_names"],
+        "progress": ["configure_logging", "end_with", "log", "track"],
+        "tables": ["check_output", "content_hash", "read_table", "write_table"],
+        "tensorflow": ["gpus", "keras", "tf"],
+    },
+)

@@ -10,7 +10,7 @@ from astropy.wcs import WCS
 
 from lenspipe.utils.errors import LenspipeError
 
-__all__ = ["clip_boxes", "open_fits", "read_table", "touched_tiles", "wcs_of"]
+__all__ = ["clip_boxes", "open_fits", "read_fits_table", "touched_tiles", "wcs_of"]
 
 #: Keywords of a coadd's world coordinates; others in its header are non-standard and only warn.
 _WCS_KEYS = (
@@ -58,7 +58,7 @@ def open_fits(path):
         ) from None
 
 
-def read_table(path, columns, optional=()):
+def read_fits_table(path, columns, optional=()):
     """Read columns of a file's first table.
 
     Parameters

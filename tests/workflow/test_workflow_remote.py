@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 import yaml
-from loopback import Fault, Loopback
+from helpers.loopback import Fault, Loopback
 from test_workflow import CONFIG, run
 
 from lenspipe.config.settings import load_settings

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.workflow]
 
 DEFAULT = REPOSITORY / "profiles" / "default"
 PROFILE = REPOSITORY / "workflow" / "profiles" / "slurm"
-SCRIPT = REPOSITORY / "tests" / "single-node-slurm.sh"
+SCRIPT = REPOSITORY / "tests" / "helpers" / "single-node-slurm.sh"
 STATE = Path("/run/lenspipe-slurm")
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "squeue", "munged")
 

@@ -1,0 +1,583 @@
+"""Tests of lenspipe.expected: numbers against brute force, tables, what a run found."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from astropy.table import Table
+from helpers.scored_run import BRICKS, CHUNK, TRAINING_BRICKS, make_run, make_settings, write_table
+from scipy.special import gamma
+
+from lenspipe.candidates.area import area_deg2, searched_bricks
+from lenspipe.candidates.find import find_candidates
+from lenspipe.cli.main import main
+from lenspipe.completeness.expected import deflectors, population
+from lenspipe.completeness.expected import numbers as measure
+from lenspipe.completeness.expected.brightness import can_be_seen, estimate_snr, noise_of_depth
+from lenspipe.completeness.expected.graded import read_found
+from lenspipe.completeness.expected.numbers import by_galaxies, compare, expect, expect_lenses
+from lenspipe.completeness.expected.parent_fraction import kept_part
+from lenspipe.completeness.expected.population import alternatives, draw_lenses, draw_pool
+from lenspipe.completeness.expected.tables import Population, read_conditions, read_population
+from lenspipe.completeness.quantities import quantities_of
+from lenspipe.completeness.selection_function import SelectionFunction
+from lenspipe.simulation.injection import SIGMA_STAR
+from lenspipe.simulation.lensing import comoving_distance, einstein_radius_sis
+from lenspipe.simulation.population import mag_star
+from lenspipe.simulation.sources import SOURCE_DENSITY, draw_sources
+from lenspipe.statistics.metrics import EDGES
+from lenspipe.utils.errors import LenspipeError
+
+LIGHT_KM_S = 299792.458
+
+
+class Constant:
+    """A selection function that is the same for all lenses, and known for certain."""
+
+    def __init__(self, completeness=1.0, brightness="arc_snr"):
+        self.value, self.quantities = completeness, quantities_of("grz", brightness)
+
+    def completeness(self, table, level=0.95, where=""):
+        columns = dict.fromkeys(("completeness", "low", "high"), self.value)
+        return pd.DataFrame(columns | {"extrapolated": False}, index=table.index)
+
+    def predict_number(self, table, weights=None, by=None, level=0.95, where=""):
+        weights = np.ones(len(table)) if weights is None else weights
+        rows = {"all": np.ones(len(table), bool)}
+        rows |= {label: np.asarray(by) == label for label in np.unique(by)}
+        n = pd.Series({name: weights[own].sum() for name, own in rows.items()}, dtype=float)
+        columns = dict.fromkeys(("expected", "low", "high"), self.value * n)
+        return pd.DataFrame({"n": n} | columns)
+
+
+def conditions(noise, fwhm, bands="grz", number=600):
+    """Galaxies under one condition, 15.5 to 23 in the last band."""
+    table = pd.DataFrame({f"mag_{bands[-1]}": np.linspace(15.5, 23, number)})
+    red = {"g": 3.0, "r": 1.2, "i": 0.45, "z": 0.0}
+    for band, sigma, seeing in zip(bands, noise, fwhm, strict=True):
+        table[f"mag_{band}"] = table[f"mag_{bands[-1]}"] + red[band] - red[bands[-1]]
+        table[f"psfsize_{band}"], table[f"galdepth_{band}"] = seeing, 1.0
+        table[f"galdepth_{band}"] = (noise_of_depth(1.0, seeing) / sigma) ** 2
+    table["shape_r"] = 10 ** (0.24 - 0.06 * (table[f"mag_{bands[-1]}"] - 18.6))
+    table["shape_e1"] = table["shape_e2"] = 0.05
+    return table
+
+
+#: Noise per pixel, nanomaggies, and seeing, arcsec: this survey in g, r, z, and DES in g, r, i.
+SURVEY = (0.003, 0.0055, 0.014), (1.3, 1.2, 1.1)
+DES = (0.0019, 0.0029, 0.0038), (1.2, 0.95, 0.95)
+
+
+def test_dispersion_functions_have_their_density():
+    sigma = np.linspace(0.1, 1500, 400_000)
+    for numbers in (deflectors.CHOI, deflectors.SHETH):
+        total = np.trapezoid(deflectors.dispersion_function(sigma, **numbers), sigma)
+        assert total == pytest.approx(numbers["density"], rel=1e-4)
+    # As published, 8.0e-3 h^3 Mpc^-3.
+    assert deflectors.CHOI["density"] == pytest.approx(2.744e-3)
+
+
+def test_dispersions_are_drawn_by_cross_section():
+    sigma, weight = deflectors.draw_dispersions(
+        np.random.default_rng(1), 200_000, **deflectors.CHOI
+    )
+    assert sigma.min() >= 100
+    assert sigma.max() <= 450
+    grid = np.linspace(*deflectors.SIGMA_RANGE, 5000)
+    function = deflectors.dispersion_function(grid, **deflectors.CHOI)
+    for power in (0, 4, 5):
+        brute = np.trapezoid(function * grid**power, grid)
+        assert (weight * sigma**power).sum() == pytest.approx(brute, rel=0.01)
+
+
+def test_optical_depth_is_that_of_spheres():
+    """Turner, Ostriker & Gott 1984: (F / 30) (D H0 / c)^3 in a flat universe, without any cut."""
+    z_source, n = 2.0, 200_000
+    rng = np.random.default_rng(2)
+    z = deflectors.draw_redshifts(rng, n)
+    sigma, density = deflectors.draw_dispersions(rng, n, **deflectors.CHOI)
+    area = np.pi * einstein_radius_sis(sigma, z, z_source) ** 2 / 3600**2  # square degrees
+    drawn = (density * deflectors.volume_mpc3_per_deg2(deflectors.Z_RANGE) * area).sum()
+    own = deflectors.CHOI
+    mean = gamma((4 + own["alpha"]) / own["beta"]) / gamma(own["alpha"] / own["beta"])
+    factor = 16 * np.pi**3 * own["density"] * mean * (own["sigma"] / LIGHT_KM_S) ** 4
+    far = comoving_distance(z_source)
+    assert factor * far**3 / 30 == pytest.approx(5.8e-4, rel=0.02)
+
+    def within(d):
+        x = d / far
+        return x**3 / 3 - x**4 / 2 + x**5 / 5
+
+    ends = comoving_distance(deflectors.Z_RANGE)
+    expected = factor * far**3 * (within(ends[1]) - within(ends[0]))
+    # Dispersions below 100 km/s, which are not drawn, make up 1 %.
+    assert drawn == pytest.approx(expected, rel=0.02)
+    assert drawn < expected
+
+
+def test_lenses_on_the_sky_against_brute_force():
+    drawn = draw_pool(np.random.default_rng(3), "grz", 300_000)
+    z = np.linspace(*deflectors.Z_RANGE, 150)
+    sigma = np.linspace(*deflectors.SIGMA_RANGE, 250)
+    sources = np.linspace(0.05, 4, 120)
+    drawn_z = draw_sources(np.random.default_rng(4), 300_000)["z"]
+    part = np.histogram(drawn_z, np.append(sources, 4.2) - 0.0166)[0] / len(drawn_z)
+    volume = comoving_distance(z) ** 2 * np.gradient(comoving_distance(z), z) * np.radians(1) ** 2
+    density = volume * (1 + z) ** deflectors.EVOLUTION
+    function = deflectors.dispersion_function(sigma, **deflectors.CHOI)
+    total = 0.0
+    for z_source, chance in zip(sources, part, strict=True):
+        theta_e = einstein_radius_sis(sigma, z[:, None], z_source)
+        area = np.where(theta_e >= 0.5, np.pi * (theta_e / 60) ** 2, 0)
+        total += chance * np.trapezoid(density * np.trapezoid(area * function, sigma, axis=1), z)
+    assert drawn["weight"].sum() == pytest.approx(total * SOURCE_DENSITY, rel=0.03)
+    assert drawn["theta_e_arcsec"].min() >= 0.5
+    assert (np.hypot(drawn["beta_1"], drawn["beta_2"]) <= 1).all()
+
+
+def test_magnitudes_at_given_dispersion_are_those_of_a_drawn_population():
+    rng = np.random.default_rng(5)
+    # Galaxies whose dispersions follow from their luminosities, 0.07 dex around L^(1/4).
+    spread = np.sqrt(0.111**2 - 0.07**2)
+    fainter = (np.log10(SIGMA_STAR) - 2.20) / 0.1 + spread / 0.1 * rng.standard_normal(400_000)
+    log_sigma = np.log10(SIGMA_STAR) - 0.1 * fainter + 0.07 * rng.standard_normal(400_000)
+    for sigma in (150.0, 220.0, 300.0):
+        near = np.abs(log_sigma - np.log10(sigma)) < 0.005
+        mean = deflectors.lens_magnitude(sigma, 0.5) - mag_star(0.5)
+        assert fainter[near].mean() == pytest.approx(mean, abs=0.03)
+        assert fainter[near].std() == pytest.approx(deflectors.MAG_SCATTER, rel=0.04)
+    # Beyond redshift 1 galaxies go on fading.
+    assert np.diff(deflectors.lens_magnitude(200.0, [0.9, 1.0, 1.1, 1.2])).min() > 0.25
+
+
+def test_noise_of_a_depth():
+    # The flux of a known profile has the variance sigma^2 over the sum of the profile's squares.
+    y, x = (np.indices((101, 101)) - 50) * 0.262
+    width2 = (1.3 / 2.355) ** 2 + (0.45 / 1.18) ** 2
+    profile = np.exp(-(x**2 + y**2) / (2 * width2))
+    profile /= profile.sum()
+    variance = 0.003**2 / (profile**2).sum()
+    assert noise_of_depth(1 / variance, 1.3) == pytest.approx(0.003, rel=0.01)
+
+
+def test_other_choices_count_lenses_otherwise():
+    pool = draw_pool(np.random.default_rng(6), "grz", 100_000)
+    weight = pool["weight"].to_numpy()
+    change = {name: weight @ f / weight.sum() - 1 for name, f in alternatives(pool).items()}
+    assert change["density of sources 25 % lower"] == pytest.approx(-0.25)
+    assert change["density of sources 25 % higher"] == pytest.approx(0.25)
+    # Of magnitudes, which do not matter here, only chance remains.
+    assert abs(change["lenses' z magnitudes 0.3 lower"]) < 0.03
+    # Numbers of all spheres go as sigma^4; beyond 0.5 arcsec they rise faster.
+    assert 0.12 < change["velocity dispersions 3 % higher"] < 0.25
+    assert change["constant comoving density of deflectors"] > 1
+
+
+def test_sources_counted_otherwise_are_those_of_other_redshifts():
+    source = draw_sources(np.random.default_rng(7), 200_000)
+    table = pd.DataFrame({"z_source": source["z"], "source_mag_i": source["mag_i"]})
+    table = table.assign(sigma_v=200.0, z_lens=0.5, mag=deflectors.lens_magnitude(200.0, 0.5))
+    for word, factor in (("lower", 0.9), ("higher", 1.1)):
+        weight = alternatives(table)[f"redshifts of sources 10 % {word}"]
+        assert weight.mean() == pytest.approx(1, abs=0.02)
+        mean = np.average(source["z"], weights=weight)
+        assert mean == pytest.approx(factor * source["z"].mean(), rel=0.02)
+
+
+def test_detectable_lenses_are_as_many_as_published():
+    """Collett (2015) has 2400 of 5000 square degrees for DES, 1300 after colour subtraction."""
+    numbers = {}
+    for name, bands, own in (("des", "gri", DES), ("survey", "grz", SURVEY)):
+        lenses, on_sky = draw_lenses(
+            np.random.default_rng(8), bands, conditions(*own, bands), 4000, traced=False
+        )
+        snr = lenses[[f"snr_{band}" for band in bands]].to_numpy()
+        assert lenses["weight"].sum() == pytest.approx(on_sky, rel=0.2)
+        for least in (20, 40):
+            seen = can_be_seen(lenses, snr, bands, least)
+            numbers[name, least] = lenses["weight"][seen].sum()
+    # The model gives 0.9: within a factor of two, the sum of what is not known of it.
+    assert 0.48 / 2.5 < numbers["des", 20] < 0.48 * 2.5
+    # This survey is shallower, its seeing worse.
+    assert 0.1 < numbers["survey", 20] < numbers["des", 20]
+    # "Doubling the signal-to-noise ratio required approximately halves the number."
+    assert 0.3 < numbers["des", 40] / numbers["des", 20] < 0.65
+
+
+def test_two_round_spots_stand_for_traced_arcs():
+    hosts = conditions(*SURVEY)
+    lenses, _ = draw_lenses(np.random.default_rng(9), "grz", hosts, 150, mag_max=20)
+    estimate, magnification = estimate_snr(lenses, "grz")
+    bright = (lenses["arc_snr"] > 8).to_numpy()
+    assert bright.sum() > 30
+    ratio = estimate.max(axis=1)[bright] / lenses["arc_snr"][bright]
+    assert 0.75 < ratio.median() < 1.33
+    assert 0.7 < np.median(magnification / lenses["magnification"]) < 1.4
+    brighter = lenses["source_mag_g"] - lenses["arc_mag_g"]
+    assert np.allclose(10 ** (0.4 * brighter), lenses["magnification"])
+    assert (lenses["mag_z"] <= 20).all()
+
+
+def lenses(n=400, seed=10):
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame({"theta_e_arcsec": rng.uniform(0.6, 3, n)})
+    table["arc_snr"], table["arc_mag_g"] = rng.uniform(5, 60, n), rng.uniform(20, 24, n)
+    table["psfsize_g"], table["depth_g"] = 1.3, 24.5
+    return table.assign(mag_z=rng.uniform(17, 19.9, n))
+
+
+def test_numbers_scale_with_area_and_density():
+    table = lenses()
+    weights, kept = np.full(len(table), 0.01), np.full(len(table), 0.5)
+    one = expect(Constant(0.3), Population("mine", table, weights, kept, on_sky=4.0), 10.0, "grz")
+    assert one["on_sky_per_deg2"] == 4.0
+    assert one["searched_per_deg2"] == pytest.approx(2.0)
+    assert one["expected_per_deg2"] == pytest.approx(0.6)
+    assert one["expected"]["expected"] == pytest.approx(6.0)
+    assert one["completeness"]["completeness"] == pytest.approx(0.3)
+    for name in ("theta_e", "mag"):
+        rows = [row for row in one["bins"] if row["quantity"] == name]
+        assert sum(row["expected"] for row in rows) == pytest.approx(6.0)
+        assert len(rows) == len(EDGES[name]) - 1
+    seen = (table["theta_e_arcsec"] >= 1.2) & (table["arc_snr"] >= 10)
+    assert one["visible"]["n"] == pytest.approx(seen.sum() * 0.05)
+    assert one["visible"]["expected"] == pytest.approx(seen.sum() * 0.05 * 0.3)
+    by_mag = Constant(0.3, "arc_mag")
+    dim = Population("mine", table.drop(columns="arc_snr"), weights, kept)
+    assert expect(by_mag, dim, 10.0, "grz")["visible"] is None
+    faint = Population("mine", table.assign(arc_snr=3.0), weights, kept)
+    assert expect(Constant(0.3), faint, 10.0, "grz")["visible"]["expected"] == 0
+    wide = expect(Constant(0.3), Population("mine", table, weights, kept), 20.0, "grz")
+    dense = expect(Constant(0.3), Population("mine", table, 3 * weights, kept), 10.0, "grz")
+    assert wide["expected"]["expected"] == pytest.approx(12.0)
+    assert dense["expected"]["expected"] == pytest.approx(18.0)
+    assert dense["expected_per_deg2"] == pytest.approx(1.8)
+
+
+def test_choices_of_the_model_widen_the_interval():
+    table = lenses()
+    weights, kept = np.full(len(table), 1.0), np.ones(len(table))
+    others = {
+        "number 10 % lower": np.full(len(table), 0.9),
+        "number 10 % higher": np.full(len(table), 1.1),
+        "something else": np.full(len(table), 1.2),
+    }
+    result = expect(
+        Constant(), Population("m", table, weights, kept, alternatives=others), 1.0, "grz"
+    )
+    own, chance = result["expected"], 1.96 / np.sqrt(len(table))
+    assert own["low"] == own["high"] == len(table)
+    high = len(table) * (1 + np.sqrt(0.1**2 + 0.2**2 + chance**2))
+    assert own["systematic_high"] == pytest.approx(high)
+    assert own["systematic_low"] == pytest.approx(len(table) * (1 - np.hypot(0.1, chance)))
+
+
+def test_painted_lenses_stand_for_the_galaxies_searched():
+    painted = lenses(300).assign(weight=np.linspace(0, 0.2, 300))
+    edges = [0, 18, 19, np.inf]
+    searched = np.array([1000, 500, 7])
+    own = by_galaxies(Constant(0.5), painted, searched, edges, "z")
+    place = np.digitize(painted["mag_z"], edges[1:-1])
+    each = painted.groupby(place)["weight"].mean()
+    assert own["lenses"] == pytest.approx(each @ searched)
+    assert own["expected"] == pytest.approx(own["lenses"] / 2)
+    assert own["low"] < own["expected"] < own["high"]
+    # More of them are known better.
+    many = by_galaxies(Constant(0.5), pd.concat([painted] * 9), searched, edges, "z")
+    assert many["expected"] == pytest.approx(own["expected"])
+    assert many["high"] - many["low"] == pytest.approx((own["high"] - own["low"]) / 3)
+    assert own["theta_e_range"] == [
+        painted["theta_e_arcsec"].min(), painted["theta_e_arcsec"].max()
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A finished search in which all lenses score high and nothing else does."""
+    monkeypatch.chdir(tmp_path)
+    return finish_run(make_settings(candidates={"threshold": 0.8}))
+
+
+def finish_run(settings):
+    scores = make_run(settings)
+    paths = settings.paths
+    truth = pd.read_parquet(paths.truth).assign(primary=True)
+    write_table(truth, paths.truth)
+    is_lens = scores["id"].isin(truth["id"][truth["kind"] == "lens"])
+    scores["p"] = scores["p_resnet"] = np.where(is_lens, 0.99, 0.01).astype(np.float32)
+    write_table(scores, paths.scores(CHUNK))
+    parent = pd.read_parquet(paths.parent(CHUNK))
+    for band, noise, fwhm in zip("grz", *SURVEY, strict=True):
+        parent[f"galdepth_{band}"] = (noise_of_depth(1.0, fwhm) / noise) ** 2
+    parent["shape_r"], parent["shape_e1"], parent["shape_e2"] = 1.5, 0.1, 0.0
+    write_table(parent, paths.parent(CHUNK))
+    splits = ["train" if brick in TRAINING_BRICKS else "test" for brick in BRICKS]
+    pd.DataFrame({"brick": BRICKS, "split": splits}).to_csv(paths.splits, index=False)
+    audit = pd.DataFrame({"cut": ["type", "mag_z_max", "min_exposures", "maskbits"]})
+    audit["before"], audit["after"] = [900, 400, 200, 180], [400, 200, 180, 150]
+    audit.to_csv(paths.audit, index=False)
+    held = truth[~truth["brick"].isin(TRAINING_BRICKS)].assign(split="test", type="DEV")
+    held["class"] = np.where(held["kind"] == "lens", "lens", "random")
+    held = held.assign(label=(held["class"] == "lens") * 1.0, region="south")
+    held["p"] = held["label"].astype(np.float32)
+    columns = ["split", "label", "class", "type", "region", "p"]
+    write_table(held[columns], settings.predictions)
+    find_candidates(settings)
+    return settings
+
+
+@pytest.fixture
+def always(monkeypatch, run):
+    """The run has a selection function of 1."""
+    path = run.paths.selection("selection.fits")
+    path.parent.mkdir()
+    path.write_text("not read here")
+    painted = lenses(200).assign(weight=0.05)
+    write_table(painted, run.paths.selection("injected.parquet"))
+    monkeypatch.setattr(SelectionFunction, "read", lambda path: Constant())
+    return run
+
+
+def test_truth_of_a_simulated_sky_is_found(always):
+    text = expect_lenses(always)
+    result = json.loads(always.paths.expected("expected.json").read_text())
+    truth = pd.read_parquet(always.paths.truth)
+    held = truth[(truth["kind"] == "lens") & ~truth["brick"].isin(TRAINING_BRICKS)]
+    assert result["expected"]["expected"] == result["found"]["true"] == len(held) == 20
+    assert result["found"]["candidates"] == 20
+    assert result["verdict"] == text.splitlines()[-1] == "consistent"
+    assert result["n_bricks"] == 2
+    area = searched_bricks(always)
+    area = area_deg2(area[~area["brick"].isin(TRAINING_BRICKS)])
+    assert result["area_deg2"] == pytest.approx(area)
+    assert result["on_sky_per_deg2"] == pytest.approx(20 / area)
+    bins = pd.read_csv(always.paths.expected("expected.csv"))
+    for quantity in ("theta_e", "mag"):
+        own = bins[bins["quantity"] == quantity]
+        assert own["true"].sum() == own["expected"].sum() == 20
+    mags = bins[bins["quantity"] == "mag"]
+    assert (mags["expected"] == mags["candidates"]).all()
+    assert always.paths.expected("expected.png").stat().st_size > 10_000
+
+
+def test_lenses_that_the_cuts_removed_are_not_expected(always):
+    paths = always.paths
+    parent = pd.read_parquet(paths.parent(CHUNK))
+    truth = pd.read_parquet(paths.truth)
+    held = truth[(truth["kind"] == "lens") & (truth["brick"] == BRICKS[3])]
+    lost = held["id"].iloc[:4]
+    write_table(parent[~parent["id"].isin(lost)], paths.parent(CHUNK))
+    scores = pd.read_parquet(paths.scores(CHUNK))
+    write_table(scores[~scores["id"].isin(lost)], paths.scores(CHUNK))
+    find_candidates(always)
+    expect_lenses(always)
+    result = json.loads(paths.expected("expected.json").read_text())
+    assert result["expected"]["expected"] == result["found"]["true"] == 16
+    assert result["searched_per_deg2"] == pytest.approx(0.8 * result["on_sky_per_deg2"])
+
+
+def test_too_many_or_too_few_are_said(run):
+    table = lenses(100)
+    found = read_found(run, EDGES["mag"])
+    assert len(found.table) == 40
+    for density, words in ((0.01, "more found than expected"), (9, "fewer found than expected")):
+        weights = np.full(100, density / 1.0)
+        people = Population("mine", table, weights, np.ones(100))
+        result = expect(Constant(), people, 1.0, "grz")
+        compare(result, found, people)
+        assert result["verdict"] == f"not consistent: {words}"
+    # What is not known of the population may explain it.
+    others = {"density": np.full(100, 50.0)}
+    people = Population("mine", table, np.full(100, 0.01), np.ones(100), alternatives=others)
+    result = expect(Constant(), people, 1.0, "grz")
+    compare(result, found, people)
+    assert result["verdict"] == "consistent within the population's uncertainty"
+
+
+def test_false_positives_are_taken_off(run):
+    found = read_found(run, EDGES["mag"])
+    # No one of 40 random non-lenses passes: Wilson's interval ends at 3.84 / 43.84.
+    own = found.lenses()
+    assert own["candidates"] == own["found"] == own["found_high"] == 40
+    assert own["found_low"] == pytest.approx(max(40 - 120 * 3.8415 / 43.8415, 0), rel=1e-3)
+    found.rate = None
+    assert found.lenses() == {"candidates": 40, "found": None, "found_low": 0, "found_high": 40}
+
+
+def test_grades_say_more_than_rates(run):
+    ids = read_found(run, EDGES["mag"]).table["id"]
+    grades = pd.DataFrame({"id": ids, "grade": ["A"] * 10 + ["C"] * 5 + ["D"] * 20 + [""] * 5})
+    path = run.paths.inspection("grades.csv")
+    path.parent.mkdir()
+    grades.to_csv(path, index=False)
+    found = read_found(run, EDGES["mag"])
+    assert found.graded
+    assert found.lenses() == {"candidates": 40, "found": 15, "found_low": 15, "found_high": 20}
+
+
+def test_part_that_the_search_keeps(run):
+    kept = kept_part(run)
+    # 200 galaxies of its types and magnitudes came before exposures and masks, 150 remained.
+    assert kept["places"] == pytest.approx(0.75)
+    assert kept["types"] == pytest.approx(0.86)
+    assert kept["part"] == pytest.approx(0.75 * 0.86)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "fits", "ecsv"])
+def test_tables_of_any_format(run, suffix):
+    table = lenses(50).rename(columns={"mag_z": "mag", "psfsize_g": "seeing", "depth_g": "depth"})
+    table = table.assign(weight=0.02)
+    table.loc[:9, "mag"] = 21.0
+    name = f"lenses.{suffix}"
+    if suffix == "csv":
+        table.to_csv(name, index=False)
+    elif suffix == "parquet":
+        table.to_parquet(name)
+    else:
+        Table.from_pandas(table).write(name)
+    read = read_population(name, run, Constant(), 0.5)
+    assert np.allclose(read.table["theta_e_arcsec"], table["theta_e_arcsec"])
+    assert np.allclose(read.table["mag_z"], table["mag"])
+    assert np.allclose(read.weights, 0.02)
+    assert read.on_sky == pytest.approx(1.0)
+    # The search ends at 20.
+    assert (read.kept == np.where(table["mag"] > 20, 0, 0.5)).all()
+    result = expect(Constant(0.5), read, 100.0, "grz")
+    assert result["expected"]["expected"] == pytest.approx(100 * 0.02 * 40 * 0.5 * 0.5)
+
+
+def test_units_are_converted(run):
+    table = Table.from_pandas(lenses(20))
+    table["theta_e_arcsec"] *= 1000
+    table["theta_e_arcsec"].unit, table["psfsize_g"].unit = "mas", "arcsec"
+    table["weight"] = np.full(20, 0.001)
+    table["weight"].unit = "arcmin-2"
+    table.write("mine.fits")
+    read = read_population("mine.fits", run, Constant(), 1.0)
+    assert np.allclose(read.table["theta_e_arcsec"], lenses(20)["theta_e_arcsec"])
+    assert np.allclose(read.weights, 3.6)
+
+
+def test_missing_conditions_are_drawn_from_the_search(run):
+    lenses(300)[["theta_e_arcsec", "arc_snr"]].to_csv("mine.csv", index=False)
+    read = read_population("mine.csv", run, Constant(), 1.0)
+    hosts = read_conditions(run)
+    for name in ("psfsize_g", "depth_g", "mag_z"):
+        assert set(read.table[name]) <= set(hosts[name])
+    assert read.table["mag_z"].nunique() > 50
+    assert read.table["mag_z"].mean() == pytest.approx(hosts["mag_z"].mean(), abs=0.15)
+    again = read_population("mine.csv", run, Constant(), 1.0)
+    pd.testing.assert_frame_equal(read.table, again.table)
+
+
+def test_without_weights_a_part_is_known_and_no_number(always):
+    lenses(30).to_csv("mine.csv", index=False)
+    settings = always.model_copy(
+        update={"expected": always.expected.model_copy(update={"population": "mine.csv"})}
+    )
+    text = expect_lenses(settings)
+    result = json.loads(settings.paths.expected("expected.json").read_text())
+    assert result["expected"] is None
+    assert result["expected_per_deg2"] is None
+    assert result["completeness"]["completeness"] == 1.0
+    assert result["verdict"] == "not known"
+    assert "expected.area_deg2" in text
+    assert result["found"]["candidates"] == 40
+    # Galaxies say more: they have a number of their own.
+    assert result["by_galaxies"]["expected"] == pytest.approx(120 * 0.05)
+    area = settings.expected.model_copy(update={"area_deg2": 15.0})
+    expect_lenses(settings.model_copy(update={"expected": area}))
+    result = json.loads(settings.paths.expected("expected.json").read_text())
+    assert result["on_sky_per_deg2"] == pytest.approx(2.0)
+    assert result["expected"]["expected"] == pytest.approx(2.0 * result["area_deg2"] * 0.75 * 0.86)
+
+
+def test_arcs_may_be_measured_by_magnitude(run):
+    lenses(30).drop(columns="arc_snr").to_csv("mine.csv", index=False)
+    read = read_population("mine.csv", run, Constant(brightness="arc_mag"), 1.0)
+    assert np.allclose(read.table["arc_mag_g"], lenses(30)["arc_mag_g"])
+
+
+def bad_tables():
+    good = lenses(3).assign(weight=1.0)
+    yield "no radius", good.drop(columns="theta_e_arcsec"), "expected also theta_e_arcsec"
+    yield "no brightness", good.drop(columns="arc_snr"), "expected also arc_snr"
+    yield "negative weight", good.assign(weight=[1, -2, 1]), "found weight -2.0 in row 2"
+    yield "weight of text", good.assign(weight=["1", "x", "1"]), "found weight nan in row 2"
+    yield "weights of 0", good.assign(weight=0), "found weights of 0 only"
+    yield "no row", good[:0], "found no row"
+
+
+@pytest.mark.parametrize(("table", "words"), [b[1:] for b in bad_tables()], ids=[
+    b[0] for b in bad_tables()
+])  # fmt: skip
+def test_bad_tables_are_refused_in_a_line(run, table, words):
+    table.to_csv("mine.csv", index=False)
+    with pytest.raises(LenspipeError, match=re.escape(words)) as error:
+        read_population("mine.csv", run, Constant(), 1.0)
+    assert str(error.value).startswith("mine.csv: found ")
+    assert "\n" not in str(error.value)
+
+
+def test_bad_units_and_files_are_refused_in_a_line(run):
+    table = Table.from_pandas(lenses(3))
+    table["theta_e_arcsec"].unit = "km"
+    table.write("mine.fits")
+    with pytest.raises(LenspipeError, match="found column theta_e_arcsec in km, expected arcsec"):
+        read_population("mine.fits", run, Constant(), 1.0)
+    with pytest.raises(LenspipeError, match=r"none\.csv: can't be read"):
+        read_population("none.csv", run, Constant(), 1.0)
+
+
+def test_lenses_too_faint_for_the_search_are_refused(run):
+    lenses(3).assign(mag_z=22.0, weight=1.0).to_csv("mine.csv", index=False)
+    read = read_population("mine.csv", run, Constant(), 1.0)
+    with pytest.raises(LenspipeError, match="found no lens whose galaxy the search has, of 3"):
+        expect(Constant(), read, 1.0, "grz")
+
+
+def test_a_run_without_selection_function_is_refused(run):
+    with pytest.raises(LenspipeError, match=r"selection\.fits: no such file.*selection\.number"):
+        expect_lenses(run)
+
+
+def test_the_model_follows_from_the_run(always, monkeypatch):
+    monkeypatch.setattr(population, "_POOL", 20_000)
+    # As on the real sky, where no truth is known.
+    monkeypatch.setattr(measure, "truth_of_run", lambda run: measure.model_population(run, 0.645))
+    settings = always.model_copy(
+        update={"expected": always.expected.model_copy(update={"draws": 60})}
+    )
+    expect_lenses(settings)
+    result = json.loads(settings.paths.expected("expected.json").read_text())
+    assert result["population"].startswith("model")
+    assert 5 < result["searched_per_deg2"] < result["on_sky_per_deg2"] < 60
+    assert result["kept"]["part"] == pytest.approx(0.645)
+    own = result["expected"]
+    assert own["systematic_low"] < own["low"]
+    assert own["systematic_high"] > own["high"]
+    assert result["systematic"]["density of sources 25 % lower"] == pytest.approx(-0.25)
+    first = settings.paths.expected("expected.csv").read_bytes()
+    expect_lenses(settings)
+    assert settings.paths.expected("expected.csv").read_bytes() == first
+
+
+def test_the_command_takes_a_table(always, capsys):
+    lenses(30).to_csv("mine.csv", index=False)
+    config = {"run": "tiny", "simulation": {}, "footprint": {"bricks": [*BRICKS]}}
+    config |= {"chunks": {"nside": 4}, "candidates": {"threshold": 0.8}}
+    with open("my.yaml", "w") as file:
+        yaml.safe_dump(config, file)
+    options = ["expected", "--config", "my.yaml"]
+    assert main([*options, "--population", "mine.csv", "--area-deg2", "10"]) == 0
+    out = capsys.readouterr().out
+    assert "mine.csv" in out
+    assert "3 on the sky" in out
+    assert "expected.json" not in out.split()[0]
+    assert main([*options, "--population", "none.csv"]) == 1
+    assert capsys.readouterr().err.startswith("lenspipe: error: none.csv: can't be read")
+    assert main(options) == 0
+    assert "consistent" in capsys.readouterr().out

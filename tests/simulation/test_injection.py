@@ -1,0 +1,409 @@
+"""Tests of simulated arcs and of the ray tracing they share with the simulated sky."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from astropy.cosmology import FlatLambdaCDM
+from hypothesis import given
+from hypothesis import settings as few
+from hypothesis import strategies as st
+
+from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
+from lenspipe.config.settings import load_settings
+from lenspipe.simulation import lensing
+from lenspipe.simulation.injection import _paint, arc_snr, gain, inject, sky_noise
+from lenspipe.simulation.lensing import blurred_arcs, comoving_distance, lensed_light
+from lenspipe.simulation.rendering import moffat
+from lenspipe.utils.errors import LenspipeError
+
+NOISE = {"g": 0.003, "r": 0.0055, "i": 0.008, "z": 0.014}
+SEEING = {"g": 1.3, "r": 1.2, "i": 1.15, "z": 1.1}
+MAGS = {"g": 21.0, "r": 19.25, "i": 18.6, "z": 18.17}
+#: A small source straight behind a round deflector of 2 arcsec.
+POINT = {"theta_e_arcsec": 2.0, "mass_e1": 0.0, "mass_e2": 0.0, "shear_1": 0.0, "shear_2": 0.0}
+POINT |= {"source_r_half": 0.04, "beta_1": 0.0, "beta_2": 0.0, "clump_seed": 1}
+
+
+def make_settings(bands="grz", **injection):
+    config = {"run": "test", "survey": {"tree": "dr10", "release": "dr10", "bands": list(bands)}}
+    config |= {"sample": {"known_lenses": "known.csv"}, "injection": injection}
+    return load_settings(config)
+
+
+def make_hosts(number, bands="grz", size=101, **columns):
+    """Cutouts of ellipticals at redshift 0.5, a round spot with noise, and their table."""
+    rng = np.random.default_rng(7)
+    axis = np.arange(size) - size // 2
+    spot = np.exp(-np.hypot(axis[:, None], axis) / 3.0)
+    images = np.empty((number, len(bands), size, size), np.float32)
+    table = pd.DataFrame({"id": [f"10000-1-{i}" for i in range(number)]})
+    for i, band in enumerate(bands):
+        mag = MAGS[band]
+        flux = 10 ** (0.4 * (22.5 - mag))
+        images[:, i] = flux * spot / spot.sum() + rng.normal(0, NOISE[band], (number, size, size))
+        table[f"mag_{band}"], table[f"psfsize_{band}"] = np.float32(mag), np.float32(SEEING[band])
+    for name in ("shape_e1", "shape_e2"):
+        table[name] = np.float32(0.1)
+    return images, table.assign(**columns)
+
+
+@pytest.fixture(scope="module")
+def hosts():
+    return make_hosts(60)
+
+
+@pytest.fixture(scope="module")
+def injected(hosts):
+    return inject(*hosts, np.random.default_rng(1), make_settings())
+
+
+# Ray tracing against closed forms.
+
+
+def patch(lens, centre, half=1.0, step=0.01):
+    """Flux and centroid (x, y) of what is within a square, in units of the source's flux."""
+    axis = np.arange(-half, half, step) + step / 2
+    x, y = (grid.ravel() + at for grid, at in zip(np.meshgrid(axis, axis), centre, strict=True))
+    light, flux = lensed_light(lens, x, y)
+    return light.sum() * step**2 / flux, np.array([x @ light, y @ light]) / light.sum()
+
+
+@pytest.mark.parametrize("angle", [0.0, 2.1])
+def test_a_point_behind_a_sphere_has_two_images(angle):
+    beta, theta_e = 1.0, 2.0
+    along = np.array([np.cos(angle), np.sin(angle)])
+    lens = POINT | dict(zip(("beta_1", "beta_2"), beta / theta_e * along, strict=True))
+    for side in (1, -1):
+        flux, centroid = patch(lens, (beta + side * theta_e) * along)
+        assert centroid == pytest.approx((beta + side * theta_e) * along, abs=0.02)
+        assert flux == pytest.approx(abs(1 + side * theta_e / beta), rel=0.01)
+
+
+def test_a_point_outside_the_sphere_s_cut_has_one_image():
+    beta, theta_e = 3.0, 2.0
+    lens = POINT | {"beta_1": beta / theta_e}
+    flux, centroid = patch(lens, (beta + theta_e, 0))
+    assert centroid == pytest.approx([5.0, 0.0], abs=0.02)
+    assert flux == pytest.approx(1 + theta_e / beta, rel=0.01)
+    total, _ = patch(lens, (0, 0), half=7.0, step=0.02)
+    assert total == pytest.approx(flux, rel=0.02)
+
+
+def test_a_source_straight_behind_is_a_ring():
+    axis = np.arange(-3.0, 3.0, 0.01)
+    x, y = (grid.ravel() for grid in np.meshgrid(axis, axis))
+    light, _ = lensed_light(POINT | {"theta_e_arcsec": 1.7}, x, y)
+    radius, angle = np.hypot(x, y), np.arctan2(y, x)
+    assert np.average(radius, weights=light) == pytest.approx(1.7, rel=0.01)
+    quarters, _ = np.histogram(angle, 4, weights=light)
+    assert (quarters > 0.15 * light.sum()).all()
+
+
+@pytest.mark.parametrize(
+    ("component", "minor"),
+    [({"mass_e1": 0.3}, (1, 0)), ({"mass_e2": 0.3}, (1, 1)), ({"mass_e1": -0.3}, (0, 1))],
+)
+def test_mass_counts_its_angle_from_north_to_east_as_light_does(component, minor):
+    # Along the minor axis of the mass the images of what is straight behind are further out
+    # (Keeton & Kochanek 1998: arctanh there, arctan along the major one). North is up, West right.
+    minor = np.array(minor) / np.hypot(*minor)
+    major = np.array([-minor[1], minor[0]])
+    radius = np.arange(0.5, 4.0, 0.005)
+    q = (1 - 0.3) / (1 + 0.3)
+    far, near = (
+        np.average(radius, weights=lensed_light(POINT | component, *(radius * v[:, None]))[0])
+        for v in (minor, major)
+    )
+    f = np.sqrt(1 - q**2)
+    assert far / near == pytest.approx(np.arctanh(f) / np.arctan(f / q), rel=0.01)
+
+
+def test_light_ends_where_it_is_told_to():
+    x = np.linspace(0, 6, 601)
+    lens = POINT | {"source_r_half": 0.3, "beta_1": 0.5}
+    everywhere, flux = lensed_light(lens, x, 0 * x)
+    near, same = lensed_light(lens, x, 0 * x, reach=2.0)
+    inside = np.abs(x - 3) < 0.6 - 1e-6  # an image is 1 arcsec from it
+    assert near[inside] == pytest.approx(everywhere[inside], rel=1e-12)
+    assert (near[np.abs(x - 3) > 0.6 + 1e-6] == 0).all()
+    assert flux == same
+
+
+# What the survey's pixels see of it.
+
+
+@pytest.mark.parametrize("fwhm", [0.8, 1.1, 1.6, 2.2])
+def test_psf_conserves_flux(fwhm):
+    lens = POINT | {"source_r_half": 0.2, "beta_1": 0.2}
+    images, magnification = blurred_arcs(lens, [2.0, 5.0], [fwhm, 1.0], 101)
+    assert images[0].sum() == pytest.approx(2.0 * magnification, rel=0.005)
+    assert images[1].sum() == pytest.approx(5.0 * magnification, rel=0.005)
+
+
+@pytest.mark.parametrize("fwhm", [0.9, 1.3, 1.8])
+def test_an_unlensed_point_looks_like_the_psf(fwhm):
+    lens = POINT | {"theta_e_arcsec": 1e-6, "source_r_half": 0.02}
+    image = blurred_arcs(lens, [1.0], [fwhm], 101, oversampling=40)[0][0]
+    axis = (np.arange(len(image)) - len(image) // 2) * PIXEL_SCALE_ARCSEC
+    expected = PIXEL_SCALE_ARCSEC**2 * moffat(np.hypot(axis[:, None], axis), fwhm)
+    assert image == pytest.approx(expected, abs=0.01 * expected.max())
+
+
+@few(max_examples=20, deadline=None, derandomize=True)
+@given(
+    st.floats(0.8, 3.5), st.floats(0, 0.9), st.floats(0.2, 0.8), st.integers(0, 999),
+    st.floats(-0.3, 0.3),
+)  # fmt: skip
+def test_flux_of_arcs_is_the_source_s_times_the_magnification(theta_e, beta, r_half, seed, e1):
+    lens = POINT | {"theta_e_arcsec": theta_e, "beta_1": beta, "source_r_half": r_half}
+    lens |= {"clump_seed": seed, "mass_e1": e1}
+    images, magnification = blurred_arcs(lens, [3.0], [1.2], 151)
+    finer = blurred_arcs(lens, [3.0], [1.2], 151, oversampling=8)
+    assert images.sum() == pytest.approx(3.0 * magnification, rel=0.005)
+    # The smallest clumps are smaller than the distance of rays.
+    assert magnification == pytest.approx(finer[1], rel=0.03)
+    assert images == pytest.approx(finer[0], abs=0.06 * images.max())
+
+
+def test_arcs_are_where_the_images_are():
+    lens = POINT | {"beta_1": 0.5, "source_r_half": 0.1}
+    image = blurred_arcs(lens, [1.0], [0.7], 101, oversampling=8)[0][0]
+    x = (np.arange(len(image)) - len(image) // 2) * PIXEL_SCALE_ARCSEC
+    assert x[image.max(axis=0).argmax()] == pytest.approx(3.0, abs=0.14)
+    # 1.15 arcsec from both images: what the wings carry across is small.
+    right = image[:, x > 1.0].sum() / image.sum()
+    assert right == pytest.approx(3 / 4, abs=0.01)
+
+
+def test_a_small_cutout_shows_the_middle():
+    lens = POINT | {"source_r_half": 0.3}
+    large = blurred_arcs(lens, [1.0], [1.2], 101)[0]
+    small = blurred_arcs(lens, [1.0], [1.2], 21)[0]
+    cut = (large.shape[-1] - 21) // 2
+    assert small.shape == (1, 21, 21)
+    assert small == pytest.approx(large[:, cut:-cut, cut:-cut], abs=1e-9)
+
+
+def test_arcs_have_photon_noise():
+    arcs = np.full((2, 101, 101), 0.01)
+    arcs[1] = 0.05
+    gains = np.array([12000.0, 2000.0])
+    image = np.ones((2, 101, 101), np.float32)
+    _paint(image, arcs.copy(), gains, np.random.default_rng(3))
+    painted = image - 1
+    assert painted.mean(axis=(1, 2)) == pytest.approx(arcs[:, 0, 0], rel=0.01)
+    assert painted.var(axis=(1, 2)) == pytest.approx(arcs[:, 0, 0] / gains, rel=0.05)
+    # From pixel to pixel.
+    assert np.corrcoef(painted[0, :, 1:].ravel(), painted[0, :, :-1].ravel())[0, 1] < 0.05
+
+
+def test_noise_is_measured_in_spite_of_the_galaxy():
+    images, _ = make_hosts(40)
+    images[:, :, 20:40, 60:80] = np.nan
+    measured = np.mean([sky_noise(image) for image in images], axis=0)
+    assert measured == pytest.approx([NOISE[band] for band in "grz"], rel=0.05)
+    images[0, 1] = np.nan
+    assert np.isnan(sky_noise(images[0])).tolist() == [False, True, False]
+
+
+def test_gain_is_that_of_the_sky():
+    # A sky of 22 mag per square arcsec.
+    sky = 10 ** (0.4 * (22.5 - 22.0)) * 0.262**2
+    assert gain([0.003], "g") == pytest.approx(sky / 0.003**2)
+    assert gain([1, 1, 1, 1], "griz").shape == (4,)
+
+
+def test_signal_to_noise_sums_over_pixels_above_the_noise():
+    arcs, variance = np.zeros((2, 5, 5)), np.full((2, 9, 9), 4.0)
+    arcs[0, 2, :3] = [10.0, 6.0, 1.0]
+    variance[0, 4, 3] = np.inf
+    assert arc_snr(arcs, variance) == pytest.approx([10 / 2, 0])
+    variance[0, 4, 3] = 9.0
+    assert arc_snr(arcs, variance) == pytest.approx([16 / np.sqrt(13), 0])
+
+
+# The whole of it.
+
+
+def test_truth_says_what_was_painted(hosts, injected):
+    images, table = hosts
+    out, truth = injected
+    assert out.shape == images.shape
+    assert out.dtype == np.float32
+    assert truth["id"].tolist() == table["id"].tolist()
+    assert np.isfinite(truth.select_dtypes("number").to_numpy()).all()
+    assert (truth["z_source"] > truth["z_lens"]).all()
+    assert truth["z_lens"].to_numpy() == pytest.approx(0.5, abs=0.01)
+    for i, band in enumerate("grz"):
+        flux = (out[:, i] - images[:, i]).sum(axis=(1, 2))
+        mag = 22.5 - 2.5 * np.log10(flux)
+        assert mag == pytest.approx(truth[f"arc_mag_{band}"].to_numpy(), abs=0.05), band
+        gained = truth[f"source_mag_{band}"] - 2.5 * np.log10(truth["magnification"])
+        assert gained.to_numpy() == pytest.approx(truth[f"arc_mag_{band}"].to_numpy())
+
+
+def test_einstein_radius_is_that_of_the_dispersion(injected):
+    _, truth = injected
+    cosmology = FlatLambdaCDM(70, 0.3)
+    z, behind = truth["z_lens"].to_numpy(), truth["z_source"].to_numpy()
+    near, far = (cosmology.comoving_distance(redshift).value for redshift in (z, behind))
+    bending = 4 * np.pi * (truth["sigma_v"] / 299792.458) ** 2
+    expected = np.degrees(bending * (1 - near / far)) * 3600
+    assert truth["theta_e_arcsec"].to_numpy() == pytest.approx(expected.to_numpy(), rel=2e-3)
+
+
+@pytest.mark.parametrize("theta_e", ["dispersion", "drawn"])
+def test_arcs_can_be_seen(hosts, theta_e):
+    chosen = make_settings(theta_e=theta_e, theta_e_range=(1.0, 2.5), min_arc_snr=15)
+    _, truth = inject(*hosts, np.random.default_rng(2), chosen)
+    assert truth["theta_e_arcsec"].between(1.0, 2.5).all()
+    assert (truth["theta_e_from"] == theta_e).mean() > 0.9
+    assert (truth["arc_snr"] >= 15).all()
+    assert (truth["magnification"] > 3).all()
+    assert (truth["theta_e_arcsec"] > min(SEEING.values())).all()
+    assert np.hypot(truth["beta_1"], truth["beta_2"]).max() < 1
+    if theta_e == "drawn":
+        assert truth["theta_e_arcsec"].median() == pytest.approx(1.85, abs=0.3)
+
+
+def test_without_a_threshold_arcs_are_taken_as_they_come(hosts):
+    _, truth = inject(*hosts, np.random.default_rng(2), make_settings(min_arc_snr=0))
+    assert (truth["arc_snr"] == 0).any()
+    assert truth["source_mag_g"].median() > 24.5
+    # Anywhere in a circle.
+    inner = np.hypot(truth["beta_1"], truth["beta_2"]) < np.sqrt(0.5)
+    assert inner.mean() == pytest.approx(0.5, abs=0.25)
+
+
+def test_equal_seeds_give_equal_bytes(hosts, injected):
+    images, table = hosts
+    before = images.copy()
+    out, truth = inject(images, table, np.random.default_rng(1), make_settings())
+    assert out.tobytes() == injected[0].tobytes()
+    pd.testing.assert_frame_equal(truth, injected[1])
+    assert images.tobytes() == before.tobytes()
+    other, _ = inject(images[:3], table[:3], np.random.default_rng(2), make_settings())
+    assert (other != out[:3]).any(axis=(1, 2, 3)).all()
+    # A galaxy's lens doesn't depend on what comes after it.
+    first, _ = inject(images[:3], table[:3], np.random.default_rng(1), make_settings())
+    assert first.tobytes() == out[:3].tobytes()
+
+
+def test_far_away_nothing_changes(hosts, injected):
+    added, truth = injected[0] - hosts[0], injected[1]
+    reach = 2.2 * truth["theta_e_arcsec"] + 4.5 * truth["source_r_half"]
+    small = (reach < 6).to_numpy()
+    assert small.sum() > 20
+    assert (added[small, :, :5, :5] == 0).all()
+    assert (added[small, :, -5:, -5:] == 0).all()
+    assert (added[:, :, 40:61, 40:61] != 0).any(axis=(1, 2, 3)).all()
+
+
+def test_missing_pixels_stay_missing():
+    images, table = make_hosts(4)
+    images[:, 0] = np.nan
+    images[:, :, :10] = np.nan
+    images[:, 1, 45:48, 45] = np.nan
+    out, truth = inject(images, table, np.random.default_rng(1), make_settings())
+    assert (np.isnan(out) == np.isnan(images)).all()
+    assert (truth["snr_band"] != "g").all()
+
+
+def test_four_bands_and_another_size():
+    images, table = make_hosts(3, "griz", 61)
+    out, truth = inject(images, table, np.random.default_rng(1), make_settings("griz"))
+    assert out.shape == (3, 4, 61, 61)
+    assert {"arc_mag_i", "source_mag_i"} <= set(truth)
+    assert truth["source_mag_i"].between(truth["source_mag_z"] - 1, truth["source_mag_r"] + 1).all()
+
+
+def test_dispersion_follows_luminosity_and_mass_follows_light():
+    chosen = make_settings(min_arc_snr=0, theta_e_range=(0.05, 9.0))
+    images, table = make_hosts(150, shape_e1=0.4, shape_e2=-0.2)
+    _, normal = inject(images, table, np.random.default_rng(1), chosen)
+    brighter = table.assign(mag_r=table["mag_r"] - 1, mag_z=table["mag_z"] - 1)
+    _, bright = inject(images, brighter, np.random.default_rng(1), chosen)
+    # L^(1/4), while the cross-section takes more of the upper end in both alike.
+    ratio = bright["sigma_v"].median() / normal["sigma_v"].median()
+    assert ratio == pytest.approx(10**0.1, rel=0.06)
+    assert normal["mass_e1"].mean() == pytest.approx(0.7 * 0.4, abs=0.02)
+    assert normal["mass_e2"].mean() == pytest.approx(0.7 * -0.2, abs=0.02)
+
+
+def test_galaxies_of_unlikely_mass_get_lenses_too(caplog):
+    images, table = make_hosts(3, mag_r=np.float32(23.5), mag_z=np.float32(22.4))
+    with caplog.at_level("INFO", logger="lenspipe"):
+        _, truth = inject(images, table, np.random.default_rng(1), make_settings())
+    assert (truth["theta_e_from"] == "drawn").all()
+    assert "3 of 3 Einstein radii drawn evenly" in caplog.text
+
+
+def test_without_a_magnitude_a_typical_galaxy_is_assumed():
+    images, table = make_hosts(2, mag_r=np.float32(np.nan))
+    _, truth = inject(images, table, np.random.default_rng(1), make_settings())
+    assert truth["z_lens"].to_numpy() == pytest.approx(0.5)
+
+
+def test_no_hosts():
+    images, table = make_hosts(2)
+    out, truth = inject(images[:0], table[:0], np.random.default_rng(1), make_settings())
+    assert len(out) == len(truth) == 0
+
+
+# What can be wrong.
+
+
+def test_impossible_demands_are_told():
+    images, table = make_hosts(1)
+    with pytest.raises(LenspipeError, match=r"lower config key injection.min_arc_snr, now 1e\+06"):
+        inject(images, table, np.random.default_rng(1), make_settings(min_arc_snr=1e6))
+    with pytest.raises(LenspipeError, match="theta_e_range"):
+        make_settings(theta_e_range=(2.0, 1.0))
+
+
+def test_seeing_and_pixels_are_needed():
+    images, table = make_hosts(1, psfsize_r=np.float32(np.nan))
+    with pytest.raises(LenspipeError, match=r"galaxy 10000-1-0: found noise .* psfsize"):
+        inject(images, table, np.random.default_rng(1), make_settings())
+    images, table = make_hosts(1)
+    with pytest.raises(LenspipeError, match="expected both above 0"):
+        inject(0 * images, table, np.random.default_rng(1), make_settings())
+
+
+def test_bands_without_redshifts_are_refused():
+    images, table = make_hosts(1, "gr")
+    with pytest.raises(LenspipeError, match=r"survey\.bands: found g, r, .* add z"):
+        inject(images, table, np.random.default_rng(1), make_settings("gr"))
+
+
+def test_lenstronomy_is_asked_for(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lenstronomy.LensModel.lens_model", None)
+    lensing._models.cache_clear()
+    images, table = make_hosts(1)
+    with pytest.raises(LenspipeError, match=r"not installed.*pip install 'lenspipe\[demo\]'"):
+        inject(images, table, np.random.default_rng(1), make_settings())
+
+
+# Distances, and the benchmark.
+
+
+def test_comoving_distance():
+    expected = FlatLambdaCDM(70, 0.3).comoving_distance([0.3, 1.1, 2.7]).value
+    assert comoving_distance([0.3, 1.1, 2.7]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_benchmark_prints_one_flat_object():
+    script = Path(__file__).resolve().parents[2] / "benchmarks" / "injection.py"
+    options = ["--json", "--number", "5", "--repeats", "1"]
+    done = subprocess.run(
+        [sys.executable, script, *options], capture_output=True, text=True, check=True
+    )
+    flat = json.loads(done.stdout)
+    assert flat["hosts"] == 5
+    assert flat["per_s_core"] > 0
+    assert all(isinstance(value, float) for value in flat.values())

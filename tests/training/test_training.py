@@ -1,0 +1,374 @@
+import io
+import json
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from helpers.fake_run import make_run
+
+from lenspipe import __version__
+from lenspipe.config.settings import load_settings
+from lenspipe.models.layers import head, stem
+from lenspipe.sample.build import build_sample
+from lenspipe.scoring.score import load_model, score_images
+from lenspipe.training import train as training
+from lenspipe.training.backup import Backup
+from lenspipe.training.data import TrainingData, ValidationData, count_classes
+from lenspipe.training.devices import choose_devices
+from lenspipe.training.steps import Steps, Ticker
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.progress import log
+from lenspipe.utils.tensorflow import keras, tf
+
+NETWORK = {"widths": [8, 16], "units": 1, "stem_filters": 8, "stem_stride": 2, "compress": True}
+TRAINING = {
+    "name": "small",
+    "network_settings": NETWORK,
+    "epochs": 12,
+    "batch_size": 16,
+    "learning_rate": 0.003,
+    "decay_epochs": [9],
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Folder of a run with a sample: 120 lenses and up to 240 others of 33 pixels."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        build_sample(make_run(8, 70, 15, 15, size=33, sample={"negatives_per_lens": 2}))
+    return folder
+
+
+@pytest.fixture
+def settings(run, monkeypatch):
+    monkeypatch.chdir(run)
+    return configure()
+
+
+def configure(**changes):
+    return load_settings(
+        {"run": "fake", "simulation": {}, "footprint": {"ra": [150, 151], "dec": [30, 31]},
+         "cutouts": {"size": 33}, "sample": {"negatives_per_lens": 2},
+         "training": TRAINING | changes}
+    )  # fmt: skip
+
+
+def some_images():
+    return np.random.default_rng(1).normal(0, 0.01, (20, 3, 33, 33)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def trained(run):
+    """A whole training: its metrics, lines of log, files and scores of some images."""
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    log.addHandler(handler)
+    log.setLevel("INFO")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(run)
+        metrics = training.train(configure())
+        folder = configure().paths.model("small").parent
+        files = {path.name: path.read_bytes() for path in folder.iterdir()}
+        scores = score_images(load_model(folder / "model.keras"), some_images())
+    log.removeHandler(handler)
+    return SimpleNamespace(metrics=metrics, lines=lines, files=files, scores=scores)
+
+
+def read_history(content):
+    return pd.read_csv(io.BytesIO(content))
+
+
+def test_it_learns(trained):
+    assert trained.metrics["val_auc"] > 0.8
+    assert trained.metrics["counts"]["train"] == {"lens": 75, "other": 150}
+    assert sum("validation loss" in line for line in trained.lines) == TRAINING["epochs"]
+
+
+def test_it_leaves_what_it_promises(trained, settings):
+    promised = {"model.keras", "history.csv", "history.png", "training.json", "config.yaml"}
+    assert set(trained.files) == promised
+    assert json.loads(trained.files["training.json"]) == trained.metrics
+    assert trained.metrics["lenspipe"].startswith(__version__)
+    sums = trained.metrics["sample_frames_crc32"]
+    manifest = json.loads(settings.paths.records_manifest.read_text())["shards"]
+    assert sums == {name: entry["frames_crc32"] for name, entry in manifest.items()}
+    assert load_settings(yaml.safe_load(trained.files["config.yaml"])) == settings
+    history = read_history(trained.files["history.csv"])
+    assert history["epoch"].tolist() == list(range(1, TRAINING["epochs"] + 1))
+    assert history["learning_rate"].iloc[[8, 9]].tolist() == pytest.approx([0.003, 0.0003])
+
+
+def test_it_keeps_the_best_of_the_settled_epochs(trained):
+    history = read_history(trained.files["history.csv"])
+    settled = history[history["epoch"] > TRAINING["decay_epochs"][0]]
+    best = settled.sort_values(["val_auc", "val_loss"], ascending=[False, True]).iloc[0]
+    assert trained.metrics["kept_epoch"] == best["epoch"]
+    assert trained.metrics["val_auc"] == pytest.approx(best["val_auc"])
+
+
+def test_a_killed_training_goes_on_and_ends_the_same(trained, settings, monkeypatch, caplog):
+    caplog.set_level("INFO", "lenspipe")
+    save = Backup.save
+
+    def save_and_die(self, model, history, *args, **kwargs):
+        save(self, model, history, *args, **kwargs)
+        if len(history) == 3:
+            raise KeyboardInterrupt
+
+    settings.paths.model("small").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(Backup, "save", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(settings)
+    assert not settings.paths.model("small").exists()
+    training.train(settings)
+    assert "going on after epoch 3" in caplog.text
+    history = pd.read_csv(settings.paths.model("small", "history.csv"))
+    whole = read_history(trained.files["history.csv"])
+    columns = ["epoch", "learning_rate", "loss", "val_loss", "val_auc"]
+    np.testing.assert_allclose(history[columns], whole[columns], atol=1e-4)
+    scores = score_images(load_model(settings.paths.model("small")), some_images())
+    np.testing.assert_allclose(scores, trained.scores, atol=1e-5)
+    assert not settings.paths.model("small", "backup").exists()
+
+
+def test_a_state_of_other_settings_is_not_used(settings, caplog):
+    caplog.set_level("INFO", "lenspipe")
+    settings = configure(name="other", epochs=1)
+    model = training._make(settings)
+    model.compile("adam")
+    backup = Backup(settings.paths.model("other", "backup"), "a")
+    backup.save(model, [{"val_auc": 1}], 1.0, is_best=True)
+    assert Backup(backup.folder, "b").restore(model) == ([], 0.0)
+    assert training.train(settings)["epochs"] == 1
+    assert "going on" not in caplog.text
+    assert not backup.folder.exists()
+
+
+def test_loss_that_is_not_finite_is_named_with_its_batch(settings):
+    settings = configure(name="wild", learning_rate=1e30, epochs=2)
+    with pytest.raises(
+        LenspipeError, match=r"not finite \(nan\) in epoch 1, step 2; lower training\.learning_rate"
+    ) as error:
+        training.train(settings)
+    devices = choose_devices("one")
+    counts = {"train": count_classes(settings)["train"]}
+    ids = TrainingData(settings, counts, devices).ids(0, 1)
+    path = settings.paths.model("wild", "not-finite.txt")
+    assert path.read_text().splitlines() == ids
+    assert len(ids) == 16
+    assert f"{', '.join(ids[:5])}, ... ({path} has all 16)" in str(error.value)
+
+
+def test_ids_of_a_batch_are_those_of_its_images(settings):
+    counts = {"train": count_classes(settings)["train"]}
+    data = TrainingData(settings, counts, choose_devices("one"))
+    labels = [batch[2].numpy()[:, 0] for batch in data.epoch(3)]
+    sample = pd.read_parquet(settings.paths.sample).set_index("id")["label"]
+    assert len(labels) == data.steps == 225 // 16
+    for step in (0, 5, 13):
+        np.testing.assert_array_equal(sample[data.ids(3, step)], labels[step])
+
+
+@pytest.mark.parametrize("size", [16, 1])
+def test_out_of_memory_names_the_batch_size_and_a_smaller_one(settings, monkeypatch, size):
+    def step(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr(
+        Steps, "__init__", lambda self, model, data, own: vars(self).update(
+            model=model, data=data, own=own, step=step
+        )
+    )  # fmt: skip
+    settings = configure(name="large", batch_size=size)
+    with pytest.raises(LenspipeError, match=rf"batch_size: CPU ran out .* with batches of {size};"):
+        training.train(settings)
+    with pytest.raises(LenspipeError, match="set it to 8 and" if size == 16 else "can't be divid"):
+        training.train(settings)
+
+
+def test_an_error_that_is_not_of_memory_stays_what_it_is(settings, monkeypatch):
+    counts = {"train": count_classes(settings)["train"]}
+    data = TrainingData(settings, counts, choose_devices("one"))
+    model = training._make(settings)
+    model.compile("adam")
+    steps = Steps(model, data, settings.training)
+
+    def step(*_):
+        raise tf.errors.InternalError(None, None, "no such luck")
+
+    monkeypatch.setattr(steps, "step", step)
+    with pytest.raises(tf.errors.InternalError, match="luck"):
+        steps.run(0, Ticker("x"))
+
+
+def test_a_batch_that_devices_can_not_share_is_refused(settings):
+    devices = choose_devices("one")
+    three = SimpleNamespace(n_replicas=3, strategy=devices.strategy, name="3 x GPU")
+    counts = {"train": count_classes(settings)["train"]}
+    with pytest.raises(LenspipeError, match="batch of 16 can't be divided between 3 devices; set"):
+        TrainingData(settings, counts, three)
+
+
+def test_clipping_is_refused_where_each_device_would_clip_its_part(settings):
+    settings = configure(optimizer_settings={"clipnorm": 1.0})
+    two = SimpleNamespace(n_replicas=2, strategy=None, name="2 x GPU")
+    counts = {"train": count_classes(settings)["train"]}
+    with pytest.raises(LenspipeError, match=r"optimizer_settings\.clipnorm: Keras would clip each"):
+        TrainingData(settings, counts, two)
+
+
+def test_a_network_with_penalties_learns_in_half_precision(settings):
+    counts = {"train": count_classes(settings)["train"]}
+    data = TrainingData(settings, counts, choose_devices("one"))
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        inputs, x = stem("grz", 33, 4, stride=4)
+        x = keras.layers.Conv2D(4, 3, kernel_regularizer=keras.regularizers.L2(0.1))(x)
+        x = keras.layers.ActivityRegularization(l2=1e-3)(x)
+        model = head(inputs, x, "penalised")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model.get_layer("normalise").adapt(data.some_images())
+    model.compile(keras.optimizers.Adam(3e-3))
+    assert np.isfinite(Steps(model, data, settings.training).run(0, Ticker("x")))
+
+
+def test_gradients_that_are_never_finite_end_the_training(settings):
+    counts = {"train": count_classes(settings)["train"]}
+    data = TrainingData(settings, counts, choose_devices("one"))
+    model = training._make(settings, mixed=True)
+    model.compile(keras.optimizers.Adam(3e-3))
+    model.optimizer.build(model.trainable_variables)
+    model.optimizer.dynamic_scale.assign(1e-5)
+    with pytest.raises(LenspipeError, match="the gradients are not finite in epoch 1, step 14;"):
+        Steps(model, data, settings.training).run(0, Ticker("x"))
+
+
+def test_members_of_an_ensemble_may_differ_by_seed(settings):
+    counts = {"train": count_classes(settings)["train"]}
+    ids = [
+        TrainingData(configure(seed=seed), counts, choose_devices("one")).ids(0, 0)
+        for seed in (None, 1, 2)
+    ]
+    assert ids[0] == ids[1]
+    assert ids[0] != ids[2]
+
+
+def test_parts_of_a_batch_make_the_whole(settings):
+    counts = {"train": count_classes(settings)["train"]}
+    data = TrainingData(settings, counts, choose_devices("one"))
+    whole = next(iter(data._batches(2, 0, 1, 1)))
+    parts = [next(iter(data._batches(2, i, 2, 1))) for i in range(2)]
+    quarters = [batch for i in range(2) for batch in list(data._batches(2, i, 2, 2))[:2]]
+    for pieces in (parts, quarters):
+        for value, *of_pieces in zip(whole, *pieces, strict=True):
+            np.testing.assert_array_equal(value, np.concatenate(of_pieces))
+
+
+def test_it_learns_in_half_precision_and_with_xla(settings):
+    settings = configure(name="half", network_settings=NETWORK | {"widths": [4, 8]})
+    counts = {"train": count_classes(settings)["train"]}
+    data = TrainingData(settings, counts, choose_devices("one"))
+    keras.utils.set_random_seed(1)
+    model = training._make(settings, mixed=True)
+    model.get_layer("normalise").adapt(data.some_images())
+    model.compile(keras.optimizers.Adam(3e-3))
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    steps = Steps(model, data, settings.training, compiled=True)
+    losses = [steps.run(epoch, Ticker("x")) for epoch in range(3)]
+    assert losses[2] < losses[0] < 2
+    loss, area, lenses, others = ValidationData(settings).measure(model, print)
+    assert (len(lenses), len(others)) == (15, 30)
+    assert np.isfinite(loss)
+    assert 0 <= area <= 1
+
+
+def test_training_stops_when_there_has_long_been_no_better_epoch(settings):
+    settings = configure(
+        name="patient", learning_rate=1e-9, decay_epochs=[], patience=2, keep="best", epochs=9
+    )
+    notes = training.train(settings)
+    history = pd.read_csv(settings.paths.model("patient", "history.csv"))
+    assert len(history) == notes["epochs"] == notes["kept_epoch"] + 2 < 9
+
+
+def test_refit_learns_from_the_validation_split_too_and_keeps_the_first_model(settings, caplog):
+    caplog.set_level("INFO", "lenspipe")
+    settings = configure(name="twice", refit=True, epochs=2, decay_epochs=[])
+    assert settings.held_out == "test"
+    notes = training.train(settings)
+    assert "once more" in caplog.text
+    assert notes["refit"]
+    assert notes["val_auc"] is not None
+    folder = settings.paths.model("twice").parent
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"model.keras", "validated.keras", "history.csv", "history.png",
+                     "training.json", "config.yaml"}  # fmt: skip
+    scores = [score_images(load_model(folder / f), some_images()) for f in names if "keras" in f]
+    assert np.abs(scores[0] - scores[1]).max() > 1e-4
+
+
+def test_each_epoch_is_reported_with_its_validation_scores(settings):
+    reports = []
+    settings = configure(name="told", epochs=2, decay_epochs=[])
+    training.train(settings, lambda *report: reports.append(report))
+    assert [row["epoch"] for row, _, _ in reports] == [1, 2]
+    row, lenses, others = reports[-1]
+    assert (len(lenses), len(others)) == (15, 30)
+    assert row["val_auc"] == pytest.approx(np.mean(lenses[:, None] > others), abs=0.02)
+
+
+def test_split_without_lenses_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = configure()
+    settings.paths.sample.parent.mkdir(parents=True)
+    pd.DataFrame({"split": ["train"] * 3, "label": [0.0] * 3}).to_parquet(settings.paths.sample)
+    with pytest.raises(LenspipeError, match=r"sample\.parquet: found 0 lenses and 3 others in the"):
+        training.train(settings)
+
+
+def test_mixed_precision_model_is_saved_in_single_precision(settings):
+    settings = configure(name="mixed")
+    model = training._make(settings, mixed=True)
+    assert model.dtype_policy.name == "mixed_float16"
+    fit = training._Fit.__new__(training._Fit)
+    fit.settings, fit.model = settings, model
+    fit.backup = Backup(settings.paths.model("mixed", "backup"), "a")
+    model.compile("adam")
+    fit.backup.save(model, [{}], 1.0, is_best=True)
+    training.write_model(settings.paths.model("mixed"), fit.kept_model())
+    fit.backup.remove()
+    saved = load_model(settings.paths.model("mixed"))
+    assert {layer.compute_dtype for layer in saved.layers} == {"float32"}
+    assert keras.config.dtype_policy().name == "float32"
+    for one, other in zip(model.weights, saved.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_without_a_validation_split_the_last_epoch_is_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sample = {"negatives_per_lens": 1, "fractions": "none"}
+    settings = make_run(4, 20, 5, 5, size=33, sample=sample, training=TRAINING | {"epochs": 2})
+    build_sample(settings)
+    metrics = training.train(settings)
+    assert metrics["kept_epoch"] == 2
+    assert metrics["val_auc"] is metrics["val_loss"] is None
+    assert metrics["counts"]["validation"] == {"lens": 0, "other": 0}
+    assert metrics["counts"]["train"]["lens"] == 20
+
+
+def test_a_shard_of_another_sample_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = make_run(4, 20, 5, 5, size=33, sample={"negatives_per_lens": 1})
+    build_sample(settings)
+    shard = settings.paths.sample.with_name("train-00000.tfrecord")
+    shard.write_bytes(shard.read_bytes()[:-1000])
+    with pytest.raises(LenspipeError, match=r"train-00000\.tfrecord: found bytes .*, expected"):
+        training.train(settings)
