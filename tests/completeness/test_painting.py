@@ -10,7 +10,7 @@ from helpers.fake_run import make_run, make_table, write_cutouts
 from lenspipe.completeness import hosts, painting
 from lenspipe.config.flags import FLAGS
 from lenspipe.config.settings import load_settings
-from lenspipe.models.build import build
+from lenspipe.models.registry import build
 from lenspipe.products import parts
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.products.manifests import read_manifest, write_manifest

@@ -9,8 +9,8 @@ from PIL import Image
 from lenspipe.evaluation import activations
 from lenspipe.evaluation.activations import show_activations
 from lenspipe.models.activations import stages
-from lenspipe.models.build import build
 from lenspipe.models.layers import Normalise
+from lenspipe.models.registry import build
 from lenspipe.sample.build import build_sample
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.tensorflow import keras

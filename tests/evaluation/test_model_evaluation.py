@@ -13,7 +13,7 @@ from lenspipe.config.settings import load_settings
 from lenspipe.evaluation import model as assessment
 from lenspipe.evaluation.model import assess
 from lenspipe.evaluation.model_metrics import measure
-from lenspipe.models.build import build
+from lenspipe.models.registry import build
 from lenspipe.products.sample import read_images
 from lenspipe.sample.build import build_sample
 from lenspipe.scoring.score import load_model, predict

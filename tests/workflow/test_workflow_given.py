@@ -8,7 +8,7 @@ import pytest
 import yaml
 from test_workflow import CONFIG, hashes, run, times
 
-from lenspipe.models.build import build
+from lenspipe.models.registry import build
 
 pytestmark = pytest.mark.workflow
 

@@ -10,7 +10,7 @@ from test_workflow import CONFIG, run
 
 from lenspipe.config.settings import load_settings
 from lenspipe.footprint.plan import load_plan
-from lenspipe.models.build import build
+from lenspipe.models.registry import build
 
 pytestmark = pytest.mark.workflow
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.config.paths import network_source
-from lenspipe.models.build import build
 from lenspipe.models.contents import normalisation, synchronise
+from lenspipe.models.registry import build
 from lenspipe.products.sample import sample_version
 from lenspipe.training.backup import Backup
 from lenspipe.training.data import TrainingData, ValidationData, count_classes, seed_of
