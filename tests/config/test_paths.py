@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from lenspipe.cli.job import job
 from lenspipe.config.paths import RunPaths, SurveyPaths
 from lenspipe.config.releases import get_release
 from lenspipe.products.manifests import read_manifest, update_manifest, write_manifest
@@ -43,7 +44,7 @@ def test_killed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("old")
     code = (
-        "import os, signal, sys\nfrom lenspipe.config.paths import atomic\n"
+        "import os, signal, sys\nfrom lenspipe.utils.files import atomic\n"
         "with atomic(sys.argv[1]) as temporary:\n"
         "    temporary.write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -143,7 +144,7 @@ def restored_log(monkeypatch):
 @pytest.mark.usefixtures("restored_log")
 def test_job_writes_its_log(tmp_path, capsys):
     path = tmp_path / "logs" / "rule" / "all.log"
-    with progress.job(Job(path, run="demo", simulation={}, footprint={"dec": [0, 0.2]})) as own:
+    with job(Job(path, run="demo", simulation={}, footprint={"dec": [0, 0.2]})) as own:
         progress.log.info("run %s", own.run)
     assert path.read_text().endswith(" run demo\n")
     assert "run demo" in capsys.readouterr().err
@@ -154,7 +155,7 @@ def test_job_answers_bad_input_with_lines(tmp_path):
     path = tmp_path / "all.log"
     with (
         pytest.raises(SystemExit) as stopped,
-        progress.job(Job(path, run="demo", simulation={}, footprint={"dec": [0, 0.2]})),
+        job(Job(path, run="demo", simulation={}, footprint={"dec": [0, 0.2]})),
     ):
         raise LenspipeError("a.fits: bad\nb.fits: bad")
     assert stopped.value.code == 1

@@ -292,7 +292,7 @@ def test_chunk_and_brick_path_give_the_same(tiny_settings, tiny_tree):
     whole = manifest.read_bytes()
     cut_one(tiny_settings, tiny_tree.brick)
     assert manifest.read_bytes() == whole
-    with pytest.raises(LenspipeError, match="brick 1504p320: not in run"):
+    with pytest.raises(LenspipeError, match="brick 1504p320: not in this run"):
         cut_one(tiny_settings, "1504p320")
 
 

@@ -295,10 +295,12 @@ def remote(tmp_path, monkeypatch):
     table = {"tree": "https://example.org/dr9"}
     config = survey.config | {"survey": survey.config["survey"] | table, "run": "far"}
     far = load_settings(config | {"retrieval": {"contact": "someone@example.org"}})
-    monkeypatch.setattr(catalog, "bricks_of_chunk", lambda *_: bricks_of_chunk(local, *plan))
+    bricks = bricks_of_chunk(local.paths.plan, *plan)
+    monkeypatch.setattr(catalog, "bricks_of_chunk", lambda *_: bricks)
     source = Remote({})
     source.folder = survey.folder
-    monkeypatch.setattr(catalog, "open_source", lambda _: contextlib.nullcontext(source))
+    opened = contextlib.nullcontext(source)
+    monkeypatch.setattr("lenspipe.parent.tractor.open_source", lambda _: opened)
     return SimpleNamespace(far=far, local=local, source=source, chunk=next(iter(plan)))
 
 

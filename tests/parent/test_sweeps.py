@@ -12,7 +12,6 @@ from lenspipe.config.releases import get_release
 from lenspipe.config.settings import load_settings
 from lenspipe.footprint.plan import load_plan
 from lenspipe.footprint.select import write_bricks
-from lenspipe.parent import sweeps
 from lenspipe.parent.cuts import CUTS
 from lenspipe.parent.select import parent_of_brick, parent_of_chunk
 from lenspipe.products.chunks import try_bricks
@@ -48,7 +47,7 @@ def run(settings):
 @pytest.mark.parametrize("block", [10**6, 7])
 def test_same_as_files(survey, monkeypatch, block):
     table, audit, manifest = run(make(survey, "tractor"))
-    monkeypatch.setattr(sweeps, "_BLOCK", block)
+    monkeypatch.setattr("lenspipe.survey.sweeps._BLOCK", block)
     found, its_audit, its_manifest = run(make(survey, "sweeps"))
     pd.testing.assert_frame_equal(found, table, check_exact=True)
     assert content_hash(found) == content_hash(table)

@@ -13,6 +13,7 @@ from lenspipe.config.settings import load_settings
 from lenspipe.products import records
 from lenspipe.products.manifests import read_manifest, write_manifest
 from lenspipe.products.record_files import check_shards
+from lenspipe.scoring.records import records_of_chunk
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.tensorflow import tf
 
@@ -309,7 +310,7 @@ def test_chunk_holds_its_bricks_in_order_without_those_that_failed(tmp_path, mon
     entries[bricks[1]] = {"status": "failed", "count": 0, "hash": "", "reason": "disk on fire"}
     settings.paths.cutouts(bricks[1]).unlink()
     write_manifest(manifest, entries)
-    assert records.records_of_chunk(settings, "64-000000") == 8
+    assert records_of_chunk(settings, "64-000000") == 8
     back = read([settings.paths.records("64-000000")], 3, 3, 21)
     assert back["brick"].astype(str).tolist() == [bricks[0]] * 4 + [bricks[2]] * 4
     assert back["objid"].tolist() == [0, 1, 2, 3] * 2
@@ -320,6 +321,6 @@ def test_empty_chunk_gives_an_empty_file_that_reads(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = make_run(1, 4, 1, 1, size=21)
     write_manifest(settings.paths.manifest("cutouts", "64-000009"), {})
-    assert records.records_of_chunk(settings, "64-000009") == 0
+    assert records_of_chunk(settings, "64-000009") == 0
     data = records.dataset([settings.paths.records("64-000009")], 4, 3, 21)
     assert list(data) == []
