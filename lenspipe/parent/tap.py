@@ -157,7 +157,7 @@ class _Survey:
         if not cut_short:
             return counts
         if len(ids) == 1:
-            raise RetrievalError(f"{self.service.address}: no room for one row", passing=False)
+            raise RetrievalError(f"{self.service.address}: no room for one row", transient=False)
         half = len(ids) // 2
         parts = [self._count(part, where, what) for part in (ids[:half], ids[half:])]
         return parts[0] | parts[1]
@@ -187,7 +187,7 @@ class _Survey:
                 raise RetrievalError(
                     f"{service.address}: {got[more[0]]} rows of brick {more[0]} in {self.table}, "
                     f"but it counts {left[more[0]]}; run again",
-                    passing=True,
+                    transient=True,
                 )
             if whole:
                 yield table[table.brickid.isin(whole)].reset_index(drop=True)
@@ -197,7 +197,7 @@ class _Survey:
                     raise RetrievalError(
                         f"{service.address}: {len(table)} rows of {rows} in one answer from "
                         f"{self.table}; the service's limit is too low",
-                        passing=False,
+                        transient=False,
                     )
                 limit = len(table)
                 log.info("%s: asked for pages of %d rows from now on", service.address, limit)

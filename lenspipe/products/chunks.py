@@ -54,12 +54,12 @@ def try_bricks(bricks, work, description, threads=1, status=None):
             raise
         except LenspipeError as error:
             failures[brick] = error
-            in_a_row = in_a_row + 1 if getattr(error, "passing", False) else 0
+            in_a_row = in_a_row + 1 if getattr(error, "transient", False) else 0
             if in_a_row == _IN_A_ROW:
                 outcomes.close()
                 reason = f"not tried: {_IN_A_ROW} bricks in a row failed, the last with {error}"
                 left = [name for name, _ in bricks if name not in {**results, **failures}]
-                failures |= {name: RetrievalError(reason, passing=True) for name in left}
+                failures |= {name: RetrievalError(reason, transient=True) for name in left}
                 break
     return results, failures
 

@@ -87,7 +87,7 @@ def failed_entries(settings, failures):
     -------
     dict
         Brick -> entry: status ('failed'), count, hash, reason and, where a server did not give
-        what the brick needs, passing (bool).
+        what the brick needs, transient (bool).
 
     Raises
     ------
@@ -106,7 +106,7 @@ def failed_entries(settings, failures):
         log.info("left out: %s", problem)
     return {
         brick: {"status": "failed", "count": 0, "hash": "", "reason": str(error)}
-        | ({"passing": error.passing} if isinstance(error, RetrievalError) else {})
+        | ({"transient": error.transient} if isinstance(error, RetrievalError) else {})
         for brick, error in failures.items()
     }
 
@@ -125,6 +125,6 @@ def failure_in(entry):
     """
     if entry.get("status") != "failed":
         return None
-    if "passing" in entry:
-        return RetrievalError(entry["reason"], entry["passing"])
+    if "transient" in entry:
+        return RetrievalError(entry["reason"], entry["transient"])
     return LenspipeError(entry["reason"])

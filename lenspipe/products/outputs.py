@@ -129,9 +129,7 @@ def _flags() -> str:
     return "\n".join(["| bit | name | meaning |", "|---|---|---|", *rows])
 
 
-def _of_product(
-    product: Product, section: Section, places: dict[Column, Section]
-) -> Iterator[str]:
+def _of_product(product: Product, section: Section, places: dict[Column, Section]) -> Iterator[str]:
     if product.description:
         yield _wrap(product.description)
     if product.columns and not product.columns_as:
@@ -148,9 +146,7 @@ def _of_product(
         yield _wrap(product.notes)
 
 
-def _columns(
-    columns: Sequence[Column], section: Section, places: dict[Column, Section]
-) -> str:
+def _columns(columns: Sequence[Column], section: Section, places: dict[Column, Section]) -> str:
     """Table of columns; those described in an earlier section become a row that refers to it."""
     rows: list[tuple[str, str, str, str]] = []
     for place, run in itertools.groupby(columns, key=lambda c: _earlier(c, section, places)):
@@ -174,9 +170,7 @@ def _columns(
     return "\n".join(lines)
 
 
-def _earlier(
-    column: Column, section: Section, places: dict[Column, Section]
-) -> Section | None:
+def _earlier(column: Column, section: Section, places: dict[Column, Section]) -> Section | None:
     place = places.get(column)
     return None if place is section else place
 

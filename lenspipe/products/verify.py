@@ -200,9 +200,7 @@ def check(path: Path, product, values) -> list[str]:
 
         record = next(iter(tf.data.TFRecordDataset(str(path)).take(1).as_numpy_iterator()))
         feature = tf.train.Example.FromString(record).features.feature
-        found = {
-            name: feature[name].WhichOneof("kind").removesuffix("_list") for name in feature
-        }
+        found = {name: feature[name].WhichOneof("kind").removesuffix("_list") for name in feature}
         wanted = {column.name: column.dtype for column in product.columns}
         return [] if dict(found) == wanted else [
             f"features: {sorted(set(found.items()) ^ set(wanted.items()))}"

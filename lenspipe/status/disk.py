@@ -52,11 +52,11 @@ def disk_lines(settings, plan, at_once):
     brick = galaxies * len(settings.survey.bands) * settings.cutouts.size**2 * 4
     uncut = sum(number for chunk, number in bricks.items() if chunk not in done)
     some = min(unscored, at_once * max(bricks.values()))
-    passing = keep == "scores" and settings.inference.model
-    cutouts = brick * (min(uncut, some) if passing else uncut)
+    deleted = keep == "scores" and settings.inference.model
+    cutouts = brick * (min(uncut, some) if deleted else uncut)
     records = brick * (unscored if keep == "all" else some)
     needs = {
-        f"cutouts (keep: {keep}{', at a time' if passing else ''})": cutouts,
+        f"cutouts (keep: {keep}{', at a time' if deleted else ''})": cutouts,
         f"records{'' if keep == 'all' else ' at a time'}": records,
         "scores": _SCORE * galaxies * unscored,
     }

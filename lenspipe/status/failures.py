@@ -33,7 +33,7 @@ def reopen(settings, chunks):
             return
 
     def lacks(entry):
-        return entry["status"] == "failed" and (wanted == "all" or entry.get("passing"))
+        return entry["status"] == "failed" and (wanted == "all" or entry.get("transient"))
 
     for chunk in chunks:
         outputs = {
@@ -76,8 +76,8 @@ def what_failed(settings):
     lines += [f"  brick {row['brick']}: {row['reason']}" for row in rows[:_SHOWN]]
     if len(rows) > _SHOWN:
         lines += ["  ..."]
-    passing = sum(row["passing"] == "True" for row in rows)
-    again = {"passing": passing, "all": len(rows), "none": 0}[settings.failures.retry]
+    transient = sum(row.get("transient") == "True" for row in rows)
+    again = {"transient": transient, "all": len(rows), "none": 0}[settings.failures.retry]
     if again:
         lines += [f"The same command, started again, tries {again} of them again."]
     if again < len(rows):

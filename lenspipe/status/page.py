@@ -94,8 +94,8 @@ def _remarks(status):
         # Failed bricks wait until all others are done.
         when = "" if status["state"] == "done" else ", once the run has ended"
         remarks["retry"] = [f"all that failed, and no others{when}: {status['retry_all']}"]
-        if status["retry_passing"]:
-            remarks["retry"].insert(0, f"those that may pass{when}: {status['retry_passing']}")
+        if status["retry_transient"]:
+            remarks["retry"].insert(0, f"transient failures{when}: {status['retry_transient']}")
     if status["go_on"] and status["state"] != "running":
         word = "begin" if status["state"] == "not begun" else "go on"
         remarks[word] = [status["go_on"]]
@@ -126,7 +126,7 @@ def _time_left(status):
 def _failure(group):
     bricks = ", ".join(group["first_bricks"])
     more = ", ..." if group["n_bricks"] > len(group["first_bricks"]) else ""
-    again = "tried again by any later run" if group["passing"] else "not tried again by itself"
+    again = "tried again by any later run" if group["transient"] else "not tried again by itself"
     return f"{group['n_bricks']:,} ({bricks}{more}), {again}: {group['reason']} [{group['stage']}]"
 
 

@@ -75,7 +75,7 @@ def summarise(settings):
         "n_galaxies": sum(entry["count"] for entry in bricks.values() if "count" in entry),
         "n_bricks": len(bricks),
         "n_bricks_failed": len(missing),
-        "n_bricks_to_retry": int(missing["passing"].sum()),
+        "n_bricks_to_retry": int(missing["transient"].sum()),
         "targets_without_data": absent,
         "checks_red": checks and checks["red"],
         "wall_s": round(union_length(jobs["start"], jobs["end"], LONGEST_GAP_S), 1),
@@ -89,13 +89,13 @@ def summarise(settings):
 
 
 def _write_missing(path, bricks):
-    """Write and return the bricks that could not be searched: brick, passing (bool), reason."""
+    """Write and return the bricks that could not be searched: brick, transient (bool), reason."""
     rows = [
-        (brick, entry.get("passing", False), entry["reason"])
+        (brick, entry.get("transient", False), entry["reason"])
         for brick, entry in sorted(bricks.items())
         if entry["status"] == "failed"
     ]
-    table = pd.DataFrame(rows, columns=["brick", "passing", "reason"])
+    table = pd.DataFrame(rows, columns=["brick", "transient", "reason"])
     with atomic(path) as temporary:
         table.to_csv(temporary, index=False)
     return table

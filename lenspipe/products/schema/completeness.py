@@ -309,7 +309,7 @@ EXPECTED = (
 
 _RECOVERED = "`recovery.catalogs` are given"
 _RECOVERY = "fate of published candidates in the search"
-_PURITY = ("fraction of random galaxies that pass, expected content of the candidates, and grades")
+_PURITY = "fraction of random galaxies that pass, expected content of the candidates, and grades"
 _SEARCHED = "a footprint is searched"
 _INJECTED = "`selection.number` is above 0"
 _PREDICTED = f"{_INJECTED}, and the sky is simulated with held-out bricks"

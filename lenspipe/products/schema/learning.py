@@ -2,7 +2,15 @@
 
 from dataclasses import replace
 
-from lenspipe.products.schema.columns import CONDITIONS, IDENTITY, MAGNITUDES, POSITION, RANKING, TYPE, only
+from lenspipe.products.schema.columns import (
+    CONDITIONS,
+    IDENTITY,
+    MAGNITUDES,
+    POSITION,
+    RANKING,
+    TYPE,
+    only,
+)
 from lenspipe.products.schema.columns import TRUTH as INJECTED_TRUTH
 from lenspipe.products.schema.declarations import Column, Key, Product
 from lenspipe.products.schema.search import RECORD

@@ -8,7 +8,15 @@ written from it.
 from pathlib import Path
 
 from lenspipe.products.schema import completeness, learning, results, search
-from lenspipe.products.schema.declarations import Column, Hdu, Key, Product, Section, expand, names_of
+from lenspipe.products.schema.declarations import (
+    Column,
+    Hdu,
+    Key,
+    Product,
+    Section,
+    expand,
+    names_of,
+)
 
 __all__ = ["PRODUCTS", "Column", "Hdu", "Key", "Product", "Section", "command_for", "dtypes",
            "expand",

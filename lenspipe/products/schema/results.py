@@ -231,7 +231,7 @@ DRIFT = (
 )  # fmt: skip
 MISSING = (
     Column("brick", "str", "", "name"),
-    Column("passing", "bool", "",
+    Column("transient", "bool", "",
            "whether the failure is transient: a server may deliver later what it did not deliver"),
     Column("reason", "str", "", "why it failed"),
 )  # fmt: skip
@@ -261,7 +261,7 @@ STATUS = (
     *(Key(f"failed[].{name}", text)
       for name, text in (("stage", "for each reason of failures: the stage"),
                          ("reason", "the reason"),
-                         ("passing", "whether it is transient"),
+                         ("transient", "whether it is transient"),
                          ("n_bricks", "number of bricks"), ("first_bricks[]", "the first five"))),
     Key("skipped.empty", "bricks without galaxies"),
     Key("skipped.lacking_bands.<bands>", "number of bricks that lack these bands; they are cut out "
@@ -274,7 +274,7 @@ STATUS = (
       for name, text in (("rule", "other logs without an end, the most recent first: the rule"),
                          ("name", "chunk, brick or model"), ("line", "the last line"))),
     Key("go_on", "command that continues; null if there is nothing to do, as below"),
-    Key("retry_passing", "command that retries the bricks whose failure is transient"),
+    Key("retry_transient", "command that retries the bricks whose failure is transient"),
     Key("retry_all", "command that retries all failed bricks"),
 )  # fmt: skip
 

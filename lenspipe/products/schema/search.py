@@ -62,7 +62,7 @@ MANIFEST = (
     Key("<brick>.count", "number of galaxies", optional=True),
     Key("<brick>.hash", "hash of the content", optional=True),
     Key("<brick>.reason", "reason of a failure", optional=True),
-    Key("<brick>.passing",
+    Key("<brick>.transient",
         "whether the failure is transient: the server may deliver later what it did not deliver",
         optional=True),
     Key("<brick>.missing_bands", "bands without a coadd in the brick", optional=True),
