@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from lenspipe.config.flags import FLAGS
-
 from lenspipe.products.schema.declarations import Column, Key, Product, Section
 from lenspipe.products.schema.registry import PRODUCTS
 from lenspipe.products.schema.sections import CHUNKS, INTRODUCTION, SECTIONS

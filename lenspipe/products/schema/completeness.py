@@ -190,8 +190,11 @@ SMOOTHING = (
     Column("smoothing", "float64", "", "Smoothing parameter"),
 )
 CELLS = (
-    Column("<quantity>_low", "float64", "", "Lower edge of the cell in <quantity>"),
-    Column("<quantity>_high", "float64", "", "Upper edge of the cell in <quantity>"),
+    *(
+        Column(f"{quantity}_{end}", "float64", "", f"{edge} edge of the cell in {quantity}")
+        for quantity in ("theta_e", "brightness", "seeing", "depth", "mag")
+        for end, edge in (("low", "Lower"), ("high", "Upper"))
+    ),
     Column("n_painted", "int64", "", "Lenses injected in the cell"),
     Column("n_found", "int64", "", "Those recovered"),
     Column("completeness", "float64", "", "Fraction recovered; NaN without any injected"),

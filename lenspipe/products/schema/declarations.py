@@ -1,10 +1,10 @@
-"""What the description of a file is made of: columns, keys, extensions, products, sections."""
+"""Elements of the schema: columns, keys, extensions, products, and sections of the document."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-__all__ = ["Column", "Hdu", "Key", "Product", "Section", "changed", "expand", "names_of"]
+__all__ = ["Column", "Hdu", "Key", "Product", "Section", "dtypes_of", "expand", "names_of"]
 
 #: Placeholder in the name of a column: ``mag_<band>``.
 _PLACEHOLDER = re.compile(r"<(\w+)>")
@@ -83,11 +83,11 @@ class Product:
     path
         Below the run's folder; wildcards in braces: ``scores/{chunk}.parquet``.
     title
-        What it is, in a line of the table of all files; products of one title share a line.
+        Text of its line in the table of all files; products of the same title share a line.
     stage
         Rule that makes it, or the command, such as ``lenspipe inspect``.
     noun
-        What a message calls it that finds it missing; the title if not given.
+        What a message calls it if it is missing; the title if not given.
     section
         Key of the section of docs/outputs.md that describes it; empty where the title says all.
     description
@@ -184,14 +184,6 @@ class Section:
         return re.sub(r"[^\w -]", "", self.title.lower()).replace(" ", "-")
 
 
-def changed(columns: Iterable[Column], **descriptions: str) -> tuple[Column, ...]:
-    """Return columns of another table with other descriptions."""
-    return tuple(
-        replace(column, description=descriptions.get(column.name, column.description))
-        for column in columns
-    )
-
-
 def expand(columns: Iterable[Column], values: Mapping[str, Sequence[str]]) -> Iterator[Column]:
     """Yield a column for each value of the placeholder in its name, in order.
 
@@ -217,3 +209,8 @@ def expand(columns: Iterable[Column], values: Mapping[str, Sequence[str]]) -> It
 def names_of(columns: Iterable[Column], **values: Sequence[str]) -> list[str]:
     """List the names of columns for given values of their placeholders."""
     return [column.name for column in expand(columns, values)]
+
+
+def dtypes_of(columns: Iterable[Column], **values: Sequence[str]) -> dict[str, str]:
+    """Map the names of columns to their types, for given values of their placeholders."""
+    return {column.name: column.dtype for column in expand(columns, values)}

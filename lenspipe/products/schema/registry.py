@@ -1,26 +1,18 @@
-"""The schema of every file that a run leaves below ``results/<run>/``.
+"""All products of a run, and how a file is assigned to one.
 
-Columns and keys stand in one place: `columns` has the groups that tables share; `search`,
-`learning`, `results` and `completeness` the products of each subject. ``docs/outputs.md`` is
-written from it.
+Columns and keys are described once: `columns` has the groups that tables share; `search`,
+`learning`, `results` and `completeness` have the products of each subject. ``docs/outputs.md`` is
+written from them (`lenspipe.products.outputs`), and `lenspipe.products.verify` compares the files
+of a run with them.
 """
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lenspipe.products.schema import completeness, learning, results, search
-from lenspipe.products.schema.declarations import (
-    Column,
-    Hdu,
-    Key,
-    Product,
-    Section,
-    expand,
-    names_of,
-)
+from lenspipe.products.schema.declarations import Product
 
-__all__ = ["PRODUCTS", "Column", "Hdu", "Key", "Product", "Section", "command_for", "dtypes",
-           "expand",
-           "names_of", "product_of"]  # fmt: skip
+__all__ = ["PRODUCTS", "band_values", "command_for", "product_of"]
 
 #: Key -> product.
 PRODUCTS: dict[str, Product] = {
@@ -28,7 +20,7 @@ PRODUCTS: dict[str, Product] = {
     for module in (search, learning, results, completeness)
     for product in module.PRODUCTS
 }
-#: Files that a rule writes beside its declared outputs -> the output to ask Snakemake for.
+#: Files that a rule writes beside its declared outputs -> the output to request of Snakemake.
 _BESIDE = {
     **dict.fromkeys(
         ("truth", "truth_part", "sky_known_lenses", "confusing", "sky_all_bricks", "sky_bricks",
@@ -44,13 +36,12 @@ _BESIDE = {
     "missing": "summary",
     "study": "sweep",
 }  # fmt: skip
-#: A path may fit several patterns; the first product in this order is meant.
+#: Where a path fits several patterns, the first product in this order is meant. The folder of a
+#: trial of the sweep is that of a model as well.
 _SPECIFIC_FIRST = sorted(
     (product for product in PRODUCTS.values() if product.path),
-    key=lambda product: (product.path.count("{"), -len(product.path)),
+    key=lambda p: ("_trial_" not in p.path, p.path.count("{"), -len(p.path)),
 )
-# A trial's folder is a model's as well.
-_SPECIFIC_FIRST.sort(key=lambda product: "_trial_" not in product.path)
 
 
 def product_of(path: str) -> Product | None:
@@ -59,24 +50,25 @@ def product_of(path: str) -> Product | None:
 
 
 def command_for(product: Product, path: Path) -> str:
-    """Command that makes a file of a run.
+    """Return the command that makes a file of a run.
 
     Parameters
     ----------
     path
         Of the file, with the run's folder: ``results/demo/sample/injected.parquet``.
     """
-    depth = product.path.count("/") + 1
-    run = Path(*path.parts[:-depth])
+    run = Path(*path.parts[: -product.path.count("/") - 1])
     if product.stage.startswith("lenspipe"):
         program, subcommand, *options = product.stage.split()
         return " ".join((program, subcommand, str(run), *options))
     if product.key in _BESIDE:
         match = product.pattern().fullmatch(path.relative_to(run).as_posix())
-        path = run / PRODUCTS[_BESIDE[product.key]].path.format(**match.groupdict())
-    return f"snakemake --cores 4 {path}"
+        wildcards = match.groupdict() if match else {}
+        path = run / PRODUCTS[_BESIDE[product.key]].path.format(**wildcards)
+    return f"snakemake {path} --cores 4 --configfile CONFIG"
 
 
-def dtypes(columns: tuple[Column, ...], **values: list[str]) -> dict[str, str]:
-    """Map the names of columns to their types, for given values of placeholders."""
-    return {column.name: column.dtype for column in expand(columns, values)}
+def band_values(bands: Iterable[str]) -> dict[str, Sequence[str]]:
+    """Return the values of the placeholders ``<band>`` and ``<magband>``, which has z always."""
+    bands = list(bands)
+    return {"band": bands, "magband": list(dict.fromkeys((*bands, "z")))}

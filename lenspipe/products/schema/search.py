@@ -216,8 +216,8 @@ PRODUCTS = (
         "basis", "basis/{step}.json", "settings and lists from which a step is made", "basis",
         section="basis",
         keys=(
-            Key("settings", "settings on which the step depends"),
-            Key("files", "SHA-256 of each list or source file that it reads"),
+            Key("settings.<key>", "settings on which the step depends"),
+            Key("files.<file>", "SHA-256 of each list or source file that it reads"),
         ),
     ),
     Product(
