@@ -23,7 +23,7 @@ from lenspipe.checks.duplicates import Duplicates
 from lenspipe.checks.galaxies import draw_galaxies
 from lenspipe.config.settings import load_settings
 from lenspipe.products.bricks import chunks_of
-from lenspipe.survey.tractor import parent_columns
+from lenspipe.products.parent import parent_columns
 
 CONFIG = {
     "run": "large", "simulation": {}, "footprint": {"ra": [0, 1], "dec": [0, 1]},

@@ -1,8 +1,7 @@
 """The cuts that define the parent sample."""
 
-import pandas as pd
-
 from lenspipe.config.releases import MASKBITS
+from lenspipe.products.parent import make_audit
 
 __all__ = ["CUTS", "no_cuts", "select_parent"]
 
@@ -51,8 +50,8 @@ def select_parent(table, parent):
     for cut, passes in CUTS.items():
         before = len(table)
         table = table[passes(table, parent)]
-        rows.append((cut, before, len(table), before - len(table)))
-    audit = pd.DataFrame(rows, columns=["cut", "before", "after", "removed"])
+        rows.append((cut, before, len(table)))
+    audit = make_audit(rows)
     return table.drop(columns="brick_primary"), audit
 
 
@@ -64,4 +63,4 @@ def no_cuts():
     pandas.DataFrame
         As of `select_parent`; to add others to.
     """
-    return pd.DataFrame({"cut": list(CUTS), "before": 0, "after": 0, "removed": 0})
+    return make_audit([(cut, 0, 0) for cut in CUTS])

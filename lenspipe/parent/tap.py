@@ -18,12 +18,13 @@ import pandas as pd
 
 from lenspipe.parent.cuts import CUTS, select_parent
 from lenspipe.products.bricks import brick_table
+from lenspipe.products.parent import empty_parent
+from lenspipe.products.tables import write_table
 from lenspipe.retrieval.tap import TapService
 from lenspipe.survey.tractor import (
     absent_columns,
     catalog_columns,
     magnitude,
-    no_rows,
     tractor_table,
 )
 from lenspipe.utils.errors import LenspipeError, NotFoundError, RetrievalError
@@ -246,7 +247,7 @@ def select_by_queries(settings, name, bricks):
             "survey.catalogs: tractor or sweeps"
         )
     folder = settings.paths.parent(name).parent / "tap" / name
-    ids = brick_table(settings, [brick for brick, _ in bricks]).brickid
+    ids = brick_table(settings.paths.bricks, [brick for brick, _ in bricks]).brickid
     results, failures = {}, {}
     with contextlib.closing(TapService(settings.survey.tap, settings.retrieval)) as service:
         service.sync = len(bricks) <= _SYNC_BRICKS
@@ -276,15 +277,14 @@ def _select(survey, bricks, folder, results, failures):
         counts = survey.count(list(bricks.values()))
         with atomic(kept) as temporary:
             temporary.write_text(json.dumps(counts))
-    empty = no_rows(survey.bands).assign(brick_primary=True)
+    empty = empty_parent(survey.bands).assign(brick_primary=True)
     tables = {i: empty for i, number in counts[-1].items() if not number}
     for path in folder.glob(f"{key}-*.parquet"):
         tables |= dict(iter(pd.read_parquet(path).groupby("brickid")))
     expected = {i: number for i, number in counts[-1].items() if i not in tables}
     try:
         for page in survey.pages(expected):
-            with atomic(folder / f"{key}-{page.brickid[0]}.parquet") as temporary:
-                page.to_parquet(temporary, index=False)
+            write_table(folder / f"{key}-{page.brickid[0]}.parquet", page)
             tables |= dict(iter(page.groupby("brickid")))
     finally:
         for brick, i in bricks.items():

@@ -13,7 +13,14 @@ from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 from lenspipe.utils.fits import open_fits
 
-__all__ = ["native_array", "read_cutouts", "read_flags", "read_header", "write_cutouts"]
+__all__ = [
+    "native_array",
+    "read_catalog",
+    "read_cutouts",
+    "read_flags",
+    "read_header",
+    "write_cutouts",
+]
 
 
 def read_cutouts(
@@ -49,8 +56,11 @@ def read_cutouts(
         raise LenspipeError(
             f"{path}: {len(rows)} rows for images of shape {images.shape}; delete it and run again"
         )
-    catalog = pd.DataFrame(rows.astype(rows.dtype.newbyteorder("=")))
-    return images.astype(np.float32, copy=False), catalog
+    return images.astype(np.float32, copy=False), _as_frame(rows)
+
+
+def _as_frame(rows: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame(rows.astype(rows.dtype.newbyteorder("=")))
 
 
 def read_flags(path: str | os.PathLike[str]) -> dict[str, int]:
@@ -58,6 +68,12 @@ def read_flags(path: str | os.PathLike[str]) -> dict[str, int]:
     with open_fits(require(path, "cutouts")) as hdus:
         rows = hdus["CATALOG"].read(columns=["id", "flags"])
     return dict(zip(rows["id"].tolist(), rows["flags"].tolist(), strict=True))
+
+
+def read_catalog(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read the catalogue of a file of cutouts."""
+    with open_fits(require(path, "cutouts")) as hdus:
+        return _as_frame(hdus["CATALOG"].read())
 
 
 def read_header(path: str | os.PathLike[str]) -> Mapping[str, Any]:

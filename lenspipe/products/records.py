@@ -253,9 +253,10 @@ def dataset(
     -------
     tf.data.Dataset
         Of dicts: ``image`` float32 (N, B, S, S), even if stored as float16; ``label`` float32;
-        ``id``, ``brick``, ``region``, ``type``, ``class``, ``grade`` bytes; ``release``, ``brickid``,
-        ``objid``, ``flags`` int64; ``ra``, ``dec`` float64; ``ebv``, ``sersic``, ``shape_r``,
-        ``theta_e_arcsec`` float32; ``mag``, ``nobs``, ``psfsize``, ``galdepth`` float32 (N, B).
+        ``id``, ``brick``, ``region``, ``type``, ``class``, ``grade`` bytes; ``release``,
+        ``brickid``, ``objid``, ``flags`` int64; ``ra``, ``dec`` float64; ``ebv``, ``sersic``,
+        ``shape_r``, ``theta_e_arcsec`` float32; ``mag``, ``nobs``, ``psfsize``, ``galdepth``
+        float32 (N, B).
 
     Raises
     ------

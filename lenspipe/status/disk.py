@@ -5,7 +5,7 @@ Light, as the Snakefile asks: nothing is imported that takes long, and few files
 
 import shutil
 
-from lenspipe.products.manifests import read_manifest
+from lenspipe.products.manifests import read_manifests
 
 __all__ = ["disk_lines"]
 
@@ -86,10 +86,10 @@ def _stems(path):
 
 def _galaxies_per_brick(settings, done):
     """Mean number in bricks that were cut, or what is usual."""
+    manifests = [settings.paths.manifest("cutouts", chunk) for chunk in done[:_LOOKED_AT]]
     counts = [
         entry["count"]
-        for chunk in done[:_LOOKED_AT]
-        for entry in read_manifest(settings.paths.manifest("cutouts", chunk)).values()
+        for entry in read_manifests(manifests).values()
         if entry["status"] != "failed"
     ]
     return sum(counts) / len(counts) if counts else _PER_BRICK

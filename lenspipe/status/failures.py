@@ -1,8 +1,8 @@
 """Bricks that failed: retrying them, and reporting them at the end of a run."""
 
 import csv
-import json
 
+from lenspipe.products.files import read_json
 from lenspipe.products.manifests import read_manifest
 
 __all__ = ["reopen", "what_failed"]
@@ -28,7 +28,7 @@ def reopen(settings, chunks):
     if wanted == "none" or not (settings.failures.strict or paths.summary.exists()):
         return
     if paths.summary.exists():
-        summary = json.loads(paths.summary.read_text())
+        summary = read_json(paths.summary, "summary")
         if not summary.get("n_bricks_failed" if wanted == "all" else "n_bricks_to_retry"):
             return
 
@@ -68,7 +68,7 @@ def what_failed(settings):
         rows = list(csv.DictReader(handle))
     if not rows:
         return ""
-    number = json.loads(paths.summary.read_text())["n_bricks"]
+    number = read_json(paths.summary, "summary")["n_bricks"]
     lines = [
         f"{len(rows)} of {number} bricks failed, listed in {paths.missing}; the run is done "
         "without them."

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from lenspipe.plotting import figures
+from lenspipe.products.tables import read_table
 from lenspipe.status.read import read_chunks, read_status
 from lenspipe.utils.files import atomic
 
@@ -184,7 +184,7 @@ def _map(settings, chunks):
     """Draw the bricks by what has become of them, as PNG; None without a table of bricks."""
     if not chunks or not settings.paths.bricks.exists():
         return None
-    table = pd.read_parquet(settings.paths.bricks, columns=["brick", "ra", "dec", "chunk"])
+    table = read_table(settings.paths.bricks, "bricks", columns=["brick", "ra", "dec", "chunk"])
     stage = {
         name: "scored" if "scores" in c.stages else "cut out" if "cutouts" in c.stages else "to do"
         for name, c in chunks.items()

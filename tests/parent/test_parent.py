@@ -19,9 +19,10 @@ from lenspipe.parent import select as catalog
 from lenspipe.parent.cuts import CUTS, select_parent
 from lenspipe.parent.select import merge_audits, parent_of_brick, parent_of_chunk
 from lenspipe.products.manifests import read_manifest
+from lenspipe.products.parent import parent_columns
 from lenspipe.products.plan import bricks_of_chunk
 from lenspipe.retrieval.local import LocalSource
-from lenspipe.survey.tractor import parent_columns, read_tractor
+from lenspipe.survey.tractor import read_tractor
 from lenspipe.utils.errors import DiskFullError, LenspipeError, NotFoundError, RetrievalError
 from lenspipe.utils.tables import content_hash
 
