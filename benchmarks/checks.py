@@ -73,7 +73,7 @@ def measure(settings):
         seconds[name] = time.perf_counter() - begin
         begin = time.perf_counter()
 
-    chunks, columns = chunks_of(settings), ["id", "brick", "ra", "dec", "p"]
+    chunks, columns = chunks_of(settings.paths.bricks), ["id", "brick", "ra", "dec", "p"]
     for chunk in chunks:
         pd.read_parquet(settings.paths.scores(chunk), columns=columns)
     lap("read")

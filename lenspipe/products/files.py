@@ -68,6 +68,6 @@ def unreadable(path: Path, key: str, error: Exception) -> LenspipeError:
     product = PRODUCTS[key]
     reason = (str(error) or type(error).__name__).splitlines()[0]
     return LenspipeError(
-        f"{path}: cannot be read ({reason}), expected {product.noun or product.title}; delete it "
+        f"{path}: can't be read ({reason}), expected {product.noun or product.title}; delete it "
         f"and make it again with `{command_for(product, path)}`"
     )

@@ -169,7 +169,7 @@ def _check_first(path: str, bands: int, size: int) -> str | None:
         features = tf.train.Example.FromString(first).features.feature
     except (OSError, ValueError, DecodeError) as error:
         raise LenspipeError(
-            f"{path}: cannot be read as records ({type(error).__name__}); delete it and run again"
+            f"{path}: can't be read as records ({type(error).__name__}); delete it and run again"
         ) from error
     version = list(features["version"].int64_list.value)
     if version != [VERSION]:

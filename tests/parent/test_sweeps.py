@@ -173,7 +173,7 @@ def test_entries_of_failures(tmp_path, monkeypatch, caplog, survey):
         "a": RetrievalError("503", transient=True),
         "b": RetrievalError("503", transient=True),
     }
-    entries = failed_entries(settings, failures)
+    entries = failed_entries(failures, settings.failures.strict)
     wanted = {"status": "failed", "count": 0, "hash": "", "reason": "503", "transient": True}
     assert entries == {"a": wanted, "b": wanted}
     assert "left out: brick a and 1 more: 503" in caplog.text
@@ -181,12 +181,12 @@ def test_entries_of_failures(tmp_path, monkeypatch, caplog, survey):
     assert (str(error), error.transient) == ("503", True)
     assert failure_in({"status": "done"}) is None
     failures |= {"c": LenspipeError("bad")}
-    local = failure_in(failed_entries(settings, failures)["c"])
+    local = failure_in(failed_entries(failures, settings.failures.strict)["c"])
     assert str(local) == "bad"
     assert not isinstance(local, RetrievalError)
     strict = settings.model_copy(update={"failures": Failures(strict=True)})
     with pytest.raises(LenspipeError, match=r"brick a and 1 more: 503\nbrick c: bad\n.*strict"):
-        failed_entries(strict, failures)
+        failed_entries(failures, strict.failures.strict)
 
 
 def test_damage_of_what_was_fetched():
