@@ -8,12 +8,11 @@ from scipy.spatial import cKDTree
 from scipy.stats import norm, t
 
 from lenspipe.products.checks import not_measured, result
+from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.schema.results import DRIFT
 from lenspipe.utils.crossmatch import unit_vectors
 
-__all__ = ["COLUMNS", "Drift"]
-
-#: Columns of drift.csv.
-COLUMNS = ["brick", "chunk", "region", "n", "statistic", "deviation", "z", "p"]
+__all__ = ["Drift"]
 
 #: Galaxies of a brick, bricks of a region, chunks of a region without which there is no answer.
 _FEWEST, _FEWEST_BRICKS, _FEWEST_CHUNKS = 20, 5, 3
@@ -74,9 +73,9 @@ class Drift:
         dict
             As of `lenspipe.products.checks.result`.
         pandas.DataFrame
-            Rows with `COLUMNS`, those that are off; brick is empty where it is a whole chunk.
+            Rows of drift.csv, those that are off; brick is empty where it is a whole chunk.
         """
-        settings, off = self.settings, pd.DataFrame(columns=COLUMNS)
+        settings, off = self.settings, pd.DataFrame(columns=names_of(DRIFT))
         if settings.targets:
             return not_measured("the run looks at a list of targets"), off
         bricks = pd.read_parquet(settings.paths.bricks, columns=["brick", "region", "ra", "dec"])
@@ -92,7 +91,7 @@ class Drift:
         is_off = (rows["p"] < settings.checks.level / len(rows)) & (
             rows["deviation"].abs() > settings.checks.max_drift
         )
-        off = rows.loc[is_off, COLUMNS].sort_values("z", key=np.abs, ascending=False)
+        off = rows.loc[is_off, names_of(DRIFT)].sort_values("z", key=np.abs, ascending=False)
         off = off.reset_index(drop=True)
         # Each brick and chunk has a row for either statistic.
         n_chunks = int((rows["brick"] == "").sum() // 2)

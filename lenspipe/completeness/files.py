@@ -7,48 +7,12 @@ from astropy.table import Table
 from lenspipe import __version__
 from lenspipe.completeness.quantities import Quantity
 from lenspipe.completeness.splines import Spline
+from lenspipe.products.schema.completeness import CELLS, COEFFICIENTS, DESIGN, SMOOTHING
+from lenspipe.products.schema.declarations import names_of
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 
 __all__ = ["read_parts", "write_parts"]
-
-#: Column of MODEL -> description. Units of minimum, maximum and median are in the column `unit`.
-_MODEL = {
-    "name": "Quantity",
-    "column": "Column of tables of lenses that holds it",
-    "unit": "Its unit; empty for none",
-    "scale": "Scale of the splines: log is log10(x), log1p log10(1 + x)",
-    "title": "What axes are labelled with",
-    "used": "Whether completeness depends on it; if not, it had one value only, or none",
-    "minimum": "Least value painted, on the scale",
-    "maximum": "Greatest value painted, on the scale",
-    "median": "Median of those painted, in the unit",
-    "n_knots": "Number of knots",
-    "knots": "Knots of the cubic B-splines, on the scale; NaN after the last",
-}
-
-_COEFFICIENTS = {
-    "term": "What the function of this coefficient depends on",
-    "coefficient": "Of the logit of completeness",
-    "centre": "What is subtracted from the function: its mean over the painted lenses",
-    "freedom": "Effective degrees of freedom",
-}
-
-_SMOOTHING = {
-    "penalty": "Direction in which the function is made smooth, or what is shrunk",
-    "smoothing": "Smoothing parameter",
-}
-
-_CELLS = {
-    "n_painted": "Lenses painted in the cell",
-    "n_found": "Those found",
-    "completeness": "Part found; NaN without any painted",
-    "completeness_low": "Lower end of its 95 % interval (Wilson)",
-    "completeness_high": "Upper end of its 95 % interval (Wilson)",
-    "model": "Mean of the smooth function over the lenses painted; at the middle without any",
-    "model_low": "Lower end of its 95 % interval",
-    "model_high": "Upper end of its 95 % interval",
-}
 
 #: Keyword of the header -> key of the function's meta, and what it is.
 _META = {
@@ -78,7 +42,7 @@ def write_parts(path, function, cells=None):
     primary.header["BRICKVAR"] = (function.brick_variance, "Variance between bricks, logit^2")
     longest = max((len(spline.knots) for spline in function.splines.values()), default=1)
     rows = [_model_row(function, quantity, longest) for quantity in function.quantities]
-    model = Table({name: [row[name] for row in rows] for name in _MODEL})
+    model = Table({name: [row[name] for row in rows] for name in names_of(DESIGN)})
     coefficients = Table(
         {
             "term": function.terms.columns,
@@ -97,9 +61,9 @@ def write_parts(path, function, cells=None):
     if cells is not None:
         units = {quantity.name: quantity.unit for quantity in function.quantities}
         hdus.append(_cells_hdu(cells, units))
-    hdus.append(_as_hdu(model, "MODEL", _MODEL))
-    hdus.append(_as_hdu(coefficients, "COEFFICIENTS", _COEFFICIENTS))
-    hdus.append(_as_hdu(smoothing, "SMOOTHING", _SMOOTHING))
+    hdus.append(_as_hdu(model, "MODEL", DESIGN))
+    hdus.append(_as_hdu(coefficients, "COEFFICIENTS", COEFFICIENTS))
+    hdus.append(_as_hdu(smoothing, "SMOOTHING", SMOOTHING))
     hdus.append(fits.ImageHDU(function.covariance, name="COVARIANCE"))
     with atomic(path) as temporary:
         fits.HDUList(hdus).writeto(temporary)
@@ -123,16 +87,15 @@ def _model_row(function, quantity, longest):
 
 def _cells_hdu(cells, units):
     table = Table.from_pandas(cells)
-    described = dict(_CELLS)
     for name, unit in units.items():
-        for end, word in (("low", "Lower"), ("high", "Upper")):
+        for end in ("low", "high"):
             table[f"{name}_{end}"].unit = unit or None
-            described[f"{name}_{end}"] = f"{word} edge of the cell in {name}"
-    return _as_hdu(table, "CELLS", described)
+    return _as_hdu(table, "CELLS", CELLS)
 
 
-def _as_hdu(table, name, described):
+def _as_hdu(table, name, columns):
     """A table as FITS; descriptions are comments of the columns."""
+    described = {column.name: column.description for column in columns}
     hdu = fits.table_to_hdu(table)
     hdu.name = name
     for i, column in enumerate(table.colnames, 1):
@@ -160,7 +123,7 @@ def read_parts(path):
     try:
         with fits.open(path) as hdus:
             header = hdus[0].header
-            model = [dict(zip(_MODEL, row, strict=True)) for row in hdus["MODEL"].data]
+            model = [dict(zip(names_of(DESIGN), row, strict=True)) for row in hdus["MODEL"].data]
             columns = hdus["COEFFICIENTS"].data
             numbers = {name: _own(columns[name]) for name in ("coefficient", "centre", "freedom")}
             smoothing = {str(name): float(value) for name, value in hdus["SMOOTHING"].data}

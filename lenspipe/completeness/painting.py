@@ -13,6 +13,9 @@ from lenspipe.cutouts.reading import read_galaxies
 from lenspipe.plotting.galaxy_pages import draw_page
 from lenspipe.products.candidates import read_cuts
 from lenspipe.products.parts import open_parts
+from lenspipe.products.schema.completeness import HOST
+from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.schema.registry import band_values
 from lenspipe.scoring.score import load_fitting
 from lenspipe.scoring.scorer import Scorer
 from lenspipe.simulation.injection import check_bands, inject
@@ -26,10 +29,6 @@ __all__ = ["paint", "painted_images"]
 
 #: Raise it where the same input gives other lenses.
 VERSION = 2
-
-_HOST = ("id", "draw", "release", "brickid", "objid", "brick", "region", "type", "ra", "dec")
-
-_CONDITIONS = ("mag_", "nobs_", "galdepth_", "psfsize_")
 
 
 def paint(settings):
@@ -120,7 +119,7 @@ def _paint_batch(settings, hosts, scorer):
     """Rows of a batch of painted lenses, but for whether they are found."""
     images, catalog, truth = painted_images(settings, hosts)
     table = catalog.assign(draw=hosts["draw"].to_numpy())
-    columns = [*_HOST, *(name for name in table if name.startswith(_CONDITIONS)), "flags"]
+    columns = names_of(HOST, **band_values(settings.survey.bands))
     return pd.concat([table[columns], truth.drop(columns="id")], axis=1).assign(**scorer(images))
 
 

@@ -18,6 +18,8 @@ from lenspipe.models.activations import features
 from lenspipe.plotting.model_figures import draw_note
 from lenspipe.products.candidates import read_cuts
 from lenspipe.products.known_lenses import read_known
+from lenspipe.products.schema.completeness import MEASURED
+from lenspipe.products.schema.declarations import names_of_keys
 from lenspipe.products.truth import held_out_bricks
 from lenspipe.scoring.score import load_fitting
 from lenspipe.scoring.scorer import Scorer
@@ -34,10 +36,7 @@ _FEWEST, _MOST = 20, 1000
 #: Galaxies among which a host is looked for, of each real lens.
 _POOL_EACH = 20
 
-_MEASURED = [
-    *(f"auc_{space}{end}" for space in ("features", "photometry") for end in ("", "_low", "_high")),
-    *("ks", "ks_p", "found_real", "found_injected", "median_p_real", "median_p_injected"),
-]
+_MEASURED = names_of_keys(MEASURED)
 
 
 def measure_realism(settings):

@@ -3,15 +3,14 @@
 import numpy as np
 import pandas as pd
 
+from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.schema.learning import PREDICTED
+from lenspipe.products.schema.registry import band_values
 from lenspipe.scoring.splits import score_split
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
 __all__ = ["predict_splits"]
-
-_COLUMNS = ["id", "split", "label", "class", "grade", "type", "region", "brick", "ra", "dec"]
-
-_CONDITIONS = ("mag_", "nobs_")
 
 _TRUTH = ["id", "theta_e_arcsec", "arc_snr"]
 
@@ -59,8 +58,8 @@ def predict_splits(settings, splits, is_refit=False):
 
 def _join(settings, sample, scores):
     """Scores with what the sample's table says of the same galaxies, in its order."""
-    conditions = [column for column in sample if column.startswith(_CONDITIONS)]
-    sample = sample[[*_COLUMNS, *conditions, "shard", "row"]]
+    columns = names_of(PREDICTED, **band_values(settings.survey.bands))
+    sample = sample[[*columns, "shard", "row"]]
     table = sample.merge(scores, on="id", how="left", suffixes=("", "_record"), validate="1:1")
     odd = table.loc[table["label"] != table["label_record"], "id"].tolist()
     odd += sorted(set(scores["id"]) - set(sample["id"]))

@@ -8,7 +8,9 @@ import pandas as pd
 from astropy.table import Table
 
 from lenspipe.inspection.agreement import measure_agreement
-from lenspipe.utils.errors import LenspipeError
+from lenspipe.products.files import require
+from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.schema.results import GRADES, VOTES
 from lenspipe.utils.files import atomic
 
 __all__ = ["NUMBERS", "export", "grade_of_mean", "grade_table", "means_of_stage"]
@@ -18,16 +20,6 @@ NUMBERS = {"A": 4, "B": 3, "C": 2, "D": 1}
 
 #: Least mean of each grade.
 LEAST = {"A": 3.5, "B": 2.75, "C": 2.0}
-
-_DESCRIPTIONS = {
-    "grade": "Grade by the mean: A >= 3.5, B >= 2.75, C >= 2, D below; empty: no vote",
-    "mean": "Mean of the graders' numbers, A = 4 to D = 1; NaN: no vote",
-    "spread": "Standard deviation of these numbers; 0 for one vote",
-    "n_votes": "Graders who graded it in that stage",
-    "stage": "Stage of inspection that the grade is from; 0: no vote",
-    "votes": "Graders with their grades",
-    "comments": "Graders with their comments, of all stages",
-}
 
 
 def grade_of_mean(mean):
@@ -104,7 +96,7 @@ def grade_table(store, ids):
                 "comments": " | ".join(said.get(id_, [])),
             }
         )
-    table = pd.DataFrame(rows, index=list(ids), columns=list(_DESCRIPTIONS))
+    table = pd.DataFrame(rows, index=list(ids), columns=names_of(GRADES))
     return table.astype({"n_votes": "int32", "stage": "int32", "mean": float, "spread": float})
 
 
@@ -128,19 +120,18 @@ def export(paths, store):
     LenspipeError
         The run has no candidates.
     """
-    if not paths.candidates.exists():
-        raise LenspipeError(f"{paths.candidates}: no such file; find the run's candidates first")
-    table = Table.read(paths.candidates, format="fits", character_as_bytes=False)
+    path = require(paths.candidates, "candidates")
+    table = Table.read(path, format="fits", character_as_bytes=False)
     ids = [str(id_) for id_ in table["id"]]
     grades = grade_table(store, ids)
-    for name, description in _DESCRIPTIONS.items():
-        values = grades[name].to_numpy()
+    for column in GRADES:
+        values = grades[column.name].to_numpy()
         # FITS has no strings of length 0, and no letters beyond ASCII.
         if values.dtype.kind not in "if":
             values = [str(text).encode("ascii", "replace").decode() for text in values] or None
             values = np.zeros(0, "U1") if values is None else np.array(values)
-        table[name] = values
-        table[name].description = description
+        table[column.name] = values
+        table[column.name].description = column.description
     with atomic(paths.inspection("grades.fits")) as temporary:
         table.write(temporary, format="fits")
     frame = table.to_pandas()
@@ -150,8 +141,7 @@ def export(paths, store):
         frame.to_csv(temporary, index=False)
     votes = store.votes()
     with atomic(paths.inspection("votes.csv")) as temporary, open(temporary, "w") as file:
-        names = ["n", "grader", "stage", "item", "grade", "comment", "seconds", "time"]
-        writer = csv.DictWriter(file, names, extrasaction="ignore")
+        writer = csv.DictWriter(file, names_of(VOTES), extrasaction="ignore")
         writer.writeheader()
         writer.writerows(votes)
     with atomic(paths.inspection("agreement.json")) as temporary:

@@ -11,6 +11,9 @@ from lenspipe.config.flags import BAD_FLAGS
 from lenspipe.cutouts.chunk import cutouts_at
 from lenspipe.products.known_lenses import read_known
 from lenspipe.products.sample import SPLITS, sample_version
+from lenspipe.products.schema.columns import WITH_TYPE
+from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.tables import read_table
 from lenspipe.sample.cleaning import Cleaner
 from lenspipe.sample.fair_draw import BIN, draw_fairly, fair_ratio
 from lenspipe.sample.shards import write_sample
@@ -21,8 +24,6 @@ from lenspipe.utils.fits import open_fits
 from lenspipe.utils.progress import log, track
 
 __all__ = ["build_sample"]
-
-_COLUMNS = ["id", "release", "brickid", "objid", "brick", "region", "ra", "dec", "type"]
 
 #: Which non-lenses are drawn first.
 _PRIORITY = {"graded": 0, "confusing": 1, "random": 2}
@@ -101,10 +102,8 @@ def _read_parent(settings, chunks, lists):
     exposures = f"nobs_{settings.survey.bands[-1]}"
     tables = []
     for chunk in track(chunks, "sample: chunks matched"):
-        path = settings.paths.parent(chunk)
-        if not path.exists():
-            raise LenspipeError(f"{path}: no such file; make the parent sample of {chunk} first")
-        table = pd.read_parquet(path, columns=[*_COLUMNS, exposures])
+        columns = [*names_of(WITH_TYPE), exposures]
+        table = read_table(settings.paths.parent(chunk), "parent", columns=columns)
         table = table.rename(columns={exposures: "exposures"}).assign(chunk=chunk)
         here = SkyCoord(table["ra"], table["dec"], unit="deg")
         for name, entries in lists.items():

@@ -1,18 +1,21 @@
 """The labelled sample's files: records in shards, tables, and the versions of each round."""
 
-import json
-
 import numpy as np
 import pandas as pd
 
 from lenspipe.cutouts.chunk import cutouts_at
 from lenspipe.products.cutouts import read_cutouts
+from lenspipe.products.files import write_json
 from lenspipe.products.record_files import VERSION
 from lenspipe.products.records import write_records
 from lenspipe.products.sample import SPLITS
+from lenspipe.products.schema.columns import CONDITIONS
+from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.schema.learning import SAMPLE
+from lenspipe.products.schema.registry import band_values
+from lenspipe.products.tables import write_table
 from lenspipe.sample.fair_draw import bin_names
 from lenspipe.simulation.injection import inject
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log, track
 from lenspipe.utils.tables import content_hash
 
@@ -20,13 +23,6 @@ __all__ = ["write_sample"]
 
 #: Most examples in a file of records.
 _SHARD = 1000
-
-_IDENTIFIERS = ["id", "release", "brickid", "objid", "brick", "region", "ra", "dec", "type"]
-
-_LABELS = ["label", "class", "grade", "references", "split", "bin", "shard", "row"]
-
-#: Columns of the cutouts' table that go into that of the sample.
-_CONDITIONS = ("mag_", "nobs_", "galdepth_", "psfsize_")
 
 
 def write_sample(settings, chosen, lenses, split_of):
@@ -55,6 +51,7 @@ def write_sample(settings, chosen, lenses, split_of):
     chosen[["grade", "references"]] = chosen[["grade", "references"]].fillna("")
     rng = np.random.default_rng([settings.seed, 23])
     tables, truths, shards = [], [], {}
+    values = band_values(settings.survey.bands)
     for split in SPLITS:
         part = chosen[chosen["split"] == split].sort_values(["brick", "id"])
         part = part.iloc[rng.permutation(len(part))].reset_index(drop=True)
@@ -65,7 +62,7 @@ def write_sample(settings, chosen, lenses, split_of):
             images, table, truth = _gather(settings, rows, rng)
             labels = rows["label"].to_numpy()
             shards[path.name] = write_records(path, images, table, labels, dtype)
-            conditions = table[[c for c in table if c.startswith(_CONDITIONS)]]
+            conditions = table[names_of(CONDITIONS, **values)]
             rows = rows.assign(shard=path.name, row=np.arange(len(rows)))
             tables.append(pd.concat([rows, conditions.reset_index(drop=True)], axis=1))
             truths.append(truth)
@@ -73,27 +70,20 @@ def write_sample(settings, chosen, lenses, split_of):
             if path.name not in shards:
                 path.unlink()
     sample = pd.concat(tables, ignore_index=True)
-    conditions = [column for column in sample if column.startswith(_CONDITIONS)]
-    sample = sample[[*_IDENTIFIERS, "chunk", *conditions, *_LABELS]]
+    sample = sample[names_of(SAMPLE, **values)]
     sample = sample.astype(dict.fromkeys(("region", "type", "chunk"), str))
     if truths := [truth for truth in truths if len(truth)]:
-        with atomic(paths.injected) as temporary:
-            pd.concat(truths, ignore_index=True).to_parquet(temporary, index=False)
-    with atomic(paths.sample_lenses) as temporary:
-        lenses.to_csv(temporary, index=False)
-    with atomic(paths.splits) as temporary:
-        rows = sorted(split_of.items())
-        pd.DataFrame(rows, columns=["brick", "split"]).to_csv(temporary, index=False)
+        write_table(paths.injected, pd.concat(truths, ignore_index=True))
+    write_table(paths.sample_lenses, lenses)
+    write_table(paths.splits, pd.DataFrame(sorted(split_of.items()), columns=["brick", "split"]))
     manifest = {
         "version": VERSION,
         "dtype": dtype,
         "sample_version": _keep_version(settings, sample),
         "shards": shards,
     }
-    with atomic(paths.records_manifest) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=1) + "\n")
-    with atomic(paths.sample) as temporary:
-        sample.to_parquet(temporary, index=False)
+    write_json(paths.records_manifest, manifest)
+    write_table(paths.sample, sample)
     return pd.read_parquet(paths.sample)
 
 
@@ -132,7 +122,6 @@ def _keep_version(settings, sample):
             log.info("sample: version %d, as before", version)
             return version
         version += 1
-    with atomic(path) as temporary:
-        sample.to_parquet(temporary, index=False)
+    write_table(path, sample)
     log.info("sample: version %d", version)
     return version

@@ -18,6 +18,8 @@ from lenspipe.evaluation.purity.yields import (
 from lenspipe.evaluation.random_galaxies import FATES, RandomGalaxies, read_grades
 from lenspipe.products.candidates import read_cuts
 from lenspipe.products.predictions import read_held_out
+from lenspipe.products.schema.completeness import PURITY
+from lenspipe.products.schema.declarations import names_of
 from lenspipe.statistics.calibration import read_calibration
 from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
@@ -27,7 +29,7 @@ __all__ = ["measure_purity", "purity_text"]
 #: False-positive rates that thresholds are given for, as far as the galaxies allow.
 _RATES = tuple(10.0**-power for power in range(1, 8))
 
-_COLUMNS = ["group", "value", "threshold", "n", "passed", "rate", "low", "high"]
+_COLUMNS = names_of(PURITY)
 
 
 def measure_purity(settings):

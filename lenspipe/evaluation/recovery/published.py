@@ -15,6 +15,8 @@ from lenspipe.evaluation.recovery.reasons import explain_missing
 from lenspipe.evaluation.recovery.summary import draw_recovery, summarise, summary_text
 from lenspipe.products.models import splits_trained_on
 from lenspipe.products.sample import SPLITS
+from lenspipe.products.schema.completeness import RECOVERY
+from lenspipe.products.schema.declarations import names_of
 from lenspipe.utils.crossmatch import Sky, friends_of_friends, match_tables
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
@@ -31,10 +33,7 @@ _MOST_GROUPS = 30
 
 _GRADES = ("A", "B", "C", "ungraded", "D")
 
-_COLUMNS = (
-    *("line", "name", "ra", "dec", "grade", "group", "id", "separation_arcsec", "p", "scored"),
-    *("split", "reason", "detail", "n_matches", "duplicate_of"),
-)
+_COLUMNS = names_of(RECOVERY)
 
 _HIDDEN = ("system", "trained_on", "best")
 
@@ -95,7 +94,7 @@ def recovery_of(scores, catalogue, own, folder, settings=None):
     entries, summary = compare(scores, catalogue, own, settings)
     path = Path(folder) / f"{catalogue.label}.csv"
     with atomic(path) as temporary:
-        shown = entries[list(_COLUMNS)].round({"separation_arcsec": 4})
+        shown = entries[_COLUMNS].round({"separation_arcsec": 4})
         shown.to_csv(temporary, index=False)
     draw_recovery(entries, summary, path.with_suffix(".png"))
     with atomic(path.with_suffix(".json")) as temporary:

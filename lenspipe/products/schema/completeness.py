@@ -131,7 +131,8 @@ PURITY_SUMMARY = (
     Key("graded.bins[].sky_probability", "their mean probability on the sky", optional=True),
 )  # fmt: skip
 
-INJECTED = (
+#: Columns of the galaxy of an injected lens.
+HOST = (
     IDENTITY[0],
     Column("draw", "int64", "", "number of the lens on its galaxy, from 0; unique with `id`"),
     *only(IDENTITY, "release", "brickid", "objid", "brick", "region"),
@@ -139,20 +140,29 @@ INJECTED = (
     *only(IDENTITY, "ra", "dec"),
     *CONDITIONS,
     FLAGS,
+)
+INJECTED = (
+    *HOST,
     *TRUTH,
     *SCORES,
     Column("p_host", "float32", "", "score of the galaxy without an injected lens"),
     Column("found", "bool", "", "whether the search would select it as a candidate"),
 )
 
-REALISM = (
+_COMPARED = (
     Key("n_real", "number of real lenses compared"),
     Key("n_injected", "number of injected lenses compared"),
     Key("n_bricks", "number of bricks of the real ones"),
     Key("trained_on", "false: the model was never trained on the real ones; null: not known"),
     Key("verdict", "`measured`, or which of them are too few"),
-    Key("auc_features", "how well they can be distinguished by features of the network, 0.5 to 1",
-        interval=True),
+)
+#: Null if too few lenses can be compared.
+MEASURED = (
+    Key(
+        "auc_features",
+        "how well they can be distinguished by features of the network, 0.5 to 1",
+        interval=True,
+    ),
     Key("auc_photometry", "how well they can be distinguished by their photometry", interval=True),
     Key("ks", "Kolmogorov-Smirnov distance of their scores, 0 to 1"),
     Key("ks_p", "its probability if both had the same distribution"),
@@ -160,7 +170,8 @@ REALISM = (
     Key("found_injected", "fraction of injected lenses at or above it"),
     Key("median_p_real", "median score of real lenses"),
     Key("median_p_injected", "median score of injected lenses"),
-)  # fmt: skip
+)
+REALISM = (*_COMPARED, *MEASURED)
 
 #: HDU MODEL of selection.fits. Units of minimum, maximum and median are in the column `unit`.
 DESIGN = (

@@ -66,7 +66,7 @@ GRADES = (
     Column("stage", "int32", "", "Stage of inspection that the grade is from; 0: no vote"),
     Column("votes", "str", "", "Graders with their grades, such as anna: A | ben: B"),
     Column("comments", "str", "",
-           "Graders with their comments, of all stages; non-ASCII letters are ? in FITS"),
+           "Graders with their comments, of all stages; in FITS as ASCII"),
 )  # fmt: skip
 VOTES = (
     Column("n", "int64", "", "number of the vote, in the order of arrival"),
