@@ -9,6 +9,7 @@ from astropy.coordinates import SkyCoord
 from lenspipe.catalogs.known_lenses import read_confusing, read_graded
 from lenspipe.config.flags import BAD_FLAGS
 from lenspipe.cutouts.chunk import cutouts_at
+from lenspipe.products.cutouts import read_flags
 from lenspipe.products.known_lenses import read_known
 from lenspipe.products.sample import SPLITS, sample_version
 from lenspipe.products.schema.columns import WITH_TYPE
@@ -20,7 +21,6 @@ from lenspipe.sample.shards import write_sample
 from lenspipe.sample.splits import on_two_sides, split_bricks
 from lenspipe.survey.bricks import bricks_at
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.fits import open_fits
 from lenspipe.utils.progress import log, track
 
 __all__ = ["build_sample"]
@@ -57,7 +57,7 @@ def build_sample(settings):
     LenspipeError
         A list is unreadable, or matches no galaxy; a split has no lens, or no non-lens.
     """
-    bricks = pd.read_parquet(settings.paths.bricks)
+    bricks = read_table(settings.paths.bricks, "bricks")
     lists = {
         "known": read_known(settings.paths.lenses),
         "graded": read_graded(settings),
@@ -275,11 +275,7 @@ class _Usable:
 
     def _read(self, brick):
         path = cutouts_at(self.settings, brick)
-        if not path.exists():
-            return {}
-        with open_fits(path) as hdus:
-            rows = hdus["CATALOG"].read(columns=["id", "flags"])
-        return dict(zip(rows["id"].astype(str), rows["flags"].tolist(), strict=True))
+        return read_flags(path) if path.exists() else {}
 
     def say(self):
         """Log what was left out."""
