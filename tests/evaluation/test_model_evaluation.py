@@ -144,9 +144,7 @@ def test_scores_are_those_of_the_search(settings, no_figures):
     predictions = read_predictions(settings).head(3)
     rows = predictions[["id"]].merge(pd.read_parquet(settings.paths.sample), on="id")
     model = load_model(settings.paths.model("small"))
-    p = predict(
-        model, cutouts_of(settings, rows), symmetries=8
-    )
+    p = predict(model, cutouts_of(settings, rows), symmetries=8)
     np.testing.assert_allclose(predictions["p"], p, atol=1e-5)
 
 

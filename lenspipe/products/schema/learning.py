@@ -415,7 +415,7 @@ PRODUCTS = (
         "calibration", "models/{model}/calibration.json", _MODEL, "assess",
         noun="a calibration", section="how-well-a-model-does",
         description="`calibration.json`, which is null if there is none; "
-        "`lenspipe.calibration.read_calibration` reads it:",
+        "`lenspipe.statistics.calibration.read_calibration` reads it:",
         keys=CALIBRATION, optional=_TRAINED,
     ),
     Product(
