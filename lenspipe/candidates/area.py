@@ -2,11 +2,11 @@
 
 import astropy.units as u
 import numpy as np
-import pandas as pd
 from astropy_healpix import healpix_to_lonlat, lonlat_to_healpix, neighbours
 from mocpy import MOC
 
 from lenspipe.products.manifests import read_manifest
+from lenspipe.products.tables import read_table
 from lenspipe.survey.bricks import BRICK_DEG, brick_widths, brickids_at
 
 __all__ = ["area_deg2", "coverage", "searched_bricks"]
@@ -33,7 +33,7 @@ def searched_bricks(settings):
         brick, brickid, ra, dec, width (degrees of right ascension); each brick once, also where
         both regions have it.
     """
-    bricks = pd.read_parquet(settings.paths.bricks, columns=["brick", "ra", "dec", "chunk"])
+    bricks = read_table(settings.paths.bricks, "bricks", columns=["brick", "ra", "dec", "chunk"])
     failed = {
         brick
         for chunk in bricks["chunk"].unique()

@@ -6,6 +6,7 @@ from astropy.table import Table
 
 from lenspipe import __version__
 from lenspipe.candidates.columns import with_units
+from lenspipe.products.tables import write_table
 from lenspipe.utils.files import atomic
 
 __all__ = ["viewer_address", "write_catalogues"]
@@ -49,8 +50,7 @@ def write_catalogues(table, lowest, settings):
     """
     path = settings.paths.candidates
     shown = table[table["rank"] > 0]
-    with atomic(path.with_suffix(".csv")) as temporary:
-        table.to_csv(temporary, index=False)
+    write_table(path.with_suffix(".csv"), table)
     with atomic(path.with_suffix(".reg")) as temporary:
         temporary.write_text(_regions(shown))
     with atomic(settings.paths.candidate_file("viewer.fits")) as temporary:

@@ -1,7 +1,5 @@
 """From scores to candidates: chosen, merged, compared with known lenses, named and ranked."""
 
-import json
-
 import numpy as np
 import pandas as pd
 
@@ -13,9 +11,9 @@ from lenspipe.candidates.redshifts import add_redshifts
 from lenspipe.candidates.systems import make_systems
 from lenspipe.candidates.threshold import find_cuts
 from lenspipe.config.flags import rejected
+from lenspipe.products.files import write_json
 from lenspipe.products.predictions import read_held_out
 from lenspipe.products.scores import Cuts, iterate_scores
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
 __all__ = ["find_candidates"]
@@ -59,8 +57,7 @@ def find_candidates(settings):
     table = ordered(table, settings.survey.bands)
     record = _record(settings, cuts, n_searched, galaxies, table)
     _report(record, galaxies, table, settings)
-    with atomic(settings.paths.threshold) as temporary:
-        temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
+    write_json(settings.paths.threshold, record)
     write_page(table, record, settings)
     write_catalogues(table, min(cuts.lowest, 1.0), settings)
     return table

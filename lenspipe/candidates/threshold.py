@@ -58,8 +58,8 @@ def _of_rate(settings, keys):
     table, where = read_held_out(settings.predictions)
     if table is None:
         raise LenspipeError(
-            f"{where}: found no such file, expected the scores of held-out galaxies, which a "
-            "false-positive rate is measured on; put predictions.parquet of the model beside it, "
+            f"{where}: no such file, expected the scores of held-out galaxies, with which a "
+            "false-positive rate is measured; put predictions.parquet of the model beside it, "
             "or choose another candidates.threshold.by"
         )
     cuts = {}

@@ -1,11 +1,11 @@
 """Whether scores follow what they should not: depth, seeing, exposures, and the region."""
 
-import json
-
 import numpy as np
 import pandas as pd
 
 from lenspipe.products.checks import not_measured, result
+from lenspipe.products.files import read_json
+from lenspipe.products.tables import read_table
 from lenspipe.statistics.association import associate, patches_of
 from lenspipe.statistics.balance import JUDGED, QUANTITIES, values_of
 
@@ -148,7 +148,8 @@ def check_regions(settings, random, sample):
         As of `lenspipe.products.checks.result`.
     """
     own = settings.checks
-    regions = sorted(pd.read_parquet(settings.paths.bricks, columns=["region"])["region"].unique())
+    bricks = read_table(settings.paths.bricks, "bricks", columns=["region"])
+    regions = sorted(bricks["region"].unique())
     if len(regions) < 2:
         return not_measured("the search has one region")
     p, where = random["p"].to_numpy(np.float64), random["region"].to_numpy()
@@ -232,4 +233,4 @@ def read_report(settings):
         None without one.
     """
     path = settings.paths.sample_report("report.json")
-    return json.loads(path.read_text()) if path.exists() else None
+    return read_json(path, "sample_report") if path.exists() else None

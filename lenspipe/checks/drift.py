@@ -10,6 +10,7 @@ from scipy.stats import norm, t
 from lenspipe.products.checks import not_measured, result
 from lenspipe.products.schema.declarations import names_of
 from lenspipe.products.schema.results import DRIFT
+from lenspipe.products.tables import read_table
 from lenspipe.utils.crossmatch import unit_vectors
 
 __all__ = ["Drift"]
@@ -78,7 +79,8 @@ class Drift:
         settings, off = self.settings, pd.DataFrame(columns=names_of(DRIFT))
         if settings.targets:
             return not_measured("the run looks at a list of targets"), off
-        bricks = pd.read_parquet(settings.paths.bricks, columns=["brick", "region", "ra", "dec"])
+        columns = ["brick", "region", "ra", "dec"]
+        bricks = read_table(settings.paths.bricks, "bricks", columns=columns)
         table = pd.concat(self._parts, ignore_index=True).merge(bricks, on="brick")
         table = table[table["n"] >= _FEWEST]
         enough = table.groupby("region")["brick"].transform("size") >= _FEWEST_BRICKS

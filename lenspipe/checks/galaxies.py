@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 from lenspipe.config.flags import rejected
 from lenspipe.evaluation.random_galaxies import FATES, RandomGalaxies
 from lenspipe.products.bricks import chunks_of
+from lenspipe.products.tables import read_table
 from lenspipe.utils.progress import track
 
 __all__ = ["draw_galaxies"]
@@ -40,14 +41,14 @@ def draw_galaxies(settings):
     kind, rng = RandomGalaxies(settings), np.random.default_rng([settings.seed, 60])
     scores, parts = [], []
     for chunk in track(chunks_of(settings.paths.bricks), "checks: random galaxies, chunks"):
-        table = pd.read_parquet(paths.scores(chunk), columns=_COLUMNS)
+        table = read_table(paths.scores(chunk), "scores", columns=_COLUMNS)
         table = table[table["p"].notna() & ~rejected(table["flags"], settings)]
         table = table[rng.random(len(table)) < part]
         scores.append(table["p"].to_numpy(np.float32))
         table = table.drop_duplicates("id")
         fates, _ = kind.sort(table)
         table = table[fates == FATES.index("random")]
-        parent = pd.read_parquet(paths.parent(chunk)).drop_duplicates("id")
+        parent = read_table(paths.parent(chunk), "parent").drop_duplicates("id")
         extra = parent[["id", *parent.columns.difference(table.columns)]]
         parts.append(table.merge(extra, on="id", how="left"))
     random = pd.concat(parts, ignore_index=True)

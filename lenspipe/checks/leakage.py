@@ -1,12 +1,12 @@
 """Whether anything that a network was trained on is also what it is judged on."""
 
-import pandas as pd
 from scipy.spatial import cKDTree
 
 from lenspipe.products.checks import not_measured, result
 from lenspipe.products.record_files import check_shards
 from lenspipe.products.records import dataset
 from lenspipe.products.sample import SPLITS
+from lenspipe.products.tables import read_table
 from lenspipe.sample.splits import cells_of_bricks, on_two_sides
 from lenspipe.utils.crossmatch import chord, unit_vectors
 
@@ -66,7 +66,7 @@ def _in_two(table, column):
 
 def _cells(settings, table):
     """Cell of the sky of each galaxy's brick."""
-    bricks = pd.read_parquet(settings.paths.bricks, columns=["brick", "ra", "dec"])
+    bricks = read_table(settings.paths.bricks, "bricks", columns=["brick", "ra", "dec"])
     return table["brick"].map(cells_of_bricks(settings, bricks).to_dict())
 
 

@@ -1,7 +1,5 @@
 """All standing checks of a run, one after the other."""
 
-import json
-
 import pandas as pd
 
 from lenspipe.catalogs.names import shown_names
@@ -15,8 +13,8 @@ from lenspipe.cutouts.reading import read_galaxies
 from lenspipe.plotting.galaxy_pages import draw_page
 from lenspipe.products.bricks import chunks_of
 from lenspipe.products.checks import RED, not_measured
-from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
+from lenspipe.products.files import require, write_json
+from lenspipe.products.tables import read_table, write_table
 from lenspipe.utils.progress import log, track
 
 __all__ = ["run_checks"]
@@ -49,21 +47,16 @@ def run_checks(settings):
     final = paths.checks("checks.json")
     final.unlink(missing_ok=True)
     for chunk in chunks:
-        if not paths.scores(chunk).exists():
-            raise LenspipeError(
-                f"{paths.scores(chunk)}: found no such file, expected scores; score chunk {chunk} "
-                "first"
-            )
-    sample = None if settings.inference.model else pd.read_parquet(paths.sample)
+        require(paths.scores(chunk), "scores")
+    sample = None if settings.inference.model else read_table(paths.sample, "sample")
     scores, random = draw_galaxies(settings)
     drift, duplicates = Drift(settings, scores), Duplicates(settings)
     for chunk in track(chunks, "checks: chunks"):
-        table = pd.read_parquet(paths.scores(chunk), columns=["id", "brick", "ra", "dec", "p"])
+        table = read_table(paths.scores(chunk), "scores", columns=["id", "brick", "ra", "dec", "p"])
         drift.add(chunk, table)
         duplicates.add(chunk, table)
     drifted, off = drift.result()
-    with atomic(paths.checks("drift.csv")) as temporary:
-        off.to_csv(temporary, index=False, float_format="%.6g")
+    write_table(paths.checks("drift.csv"), off, float_format="%.6g")
     _draw_drift(settings, off, duplicates.chunk_of)
     targets = not_measured("the run looks at a list of targets") if settings.targets else None
     checks = {
@@ -80,8 +73,7 @@ def run_checks(settings):
         "checks": [{"check": name, **check} for name, check in checks.items()],
     }
     write_page(settings, report, off, paths.checks("checks.html"))
-    with atomic(final) as temporary:
-        temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+    write_json(final, report)
     for name, check in checks.items():
         said = check["status"].upper() if check["status"] == RED else check["status"]
         log.info("checks: %s: %s: %s", name, said, check["why"])
@@ -96,8 +88,8 @@ def _draw_drift(settings, off, chunk_of):
         bricks += [brick for brick in mine if brick not in bricks]
     shown = []
     for brick in bricks[:_SHOWN_BRICKS]:
-        table = pd.read_parquet(
-            settings.paths.scores(chunk_of[brick]), filters=[("brick", "==", brick)]
+        table = read_table(
+            settings.paths.scores(chunk_of[brick]), "scores", filters=[("brick", "==", brick)]
         )
         shown.append(table.nlargest(_SHOWN_GALAXIES, "p").assign(note=brick))
     images, table = (), pd.DataFrame()

@@ -6,6 +6,7 @@ from astropy.coordinates import SkyCoord
 
 from lenspipe.products.known_lenses import read_known
 from lenspipe.products.sample import used_before
+from lenspipe.products.tables import read_table
 from lenspipe.products.truth import held_out_bricks
 from lenspipe.simulation.lensing import chance_undrowned
 from lenspipe.utils.errors import LenspipeError
@@ -36,7 +37,7 @@ def known_positions(settings):
     known = read_known(settings.paths.lenses)[["ra", "dec"]]
     if not settings.simulation:
         return known
-    truth = pd.read_parquet(settings.paths.truth, columns=["ra", "dec", "kind"])
+    truth = read_table(settings.paths.truth, "truth", columns=["ra", "dec", "kind"])
     return pd.concat([known, truth.loc[truth["kind"] == "lens", ["ra", "dec"]]], ignore_index=True)
 
 
@@ -78,7 +79,8 @@ def read_pool(settings, bricks):
     learnt = learnt_by_all(settings)
     tables = []
     for chunk, names in track(list(bricks.groupby("chunk")["brick"]), "hosts: chunks read"):
-        table = pd.read_parquet(settings.paths.parent(chunk), filters=[("brick", "in", [*names])])
+        filters = [("brick", "in", [*names])]
+        table = read_table(settings.paths.parent(chunk), "parent", filters=filters)
         table = table[~table["id"].isin(learnt)]
         if len(table) and len(lenses):
             here = SkyCoord(table["ra"], table["dec"], unit="deg")
@@ -151,7 +153,7 @@ def like_planted(settings, pool, rng):
     pandas.DataFrame
         Rows of ellipticals, with the chance that their light drowns no arcs.
     """
-    truth = pd.read_parquet(settings.paths.truth, columns=["id", "kind"])
+    truth = read_table(settings.paths.truth, "truth", columns=["id", "kind"])
     ellipticals = truth.loc[truth["kind"] == "elliptical", "id"]
     chance = chance_undrowned(pool["mag_g"].fillna(-np.inf))
     return pool[pool["id"].isin(ellipticals) & (rng.random(len(pool)) < chance)]

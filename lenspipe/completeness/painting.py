@@ -16,11 +16,10 @@ from lenspipe.products.parts import open_parts
 from lenspipe.products.schema.completeness import HOST
 from lenspipe.products.schema.declarations import names_of
 from lenspipe.products.schema.registry import band_values
+from lenspipe.products.tables import read_table, write_table
 from lenspipe.scoring.score import load_fitting
 from lenspipe.scoring.scorer import Scorer
 from lenspipe.simulation.injection import check_bands, inject
-from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
 from lenspipe.utils.hashing import digest
 from lenspipe.utils.progress import log, track
 from lenspipe.utils.tables import content_hash
@@ -78,8 +77,7 @@ def paint(settings):
         painted["p_host"] = hosts["id"].map(_scores_of(settings, hosts)).to_numpy(np.float32)
         painted["found"] = cuts.passes(painted) & ~lost
         _draw(settings, painted)
-        with atomic(settings.paths.selection("injected.parquet")) as temporary:
-            painted.to_parquet(temporary, index=False)
+        write_table(settings.paths.selection("injected.parquet"), painted)
     log.info(
         "selection: %d of %d painted lenses found; %d are on cutouts that the search rejects",
         painted["found"].sum(), len(painted), lost.sum(),
@@ -127,11 +125,9 @@ def _scores_of(settings, hosts):
     """Galaxy -> what the search says of it without a painted lens."""
     parts = []
     for chunk, names in hosts.groupby("chunk")["brick"]:
-        path = settings.paths.scores(chunk)
-        if not path.exists():
-            raise LenspipeError(f"{path}: no such file; score chunk {chunk} first")
         filters = [("brick", "in", names.unique().tolist())]
-        parts.append(pd.read_parquet(path, columns=["id", "p"], filters=filters))
+        path = settings.paths.scores(chunk)
+        parts.append(read_table(path, "scores", columns=["id", "p"], filters=filters))
     return pd.concat(parts).set_index("id")["p"]
 
 

@@ -1,6 +1,5 @@
 """How real painted lenses are: whether they can be told from known ones."""
 
-import json
 import zlib
 
 import numpy as np
@@ -17,15 +16,16 @@ from lenspipe.cutouts.reading import read_galaxies
 from lenspipe.models.activations import features
 from lenspipe.plotting.model_figures import draw_note
 from lenspipe.products.candidates import read_cuts
+from lenspipe.products.files import write_json
 from lenspipe.products.known_lenses import read_known
 from lenspipe.products.schema.completeness import MEASURED
 from lenspipe.products.schema.declarations import names_of_keys
+from lenspipe.products.tables import read_table
 from lenspipe.products.truth import held_out_bricks
 from lenspipe.scoring.score import load_fitting
 from lenspipe.scoring.scorer import Scorer
 from lenspipe.simulation.injection import check_bands, inject
 from lenspipe.statistics.two_sample import ring_fluxes, tell_apart
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
 __all__ = ["measure_realism"]
@@ -87,8 +87,7 @@ def measure_realism(settings):
         ]
         painted, _ = inject(backgrounds, hosts, each, settings)
         result |= _compare(settings, images, real, painted, hosts, path)
-    with atomic(settings.paths.selection("realism.json")) as temporary:
-        temporary.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    write_json(settings.paths.selection("realism.json"), result)
     _report(result)
     return result
 
@@ -105,7 +104,7 @@ def _known_lenses(settings, bricks, rng):
     for chunk, names in bricks.groupby("chunk")["brick"]:
         filters = [("brick", "in", [*names])]
         columns = ["id", "brick", "ra", "dec"]
-        table = pd.read_parquet(settings.paths.parent(chunk), columns=columns, filters=filters)
+        table = read_table(settings.paths.parent(chunk), "parent", columns=columns, filters=filters)
         if len(table) and len(known):
             here = SkyCoord(table["ra"], table["dec"], unit="deg")
             entry, distance, _ = here.match_to_catalog_sky(there)

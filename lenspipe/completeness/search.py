@@ -1,10 +1,8 @@
 """The selection function of a run: fitted, put to the test, written and drawn."""
 
 import hashlib
-import json
 
 import numpy as np
-import pandas as pd
 
 from lenspipe.completeness.cells import measure_cells
 from lenspipe.completeness.plots import draw_completeness, draw_prediction
@@ -12,8 +10,8 @@ from lenspipe.completeness.prediction import predict_planted
 from lenspipe.completeness.quantities import quantities_of
 from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.products.candidates import read_cuts
-from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
+from lenspipe.products.files import read_json, write_json
+from lenspipe.products.tables import read_table
 from lenspipe.utils.progress import log
 
 __all__ = ["half_complete", "measure_selection"]
@@ -46,7 +44,7 @@ def measure_selection(settings):
     """
     paths, own = settings.paths, settings.selection
     where = paths.selection("injected.parquet")
-    painted = pd.read_parquet(where)
+    painted = read_table(where, "injected_lenses")
     quantities = quantities_of(settings.survey.bands, own.brightness)
     model = settings.model_path
     cuts = read_cuts(paths.threshold, settings.candidates.threshold)
@@ -72,20 +70,12 @@ def measure_selection(settings):
 
 
 def _write_json(path, content):
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_json(path, content)
 
 
 def _realism(path):
     """What the run knows of how real its painted lenses look; None if nothing."""
-    if not path.exists():
-        return None
-    try:
-        return json.loads(path.read_text())
-    except ValueError:
-        raise LenspipeError(
-            f"{path}: can't be read as JSON, expected what rule realism wrote; delete it"
-        ) from None
+    return read_json(path, "realism") if path.exists() else None
 
 
 def half_complete(function, brightness):

@@ -7,6 +7,7 @@ from lenspipe.models.activations import stages
 from lenspipe.plotting.colour import colour_images
 from lenspipe.plotting.model_figures import draw_activations, draw_note
 from lenspipe.products.sample import read_images
+from lenspipe.products.tables import read_table
 from lenspipe.scoring.score import load_fitting
 from lenspipe.utils.errors import LenspipeError
 
@@ -56,15 +57,13 @@ def show_activations(settings):
 def _choose(settings):
     """Rows of the sample, with their scores, of the two galaxies; None without a split."""
     path = settings.paths.model(settings.training.name, "predictions.parquet")
-    if not path.exists():
-        raise LenspipeError(f"{path}: no such file; assess the model first")
-    predictions = pd.read_parquet(path, columns=["id", "split", "label", "p"])
+    predictions = read_table(path, "predictions", columns=["id", "split", "label", "p"])
     for split in ("test", "validation"):
         part = predictions[predictions["split"] == split].sort_values(["p", "id"])
         lenses, others = part[part["label"] > 0.5], part[part["label"] <= 0.5]
         if len(lenses) and len(others):
             chosen = pd.concat([lenses.tail(1), others.head(1)])[["id", "p"]]
-            sample = pd.read_parquet(settings.paths.sample, columns=["id", "shard", "row"])
+            sample = read_table(settings.paths.sample, "sample", columns=["id", "shard", "row"])
             rows = chosen.merge(sample, on="id")
             if len(rows) == len(chosen):
                 return rows

@@ -1,15 +1,14 @@
 """How well a trained model tells lenses from others, on the splits that it never saw."""
 
-import json
-
 import numpy as np
 
 from lenspipe.evaluation.model_metrics import measure
 from lenspipe.evaluation.plots import draw_figures
 from lenspipe.evaluation.predictions import predict_splits
+from lenspipe.products.files import write_json
 from lenspipe.products.models import TRAINING_KEYS, read_training
+from lenspipe.products.tables import write_table
 from lenspipe.statistics.calibration import fit_calibration, write_calibration
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
 __all__ = ["SPLITS", "assess"]
@@ -60,9 +59,7 @@ def assess(settings):
     write_calibration(path(name, "calibration.json"), calibration)
     calibrated = calibration.apply(galaxies["p"]) if calibration else np.nan
     galaxies["p_calibrated"] = np.float32(calibrated)
-    with atomic(path(name, "predictions.parquet")) as temporary:
-        columns = [column for column in galaxies if column not in ("shard", "row")]
-        galaxies[columns].to_parquet(temporary, index=False)
+    write_table(path(name, "predictions.parquet"), galaxies.drop(columns=["shard", "row"]))
     metrics = {key: notes[key] for key in TRAINING_KEYS}
     metrics |= {
         "prior": settings.evaluation.prior,
@@ -75,8 +72,7 @@ def assess(settings):
     if seen:
         metrics["validation_auc"] = notes["val_auc"]
     draw_figures(settings, parts, metrics, calibration)
-    with atomic(path(name, "metrics.json")) as temporary:
-        temporary.write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n")
+    write_json(path(name, "metrics.json"), metrics)
     for split in SPLITS:
         _report(metrics, split)
     return metrics

@@ -6,6 +6,7 @@ import pandas as pd
 from lenspipe.products.schema.declarations import names_of
 from lenspipe.products.schema.learning import PREDICTED
 from lenspipe.products.schema.registry import band_values
+from lenspipe.products.tables import read_table
 from lenspipe.scoring.splits import score_split
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
@@ -41,7 +42,7 @@ def predict_splits(settings, splits, is_refit=False):
     LenspipeError
         Model, records and sample don't fit together.
     """
-    sample = pd.read_parquet(settings.paths.sample)
+    sample = read_table(settings.paths.sample, "sample")
     sample = sample[sample["split"].isin(splits)]
     empty = pd.DataFrame({"id": pd.Series(dtype=str), "label": [], "p": pd.Series(dtype="f4")})
     files = dict.fromkeys(splits, "model.keras")

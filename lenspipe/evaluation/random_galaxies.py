@@ -8,6 +8,7 @@ import pandas as pd
 from lenspipe.config.flags import rejected
 from lenspipe.products.known_lenses import read_known
 from lenspipe.products.models import splits_trained_on
+from lenspipe.products.tables import read_table
 from lenspipe.utils.crossmatch import Sky
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
@@ -54,8 +55,8 @@ class RandomGalaxies:
         self._graded = _sky(lenses, settings.sample.exclusion_arcsec)
         self._unlisted = _index([])
         if settings.simulation:
-            truth = pd.read_parquet(
-                settings.paths.truth, columns=["id"], filters=[("kind", "==", "lens")]
+            truth = read_table(
+                settings.paths.truth, "truth", columns=["id"], filters=[("kind", "==", "lens")]
             )
             self._unlisted = _index(truth["id"])
         self._read_training()
@@ -159,7 +160,7 @@ def read_grades(settings):
 def _read_sample(path, columns):
     if not path.exists():
         raise LenspipeError(
-            f"{path}: found no such file, expected the labelled sample that the model learnt from; "
+            f"{path}: no such file, expected the labelled sample that the model learnt from; "
             "build it, or correct config key recovery.sample"
         )
     try:

@@ -1,10 +1,8 @@
 """How well the search does on galaxies that training never saw."""
 
 import itertools
-import json
 
 import numpy as np
-import pandas as pd
 import scipy.stats
 
 from lenspipe.config.flags import rejected
@@ -12,6 +10,8 @@ from lenspipe.cutouts.reading import read_images
 from lenspipe.evaluation.mistakes import draw_mistakes
 from lenspipe.plotting import figures
 from lenspipe.products.candidates import read_cuts
+from lenspipe.products.files import write_json
+from lenspipe.products.tables import read_table
 from lenspipe.products.truth import VISIBLE_ARC_SNR, VISIBLE_THETA_E_ARCSEC, read_rows, with_truth
 from lenspipe.statistics.metrics import (
     EDGES,
@@ -22,7 +22,6 @@ from lenspipe.statistics.metrics import (
     wilson_interval,
 )
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
 __all__ = ["evaluate"]
@@ -109,15 +108,14 @@ def evaluate(settings):
         paths.evaluation("completeness.png"),
     )
     _draw_mistakes(galaxies, settings)
-    with atomic(paths.evaluation("metrics.json")) as temporary:
-        temporary.write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n")
+    write_json(paths.evaluation("metrics.json"), metrics)
     _report(metrics)
     return metrics
 
 
 def _labelled(settings):
     """Galaxies of the labelled sample's test split."""
-    sample = pd.read_parquet(settings.paths.sample)
+    sample = read_table(settings.paths.sample, "sample")
     sample = sample.loc[
         (sample["split"] == settings.held_out) & (sample["class"] != "injected"),
         ["id", "brick", "label"],

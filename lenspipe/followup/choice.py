@@ -2,8 +2,8 @@
 
 import numpy as np
 import pandas as pd
-from astropy.table import Table
 
+from lenspipe.products.candidates import read_candidates
 from lenspipe.utils.errors import LenspipeError
 
 __all__ = ["choose", "read_arrows", "read_graded"]
@@ -33,15 +33,9 @@ def read_graded(paths, graded=None):
     LenspipeError
         No candidates, or grades that can't be read.
     """
-    if not paths.candidates.exists():
-        raise LenspipeError(
-            f"{paths.candidates}: found no such file, expected the run's candidates; search first"
-        )
-    table = Table.read(paths.candidates, format="fits", character_as_bytes=False).to_pandas()
-    table["grade"] = table["grade"].astype(str) if "grade" in table else ""
-    if "mean_grade" not in table:
-        table["mean_grade"] = np.nan
-    own = paths.root / "inspection" / "grades.csv"
+    table = read_candidates(paths.candidates, hidden=True)
+    table = table.assign(grade="", mean_grade=np.nan)
+    own = paths.inspection("grades.csv")
     graded = graded or (own if own.exists() else None)
     if graded is None:
         return table

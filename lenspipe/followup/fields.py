@@ -5,12 +5,12 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from astropy.io import fits
 from astropy.wcs import WCS, FITSFixedWarning
 from scipy.ndimage import map_coordinates
 
 from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
+from lenspipe.products.tables import read_table
 from lenspipe.survey.bricks import BRICK_DEG, brick_wcs
 from lenspipe.survey.coadds import read_geometry, read_stamps
 from lenspipe.utils.errors import LenspipeError
@@ -297,4 +297,4 @@ def _celestial(header, hdus):
 
 def read_bricks(paths):
     """Read a run's bricks: brick, region, ra, dec of their centres (degrees)."""
-    return pd.read_parquet(paths.bricks, columns=["brick", "region", "ra", "dec"])
+    return read_table(paths.bricks, "bricks", columns=["brick", "region", "ra", "dec"])

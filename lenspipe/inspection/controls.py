@@ -6,10 +6,10 @@ Each kind is a file of cutouts beside the votes, made once and then kept, as lis
 import shutil
 
 import numpy as np
-import pandas as pd
 from astropy.io import fits
 
 from lenspipe.inspection.images import Cutouts
+from lenspipe.products.tables import read_table
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
@@ -70,7 +70,7 @@ def keep_injected(paths, number, seed):
             f"--injected: found no {paths.injected}, expected simulated lenses; search with "
             "config key sample.injected_per_lens, or leave --injected out"
         )
-    ids = "injected:" + pd.read_parquet(paths.injected)["id"].str.removeprefix("injected:")
+    ids = "injected:" + read_table(paths.injected, "injected")["id"].str.removeprefix("injected:")
     chosen = set(np.random.default_rng([seed, 31]).permutation(np.sort(ids))[:number])
     images, rows = _find(sorted(paths.sample_shards("train").parent.glob("train-*")), chosen)
     if not images:

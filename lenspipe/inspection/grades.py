@@ -1,16 +1,16 @@
 """From votes to grades: A is 4, B 3, C 2, D 1; the mean over the graders gives the grade."""
 
 import csv
-import json
 
 import numpy as np
 import pandas as pd
 from astropy.table import Table
 
 from lenspipe.inspection.agreement import measure_agreement
-from lenspipe.products.files import require
+from lenspipe.products.files import require, write_json
 from lenspipe.products.schema.declarations import names_of
 from lenspipe.products.schema.results import GRADES, VOTES
+from lenspipe.products.tables import write_table
 from lenspipe.utils.files import atomic
 
 __all__ = ["NUMBERS", "export", "grade_of_mean", "grade_table", "means_of_stage"]
@@ -137,25 +137,23 @@ def export(paths, store):
     frame = table.to_pandas()
     # Comments in their own letters here.
     frame["comments"] = grades["comments"].to_numpy()
-    with atomic(paths.inspection("grades.csv")) as temporary:
-        frame.to_csv(temporary, index=False)
+    write_table(paths.inspection("grades.csv"), frame)
     votes = store.votes()
     with atomic(paths.inspection("votes.csv")) as temporary, open(temporary, "w") as file:
         writer = csv.DictWriter(file, names_of(VOTES), extrasaction="ignore")
         writer.writeheader()
         writer.writerows(votes)
-    with atomic(paths.inspection("agreement.json")) as temporary:
-        known = (
-            [i for i, k in zip(ids, table["known"], strict=True) if k]
-            if "known" in table.colnames
-            else []
-        )
-        stages = sorted({vote["stage"] for vote in votes})
-        result = {
-            f"stage_{stage}": measure_agreement(store.votes(stage=stage, latest=True), known)
-            for stage in stages
-        }
-        temporary.write_text(json.dumps(result, indent=1) + "\n")
+    known = (
+        [i for i, k in zip(ids, table["known"], strict=True) if k]
+        if "known" in table.colnames
+        else []
+    )
+    stages = sorted({vote["stage"] for vote in votes})
+    result = {
+        f"stage_{stage}": measure_agreement(store.votes(stage=stage, latest=True), known)
+        for stage in stages
+    }
+    write_json(paths.inspection("agreement.json"), result)
     return grades["grade"].value_counts().to_dict()
 
 

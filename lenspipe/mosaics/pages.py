@@ -1,7 +1,5 @@
 """Mosaics for inspection: pages of all candidates, and one of each brick's galaxies."""
 
-import json
-
 import fitsio
 import numpy as np
 import pandas as pd
@@ -10,10 +8,12 @@ from lenspipe.catalogs.names import shown_names
 from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.cutouts.reading import read_galaxies
 from lenspipe.plotting.galaxy_pages import draw_page, key_of
+from lenspipe.products.bricks import chunks_of
 from lenspipe.products.candidates import page_order, read_candidates
+from lenspipe.products.files import write_json
 from lenspipe.products.manifests import read_manifest, update_manifest, write_manifest
 from lenspipe.products.plan import bricks_of_chunk, find_brick
-from lenspipe.utils.files import atomic
+from lenspipe.products.tables import read_table
 from lenspipe.utils.hashing import digest
 from lenspipe.utils.progress import log, track
 
@@ -87,9 +87,8 @@ def candidate_pages(settings):
             key=key,
         )
         first += len(rows)
-    with atomic(index) as temporary:
-        content = {"n_candidates": len(table), "pages": [path.name for path in pages]}
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    content = {"n_candidates": len(table), "pages": [path.name for path in pages]}
+    write_json(index, content)
     log.info(
         "mosaics: %d %s on %d pages in %s, %d of them drawn",
         len(table), what, n_pages, index.parent, len(todo),
@@ -127,7 +126,7 @@ def brick_mosaics_of_chunk(settings, chunk):
     chunk : str
         Name of the chunk; its scores are read from ``scores/<chunk>.parquet``.
     """
-    scores = dict(iter(pd.read_parquet(settings.paths.scores(chunk)).groupby("brick")))
+    scores = dict(iter(read_table(settings.paths.scores(chunk), "scores").groupby("brick")))
     cutouts = read_manifest(settings.paths.manifest("cutouts", chunk))
     entries = {}
     for brick, _ in track(bricks_of_chunk(settings.paths.plan, chunk), f"mosaics of chunk {chunk}"):
@@ -152,7 +151,8 @@ def brick_mosaic(settings, brick):
         Name of the brick.
     """
     chunk, _ = find_brick(settings.paths.plan, brick)
-    entry = _draw_brick(settings, brick, pd.read_parquet(settings.paths.brick_scores(brick)))
+    scores = read_table(settings.paths.brick_scores(brick), "brick_scores")
+    entry = _draw_brick(settings, brick, scores)
     update_manifest(settings.paths.manifest("mosaics", chunk), {brick: entry})
 
 
@@ -221,7 +221,7 @@ def _cutouts_hash(settings, brick):
 
 def _cutouts_hashes(settings):
     """Hash of each brick's cutouts, as the manifests of the chunks have it."""
-    chunks = sorted(pd.read_parquet(settings.paths.bricks, columns=["chunk"])["chunk"].unique())
+    chunks = chunks_of(settings.paths.bricks)
     return {
         brick: entry["hash"]
         for chunk in chunks

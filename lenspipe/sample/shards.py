@@ -13,7 +13,7 @@ from lenspipe.products.schema.columns import CONDITIONS
 from lenspipe.products.schema.declarations import names_of
 from lenspipe.products.schema.learning import SAMPLE
 from lenspipe.products.schema.registry import band_values
-from lenspipe.products.tables import write_table
+from lenspipe.products.tables import read_table, write_table
 from lenspipe.sample.fair_draw import bin_names
 from lenspipe.simulation.injection import inject
 from lenspipe.utils.progress import log, track
@@ -84,7 +84,7 @@ def write_sample(settings, chosen, lenses, split_of):
     }
     write_json(paths.records_manifest, manifest)
     write_table(paths.sample, sample)
-    return pd.read_parquet(paths.sample)
+    return read_table(paths.sample, "sample")
 
 
 def _gather(settings, rows, rng):

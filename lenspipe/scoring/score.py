@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from lenspipe.cutouts.chunk import cutouts_at
 from lenspipe.models.contents import foreign, normalisation
 from lenspipe.products.cutouts import read_cutouts
+from lenspipe.products.files import require
 from lenspipe.products.manifests import read_manifest
 from lenspipe.products.parts import open_parts
 from lenspipe.products.records import IDENTIFIERS, dataset, table_of
@@ -57,7 +58,7 @@ def load_model(path):
         No such file, or it is not a model of lenspipe.
     """
     if not Path(path).exists():
-        raise LenspipeError(f"{path}: no such file; train the model first")
+        raise LenspipeError(f"{path}: no such file, expected a trained model; train it first")
     try:
         with zipfile.ZipFile(path) as archive:
             odd = foreign(json.loads(archive.read("config.json")))
@@ -214,8 +215,7 @@ def score_chunk(settings, chunk):
     """
     model = load_fitting(settings)
     path = settings.paths.records(chunk)
-    if not path.exists():
-        raise LenspipeError(f"{path}: no such file; make the records of chunk {chunk} first")
+    require(path, "records")
     batch_size = settings.inference.batch_size
     shape = len(settings.survey.bands), settings.cutouts.size
     entries = read_manifest(settings.paths.manifest("cutouts", chunk)).values()

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.optimize import isotonic_regression, minimize_scalar
 from scipy.special import expit, logit
 
+from lenspipe.products.files import require, write_json
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
 
 __all__ = ["Calibration", "fit_calibration", "read_calibration", "write_calibration"]
 
@@ -144,8 +144,7 @@ def write_calibration(path, calibration):
         ``null`` stands for None.
     """
     content = calibration and vars(calibration)
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    write_json(path, content)
 
 
 def read_calibration(path):
@@ -165,8 +164,7 @@ def read_calibration(path):
     LenspipeError
         There is no such file, or it holds something else.
     """
-    if not path.exists():
-        raise LenspipeError(f"{path}: no such file, expected a calibration; assess the model first")
+    require(path, "calibration")
     try:
         content = json.loads(path.read_text())
         if content is None:

@@ -1,10 +1,10 @@
 """What a network is trained and validated on, epoch by epoch."""
 
 import numpy as np
-import pandas as pd
 
 from lenspipe.products.record_files import check_shards
 from lenspipe.products.records import dataset
+from lenspipe.products.tables import read_table
 from lenspipe.scoring.score import predict
 from lenspipe.statistics.metrics import auc, cross_entropy
 from lenspipe.training.augmentation import draw
@@ -37,7 +37,7 @@ def count_classes(settings):
     LenspipeError
         One of these splits should hold some of both and does not.
     """
-    sample = pd.read_parquet(settings.paths.sample, columns=["split", "label"])
+    sample = read_table(settings.paths.sample, "sample", columns=["split", "label"])
     counts = {}
     for split, part in zip(("train", "validation"), settings.sample.fractions, strict=False):
         labels = sample.loc[sample["split"] == split, "label"]

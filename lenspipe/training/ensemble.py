@@ -1,6 +1,5 @@
 """Several networks as one model."""
 
-import json
 import time
 
 import numpy as np
@@ -8,8 +7,10 @@ import pandas as pd
 import yaml
 
 from lenspipe.models.layers import Median
+from lenspipe.products.files import write_json
 from lenspipe.products.models import read_training
 from lenspipe.products.sample import sample_version
+from lenspipe.products.tables import read_table
 from lenspipe.scoring.score import load_fitting
 from lenspipe.statistics.metrics import auc, cross_entropy
 from lenspipe.training.ensemble_report import compare, draw
@@ -131,9 +132,7 @@ def read_predictions(settings):
     galaxies, first = None, None
     for name in settings.models:
         path = settings.paths.model(name, "predictions.parquet")
-        if not path.exists():
-            raise LenspipeError(f"{path}: no such file; assess the model {name} first")
-        table = pd.read_parquet(path, columns=["id", "split", "label", "p"])
+        table = read_table(path, "predictions", columns=["id", "split", "label", "p"])
         table = table.rename(columns={"p": name}).sort_values("id", ignore_index=True)
         keys = table[["id", "split", "label"]]
         if galaxies is None:
@@ -187,5 +186,4 @@ def _enough(validation):
 
 
 def _write(path, content):
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_json(path, content)

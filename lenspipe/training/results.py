@@ -1,6 +1,5 @@
 """What a training leaves."""
 
-import json
 import subprocess
 from pathlib import Path
 
@@ -8,6 +7,8 @@ import matplotlib.figure
 import yaml
 
 import lenspipe
+from lenspipe.products.files import read_json, write_json
+from lenspipe.products.tables import write_table
 from lenspipe.utils.files import atomic
 
 __all__ = ["code_version", "sample_hashes", "write_model", "write_notes"]
@@ -45,7 +46,7 @@ def sample_hashes(settings):
     dict
         Name of a file of records -> CRC-32 of its frames.
     """
-    manifest = json.loads(settings.paths.records_manifest.read_text())
+    manifest = read_json(settings.paths.records_manifest, "records_manifest")
     return {name: entry["frames_crc32"] for name, entry in manifest["shards"].items()}
 
 
@@ -63,15 +64,13 @@ def write_notes(settings, history, notes):
         Content of ``training.json``.
     """
     path = lambda file: settings.paths.model(settings.training.name, file)  # noqa: E731
-    with atomic(path("history.csv")) as temporary:
-        history.to_csv(temporary, index=False)
+    write_table(path("history.csv"), history)
     with atomic(path("history.png")) as temporary:
         _plot(history, notes).savefig(temporary, dpi=120, metadata={"Software": None})
     with atomic(path("config.yaml")) as temporary:
         plain = settings.model_dump(mode="json")
         temporary.write_text(yaml.safe_dump(plain, sort_keys=False))
-    with atomic(path("training.json")) as temporary:
-        temporary.write_text(json.dumps(notes, indent=1) + "\n")
+    write_json(path("training.json"), notes)
 
 
 def write_model(path, model):

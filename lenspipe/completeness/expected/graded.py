@@ -1,10 +1,12 @@
 """What a search found, without what is expected to be false."""
 
-import json
-
 import numpy as np
 import pandas as pd
-from astropy.table import Table
+
+from lenspipe.products.bricks import chunks_of
+from lenspipe.products.candidates import read_candidates
+from lenspipe.products.files import read_json
+from lenspipe.products.tables import read_table
 
 __all__ = ["Found", "read_found"]
 
@@ -80,19 +82,19 @@ def read_found(settings, edges, bricks=None):
     Found
     """
     paths, mag = settings.paths, f"mag_{settings.survey.bands[-1]}"
-    table = Table.read(paths.candidates, format="fits", character_as_bytes=False)
-    table = table["id", "best_id", "brick", mag].to_pandas().rename(columns={mag: "mag"})
+    table = read_candidates(paths.candidates, hidden=True)
+    table = table[["id", "best_id", "brick", mag]].rename(columns={mag: "mag"})
     table["grade"] = ""
     exported = paths.inspection("grades.csv")
     if exported.exists():
         grades = pd.read_csv(exported, dtype=str, keep_default_na=False)
         grades = grades.drop_duplicates("id").set_index("id")["grade"]
         table["grade"] = table["id"].map(grades).fillna("")
-    expected = json.loads(paths.threshold.read_text())["expected"]
+    expected = read_json(paths.threshold, "threshold")["expected"]
     rate = tuple(expected[f"false_positive_rate{end}"] for end in ("", "_low", "_high"))
     searched = np.zeros(len(edges) - 1, int)
-    for chunk in pd.read_parquet(paths.bricks, columns=["chunk"])["chunk"].unique():
-        parent = pd.read_parquet(paths.parent(chunk), columns=["brick", mag])
+    for chunk in chunks_of(paths.bricks):
+        parent = read_table(paths.parent(chunk), "parent", columns=["brick", mag])
         if bricks is not None:
             parent = parent[parent["brick"].isin(bricks)]
         searched += np.histogram(parent[mag], edges)[0]

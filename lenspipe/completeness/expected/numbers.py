@@ -1,7 +1,6 @@
 """How many lenses a search should find, beside what it found."""
 
 import itertools
-import json
 
 import numpy as np
 import pandas as pd
@@ -13,10 +12,11 @@ from lenspipe.completeness.expected.plots import draw_expected
 from lenspipe.completeness.expected.summary import summary_text
 from lenspipe.completeness.expected.tables import model_population, read_population, truth_of_run
 from lenspipe.completeness.selection_function import SelectionFunction
+from lenspipe.products.files import require, write_json
+from lenspipe.products.tables import read_table, write_table
 from lenspipe.products.truth import VISIBLE_ARC_SNR, VISIBLE_THETA_E_ARCSEC
 from lenspipe.statistics.metrics import EDGES
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
 __all__ = ["by_galaxies", "compare", "expect", "expect_lenses"]
@@ -52,12 +52,7 @@ def expect_lenses(settings):
             "to find follows from an area; leave section expected out"
         )
     paths = settings.paths
-    path = paths.selection("selection.fits")
-    if not path.exists():
-        raise LenspipeError(
-            f"{path}: no such file, expected the selection function; set selection.number above 0 "
-            "and run the workflow"
-        )
+    path = require(paths.selection("selection.fits"), "selection_function")
     function = SelectionFunction.read(path)
     kept = kept_part(settings)
     if settings.expected.population:
@@ -78,13 +73,12 @@ def expect_lenses(settings):
         result["kept"] = kept
     # Only lenses painted as the real sky has them carry weights of it.
     if not population.places and settings.selection.lenses == "real":
-        painted = pd.read_parquet(paths.selection("injected.parquet"))
+        painted = read_table(paths.selection("injected.parquet"), "injected_lenses")
         result["by_galaxies"] = by_galaxies(function, painted, found.searched, edges, band)
     compare(result, found, population)
     pd.DataFrame(result["bins"]).pipe(_write_csv, paths.expected("expected.csv"))
     draw_expected(result, paths.expected("expected.png"), band)
-    with atomic(paths.expected("expected.json")) as temporary:
-        temporary.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    write_json(paths.expected("expected.json"), result)
     text = summary_text(result)
     for line in text.splitlines():
         log.info("expected: %s", line)
@@ -92,8 +86,7 @@ def expect_lenses(settings):
 
 
 def _write_csv(table, path):
-    with atomic(path) as temporary:
-        table.to_csv(temporary, index=False)
+    write_table(path, table)
 
 
 def expect(function, population, area, bands):

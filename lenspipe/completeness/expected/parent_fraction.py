@@ -1,6 +1,6 @@
 """Which part of the lenses' galaxies a search has in its parent sample."""
 
-import pandas as pd
+from lenspipe.products.tables import read_table
 
 __all__ = ["kept_part"]
 
@@ -28,7 +28,7 @@ def kept_part(settings):
     dict
         ``places``, ``types`` and their product ``part``.
     """
-    audit = pd.read_csv(settings.paths.audit).set_index("cut")
+    audit = read_table(settings.paths.audit, "audit").set_index("cut")
     before, after = audit.loc[_PLACES[0], "before"], audit.loc[_PLACES[-1], "after"]
     places = after / before if before else 1.0
     parts = dict(LENS_TYPES)

@@ -9,6 +9,7 @@ from astropy import units
 from astropy.table import Table
 
 from lenspipe.completeness.expected.population import alternatives, draw_lenses
+from lenspipe.products.bricks import chunks_of
 from lenspipe.products.truth import held_out_bricks
 from lenspipe.statistics.balance import values_of
 from lenspipe.utils.errors import LenspipeError
@@ -86,12 +87,12 @@ def read_conditions(settings):
         There is no such galaxy.
     """
     bands = settings.survey.bands
-    chunks = pd.read_parquet(settings.paths.bricks, columns=["chunk"])["chunk"].unique()
+    chunks = chunks_of(settings.paths.bricks)
     rng = np.random.default_rng([settings.seed, 41])
     needed = [f"{kind}_{band}" for kind in ("psfsize", "galdepth", "mag") for band in bands]
     tables = []
-    for chunk in sorted(chunks):
-        table = pd.read_parquet(settings.paths.parent(chunk))
+    for chunk in chunks:
+        table = read_table(settings.paths.parent(chunk), "parent")
         if absent := [name for name in needed if name not in table]:
             raise LenspipeError(
                 f"{settings.paths.parent(chunk)}: found no columns {', '.join(absent)}, expected "
@@ -239,7 +240,7 @@ def truth_of_run(settings):
     """
     band, first = settings.survey.bands[-1], settings.survey.bands[0]
     bricks = held_out_bricks(settings.paths, settings.held_out)
-    truth = pd.read_parquet(settings.paths.truth)
+    truth = read_table(settings.paths.truth, "truth")
     truth = truth[(truth["kind"] == "lens") & truth["brick"].isin(bricks["brick"])]
     truth = truth[truth["primary"]].drop_duplicates("id", ignore_index=True)
     if truth.empty:
@@ -249,7 +250,7 @@ def truth_of_run(settings):
         )
     columns = ["id", f"psfsize_{first}", f"galdepth_{first}", f"mag_{band}"]
     parent = pd.concat(
-        pd.read_parquet(settings.paths.parent(chunk), columns=columns)
+        read_table(settings.paths.parent(chunk), "parent", columns=columns)
         for chunk in sorted(bricks["chunk"].unique())
     )
     table = truth.merge(parent.drop_duplicates("id"), on="id", how="left")

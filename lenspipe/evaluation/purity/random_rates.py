@@ -1,7 +1,6 @@
 """False-positive rates of a search, and the purity of its candidates: measured and written."""
 
 import functools
-import json
 
 import numpy as np
 import pandas as pd
@@ -17,11 +16,12 @@ from lenspipe.evaluation.purity.yields import (
 )
 from lenspipe.evaluation.random_galaxies import FATES, RandomGalaxies, read_grades
 from lenspipe.products.candidates import read_cuts
+from lenspipe.products.files import write_json
 from lenspipe.products.predictions import read_held_out
 from lenspipe.products.schema.completeness import PURITY
 from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.tables import write_table
 from lenspipe.statistics.calibration import read_calibration
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
 __all__ = ["measure_purity", "purity_text"]
@@ -76,11 +76,9 @@ def measure_purity(settings):
     found["yield"] = expected_above(search, held_out, rates, prior)
     found["at_rates"] = _at_rates(found["yield"], found["n_random"])
     found["graded"] = None if grades is None else _graded(search, grades, found["yield"], cuts)
-    with atomic(settings.paths.purity("purity.csv")) as temporary:
-        table.to_csv(temporary, index=False)
+    write_table(settings.paths.purity("purity.csv"), table)
     draw_purity(table, found, settings.paths.purity("purity.png"), settings.survey.bands[-1])
-    with atomic(settings.paths.purity("purity.json")) as temporary:
-        temporary.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
+    write_json(settings.paths.purity("purity.json"), found)
     for line in purity_text(found).splitlines():
         log.info("purity: %s", line)
     return found

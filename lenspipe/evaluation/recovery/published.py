@@ -1,6 +1,5 @@
 """What a search made of each entry of a published catalogue."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,13 +12,15 @@ from lenspipe.config.flags import rejected
 from lenspipe.config.paths import RunPaths
 from lenspipe.evaluation.recovery.reasons import explain_missing
 from lenspipe.evaluation.recovery.summary import draw_recovery, summarise, summary_text
+from lenspipe.products.bricks import chunks_of
+from lenspipe.products.files import write_json
 from lenspipe.products.models import splits_trained_on
 from lenspipe.products.sample import SPLITS
 from lenspipe.products.schema.completeness import RECOVERY
 from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.tables import write_table
 from lenspipe.utils.crossmatch import Sky, friends_of_friends, match_tables
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
 from lenspipe.utils.names import iau_name
 from lenspipe.utils.progress import log
 
@@ -93,12 +94,9 @@ def recovery_of(scores, catalogue, own, folder, settings=None):
     """
     entries, summary = compare(scores, catalogue, own, settings)
     path = Path(folder) / f"{catalogue.label}.csv"
-    with atomic(path) as temporary:
-        shown = entries[_COLUMNS].round({"separation_arcsec": 4})
-        shown.to_csv(temporary, index=False)
+    write_table(path, entries[_COLUMNS].round({"separation_arcsec": 4}))
     draw_recovery(entries, summary, path.with_suffix(".png"))
-    with atomic(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(summary, indent=1) + "\n")
+    write_json(path.with_suffix(".json"), summary)
     return summary_text(summary)
 
 
@@ -207,8 +205,7 @@ def _find_scores(path):
     run = RunPaths(root.name, root.parent)
     if run.bricks.exists():
         # Tables of chunks that an earlier footprint had may lie beside them.
-        chunks = sorted(set(pd.read_parquet(run.bricks, columns=["chunk"])["chunk"]))
-        tables = [table for table in map(run.scores, chunks) if table.exists()]
+        tables = [table for table in map(run.scores, chunks_of(run.bricks)) if table.exists()]
     else:
         run, tables = None, sorted(path.glob("*.parquet"))
     if not tables:

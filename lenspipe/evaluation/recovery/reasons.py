@@ -9,6 +9,7 @@ from lenspipe.parent.cuts import CUTS
 from lenspipe.parent.tractor import tractor_of_brick
 from lenspipe.products.chunks import try_bricks
 from lenspipe.products.manifests import read_manifest
+from lenspipe.products.tables import read_table
 from lenspipe.retrieval.sources import open_source
 from lenspipe.survey.bricks import bricks_at
 from lenspipe.utils.crossmatch import Sky, match_tables
@@ -102,7 +103,8 @@ def _bricks_near(ra, dec, radius_arcsec):
 
 def _read_bricks(run, names):
     """What the run knows of some bricks; those that are not in it are left out."""
-    table = pd.read_parquet(run.bricks, columns=["brick", "region", "chunk"]).set_index("brick")
+    table = read_table(run.bricks, "bricks", columns=["brick", "region", "chunk"])
+    table = table.set_index("brick")
     table = table[table.index.isin(names)]
     found = _Bricks(table, {}, {})
     for chunk in sorted(set(table["chunk"])):

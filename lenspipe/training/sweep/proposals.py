@@ -10,11 +10,12 @@ import random
 import warnings
 
 from lenspipe.config.training import Range
+from lenspipe.products.files import write_json
 from lenspipe.training.results import sample_hashes
 from lenspipe.training.sweep.merit import merit
 from lenspipe.training.sweep.plan import as_taken, made_from, name_of_trial
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic, room_to_write
+from lenspipe.utils.files import room_to_write
 from lenspipe.utils.hashing import digest
 from lenspipe.utils.progress import log
 
@@ -142,8 +143,7 @@ class Proposal:
         trial.set_user_attr("trial", self.number)
         values = {key: _suggest(trial, key, own) for key, own in choices.items()}
         content = {"key": self.key, "number": trial.number, "values": values}
-        with atomic(self.path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n")
+        write_json(self.path, content)
         return trial
 
     def is_behind(self, epoch, lenses, others):

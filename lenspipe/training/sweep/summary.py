@@ -5,6 +5,8 @@ import json
 import pandas as pd
 import yaml
 
+from lenspipe.products.files import read_json
+from lenspipe.products.tables import read_table, write_table
 from lenspipe.statistics.metrics import auc, completeness_at_fpr, completeness_interval
 from lenspipe.training.sweep.merit import check_rate
 from lenspipe.training.sweep.plan import check_sweep, name_of_trial, of_trial
@@ -63,8 +65,7 @@ def summarise_sweep(settings):
     table = table.astype(dict.fromkeys(_WHOLE, "Int64"))
     best = order.iloc[0]
     paths = settings.paths
-    with atomic(paths.sweep("sweep.csv")) as temporary:
-        table.to_csv(temporary, index=False)
+    write_table(paths.sweep("sweep.csv"), table)
     chosen = [entry["settings"] for entry in entries]
     lenses, others = scores[done[0]]
     draw_sweep(
@@ -91,11 +92,8 @@ def summarise_sweep(settings):
 def _read(settings, number):
     """What a trial left: content of trial.json, and scores of lenses and others."""
     name = name_of_trial(settings, number)
-    path = settings.paths.model(name, "trial.json")
-    if not path.exists():
-        raise LenspipeError(f"{path}: no such file, expected the trial's result; run the sweep")
-    entry = json.loads(path.read_text())
-    scores = pd.read_parquet(settings.paths.model(name, "validation.parquet"))
+    entry = read_json(settings.paths.model(name, "trial.json"), "trial")
+    scores = read_table(settings.paths.model(name, "validation.parquet"), "trial_scores")
     return entry, tuple(scores.loc[scores["label"] == label, "p"].to_numpy() for label in (1, 0))
 
 

@@ -1,12 +1,13 @@
 """One trial of a sweep: a training with settings of its own, and what came of it."""
 
-import json
 import time
 
 import numpy as np
 import pandas as pd
 
+from lenspipe.products.files import write_json
 from lenspipe.products.record_files import check_shards
+from lenspipe.products.tables import write_table
 from lenspipe.scoring.splits import score_split
 from lenspipe.training.backup import Backup
 from lenspipe.training.data import count_classes
@@ -15,7 +16,6 @@ from lenspipe.training.sweep.merit import check_rate
 from lenspipe.training.sweep.plan import check_sweep, of_trial, trials
 from lenspipe.training.sweep.proposals import Proposal
 from lenspipe.utils.errors import DiskFullError, LenspipeError
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
 __all__ = ["run_trial"]
@@ -120,10 +120,8 @@ def run_trial(settings, number):
     }
     label = np.repeat([1, 0], [len(lenses), len(others)]).astype(np.int8)
     scores = pd.DataFrame({"label": label, "p": np.concatenate([lenses, others])})
-    with atomic(path("validation.parquet")) as temporary:
-        scores.astype({"p": np.float32}).to_parquet(temporary, index=False)
-    with atomic(path("trial.json")) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    write_table(path("validation.parquet"), scores.astype({"p": np.float32}))
+    write_json(path("trial.json"), content)
     if proposal:
         proposal.close(status, lenses, others)
     if status != "done":
