@@ -17,7 +17,7 @@ from lenspipe.scoring.scorer import Scorer
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.fits import open_fits
 from lenspipe.utils.progress import log, track
-from lenspipe.utils.tables import check_output, write_table
+from lenspipe.utils.tables import check_output, write_user_table
 
 __all__ = ["open_stack", "score_stack"]
 
@@ -74,7 +74,7 @@ def score_stack(model, cutouts, output, table=None, own=None):
             parts.append(pd.DataFrame(scorer(np.ascontiguousarray(images))))
     # Its name is the file's, which the user knows; in the table p is enough.
     scores = pd.concat(parts, ignore_index=True).drop(columns="p_model")
-    write_table(output, pd.concat([rows, scores], axis=1))
+    write_user_table(output, pd.concat([rows, scores], axis=1))
     log.info("%s: scored %d cutouts", cutouts, len(rows))
     return len(rows)
 

@@ -52,7 +52,11 @@ def expect_lenses(settings):
             "to find follows from an area; leave section expected out"
         )
     paths = settings.paths
-    path = require(paths.selection("selection.fits"), "selection_function")
+    path = require(
+        paths.selection("selection.fits"),
+        "selection_function",
+        "set selection.number above 0 if it is 0",
+    )
     function = SelectionFunction.read(path)
     kept = kept_part(settings)
     if settings.expected.population:

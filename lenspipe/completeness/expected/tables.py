@@ -10,11 +10,12 @@ from astropy.table import Table
 
 from lenspipe.completeness.expected.population import alternatives, draw_lenses
 from lenspipe.products.bricks import chunks_of
+from lenspipe.products.tables import read_table
 from lenspipe.products.truth import held_out_bricks
 from lenspipe.statistics.balance import values_of
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
-from lenspipe.utils.tables import read_table
+from lenspipe.utils.tables import read_user_table
 
 __all__ = ["Population", "model_population", "read_conditions", "read_population", "truth_of_run"]
 
@@ -177,7 +178,7 @@ def _mag_max(settings):
 
 def _read_columns(path):
     """Column -> values, and column -> unit where it has one; names in lower case."""
-    table = read_table(path, "a lens population")
+    table = read_user_table(path, "a lens population")
     table.columns = [str(name).strip().lower() for name in table]
     units_of = {}
     if Path(str(path).lower().removesuffix(".gz")).suffix in (".fits", ".fit", ".ecsv"):
