@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from lenspipe.config.base import BrickName, Degrees, Fraction, Positive, PositiveInt, Section
-from lenspipe.config.releases import MASKBITS
 
 Declination = Annotated[float, Field(ge=-90, le=90)]
 
@@ -21,9 +20,12 @@ def power_of_two(value):
 class Survey(Section):
     """Which data to search."""
 
-    release: Literal["dr7", "dr8", "dr9", "dr10"] = Field(
-        "dr9", description="Data release of the Legacy Surveys."
+    name: str = Field(
+        "legacy",
+        description="The imaging survey: legacy (DESI Legacy Imaging Surveys), or another module "
+        "of lenspipe.config.surveys.",
     )
+    release: str = Field("dr9", description="Data release of the survey: dr7, dr8, dr9 or dr10.")
     tree: str | None = Field(
         None,
         description="Folder or address (http, https, s3, gs) of the release, laid out as the "
@@ -226,16 +228,6 @@ class Parent(Section):
     maskbits: tuple[str, ...] = Field(
         ("BRIGHT", "BAILOUT", "CLUSTER"), description="MASKBITS that remove a galaxy."
     )
-
-    @field_validator("maskbits")
-    @classmethod
-    def _known_bits(cls, value):
-        unknown = [bit for bit in value if bit not in MASKBITS]
-        if unknown:
-            raise ValueError(
-                f"no such mask bit: {', '.join(unknown)}; known: {', '.join(MASKBITS)}"
-            )
-        return value
 
 
 class Cutouts(Section):

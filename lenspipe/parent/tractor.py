@@ -17,7 +17,7 @@ def select_from_files(settings, name, bricks):
 
         def work(brick, region):
             table = tractor_of_brick(settings, source, brick, region)
-            selected, audit = select_parent(table, settings.parent)
+            selected, audit = select_parent(table, settings.parent, settings.release)
             return selected.sort_values("objid", ignore_index=True), audit
 
         return try_bricks(

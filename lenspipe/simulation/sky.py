@@ -21,7 +21,7 @@ from lenspipe.simulation.conditions import BANDS, draw_conditions, exposure_map
 from lenspipe.simulation.population import CONFUSING, draw_population, magnitude
 from lenspipe.simulation.rendering import paint_brick
 from lenspipe.simulation.tractor import RELEASE_NUMBER, write_tractor
-from lenspipe.survey.bricks import brick_wcs, sky_grid
+from lenspipe.survey.bricks import brick_grid, brick_wcs
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 from lenspipe.utils.hashing import digest
@@ -90,8 +90,7 @@ def simulate(settings, workers=None, root=None):
             "config key simulation: missing; a simulated sky needs that section (it may be empty: "
             "simulation: {})"
         )
-    grid = sky_grid().to_pandas()
-    grid.columns = grid.columns.str.lower()
+    grid = brick_grid(settings.release.brick_deg).table
     jobs = _jobs(settings, grid)
     paths = SkyPaths(root or settings.paths.sky)
     workers = workers or len(os.sched_getaffinity(0))

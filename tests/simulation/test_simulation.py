@@ -26,7 +26,7 @@ from lenspipe.simulation.population import draw_population
 from lenspipe.simulation.rendering import paint_brick
 from lenspipe.simulation.sky import _maskbits, simulate, visible
 from lenspipe.simulation.tractor import tractor_columns
-from lenspipe.survey.bricks import sky_grid
+from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
 
 BRICK = "1501p320"
@@ -57,7 +57,7 @@ def sky(settings, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def brick():
-    table = sky_grid().to_pandas().set_index("BRICKNAME", drop=False)
+    table = brick_grid(0.25).table.rename(columns=str.upper).set_index("BRICKNAME", drop=False)
     return table.loc[BRICK]
 
 
