@@ -28,9 +28,9 @@ import pandas as pd
 from lenspipe.config.settings import load_settings
 from lenspipe.models.contents import normalisation
 from lenspipe.models.registry import build
+from lenspipe.products.parent import parent_columns
 from lenspipe.products.record_files import VERSION
 from lenspipe.products.records import write_records
-from lenspipe.survey.tractor import parent_columns
 from lenspipe.training.data import TrainingData
 from lenspipe.training.devices import choose_devices
 from lenspipe.training.steps import Steps, Ticker

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "lenspipe"
 #: Packages from the ground up; each imports only from those before it.
 ORDER = (
-    *("utils", "config", "retrieval", "survey", "models", "statistics", "products", "catalogs"),
+    *("utils", "config", "products", "retrieval", "survey", "models", "statistics", "catalogs"),
     *("plotting", "footprint", "parent", "cutouts", "scoring", "candidates", "mosaics"),
     *("inspection", "followup", "status", "simulation", "sample", "training", "evaluation"),
     *("completeness", "checks", "cli"),

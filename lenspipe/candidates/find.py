@@ -14,7 +14,7 @@ from lenspipe.candidates.systems import make_systems
 from lenspipe.candidates.threshold import find_cuts
 from lenspipe.config.flags import rejected
 from lenspipe.products.predictions import read_held_out
-from lenspipe.products.scores import Cuts, read_chunks
+from lenspipe.products.scores import Cuts, iterate_scores
 from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
@@ -85,9 +85,11 @@ def _select(settings, cuts):
 
     if "type" in cuts.per:
         # The type, which the cut depends on, is only known after the join.
-        tables = [above(t) for t in read_chunks(settings, "choosing", of_parent=choose)]
+        tables = [above(t) for t in iterate_scores(settings.paths, "choosing", of_parent=choose)]
     else:
-        tables = list(read_chunks(settings, "choosing", of_parent=lambda t: above(choose(t))))
+        tables = list(
+            iterate_scores(settings.paths, "choosing", of_parent=lambda t: above(choose(t)))
+        )
     log.info("candidates: %d galaxies scored, %d without a score", seen["scored"], seen["unscored"])
     if not settings.targets:
         log.info(
@@ -101,7 +103,7 @@ def _select(settings, cuts):
 def _record(settings, cuts, n_searched, galaxies, table):
     """Content of ``threshold.json``."""
     own = settings.candidates.threshold
-    held_out, where = (None, None) if settings.targets else read_held_out(settings)
+    held_out, where = (None, None) if settings.targets else read_held_out(settings.predictions)
     above = [galaxies[name] for name in cuts.per]
     keys = list(zip(*above, strict=True)) if above else [()] * len(galaxies)
     n_above = pd.Series(keys, dtype=object).value_counts()

@@ -21,7 +21,8 @@ def write_page(table, record, settings):
     """
     shown = table[table["rank"] > 0]
     rows = []
-    for row, number in zip(shown.itertuples(), page_numbers(shown, settings), strict=True):
+    numbers = page_numbers(shown, settings.mosaics, settings.survey.bands)
+    for row, number in zip(shown.itertuples(), numbers, strict=True):
         page = f"../mosaics/{settings.paths.mosaic_page(number).name}"
         links = f'<a href="{page}">page {number}</a>'
         if settings.survey.tree:

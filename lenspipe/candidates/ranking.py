@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.config.flags import rejected
-from lenspipe.products.scores import read_chunks
+from lenspipe.products.scores import iterate_scores
 
 __all__ = ["count_scores", "nth_highest", "positions_above"]
 
@@ -14,7 +14,7 @@ _HALF = 1 << 16
 def _groups(settings, what, extra=()):
     """Yield the galaxies that may be candidates: a group's key and rows of it."""
     per = settings.candidates.threshold.per
-    for table in read_chunks(settings, what, ["p", "flags", *per, *extra]):
+    for table in iterate_scores(settings.paths, what, ["p", "flags", *per, *extra]):
         table = table[table["p"].notna() & ~rejected(table["flags"], settings)]
         if not per:
             yield (), table

@@ -33,7 +33,7 @@ def write_sky(settings):
         The candidates were not chosen yet.
     """
     paths = settings.paths
-    bricks, table = searched_bricks(settings), read_candidates(settings)
+    bricks, table = searched_bricks(settings), read_candidates(settings.paths.candidates)
     moc = coverage(bricks)
     with atomic(paths.candidate_file("searched.fits")) as temporary:
         moc.save(temporary, format="fits", overwrite=True)

@@ -63,7 +63,7 @@ def make_systems(galaxies, settings):
 
 def _known_of_groups(galaxies, settings):
     """Grade and references of the known lens nearest to a group, for groups that have one."""
-    known = read_known(settings)
+    known = read_known(settings.paths.lenses)
     if known.empty or galaxies.empty:
         return known[["grade", "references"]].iloc[:0]
     lenses = SkyCoord(known["ra"], known["dec"], unit="deg")

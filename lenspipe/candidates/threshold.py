@@ -55,7 +55,7 @@ def find_cuts(settings):
 def _of_rate(settings, keys):
     """Lowest cuts that let no more than a part of the held-out random non-lenses pass."""
     own = settings.candidates.threshold
-    table, where = read_held_out(settings)
+    table, where = read_held_out(settings.predictions)
     if table is None:
         raise LenspipeError(
             f"{where}: found no such file, expected the scores of held-out galaxies, which a "

@@ -261,8 +261,9 @@ class Failures(Section):
         description="Whether such a brick is an error that ends its chunk's job, after all its "
         "other bricks were tried. Otherwise it is noted with its reason, and the run goes on.",
     )
-    retry: Literal["passing", "all", "none"] = Field(
-        "passing",
-        description="Which failed bricks a later run tries again: those that a server may give "
-        "then, all (their files were mended), or none.",
+    retry: Literal["transient", "all", "none"] = Field(
+        "transient",
+        description="Which failed bricks a later run tries again: those whose failure is "
+        "transient (a server may deliver them then), all of them (after their files were "
+        "repaired), or none.",
     )

@@ -63,13 +63,17 @@ def evaluate(settings):
     """
     paths = settings.paths
     paths.evaluation("metrics.json").unlink(missing_ok=True)
-    galaxies = with_truth(settings) if settings.simulation else _labelled(settings)
+    galaxies = (
+        with_truth(settings.paths, settings.held_out)
+        if settings.simulation
+        else _labelled(settings)
+    )
     galaxies = _with_conditions(settings, galaxies)
     unscored = galaxies["p"].isna()
     if unscored.any():
         log.info("evaluation: %d galaxies have no score; they count as not found", unscored.sum())
     galaxies["p"] = galaxies["p"].astype(np.float64).fillna(_UNSCORED)
-    cuts = read_cuts(settings)
+    cuts = read_cuts(settings.paths.threshold, settings.candidates.threshold)
     galaxies["selected"] = cuts.passes(galaxies) & ~rejected(galaxies["flags"], settings)
     where = f"the {settings.held_out} {'bricks' if settings.simulation else 'split'}"
     for what, number in (("lens", galaxies["lens"].sum()), ("non-lens", (~galaxies["lens"]).sum())):
@@ -123,7 +127,7 @@ def _labelled(settings):
             f"{settings.paths.sample}: found no labelled galaxy in the {settings.held_out} split, "
             "expected some; raise its part in config key sample.fractions"
         )
-    scores = read_rows(settings, settings.paths.scores, set(sample["brick"]))
+    scores = read_rows(settings.paths.bricks, settings.paths.scores, "scores", set(sample["brick"]))
     galaxies = sample.drop(columns="brick").merge(scores, on="id", validate="1:1")
     if len(galaxies) < len(sample):
         log.info("evaluation: %d of the test split were not scored", len(sample) - len(galaxies))
@@ -136,7 +140,9 @@ def _with_conditions(settings, galaxies):
     """Galaxies with magnitude and exposures in the last band."""
     band = settings.survey.bands[-1]
     columns = {f"mag_{band}": "mag", f"nobs_{band}": "nobs", "type": "type"}
-    parent = read_rows(settings, settings.paths.parent, set(galaxies["brick"]))
+    parent = read_rows(
+        settings.paths.bricks, settings.paths.parent, "parent", set(galaxies["brick"])
+    )
     parent = parent[["id", *columns]].rename(columns=columns)
     return galaxies.merge(parent, on="id", how="left", validate="1:1")
 

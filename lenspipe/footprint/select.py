@@ -7,10 +7,10 @@ from astropy_healpix import lonlat_to_healpix
 from lenspipe.footprint.lenses import with_lenses
 from lenspipe.footprint.regions import in_footprint, named_bricks
 from lenspipe.footprint.targets import report_absent, with_targets
+from lenspipe.products.tables import write_table
 from lenspipe.survey.brick_tables import all_names, band_columns, survey_bricks
 from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
 __all__ = ["select_bricks", "write_bricks"]
@@ -64,8 +64,7 @@ def write_bricks(settings):
     table = _choose(survey_bricks(settings), settings)
     if settings.targets:
         report_absent(settings, table)
-    with atomic(settings.paths.bricks) as temporary:
-        table.to_parquet(temporary, index=False)
+    write_table(settings.paths.bricks, table)
     regions = ", ".join(f"{n} {region}" for region, n in table.region.value_counts().items())
     log.info("bricks: %d (%s) in %d chunks", len(table), regions, table.chunk.nunique())
 

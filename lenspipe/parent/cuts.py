@@ -6,6 +6,7 @@ import pandas as pd
 
 from lenspipe.config.data import Parent
 from lenspipe.config.surveys.base import Release
+from lenspipe.products.parent import make_audit
 
 __all__ = ["CUTS", "no_cuts", "select_parent"]
 
@@ -55,11 +56,10 @@ def select_parent(
     for cut, passes in CUTS.items():
         before = len(table)
         table = table[passes(table, parent, release)]
-        rows.append((cut, before, len(table), before - len(table)))
-    audit = pd.DataFrame(rows, columns=["cut", "before", "after", "removed"])
-    return table.drop(columns="brick_primary"), audit
+        rows.append((cut, before, len(table)))
+    return table.drop(columns="brick_primary"), make_audit(rows)
 
 
 def no_cuts() -> pd.DataFrame:
     """Return the audit of an empty catalogue, as `select_parent` does, to add others to."""
-    return pd.DataFrame({"cut": list(CUTS), "before": 0, "after": 0, "removed": 0})
+    return make_audit([(cut, 0, 0) for cut in CUTS])

@@ -18,12 +18,13 @@ import pandas as pd
 
 from lenspipe.parent.cuts import CUTS, select_parent
 from lenspipe.products.bricks import brick_table
+from lenspipe.products.parent import empty_parent
+from lenspipe.products.tables import write_table
 from lenspipe.retrieval.tap import TapService
 from lenspipe.survey.tractor import (
     absent_columns,
     catalog_columns,
     magnitude,
-    no_rows,
     tractor_table,
 )
 from lenspipe.utils.errors import LenspipeError, NotFoundError, RetrievalError
@@ -145,7 +146,7 @@ class _Survey:
         if not cut_short:
             return counts
         if len(ids) == 1:
-            raise RetrievalError(f"{self.service.address}: no room for one row", passing=False)
+            raise RetrievalError(f"{self.service.address}: no room for one row", transient=False)
         half = len(ids) // 2
         parts = [self._count(part, where, what) for part in (ids[:half], ids[half:])]
         return parts[0] | parts[1]
@@ -175,7 +176,7 @@ class _Survey:
                 raise RetrievalError(
                     f"{service.address}: {got[more[0]]} rows of brick {more[0]} in {self.table}, "
                     f"but it counts {left[more[0]]}; run again",
-                    passing=True,
+                    transient=True,
                 )
             if whole:
                 yield table[table.brickid.isin(whole)].reset_index(drop=True)
@@ -185,7 +186,7 @@ class _Survey:
                     raise RetrievalError(
                         f"{service.address}: {len(table)} rows of {rows} in one answer from "
                         f"{self.table}; the service's limit is too low",
-                        passing=False,
+                        transient=False,
                     )
                 limit = len(table)
                 log.info("%s: asked for pages of %d rows from now on", service.address, limit)
@@ -233,7 +234,7 @@ def select_by_queries(settings, name, bricks):
             "of which the service has no table; set survey.catalogs: tractor or sweeps"
         )
     folder = settings.paths.parent(name).parent / "tap" / name
-    ids = brick_table(settings, [brick for brick, _ in bricks]).brickid
+    ids = brick_table(settings.paths.bricks, [brick for brick, _ in bricks]).brickid
     results, failures = {}, {}
     with contextlib.closing(TapService(settings.survey.tap, settings.retrieval)) as service:
         service.sync = len(bricks) <= _SYNC_BRICKS
@@ -263,15 +264,14 @@ def _select(survey, bricks, folder, results, failures):
         counts = survey.count(list(bricks.values()))
         with atomic(kept) as temporary:
             temporary.write_text(json.dumps(counts))
-    empty = no_rows(survey.bands).assign(brick_primary=True)
+    empty = empty_parent(survey.bands).assign(brick_primary=True)
     tables = {i: empty for i, number in counts[-1].items() if not number}
     for path in folder.glob(f"{key}-*.parquet"):
         tables |= dict(iter(pd.read_parquet(path).groupby("brickid")))
     expected = {i: number for i, number in counts[-1].items() if i not in tables}
     try:
         for page in survey.pages(expected):
-            with atomic(folder / f"{key}-{page.brickid[0]}.parquet") as temporary:
-                page.to_parquet(temporary, index=False)
+            write_table(folder / f"{key}-{page.brickid[0]}.parquet", page)
             tables |= dict(iter(page.groupby("brickid")))
     finally:
         for brick, i in bricks.items():

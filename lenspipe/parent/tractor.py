@@ -42,14 +42,14 @@ def tractor_of_brick(settings, source, brick, region):
     Returns
     -------
     pandas.DataFrame
-        As of `read_tractor`.
+        As of `lenspipe.survey.tractor.tractor_table`.
 
     Raises
     ------
     RetrievalError
         A server did not give the file.
     LenspipeError
-        As in `read_tractor`.
+        As in `lenspipe.survey.tractor.tractor_table`.
     """
     bands, survey = settings.survey.bands, settings.survey_paths
     path = survey.tractor(region, brick)

@@ -58,7 +58,7 @@ def build_sample(settings):
     """
     bricks = pd.read_parquet(settings.paths.bricks)
     lists = {
-        "known": read_known(settings),
+        "known": read_known(settings.paths.lenses),
         "graded": read_graded(settings),
         "confusing": read_confusing(settings),
     }
@@ -92,7 +92,7 @@ def build_sample(settings):
     chosen = pd.concat([positives.assign(**{"class": "lens"}), negatives, hosts])
     chosen["label"] = chosen["class"].isin(["lens", "injected"]).astype("float32")
     sample = write_sample(settings, chosen, lenses.drop(columns="row"), split_of)
-    cleaner.write(sample_version(settings))
+    cleaner.write(sample_version(settings.paths.records_manifest))
     return sample
 
 

@@ -39,10 +39,10 @@ def mine(settings):
     tables = [pd.read_parquet(paths.scores(chunk)) for chunk in read_plan(settings.paths.plan)]
     scores = pd.concat(tables, ignore_index=True)
     scores = scores[(scores["brick"].map(split) == "train") & ~rejected(scores["flags"], settings)]
-    unused = scores[~scores["id"].isin(used_before(settings))]
+    unused = scores[~scores["id"].isin(used_before(settings.paths.sample_version(1).parent))]
     unknown = unused
     for entries, radius in (
-        (read_known(settings), own.exclusion_arcsec),
+        (read_known(settings.paths.lenses), own.exclusion_arcsec),
         (read_graded(settings), own.match_radius_arcsec),
         (read_confusing(settings), own.match_radius_arcsec),
     ):
@@ -53,7 +53,7 @@ def mine(settings):
         "are in no list; the %d highest are taken", len(scores), len(unused), len(unknown),
         len(mined),
     )  # fmt: skip
-    path = paths.mined(sample_version(settings))
+    path = paths.mined(sample_version(settings.paths.records_manifest))
     pages = write_for_grading(settings, mined, path, "mined")
     with atomic(paths.mined_index) as temporary:
         content = {"list": path.name, "pages": [page.name for page in pages]}

@@ -164,7 +164,7 @@ def _draw_mosaics(settings, sample):
         shown = shown.sort_values(["order", "class", "id"])
         chosen.append(shown.assign(page=name, rank=np.arange(len(shown)) + 1, of=len(rows)))
     chosen = pd.concat(chosen, ignore_index=True)
-    images = read_images(settings, chosen)
+    images = read_images(settings.paths.sample, chosen, len(bands), settings.cutouts.size)
     pages = []
     for name, shown in chosen.groupby("page", sort=False):
         path = everything.with_name(f"mosaic-{name}.png")

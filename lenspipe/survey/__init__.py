@@ -21,8 +21,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "absent_columns",
             "catalog_columns",
             "magnitude",
-            "no_rows",
-            "parent_columns",
             "tractor_table",
         ],
     },

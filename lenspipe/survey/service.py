@@ -128,12 +128,12 @@ def read_answer(body, url, brick, bands, ra, dec, size, release):
     Raises
     ------
     RetrievalError
-        No FITS file, or a damaged one (``passing``); one of other bricks, another position, scale
+        No FITS file, or a damaged one (``transient``); one of other bricks, another position, scale
         or size, or without inverse variance.
     """
     planes = _planes(body, url, brick)
     if not planes:
-        raise RetrievalError(f"{url}: found no image of brick {brick}", passing=False)
+        raise RetrievalError(f"{url}: found no image of brick {brick}", transient=False)
     images = np.full((len(bands), size, size), np.nan, np.float32)
     invvar = np.zeros((len(bands), size, size), np.float32)
     steps = np.arange(size) - size // 2
@@ -145,7 +145,7 @@ def read_answer(body, url, brick, bands, ra, dec, size, release):
             if (band, kind) not in planes:
                 raise RetrievalError(
                     f"{url}: found no inverse variance in band {band} beside the image",
-                    passing=False,
+                    transient=False,
                 )
             header, pixels = planes[band, kind]
             x, y = _central_pixel(url, header, ra, dec, release)
@@ -159,11 +159,11 @@ def read_answer(body, url, brick, bands, ra, dec, size, release):
                 raise RetrievalError(
                     f"{url}: found pixels of another position (ra {ra:.5f}, dec {dec:+.5f} is at "
                     f"x {x}, y {y} of {pixels.shape[1]} x {pixels.shape[0]})",
-                    passing=False,
+                    transient=False,
                 )
             target[index][np.ix_(here_y, here_x)] = pixels[np.ix_(rows[here_y], columns[here_x])]
     if len(centres) > 1 or len(corners) > 1:
-        raise RetrievalError(f"{url}: found bands with different positions", passing=False)
+        raise RetrievalError(f"{url}: found bands with different positions", transient=False)
     if not centres:
         return images, invvar, np.ones((size, size), bool)
     ((x, y),), ((left, bottom, height, width),) = centres, corners
@@ -175,7 +175,7 @@ def read_answer(body, url, brick, bands, ra, dec, size, release):
         raise RetrievalError(
             f"{url}: found {width} x {height} pixels, expected at least {size} x {size} around the "
             "position",
-            passing=False,
+            transient=False,
         )
     return images, invvar, in_y[:, None] & in_x
 
@@ -216,7 +216,7 @@ def _planes(body, url, brick):
     """Return header and pixels of a brick's images, by band and kind."""
     if not body.startswith(b"SIMPLE  ="):
         found = body[:40].decode("ascii", "replace").split("\n")[0]
-        raise RetrievalError(f"{url}: found {found!r}, expected a FITS file", passing=True)
+        raise RetrievalError(f"{url}: found {found!r}, expected a FITS file", transient=True)
     planes = {}
     try:
         with warnings.catch_warnings():
@@ -232,11 +232,11 @@ def _planes(body, url, brick):
         raise RetrievalError(
             f"{url}: found an image without {error.args[0]}, expected an answer of the cutout "
             "service; check config key survey.service",
-            passing=False,
+            transient=False,
         ) from None
     except (OSError, ValueError, TypeError, AstropyUserWarning) as error:
         reason = str(error).splitlines()[0]
-        raise RetrievalError(f"{url}: damaged FITS file ({reason})", passing=True) from None
+        raise RetrievalError(f"{url}: damaged FITS file ({reason})", transient=True) from None
     return planes
 
 
@@ -244,14 +244,14 @@ def _central_pixel(url, header, ra, dec, release):
     """Column and row, from 0, of the pixel whose centre is nearest to the position."""
     missing = [key for key in (*_WCS_KEYS, "BRICK_X0", "BRICK_Y0") if key not in header]
     if missing:
-        raise RetrievalError(f"{url}: found no {missing[0]} in an image's header", passing=False)
+        raise RetrievalError(f"{url}: found no {missing[0]} in an image's header", transient=False)
     step = release.pixel_scale_arcsec / 3600
     scale = np.array([[header[f"CD{i}_{j}"] for j in (1, 2)] for i in (1, 2)])
     if not np.allclose(scale, [[-step, 0], [0, step]], rtol=1e-3, atol=1e-3 * step):
         raise RetrievalError(
             f"{url}: found pixels of {abs(scale[0, 0]) * 3600:.3f} arcsec, expected "
             f"{release.pixel_scale_arcsec}, north up",
-            passing=False,
+            transient=False,
         )
     wcs = WCS(fits.Header({key: header[key] for key in _WCS_KEYS}))
     x, y = wcs.all_world2pix(ra, dec, 0)

@@ -7,14 +7,13 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.config.surveys.base import Release
+from lenspipe.products.parent import parent_columns
 from lenspipe.utils.errors import LenspipeError
 
 __all__ = [
     "absent_columns",
     "catalog_columns",
     "magnitude",
-    "no_rows",
-    "parent_columns",
     "tractor_table",
 ]
 
@@ -22,44 +21,6 @@ __all__ = [
 _NEEDED = ("brickid", "brickname", "objid", "ra", "dec", "type")
 
 _SHAPE = ("r", "e1", "e2")
-
-
-def parent_columns(bands):
-    """Return the columns of a parent sample.
-
-    Parameters
-    ----------
-    bands : iterable of str
-
-    Returns
-    -------
-    dict
-        Name -> dtype, in order. Degrees, AB magnitudes not corrected for extinction, arcsec.
-    """
-    bands = tuple(bands)
-    columns = {"id": str, "release": "int16", "brickid": "int32", "objid": "int32"}
-    columns |= {"brick": str, "region": str, "ra": "float64", "dec": "float64", "type": str}
-    columns |= {f"mag_{band}": "float32" for band in dict.fromkeys((*bands, "z"))}
-    columns |= dict.fromkeys(("sersic", "shape_r", "shape_e1", "shape_e2"), "float32")
-    columns |= {f"nobs_{band}": "int16" for band in bands}
-    columns |= {f"{kind}_{band}": "float32" for kind in ("galdepth", "psfsize") for band in bands}
-    return columns | {"maskbits": "int32", "ebv": "float32"}
-
-
-def no_rows(bands):
-    """Return a parent sample of no galaxy.
-
-    Parameters
-    ----------
-    bands : iterable of str
-
-    Returns
-    -------
-    pandas.DataFrame
-        With `parent_columns` in their types.
-    """
-    columns = parent_columns(bands)
-    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
 
 
 def catalog_columns(bands: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -75,7 +75,7 @@ def train(settings, after_epoch=None):
         "network": own.network,
         "parameters": int(sum(np.prod(w.shape) for w in first.model.trainable_weights)),
         "lenspipe": code_version(),
-        "sample_version": sample_version(settings),
+        "sample_version": sample_version(settings.paths.records_manifest),
         "sample_frames_crc32": sample_hashes(settings),
         "epochs": len(first.history),
         "kept_epoch": kept["epoch"],

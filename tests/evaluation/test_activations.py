@@ -126,9 +126,9 @@ def test_the_most_confident_right_ones_are_drawn(settings, monkeypatch, splits):
     table = predict(settings, splits)
     shown = []
 
-    def look(settings, rows):
+    def look(path, rows, *shape):
         shown.append(rows)
-        return read(settings, rows)
+        return read(path, rows, *shape)
 
     read = activations.read_images
     monkeypatch.setattr(activations, "read_images", look)

@@ -20,9 +20,10 @@ from lenspipe.parent import select as catalog
 from lenspipe.parent.cuts import CUTS, select_parent
 from lenspipe.parent.select import merge_audits, parent_of_brick, parent_of_chunk
 from lenspipe.products.manifests import read_manifest
+from lenspipe.products.parent import parent_columns
 from lenspipe.products.plan import bricks_of_chunk
 from lenspipe.retrieval.local import LocalSource
-from lenspipe.survey.tractor import catalog_columns, parent_columns, tractor_table
+from lenspipe.survey.tractor import catalog_columns, tractor_table
 from lenspipe.utils.errors import DiskFullError, LenspipeError, NotFoundError, RetrievalError
 from lenspipe.utils.fits import read_fits_table
 from lenspipe.utils.tables import content_hash
@@ -329,14 +330,14 @@ def test_remote_files_give_the_same(remote):
 def test_remote_bricks_that_fail_are_left_out(remote, caplog):
     caplog.set_level("INFO", "lenspipe")
     remote.source.errors = {
-        "1498p320": RetrievalError("503", passing=True),
+        "1498p320": RetrievalError("503", transient=True),
         "1499p325": NotFoundError("404"),
     }
     damaged = remote.source.folder / "south/tractor/150/tractor-1500p300.fits"
     damaged.write_bytes(damaged.read_bytes()[:9000])
     parent_of_chunk(remote.far, remote.chunk)
     manifest = read_manifest(remote.far.paths.manifest("parent", remote.chunk))
-    assert {brick: (e["status"], e.get("passing")) for brick, e in manifest.items()} == {
+    assert {brick: (e["status"], e.get("transient")) for brick, e in manifest.items()} == {
         "1498p320": ("failed", True),
         "1499p325": ("failed", False),
         "1500p300": ("failed", False),

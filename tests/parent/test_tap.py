@@ -199,7 +199,7 @@ def test_low_limits_lose_nothing(survey, make, expected, limit, silent):
         assert len(service.queries("SELECT brickid, brickname")) > 2
     else:
         # No brick fits in three rows, but one that has none.
-        assert {b: e.get("passing") for b, e in found[2].items()} == {
+        assert {b: e.get("transient") for b, e in found[2].items()} == {
             "1498p320": False,
             "1499p325": False,
             "1500p300": False,
@@ -275,7 +275,7 @@ def test_other_cuts_use_no_page_of_before(survey, make):
             "count": 0,
             "hash": "",
             "reason": f"{service.url}: 500 Internal Server Error",
-            "passing": True,
+            "transient": True,
         }
         assert set(before[0].brick) == {"1498p320", "1500p300"}
         assert len(list((folder_of(settings) / chunk).glob("*.parquet"))) == 1
@@ -354,7 +354,7 @@ def test_down_for_good(survey, make, fault, reason):
         assert len(service.requests) == 3
     assert table.empty
     assert audit.before.tolist() == [0] * len(CUTS)
-    assert {(e["status"], e["passing"]) for e in manifest.values()} == {("failed", True)}
+    assert {(e["status"], e["transient"]) for e in manifest.values()} == {("failed", True)}
     assert pd.Series([e["reason"] for e in manifest.values()]).str.contains(reason).all()
     assert "0x" not in str(manifest)
 
@@ -367,7 +367,7 @@ def test_jobs_that_always_fail(survey, make, end, monkeypatch):
         _, _, manifest = run(make("queries", url=service.url, attempts=2))
         assert service.made == 2
         assert service.jobs == {}
-    assert {entry["passing"] for entry in manifest.values()} == {True}
+    assert {entry["transient"] for entry in manifest.values()} == {True}
     assert f"job ended in phase {end}" in manifest["1498p320"]["reason"]
 
 
@@ -377,7 +377,7 @@ def test_job_that_never_ends(survey, make, monkeypatch):
         _, _, manifest = run(make("queries", url=service.url, patience_s=0.2))
         assert service.jobs == {}
     assert "job in phase QUEUED for 0.2 s" in manifest["1498p320"]["reason"]
-    assert manifest["1498p320"]["passing"]
+    assert manifest["1498p320"]["transient"]
 
 
 def test_refused_query_is_not_asked_again(survey, make, monkeypatch):
@@ -385,7 +385,7 @@ def test_refused_query_is_not_asked_again(survey, make, monkeypatch):
     with Service(survey.tables) as service:
         _, _, manifest = run(make("queries", url=service.url))
         assert len(service.queries("MAGIC")) == 1
-    assert {entry["passing"] for entry in manifest.values()} == {False}
+    assert {entry["transient"] for entry in manifest.values()} == {False}
     assert "no such function: MAGIC" in manifest["1498p320"]["reason"]
 
 
@@ -404,7 +404,7 @@ def test_rows_beyond_the_count(survey, make):
         service.faults = grows
         _, _, manifest = run(settings)
     assert "run again" in manifest["1499p325"]["reason"]
-    assert manifest["1499p325"]["passing"]
+    assert manifest["1499p325"]["transient"]
     assert manifest["1498p320"]["status"] == "done"
 
 
@@ -414,7 +414,7 @@ def test_rows_that_miss_their_own_cuts(survey, make, monkeypatch):
     with Service(survey.tables) as service:
         _, _, manifest = run(make("queries", url=service.url))
     assert "don't pass the cuts of their query" in manifest["1499p325"]["reason"]
-    assert manifest["1499p325"]["passing"] is False
+    assert manifest["1499p325"]["transient"] is False
 
 
 def test_no_brick_table(survey, make):

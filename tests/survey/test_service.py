@@ -200,7 +200,7 @@ def test_patience_ends(settings, server):
     server.moods = ["500"] * 9
     with pytest.raises(RetrievalError, match="500 Internal Server Error") as caught:
         fetch(settings)
-    assert caught.value.passing
+    assert caught.value.transient
     assert len(server.asked) == 3
 
 
@@ -218,7 +218,7 @@ def test_what_is_wrong_for_good_is_not_tried_again(settings, server, mood, messa
     server.moods = [mood]
     with pytest.raises(RetrievalError, match=message) as caught:
         fetch(settings, pixels=PIXELS[1:2])
-    assert not caught.value.passing
+    assert not caught.value.transient
     assert "\n" not in str(caught.value)
     assert len(server.asked) == 1
 

@@ -83,7 +83,7 @@ def run_trial(settings, number):
     # What would fail every trial alike is no result of this one.
     check_rate(settings, count_classes(settings)["validation"][1])
     for split in ("train", "validation"):
-        check_shards(settings, split)
+        check_shards(settings.paths.records_manifest, split)
     proposal = Proposal(settings, number) if settings.sweep.method == "optuna" else None
     values = proposal.values if proposal else trials(settings)[number]
     own = of_trial(settings, number, values)
