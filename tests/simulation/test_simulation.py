@@ -23,8 +23,8 @@ from lenspipe.config.settings import load_settings
 from lenspipe.simulation.conditions import BANDS, draw_conditions, exposure_map
 from lenspipe.simulation.lensing import arc_image, einstein_radius_sis
 from lenspipe.simulation.population import draw_population
-from lenspipe.simulation.rendering import paint_brick
-from lenspipe.simulation.sky import _maskbits, simulate, visible
+from lenspipe.simulation.rendering import render_brick
+from lenspipe.simulation.sky import _maskbits, likely_published, simulate
 from lenspipe.simulation.tractor import tractor_columns
 from lenspipe.survey.bricks import sky_grid
 from lenspipe.utils.errors import LenspipeError
@@ -278,7 +278,7 @@ def test_painting_keeps_the_flux(population):
     for name, tolerance in (("flat", 0.02), ("steep", 0.10)):
         rows = chosen[name].sort_values("flux_r").iloc[::-1].iloc[:20]
         x, y = (grid.ravel()[: len(rows)] for grid in np.mgrid[400:3300:8j, 400:3300:8j])
-        canvas, _ = paint_brick(rows, {}, x + 0.3, y - 0.2, FWHM)
+        canvas, _ = render_brick(rows, {}, x + 0.3, y - 0.2, FWHM)
         for band in BANDS:
             total = canvas[band].sum(dtype=float)
             assert total == pytest.approx(rows[f"flux_{band}"].sum(), rel=tolerance)
@@ -292,7 +292,7 @@ def test_arcs_and_textures_keep_the_flux(population):
     rows = textures.groupby("profile").head(5)
     assert set(rows["profile"]) == {"arc", "spiral", "ring"}
     x, y = (grid.ravel()[: len(rows)] for grid in np.mgrid[400:3300:8j, 400:3300:8j])
-    canvas, arcs = paint_brick(rows, lenses, x + 0.3, y - 0.2, FWHM)
+    canvas, arcs = render_brick(rows, lenses, x + 0.3, y - 0.2, FWHM)
     assert set(arcs) == set(rows.loc[rows["profile"] == "arc", "number"])
     for i, band in enumerate(BANDS):
         assert canvas[band].sum(dtype=float) == pytest.approx(rows[f"flux_{band}"].sum(), rel=0.02)
@@ -347,7 +347,7 @@ def test_lenses_are_of_sizes_that_searches_find(truth, sources):
     assert (truth["theta_e_arcsec"].notna() == known).all()
     assert (truth["arc_snr"].notna() == known).all()
     assert truth.loc[known, "theta_e_arcsec"].between(0.7, 4.0).all()
-    assert visible(truth[known]).mean() > 0.5
+    assert likely_published(truth[known]).mean() > 0.5
 
 
 def test_published_lists_are_of_the_primary_sky(sky, truth):
