@@ -9,10 +9,10 @@ import pandas as pd
 from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.simulation import population
 from lenspipe.simulation.conditions import SKY_MAG
-from lenspipe.simulation.lensing import blurred_arcs, draw_radii, einstein_radius_sis
+from lenspipe.simulation.lensing import blurred_arcs, draw_einstein_radii, einstein_radius_sis
 from lenspipe.simulation.sources import (
-    BEHIND,
-    draw_planted,
+    MIN_REDSHIFT_GAP,
+    draw_planted_sources,
     draw_sizes,
     draw_sources,
     lens_rate,
@@ -237,13 +237,13 @@ def _draws(host, rng, own, evenly, ranges):
     source = draw_sources(rng, _DRAWS, mag_g)
     unit = einstein_radius_sis(1.0, host.z_lens, source["z"]).clip(1e-9)
     # The cross-section, of a given dispersion where the Einstein radius doesn't follow from one.
-    weight = np.where(source["z"] > host.z_lens + BEHIND, unit**2, 0)
+    weight = np.where(source["z"] > host.z_lens + MIN_REDSHIFT_GAP, unit**2, 0)
     low, high = ranges.theta_e_range if ranges else own.theta_e_range
     planted = ranges and ranges.lenses == "planted"
     if planted:
         # Which galaxies have which radii is the simulated sky's.
         own_z, own_mag = np.full((2, _DRAWS), [[host.z_lens], [host.row["mag_z"]]])
-        theta_e, source["z"] = draw_radii(rng, own_z, own_mag, population.mag_star)
+        theta_e, source["z"] = draw_einstein_radii(rng, own_z, own_mag, population.mag_star)
         unit = einstein_radius_sis(1.0, own_z, source["z"])
         weight = np.where((theta_e >= low) & (theta_e <= high), theta_e**2, 0)
     elif evenly:
@@ -263,7 +263,7 @@ def _draws(host, rng, own, evenly, ranges):
     # Anywhere in the circle that an isothermal sphere images more than once.
     beta = np.sqrt(rng.random(len(some)))
     if planted:
-        mags, r_half, beta = draw_planted(rng, source["mag_g"])
+        mags, r_half, beta = draw_planted_sources(rng, source["mag_g"])
         source |= mags
     fluxes = np.stack([population.nanomaggies(source[f"mag_{band}"]) for band in host.bands], 1)
     possible = np.arange(len(some))

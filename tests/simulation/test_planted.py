@@ -7,9 +7,9 @@ import pytest
 from lenspipe.completeness.hosts import like_planted
 from lenspipe.config.settings import load_settings
 from lenspipe.simulation.injection import inject
-from lenspipe.simulation.lensing import LOG_R_HALF, MOST_BETA, chance_undrowned, draw_radii
+from lenspipe.simulation.lensing import LOG_R_HALF, MAX_BETA, chance_undrowned, draw_einstein_radii
 from lenspipe.simulation.population import BLUE_GR, BLUE_RZ, mag_star
-from lenspipe.simulation.sources import draw_planted
+from lenspipe.simulation.sources import draw_planted_sources
 from lenspipe.utils.errors import LenspipeError
 
 CONFIG = {"run": "r", "simulation": {}, "footprint": {"bricks": ["1500p320"]}}
@@ -34,7 +34,7 @@ def hosts(number, mag_z=18.5, r_z=1.1):
 
 def test_sources_are_those_of_the_sky():
     mag_g = np.full(20_000, 23.0)
-    mags, r_half, beta = draw_planted(np.random.default_rng(2), mag_g)
+    mags, r_half, beta = draw_planted_sources(np.random.default_rng(2), mag_g)
     for values, (low, high) in (
         (mag_g - mags["mag_r"], BLUE_GR),
         (mags["mag_r"] - mags["mag_z"], BLUE_RZ),
@@ -45,8 +45,8 @@ def test_sources_are_those_of_the_sky():
     assert np.log10(r_half).mean() == pytest.approx(LOG_R_HALF[0], abs=0.005)
     assert np.log10(r_half).std() == pytest.approx(LOG_R_HALF[1], abs=0.005)
     # Evenly in a circle.
-    assert beta.max() <= MOST_BETA
-    assert (beta < MOST_BETA / 2).mean() == pytest.approx(0.25, abs=0.01)
+    assert beta.max() <= MAX_BETA
+    assert (beta < MAX_BETA / 2).mean() == pytest.approx(0.25, abs=0.01)
 
 
 def test_painted_lenses_have_them_and_the_radii_of_their_galaxies():
@@ -56,7 +56,7 @@ def test_painted_lenses_have_them_and_the_radii_of_their_galaxies():
     painted, truth = inject(images, table, rng, settings, settings.selection)
     assert truth["theta_e_arcsec"].between(0.6, 3.0).all()
     assert truth["source_mag_g"].between(22.0, 25.0).all()
-    assert (np.hypot(truth["beta_1"], truth["beta_2"]) <= MOST_BETA).all()
+    assert (np.hypot(truth["beta_1"], truth["beta_2"]) <= MAX_BETA).all()
     assert (truth["source_mag_g"] - truth["source_mag_r"]).between(*BLUE_GR).all()
     # Sources near the axis are magnified more than those anywhere.
     assert truth["magnification"].median() > 6
@@ -72,7 +72,9 @@ def test_radii_rise_with_luminosity():
     rng = np.random.default_rng(4)
     medians = []
     for mag in (20.0, 18.0, 16.0):
-        theta_e, z_source = draw_radii(rng, np.full(2000, 0.5), np.full(2000, mag), mag_star)
+        theta_e, z_source = draw_einstein_radii(
+            rng, np.full(2000, 0.5), np.full(2000, mag), mag_star
+        )
         assert (z_source > 0.85).all()
         medians.append(np.median(theta_e))
     assert medians == sorted(medians)

@@ -22,7 +22,7 @@ from lenspipe.config.releases import MASKBITS
 from lenspipe.config.settings import load_settings
 from lenspipe.simulation.conditions import BANDS, draw_conditions, exposure_map
 from lenspipe.simulation.lensing import arc_image, einstein_radius_sis
-from lenspipe.simulation.population import draw_population
+from lenspipe.simulation.population import _bright_galaxies, draw_population
 from lenspipe.simulation.rendering import render_brick
 from lenspipe.simulation.sky import _maskbits, likely_published, simulate
 from lenspipe.simulation.tractor import tractor_columns
@@ -392,6 +392,24 @@ def test_a_killed_simulation_goes_on(sky, settings, tmp_path):
     simulate(settings, 1, copy.tree)
     assert _digests(copy.tree) == before
     assert kept.stat().st_ino == written
+
+
+def test_a_brick_without_bright_galaxies_has_its_other_sources():
+    rng = np.random.default_rng(1)
+    none = _bright_galaxies(rng, 0)
+    assert none.empty
+    assert none.dtypes.equals(_bright_galaxies(np.random.default_rng(1), 9).dtypes)
+    # Nothing was drawn.
+    assert rng.random() == np.random.default_rng(1).random()
+    # A third of the bricks have none where the mean is 1.
+    few = Simulation(galaxies_per_brick=1, **{n: FEW[n] for n in FEW if n != "galaxies_per_brick"})
+    for brickid in range(1, 20):
+        sources, components = draw_population(1, _edges(brickid), few)
+        if set(sources["kind"]) == {"lens", "star", "faint"}:
+            break
+    assert sources["kind"].value_counts()["lens"] > 3
+    assert set(components["number"]) == set(sources["number"])
+    assert np.isfinite(sources[["flux_r", "redshift", "r_half"]].to_numpy()).all()
 
 
 def test_a_sky_needs_its_section(tmp_path):
