@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.random import Generator
 from numpy.typing import ArrayLike
 
 from lenspipe.config.data import Simulation
@@ -54,7 +55,10 @@ BLUE_GR, BLUE_RZ = (0.15, 0.75), (0.05, 0.5)
 BRIGHTEST_Z, FAINTEST_Z = 15.5, 20.5
 
 #: Row of a table of sources or components.
-Row = dict[str, Any]
+Row = Mapping[str, Any]
+
+#: Rows of the components of a source, and of its companions.
+Parts = tuple[list[Row], list[Row]]
 
 _SOURCE_COLUMNS = ["kind", "ra", "dec", "redshift", "type", "sersic", "r_half", "e1", "e2"]
 
@@ -136,16 +140,14 @@ def mag_star(redshift: ArrayLike) -> np.ndarray:
     return np.interp(np.asarray(redshift, float), REDSHIFT, _MSTAR_Z)
 
 
-def _ellipticity(
-    rng: np.random.Generator, size: int, scale: float = 0.16
-) -> tuple[np.ndarray, np.ndarray]:
+def _ellipticity(rng: Generator, size: int, scale: float = 0.16) -> tuple[np.ndarray, np.ndarray]:
     """Components e1, e2; percentiles 16, 50, 84 of |e_i| are about 0.05, 0.14, 0.34."""
     modulus = np.minimum(np.abs(rng.standard_normal(size)) * scale * 1.6, 0.65)
     angle = rng.uniform(0, np.pi, size)
     return modulus * np.cos(2 * angle), modulus * np.sin(2 * angle)
 
 
-def _bright_galaxies(rng: np.random.Generator, size: int) -> pd.DataFrame:
+def _bright_galaxies(rng: Generator, size: int) -> pd.DataFrame:
     """Draw old galaxies on the red sequence, z of BRIGHTEST_Z to FAINTEST_Z."""
     tables = [_old_galaxies(rng, 3 * size + 20 if size else 0)]
     while sum(map(len, tables)) < size:
@@ -153,7 +155,7 @@ def _bright_galaxies(rng: np.random.Generator, size: int) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)[:size]
 
 
-def _old_galaxies(rng: np.random.Generator, number: int) -> pd.DataFrame:
+def _old_galaxies(rng: Generator, number: int) -> pd.DataFrame:
     """Draw old galaxies and return those within the range of magnitudes."""
     fainter = rng.random(number) < 0.42  # more distant, fitted as DEV
     redshift = np.where(
@@ -175,7 +177,7 @@ def _old_galaxies(rng: np.random.Generator, number: int) -> pd.DataFrame:
     return table[(mag_z < FAINTEST_Z) & (mag_z > BRIGHTEST_Z)]
 
 
-def _reshape_blue(rng: np.random.Generator, table: pd.DataFrame) -> None:
+def _reshape_blue(rng: Generator, table: pd.DataFrame) -> None:
     """Give disks, spirals, rings, mergers and edge-on galaxies their colours and shapes."""
     late = table["kind"].isin(["disk", "spiral", "ring", "merger", "edge_on"]).to_numpy()
     n = late.sum()
@@ -208,7 +210,7 @@ def _reshape_blue(rng: np.random.Generator, table: pd.DataFrame) -> None:
     table.loc[edge_on, "e2"] = modulus * np.sin(2 * angle)
 
 
-def _stars(rng: np.random.Generator, size: int) -> pd.DataFrame:
+def _stars(rng: Generator, size: int) -> pd.DataFrame:
     """Stars, r from 10 to 22, with counts that rise with magnitude."""
     mag_r = 22.0 + np.log10(rng.random(size).clip(1e-4, 1)) / 0.22
     gr = rng.choice([0.5, 1.4], size, p=[0.6, 0.4]) + 0.2 * rng.standard_normal(size)
@@ -220,7 +222,7 @@ def _stars(rng: np.random.Generator, size: int) -> pd.DataFrame:
     return table
 
 
-def _faint(rng: np.random.Generator, size: int) -> pd.DataFrame:
+def _faint(rng: Generator, size: int) -> pd.DataFrame:
     """Background sources, r from 21 to 24.2, mostly blue and small."""
     mag_r = 24.2 + np.log10(rng.random(size).clip(10 ** (-0.34 * 3.4), 1)) / 0.34
     gr = rng.normal(0.55, 0.35, size).clip(-0.2, 1.8)
@@ -235,25 +237,21 @@ def _faint(rng: np.random.Generator, size: int) -> pd.DataFrame:
     return table
 
 
-def _component(
-    number: int, profile: str, source: Mapping[str, Any], fluxes: np.ndarray, **shape: Any
-) -> Row:
+def _component(number: int, profile: str, source: Row, fluxes: np.ndarray, **shape: Any) -> Row:
     """One component to render; `fluxes` in nanomaggies for g, r, z."""
-    row: Row = {"number": number, "profile": profile, "dx": 0.0, "dy": 0.0}
+    row: dict[str, Any] = {"number": number, "profile": profile, "dx": 0.0, "dy": 0.0}
     row |= {name: source[name] for name in ("ra", "dec", "sersic", "r_half", "e1", "e2")}
     row |= {f"flux_{band}": flux for band, flux in zip(BANDS, fluxes, strict=True)}
     return row | {f"p{i}": 0.0 for i in range(5)} | shape
 
 
-def _blue_fluxes(rng: np.random.Generator, mag_g: float) -> np.ndarray:
+def _blue_fluxes(rng: Generator, mag_g: float) -> np.ndarray:
     """Fluxes of a blue, star-forming source of that g magnitude, with the colours of arcs."""
     mag_r = mag_g - rng.uniform(*BLUE_GR)
     return nanomaggies([mag_g, mag_r, mag_r - rng.uniform(*BLUE_RZ)])
 
 
-def _components(
-    rng: np.random.Generator, sources: pd.DataFrame
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _components(rng: Generator, sources: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split every source into components to render, and list companions for the catalogue."""
     simple = sources[sources["kind"].isin(["elliptical", "disk", "star", "faint"])]
     plain = simple[["ra", "dec", "sersic", "r_half", "e1", "e2", *(f"flux_{b}" for b in BANDS)]]
@@ -285,7 +283,7 @@ def _components(
     return components, pd.DataFrame(companions, columns=columns)
 
 
-def _companion(source: Mapping[str, Any], component: Row) -> Row:
+def _companion(source: Row, component: Row) -> Row:
     """Catalogue row of a component that Tractor would find as a separate source."""
     row = {name: component[name] for name in (*(f"flux_{b}" for b in BANDS), "sersic", "r_half")}
     dec = source["dec"] + component["dy"] / 3600
@@ -294,12 +292,7 @@ def _companion(source: Mapping[str, Any], component: Row) -> Row:
     return row | {"type": "REX" if component["r_half"] > 0 else "PSF", "e1": 0.0, "e2": 0.0}
 
 
-# Each of the following returns the components of a source of its class, and its companions.
-
-
-def _lens(
-    rng: np.random.Generator, number: int, source: Mapping[str, Any], fluxes: np.ndarray
-) -> tuple[list[Row], list[Row]]:
+def _lens(rng: Generator, number: int, source: Row, fluxes: np.ndarray) -> Parts:
     arc = _component(
         number,
         "arc",
@@ -311,9 +304,7 @@ def _lens(
     return [_component(number, "sersic", source, fluxes), arc], []
 
 
-def _spiral(
-    rng: np.random.Generator, number: int, source: Mapping[str, Any], fluxes: np.ndarray
-) -> tuple[list[Row], list[Row]]:
+def _spiral(rng: Generator, number: int, source: Row, fluxes: np.ndarray) -> Parts:
     bulge = rng.uniform(0.25, 0.6) * np.array([0.55, 0.8, 1.0])
     tilt = rng.uniform(0, 0.35)
     angle = rng.uniform(0, np.pi)
@@ -334,9 +325,7 @@ def _spiral(
     return [_component(number, "sersic", source, fluxes * bulge, **body), arms], []
 
 
-def _ring(
-    rng: np.random.Generator, number: int, source: Mapping[str, Any], fluxes: np.ndarray
-) -> tuple[list[Row], list[Row]]:
+def _ring(rng: Generator, number: int, source: Row, fluxes: np.ndarray) -> Parts:
     in_ring = rng.uniform(0.25, 0.5) * np.array([1.0, 0.6, 0.4])
     ring = _component(
         number,
@@ -355,9 +344,7 @@ def _ring(
     return [_component(number, "sersic", source, fluxes * (1 - in_ring), **core), ring], []
 
 
-def _merger(
-    rng: np.random.Generator, number: int, source: Mapping[str, Any], fluxes: np.ndarray
-) -> tuple[list[Row], list[Row]]:
+def _merger(rng: Generator, number: int, source: Row, fluxes: np.ndarray) -> Parts:
     rows = [_component(number, "sersic", source, 0.8 * fluxes, r_half=0.7 * source["r_half"])]
     companions: list[Row] = []
     angle = rng.uniform(0, 2 * np.pi)
@@ -391,9 +378,7 @@ def _merger(
     return [*rows, tail], companions
 
 
-def _edge_on(
-    rng: np.random.Generator, number: int, source: Mapping[str, Any], fluxes: np.ndarray
-) -> tuple[list[Row], list[Row]]:
+def _edge_on(rng: Generator, number: int, source: Row, fluxes: np.ndarray) -> Parts:
     bulge = rng.uniform(0.1, 0.4) * np.array([0.7, 0.9, 1.0])
     body = {"sersic": 3.0, "r_half": 0.3 * source["r_half"], "e1": 0.0, "e2": 0.0}
     disk = {"sersic": 1.0, "r_half": 0.9 * source["r_half"]}
@@ -403,9 +388,7 @@ def _edge_on(
     ], []
 
 
-def _blue_neighbours(
-    rng: np.random.Generator, number: int, source: Mapping[str, Any], fluxes: np.ndarray
-) -> tuple[list[Row], list[Row]]:
+def _blue_neighbours(rng: Generator, number: int, source: Row, fluxes: np.ndarray) -> Parts:
     rows = [_component(number, "sersic", source, fluxes)]
     companions: list[Row] = []
     for _ in range(1 + rng.poisson(0.7)):
@@ -428,9 +411,7 @@ def _blue_neighbours(
     return rows, companions
 
 
-def _star_blend(
-    rng: np.random.Generator, number: int, source: Mapping[str, Any], fluxes: np.ndarray
-) -> tuple[list[Row], list[Row]]:
+def _star_blend(rng: Generator, number: int, source: Row, fluxes: np.ndarray) -> Parts:
     distance, angle = rng.uniform(0.9, 4.0), rng.uniform(0, 2 * np.pi)
     mag_r = magnitude(fluxes[1]) + rng.uniform(-0.3, 2.5)
     gr = rng.choice([0.4, 1.3]) + 0.15 * rng.standard_normal()

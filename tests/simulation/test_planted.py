@@ -1,4 +1,4 @@
-"""Tests of lenses painted like those that the simulated sky has."""
+"""Tests of injected lenses drawn like the planted ones of the simulated sky."""
 
 import numpy as np
 import pandas as pd
@@ -44,7 +44,7 @@ def test_sources_are_those_of_the_sky():
         assert values.mean() == pytest.approx((low + high) / 2, abs=0.005)
     assert np.log10(r_half).mean() == pytest.approx(LOG_R_HALF[0], abs=0.005)
     assert np.log10(r_half).std() == pytest.approx(LOG_R_HALF[1], abs=0.005)
-    # Evenly in a circle.
+    # Uniformly in a circle.
     assert beta.max() <= MAX_BETA
     assert (beta < MAX_BETA / 2).mean() == pytest.approx(0.25, abs=0.01)
 
