@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.config.settings import load_settings
 from lenspipe.simulation import lensing
-from lenspipe.simulation.injection import _paint, arc_snr, gain, inject, sky_noise
+from lenspipe.simulation.injection import _add_arcs, arc_snr, gain, inject, sky_noise
 from lenspipe.simulation.lensing import blurred_arcs, comoving_distance, lensed_light
 from lenspipe.simulation.rendering import moffat
 from lenspipe.utils.errors import LenspipeError
@@ -194,7 +194,7 @@ def test_arcs_have_photon_noise():
     arcs[1] = 0.05
     gains = np.array([12000.0, 2000.0])
     image = np.ones((2, 101, 101), np.float32)
-    _paint(image, arcs.copy(), gains, np.random.default_rng(3))
+    _add_arcs(image, arcs.copy(), gains, np.random.default_rng(3))
     painted = image - 1
     assert painted.mean(axis=(1, 2)) == pytest.approx(arcs[:, 0, 0], rel=0.01)
     assert painted.var(axis=(1, 2)) == pytest.approx(arcs[:, 0, 0] / gains, rel=0.05)
@@ -340,7 +340,7 @@ def test_galaxies_of_unlikely_mass_get_lenses_too(caplog):
     with caplog.at_level("INFO", logger="lenspipe"):
         _, truth = inject(images, table, np.random.default_rng(1), make_settings())
     assert (truth["theta_e_from"] == "drawn").all()
-    assert "3 of 3 Einstein radii drawn evenly" in caplog.text
+    assert "3 of 3 Einstein radii drawn uniformly" in caplog.text
 
 
 def test_without_a_magnitude_a_typical_galaxy_is_assumed():
