@@ -29,9 +29,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "scores": ["Cuts", "read_chunks"],
         "truth": [
             "held_out_bricks",
+            "QUOTED_ARC_SNR",
+            "QUOTED_THETA_E_ARCSEC",
             "read_rows",
-            "VISIBLE_ARC_SNR",
-            "VISIBLE_THETA_E_ARCSEC",
             "with_truth",
         ],
     },
