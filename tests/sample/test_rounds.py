@@ -103,7 +103,7 @@ def test_the_next_sample_reads_the_grades(settings, model):
         assert not pd.read_csv(settings.paths.set_aside(2))["id"].isin(ids).any()
 
 
-def test_sides_of_bricks_do_not_change_with_what_is_graded(settings):
+def test_splits_of_bricks_do_not_change_with_graded_galaxies(settings):
     build_sample(settings)
     before = settings.paths.splits.read_text()
     write_scores(settings)
