@@ -404,11 +404,7 @@ def spot_snr(
 
 
 def _detectable(
-    lens: Mapping[str, Any],
-    snr: np.ndarray,
-    magnification: float,
-    fwhm: np.ndarray,
-    min_snr: float,
+    lens: Mapping[str, Any], snr: np.ndarray, magnification: float, fwhm: np.ndarray, min_snr: float
 ) -> bool:
     """Whether arcs are detectable in a band by the criteria of Collett (2015, sect. 3), adapted.
 
