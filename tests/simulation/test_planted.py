@@ -49,11 +49,11 @@ def test_sources_are_those_of_the_sky():
     assert (beta < MAX_BETA / 2).mean() == pytest.approx(0.25, abs=0.01)
 
 
-def test_painted_lenses_have_them_and_the_radii_of_their_galaxies():
+def test_injected_lenses_have_them_and_the_radii_of_their_galaxies():
     settings = planted_settings(theta_e_range=[0.6, 3.0], source_mag_range=[22.0, 25.0])
     images, table = hosts(60)
     rng = np.random.default_rng(3)
-    painted, truth = inject(images, table, rng, settings, settings.selection)
+    injected, truth = inject(images, table, rng, settings, settings.selection)
     assert truth["theta_e_arcsec"].between(0.6, 3.0).all()
     assert truth["source_mag_g"].between(22.0, 25.0).all()
     assert (np.hypot(truth["beta_1"], truth["beta_2"]) <= MAX_BETA).all()
@@ -61,7 +61,7 @@ def test_painted_lenses_have_them_and_the_radii_of_their_galaxies():
     # Sources near the axis are magnified more than those anywhere.
     assert truth["magnification"].median() > 6
     assert truth["weight"].isna().all()
-    assert (painted != images).any(axis=(1, 2, 3)).all()
+    assert (injected != images).any(axis=(1, 2, 3)).all()
     # Brighter galaxies at the same redshift have larger radii.
     images, bright = hosts(60, mag_z=16.5)
     _, wider = inject(images, bright, np.random.default_rng(3), settings, settings.selection)
@@ -82,7 +82,7 @@ def test_radii_rise_with_luminosity():
     assert medians[2] / medians[0] == pytest.approx(10**0.32, rel=0.1)
 
 
-def test_hosts_are_ellipticals_that_drown_no_arcs(tmp_path, monkeypatch):
+def test_hosts_are_ellipticals_that_do_not_outshine_arcs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = planted_settings()
     pool = pd.DataFrame({"id": [str(i) for i in range(4000)], "mag_g": np.tile([19.0, 20.4], 2000)})

@@ -68,7 +68,7 @@ def truth(sky):
 
 @pytest.fixture(scope="session")
 def population():
-    """Sources and painted components of one brick, full density."""
+    """Sources and components of one brick, full density."""
     return draw_population(1, _edges(1), Simulation())
 
 
@@ -199,7 +199,7 @@ def test_catalogue_positions_follow_the_wcs(sky):
     assert np.abs(y - table["by"]).max() < 0.1
 
 
-def test_stars_are_painted_where_the_catalogue_says(sky, truth):
+def test_stars_are_rendered_where_the_catalogue_says(sky, truth):
     table = fitsio.read(sky.tractor("south", BRICK))
     image = fitsio.read(sky.coadd("south", BRICK, "image", "r"))
     mine = truth[truth["region"] == "south"].sort_values("objid")
@@ -267,7 +267,7 @@ def test_bright_stars_are_masked(brick):
     assert not has("NPRIMARY", 1800, 1800)
 
 
-def test_painting_keeps_the_flux(population):
+def test_rendering_keeps_the_flux(population):
     _, components = population
     everything = components[components["profile"].isin(["psf", "sersic"])]
     # Steep profiles are cut at 8 half-light radii, which costs them a few per cent.
