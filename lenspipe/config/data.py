@@ -204,7 +204,9 @@ class Simulation(Section):
         0.13, description="Part of the bright galaxies that belong to classes that confuse."
     )
     known_fraction: Fraction = Field(
-        0.97, description="Part of the visible lenses that earlier searches have published."
+        0.97,
+        description="Fraction of the planted lenses with theta_E >= 1 arcsec and arc signal to "
+        "noise >= 10 that earlier searches have published.",
     )
     boundary_dec: float = Field(
         32.375, description="Declination where the northern survey begins, degrees."

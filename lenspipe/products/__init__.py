@@ -41,9 +41,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "tables": ["read_table", "write_table"],
         "truth": [
             "held_out_bricks",
+            "QUOTED_ARC_SNR",
+            "QUOTED_THETA_E_ARCSEC",
             "read_rows",
-            "VISIBLE_ARC_SNR",
-            "VISIBLE_THETA_E_ARCSEC",
             "with_truth",
         ],
         "verify": ["compare_run"],
