@@ -164,7 +164,8 @@ def _draw_mosaics(settings: Settings, sample: pd.DataFrame) -> list[str]:
         shown = shown.sort_values(["order", "class", "id"])
         tables.append(shown.assign(page=name, rank=np.arange(len(shown)) + 1, of=len(rows)))
     selected = pd.concat(tables, ignore_index=True)
-    images = read_images(
+    n_bands, size = len(settings.survey.bands), settings.cutouts.size
+    images = read_images(settings.paths.sample, selected, n_bands, size)
         settings.paths.sample, selected, len(settings.survey.bands), settings.cutouts.size
     )
     pages = []
