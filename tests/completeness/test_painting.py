@@ -78,7 +78,7 @@ def run(tmp_path_factory):
         write_sample(settings)
         write_truth(settings)
         write_scores(settings)
-        painted = painting.paint(settings)
+        painted = painting.inject_and_score(settings)
     return folder, settings, painted
 
 
@@ -119,7 +119,7 @@ def changed(settings, **sections):
 
 def test_hosts_are_of_held_out_bricks_and_away_from_lenses(settings, painted):
     assert set(painted["brick"]) == set(TEST)
-    lenses = hosts.known_positions(settings)
+    lenses = hosts.lens_positions(settings)
     away = np.hypot(
         (painted["ra"].to_numpy()[:, None] - lenses["ra"].to_numpy()) * np.cos(np.radians(30)),
         painted["dec"].to_numpy()[:, None] - lenses["dec"].to_numpy(),
@@ -163,17 +163,17 @@ def test_bricks_that_failed_have_no_hosts(settings):
 def test_magnitudes_are_evenly_covered():
     rng = np.random.default_rng(3)
     mag = np.concatenate([rng.normal(19, 0.5, 5000).clip(16, 20), rng.uniform(16, 20, 500)])
-    rows = hosts._spread(mag, 4000, rng)
+    rows = hosts._uniform_in_magnitude(mag, 4000, rng)
     assert len(rows) == 4000
     counts, _ = np.histogram(mag[rows], 10, np.quantile(mag, [0.005, 0.995]))
     assert counts == pytest.approx(400, rel=0.05)
     _, often = np.unique(rows, return_counts=True)
     assert often.max() <= 25
     # Few galaxies take no more than they can: the rest goes to others, then there are fewer.
-    few = hosts._spread(np.array([17.0, 18.0, 18.1, 19.0]), 80, rng)
+    few = hosts._uniform_in_magnitude(np.array([17.0, 18.0, 18.1, 19.0]), 80, rng)
     assert sorted(np.unique(few, return_counts=True)[1]) != []
     assert len(few) <= 80
-    assert len(hosts._spread(mag, 1_000_000, rng)) <= 25 * len(mag)
+    assert len(hosts._uniform_in_magnitude(mag, 1_000_000, rng)) <= 25 * len(mag)
 
 
 # What is painted.
@@ -205,7 +205,7 @@ def test_rows_have_what_the_contract_says(settings, painted):
 def test_lenses_are_drawn_evenly_whether_or_not_they_can_be_seen(settings):
     many = changed(settings, selection={"number": 600, "theta_e_range": [0.6, 3.0]})
     chosen = hosts.choose_hosts(many)
-    _, _, truth = painting.painted_images(many, chosen)
+    _, _, truth = painting.injected_images(many, chosen)
     for column, ends in (("theta_e_arcsec", (0.6, 3.0)), ("source_mag_g", (21.0, 26.5))):
         assert truth[column].between(*ends).all()
         counts, _ = np.histogram(truth[column], 4, ends)
@@ -219,21 +219,21 @@ def test_lenses_are_drawn_evenly_whether_or_not_they_can_be_seen(settings):
 
 def test_a_lens_depends_on_its_galaxy_and_seed_only(settings, painted):
     few = painted.iloc[[3, 17, 40]].reset_index(drop=True)
-    images, catalog, truth = painting.painted_images(settings, few)
+    images, catalog, truth = painting.injected_images(settings, few)
     assert catalog["id"].tolist() == few["id"].tolist()
     columns = ["theta_e_arcsec", "arc_snr", "source_mag_g", "clump_seed"]
     assert truth[columns].equals(few[columns])
-    again, _, _ = painting.painted_images(settings, few[1:2])
+    again, _, _ = painting.injected_images(settings, few[1:2])
     assert again.tobytes() == images[1:2].tobytes()
     other = settings.model_copy(update={"seed": 2})
-    assert (painting.painted_images(other, few)[0] != images).any(axis=(1, 2, 3)).all()
+    assert (painting.injected_images(other, few)[0] != images).any(axis=(1, 2, 3)).all()
 
 
 # How they are scored and judged.
 
 
 def test_scores_are_those_of_the_search(settings, painted, tmp_path, monkeypatch):
-    images, catalog, _ = painting.painted_images(settings, painted)
+    images, catalog, _ = painting.injected_images(settings, painted)
     model = settings.paths.model("resnet").resolve()
     monkeypatch.chdir(tmp_path)
     given = CONFIG["inference"] | {"model": str(model)}
@@ -256,10 +256,10 @@ def test_found_is_above_the_cut_and_without_a_rejected_flag(settings, painted):
     by_fraction = {"threshold": {"by": "fraction", "value": 0.1, "per": "region"}}
     chosen = changed(settings, candidates=by_fraction)
     with pytest.raises(LenspipeError, match="choose the candidates first"):
-        painting.paint(chosen)
+        painting.inject_and_score(chosen)
     settings.paths.threshold.parent.mkdir(exist_ok=True)
     settings.paths.threshold.write_text(json.dumps(record))
-    again = painting.paint(chosen)
+    again = painting.inject_and_score(chosen)
     assert (again["found"] == (painted["p"] >= np.float32(cut))).all()
     assert again["found"].sum() == pytest.approx(NUMBER / 2, abs=2)
 
@@ -273,7 +273,7 @@ def test_a_band_that_is_missing_loses_the_lens(settings):
     before = path.read_bytes()
     try:
         write_cutouts(path, images, table)
-        lenses = painting.paint(changed(settings, candidates={"threshold": 0.0}))
+        lenses = painting.inject_and_score(changed(settings, candidates={"threshold": 0.0}))
         hit = lenses["brick"] == TEST[0]
         assert hit.any()
         assert not lenses.loc[hit, "found"].any()
@@ -285,7 +285,7 @@ def test_a_band_that_is_missing_loses_the_lens(settings):
         images[:] = np.nan
         table[["psfsize_r", "psfsize_z"]] = np.float32(0)
         write_cutouts(path, images, table)
-        lenses = painting.paint(settings)
+        lenses = painting.inject_and_score(settings)
         assert (lenses.loc[hit, "arc_snr"] == 0).all()
         assert not lenses.loc[hit, "found"].any()
     finally:
@@ -294,7 +294,7 @@ def test_a_band_that_is_missing_loses_the_lens(settings):
 
 def test_killed_and_started_again_gives_the_same(settings, painted, monkeypatch):
     monkeypatch.setattr(parts, "_SECONDS", 0.0)
-    calls, batch = [], painting._paint_batch
+    calls, batch = [], painting._score_batch
 
     def counted(*arguments):
         calls.append(1)
@@ -304,18 +304,18 @@ def test_killed_and_started_again_gives_the_same(settings, painted, monkeypatch)
 
     path = settings.paths.selection("injected.parquet")
     path.unlink(missing_ok=True)
-    monkeypatch.setattr(painting, "_paint_batch", counted)
+    monkeypatch.setattr(painting, "_score_batch", counted)
     with pytest.raises(KeyboardInterrupt):
-        painting.paint(settings)
+        painting.inject_and_score(settings)
     assert not path.exists()
-    again = painting.paint(settings)
+    again = painting.inject_and_score(settings)
     assert len(calls) == 3 + 2  # batches of 16: two were done, two were left
     pd.testing.assert_frame_equal(again, painted)
     # Another seed begins anew.
     calls[:] = [1, 1, 1]
-    painting.paint(settings.model_copy(update={"seed": 5}))
+    painting.inject_and_score(settings.model_copy(update={"seed": 5}))
     assert len(calls) == 3 + 4
-    painting.paint(settings)
+    painting.inject_and_score(settings)
 
 
 def test_a_chunk_without_scores_is_named(settings):
@@ -323,7 +323,7 @@ def test_a_chunk_without_scores_is_named(settings):
     content = path.read_bytes()
     path.unlink()
     with pytest.raises(LenspipeError, match=r"64-000001\.parquet: no such file; score chunk"):
-        painting.paint(settings)
+        painting.inject_and_score(settings)
     path.write_bytes(content)
 
 

@@ -125,15 +125,16 @@ def test_features_are_what_the_last_layer_works_on(settings):
 def test_real_lenses_are_held_out_and_hosts_are_like_them(settings, run):
     result = run[2]
     bricks = realism.held_out_bricks(settings)
-    lenses = realism._known_lenses(settings, bricks, np.random.default_rng(1))
+    lenses = realism._read_known_lenses(settings, bricks, np.random.default_rng(1))
     assert set(lenses["brick"]) == set(TEST)
     assert len(lenses) == result["n_real"] == 28
     _, real = realism._good_cutouts(settings, lenses)
-    hosts = realism._hosts_like(settings, bricks, real, np.random.default_rng(1))
+    candidates = realism._host_candidates(settings, bricks, 560, np.random.default_rng(1))
+    hosts = realism._match_hosts(candidates, real)
     assert len(hosts) == len(real) == hosts["id"].nunique()
     # Neither lenses nor confusing galaxies, which come first in a brick.
     assert hosts["id"].str.rpartition("-")[2].astype(int).min() >= 18
-    pool = realism.read_pool(settings, bricks)
+    pool = realism.read_host_pool(settings, bricks)
     far = np.abs(pool["mag_z"].mean() - real["mag_z"].mean()) + 0.2
     assert abs(hosts["mag_z"].mean() - real["mag_z"].mean()) < far
 
@@ -156,7 +157,7 @@ def test_result_and_figure_are_written(settings, run):
 
 
 def test_few_real_lenses_are_said_to_be_too_few(settings, monkeypatch):
-    monkeypatch.setattr(realism, "_FEWEST", 29)
+    monkeypatch.setattr(realism, "_MIN_LENSES", 29)
     result = realism.measure_realism(settings)
     assert result["verdict"] == "too few real lenses: 28, fewer than 29"
     assert result["auc_features"] is None
@@ -171,7 +172,7 @@ def test_lenses_that_were_learnt_from_are_not_real_ones(settings):
     assert result["n_real"] == 2 * 6
     assert result["verdict"].startswith("too few real lenses")
     given = changed(settings, inference={"model": str(settings.paths.model("resnet"))})
-    assert len(realism._known_lenses(given, realism.held_out_bricks(given),
+    assert len(realism._read_known_lenses(given, realism.held_out_bricks(given),
                                      np.random.default_rng(1))) == 14 * 6  # fmt: skip
 
 

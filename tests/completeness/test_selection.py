@@ -1,4 +1,4 @@
-"""Tests of lenspipe.selection: the function against known chances, its file, cells and command."""
+"""Tests of the selection function: against known chances, its file, cells and command."""
 
 import json
 
@@ -12,12 +12,12 @@ from scipy.special import expit
 from scipy.stats import binom
 
 from lenspipe.cli.main import main
-from lenspipe.completeness import search as measure
+from lenspipe.completeness import search
 from lenspipe.completeness.cells import cell_edges, measure_cells
 from lenspipe.completeness.fitting import fit_logistic
-from lenspipe.completeness.plots import draw_completeness, draw_prediction, realism_text
-from lenspipe.completeness.prediction import compare_planted, planted_lenses
-from lenspipe.completeness.quantities import quantities_of, read_quantities
+from lenspipe.completeness.plots import describe_realism, plot_completeness, plot_prediction
+from lenspipe.completeness.prediction import compare_planted, read_planted_lenses
+from lenspipe.completeness.quantities import read_quantities, selection_quantities
 from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.config.flags import FLAGS
 from lenspipe.config.settings import load_settings
@@ -25,7 +25,7 @@ from lenspipe.statistics.balance import values_of
 from lenspipe.statistics.metrics import wilson_interval
 from lenspipe.utils.errors import LenspipeError
 
-QUANTITIES = quantities_of("grz")
+QUANTITIES = selection_quantities("grz")
 BINS = {"theta_e": 4, "brightness": 5, "seeing": 2, "depth": 2, "mag": 2}
 #: Of 50 intervals of 95 %, fewer than this are inside in one of 10,000 cases.
 FEWEST = int(binom.ppf(1e-4, 50, 0.95))
@@ -230,7 +230,7 @@ def test_unknown_depths_are_the_median(table):
 def test_bad_columns_are_named(table):
     with pytest.raises(LenspipeError, match=r"mine: found no column arc_snr, expected it .*add it"):
         read_quantities(table.drop(columns="arc_snr"), QUANTITIES, "mine")
-    with pytest.raises(LenspipeError, match=r"depth_g, expected \(or galdepth_g\) it .*with NaN"):
+    with pytest.raises(LenspipeError, match=r"depth_g, expected it \(or galdepth_g\) .*with NaN"):
         read_quantities(table.drop(columns="galdepth_g"), QUANTITIES, "mine")
     bad = table.copy()
     bad.loc[[3, 8], "theta_e_arcsec"] = [-1.0, np.nan]
@@ -239,7 +239,7 @@ def test_bad_columns_are_named(table):
 
 
 def test_arc_magnitude_in_place_of_signal_to_noise(table):
-    quantities = quantities_of("grz", "arc_mag")
+    quantities = selection_quantities("grz", "arc_mag")
     assert quantities[1].column == "arc_mag_g"
     function = SelectionFunction.fit(table, quantities)
     cells = measure_cells(table, function, BINS)
@@ -452,22 +452,22 @@ def test_command_says_what_is_wrong(function, tmp_path, capsys, monkeypatch, cha
 
 
 def test_half_completeness(function):
-    radius, low, high = measure.half_complete(function, 20.0)
+    radius, low, high = search.half_completeness_radius(function, 20.0)
     rows = function.typical(1).assign(arc_snr=20.0, theta_e_arcsec=radius)
     assert function.completeness(rows)["completeness"][0] == pytest.approx(0.5, abs=0.03)
     assert low < radius < high
-    assert measure.half_complete(function, 0.0)[0] is None
+    assert search.half_completeness_radius(function, 0.0)[0] is None
 
 
 def test_realism_is_told():
-    assert realism_text(None) == "not compared with real lenses"
-    told = realism_text(
+    assert describe_realism(None) == "not compared with real lenses"
+    text = describe_realism(
         {"auc_features": 0.75, "auc_features_low": 0.69, "auc_features_high": 0.8,
          "auc_photometry": None, "n_real": 161, "n_injected": 160}
     )  # fmt: skip
-    assert "160 painted from 161 real" in told
-    assert "0.75 (0.69 to 0.80) by network's features" in told
-    assert "photometry" not in told
+    assert "160 injected from 161 real" in text
+    assert "0.75 (0.69 to 0.80) from network features" in text
+    assert "photometry" not in text
 
 
 @pytest.fixture
@@ -505,7 +505,7 @@ def test_measurement_of_a_run(run, table):
     settings, lenses = run
     realism = {"auc_features": 0.7, "auc_features_low": 0.6, "auc_features_high": 0.8}
     settings.paths.selection("realism.json").write_text(json.dumps(realism))
-    summary = measure.measure_selection(settings)
+    summary = search.measure_selection_function(settings)
     read = json.loads(settings.paths.selection("selection.json").read_text())
     assert read == summary
     assert summary["n_painted"] == 3000
@@ -523,7 +523,7 @@ def test_measurement_of_a_run(run, table):
     for name in ("completeness.png", "prediction.png"):
         assert settings.paths.selection(name).read_bytes().startswith(b"\x89PNG")
     again = settings.paths.selection("selection.fits").read_bytes()
-    measure.measure_selection(settings)
+    search.measure_selection_function(settings)
     assert settings.paths.selection("selection.fits").read_bytes() == again
 
 
@@ -535,7 +535,7 @@ def test_flagged_and_unscored_lenses_are_not_found(run):
     changed.loc[first, "p"] = np.nan
     changed.loc[second, "flags"] = int(FLAGS[settings.candidates.reject_flags[0]])
     changed.to_parquet(scores)
-    assert planted_lenses(settings)["found"].sum() == lenses["found"].sum() - 2
+    assert read_planted_lenses(settings)["found"].sum() == lenses["found"].sum() - 2
 
 
 def test_a_run_without_planted_lenses_is_told(run):
@@ -543,19 +543,19 @@ def test_a_run_without_planted_lenses_is_told(run):
     truth = pd.read_parquet(settings.paths.truth).assign(kind="elliptical")
     truth.to_parquet(settings.paths.truth)
     with pytest.raises(LenspipeError, match=r"truth\.parquet: found no lens among"):
-        measure.measure_selection(settings)
+        search.measure_selection_function(settings)
     settings.paths.selection("realism.json").write_text("{")
     with pytest.raises(LenspipeError, match=r"realism\.json: can't be read as JSON"):
-        measure.measure_selection(settings)
+        search.measure_selection_function(settings)
 
 
 @pytest.mark.parametrize("brightness", ["arc_snr", "arc_mag"])
 def test_figures_of_odd_tables(table, tmp_path, brightness):
     odd = table.assign(psfsize_g=1.3, galdepth_g=np.nan)
-    function = SelectionFunction.fit(odd, quantities_of("grz", brightness))
+    function = SelectionFunction.fit(odd, selection_quantities("grz", brightness))
     summary = {"run": "r", "n_found": 1, "n_painted": 2, "threshold": 0.5, "realism": None}
-    draw_completeness(function, odd, summary, tmp_path / "c.png")
-    draw_prediction(compare_planted(function, odd[:60]), function, tmp_path / "p.png")
+    plot_completeness(function, odd, summary, tmp_path / "c.png")
+    plot_prediction(compare_planted(function, odd[:60]), function, tmp_path / "p.png")
     assert (tmp_path / "c.png").stat().st_size > 20_000
     assert (tmp_path / "p.png").stat().st_size > 10_000
 
