@@ -29,8 +29,8 @@ def cell_edges(values: ArrayLike, quantity: Quantity, bins: int | Sequence[float
 
     Returns
     -------
-    float64 array
-        Ascending; two equal edges for a single value, NaN for none.
+    numpy.ndarray
+        Ascending; two equal edges for a single value, two NaN for none.
     """
     if not isinstance(bins, int):
         return np.asarray(bins, np.float64)
@@ -64,8 +64,6 @@ def measure_cells(
     bins
         By quantity, as for `cell_edges`. A bin includes its lower edge, the last one both. Unknown
         values are set to the median.
-    where
-        Name of the table in error messages.
 
     Returns
     -------

@@ -77,6 +77,7 @@ def fit_logistic(
     n, p = design.shape
     trials = 1 + 1 / n
     target = (np.asarray(found, np.float64) + 0.5 / n) / trials
+    likelihood = _Likelihood(design, target, trials)
     ridge = np.full(p, PRIOR_SD**-2)
     ridge[0] = 0
     smoothing = np.ones(len(penalties))
@@ -84,74 +85,70 @@ def fit_logistic(
     beta[0] = np.log(target.mean() / (1 - target.mean()))
     previous = -np.inf
     for _ in range(_MAX_UPDATES):
-        total = np.diag(ridge)
+        penalty = np.diag(ridge)
         for weight, (columns, matrix) in zip(smoothing, penalties, strict=True):
-            total[columns, columns] += weight * matrix
-        beta, curvature = _maximise_posterior(design, target, trials, total, beta)
+            penalty[columns, columns] += weight * matrix
+        beta, curvature = likelihood.maximise_posterior(penalty, beta)
         covariance = np.linalg.inv(curvature)
-        evidence = _evidence(design, target, trials, total, beta, curvature)
+        evidence = likelihood.log_evidence(penalty, beta, curvature)
         if abs(evidence - previous) < _EVIDENCE_TOLERANCE or not penalties:
             break
         previous = evidence
-        smoothing = _update_smoothing(smoothing, penalties, total, covariance, beta)
-    freedom = 1 - np.einsum("ij,ji->i", covariance, total)
+        smoothing = _update_smoothing(smoothing, penalties, penalty, covariance, beta)
+    freedom = 1 - np.einsum("ij,ji->i", covariance, penalty)
     return Fit(beta, covariance, smoothing.tolist(), freedom, float(evidence))
 
 
-def _maximise_posterior(
-    design: np.ndarray, target: np.ndarray, trials: float, total: np.ndarray, beta: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Find the mode of the posterior distribution and the curvature there."""
-    current = _log_posterior(design, target, trials, total, beta)
-    for _ in range(_MAX_NEWTON_STEPS):
-        p = expit(design @ beta)
-        weights = trials * p * (1 - p)
-        curvature = (design.T * weights) @ design + total
-        slope = trials * (design.T @ (target - p)) - total @ beta
-        step = cho_solve(cho_factor(curvature), slope)
-        while (new := _log_posterior(design, target, trials, total, beta + step)) < current - 1e-9:
-            step = step / 2
-        beta, gain, current = beta + step, new - current, new
-        if gain < 1e-6:
-            break
-    return beta, curvature
+class _Likelihood(NamedTuple):
+    """Likelihood of coefficients, given the fraction found of the trials of each row."""
 
+    design: np.ndarray
+    target: np.ndarray
+    trials: float
 
-def _log_posterior(
-    design: np.ndarray, target: np.ndarray, trials: float, total: np.ndarray, beta: np.ndarray
-) -> float:
-    """Log likelihood minus penalty, up to a constant."""
-    eta = design @ beta
-    likelihood = trials * (target @ eta - np.logaddexp(0, eta).sum())
-    return likelihood - beta @ total @ beta / 2
+    def maximise_posterior(
+        self, penalty: np.ndarray, beta: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Find the mode of the posterior distribution and the curvature there."""
+        current = self.log_posterior(penalty, beta)
+        for _ in range(_MAX_NEWTON_STEPS):
+            p = expit(self.design @ beta)
+            weights = self.trials * p * (1 - p)
+            curvature = (self.design.T * weights) @ self.design + penalty
+            slope = self.trials * (self.design.T @ (self.target - p)) - penalty @ beta
+            step = cho_solve(cho_factor(curvature), slope)
+            while (new := self.log_posterior(penalty, beta + step)) < current - 1e-9:
+                step = step / 2
+            beta, gain, current = beta + step, new - current, new
+            if gain < 1e-6:
+                break
+        return beta, curvature
 
+    def log_posterior(self, penalty: np.ndarray, beta: np.ndarray) -> float:
+        """Log likelihood minus penalty, up to a constant."""
+        eta = self.design @ beta
+        log_likelihood = self.trials * (self.target @ eta - np.logaddexp(0, eta).sum())
+        return log_likelihood - beta @ penalty @ beta / 2
 
-def _evidence(
-    design: np.ndarray,
-    target: np.ndarray,
-    trials: float,
-    total: np.ndarray,
-    beta: np.ndarray,
-    curvature: np.ndarray,
-) -> float:
-    """Log of the marginal likelihood in Laplace's approximation."""
-    # The constant's coefficient has a flat prior.
-    prior = np.linalg.slogdet(total[1:, 1:])[1]
-    posterior = _log_posterior(design, target, trials, total, beta)
-    return posterior + (prior - np.linalg.slogdet(curvature)[1]) / 2
+    def log_evidence(self, penalty: np.ndarray, beta: np.ndarray, curvature: np.ndarray) -> float:
+        """Log of the marginal likelihood in Laplace's approximation."""
+        # The constant's coefficient has a flat prior.
+        prior = np.linalg.slogdet(penalty[1:, 1:])[1]
+        curvature_term = np.linalg.slogdet(curvature)[1]
+        return self.log_posterior(penalty, beta) + (prior - curvature_term) / 2
 
 
 def _update_smoothing(
     smoothing: np.ndarray,
     penalties: Sequence[tuple[slice, np.ndarray]],
-    total: np.ndarray,
+    penalty: np.ndarray,
     covariance: np.ndarray,
     beta: np.ndarray,
 ) -> np.ndarray:
     """Take one step towards the smoothing parameters of the highest evidence."""
     updated = []
     for weight, (columns, matrix) in zip(smoothing, penalties, strict=True):
-        prior = np.linalg.inv(total[columns, columns])
+        prior = np.linalg.inv(penalty[columns, columns])
         freedom = np.sum(prior * matrix) - np.sum(covariance[columns, columns] * matrix)
         roughness = beta[columns] @ matrix @ beta[columns]
         updated.append(weight * max(freedom, 1e-12) / max(roughness, 1e-12))

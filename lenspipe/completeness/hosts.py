@@ -31,13 +31,7 @@ _N_MAG_BINS, _TAIL_FRACTION, _MAX_PER_GALAXY = 20, 0.005, 25
 
 
 def lens_positions(settings: Settings) -> pd.DataFrame:
-    """Positions of all known lenses; on a simulated sky of all lenses in it, listed or not.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ra, dec; degrees.
-    """
+    """Positions (ra, dec, degrees) of known lenses; on a simulated sky of all lenses in it."""
     known = read_known(settings)[["ra", "dec"]]
     if not settings.simulation:
         return known

@@ -24,13 +24,7 @@ _N_MAP_PIXELS, _N_CURVE_BINS = 100, 8
 
 
 def describe_realism(realism: Mapping[str, Any] | None) -> str:
-    """Describe how well injected lenses can be told from real ones.
-
-    Parameters
-    ----------
-    realism
-        Content of ``selection/realism.json``.
-    """
+    """Describe the content of ``realism.json``: how well injected and real lenses separate."""
     if not realism:
         return "not compared with real lenses"
     areas = []
@@ -59,12 +53,8 @@ def plot_completeness(
 
     Parameters
     ----------
-    injected
-        The injected lenses.
     summary
         As returned by `lenspipe.completeness.search.measure_selection_function`.
-    path
-        The PNG.
     """
     figure = Figure(figsize=(12, 7.6), layout="constrained")
     axes = figure.subplots(2, 3).ravel()
@@ -152,8 +142,6 @@ def plot_prediction(
     ----------
     prediction
         As returned by `lenspipe.completeness.prediction.compare_planted`.
-    path
-        The PNG.
     """
     figure = Figure(figsize=(9.5, 4.6), layout="constrained")
     axes = figure.subplots()

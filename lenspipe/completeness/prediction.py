@@ -50,18 +50,7 @@ def read_planted_lenses(settings: Settings) -> pd.DataFrame:
 
 
 def predict_planted(settings: Settings, function: SelectionFunction) -> dict[str, Any]:
-    """Predict how many planted lenses the search found, and compare.
-
-    Returns
-    -------
-    dict
-        As returned by `compare_planted`.
-
-    Raises
-    ------
-    LenspipeError
-        There is no planted lens, or all bricks were used for training.
-    """
+    """Compare the run's planted lenses with their prediction by `compare_planted`."""
     lenses = read_planted_lenses(settings)
     result = compare_planted(function, lenses, settings.paths.truth)
     log.info(
@@ -86,8 +75,6 @@ def compare_planted(
     ----------
     lenses
         The quantities' columns and found (bool).
-    where
-        Name of the table in error messages.
 
     Returns
     -------

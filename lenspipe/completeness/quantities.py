@@ -93,8 +93,6 @@ def read_quantities(
     table
         In place of ``depth_<band>`` it may have ``galdepth_<band>``, the survey's inverse variance
         in nanomaggy^-2.
-    where
-        Name of the table in error messages.
 
     Returns
     -------

@@ -39,10 +39,6 @@ def plot_realism(
         Of both, the real ones first, shape (N + M, K).
     result
         As returned by `lenspipe.completeness.realism.measure_realism`.
-    path
-        The PNG.
-    stretch
-        As in ``mosaics.stretch``.
     """
     figure = Figure(figsize=(12, 7.4), layout="constrained")
     (top,), (bottom,) = figure.subfigures(2, 1, squeeze=False, height_ratios=[2.5, 4])

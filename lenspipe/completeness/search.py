@@ -90,12 +90,9 @@ def _read_realism(path: Path) -> dict[str, Any] | None:
 def half_completeness_radius(
     function: SelectionFunction, brightness: float
 ) -> tuple[float | None, float | None, float | None]:
-    """Einstein radius at which half of the lenses are found, other quantities at their medians.
+    """Einstein radius at which half of the lenses with arcs of a brightness are found.
 
-    Parameters
-    ----------
-    brightness
-        Of the arcs.
+    Other quantities are at their medians.
 
     Returns
     -------

@@ -42,8 +42,6 @@ class SelectionFunction:
 
     Attributes
     ----------
-    quantities
-        The five quantities.
     splines
         By quantity; completeness does not depend on those without one.
     medians
@@ -61,8 +59,8 @@ class SelectionFunction:
         Effective degrees of freedom, shape (P,).
     brick_variance
         Variance between bricks beyond that explained by their conditions, logits squared.
-    n_painted, n_found
-        Injected lenses, and those found.
+    n_painted
+        Number of injected lenses.
     meta
         What it was measured on: run, threshold, model.
     """
@@ -98,8 +96,6 @@ class SelectionFunction:
         table
             The quantities' columns and ``found`` (bool). Lenses in the same galaxy (``id``) and in
             the same ``brick``, if there are such columns, may be correlated.
-        where
-            Name of the table in error messages.
 
         Raises
         ------
@@ -155,13 +151,7 @@ class SelectionFunction:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a function that was written by `write`.
-
-        Raises
-        ------
-        LenspipeError
-            The file does not exist, or is not a selection function.
-        """
+        """Read a function that was written by `write`."""
         return cls(**read_attributes(path))
 
     def write(self, path: str | os.PathLike[str], cells: pd.DataFrame | None = None) -> None:
@@ -211,8 +201,6 @@ class SelectionFunction:
         level
             Confidence level of the interval, which is that of the function, not of whether a lens
             is found.
-        where
-            Name of the table in error messages.
 
         Returns
         -------

@@ -85,12 +85,10 @@ def read_graded_candidates(
 
     Parameters
     ----------
-    band
-        Last band of the search.
     edges
-        Of the bins of magnitude in this band.
+        Of the bins of magnitude in the band, the search's last.
     bricks
-        Bricks that count; all if not given.
+        Bricks to include; all if not given.
     """
     mag = f"mag_{band}"
     table = Table.read(paths.candidates, format="fits", character_as_bytes=False)

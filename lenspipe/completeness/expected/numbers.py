@@ -126,12 +126,7 @@ def _choose_population(
 def expected_numbers(
     function: SelectionFunction, population: Population, area: float, bands: Sequence[str]
 ) -> dict[str, Any]:
-    """Compute the expected numbers of lenses found.
-
-    Parameters
-    ----------
-    area
-        Area searched, square degrees.
+    """Compute the expected numbers of lenses found in an area, square degrees.
 
     Returns
     -------
@@ -321,11 +316,9 @@ def expected_from_galaxies(
     injected
         The lenses that the function was fitted to, with weight.
     n_searched
-        Galaxies searched, in bins of magnitude.
+        Galaxies searched, in bins of magnitude in the band.
     edges
         Of these bins.
-    band
-        Of the magnitude.
 
     Returns
     -------

@@ -14,17 +14,7 @@ __all__ = ["plot_expected"]
 
 
 def plot_expected(result: Mapping[str, Any], path: str | os.PathLike[str], band: str) -> None:
-    """Plot numbers by Einstein radius and by the lens's magnitude.
-
-    Parameters
-    ----------
-    result
-        Content of ``expected.json``.
-    path
-        The PNG.
-    band
-        Of the lens's magnitude.
-    """
+    """Plot the numbers in ``expected.json`` by Einstein radius and by the lens's magnitude."""
     figure = Figure(figsize=(10, 4.8), layout="constrained")
     axes = figure.subplots(1, 2)
     labels = {"theta_e": "Einstein radius (arcsec)", "mag": f"lens {band} magnitude"}
