@@ -167,7 +167,7 @@ def test_noise_of_a_depth():
     assert noise_from_depth(1 / variance, 1.3) == pytest.approx(0.003, rel=0.01)
 
 
-def test_other_choices_count_lenses_otherwise():
+def test_alternative_assumptions_change_the_number():
     pool = draw_pool(np.random.default_rng(6), "grz", 100_000)
     weight = pool["weight"].to_numpy()
     change = {name: weight @ f / weight.sum() - 1 for name, f in alternative_weights(pool).items()}
@@ -180,7 +180,7 @@ def test_other_choices_count_lenses_otherwise():
     assert change["constant comoving density of deflectors"] > 1
 
 
-def test_sources_counted_otherwise_are_those_of_other_redshifts():
+def test_reweighted_sources_have_other_redshifts():
     source = draw_sources(np.random.default_rng(7), 200_000)
     table = pd.DataFrame({"z_source": source["z"], "source_mag_i": source["mag_i"]})
     table = table.assign(sigma_v=200.0, z_lens=0.5, mag=deflectors.lens_magnitude(200.0, 0.5))
@@ -191,7 +191,7 @@ def test_sources_counted_otherwise_are_those_of_other_redshifts():
         assert mean == pytest.approx(factor * source["z"].mean(), rel=0.02)
 
 
-def test_detectable_lenses_are_as_many_as_published():
+def test_number_of_detectable_lenses_agrees_with_the_published_one():
     """Collett (2015) has 2400 of 5000 square degrees for DES, 1300 after colour subtraction."""
     numbers = {}
     for name, bands, own in (("des", "gri", DES), ("survey", "grz", SURVEY)):
@@ -200,9 +200,9 @@ def test_detectable_lenses_are_as_many_as_published():
         )
         snr = lenses[[f"snr_{band}" for band in bands]].to_numpy()
         assert lenses["weight"].sum() == pytest.approx(on_sky, rel=0.2)
-        for least in (20, 40):
-            seen = is_detectable(lenses, snr, bands, least)
-            numbers[name, least] = lenses["weight"][seen].sum()
+        for min_snr in (20, 40):
+            seen = is_detectable(lenses, snr, bands, min_snr)
+            numbers[name, min_snr] = lenses["weight"][seen].sum()
     # The model gives 0.9: within a factor of two, the sum of what is not known of it.
     assert 0.48 / 2.5 < numbers["des", 20] < 0.48 * 2.5
     # This survey is shallower, its seeing worse.
@@ -274,7 +274,7 @@ def test_numbers_scale_with_area_and_density():
     assert dense["expected_per_deg2"] == pytest.approx(1.8)
 
 
-def test_choices_of_the_model_widen_the_interval():
+def test_alternative_assumptions_widen_the_interval():
     table = lenses()
     weights, kept = np.full(len(table), 1.0), np.ones(len(table))
     others = {
@@ -285,29 +285,29 @@ def test_choices_of_the_model_widen_the_interval():
     result = expected_numbers(
         Constant(), Population("m", table, weights, kept, alternatives=others), 1.0, "grz"
     )
-    own, chance = result["expected"], 1.96 / np.sqrt(len(table))
-    assert own["low"] == own["high"] == len(table)
+    expected, chance = result["expected"], 1.96 / np.sqrt(len(table))
+    assert expected["low"] == expected["high"] == len(table)
     high = len(table) * (1 + np.sqrt(0.1**2 + 0.2**2 + chance**2))
-    assert own["systematic_high"] == pytest.approx(high)
-    assert own["systematic_low"] == pytest.approx(len(table) * (1 - np.hypot(0.1, chance)))
+    assert expected["systematic_high"] == pytest.approx(high)
+    assert expected["systematic_low"] == pytest.approx(len(table) * (1 - np.hypot(0.1, chance)))
 
 
-def test_painted_lenses_stand_for_the_galaxies_searched():
-    painted = lenses(300).assign(weight=np.linspace(0, 0.2, 300))
+def test_injected_lenses_stand_for_the_galaxies_searched():
+    injected = lenses(300).assign(weight=np.linspace(0, 0.2, 300))
     edges = [0, 18, 19, np.inf]
     searched = np.array([1000, 500, 7])
-    own = expected_from_galaxies(Constant(0.5), painted, searched, edges, "z")
-    place = np.digitize(painted["mag_z"], edges[1:-1])
-    each = painted.groupby(place)["weight"].mean()
+    own = expected_from_galaxies(Constant(0.5), injected, searched, edges, "z")
+    place = np.digitize(injected["mag_z"], edges[1:-1])
+    each = injected.groupby(place)["weight"].mean()
     assert own["lenses"] == pytest.approx(each @ searched)
     assert own["expected"] == pytest.approx(own["lenses"] / 2)
     assert own["low"] < own["expected"] < own["high"]
     # More of them are known better.
-    many = expected_from_galaxies(Constant(0.5), pd.concat([painted] * 9), searched, edges, "z")
+    many = expected_from_galaxies(Constant(0.5), pd.concat([injected] * 9), searched, edges, "z")
     assert many["expected"] == pytest.approx(own["expected"])
     assert many["high"] - many["low"] == pytest.approx((own["high"] - own["low"]) / 3)
     assert own["theta_e_range"] == [
-        painted["theta_e_arcsec"].min(), painted["theta_e_arcsec"].max()
+        injected["theta_e_arcsec"].min(), injected["theta_e_arcsec"].max()
     ]  # fmt: skip
 
 
@@ -352,8 +352,8 @@ def always(monkeypatch, run):
     path = run.paths.selection("selection.fits")
     path.parent.mkdir()
     path.write_text("not read here")
-    painted = lenses(200).assign(weight=0.05)
-    write_table(painted, run.paths.selection("injected.parquet"))
+    injected = lenses(200).assign(weight=0.05)
+    write_table(injected, run.paths.selection("injected.parquet"))
     monkeypatch.setattr(SelectionFunction, "read", lambda path: Constant())
     return run
 
@@ -396,25 +396,27 @@ def test_lenses_that_the_cuts_removed_are_not_expected(always):
     assert result["searched_per_deg2"] == pytest.approx(0.8 * result["on_sky_per_deg2"])
 
 
-def test_too_many_or_too_few_are_said(run):
+def test_too_many_or_too_few_are_reported(run):
     table = lenses(100)
     found = read_graded_candidates(run.paths, "z", EDGES["mag"])
     assert len(found.table) == 40
     for density, words in ((0.01, "more found than expected"), (9, "fewer found than expected")):
         weights = np.full(100, density / 1.0)
-        people = Population("mine", table, weights, np.ones(100))
-        result = expected_numbers(Constant(), people, 1.0, "grz")
-        compare_with_candidates(result, found, people)
+        lens_population = Population("mine", table, weights, np.ones(100))
+        result = expected_numbers(Constant(), lens_population, 1.0, "grz")
+        compare_with_candidates(result, found, lens_population)
         assert result["verdict"] == f"not consistent: {words}"
     # What is not known of the population may explain it.
     others = {"density": np.full(100, 50.0)}
-    people = Population("mine", table, np.full(100, 0.01), np.ones(100), alternatives=others)
-    result = expected_numbers(Constant(), people, 1.0, "grz")
-    compare_with_candidates(result, found, people)
+    lens_population = Population(
+        "mine", table, np.full(100, 0.01), np.ones(100), alternatives=others
+    )
+    result = expected_numbers(Constant(), lens_population, 1.0, "grz")
+    compare_with_candidates(result, found, lens_population)
     assert result["verdict"] == "consistent within the population's uncertainty"
 
 
-def test_false_positives_are_taken_off(run):
+def test_false_positives_are_subtracted(run):
     found = read_graded_candidates(run.paths, "z", EDGES["mag"])
     # No one of 40 random non-lenses passes: Wilson's interval ends at 3.84 / 43.84.
     own = found.count_lenses()
@@ -429,7 +431,7 @@ def test_false_positives_are_taken_off(run):
     }
 
 
-def test_grades_say_more_than_rates(run):
+def test_grades_take_precedence_over_rates(run):
     ids = read_graded_candidates(run.paths, "z", EDGES["mag"]).table["id"]
     grades = pd.DataFrame({"id": ids, "grade": ["A"] * 10 + ["C"] * 5 + ["D"] * 20 + [""] * 5})
     path = run.paths.inspection("grades.csv")
@@ -500,7 +502,7 @@ def test_missing_conditions_are_drawn_from_the_search(run):
     pd.testing.assert_frame_equal(read.table, again.table)
 
 
-def test_without_weights_a_part_is_known_and_no_number(always):
+def test_without_weights_only_completeness_is_known(always):
     lenses(30).to_csv("mine.csv", index=False)
     settings = always.model_copy(
         update={"expected": always.expected.model_copy(update={"population": "mine.csv"})}
