@@ -19,6 +19,7 @@ __all__ = [
     "galaxies_trained_on",
     "lens_positions",
     "read_host_pool",
+    "remove_near",
     "select_like_planted",
 ]
 
@@ -60,19 +61,25 @@ def read_host_pool(settings: Settings, bricks: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         Rows of the parent sample, ordered by brick and id.
     """
-    positions = lens_positions(settings)
-    lenses = SkyCoord(positions["ra"], positions["dec"], unit="deg")
     trained_on = galaxies_trained_on(settings)
     tables = []
     for chunk, names in track(list(bricks.groupby("chunk")["brick"]), "hosts: chunks read"):
         table = pd.read_parquet(settings.paths.parent(chunk), filters=[("brick", "in", [*names])])
-        table = table[~table["id"].isin(trained_on)]
-        if len(table) and len(lenses):
-            galaxies = SkyCoord(table["ra"], table["dec"], unit="deg")
-            distance = galaxies.match_to_catalog_sky(lenses)[1].arcsec
-            table = table[distance >= settings.sample.exclusion_arcsec]
-        tables.append(table)
-    return pd.concat(tables).sort_values(["brick", "id"], ignore_index=True)
+        tables.append(table[~table["id"].isin(trained_on)])
+    pool, lenses = pd.concat(tables), lens_positions(settings)
+    pool = remove_near(pool, lenses, settings.sample.exclusion_arcsec)
+    return pool.sort_values(["brick", "id"], ignore_index=True)
+
+
+def remove_near(
+    galaxies: pd.DataFrame, positions: pd.DataFrame, radius_arcsec: float
+) -> pd.DataFrame:
+    """Remove galaxies within a radius of any position; both tables have ra and dec in degrees."""
+    if galaxies.empty or positions.empty:
+        return galaxies
+    excluded = SkyCoord(positions["ra"], positions["dec"], unit="deg")
+    sky = SkyCoord(galaxies["ra"], galaxies["dec"], unit="deg")
+    return galaxies[sky.match_to_catalog_sky(excluded)[1].arcsec >= radius_arcsec]
 
 
 def choose_hosts(settings: Settings) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import ks_2samp
 
 from lenspipe.catalogs.known_lenses import read_confusing
-from lenspipe.completeness.hosts import galaxies_trained_on, read_host_pool
+from lenspipe.completeness.hosts import galaxies_trained_on, read_host_pool, remove_near
 from lenspipe.completeness.realism_plot import plot_realism
 from lenspipe.config.flags import BAD_FLAGS
 from lenspipe.config.settings import Settings
@@ -34,7 +34,7 @@ __all__ = ["measure_realism"]
 
 #: Minimum number of real lenses for a meaningful comparison, and the number beyond which more add
 #: little.
-_MIN_LENSES, _MAX_LENSES = 20, 1000
+_MIN_REAL_LENSES, _MAX_REAL_LENSES = 20, 1000
 
 #: Galaxies among which hosts are searched for, per real lens.
 _HOST_CANDIDATES_PER_LENS = 20
@@ -71,7 +71,7 @@ def measure_realism(settings: Settings) -> dict[str, Any]:
     bricks = held_out_bricks(settings)
     images, real = _good_cutouts(settings, _read_known_lenses(settings, bricks, rng))
     hosts = real.iloc[:0]
-    if len(real) >= _MIN_LENSES:
+    if len(real) >= _MIN_REAL_LENSES:
         bricks = bricks[bricks["brick"].isin(real["brick"])]
         candidates = _host_candidates(settings, bricks, _HOST_CANDIDATES_PER_LENS * len(real), rng)
         backgrounds, hosts = _good_cutouts(settings, _match_hosts(candidates, real))
@@ -80,9 +80,11 @@ def measure_realism(settings: Settings) -> dict[str, Any]:
     result |= {"trained_on": None if settings.inference.model else False, "verdict": "measured"}
     result |= dict.fromkeys(_MEASURED_KEYS)
     path = settings.paths.selection("realism.png")
-    if len(hosts) < _MIN_LENSES:
-        few, n = ("real lenses", len(real)) if len(real) < _MIN_LENSES else ("hosts", len(hosts))
-        result["verdict"] = f"too few {few}: {n}, fewer than {_MIN_LENSES}"
+    if len(hosts) < _MIN_REAL_LENSES:
+        few = f"hosts: {len(hosts)}"
+        if len(real) < _MIN_REAL_LENSES:
+            few = f"real lenses: {len(real)}"
+        result["verdict"] = f"too few {few}, fewer than {_MIN_REAL_LENSES}"
         draw_note(f"Injected and real lenses: {result['verdict']}", path)
     else:
         generators = [
@@ -121,7 +123,7 @@ def _read_known_lenses(
     matched = pd.concat(tables) if tables else pd.DataFrame({"id": [], "brick": []})
     matched = matched[~matched["id"].isin(trained_on)]
     matched = matched.sort_values(["brick", "id"], ignore_index=True)
-    return matched.iloc[np.sort(rng.permutation(len(matched))[:_MAX_LENSES])]
+    return matched.iloc[np.sort(rng.permutation(len(matched))[:_MAX_REAL_LENSES])]
 
 
 def _good_cutouts(settings: Settings, galaxies: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
@@ -141,11 +143,7 @@ def _host_candidates(
 ) -> pd.DataFrame:
     """At most a number of random galaxies in bricks that are in no list of confusing ones."""
     pool = read_host_pool(settings, bricks)
-    if len(confusing := read_confusing(settings)) and len(pool):
-        excluded = SkyCoord(confusing["ra"], confusing["dec"], unit="deg")
-        galaxies = SkyCoord(pool["ra"], pool["dec"], unit="deg")
-        distance = galaxies.match_to_catalog_sky(excluded)[1].arcsec
-        pool = pool[distance >= settings.sample.match_radius_arcsec]
+    pool = remove_near(pool, read_confusing(settings), settings.sample.match_radius_arcsec)
     pool = pool[np.isfinite(pool["mag_r"]) & np.isfinite(pool["mag_z"])]
     return pool.iloc[np.sort(rng.permutation(len(pool))[:number])]
 

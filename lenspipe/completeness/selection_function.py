@@ -28,7 +28,7 @@ from lenspipe.utils.progress import log
 __all__ = ["SelectionFunction"]
 
 #: Minimum number of injected lenses to fit a function to.
-_MIN_LENSES = 20
+_MIN_INJECTED_LENSES = 20
 
 #: Draws of the function that intervals are computed from, and rows processed at a time.
 _N_DRAWS, _ROWS_PER_BLOCK = 1000, 5000
@@ -102,11 +102,11 @@ class SelectionFunction:
         LenspipeError
             Fewer than 20 lenses, or a column is missing or invalid.
         """
-        if "found" not in table or len(table) < _MIN_LENSES:
+        if "found" not in table or len(table) < _MIN_INJECTED_LENSES:
             problem = f"{len(table)} lenses" if "found" in table else "no column found"
             raise LenspipeError(
-                f"{where}: found {problem}, expected a column found and at least {_MIN_LENSES} "
-                "injected lenses; raise config key selection.number"
+                f"{where}: found {problem}, expected a column found and at least "
+                f"{_MIN_INJECTED_LENSES} injected lenses; raise config key selection.number"
             )
         values = read_quantities(table, quantities, where)
         splines, medians = {}, {}

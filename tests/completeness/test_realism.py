@@ -157,7 +157,7 @@ def test_result_and_figure_are_written(settings, run):
 
 
 def test_too_few_real_lenses_are_reported(settings, monkeypatch):
-    monkeypatch.setattr(realism, "_MIN_LENSES", 29)
+    monkeypatch.setattr(realism, "_MIN_REAL_LENSES", 29)
     result = realism.measure_realism(settings)
     assert result["verdict"] == "too few real lenses: 28, fewer than 29"
     assert result["auc_features"] is None
