@@ -166,8 +166,6 @@ def _draw_mosaics(settings: Settings, sample: pd.DataFrame) -> list[str]:
     selected = pd.concat(tables, ignore_index=True)
     n_bands, size = len(settings.survey.bands), settings.cutouts.size
     images = read_images(settings.paths.sample, selected, n_bands, size)
-        settings.paths.sample, selected, len(settings.survey.bands), settings.cutouts.size
-    )
     pages = []
     for name, shown in selected.groupby("page", sort=False):
         path = pattern.with_name(f"mosaic-{name}.png")
