@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.products.checks import not_measured, result
-from lenspipe.statistics.association import associate, patches_of
-from lenspipe.statistics.balance import JUDGED, QUANTITIES, values_of
+from lenspipe.statistics.association import correlate_within_strata, sky_patches
+from lenspipe.statistics.balance import OBSERVING_CONDITIONS, QUANTITIES, values_of
 
 __all__ = ["check_depth", "check_regions", "read_report"]
 
@@ -53,7 +53,7 @@ def check_depth(settings, random, sample_report):
             found.append(f"high scores differ by a factor {row['rate_ratio']:.1f} with {name}")
         row["enough"] = _below(row.pop("least_p"), level)
     quantities = sample_report["quantities"] if sample_report else []
-    judged = [row for row in quantities if row["quantity"] in JUDGED and row["p"] is not None]
+    judged = [row for row in quantities if row["quantity"] in OBSERVING_CONDITIONS and row["p"] is not None]
     for row in judged:
         if row["verdict"] == "differ" and row["distance"] > own.max_sample_distance:
             name = f"{row['quantity']} {row['band']}"
@@ -86,7 +86,7 @@ def _of_scores(settings, random):
     """Rows for each quantity that is known and varies."""
     own, bands = settings.checks, settings.survey.bands
     rows = []
-    for name in JUDGED:
+    for name in OBSERVING_CONDITIONS:
         for band in dict.fromkeys((bands[0], bands[-1])):
             if f"{QUANTITIES[name]}_{band}" not in random:
                 continue
@@ -110,9 +110,9 @@ def _compare(values, table, tail):
     rows = []
     for scope, strata, unit in (
         ("all", stratum, brick),
-        ("within bricks", stratum + brick.astype(str).astype(object), patches_of(table)),
+        ("within bricks", stratum + brick.astype(str).astype(object), sky_patches(table)),
     ):
-        r, p_value, least_p = associate(x, y, strata, unit)
+        r, p_value, least_p = correlate_within_strata(x, y, strata, unit)
         row = {"galaxies": scope, "n": len(p), "correlation": r, "p": p_value, "least_p": least_p}
         if r is not None:
             rows.append(row | {"rate_ratio": None, "p_rates": None})
@@ -120,7 +120,7 @@ def _compare(values, table, tail):
     low_end, high_end = x <= 1 / 3, x > 2 / 3
     if rows and low_end.any() and high_end.any():
         ends = low_end | high_end
-        _, p_rates, _ = associate(high_end[ends], high[ends], stratum[ends], brick[ends])
+        _, p_rates, _ = correlate_within_strata(high_end[ends], high[ends], stratum[ends], brick[ends])
         rates = _rate_of(high, low_end), _rate_of(high, high_end)
         rows[0] |= {"rate_ratio": max(rates) / min(rates), "p_rates": p_rates}
     return rows
