@@ -1,6 +1,7 @@
 """How well scores separate lenses from non-lenses: rates, their intervals, calibration errors."""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +16,7 @@ __all__ = [
     "completeness_interval",
     "cross_entropy",
     "expected_calibration_error",
+    "name_interval",
     "part_interval",
     "precision_recall",
     "purity_at",
@@ -156,6 +158,11 @@ def purity_interval(
 
 def _finite(value: np.ndarray | float) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+def name_interval(name: str, values: Sequence[float | None]) -> dict[str, float | None]:
+    """Return a value and the ends of its interval under the keys name, name_low and name_high."""
+    return dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
 
 
 def part_interval(passes: ArrayLike) -> Estimate:
