@@ -1,4 +1,8 @@
-"""Whether scores depend on what they should not: depth, seeing, exposures and region."""
+"""Whether scores depend on what they should not: depth, seeing, exposures and region.
+
+Random galaxies are those of `lenspipe.checks.galaxies.draw_galaxies`; a check returns the dict of
+`lenspipe.products.checks.result`.
+"""
 
 from collections.abc import Sequence
 
@@ -31,19 +35,7 @@ def check_depth(
     ``checks.tail`` of all, in the thirds with the largest and the smallest values of the quantity.
     The check is red if both p is below ``checks.level`` divided by the number of comparisons and
     the effect exceeds its limit, or if the sample's report finds lenses and non-lenses to differ
-    by more than the limit.
-
-    Parameters
-    ----------
-    random
-        As returned by `lenspipe.checks.galaxies.draw_galaxies`.
-    sample_report
-        Content of sample/report/report.json, if there is one.
-
-    Returns
-    -------
-    dict
-        As returned by `lenspipe.products.checks.result`.
+    by more than the limit (`sample_report` is the content of sample/report/report.json).
     """
     rows = _compare_scores(checks, bands, random) if len(random) >= _MIN_GALAXIES else []
     n_tests = sum((row["p"] is not None) + (row["p_rates"] is not None) for row in rows)
@@ -148,21 +140,7 @@ def check_regions(
 ) -> dict:
     """Check that each region is trained on, and that rates of high scores agree between regions.
 
-    Parameters
-    ----------
-    seed
-        That of the run.
-    regions
-        Regions of the search, sorted.
-    random
-        As returned by `lenspipe.checks.galaxies.draw_galaxies`.
-    sample
-        The labelled sample, if the run has one.
-
-    Returns
-    -------
-    dict
-        As returned by `lenspipe.products.checks.result`.
+    Regions are those of the search, sorted; without a labelled sample only the rates are compared.
     """
     if len(regions) < 2:
         return not_measured("the search has one region")

@@ -33,12 +33,8 @@ class Drift:
     """Scores of bricks, accumulated chunk by chunk: four numbers for each brick.
 
     Each score is replaced by the normal deviate of its rank among a random subset of all scores.
-    The mean (``level``) and the variance (``spread``) of these are kept for each brick.
-
-    Parameters
-    ----------
-    scores
-        float32, shape (M,), of random galaxies, sorted.
+    The mean (``level``) and the variance (``spread``) of these are kept for each brick. `scores`
+    are those of the subset (float32), sorted.
     """
 
     def __init__(self, checks: Checks, scores: np.ndarray) -> None:
@@ -47,13 +43,7 @@ class Drift:
         self._normal = norm.ppf((np.arange(2 * len(scores) + 1) + 0.5) / (2 * len(scores) + 1))
 
     def add(self, chunk: str, table: pd.DataFrame) -> None:
-        """Add a chunk.
-
-        Parameters
-        ----------
-        table
-            Its scores, with brick and p; rows without a score don't count.
-        """
+        """Add the scores of a chunk: columns brick and p; rows without a score don't count."""
         table = table[table["p"].notna()]
         p = table["p"].to_numpy(np.float32)
         # Equal scores share the middle one of their ranks.
@@ -67,12 +57,7 @@ class Drift:
         self._tables.append(sums.reset_index().assign(chunk=chunk))
 
     def result(self, bricks: pd.DataFrame) -> tuple[dict, pd.DataFrame]:
-        """Compare bricks and chunks with their neighbours.
-
-        Parameters
-        ----------
-        bricks
-            The run's bricks: columns brick, region, ra, dec (degrees).
+        """Compare bricks (columns brick, region, ra, dec) and chunks with their neighbours.
 
         Returns
         -------

@@ -28,13 +28,7 @@ class Duplicates:
         self._edges: list[pd.DataFrame] = []
 
     def add(self, chunk: str, table: pd.DataFrame) -> None:
-        """Count a chunk.
-
-        Parameters
-        ----------
-        table
-            Its scores, with id, brick, ra and dec (degrees).
-        """
+        """Add the scores of a chunk: columns id, brick, ra and dec (degrees)."""
         self.n_galaxies += len(table)
         self.n_ids += int(table["id"].duplicated().sum())
         for brick in table["brick"].unique():
@@ -70,20 +64,10 @@ class Duplicates:
         return int(np.logical_and(*differ).sum())
 
     def result(self, names: pd.Series, sample: pd.DataFrame | None) -> dict:
-        """Count all duplicates.
+        """Count all duplicates, also among candidates' names and in the labelled sample.
 
-        Parameters
-        ----------
-        names
-            Names of the candidates that should be unique.
-        sample
-            The labelled sample. A galaxy in two of its splits is left to
-            `lenspipe.checks.leakage.check_leakage`.
-
-        Returns
-        -------
-        dict
-            As returned by `lenspipe.products.checks.result`.
+        Galaxies in two splits of the sample are left to `lenspipe.checks.leakage.check_leakage`.
+        The dict is that of `lenspipe.products.checks.result`.
         """
         pairs = self.n_close_pairs()
         counts = {

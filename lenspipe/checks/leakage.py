@@ -20,19 +20,11 @@ __all__ = ["check_leakage"]
 def check_leakage(settings: Settings, sample: pd.DataFrame | None) -> dict:
     """Count what splits of the labelled sample share: in its table, its records and on the sky.
 
-    Parameters
-    ----------
-    sample
-        The labelled sample, if the run has one.
-
-    Returns
-    -------
-    dict
-        As returned by `lenspipe.products.checks.result`. Its parts are counts of: galaxies in two
-        splits; galaxies within ``sample.match_radius_arcsec`` of one of another split; galaxies
-        with a lens of another split on their cutout; cells of the sky (``sample.split_nside``) in
-        two splits; records that the table lists in another split or not at all, or that occur
-        twice; injected lenses outside the training split, or whose host galaxy or cell is held out.
+    Counted are: galaxies in two splits; galaxies within ``sample.match_radius_arcsec`` of one of
+    another split; galaxies with a lens of another split on their cutout; cells of the sky
+    (``sample.split_nside``) in two splits; records that the table lists in another split or not at
+    all, or that occur twice; injected lenses outside the training split, or whose host galaxy or
+    cell is held out. The dict is that of `lenspipe.products.checks.result`.
     """
     if sample is None:
         return not_measured("the run has no labelled sample")

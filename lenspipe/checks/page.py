@@ -14,15 +14,7 @@ _COLOURS = {GREEN: "#1a7f37", RED: "#c00000"}
 
 
 def write_page(report: dict, outliers: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-    """Write ``checks.html``.
-
-    Parameters
-    ----------
-    report
-        Content of checks.json.
-    outliers
-        Content of drift.csv.
-    """
+    """Write ``checks.html`` from the content of checks.json and drift.csv."""
     title = html.escape(f"Checks of {report['run']}")
     rows = "\n".join(map(_format_row, report["checks"]))
     details = "\n".join(

@@ -34,13 +34,8 @@ def run_checks(settings: Settings) -> dict:
     """Run all standing checks of a run whose candidates are selected.
 
     Writes below ``checks/``: ``drift.csv`` and ``drift.png``, the bricks that differ strongly from
-    their neighbours, ``checks.html`` and, last, ``checks.json``. A red check is logged and is not
-    an error.
-
-    Returns
-    -------
-    dict
-        Content of checks.json; see docs/checks.md.
+    their neighbours, ``checks.html`` and, last, ``checks.json``, whose content is returned
+    (docs/checks.md). A red check is logged and is not an error.
 
     Raises
     ------

@@ -34,10 +34,8 @@ def draw_mistakes(
         From some of these rows to their cutouts, (N, B, S, S) nanomaggies.
     path
         From ``missed.png`` and ``false.png`` to the files.
-    title
-        What was scored.
-    rule
-        What counts as found, such as ``p ≥ 0.9``.
+    title, rule
+        What was scored, and what counts as found, such as ``p ≥ 0.9``.
     """
     missed = galaxies[galaxies["missed"]].sort_values(["p", "id"], na_position="first")
     false = galaxies[galaxies["false"]].sort_values(["p", "id"], ascending=[False, True])

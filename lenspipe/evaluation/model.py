@@ -35,15 +35,8 @@ def assess(settings: Settings) -> dict:
     split, through such members or a stacker fitted to it, is not evaluated on it: only the AUC from
     its construction is given, and there is no calibration.
 
-    Parameters
-    ----------
-    settings
-        Of the model, `Settings.of_model`; of section training only the name matters.
-
-    Returns
-    -------
-    dict
-        The metrics; None for what could not be measured.
+    Settings are those of the model, `Settings.of_model`; of section training only the name matters.
+    Metrics that could not be measured are None.
 
     Raises
     ------

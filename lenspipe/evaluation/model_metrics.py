@@ -37,22 +37,11 @@ def measure_split(
     threshold: float,
     band: str,
 ) -> dict:
-    """Measure a model on a split.
+    """Measure a model on the rows of a split of `lenspipe.evaluation.predictions.predict_splits`.
 
-    Parameters
-    ----------
-    galaxies
-        The split's rows, as returned by `lenspipe.evaluation.predictions.predict_splits`.
-    threshold
-        Minimum score of a candidate.
-    band
-        Band of magnitude and exposures.
-
-    Returns
-    -------
-    dict
-        Keys as in docs/outputs.md without the split's name; None for what can't be measured, and
-        for all keys where the split is empty.
+    Keys are those of docs/outputs.md without the split's name; values are None for what can't be
+    measured, and all of them where the split is empty. `threshold` is the minimum score of a
+    candidate, `band` that of magnitude and exposures.
     """
     lens = galaxies["label"].to_numpy() > 0.5
     p = galaxies["p"].to_numpy()

@@ -23,14 +23,12 @@ _TRUTH = ["id", "theta_e_arcsec", "arc_snr"]
 def predict_splits(
     settings: Settings, splits: Sequence[str], is_refit: bool = False
 ) -> pd.DataFrame:
-    """Score the galaxies of some splits with a model.
+    """Score the galaxies of some splits with a model; a split that the sample lacks has no rows.
 
     Parameters
     ----------
     settings
         Of the model.
-    splits
-        Names; a split that the sample lacks has no rows.
     is_refit
         Whether the model was finally trained on the validation split as well: those galaxies are
         scored with the model before that, ``validated.keras``.

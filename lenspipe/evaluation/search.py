@@ -50,11 +50,6 @@ def evaluate(settings: Settings) -> dict:
     lenses) and false-positive rates are those of all non-lenses; ``fpr10``, ``fpr01`` and
     ``fpr001`` are rates of 10, 1 and 0.1 %. What could not be measured is null.
 
-    Returns
-    -------
-    dict
-        The metrics.
-
     Raises
     ------
     LenspipeError

@@ -11,23 +11,12 @@ from scipy.stats import norm
 
 __all__ = ["correlate_within_strata", "sky_patches"]
 
-#: Cells of 6.9 arcmin, a quarter of a brick: about the size of a region of constant exposure count.
+#: HEALPix cells of 6.9 arcmin, a quarter of a brick: about as large as areas of equal exposures.
 _NSIDE = 512
 
 
 def sky_patches(table: pd.DataFrame) -> np.ndarray:
-    """Assign galaxies to patches of the sky within which observing conditions are shared.
-
-    Parameters
-    ----------
-    table
-        Columns ra, dec (degrees).
-
-    Returns
-    -------
-    numpy.ndarray of int, shape (N,)
-        Nested HEALPix cells of nside 512.
-    """
+    """Number the patches of the sky that share observing conditions, for ra and dec in degrees."""
     grid = HEALPix(_NSIDE, order="nested")
     return grid.lonlat_to_healpix(table["ra"].to_numpy() * u.deg, table["dec"].to_numpy() * u.deg)
 
@@ -35,15 +24,9 @@ def sky_patches(table: pd.DataFrame) -> np.ndarray:
 def correlate_within_strata(
     x: ArrayLike, y: ArrayLike, stratum: ArrayLike, patch: ArrayLike
 ) -> tuple[float | None, float | None, float | None]:
-    """Correlate two quantities within strata, with an error from sums over patches of the sky.
+    """Correlate two finite quantities of N galaxies, with an error from sums over sky patches.
 
-    Parameters
-    ----------
-    x, y
-        Finite; shape (N,).
-    stratum, patch
-        Labels, shape (N,). Means are subtracted within strata; the contributions of different
-        patches are independent.
+    Means are subtracted within strata; the contributions of different patches are independent.
 
     Returns
     -------

@@ -58,10 +58,10 @@ def compare_classes(
     values
         The quantity, shape (N,), finite; it may be discrete.
     lens
-        bool, shape (N,); both classes occur in a stratum.
+        bool; both classes occur in at least one stratum.
     stratum, brick
-        Labels, shape (N,). If the classes do not differ, all galaxies of a stratum have the same
-        probability of being a lens.
+        Labels. If the classes do not differ, all galaxies of a stratum have the same probability of
+        being a lens.
 
     Returns
     -------
@@ -103,15 +103,10 @@ def compare_classes(
 
 
 def values_of(table: pd.DataFrame, name: str, band: str) -> np.ndarray:
-    """Return one of `QUANTITIES` for each galaxy.
+    """Return one of `QUANTITIES` (AB mag, arcsec or exposures; NaN where unknown) as float64.
 
     Depth is the magnitude of a small galaxy detected at five standard deviations of its flux
     (https://www.legacysurvey.org/dr9/catalogs/).
-
-    Returns
-    -------
-    numpy.ndarray of float64, shape (N,)
-        AB magnitudes, arcsec or exposures; NaN where unknown.
     """
     values = table[f"{QUANTITIES[name]}_{band}"].to_numpy(np.float64)
     if name == "depth":

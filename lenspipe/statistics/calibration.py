@@ -49,15 +49,7 @@ class Calibration:
     n_nonlenses: int
 
     def apply(self, p: ArrayLike, method: str | None = None) -> np.ndarray:
-        """Convert scores to probabilities (float64, of the same shape).
-
-        Parameters
-        ----------
-        p
-            Scores, 0 to 1.
-        method : {"temperature", "isotonic"}, optional
-            Default: that of the calibration.
-        """
+        """Convert scores (0 to 1) to probabilities, by another method than the default if given."""
         p = np.asarray(p, np.float64)
         if (method or self.method) == "temperature":
             return expit(_logit(p) / self.temperature)
@@ -66,15 +58,8 @@ class Calibration:
     def on_sky(self, p: ArrayLike, prior: float) -> np.ndarray:
         """Convert scores to probabilities where lenses are as rare as on the sky.
 
-        The odds of `apply` are multiplied by the odds of a lens on the sky and divided by those
-        among the galaxies of the fit.
-
-        Parameters
-        ----------
-        p
-            Scores, 0 to 1.
-        prior
-            Fraction of galaxies on the sky that are lenses.
+        The odds of `apply` are multiplied by the odds of a lens on the sky, where a fraction
+        `prior` of galaxies are lenses, and divided by those among the galaxies of the fit.
         """
         probability = self.apply(p)
         factor = prior / (1 - prior) * self.n_nonlenses / self.n_lenses
@@ -82,21 +67,9 @@ class Calibration:
 
 
 def fit_calibration(label: ArrayLike, p: ArrayLike, method: str) -> Calibration | None:
-    """Fit both functions to scores of labelled galaxies.
+    """Fit both functions to scores (0 to 1) of labelled galaxies (1 for lenses, 0 for non-lenses).
 
-    Parameters
-    ----------
-    label
-        1 for lenses, 0 for non-lenses; shape (N,).
-    p
-        Scores, 0 to 1; shape (N,).
-    method : {"temperature", "isotonic"}
-        The default of `Calibration.apply`.
-
-    Returns
-    -------
-    Calibration or None
-        None without lenses or without non-lenses.
+    `method` is the default of the calibration. None without lenses or without non-lenses.
 
     Notes
     -----

@@ -1,4 +1,9 @@
-"""How well scores separate lenses from non-lenses: rates, their intervals, calibration errors."""
+"""How well scores separate lenses from non-lenses: rates, their intervals, calibration errors.
+
+In all functions `lenses` and `nonlenses` are the scores of N lenses and M non-lenses, `fpr` is the
+false-positive rate, the fraction of the non-lenses that pass, and `prior` the fraction of galaxies
+that are lenses; `label` is 1 for lenses and 0 for non-lenses, and `p` their probabilities.
+"""
 
 import itertools
 from collections.abc import Sequence
@@ -44,15 +49,7 @@ _NEGLIGIBLE = 1e-6
 def auc(lenses: ArrayLike, nonlenses: ArrayLike) -> float | None:
     """Area under the ROC curve: the probability that a lens scores above a non-lens, ties half.
 
-    Parameters
-    ----------
-    lenses, nonlenses
-        Scores, shapes (N,) and (M,).
-
-    Returns
-    -------
-    float or None
-        None where either is empty.
+    None without lenses or without non-lenses.
     """
     lenses, nonlenses = np.asarray(lenses), np.asarray(nonlenses)
     if len(lenses) == 0 or len(nonlenses) == 0:
@@ -63,12 +60,7 @@ def auc(lenses: ArrayLike, nonlenses: ArrayLike) -> float | None:
 
 
 def roc_curve(lenses: ArrayLike, nonlenses: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the ROC curve.
-
-    Parameters
-    ----------
-    lenses, nonlenses
-        Scores, shapes (N,) and (M,); neither is empty.
+    """Compute the ROC curve of at least one lens and one non-lens.
 
     Returns
     -------
@@ -89,12 +81,7 @@ def precision_recall(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute purity against completeness, that is precision against recall.
 
-    Parameters
-    ----------
-    lenses, nonlenses
-        Scores, shapes (N,) and (M,); neither is empty.
-    prior
-        Fraction of galaxies that are lenses; default: that among the scores.
+    There is at least one lens and one non-lens; the default prior is their ratio among the scores.
 
     Returns
     -------
@@ -110,17 +97,8 @@ def precision_recall(
 def purity_at(completeness: ArrayLike, fpr: ArrayLike, prior: float) -> np.ndarray:
     """Fraction of lenses among the galaxies that pass, by Bayes' theorem.
 
-    Parameters
-    ----------
-    completeness, fpr
-        Fractions of the lenses and of the non-lenses that pass.
-    prior
-        Fraction of galaxies that are lenses.
-
-    Returns
-    -------
-    numpy.ndarray or numpy.float64
-        pi C / (pi C + (1 - pi) F); NaN where nothing passes.
+    With completeness C, false-positive rate F and prior pi it is pi C / (pi C + (1 - pi) F); NaN
+    where nothing passes. It is a numpy.float64 for scalars.
     """
     lenses = prior * np.asarray(completeness, np.float64)
     passed = lenses + (1 - prior) * np.asarray(fpr, np.float64)
@@ -133,20 +111,8 @@ def purity_interval(
     """Purity and its interval from completeness, false-positive rate and their intervals.
 
     The lower end combines the worse ends of both, the upper end the better ones; the interval thus
-    covers more than 95 %.
-
-    Parameters
-    ----------
-    completeness, fpr
-        Fractions of the lenses and of the non-lenses that pass.
-    prior
-        Fraction of galaxies that are lenses.
-
-    Returns
-    -------
-    tuple of (float or None)
-        Value, low, high. The value is None where no non-lens passed: the rate is not zero, it could
-        not be measured.
+    covers more than 95 %. The value is None where no non-lens passed: the rate is not zero, it
+    could not be measured.
     """
     if completeness[0] is None or fpr[0] is None:
         return None, None, None
@@ -166,13 +132,7 @@ def name_interval(name: str, values: Sequence[float | None]) -> dict[str, float 
 
 
 def part_interval(passes: ArrayLike) -> Estimate:
-    """Fraction of a class that passes and its 95 % interval (Wilson).
-
-    Parameters
-    ----------
-    passes
-        bool, shape (N,); without galaxies the fraction is not measured.
-    """
+    """Fraction of N galaxies that pass (bool) and its 95 % interval (Wilson)."""
     passes = np.asarray(passes)
     if len(passes) == 0:
         return None, None, None
@@ -182,14 +142,7 @@ def part_interval(passes: ArrayLike) -> Estimate:
 def completeness_at_fpr(
     lenses: ArrayLike, nonlenses: ArrayLike, fpr: float
 ) -> tuple[float | None, float | None]:
-    """Completeness at a false-positive rate.
-
-    Parameters
-    ----------
-    lenses, nonlenses
-        Scores, shapes (N,) and (M,).
-    fpr
-        Maximum fraction of the non-lenses that may pass.
+    """Completeness at a maximum false-positive rate.
 
     Returns
     -------
@@ -219,19 +172,7 @@ def completeness_interval(
     lenses found (Brown, Cai & DasGupta 2001, Stat. Sci. 16, 101); the interval ends at quantiles of
     the mixture: the lower end with c counted above the j-th non-lens (none for j = 0), the upper
     end above the next. As in their paper it extends to 0 where no lens is found, and to 1 where all
-    are.
-
-    Parameters
-    ----------
-    lenses, nonlenses
-        Scores, shapes (N,) and (M,).
-    fpr
-        Fraction of the non-lenses that pass.
-
-    Returns
-    -------
-    low, high : float or None
-        None where `completeness_at_fpr` is None.
+    are, and is None where `completeness_at_fpr` is None.
     """
     lenses, nonlenses = np.asarray(lenses), np.asarray(nonlenses)
     m, n = len(lenses), len(nonlenses)
@@ -266,14 +207,9 @@ def _quantile(found: np.ndarray, weights: np.ndarray, m: int, level: float) -> f
 
 
 def wilson_interval(count: int, total: int, z: float = 1.959964) -> tuple[float, float]:
-    """Interval of a fraction (Wilson 1927, J. Am. Stat. Assoc. 22, 209).
+    """Interval of the fraction `count` of `total` (Wilson 1927, J. Am. Stat. Assoc. 22, 209).
 
-    Parameters
-    ----------
-    count, total
-        Successes and trials; without trials the interval is (0, 1).
-    z
-        Half width in standard deviations; default: 95 %.
+    Its half width is z standard deviations, by default 95 %; without trials it is (0, 1).
     """
     if total == 0:
         return 0.0, 1.0
@@ -288,36 +224,14 @@ def wilson_interval(count: int, total: int, z: float = 1.959964) -> tuple[float,
 
 
 def cross_entropy(label: ArrayLike, p: ArrayLike) -> float | None:
-    """Binary cross-entropy; probabilities are clipped to at least 1e-7 from 0 and 1.
-
-    Parameters
-    ----------
-    label
-        1 for lenses, 0 for non-lenses; shape (N,).
-    p
-        Probabilities, shape (N,).
-
-    Returns
-    -------
-    float or None
-        None without galaxies.
-    """
+    """Binary cross-entropy, None without galaxies; probabilities are clipped 1e-7 from 0 and 1."""
     label = np.asarray(label, np.float64)
     p = np.clip(np.asarray(p, np.float64), 1e-7, 1 - 1e-7)
     return float(-np.mean(label * np.log(p) + (1 - label) * np.log1p(-p))) if len(p) else None
 
 
 def reliability(label: ArrayLike, p: ArrayLike, bins: int) -> list[dict]:
-    """Compare probabilities with the observed fraction of lenses, in bins of equal width.
-
-    Parameters
-    ----------
-    label
-        1 for lenses, 0 for non-lenses; shape (N,).
-    p
-        Probabilities, shape (N,).
-    bins
-        Number of bins.
+    """Compare probabilities with the fraction of lenses, in a number of bins of equal width.
 
     Returns
     -------
@@ -352,17 +266,8 @@ def reliability(label: ArrayLike, p: ArrayLike, bins: int) -> list[dict]:
 def expected_calibration_error(label: ArrayLike, p: ArrayLike, bins: int) -> float | None:
     """Mean absolute difference of probability and fraction of lenses in the bins of `reliability`.
 
-    Bins are weighted by their number of galaxies (Guo et al. 2017, arXiv:1706.04599, eq. 3).
-
-    Parameters
-    ----------
-    label, p, bins
-        As for `reliability`.
-
-    Returns
-    -------
-    float or None
-        None without galaxies.
+    Bins are weighted by their number of galaxies (Guo et al. 2017, arXiv:1706.04599, eq. 3). None
+    without galaxies.
     """
     p = np.asarray(p)
     if len(p) == 0:

@@ -21,12 +21,9 @@ _RADII_ARCSEC, _SOFTENING_NMGY = (0, 0.8, 1.5, 2.2, 3.0, 4.0, 5.5), 0.05
 
 
 def ring_fluxes(images: np.ndarray) -> np.ndarray:
-    """Measure the light of cutouts in rings around the centre.
+    """Measure the light of cutouts, (N, B, S, S) in nanomaggies, in rings around the centre.
 
-    Parameters
-    ----------
-    images
-        (N, B, S, S) nanomaggies; pixels that are not finite count as the mean of their ring.
+    Pixels that are not finite count as the mean of their ring.
 
     Returns
     -------
@@ -57,16 +54,8 @@ def tell_apart(
     """Measure how well a classifier separates two populations in groups it was not trained on.
 
     Ridge-penalised logistic regression on the principal components of standardised features is
-    trained on all folds of groups but one, in turn.
-
-    Parameters
-    ----------
-    features
-        (N, K) float.
-    label
-        (N,) bool.
-    group
-        (N,) labels, such as bricks; none is in both training and test set.
+    trained on all folds of groups but one, in turn. Features are (N, K) float, labels (N,) bool; a
+    group, such as a brick, is never in both training and test set.
 
     Returns
     -------
@@ -121,16 +110,7 @@ def cross_validate(
     is that of the placements (DeLong, DeLong & Clarke-Pearson 1988, Biometrics 44, 837) in each
     fold (LeDell, Petersen & van der Laan 2015, Electron. J. Stat. 9, 1583). The interval is
     symmetric in the logit. Where the populations do not overlap it is Wilson's for the smaller one.
-
-    Parameters
-    ----------
-    folds
-        Scores of positives and negatives in each fold.
-
-    Returns
-    -------
-    auc, low, high : float or None
-        None without a fold.
+    Each fold consists of the scores of positives and of negatives; without folds all are None.
     """
     if not folds:
         return None, None, None

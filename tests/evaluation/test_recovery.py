@@ -1,4 +1,4 @@
-"""Tests of lenspipe.recovery: brute force on the whole sky, and a reason for each entry."""
+"""Tests of lenspipe.evaluation.recovery: brute force on the whole sky, all reasons."""
 
 import json
 

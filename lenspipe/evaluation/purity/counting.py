@@ -23,26 +23,16 @@ _LOG_ODDS = np.arange(-40, 71) / 10
 
 
 def thresholds_with(cuts: Cuts) -> np.ndarray:
-    """Return the thresholds at which galaxies are counted, including the run's cuts.
-
-    Returns
-    -------
-    numpy.ndarray of float32, shape (T,)
-        Ascending and unique.
-    """
+    """Return the thresholds at which galaxies are counted, with the run's cuts: float32, sorted."""
     odds = 10.0**_LOG_ODDS
     finite = [cut for cut in cuts.values.values() if np.isfinite(cut)]
     return np.unique(np.concatenate([odds / (1 + odds), _ROUND, finite]).astype(np.float32))
 
 
 def rate_interval(passed: int, n: int) -> Estimate:
-    """Compute the rate of `passed` of `n` galaxies and its 95 % interval.
+    """Compute the rate of `passed` of `n` galaxies and its 95 % interval (Wilson).
 
-    Returns
-    -------
-    tuple of (float or None)
-        Rate, low, high: Wilson's interval; where none passes, the exact 95 % upper limit
-        1 - 0.05^(1/n), close to 3 / n. All None without galaxies.
+    Where none passes, the upper end is the exact 95 % limit 1 - 0.05^(1/n), close to 3 / n.
     """
     if n == 0:
         return None, None, None
@@ -59,17 +49,7 @@ class Tally:
         self._counts: dict[str, dict[str, np.ndarray]] = {}
 
     def add(self, group: str, values: pd.Categorical, classes: np.ndarray) -> None:
-        """Count more galaxies.
-
-        Parameters
-        ----------
-        group
-            Property by which they are divided.
-        values
-            Its value for each galaxy, shape (N,).
-        classes
-            int, shape (N,).
-        """
+        """Count N galaxies by the value of the property `group` and by their class (int)."""
         codes = np.asarray(values.codes, np.int64)
         size = len(values.categories) * self.n_classes
         counts = np.bincount(codes * self.n_classes + classes, minlength=size)
@@ -93,12 +73,7 @@ _INTERVALS = {"exposures": "nobs", "magnitude": "mag"}
 
 
 class Search:
-    """The galaxies of a search, counted between thresholds.
-
-    Parameters
-    ----------
-    thresholds
-        float32, shape (T,).
+    """The galaxies of a search, counted between T thresholds (float32).
 
     Attributes
     ----------
@@ -122,17 +97,7 @@ class Search:
 
 
 def above(counts: np.ndarray) -> np.ndarray:
-    """Sum the counts at or above each threshold.
-
-    Parameters
-    ----------
-    counts
-        For each interval between thresholds, the first below the lowest; shape (T + 1,).
-
-    Returns
-    -------
-    numpy.ndarray, shape (T,)
-    """
+    """Sum the counts at or above each of T thresholds from those in the T + 1 intervals."""
     return np.cumsum(counts[::-1])[::-1][1:]
 
 
@@ -142,12 +107,7 @@ def count_search(
     population: RandomGalaxies,
     to_sky: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Search:
-    """Count the galaxies of a search, chunk by chunk.
-
-    Parameters
-    ----------
-    to_sky
-        Converts scores to probabilities on the sky.
+    """Count the galaxies of a search, chunk by chunk; `to_sky` gives probabilities on the sky.
 
     Raises
     ------

@@ -26,16 +26,8 @@ def draw_purity(
 ) -> None:
     """Plot rates against the threshold by properties of the galaxies, yield and purity.
 
-    Parameters
-    ----------
-    table
-        As in ``purity.csv``.
-    summary
-        As returned by `lenspipe.evaluation.purity.random_rates.measure_purity`.
-    path
-        The PNG.
-    band
-        Band of exposures and magnitudes.
+    Table and summary are the contents of ``purity.csv`` and ``purity.json``; `band` is that of
+    exposures and magnitudes.
     """
     figure = Figure(figsize=(17, 8.4), layout="constrained")
     panels = figure.subplots(2, 4)

@@ -38,12 +38,8 @@ _COLUMNS = ["group", "value", "threshold", "n", "passed", "rate", "low", "high"]
 def measure_purity(settings: Settings) -> dict:
     """Measure the rate of random galaxies that pass, and the purity of the candidates.
 
-    Writes ``purity/purity.csv``, ``purity.png`` and, last, ``purity.json``.
-
-    Returns
-    -------
-    dict
-        Content of ``purity.json``, described in docs/outputs.md.
+    Writes ``purity/purity.csv``, ``purity.png`` and, last, ``purity.json``, whose content
+    (docs/outputs.md) is returned.
 
     Raises
     ------

@@ -27,21 +27,10 @@ _EDGES = (0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.99, 0.999, 0.9999, 1)
 def expected_above(
     search: Search, held_out: pd.DataFrame | None, rates: Sequence[Estimate], prior: float
 ) -> list[dict]:
-    """Compute the expected yield and purity above each threshold.
+    """Compute the expected yield and purity above each threshold: ``yield`` in docs/outputs.md.
 
-    Parameters
-    ----------
-    held_out
-        As returned by `lenspipe.products.predictions.read_held_out`.
-    rates
-        Rate, low, high of the search's random galaxies at each threshold, None without any.
-    prior
-        Fraction of galaxies that are lenses.
-
-    Returns
-    -------
-    list of dict
-        For each threshold the keys of ``yield`` in docs/outputs.md, except for grades.
+    `rates` are those of the search's random galaxies at each threshold, `held_out` is the table of
+    `lenspipe.products.predictions.read_held_out`.
     """
     n, n_known, sky = (above(counts) for counts in (search.searched, search.known, search.sky))
     total = int(search.searched.sum())
@@ -77,20 +66,10 @@ def _scaled(values: Estimate, factor: float) -> list[float | None]:
 
 
 def graded_above(grades: pd.DataFrame, threshold: float, below: float = np.inf) -> dict:
-    """Count graded candidates at or above a threshold.
+    """Count graded candidates with scores from a threshold up to `below`, which is not included.
 
-    Parameters
-    ----------
-    grades
-        As returned by `lenspipe.evaluation.random_galaxies.read_grades`.
-    below
-        Upper end of scores, not included.
-
-    Returns
-    -------
-    dict
-        ``n_candidates``, ``n_graded``, and the numbers and fractions graded ``A``, ``AB``, ``ABC``
-        of those graded with their 95 % intervals (Wilson), None where none is graded.
+    The keys are ``n_candidates``, ``n_graded``, and the numbers and fractions graded ``A``, ``AB``,
+    ``ABC`` of those graded with their 95 % intervals (Wilson), None where none is graded.
     """
     p = grades["p"].to_numpy(np.float32)
     inside = grades.loc[(p >= np.float32(threshold)) & (p < np.float32(below)), "grade"]
@@ -104,19 +83,10 @@ def graded_above(grades: pd.DataFrame, threshold: float, below: float = np.inf) 
 
 
 def graded_in_bins(search: Search, grades: pd.DataFrame) -> list[dict]:
-    """Compare probabilities on the sky with grades in bins of the score.
+    """Compare probabilities on the sky with grades in bins of the score that have a candidate.
 
-    Parameters
-    ----------
-    grades
-        As returned by `lenspipe.evaluation.random_galaxies.read_grades`.
-
-    Returns
-    -------
-    list of dict
-        For each bin with a candidate ``from``, ``to`` (not in the bin, except for 1), the counts of
-        `graded_above`, galaxies of the search ``n`` and their mean probability on the sky
-        ``sky_probability``.
+    Each has ``from``, ``to`` (not in the bin, except for 1), the counts of `graded_above`, galaxies
+    of the search ``n`` and their mean probability on the sky ``sky_probability``.
     """
     edges = np.array(_EDGES, np.float32)
     n, sky = (above(counts) for counts in (search.searched, search.sky))
@@ -136,18 +106,10 @@ def graded_in_bins(search: Search, grades: pd.DataFrame) -> list[dict]:
 
 
 def verdict_on(row: dict) -> str | None:
-    """Compare the fraction graded A to C with the expected purity.
+    """Compare the intervals of ``part_ABC`` and ``purity`` in a threshold's row.
 
-    Parameters
-    ----------
-    row
-        Of a threshold: the intervals of ``purity`` and ``part_ABC``.
-
-    Returns
-    -------
-    str or None
-        ``consistent`` where the intervals overlap, otherwise ``more lenses than expected`` or
-        ``fewer lenses than expected``; None where either was not measured.
+    ``consistent`` where they overlap, otherwise ``more lenses than expected`` or ``fewer lenses
+    than expected``; None where either was not measured.
     """
     ends = [row[f"{name}_{end}"] for name in ("part_ABC", "purity") for end in ("low", "high")]
     if None in ends:

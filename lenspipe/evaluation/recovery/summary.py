@@ -23,21 +23,10 @@ _TRAINED_ON = {"all": (True, False, None), "yes": (True,), "no": (False,)}
 
 
 def summarise(entries: pd.DataFrame, label: str, scores: str, recovery: Recovery) -> dict:
-    """Count entries and systems by group, use in training and threshold.
+    """Count entries and systems by group, use in training and threshold (docs/outputs.md).
 
-    Parameters
-    ----------
-    entries
-        As in `lenspipe.evaluation.recovery.published.compare`, with all its columns.
-    label
-        Name of the catalogue.
-    scores
-        Name of the scores that were compared with it.
-
-    Returns
-    -------
-    dict
-        Plain values, described in docs/outputs.md.
+    Entries are those of `lenspipe.evaluation.recovery.published.compare`, with all its columns;
+    `label` and `scores` name the catalogue and what was compared with it.
     """
     systems = _systems(entries)
     groups = sorted(set(entries["group"]), key=_sort_key)
@@ -152,14 +141,7 @@ def _format_percent(row: dict, name: str) -> str:
 def draw_recovery(entries: pd.DataFrame, summary: dict, path: str | os.PathLike[str]) -> None:
     """Plot completeness of all systems against the threshold, separated by use in training.
 
-    Parameters
-    ----------
-    entries
-        As returned by `lenspipe.evaluation.recovery.published.compare`.
-    summary
-        As returned by `summarise`.
-    path
-        The PNG.
+    Entries and summary are those of `lenspipe.evaluation.recovery.published.compare`.
     """
     systems = _systems(entries)
     known = systems["trained_on"].notna().any()
