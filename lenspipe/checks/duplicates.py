@@ -79,9 +79,9 @@ class Duplicates:
         }
         number = sum(counts.values())
         close = f"pairs of scored galaxies within {_RADIUS_ARCSEC:g} arcsec"
-        findings = "; ".join(f"{n} {what}" for what, n in counts.items() if n)
+        findings = "; ".join(f"{n} {name}" for name, n in counts.items() if n)
         rows: list[dict] = [
-            {"what": what, "number": n, "judged": True} for what, n in counts.items()
+            {"what": name, "number": n, "judged": True} for name, n in counts.items()
         ]
         rows.append({"what": close, "number": pairs, "judged": False})
         why = findings or f"none of {self.n_galaxies} scored galaxies is listed twice"

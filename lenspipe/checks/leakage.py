@@ -50,14 +50,14 @@ def check_leakage(settings: Settings, sample: pd.DataFrame | None) -> dict:
         "injected lenses on hosts of another split": _count_misplaced_hosts(sample),
     }
     number = sum(counts.values())
-    findings = "; ".join(f"{n} {what}" for what, n in counts.items() if n)
+    findings = "; ".join(f"{n} {name}" for name, n in counts.items() if n)
     return result(
         number > 0,
         number,
         0,
         "galaxies, records and cells of the sky that two splits share",
         findings or f"none of {len(sample)} galaxies of the sample is shared by two splits",
-        [{"what": what, "number": n} for what, n in counts.items()],
+        [{"what": name, "number": n} for name, n in counts.items()],
     )
 
 

@@ -104,8 +104,8 @@ def _draw_outliers(settings: Settings, outliers: pd.DataFrame, chunk_of: Mapping
     """Plot the highest-scoring galaxies of outlying bricks, and of two bricks of such a chunk."""
     bricks: list[str] = []
     for row in outliers.itertuples():
-        own = [row.brick] if row.brick else [b for b in chunk_of if chunk_of[b] == row.chunk][:2]
-        bricks += [brick for brick in own if brick not in bricks]
+        names = [row.brick] if row.brick else [b for b in chunk_of if chunk_of[b] == row.chunk]
+        bricks += [name for name in names[:2] if name not in bricks]
     table = _highest_scores(bricks[:_SHOWN_BRICKS], chunk_of, settings.paths)
     images = ()
     if len(table):

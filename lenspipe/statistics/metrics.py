@@ -81,7 +81,7 @@ def precision_recall(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute purity against completeness, that is precision against recall.
 
-    There is at least one lens and one non-lens; the default prior is their ratio among the scores.
+    There is at least one lens and one non-lens; the default prior is the fraction of lenses.
 
     Returns
     -------
@@ -184,24 +184,23 @@ def completeness_interval(
     first, last = binom.ppf([_NEGLIGIBLE, 1 - _NEGLIGIBLE], n, fpr).astype(int)
     numbers = np.arange(first, last + 1)
     weights = binom.pmf(numbers, n, fpr)
-    # Non-lenses from the highest on: the j-th is at index j; nothing passes above the first, all
-    # lenses below the last.
+    # The j-th highest non-lens is at index j, between infinite cuts for j = 0 and after the last.
     cuts = np.concatenate([[np.inf], np.sort(nonlenses)[::-1], [-np.inf]])
     ordered = np.sort(lenses)
     ends = []
     for step, level in ((0, 0.025), (1, 0.975)):
         counts = m - np.searchsorted(ordered, cuts[numbers + step], "right")
-        found, places = np.unique(counts, return_inverse=True)
+        n_found, places = np.unique(counts, return_inverse=True)
         mixture = np.bincount(places, weights) / weights.sum()
-        ends.append(_quantile(found, mixture, m, level))
+        ends.append(_quantile(n_found, mixture, m, level))
     return 0.0 if completeness == 0 else ends[0], 1.0 if completeness == 1 else ends[1]
 
 
-def _quantile(found: np.ndarray, weights: np.ndarray, m: int, level: float) -> float:
-    """Quantile of a weighted mixture of Jeffreys' posteriors for `found` of m lenses."""
+def _quantile(n_found: np.ndarray, weights: np.ndarray, m: int, level: float) -> float:
+    """Quantile of a weighted mixture of Jeffreys' posteriors for n_found of m lenses."""
 
     def excess(completeness: float) -> float:
-        return weights @ betainc(found + 0.5, m - found + 0.5, completeness) - level
+        return weights @ betainc(n_found + 0.5, m - n_found + 0.5, completeness) - level
 
     return float(brentq(excess, 0.0, 1.0, xtol=1e-9))
 
@@ -209,7 +208,7 @@ def _quantile(found: np.ndarray, weights: np.ndarray, m: int, level: float) -> f
 def wilson_interval(count: int, total: int, z: float = 1.959964) -> tuple[float, float]:
     """Interval of the fraction `count` of `total` (Wilson 1927, J. Am. Stat. Assoc. 22, 209).
 
-    Its half width is z standard deviations, by default 95 %; without trials it is (0, 1).
+    z is its half width in standard deviations, by default 95 %; without trials it is (0, 1).
     """
     if total == 0:
         return 0.0, 1.0
