@@ -36,9 +36,10 @@ SIDE = 14
 def write(settings: Settings, n_chunks: int, per_brick: int) -> int:
     """Write bricks, parent samples and scores of adjacent chunks; return the number of galaxies."""
     paths, rng, bricks = settings.paths, np.random.default_rng(0), []
-    for path in (paths.scores("x"), paths.parent("x"), paths.lenses):
+    for path in (paths.scores("x"), paths.parent("x"), paths.lenses, paths.truth):
         path.parent.mkdir(parents=True)
     pd.DataFrame({"ra": [], "dec": []}).to_parquet(paths.lenses)
+    pd.DataFrame({"id": ["none"], "kind": ["other"]}).to_parquet(paths.truth)
     for chunk in range(n_chunks):
         x, y = np.divmod(np.arange(SIDE**2), SIDE)
         table = pd.DataFrame({"brickid": chunk * SIDE**2 + np.arange(SIDE**2)})
