@@ -25,7 +25,7 @@ from lenspipe.followup.fields import (
 from lenspipe.followup.plots import Panel, draw_comparison, draw_sheet
 from lenspipe.followup.target_table import einstein_radius, say_position, write_targets
 from lenspipe.plotting.colour import BAND_SCALES, colour_images
-from lenspipe.plotting.galaxy_pages import say_p, say_redshift
+from lenspipe.plotting.galaxy_pages import format_probability, format_redshift
 from lenspipe.plotting.residual import residual_images
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.retrieval.local import LocalSource
@@ -274,12 +274,12 @@ class _Sheet:
             ("type", str(row["type"])),
             ("exposures", "  ".join(str(row.get(f"nobs_{band}", "?")) for band in bands)),
             ("seeing", "  ".join(_number(row.get(f"psfsize_{b}")) for b in bands) + "  arcsec"),
-            ("redshift", say_redshift(row) or "unknown"),
+            ("redshift", format_redshift(row) or "unknown"),
             ("Search", ""),
-            ("p", say_p(row["p"])),
+            ("p", format_probability(row["p"])),
         ]
         scores = [n for n in row if n.startswith("p_") and pd.notna(row[n]) and row[n] != row["p"]]
-        facts += [(name.replace("_", " "), say_p(row[name])) for name in scores[:3]]
+        facts += [(name.replace("_", " "), format_probability(row[name])) for name in scores[:3]]
         mean = "" if pd.isna(row["mean_grade"]) else f" (mean {row['mean_grade']:.2f})"
         facts.append(("grade", f"{row['grade']}{mean}" if row["grade"] else "not graded"))
         if row["known"]:

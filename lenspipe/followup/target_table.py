@@ -5,7 +5,7 @@ import re
 import numpy as np
 from astropy.table import Column, Table
 
-from lenspipe.plotting.galaxy_pages import say_redshift
+from lenspipe.plotting.galaxy_pages import format_redshift
 from lenspipe.utils.files import atomic
 
 __all__ = ["einstein_radius", "say_position", "write_targets"]
@@ -83,7 +83,7 @@ def write_targets(table, arrows, bands, folder):
     for band in bands:
         magnitudes = [row[f"mag_{band}"] for row in rows]
         columns[f"mag_{band}"] = [f"{m:.2f}" if np.isfinite(m) else "" for m in magnitudes]
-    columns["z"] = [say_redshift(row) for row in rows]
+    columns["z"] = [format_redshift(row) for row in rows]
     columns["theta_e_arcsec"] = [f"{r:.1f}" if np.isfinite(r) else "" for r in radii]
     columns["priority"] = [_PRIORITIES.get(row["grade"], "") for row in rows]
     # Texts: an empty cell is one to be filled, and 15.30 stays 15.30.

@@ -9,7 +9,7 @@ import pandas as pd
 from lenspipe.catalogs.names import shown_names
 from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.cutouts.reading import read_galaxies
-from lenspipe.plotting.galaxy_pages import draw_page, key_of
+from lenspipe.plotting.galaxy_pages import draw_page, page_key
 from lenspipe.products.candidates import page_order, read_candidates
 from lenspipe.products.manifests import read_manifest, update_manifest, write_manifest
 from lenspipe.products.plan import bricks_of_chunk, find_brick
@@ -64,7 +64,7 @@ def candidate_pages(settings):
             settings.survey.bands,
             settings.candidates.threshold,
         )
-        if key_of(path) != key:
+        if page_key(path) != key:
             todo[path] = shown, key
     # Neighbours in rank are not neighbours on the sky: several pages share one reading.
     batch = max(1, _BATCH // own.per_page)
@@ -178,7 +178,7 @@ def _draw_brick(settings, brick, scores, deleted=""):
         settings.candidates.threshold,
     )
     entry = {"status": "done" if n_galaxies else "empty", "count": len(shown), "hash": key}
-    if key_of(path) == key:
+    if page_key(path) == key:
         return entry
     if n_galaxies:
         shown["rank"] = np.arange(1, len(shown) + 1)
