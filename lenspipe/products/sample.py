@@ -1,14 +1,18 @@
 """The labelled sample: its splits, versions and records."""
 
 import json
+from collections.abc import Collection, Iterable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from lenspipe.products.record_files import first_record
 from lenspipe.products.records import dataset
 from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.tensorflow import tf
 
-__all__ = ["SPLITS", "read_images", "sample_version", "used_before"]
+__all__ = ["SPLITS", "read_by_id", "read_images", "sample_version", "used_before"]
 
 SPLITS = ("train", "validation", "test")
 
@@ -64,6 +68,35 @@ def read_images(settings, table):
                 "says, expected all; draw the labelled sample again"
             )
     return images
+
+
+def read_by_id(
+    shards: Iterable[Path], ids: Collection[str]
+) -> tuple[list[np.ndarray], pd.DataFrame]:
+    """Read galaxies of the sample from its records by their ids, whatever the cutouts' shape.
+
+    Returns
+    -------
+    images
+        Nanomaggies, float32, (B, S, S) each: of the galaxies that were found, in the order of the
+        records.
+    table
+        Columns id, ra, dec (degrees) of these.
+    """
+    images, tables = [], [pd.DataFrame({"id": [], "ra": [], "dec": []})]
+    for shard in shards:
+        first = first_record(shard)
+        if first is None:
+            continue
+        shape = tf.train.Example.FromString(first).features.feature["shape"].int64_list.value
+        columns = ["id", "ra", "dec", "image"]
+        for batch in dataset([shard], 100, *shape[:2], columns=columns):
+            values = {name: batch[name].numpy() for name in columns}
+            values["id"] = values["id"].astype(str)
+            selected = np.isin(values["id"], list(ids))
+            images += list(values.pop("image")[selected])
+            tables.append(pd.DataFrame({name: array[selected] for name, array in values.items()}))
+    return images, pd.concat(tables[1:] or tables, ignore_index=True)
 
 
 def used_before(settings):
