@@ -128,7 +128,7 @@ def _read_names(path: Path) -> list[str]:
         lines = [line.strip() for line in path.read_text().splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise LenspipeError(
-            f"{path}: can't be read ({error}); expected a text file with one name per line"
+            f"{path}: cannot be read ({error}); expected a text file with one name per line"
         ) from None
     lines = [line for line in lines if line and not line.startswith("#")]
     header = [word.strip().lower() for word in lines[0].split(",")] if lines else []
@@ -213,6 +213,6 @@ def _read_csv(path: Path, expected: str) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise LenspipeError(
-            f"{path}: can't be read as CSV ({reason}); expected columns {expected}"
+            f"{path}: cannot be read as CSV ({reason}); expected columns {expected}"
         ) from None
     return table.rename(columns=lambda name: name.strip().lower())

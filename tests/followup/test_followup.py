@@ -161,7 +161,7 @@ def test_wrong_choices_are_named(run, tmp_path):
     file.write_text("\n# none\n")
     with pytest.raises(LenspipeError, match=r"list\.txt: found no names"):
         choose(table, paths, file=file)
-    with pytest.raises(LenspipeError, match=r"nowhere\.txt: can't be read"):
+    with pytest.raises(LenspipeError, match=r"nowhere\.txt: cannot be read"):
         choose(table, paths, file=tmp_path / "nowhere.txt")
     file.write_text("name,verdict\na,b\n")
     with pytest.raises(LenspipeError, match="found columns name, verdict, expected name or id"):

@@ -82,7 +82,7 @@ def test_others_are_shown_to_who_is_done(paths):
 def test_the_second_stage(paths):
     with serving(paths, stage=2) as (address, _):
         about = Grader(address, "anna").list()
-        assert about["message"] == "No candidate has a mean of at least 2 in the stage before."
+        assert about["message"] == "No candidate has a mean of at least 2 in the previous stage."
     with serving(paths, repeats=0) as (address, _):
         anna = Grader(address, "anna")
         about = anna.list()
@@ -131,7 +131,7 @@ def test_no_candidates_are_said(paths):
     with serving(paths) as (address, _):
         about = Grader(address, "anna").list()
     assert about["entries"] == []
-    assert about["message"] == "The search ended without a candidate."
+    assert about["message"] == "The search found no candidates."
     paths.candidates.unlink()
     with serving(paths) as (address, _):
         assert "no candidates yet" in Grader(address, "anna").list()["message"]
