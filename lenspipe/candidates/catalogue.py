@@ -42,7 +42,6 @@ def write_catalogues(
         Name of the run, for the headers.
     merge_radius_arcsec
         For the headers.
-    paths
     """
     path = paths.candidates
     shown = table[table["rank"] > 0]

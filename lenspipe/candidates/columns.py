@@ -74,7 +74,6 @@ def order_columns(table: pd.DataFrame, bands: Sequence[str]) -> pd.DataFrame:
     table
         As returned by `lenspipe.candidates.systems.make_systems`, with redshifts and viewer where
         available.
-    bands
     """
     models = [name for name in table if name.startswith("p_")]
     per_band = [f"{prefix}_{band}" for prefix in ("mag", "nobs", "psfsize") for band in bands]

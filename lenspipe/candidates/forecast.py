@@ -29,7 +29,6 @@ def expected_performance(
     ----------
     table
         As returned by `lenspipe.products.predictions.read_held_out`.
-    cuts
     threshold
         None for a list of targets.
     prior

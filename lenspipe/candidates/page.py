@@ -36,7 +36,6 @@ def write_html_page(
         Name of the run.
     threshold
         None for a list of targets.
-    paths
     """
     rows = []
     for row, number in zip(shown.itertuples(), pages, strict=True):

@@ -67,7 +67,6 @@ def nth_highest(
 
     Parameters
     ----------
-    settings
     counts
         As returned by `count_scores`.
     numbers
@@ -110,7 +109,6 @@ def positions_above(
 
     Parameters
     ----------
-    settings
     cuts
         Key of a group -> cut; other groups are left out.
 

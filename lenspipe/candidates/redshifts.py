@@ -46,7 +46,6 @@ def add_redshifts(table: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     ----------
     table
         Columns id, ra, dec (degrees).
-    settings
 
     Returns
     -------

@@ -58,8 +58,6 @@ def plot_sky_map(
         As returned by `lenspipe.candidates.area.searched_bricks`.
     table
         Columns ra, dec (degrees) and known (bool).
-    title
-    path
     """
     middle = _circular_mean(bricks["ra"])
     extent = max(map(_extent, (_offset(bricks["ra"], middle), bricks["dec"])))

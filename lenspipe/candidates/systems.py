@@ -26,7 +26,6 @@ def make_systems(galaxies: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     ----------
     galaxies
         Rows of the scores joined with the parent sample.
-    settings
 
     Returns
     -------

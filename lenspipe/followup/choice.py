@@ -21,7 +21,6 @@ def read_graded(paths: RunPaths, graded: Path | None = None) -> pd.DataFrame:
 
     Parameters
     ----------
-    paths
     graded
         CSV with ``name`` or ``id``, ``grade`` and optionally ``mean``. If not given, the run's
         ``inspection/grades.csv``, if it exists; else the grades in the candidates' table, if any.
@@ -76,7 +75,6 @@ def choose(
     ----------
     table
         As returned by `read_graded`.
-    paths
     names
         Names or ids.
     grades

@@ -34,7 +34,6 @@ class Field:
     ----------
     ra, dec
         Centre, degrees.
-    side_arcsec
     pixels
         Along a side.
     """
@@ -71,7 +70,6 @@ class SkyImage:
     ----------
     pixels
         Shape (B, H, W); NaN where there is no data.
-    wcs
     """
 
     pixels: np.ndarray
@@ -83,8 +81,6 @@ def resample(image: SkyImage, field: Field, order: int = 3) -> np.ndarray:
 
     Parameters
     ----------
-    image
-    field
     order
         Of the interpolating splines; 1 for images with discontinuities, such as masked stars.
 
@@ -134,7 +130,6 @@ class Survey:
 
     Parameters
     ----------
-    paths
     source
         As provided by `lenspipe.retrieval.sources.open_source`.
     bricks
@@ -149,8 +144,6 @@ class Survey:
 
         Parameters
         ----------
-        field
-        bands
         order
             As in `resample`.
 

@@ -39,7 +39,6 @@ class Panel:
     pixels
         uint8 (S, S, 3) in colour, or (S, S) with NaN where there is no data; row 0 in the south,
         column 0 in the east. None if there is no image.
-    side_arcsec
     title
         Above the image.
     bar_arcsec
@@ -78,7 +77,6 @@ class Panel:
 
         Parameters
         ----------
-        figure
         left, bottom, size
             Inches.
         arrows
@@ -227,14 +225,12 @@ def plot_sheet(
         At the top.
     facts
         Labels and values beside the first image; a label without a value begins a group.
-    first
     small
         The row below.
     charts
         Two finder charts.
     arrows
         Columns dx, dy (arcsec), label.
-    footer
     """
     figure = _page(name, subtitle, footer)
     bottom = _HEIGHT - 1.62 - _LARGE

@@ -71,7 +71,6 @@ def make_sheets(
 
     Parameters
     ----------
-    paths
     table
         The candidates, as returned by `lenspipe.followup.choice.choose`.
     folder
@@ -158,7 +157,6 @@ class _Sheet:
 
     Parameters
     ----------
-    paths
     row
         The candidate's columns.
     bricks

@@ -55,8 +55,6 @@ def write_targets(
         Candidates: name, ra, dec (degrees), magnitudes, grade, and optionally redshifts.
     arrows
         id -> rows as returned by `lenspipe.followup.choice.read_arrows`.
-    bands
-    folder
     """
     rows = table.to_dict("records")
     positions = [format_position(row["ra"], row["dec"]) for row in rows]

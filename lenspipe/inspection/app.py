@@ -46,9 +46,6 @@ def make_app(
 
     Parameters
     ----------
-    paths
-    store
-    lists
     tokens
         Whether every grader needs a token.
     hosts

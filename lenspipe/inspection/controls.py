@@ -49,10 +49,8 @@ def keep_injected(paths: RunPaths, number: int, seed: int) -> None:
 
     Parameters
     ----------
-    paths
     number
         How many; all if there are fewer.
-    seed
 
     Raises
     ------

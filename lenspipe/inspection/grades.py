@@ -53,7 +53,6 @@ def grade_table(store: Store, ids: Sequence[str]) -> pd.DataFrame:
 
     Parameters
     ----------
-    store
     ids
         Of the candidates.
 

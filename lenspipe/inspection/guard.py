@@ -35,7 +35,6 @@ class Guard:
 
     Parameters
     ----------
-    app
     hosts
         Host names of the portal; None: any, if each grader has a token, which a browser only sends
         to the host that set it.

@@ -181,7 +181,6 @@ def draw_strip(
 
     Parameters
     ----------
-    cutout
     residual
         Whether image and residual are swapped; the single bands are those of the first.
     stretch : {'viewer', 'lupton'}

@@ -33,12 +33,10 @@ class Mix:
     ----------
     stage
         1: all candidates; 2: those whose mean of stage 1 is at least `limit`.
-    limit
     repeats
         Fraction of the candidates that are shown twice.
     controls
         'known' and 'injected' -> file of cutouts of control lenses.
-    seed
     """
 
     stage: int = 1

@@ -213,8 +213,6 @@ class Store:
 
         Parameters
         ----------
-        name
-        token
         needed
             Whether graders without a token are refused. Those who have a token always need it.
         """
@@ -249,8 +247,6 @@ class Store:
 
         Parameters
         ----------
-        grader
-        stage
         votes
             key: chosen by the browser, so that a vote that is sent twice is stored once; item;
             grade: A to D, or empty if withdrawn or not given yet; comment; seconds: spent on the

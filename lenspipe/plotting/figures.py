@@ -56,7 +56,6 @@ def draw_roc(
     curves
         Label -> (false-positive rate, completeness), each of shape (K,); one or two, the last is
         the main one.
-    path
     points
         False-positive rate, completeness and its interval's ends, plotted on the main curve.
     """
@@ -94,7 +93,6 @@ def draw_completeness(
         neighbours), ``label`` of the axis, ``title`` and whether the axis is ``log``.
     binned_at
         Describes the threshold on the scores.
-    path
     """
     with open_figure(path, 5 * len(panels), 4.4) as figure:
         row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -141,7 +139,6 @@ def draw_scores(
         Class of each galaxy, shape (N,); ``lens`` for a lens.
     threshold
         Lowest score of a candidate.
-    path
     """
     scores, classes = np.clip(np.asarray(p, float), 0, 1), np.asarray(kinds, str)
     edges = np.linspace(0, 1, 41)
@@ -191,7 +188,6 @@ def draw_distributions(
         values are ``whole`` numbers and whether the title is ``marked``.
     columns
         Panels in a row.
-    path
     """
     n_rows = len(panels) // columns
     with open_figure(path, 4.2 * columns, 2.7 * n_rows) as figure:
@@ -229,7 +225,6 @@ def draw_sky(galaxies: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     galaxies
         Columns ra, dec (degrees), label (1 lens, 0 non-lens) and split. Where they spread over more
         than 60 degrees, the whole sky is shown (Mollweide projection).
-    path
     """
     x, y, centre = _project(galaxies["ra"], galaxies["dec"])
     with open_figure(path, 9, 5.4 if centre is not None else 7) as figure:
@@ -266,7 +261,6 @@ def draw_states(
         Centres of the N bricks, degrees.
     states
         Label -> (bool array of shape (N,), colour); later ones are plotted on top.
-    path
     """
     x, y, centre = _project(ra, dec)
     # Corners of each brick, whose sides follow the coordinates.

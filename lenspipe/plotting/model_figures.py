@@ -67,8 +67,6 @@ def draw_precision_recall(
         Fraction of the sky's galaxies that are lenses.
     threshold
         Marked on the curves.
-    title
-    path
     """
     lenses, others = np.asarray(lenses), np.asarray(others)
     sample_prior = len(lenses) / (len(lenses) + len(others))
@@ -120,8 +118,6 @@ def draw_threshold(
         Fraction of the sky's galaxies that are lenses; purity is plotted for it.
     threshold
         The one in use.
-    title
-    path
     """
     lenses, others = np.asarray(lenses, np.float64), np.asarray(others, np.float64)
     first, last = expit(_LOGITS)
@@ -186,8 +182,6 @@ def draw_reliability(
         Name -> probabilities, shape (N,); up to three.
     bins
         Number of bins, of equal width.
-    title
-    path
     """
     edges = np.linspace(0, 1, bins + 1)
     with open_figure(path, 6.4, 6.6, title) as figure:
@@ -234,7 +228,6 @@ def draw_activations(
         Of the N galaxies.
     title
         Of the page.
-    path
     """
     members = list(dict.fromkeys(stage["member"] for stage in stages))
     heights = [1.7] * len(members) + [0.95 * len(stages) + 0.4] * len(rgb)

@@ -39,7 +39,6 @@ def open_figure(
 
     Parameters
     ----------
-    path
     width, height
         Inches.
     title
@@ -75,10 +74,8 @@ def plot_band(
 
     Parameters
     ----------
-    axes
     x, value, low, high
         Shape (N,); gaps where a value is None or NaN.
-    colour
     label
         In the legend.
     alpha
@@ -109,10 +106,8 @@ def plot_points(
 
     Parameters
     ----------
-    axes
     x, value, low, high
         Shape (N,), or numbers for a single point.
-    colour
     marker, size
         Of the points.
     width
@@ -135,8 +130,6 @@ def mark_threshold(axes: Axes, value: float, label: str | None = None) -> None:
 
     Parameters
     ----------
-    axes
-    value
     label
         In the legend; says that it is a threshold, and its value, if not given.
     """

@@ -162,7 +162,9 @@ def test_candidates_that_lead_elsewhere_are_refused(run, column, value):
     table = Table.read(run.paths.candidates)
     table[column] = [value, *map(str, table[column][1:])]
     table.write(run.paths.candidates, overwrite=True)
-    with pytest.raises(LenspipeError, match=r"candidates.fits: found (an invalid brick|a duplicate id|an id)"):
+    with pytest.raises(
+        LenspipeError, match=r"candidates.fits: found (an invalid brick|a duplicate id|an id)"
+    ):
         read_candidates(run.paths)
 
 
