@@ -23,7 +23,7 @@ from lenspipe.checks.duplicates import Duplicates
 from lenspipe.checks.galaxies import draw_galaxies
 from lenspipe.config.settings import load_settings
 from lenspipe.products.bricks import chunks_of
-from lenspipe.survey.tractor import parent_columns
+from lenspipe.products.parent import parent_columns
 
 CONFIG = {
     "run": "large", "simulation": {}, "footprint": {"ra": [0, 1], "dec": [0, 1]},
@@ -73,7 +73,7 @@ def measure(settings):
         seconds[name] = time.perf_counter() - begin
         begin = time.perf_counter()
 
-    chunks, columns = chunks_of(settings), ["id", "brick", "ra", "dec", "p"]
+    chunks, columns = chunks_of(settings.paths.bricks), ["id", "brick", "ra", "dec", "p"]
     for chunk in chunks:
         pd.read_parquet(settings.paths.scores(chunk), columns=columns)
     lap("read")

@@ -31,8 +31,8 @@ from records import make_sample
 from tqdm import tqdm
 
 from lenspipe.config.learning import Inference
-from lenspipe.models.build import build
 from lenspipe.models.contents import normalisation
+from lenspipe.models.registry import build
 from lenspipe.products.record_files import measure as measure_file
 from lenspipe.products.records import IDENTIFIERS, dataset, table_of, write_records
 from lenspipe.scoring.score import write_scores

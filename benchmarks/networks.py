@@ -22,9 +22,9 @@ from lenspipe.evaluation.model import assess
 from lenspipe.scoring.score import load_model, predict
 from lenspipe.training.data import TrainingData, count_classes
 from lenspipe.training.devices import choose_devices
+from lenspipe.training.fitting import train
 from lenspipe.training.optimisation import make_optimizer
 from lenspipe.training.steps import Steps
-from lenspipe.training.train import train
 from lenspipe.utils.progress import configure_logging
 
 SHARED = {"epochs": 42, "batch_size": 32, "decay_epochs": [26, 34, 39], "decay_factor": 0.3}

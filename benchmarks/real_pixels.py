@@ -60,7 +60,7 @@ def main():
         )
     else:
         print(table.to_string(index=False))
-    simulated = read_candidates(settings).head(18)
+    simulated = read_candidates(settings.paths.candidates).head(18)
     both = pd.concat([table, simulated[["name", "p"]]], ignore_index=True)
     both["rank"] = np.arange(1, len(both) + 1)
     draw_page(

@@ -46,8 +46,8 @@ def entry(brick, rng):
     """Make an entry of a manifest."""
     draw = rng.random()
     if draw < 0.002:
-        reason, passing = FAILURES[int(draw < 0.0005)]
-        return {"status": "failed", "count": 0, "hash": "", "passing": passing} | {
+        reason, transient = FAILURES[int(draw < 0.0005)]
+        return {"status": "failed", "count": 0, "hash": "", "transient": transient} | {
             "reason": reason.format(brick[:3], brick)
         }
     count = int(rng.poisson(55)) if draw > 0.01 else 0

@@ -3,7 +3,7 @@
 Three ways to train the same network on the same cutouts (noise), as many steps in each, in turn:
 
 - plain: Keras' own `model.fit` on arrays in memory,
-- ours: `lenspipe.training.train`, from records, with augmentation,
+- ours: `lenspipe.training.fitting`, from records, with augmentation,
 - held: our step on one batch, again and again: what the device takes by itself.
 
 Figures are medians of the rounds, as are the ratios: each is taken within a round. `input_overhead`
@@ -26,11 +26,11 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.config.settings import load_settings
-from lenspipe.models.build import build
 from lenspipe.models.contents import normalisation
+from lenspipe.models.registry import build
+from lenspipe.products.parent import parent_columns
 from lenspipe.products.record_files import VERSION
 from lenspipe.products.records import write_records
-from lenspipe.survey.tractor import parent_columns
 from lenspipe.training.data import TrainingData
 from lenspipe.training.devices import choose_devices
 from lenspipe.training.steps import Steps, Ticker

@@ -29,7 +29,7 @@ from conftest import make_small_survey
 
 from lenspipe.config.settings import load_settings
 from lenspipe.footprint.plan import load_plan
-from lenspipe.models.build import build
+from lenspipe.models.registry import build
 from lenspipe.products.cutouts import read_cutouts
 
 REPOSITORY = Path(__file__).resolve().parents[1]

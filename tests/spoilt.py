@@ -33,7 +33,7 @@ from lenspipe.sample.report import report_sample
 from lenspipe.sample.shards import write_sample
 from lenspipe.scoring.records import records_of_chunk
 from lenspipe.scoring.score import score_chunk
-from lenspipe.training.train import train
+from lenspipe.training.fitting import train
 
 #: Exposures in z of a deep image.
 MANY = 6

@@ -18,7 +18,7 @@ from lenspipe.config.results import Threshold
 from lenspipe.config.settings import Settings
 from lenspipe.products.candidates import page_numbers
 from lenspipe.products.predictions import read_held_out
-from lenspipe.products.scores import Cuts, read_chunks
+from lenspipe.products.scores import Cuts, iterate_scores
 from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
@@ -58,7 +58,9 @@ def find_candidates(settings: Settings) -> pd.DataFrame:
         ]
     table = order_columns(table, settings.survey.bands)
     threshold = None if settings.targets else settings.candidates.threshold
-    held_out, measured_on = (None, None) if settings.targets else read_held_out(settings)
+    held_out, measured_on = (
+        (None, None) if settings.targets else read_held_out(settings.predictions)
+    )
     expected = {
         key: expected_performance(held_out, cuts, threshold, settings.evaluation.prior, key)
         for key in (None, *cuts.values)
@@ -77,7 +79,7 @@ def find_candidates(settings: Settings) -> pd.DataFrame:
     with atomic(settings.paths.threshold) as temporary:
         temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
     shown = table[table["rank"] > 0]
-    pages = page_numbers(shown, settings)
+    pages = page_numbers(shown, settings.mosaics, settings.survey.bands)
     write_html_page(shown, pages, record, settings.run, threshold, settings.paths)
     write_catalogues(
         table,
@@ -91,7 +93,7 @@ def find_candidates(settings: Settings) -> pd.DataFrame:
 
 def _select(settings: Settings, cuts: Cuts) -> pd.DataFrame:
     """Galaxies above the threshold and without rejected flags, joined with the parent sample."""
-    counts = {"scored": 0, "unscored": 0, "flagged": 0}
+    paths, counts = settings.paths, {"scored": 0, "unscored": 0, "flagged": 0}
 
     def count(scores: pd.DataFrame) -> pd.DataFrame:
         counts["scored"] += len(scores)
@@ -108,9 +110,9 @@ def _select(settings: Settings, cuts: Cuts) -> pd.DataFrame:
 
     if "type" in cuts.per:
         # The type, on which the cut depends, is only known after the join.
-        tables = [select(t) for t in read_chunks(settings, "selecting", of_parent=count)]
+        tables = [select(t) for t in iterate_scores(paths, "selecting", of_parent=count)]
     else:
-        tables = list(read_chunks(settings, "selecting", of_parent=lambda t: select(count(t))))
+        tables = list(iterate_scores(paths, "selecting", of_parent=lambda t: select(count(t))))
     log.info(
         "candidates: %d galaxies scored, %d without a score", counts["scored"], counts["unscored"]
     )

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from lenspipe.config.flags import rejected
 from lenspipe.config.settings import Settings
-from lenspipe.products.scores import read_chunks
+from lenspipe.products.scores import iterate_scores
 
 __all__ = ["count_scores", "nth_highest", "positions_above"]
 
@@ -23,7 +23,7 @@ def _groups(
 ) -> Iterator[tuple[GroupKey, pd.DataFrame]]:
     """Yield the galaxies that may become candidates: the key of a group and rows of it."""
     per = settings.candidates.threshold.per
-    for table in read_chunks(settings, activity, ["p", "flags", *per, *extra]):
+    for table in iterate_scores(settings.paths, activity, ["p", "flags", *per, *extra]):
         table = table[table["p"].notna() & ~rejected(table["flags"], settings)]
         if not per:
             yield (), table

@@ -32,7 +32,7 @@ def write_sky_map(settings: Settings) -> None:
         The candidates have not been selected yet.
     """
     paths = settings.paths
-    bricks, table = searched_bricks(settings), read_candidates(settings)
+    bricks, table = searched_bricks(settings), read_candidates(paths.candidates)
     moc = coverage_map(bricks)
     with atomic(paths.candidate_file("searched.fits")) as temporary:
         moc.save(temporary, format="fits", overwrite=True)

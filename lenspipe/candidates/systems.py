@@ -48,7 +48,8 @@ def make_systems(galaxies: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     table = by_brightness.drop_duplicates("group").reset_index(drop=True)
     best = best.loc[table["group"]].reset_index(drop=True)
     table[scores], table["best_id"] = best[scores], best["id"]
-    lenses = _known_of_groups(galaxies, read_known(settings), settings.sample.match_radius_arcsec)
+    known = read_known(settings.paths.lenses)
+    lenses = _known_of_groups(galaxies, known, settings.sample.match_radius_arcsec)
     lenses = lenses.reindex(table["group"]).reset_index(drop=True)
     table["known"] = lenses["grade"].notna()
     table["known_grade"] = lenses["grade"].fillna("")

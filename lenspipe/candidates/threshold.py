@@ -41,7 +41,7 @@ def find_cuts(settings: Settings) -> tuple[Cuts, dict[GroupKey, int]]:
     if threshold.by == "probability":
         values = dict.fromkeys(n_searched, threshold.value)
     elif threshold.by == "false_positive_rate":
-        held_out, source = read_held_out(settings)
+        held_out, source = read_held_out(settings.predictions)
         values = _cuts_at_rate(held_out, source, threshold, n_searched)
     elif threshold.by == "inspect":
         values = _cuts_for_systems(settings, counts, n_searched)

@@ -5,9 +5,12 @@ import pandas as pd
 from lenspipe.catalogs.files import line_numbers
 from lenspipe.catalogs.lists import read_list
 from lenspipe.config.learning import Catalogue
+from lenspipe.products.known_lenses import write_known
+from lenspipe.products.schema.declarations import dtypes_of
+from lenspipe.products.schema.learning import KNOWN
 from lenspipe.utils.crossmatch import friends_of_friends
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic, stem
+from lenspipe.utils.files import stem
 from lenspipe.utils.progress import log
 
 __all__ = [
@@ -25,17 +28,8 @@ _GRADES = ("A", "B", "C", "D", "")
 
 #: How catalogues write that they give no grade.
 _NO_GRADE = {"", "-", "--", "nan", "none", "null", "n/a", "na"}
-
-_COLUMNS = {
-    "ra": "float64",
-    "dec": "float64",
-    "grade": str,
-    "kind": str,
-    "names": str,
-    "references": str,
-    "n_entries": "int32",
-    "catalogued": bool,
-}
+#: Columns of the merged table: name -> type.
+_COLUMNS = dtypes_of(KNOWN)
 
 
 def merge_known(settings):
@@ -68,11 +62,7 @@ def merge_known(settings):
         tables.append(lenses.assign(catalogue=stem(path), catalogued=False))
         _count(f"{stem(path)} (by eye)", table)
     systems = merge_entries(tables, settings)
-    path = settings.paths.lenses
-    with atomic(path.with_suffix(".csv")) as temporary:
-        systems.to_csv(temporary, index=False)
-    with atomic(path) as temporary:
-        systems.to_parquet(temporary, index=False)
+    write_known(settings.paths.lenses, systems)
     return systems
 
 

@@ -92,7 +92,7 @@ class Duplicates:
         dict
             As of `lenspipe.products.checks.result`.
         """
-        names = read_candidates(self.settings, hidden=True)["name"]
+        names = read_candidates(self.settings.paths.candidates, hidden=True)["name"]
         if self.settings.targets:
             # Who lists a position twice gets it twice.
             names = names.iloc[:0]

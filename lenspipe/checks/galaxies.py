@@ -34,12 +34,12 @@ def draw_galaxies(settings):
         other galaxies of the brick. What the sample leaves over there is not as it was.
     """
     own, paths = settings.checks, settings.paths
-    files = [paths.scores(chunk) for chunk in chunks_of(settings)]
+    files = [paths.scores(chunk) for chunk in chunks_of(settings.paths.bricks)]
     total = sum(pq.ParquetFile(path).metadata.num_rows for path in files)
     part = min(1.0, own.galaxies / max(total, 1))
     kind, rng = RandomGalaxies(settings), np.random.default_rng([settings.seed, 60])
     scores, parts = [], []
-    for chunk in track(chunks_of(settings), "checks: random galaxies, chunks"):
+    for chunk in track(chunks_of(settings.paths.bricks), "checks: random galaxies, chunks"):
         table = pd.read_parquet(paths.scores(chunk), columns=_COLUMNS)
         table = table[table["p"].notna() & ~rejected(table["flags"], settings)]
         table = table[rng.random(len(table)) < part]

@@ -93,7 +93,7 @@ def _odd_records(settings, sample):
     if not settings.paths.records_manifest.exists():
         return 0
     for split in SPLITS:
-        shards = check_shards(settings, split)
+        shards = check_shards(settings.paths.records_manifest, split)
         expected = set(sample.loc[sample["split"] == split, "id"])
         found = [
             id_

@@ -45,7 +45,7 @@ def run_checks(settings):
     LenspipeError
         Scores, or records of the labelled sample, are missing.
     """
-    paths, chunks = settings.paths, chunks_of(settings)
+    paths, chunks = settings.paths, chunks_of(settings.paths.bricks)
     final = paths.checks("checks.json")
     final.unlink(missing_ok=True)
     for chunk in chunks:

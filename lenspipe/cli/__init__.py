@@ -1,4 +1,4 @@
-"""The command line."""
+"""The command line, and how the workflow runs its scripts."""
 
 import lazy_loader
 

@@ -24,7 +24,7 @@ from lenspipe.utils.errors import LenspipeError
 __all__ = ["main"]
 
 #: Modules of the optional dependencies that a simulated sky needs.
-_DEMO_MODULES = ("desiutil", "galsim", "lenstronomy")
+_DEMO_MODULES = ("galsim", "lenstronomy")
 
 #: What Snakemake reads without --configfile.
 _DEFAULT_CONFIG = Path("config/config.yaml")
@@ -224,7 +224,7 @@ def _train(options):
     if options.model and options.model not in names:
         raise LenspipeError(f"--model: found {options.model!r}, expected one of {', '.join(names)}")
     configure_logging()
-    from lenspipe.training.train import train
+    from lenspipe.training.fitting import train
 
     for name in [options.model] if options.model else names:
         train(settings.of_model(name))

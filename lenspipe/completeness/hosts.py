@@ -33,7 +33,7 @@ def known_positions(settings):
     pandas.DataFrame
         Columns ra, dec; degrees.
     """
-    known = read_known(settings)[["ra", "dec"]]
+    known = read_known(settings.paths.lenses)[["ra", "dec"]]
     if not settings.simulation:
         return known
     truth = pd.read_parquet(settings.paths.truth, columns=["ra", "dec", "kind"])
@@ -51,7 +51,9 @@ def learnt_by_all(settings):
     -------
     set of str
     """
-    return set() if settings.held_out or settings.inference.model else used_before(settings)
+    if settings.held_out or settings.inference.model:
+        return set()
+    return used_before(settings.paths.sample_version(1).parent)
 
 
 def read_pool(settings, bricks):
@@ -110,7 +112,7 @@ def choose_hosts(settings):
     """
     number, band = settings.selection.number, settings.survey.bands[-1]
     rng = np.random.default_rng([settings.seed, 31])
-    bricks = held_out_bricks(settings)
+    bricks = held_out_bricks(settings.paths, settings.held_out)
     wanted = min(len(bricks), max(_LEAST_BRICKS, number // _PER_BRICK))
     bricks = bricks.iloc[np.sort(rng.permutation(len(bricks))[:wanted])]
     pool = read_pool(settings, bricks)

@@ -58,7 +58,7 @@ def paint(settings):
         were not chosen yet; a galaxy has no cutout, or its chunk no scores.
     """
     check_bands(settings.survey.bands)
-    cuts = read_cuts(settings)
+    cuts = read_cuts(settings.paths.threshold, settings.candidates.threshold)
     path = settings.model_path
     model = load_fitting(settings, path)
     hosts = choose_hosts(settings)

@@ -33,18 +33,19 @@ def planted_lenses(settings):
     LenspipeError
         There is none, or training saw every brick.
     """
-    scored = with_truth(settings)
+    scored = with_truth(settings.paths, settings.held_out)
     lenses = scored[scored["lens"]]
     if lenses.empty:
         raise LenspipeError(
             f"{settings.paths.truth}: found no lens among the galaxies scored in bricks that "
             "training never saw, expected some to compare with; enlarge config section footprint"
         )
-    found = read_cuts(settings).passes(lenses) & ~rejected(lenses["flags"], settings)
+    cuts = read_cuts(settings.paths.threshold, settings.candidates.threshold)
+    found = cuts.passes(lenses) & ~rejected(lenses["flags"], settings)
     own = lenses[["id", "theta_e_arcsec", "arc_snr"]].assign(found=found)
     truth = pd.read_parquet(settings.paths.truth, columns=["id", "arc_mag_g"])
     own = own.merge(truth.drop_duplicates("id"), on="id")
-    parent = read_rows(settings, settings.paths.parent, set(lenses["brick"]))
+    parent = read_rows(settings.paths.bricks, settings.paths.parent, "parent", set(lenses["brick"]))
     return own.merge(parent, on="id", validate="1:1")
 
 

@@ -67,7 +67,7 @@ def measure_realism(settings):
     """
     check_bands(settings.survey.bands)
     rng = np.random.default_rng([settings.seed, 34])
-    bricks = held_out_bricks(settings)
+    bricks = held_out_bricks(settings.paths, settings.held_out)
     images, real = _good_cutouts(settings, _known_lenses(settings, bricks, rng))
     hosts = real.iloc[:0]
     if len(real) >= _FEWEST:
@@ -96,7 +96,7 @@ def measure_realism(settings):
 
 def _known_lenses(settings, bricks, rng):
     """Galaxies of some bricks that are known lenses, with magnitudes."""
-    own, known = settings.sample, read_known(settings)
+    own, known = settings.sample, read_known(settings.paths.lenses)
     known = known[known["grade"] != "D"]
     if own.grades:
         known = known[known["grade"].isin(own.grades)]
@@ -153,7 +153,7 @@ def _compare(settings, images, real, painted, hosts, path):
     model = load_fitting(settings)
     scorer = Scorer(model, settings.model_path, settings.training.name, settings.inference)
     tables = [_score(scorer, *pair, settings) for pair in ((images, real), (painted, hosts))]
-    cuts = read_cuts(settings)
+    cuts = read_cuts(settings.paths.threshold, settings.candidates.threshold)
     both = np.concatenate([images, painted])
     is_real = np.arange(len(both)) < len(images)
     brick = np.concatenate([real["brick"], hosts["brick"]])

@@ -49,9 +49,10 @@ def measure_selection(settings):
     painted = pd.read_parquet(where)
     quantities = quantities_of(settings.survey.bands, own.brightness)
     model = settings.model_path
+    cuts = read_cuts(paths.threshold, settings.candidates.threshold)
     meta = {
         "run": settings.run,
-        "threshold": min(read_cuts(settings).lowest, 1.0),
+        "threshold": min(cuts.lowest, 1.0),
         "model": hashlib.sha256(model.read_bytes()).hexdigest()[:16],
     }
     function = SelectionFunction.fit(painted, quantities, where, meta)

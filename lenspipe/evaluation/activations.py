@@ -36,7 +36,7 @@ def show_activations(settings):
         draw_note("No split that the model has not seen\nholds lenses and non-lenses", path)
         return
     model = load_fitting(settings, settings.paths.model(name))
-    images = read_images(settings, chosen)
+    images = read_images(settings.paths.sample, chosen, len(bands), settings.cutouts.size)
     found = stages(model, images)
     if not found:
         draw_note(f"{name}: no layer of this network makes maps", path)

@@ -7,7 +7,7 @@ import numpy as np
 from lenspipe.evaluation.model_metrics import measure
 from lenspipe.evaluation.plots import draw_figures
 from lenspipe.evaluation.predictions import predict_splits
-from lenspipe.products.models import TRAINING_KEYS, read_notes
+from lenspipe.products.models import TRAINING_KEYS, read_training
 from lenspipe.statistics.calibration import fit_calibration, write_calibration
 from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
@@ -49,7 +49,7 @@ def assess(settings):
     path = settings.paths.model
     name = settings.training.name
     path(name, "metrics.json").unlink(missing_ok=True)
-    notes = read_notes(settings)
+    notes = read_training(settings.paths.model(settings.training.name, "training.json"))
     seen = "combine" in notes and (notes["refit"] or notes["combine"] == "stacker")
     is_refit = notes["refit"] and "combine" not in notes
     galaxies = predict_splits(settings, SPLITS[1:] if seen else SPLITS, is_refit)

@@ -77,7 +77,12 @@ def draw_figures(settings, parts, metrics, calibration):
         note=[_note(row) for row in galaxies.to_dict("records")],
     )
     title = f"{settings.run}, {title.split(':')[0]}"
-    draw_mistakes(settings, mistakes, read_images, path, title, f"p ≥ {threshold:g}")
+
+    def read(settings, rows):
+        bands, size = settings.survey.bands, settings.cutouts.size
+        return read_images(settings.paths.sample, rows, len(bands), size)
+
+    draw_mistakes(settings, mistakes, read, path, title, f"p ≥ {threshold:g}")
 
 
 def kinds(galaxies):

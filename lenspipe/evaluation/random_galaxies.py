@@ -7,7 +7,7 @@ import pandas as pd
 
 from lenspipe.config.flags import rejected
 from lenspipe.products.known_lenses import read_known
-from lenspipe.products.models import learnt_splits
+from lenspipe.products.models import splits_trained_on
 from lenspipe.utils.crossmatch import Sky
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
@@ -49,7 +49,7 @@ class RandomGalaxies:
 
     def __init__(self, settings, grades=None):
         self._settings = settings
-        self._known = _sky(read_known(settings), settings.sample.exclusion_arcsec)
+        self._known = _sky(read_known(settings.paths.lenses), settings.sample.exclusion_arcsec)
         lenses = None if grades is None else grades[grades["grade"].isin(_GRADES)]
         self._graded = _sky(lenses, settings.sample.exclusion_arcsec)
         self._unlisted = _index([])
@@ -72,7 +72,7 @@ class RandomGalaxies:
             )
             return
         path = Path(other) if other else settings.paths.sample
-        splits = learnt_splits(path.parents[1] / "models") if other else settings.learnt_splits
+        splits = splits_trained_on(path.parents[1] / "models") if other else settings.learnt_splits
         sample = _read_sample(path, ["id", "brick", "split", *(["ra", "dec"] if other else [])])
         sample = sample[sample["split"].isin(splits)]
         # A galaxy that an arc was painted on has been seen, too.

@@ -12,7 +12,7 @@ from lenspipe.cutouts.reading import read_images
 from lenspipe.evaluation.mistakes import draw_mistakes
 from lenspipe.plotting import figures
 from lenspipe.products.candidates import read_cuts
-from lenspipe.products.truth import VISIBLE_ARC_SNR, VISIBLE_THETA_E_ARCSEC, read_rows, with_truth
+from lenspipe.products.truth import QUOTED_ARC_SNR, QUOTED_THETA_E_ARCSEC, read_rows, with_truth
 from lenspipe.statistics.metrics import (
     EDGES,
     auc,
@@ -36,14 +36,14 @@ def evaluate(settings):
 
     On a simulated sky these are all galaxies of the test bricks, those without a row of another
     split in ``sample/sample.parquet``, judged by the sky's truth. Where ``sample.fractions`` leaves
-    no test split the validation split takes its place. A lens
-    counts as visible with an Einstein radius of at least 1.2 arcsec and arcs of signal-to-noise
-    of at least 10. On real data they are the test split, judged by its labels.
+    no test split the validation split takes its place. Completeness is quoted on lenses with an
+    Einstein radius of at least 1.2 arcsec and arcs of signal-to-noise of at least 10 (``visible``
+    in the keys). On real data they are the test split, judged by its labels.
 
     Writes below ``evaluation/``: ``roc.png``, ``scores.png``, ``completeness.png`` (against
     Einstein radius and arc signal-to-noise; against magnitude and exposures in the reddest band
     without truth), the most confident mistakes ``missed.png`` and ``false.png``, and last
-    ``metrics.json``. There, completeness is of visible lenses (of all labelled lenses without
+    ``metrics.json``. There, completeness is of the lenses above (of all labelled lenses without
     truth) and false-positive rates are of all non-lenses; ``fpr10``, ``fpr01`` and ``fpr001`` are
     rates of 10, 1 and 0.1 %. What could not be measured is null.
 
@@ -63,13 +63,17 @@ def evaluate(settings):
     """
     paths = settings.paths
     paths.evaluation("metrics.json").unlink(missing_ok=True)
-    galaxies = with_truth(settings) if settings.simulation else _labelled(settings)
+    galaxies = (
+        with_truth(settings.paths, settings.held_out)
+        if settings.simulation
+        else _labelled(settings)
+    )
     galaxies = _with_conditions(settings, galaxies)
     unscored = galaxies["p"].isna()
     if unscored.any():
         log.info("evaluation: %d galaxies have no score; they count as not found", unscored.sum())
     galaxies["p"] = galaxies["p"].astype(np.float64).fillna(_UNSCORED)
-    cuts = read_cuts(settings)
+    cuts = read_cuts(settings.paths.threshold, settings.candidates.threshold)
     galaxies["selected"] = cuts.passes(galaxies) & ~rejected(galaxies["flags"], settings)
     where = f"the {settings.held_out} {'bricks' if settings.simulation else 'split'}"
     for what, number in (("lens", galaxies["lens"].sum()), ("non-lens", (~galaxies["lens"]).sum())):
@@ -83,7 +87,8 @@ def evaluate(settings):
     lenses, visible, others = _scores(galaxies)
     curves = {f"all {len(lenses)} lenses": roc_curve(lenses, others)}
     if settings.simulation and len(visible):
-        curves[f"{len(visible)} visible lenses"] = roc_curve(visible, others)
+        label = f"{len(visible)} with θ ≥ {QUOTED_THETA_E_ARCSEC}″, S/N ≥ {QUOTED_ARC_SNR:g}"
+        curves[label] = roc_curve(visible, others)
     figures.draw_roc(curves, paths.evaluation("roc.png"))
     figures.draw_scores(
         galaxies["p"],
@@ -123,7 +128,7 @@ def _labelled(settings):
             f"{settings.paths.sample}: found no labelled galaxy in the {settings.held_out} split, "
             "expected some; raise its part in config key sample.fractions"
         )
-    scores = read_rows(settings, settings.paths.scores, set(sample["brick"]))
+    scores = read_rows(settings.paths.bricks, settings.paths.scores, "scores", set(sample["brick"]))
     galaxies = sample.drop(columns="brick").merge(scores, on="id", validate="1:1")
     if len(galaxies) < len(sample):
         log.info("evaluation: %d of the test split were not scored", len(sample) - len(galaxies))
@@ -136,7 +141,9 @@ def _with_conditions(settings, galaxies):
     """Galaxies with magnitude and exposures in the last band."""
     band = settings.survey.bands[-1]
     columns = {f"mag_{band}": "mag", f"nobs_{band}": "nobs", "type": "type"}
-    parent = read_rows(settings, settings.paths.parent, set(galaxies["brick"]))
+    parent = read_rows(
+        settings.paths.bricks, settings.paths.parent, "parent", set(galaxies["brick"])
+    )
     parent = parent[["id", *columns]].rename(columns=columns)
     return galaxies.merge(parent, on="id", how="left", validate="1:1")
 
@@ -155,7 +162,7 @@ def _depth_leak(others):
 
 
 def _scores(galaxies):
-    """Scores of lenses, of visible lenses and of non-lenses."""
+    """Scores of lenses, of those on which completeness is quoted, and of non-lenses."""
     p, lens = galaxies["p"].to_numpy(), galaxies["lens"].to_numpy()
     return p[lens], p[galaxies["visible"].to_numpy()], p[~lens]
 
@@ -203,8 +210,8 @@ def _measure(galaxies, settings, lowest):
         }
         for kind, group in galaxies[~lens].groupby("kind")
     }
-    bright = galaxies[lens & (galaxies["arc_snr"] >= VISIBLE_ARC_SNR)]
-    wide = galaxies[lens & (galaxies["theta_e_arcsec"] >= VISIBLE_THETA_E_ARCSEC)]
+    bright = galaxies[lens & (galaxies["arc_snr"] >= QUOTED_ARC_SNR)]
+    wide = galaxies[lens & (galaxies["theta_e_arcsec"] >= QUOTED_THETA_E_ARCSEC)]
     metrics["completeness_by_theta_e"] = _in_bins(bright, "theta_e_arcsec", above, EDGES["theta_e"])
     metrics["completeness_by_arc_snr"] = _in_bins(wide, "arc_snr", above, EDGES["arc_snr"])
     return metrics
@@ -246,7 +253,7 @@ def _in_bins(lenses, column, found, edges):
 
 
 def _draw_mistakes(galaxies, settings):
-    """Pages of the visible lenses with the lowest scores and the non-lenses with the highest."""
+    """Pages of the quoted lenses with the lowest scores and the non-lenses with the highest."""
     table = galaxies.assign(
         missed=galaxies["visible"] & ~galaxies["selected"],
         false=~galaxies["lens"] & galaxies["selected"],

@@ -13,8 +13,9 @@ from astropy.io import fits
 from astropy.wcs import WCS, FITSFixedWarning
 from scipy.ndimage import map_coordinates
 
-from lenspipe.config.paths import RunPaths, SurveyPaths
+from lenspipe.config.paths import RunPaths
 from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
+from lenspipe.config.surveys.base import SurveyPaths
 from lenspipe.survey.bricks import BRICK_DEG, brick_wcs
 from lenspipe.survey.coadds import read_geometry, read_stamps
 from lenspipe.utils.errors import LenspipeError

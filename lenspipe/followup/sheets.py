@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from lenspipe import __version__
 from lenspipe.config.flags import flag_note
-from lenspipe.config.paths import RunPaths, SurveyPaths
-from lenspipe.config.releases import PIXEL_SCALE_ARCSEC, get_release
+from lenspipe.config.paths import RunPaths, SkyPaths
+from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.config.settings import load_settings, read_config
 from lenspipe.followup.fields import (
     Field,
@@ -142,7 +142,7 @@ def _open_survey(
     if config is None:
         config = sorted(paths.root.glob("models/*/config.yaml"))[:1]
     if paths.sky_manifest.exists():
-        yield Survey(SurveyPaths(paths.sky, get_release("dr9")), LocalSource(), bricks)
+        yield Survey(SkyPaths(paths.sky), LocalSource(), bricks)
     elif config:
         settings = load_settings(read_config(config))
         with open_source(settings) as source:

@@ -2,16 +2,15 @@
 
 import astropy.units as u
 import numpy as np
-import pandas as pd
 from astropy_healpix import lonlat_to_healpix
 
 from lenspipe.footprint.lenses import with_lenses
 from lenspipe.footprint.regions import in_footprint, named_bricks
 from lenspipe.footprint.targets import report_absent, with_targets
+from lenspipe.products.tables import write_table
 from lenspipe.survey.brick_tables import all_names, band_columns, survey_bricks
-from lenspipe.survey.bricks import sky_grid
+from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
 __all__ = ["select_bricks", "write_bricks"]
@@ -65,25 +64,17 @@ def write_bricks(settings):
     table = _choose(survey_bricks(settings), settings)
     if settings.targets:
         report_absent(settings, table)
-    with atomic(settings.paths.bricks) as temporary:
-        table.to_parquet(temporary, index=False)
+    write_table(settings.paths.bricks, table)
     regions = ", ".join(f"{n} {region}" for region, n in table.region.value_counts().items())
     log.info("bricks: %d (%s) in %d chunks", len(table), regions, table.chunk.nunique())
 
 
 def _simulated(settings):
     """All bricks of the sky with the region that the simulation gives them."""
-    grid = sky_grid()
-    dec = np.asarray(grid["DEC"])
-    table = pd.DataFrame(
-        {
-            "brick": np.asarray(grid["BRICKNAME"]).astype(str),
-            "brickid": np.asarray(grid["BRICKID"]).astype(np.int32),
-            "region": np.where(dec >= settings.simulation.boundary_dec, "north", "south"),
-            "ra": np.asarray(grid["RA"], np.float64),
-            "dec": dec.astype(np.float64),
-        }
-    )
+    grid = brick_grid(settings.release.brick_deg).table
+    table = grid[["brickname", "brickid", "ra", "dec"]].rename(columns={"brickname": "brick"})
+    north = table["dec"] >= settings.simulation.boundary_dec
+    table.insert(2, "region", np.where(north, "north", "south"))
     for column in band_columns(settings):
         table[column] = np.float32(np.nan)
     return table

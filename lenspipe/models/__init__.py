@@ -6,8 +6,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "activations": ["features", "stages"],
-        "build": ["build"],
         "contents": ["foreign", "normalisation", "synchronise", "with_members"],
         "layers": ["Median"],
+        "registry": ["build"],
     },
 )

@@ -41,8 +41,9 @@ def candidate_pages(settings: Settings) -> None:
     """
     index, mosaics = settings.paths.mosaic_index, settings.mosaics
     index.unlink(missing_ok=True)
-    table = read_candidates(settings)
-    table = table.iloc[page_order(table, settings)].reset_index(drop=True)
+    table = read_candidates(settings.paths.candidates)
+    order = page_order(table, settings.mosaics, settings.survey.bands)
+    table = table.iloc[order].reset_index(drop=True)
     table["note"] = np.where(table["known"], "known lens", "")
     noun, selection = "lens candidates", f"candidates, {settings.candidates.threshold}"
     if settings.targets:

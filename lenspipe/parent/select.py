@@ -11,11 +11,11 @@ from lenspipe.parent.sweeps import select_from_sweeps
 from lenspipe.parent.tap import select_by_queries
 from lenspipe.parent.targets import parent_of_targets, targets_of_brick
 from lenspipe.parent.tractor import select_from_files
-from lenspipe.products.manifests import failed_entries, read_manifest, write_manifest
+from lenspipe.products.manifests import failed_entries, read_manifests, write_manifest
+from lenspipe.products.parent import empty_parent
 from lenspipe.products.plan import bricks_of_chunk, read_plan
-from lenspipe.survey.tractor import no_rows
+from lenspipe.products.tables import read_table, write_table
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 from lenspipe.utils.tables import content_hash
 
@@ -40,7 +40,7 @@ def parent_of_brick(settings, brick, region):
     RetrievalError
         A server did not give the brick's catalogue.
     LenspipeError
-        As in `read_tractor`.
+        As in `lenspipe.survey.tractor.tractor_table`.
     """
     if settings.targets:
         return targets_of_brick(settings, brick)
@@ -82,10 +82,10 @@ def parent_of_chunk(settings, chunk):
     """
     if settings.targets:
         return parent_of_targets(settings, chunk)
-    tables = [no_rows(settings.survey.bands)]
+    tables = [empty_parent(settings.survey.bands)]
     audit = no_cuts()
     results, failures = _select(settings, chunk, bricks_of_chunk(settings.paths.plan, chunk))
-    entries = failed_entries(settings, failures)
+    entries = failed_entries(failures, settings.failures.strict)
     for brick, (selected, removed) in results.items():
         tables.append(selected)
         audit.iloc[:, 1:] += removed.iloc[:, 1:]
@@ -94,10 +94,8 @@ def parent_of_chunk(settings, chunk):
         entries[brick] = {"status": status, "count": count, "hash": content_hash(selected)}
     # Each is sorted by objid already; an empty table among others only takes part in the types.
     table = pd.concat([part for part in tables if len(part)] or tables, ignore_index=True)
-    with atomic(settings.paths.parent(chunk)) as temporary:
-        table.to_parquet(temporary, index=False)
-    with atomic(settings.paths.parent_audit(chunk)) as temporary:
-        audit.to_csv(temporary, index=False)
+    write_table(settings.paths.parent(chunk), table)
+    write_table(settings.paths.parent_audit(chunk), audit)
     write_manifest(settings.paths.manifest("parent", chunk), entries)
     log.info("chunk %s: %d galaxies of %d sources", chunk, len(table), audit.before.iloc[0])
 
@@ -118,24 +116,20 @@ def merge_audits(settings):
     if settings.targets:
         total = total.head(1).assign(cut="targets")
     for chunk in read_plan(settings.paths.plan):
-        path = settings.paths.parent_audit(chunk)
-        if not path.exists():
-            raise LenspipeError(f"{path}: no such file; make the parent sample of {chunk} first")
-        total.iloc[:, 1:] += pd.read_csv(path).iloc[:, 1:]
+        audit = read_table(settings.paths.parent_audit(chunk), "chunk_audit")
+        total.iloc[:, 1:] += audit.iloc[:, 1:]
     for row in total.itertuples():
         log.info(
             "cut %s: %d before, %d removed, %d left", row.cut, row.before, row.removed, row.after
         )
     if not total.after.iloc[-1]:
         raise LenspipeError(_why_nothing(settings, total))
-    with atomic(settings.paths.audit) as temporary:
-        total.to_csv(temporary, index=False)
+    write_table(settings.paths.audit, total)
 
 
 def _why_nothing(settings, total):
-    entries = {}
-    for chunk in read_plan(settings.paths.plan):
-        entries |= read_manifest(settings.paths.manifest("parent", chunk))
+    chunks = read_plan(settings.paths.plan)
+    entries = read_manifests(settings.paths.manifest("parent", chunk) for chunk in chunks)
     failed = {b: entry["reason"] for b, entry in entries.items() if entry["status"] == "failed"}
     if failed and len(failed) == len(entries):
         brick, reason = next(iter(failed.items()))

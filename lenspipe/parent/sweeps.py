@@ -11,9 +11,10 @@ import pandas as pd
 from lenspipe.parent.cuts import no_cuts, select_parent
 from lenspipe.products.bricks import brick_table
 from lenspipe.products.chunks import try_bricks
+from lenspipe.products.parent import empty_parent
 from lenspipe.retrieval.sources import open_source
 from lenspipe.survey.sweeps import read_sweep, sweep_names, sweep_path
-from lenspipe.survey.tractor import no_rows, tractor_table
+from lenspipe.survey.tractor import tractor_table
 from lenspipe.utils.errors import NotFoundError
 from lenspipe.utils.files import is_remote
 from lenspipe.utils.progress import log
@@ -39,7 +40,7 @@ def select_from_sweeps(settings, name, bricks):
     failures : dict
         Brick -> `LenspipeError`.
     """
-    places = brick_table(settings, [brick for brick, _ in bricks])
+    places = brick_table(settings.paths.bricks, [brick for brick, _ in bricks])
     wanted, files_of = defaultdict(list), {}
     for (brick, region), place in zip(bricks, places.itertuples(), strict=True):
         names = sweep_names(place.ra, place.dec, settings.release)
@@ -80,7 +81,7 @@ def _select(settings, source, path, region, brickids):
         for found in read_sweep(local, path, brickids, bands):
             table = tractor_table(found, path, settings.release, bands, region)
             for brick, rows in table.groupby("brick"):
-                parts[brick].append(select_parent(rows, settings.parent))
+                parts[brick].append(select_parent(rows, settings.parent, settings.release))
     return parts
 
 
@@ -89,5 +90,5 @@ def _join(settings, parts):
     audit = no_cuts()
     for _, removed in parts:
         audit.iloc[:, 1:] += removed.iloc[:, 1:]
-    tables = [table for table, _ in parts if len(table)] or [no_rows(settings.survey.bands)]
+    tables = [table for table, _ in parts if len(table)] or [empty_parent(settings.survey.bands)]
     return pd.concat(tables).sort_values("objid", ignore_index=True), audit

@@ -18,12 +18,13 @@ import pandas as pd
 
 from lenspipe.parent.cuts import CUTS, select_parent
 from lenspipe.products.bricks import brick_table
+from lenspipe.products.parent import empty_parent
+from lenspipe.products.tables import write_table
 from lenspipe.retrieval.tap import TapService
 from lenspipe.survey.tractor import (
     absent_columns,
     catalog_columns,
     magnitude,
-    no_rows,
     tractor_table,
 )
 from lenspipe.utils.errors import LenspipeError, NotFoundError, RetrievalError
@@ -36,18 +37,6 @@ __all__ = ["conditions", "select_by_queries"]
 #: Raised when pages kept by an earlier version can't be used.
 _VERSION = 1
 
-#: Schemas of the Astro Data Lab and, for its tables that hold several regions, the numbers in their
-#: column release (https://www.legacysurvey.org/release/).
-_SCHEMAS = {"dr8": "ls_dr8", "dr9": "ls_dr9", "dr10": "ls_dr10"}
-
-_NUMBERS = {
-    ("dr8", "north"): "release = 8001",
-    ("dr8", "south"): "release = 8000",
-    ("dr9", "north"): "release = 9011",
-    ("dr9", "south"): "release IN (9010, 9012)",
-    ("dr10", "south"): "release BETWEEN 10000 AND 10999",
-}
-
 #: Up to so many bricks are asked about in synchronous queries, whose time is short on any service.
 _SYNC_BRICKS = 32
 
@@ -55,7 +44,7 @@ _SYNC_BRICKS = 32
 _PAGE_ROWS = 100_000
 
 
-def conditions(parent, bands):
+def conditions(parent, bands, zero_point_mag):
     """Write the cuts of the parent sample in ADQL.
 
     Parameters
@@ -75,18 +64,18 @@ def conditions(parent, bands):
     if "SER" in parent.types:
         least = float(np.float32(parent.sersic_min))
         found["sersic_min"] = f"(type NOT IN ('SER', 'SER ') OR sersic >= {least!r})"
-    found["mag_z_max"] = f"flux_z > {_flux_below(parent.mag_z_max)!r}"
+    found["mag_z_max"] = f"flux_z > {_flux_below(parent.mag_z_max, zero_point_mag)!r}"
     counts = [f"nobs_{band} >= {parent.min_exposures}" for band in bands]
     return found | {"min_exposures": " AND ".join(counts)}
 
 
-def _flux_below(mag):
+def _flux_below(mag, zero_point_mag):
     """Flux between the faintest float32 whose magnitude passes and the one below, nanomaggies."""
-    estimate = np.float32(10 ** np.clip((22.5 - mag) / 2.5, -30.0, 30.0))
+    estimate = np.float32(10 ** np.clip((zero_point_mag - mag) / 2.5, -30.0, 30.0))
     # A step of float32 magnitudes is up to some tens of steps of fluxes.
     near = np.arange(-1000, 1001, dtype=np.int32) + estimate.view(np.int32)
     fluxes = near.view(np.float32)
-    first = int(np.argmax(magnitude(fluxes).astype(np.float32) <= np.float32(mag)))
+    first = int(np.argmax(magnitude(fluxes, zero_point_mag).astype(np.float32) <= np.float32(mag)))
     return (float(fluxes[max(first - 1, 0)]) + float(fluxes[first])) / 2
 
 
@@ -100,7 +89,7 @@ class _Survey:
     def __init__(self, settings, region, service):
         release, self.bands = settings.release, settings.survey.bands
         self.settings, self.region, self.service = settings, region, service
-        schema = _SCHEMAS[release.name]
+        schema = release.tap_schema
         own, joint = f"{schema}.tractor_{region[0]}", f"{schema}.tractor"
         query = (
             "SELECT table_name, column_name FROM TAP_SCHEMA.columns "
@@ -112,7 +101,7 @@ class _Survey:
             tables.setdefault(table.strip(), set()).add(column.strip().lower())
         # A region's own table is its Tractor files row by row; the joint one lacks what both have.
         self.table = own if tables[own] else joint
-        self.where = [] if tables[own] else [_NUMBERS[release.name, region]]
+        self.where = [] if tables[own] else [release.tap_conditions[region]]
         names = tables[self.table]
         advice = "correct config key survey.tap or set survey.catalogs to another source"
         if not names:
@@ -124,7 +113,7 @@ class _Survey:
             text = f"no column {', '.join(absent)} in table {self.table}"
             raise LenspipeError(f"{service.address}: {text}; {advice}")
         self.columns = [name for name in needed + optional if name in names]
-        self.cuts = conditions(settings.parent, self.bands)
+        self.cuts = conditions(settings.parent, self.bands, release.zero_point_mag)
 
     def key(self, ids):
         """Hash what is asked for."""
@@ -157,7 +146,7 @@ class _Survey:
         if not cut_short:
             return counts
         if len(ids) == 1:
-            raise RetrievalError(f"{self.service.address}: no room for one row", passing=False)
+            raise RetrievalError(f"{self.service.address}: no room for one row", transient=False)
         half = len(ids) // 2
         parts = [self._count(part, where, what) for part in (ids[:half], ids[half:])]
         return parts[0] | parts[1]
@@ -187,7 +176,7 @@ class _Survey:
                 raise RetrievalError(
                     f"{service.address}: {got[more[0]]} rows of brick {more[0]} in {self.table}, "
                     f"but it counts {left[more[0]]}; run again",
-                    passing=True,
+                    transient=True,
                 )
             if whole:
                 yield table[table.brickid.isin(whole)].reset_index(drop=True)
@@ -197,7 +186,7 @@ class _Survey:
                     raise RetrievalError(
                         f"{service.address}: {len(table)} rows of {rows} in one answer from "
                         f"{self.table}; the service's limit is too low",
-                        passing=False,
+                        transient=False,
                     )
                 limit = len(table)
                 log.info("%s: asked for pages of %d rows from now on", service.address, limit)
@@ -239,14 +228,13 @@ def select_by_queries(settings, name, bricks):
     LenspipeError
         There is no such service, or it has no such table or column.
     """
-    if settings.release.name not in _SCHEMAS:
+    if not settings.release.tap_schema:
         raise LenspipeError(
             f"config key survey.catalogs: found 'tap' with survey.release {settings.release.name}, "
-            f"of which the service has no table; expected {', '.join(_SCHEMAS)}; set "
-            "survey.catalogs: tractor or sweeps"
+            "of which the service has no table; set survey.catalogs: tractor or sweeps"
         )
     folder = settings.paths.parent(name).parent / "tap" / name
-    ids = brick_table(settings, [brick for brick, _ in bricks]).brickid
+    ids = brick_table(settings.paths.bricks, [brick for brick, _ in bricks]).brickid
     results, failures = {}, {}
     with contextlib.closing(TapService(settings.survey.tap, settings.retrieval)) as service:
         service.sync = len(bricks) <= _SYNC_BRICKS
@@ -276,21 +264,22 @@ def _select(survey, bricks, folder, results, failures):
         counts = survey.count(list(bricks.values()))
         with atomic(kept) as temporary:
             temporary.write_text(json.dumps(counts))
-    empty = no_rows(survey.bands).assign(brick_primary=True)
+    empty = empty_parent(survey.bands).assign(brick_primary=True)
     tables = {i: empty for i, number in counts[-1].items() if not number}
     for path in folder.glob(f"{key}-*.parquet"):
         tables |= dict(iter(pd.read_parquet(path).groupby("brickid")))
     expected = {i: number for i, number in counts[-1].items() if i not in tables}
     try:
         for page in survey.pages(expected):
-            with atomic(folder / f"{key}-{page.brickid[0]}.parquet") as temporary:
-                page.to_parquet(temporary, index=False)
+            write_table(folder / f"{key}-{page.brickid[0]}.parquet", page)
             tables |= dict(iter(page.groupby("brickid")))
     finally:
         for brick, i in bricks.items():
             if i not in tables:
                 continue
-            selected, audit = select_parent(tables[i], survey.settings.parent)
+            selected, audit = select_parent(
+                tables[i], survey.settings.parent, survey.settings.release
+            )
             if audit.before.iloc[-1] != counts[-1][i]:
                 text = f"{survey.service.address}: rows of brick {brick} in {survey.table} don't "
                 failures[brick] = RetrievalError(text + "pass the cuts of their query", False)

@@ -5,9 +5,9 @@ import pandas as pd
 
 from lenspipe.catalogs.targets import read_targets
 from lenspipe.products.manifests import write_manifest
+from lenspipe.products.parent import make_audit, parent_columns
 from lenspipe.products.plan import bricks_of_chunk, find_brick
-from lenspipe.survey.tractor import parent_columns
-from lenspipe.utils.files import atomic
+from lenspipe.products.tables import write_table
 from lenspipe.utils.progress import log
 from lenspipe.utils.tables import content_hash
 
@@ -25,7 +25,7 @@ def targets_of_brick(settings, brick):
     Returns
     -------
     selected : pandas.DataFrame
-        `lenspipe.survey.tractor.parent_columns`; sorted by objid, which is the row's number in the
+        `lenspipe.products.parent.parent_columns`; sorted by objid, which is the row's number in the
         list.
     audit : pandas.DataFrame
         One row: cut ('targets'), before, after, removed (0).
@@ -61,10 +61,8 @@ def parent_of_targets(settings, chunk):
     }
     # By brick and number, as a footprint's parent sample is by brick and objid.
     table = table.sort_values(["brick", "objid"], ignore_index=True)
-    with atomic(settings.paths.parent(chunk)) as temporary:
-        table.to_parquet(temporary, index=False)
-    with atomic(settings.paths.parent_audit(chunk)) as temporary:
-        _audit(len(table)).to_csv(temporary, index=False)
+    write_table(settings.paths.parent(chunk), table)
+    write_table(settings.paths.parent_audit(chunk), _audit(len(table)))
     write_manifest(settings.paths.manifest("parent", chunk), entries)
     log.info("chunk %s: %d targets in %d bricks", chunk, len(table), len(entries))
 
@@ -75,7 +73,7 @@ def _parent(settings, chunk):
     targets = read_targets(settings)
     targets = targets[targets["brick"].isin(regions)].reset_index(drop=True)
     columns = parent_columns(settings.survey.bands)
-    blank = {str: "", "float32": np.nan}
+    blank = {"str": "", "float32": np.nan}
     data = {name: blank.get(kind, 0) for name, kind in columns.items()}
     data |= {name: targets[name] for name in ("id", "brickid", "ra", "dec", "brick")}
     data |= {"objid": targets["number"], "region": targets["brick"].map(regions)}
@@ -83,4 +81,4 @@ def _parent(settings, chunk):
 
 
 def _audit(number):
-    return pd.DataFrame({"cut": ["targets"], "before": number, "after": number, "removed": 0})
+    return make_audit([("targets", number, number)])

@@ -1,4 +1,4 @@
-"""The files that a run leaves: their columns, readers and writers."""
+"""The files that a run leaves: their schema, readers and writers."""
 
 import lazy_loader
 
@@ -7,18 +7,29 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "bricks": ["brick_table", "chunks_of"],
         "candidates": ["page_numbers", "page_order", "read_candidates", "read_cuts"],
-        "checks": ["GREEN", "not_measured", "RED", "result", "say_checks"],
+        "checks": ["describe_checks", "GREEN", "not_measured", "RED", "result"],
         "chunks": ["try_bricks"],
-        "cutouts": ["native_array", "read_cutouts"],
-        "known_lenses": ["read_known"],
+        "cutouts": [
+            "native_array",
+            "read_catalog",
+            "read_cutouts",
+            "read_flags",
+            "read_header",
+            "write_cutouts",
+        ],
+        "files": ["read_json", "require", "write_json"],
+        "known_lenses": ["read_known", "write_known"],
         "manifests": [
             "failed_entries",
             "failure_in",
             "read_manifest",
+            "read_manifests",
             "update_manifest",
             "write_manifest",
         ],
-        "models": ["learnt_splits", "read_notes", "TRAINING_KEYS"],
+        "models": ["read_training", "splits_trained_on", "TRAINING_KEYS"],
+        "outputs": ["outputs_document"],
+        "parent": ["empty_parent", "make_audit", "parent_columns"],
         "parts": ["open_parts"],
         "plan": ["bricks_of_chunk", "find_brick", "Plan", "read_plan"],
         "predictions": ["group_rows", "random_nonlenses", "read_held_out"],
@@ -26,13 +37,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "record_files": ["check_shards", "measure", "VERSION", "write_file"],
         "records": ["dataset", "IDENTIFIERS", "serialise_examples", "table_of", "write_records"],
         "sample": ["read_by_id", "read_images", "sample_version", "SPLITS", "used_before"],
-        "scores": ["Cuts", "read_chunks"],
+        "scores": ["Cuts", "iterate_scores"],
+        "tables": ["read_table", "write_table"],
         "truth": [
             "held_out_bricks",
+            "QUOTED_ARC_SNR",
+            "QUOTED_THETA_E_ARCSEC",
             "read_rows",
-            "VISIBLE_ARC_SNR",
-            "VISIBLE_THETA_E_ARCSEC",
             "with_truth",
         ],
+        "verify": ["compare_run"],
     },
 )

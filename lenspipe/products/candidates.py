@@ -1,86 +1,83 @@
-"""The list of candidates and the order of its pages."""
+"""The list of candidates, its cuts, and the order of its pages."""
 
-import json
+import os
+from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from astropy.table import Table
 
+from lenspipe.config.results import Mosaics, Threshold
+from lenspipe.products.files import read_json, require
 from lenspipe.products.scores import Cuts
-from lenspipe.utils.errors import LenspipeError
 
 __all__ = ["page_numbers", "page_order", "read_candidates", "read_cuts"]
 
 
-def page_order(table, settings):
-    """Order of the candidates on the mosaics' pages, as ``mosaics.sort`` has it.
+def page_order(table: pd.DataFrame, mosaics: Mosaics, bands: Sequence[str]) -> np.ndarray:
+    """Order of the candidates on the pages of the mosaics, by ``mosaics.sort``.
 
     Parameters
     ----------
-    table : pandas.DataFrame
+    table
         Candidates: columns rank, name and the magnitudes.
-    settings : lenspipe.config.settings.Settings
 
     Returns
     -------
     numpy.ndarray of int, shape (N,)
-        Places in the table.
+        Row numbers of the table.
     """
-    columns = {"p": [], "mag": [f"mag_{settings.survey.bands[-1]}"], "name": ["name"]}
-    keys = [*columns[settings.mosaics.sort], "rank"]
+    columns = {"p": [], "mag": [f"mag_{bands[-1]}"], "name": ["name"]}
+    keys = [*columns[mosaics.sort], "rank"]
     return np.lexsort([table[name].to_numpy() for name in reversed(keys)])
 
 
-def page_numbers(table, settings):
+def page_numbers(table: pd.DataFrame, mosaics: Mosaics, bands: Sequence[str]) -> np.ndarray:
     """Page of the mosaics that shows each candidate; pages count from 1.
 
     Parameters and order are those of `page_order`.
     """
     places = np.empty(len(table), int)
-    places[page_order(table, settings)] = np.arange(len(table))
-    return places // settings.mosaics.per_page + 1
+    places[page_order(table, mosaics, bands)] = np.arange(len(table))
+    return places // mosaics.per_page + 1
 
 
-def read_candidates(settings, hidden=False):
+def read_candidates(path: str | os.PathLike[str], hidden: bool = False) -> pd.DataFrame:
     """Read the run's candidates, best first.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-    hidden : bool
-        Whether also those that ``candidates.known`` hides, at the end with rank 0.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns of ``candidates/candidates.fits``.
-    """
-    table = Table.read(settings.paths.candidates, format="fits", character_as_bytes=False)
-    table = table.to_pandas()
-    return table if hidden else table[table["rank"] > 0].reset_index(drop=True)
-
-
-def read_cuts(settings):
-    """Read where the cut of each group of galaxies lies.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-
-    Returns
-    -------
-    lenspipe.products.scores.Cuts
+    path
+        ``candidates/candidates.fits``.
+    hidden
+        Whether to include those that ``candidates.known`` hides, at the end with rank 0.
 
     Raises
     ------
     LenspipeError
-        The candidates were not chosen yet.
+        There is no such file.
     """
-    path, own = settings.paths.threshold, settings.candidates.threshold
-    if own.by == "probability":
-        return Cuts((), {(): own.value})
-    if not path.exists():
-        raise LenspipeError(f"{path}: found no such file; choose the candidates first")
-    record = json.loads(path.read_text())
+    path = require(path, "candidates")
+    table = Table.read(path, format="fits", character_as_bytes=False).to_pandas()
+    return table if hidden else table[table["rank"] > 0].reset_index(drop=True)
+
+
+def read_cuts(path: str | os.PathLike[str], threshold: Threshold) -> Cuts:
+    """Read the cut of each group of galaxies.
+
+    Parameters
+    ----------
+    path
+        ``candidates/threshold.json``; not read if the cut is a given probability.
+
+    Raises
+    ------
+    LenspipeError
+        The candidates have not been selected yet.
+    """
+    if threshold.by == "probability":
+        return Cuts((), {(): threshold.value})
+    record = read_json(path, "threshold")
     values = {}
     for group in record["groups"]:
         key = tuple(group[name] for name in record["per"])

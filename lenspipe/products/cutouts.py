@@ -1,50 +1,110 @@
-"""Files of cutouts: a brick's images and their catalogue."""
+"""Files of cutouts: the images of a brick and their catalogue."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from astropy.io import fits
 
+from lenspipe.products.files import require
 from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.files import atomic
 from lenspipe.utils.fits import open_fits
 
-__all__ = ["native_array", "read_cutouts"]
+__all__ = [
+    "native_array",
+    "read_catalog",
+    "read_cutouts",
+    "read_flags",
+    "read_header",
+    "write_cutouts",
+]
 
 
-def read_cutouts(path):
+def read_cutouts(
+    path: str | os.PathLike[str], alternative: str = ""
+) -> tuple[np.ndarray, pd.DataFrame]:
     """Read a file of cutouts.
 
     Parameters
     ----------
-    path : str or path-like
+    alternative
+        As of `lenspipe.products.files.require`.
 
     Returns
     -------
     images : (N, B, size, size) float32 array
-        Nanomaggies per pixel, bands in the order of ``survey.bands``; NaN where there is no data.
-    catalog : pandas.DataFrame
-        `lenspipe.survey.tractor.parent_columns` and ``flags`` (int32, bits of `FLAGS`), N rows.
+        Nanomaggies per pixel, bands in the order of ``survey.bands``; NaN where there are no data.
+    catalog
+        `lenspipe.products.parent.parent_columns` and ``flags`` (int32, bits of `FLAGS`), N rows.
 
     Raises
     ------
     LenspipeError
         The file is missing, truncated or of another kind.
     """
-    with open_fits(path) as hdus:
+    with open_fits(require(path, "cutouts", alternative)) as hdus:
         if [hdu.get_extname() for hdu in hdus][1:] != ["IMAGE", "CATALOG"]:
             raise LenspipeError(
-                f"{path}: no complete file of cutouts; expected HDUs IMAGE and CATALOG; delete it "
-                "and run again"
+                f"{path}: not a complete file of cutouts; expected HDUs IMAGE and CATALOG; delete "
+                "it and run again"
             )
         images, rows = hdus["IMAGE"].read(), hdus["CATALOG"].read()
     if images.ndim != 4 or len(images) != len(rows):
         raise LenspipeError(
             f"{path}: {len(rows)} rows for images of shape {images.shape}; delete it and run again"
         )
-    catalog = pd.DataFrame(rows.astype(rows.dtype.newbyteorder("=")))
-    return images.astype(np.float32, copy=False), catalog
+    return images.astype(np.float32, copy=False), _as_frame(rows)
 
 
-def native_array(catalog):
-    """Turn a table into a structured array for FITS, strings as ASCII."""
+def _as_frame(rows: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame(rows.astype(rows.dtype.newbyteorder("=")))
+
+
+def read_flags(path: str | os.PathLike[str]) -> dict[str, int]:
+    """Read the flags of a brick's cutouts: id -> bits of `FLAGS`."""
+    with open_fits(require(path, "cutouts")) as hdus:
+        rows = hdus["CATALOG"].read(columns=["id", "flags"])
+    return dict(zip(rows["id"].tolist(), rows["flags"].tolist(), strict=True))
+
+
+def read_catalog(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read the catalogue of a file of cutouts."""
+    with open_fits(require(path, "cutouts")) as hdus:
+        return _as_frame(hdus["CATALOG"].read())
+
+
+def read_header(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+    """Read the header of the images of a file of cutouts."""
+    with open_fits(require(path, "cutouts")) as hdus:
+        return hdus["IMAGE"].read_header()
+
+
+def write_cutouts(
+    path: str | os.PathLike[str], images: np.ndarray, catalog: pd.DataFrame, header: fits.Header
+) -> None:
+    """Write a file of cutouts.
+
+    Parameters
+    ----------
+    images, catalog
+        As `read_cutouts` returns.
+    header
+        Of the images.
+    """
+    hdus = [
+        fits.PrimaryHDU(),
+        fits.ImageHDU(images, header, name="IMAGE"),
+        fits.BinTableHDU(native_array(catalog), name="CATALOG"),
+    ]
+    with atomic(path) as temporary:
+        fits.HDUList(hdus).writeto(temporary)
+
+
+def native_array(catalog: pd.DataFrame) -> np.ndarray:
+    """Turn a table into a structured array for FITS, with texts as ASCII."""
     columns = {
         name: values.to_numpy()
         if pd.api.types.is_numeric_dtype(values)

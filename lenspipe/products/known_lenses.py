@@ -1,32 +1,20 @@
 """The merged table of known lenses."""
 
+from pathlib import Path
+
 import pandas as pd
 
-from lenspipe.utils.errors import LenspipeError
+from lenspipe.products.tables import read_table, write_table
 
-__all__ = ["read_known"]
+__all__ = ["read_known", "write_known"]
 
 
-def read_known(settings):
-    """Read the table that `merge_known` has written.
+def read_known(path: Path) -> pd.DataFrame:
+    """Read the merged table of known lenses, ``known/lenses.parquet``."""
+    return read_table(path, "known")
 
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
 
-    Returns
-    -------
-    pandas.DataFrame
-
-    Raises
-    ------
-    LenspipeError
-        There is none.
-    """
-    path = settings.paths.lenses
-    if not path.exists():
-        raise LenspipeError(
-            f"{path}: found no such file, expected a table; merge the catalogues of known lenses "
-            "first"
-        )
-    return pd.read_parquet(path)
+def write_known(path: Path, systems: pd.DataFrame) -> None:
+    """Write the merged table of known lenses as Parquet and, beside it, as CSV."""
+    write_table(path.with_suffix(".csv"), systems)
+    write_table(path, systems)

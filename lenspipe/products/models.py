@@ -1,51 +1,49 @@
-"""What describes a trained model."""
+"""Descriptions of trained models."""
 
 import json
+from pathlib import Path
+from typing import Any
 
+from lenspipe.products.files import read_json
 from lenspipe.products.sample import SPLITS
 from lenspipe.utils.errors import LenspipeError
 
-__all__ = ["TRAINING_KEYS", "learnt_splits", "read_notes"]
+__all__ = ["TRAINING_KEYS", "read_training", "splits_trained_on"]
 
-#: What metrics.json says of the model's training.
+#: Keys of the description of a training that metrics.json repeats.
 TRAINING_KEYS = ("name", "network", "parameters", "sample_version", "refit")
 
 
-def read_notes(settings):
-    """Read what a training noted of its model.
+def read_training(path: Path) -> dict[str, Any]:
+    """Read the description of a training.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-        Of the model.
-
-    Returns
-    -------
-    dict
-        The content of ``training.json``.
+    path
+        ``training.json`` of a model.
 
     Raises
     ------
     LenspipeError
-        There is no such file, or it lacks something.
+        There is no such file, or it lacks a key.
     """
-    path = settings.paths.model(settings.training.name, "training.json")
-    if not path.exists():
-        raise LenspipeError(f"{path}: no such file; train the model first")
-    try:
-        notes = json.loads(path.read_text())
-        lacking = [key for key in (*TRAINING_KEYS, "val_auc") if key not in notes]
-    except (ValueError, TypeError) as error:
-        raise LenspipeError(f"{path}: can't be read as JSON ({error}); train again") from None
+    training = read_json(path, "training")
+    lacking = [key for key in (*TRAINING_KEYS, "val_auc") if key not in training]
     if lacking:
         raise LenspipeError(
             f"{path}: lacks {lacking[0]}, expected it of every training; train again"
         )
-    return notes
+    return training
 
 
-def learnt_splits(models):
-    """Splits that a run's models have learnt from: validation, too, where one was refitted."""
-    notes = [json.loads(path.read_text()) for path in sorted(models.glob("*/training.json"))]
-    both = any(note.get("refit") or note.get("combine") == "stacker" for note in notes)
+def splits_trained_on(models: Path) -> tuple[str, ...]:
+    """Splits that the models of a run were trained on: validation, too, by refit or a stacker.
+
+    Parameters
+    ----------
+    models
+        Folder of the models.
+    """
+    trainings = [json.loads(path.read_text()) for path in sorted(models.glob("*/training.json"))]
+    both = any(t.get("refit") or t.get("combine") == "stacker" for t in trainings)
     return SPLITS[:2] if both else SPLITS[:1]

@@ -1,8 +1,10 @@
-"""What a scoring that is under way has done, so that one that was killed goes on from there."""
+"""Progress of a scoring that is under way, so that one that was killed can be resumed."""
 
 import contextlib
 import shutil
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,7 +14,7 @@ from lenspipe.utils.files import atomic
 
 __all__ = ["Parts", "open_parts"]
 
-#: Scores that are not yet kept are of so many seconds: about the time that a brick takes to cut.
+#: Scores are kept at intervals of so many seconds, about the time that a brick takes to cut.
 _SECONDS = 5.0
 
 
@@ -21,32 +23,28 @@ class Parts:
 
     Parameters
     ----------
-    folder : pathlib.Path
+    folder
         Holds the files ``<first batch>-<end>.parquet``.
 
     Attributes
     ----------
     batches : int
-        How many batches are kept.
+        Number of batches that are kept.
     """
 
-    def __init__(self, folder):
-        self._folder, self._waiting, self._since = folder, [], time.monotonic()
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._since = folder, time.monotonic()
+        self._waiting: list[pa.Table] = []
         self._files = sorted(folder.glob("[0-9]*.parquet"))
         self.batches = int(self._files[-1].stem.partition("-")[2]) if self._files else 0
 
-    def tables(self):
+    def tables(self) -> Iterator[pa.Table]:
         """Yield the tables that an earlier process has kept."""
         for path in self._files:
             yield pq.read_table(path)
 
-    def add(self, table):
-        """Keep a batch's table, at once or with later ones.
-
-        Parameters
-        ----------
-        table : pyarrow.Table
-        """
+    def add(self, table: pa.Table) -> None:
+        """Keep the table of a batch, at once or together with later ones."""
         self._waiting.append(table)
         if time.monotonic() - self._since < _SECONDS:
             return
@@ -57,21 +55,20 @@ class Parts:
 
 
 @contextlib.contextmanager
-def open_parts(folder, key):
-    """Open what an earlier process has kept of the same work, or begin anew.
+def open_parts(folder: Path, key: str) -> Iterator[Parts | None]:
+    """Open the parts that an earlier process has kept of the same work, or start anew.
 
-    Where the block ends well the folder is deleted.
+    The folder is deleted when the block ends without an error.
 
     Parameters
     ----------
-    folder : pathlib.Path
-    key : str
-        Of all that the scores depend on; parts of another key are deleted.
+    key
+        Hash of everything on which the scores depend; parts with another key are deleted.
 
     Yields
     ------
     Parts or None
-        None if another process is at the same work just now.
+        None if another process is doing the same work.
     """
     folder.mkdir(parents=True, exist_ok=True)
     # The operating system frees the lock of a process that has died.

@@ -1,13 +1,17 @@
-"""The plan of a run: which bricks each chunk holds, small enough for every job to read."""
+"""The plan of a run: the bricks of each chunk, in a file small enough for every job to read."""
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 from lenspipe.utils.hashing import digest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Plan", "bricks_of_chunk", "find_brick", "read_plan"]
 
@@ -15,32 +19,28 @@ __all__ = ["Plan", "bricks_of_chunk", "find_brick", "read_plan"]
 class Plan(Mapping):
     """Bricks of each chunk: chunk -> list of ``{"brick": str, "region": str}``, sorted by brick.
 
-    A chunk's list is made when it is asked for. Until then the names are one string per region: the
-    survey has 224,000 bricks, and whoever plans or does a job needs those of one chunk, or none.
+    The list of a chunk is made on request. Until then the names are one string per region: the
+    survey has 224,000 bricks, and a job needs those of one chunk, or none.
 
     Parameters
     ----------
-    chunks : dict
-        Chunk -> ``{"digest": str, "regions": {region: names with a space between}}``.
+    chunks
+        Chunk -> ``{"digest": str, "regions": {region: names separated by blanks}}``.
     """
 
-    def __init__(self, chunks):
+    def __init__(self, chunks: dict[str, dict[str, Any]]) -> None:
         self._chunks = chunks
 
     @classmethod
-    def of(cls, table):
+    def of(cls, table: "pd.DataFrame") -> Self:
         """Make a plan of a table of bricks.
 
         Parameters
         ----------
-        table : pandas.DataFrame
+        table
             Columns chunk, brick, region.
-
-        Returns
-        -------
-        Plan
         """
-        chunks = {}
+        chunks: dict[str, dict[str, list[str]]] = {}
         ordered = table.sort_values(["chunk", "brick"])
         for chunk, brick, region in ordered[["chunk", "brick", "region"]].itertuples(index=False):
             chunks.setdefault(chunk, {}).setdefault(region, []).append(brick)
@@ -50,50 +50,49 @@ class Plan(Mapping):
         return plan
 
     @classmethod
-    def read(cls, path, key=None):
+    def read(cls, path: str | os.PathLike[str], key: str | None = None) -> Self | None:
         """Read a plan from its file.
 
         Parameters
         ----------
-        path : str or path-like
-        key : str, optional
-            What the plan has to be made from; any plan will do if not given.
+        key
+            Hash of what the plan has to be made from; any if not given.
 
         Returns
         -------
         Plan or None
-            None if there is no file, or one made from something else.
+            None if there is no file, or one with another key.
         """
         path = Path(path)
         content = json.loads(path.read_text()) if path.exists() else {}
         fits = content and key in (None, content["key"])
         return cls(content["chunks"]) if fits else None
 
-    def write(self, path, key):
-        """Write the plan, with the key of what it is made from, as JSON."""
+    def write(self, path: str | os.PathLike[str], key: str) -> None:
+        """Write the plan, with the hash of what it is made from, as JSON."""
         with atomic(path) as temporary:
             temporary.write_text(json.dumps({"key": key, "chunks": self._chunks}))
 
-    def __getitem__(self, chunk):
+    def __getitem__(self, chunk: str) -> list[dict[str, str]]:
         regions = self._chunks[chunk]["regions"]
         pairs = sorted((b, region) for region, names in regions.items() for b in names.split())
         return [{"brick": brick, "region": region} for brick, region in pairs]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._chunks)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._chunks)
 
-    def digest(self, chunk):
-        """Return what changes when the bricks of a chunk do."""
+    def digest(self, chunk: str) -> str:
+        """Return a hash of the bricks of a chunk."""
         return self._chunks[chunk]["digest"]
 
-    def count(self, chunk):
+    def count(self, chunk: str) -> int:
         """Return the number of bricks in a chunk."""
         return sum(names.count(" ") + 1 for names in self._chunks[chunk]["regions"].values())
 
-    def find(self, brick):
+    def find(self, brick: str) -> tuple[str, str] | None:
         """Return the chunk and the region of a brick, or None if it is in no chunk."""
         for chunk, entry in self._chunks.items():
             for region, names in entry["regions"].items():
@@ -102,7 +101,7 @@ class Plan(Mapping):
         return None
 
 
-def _joined(regions):
+def _joined(regions: Mapping[str, Iterable[str]]) -> dict[str, str]:
     return {region: " ".join(names) for region, names in regions.items()}
 
 

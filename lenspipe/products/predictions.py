@@ -1,50 +1,54 @@
-"""Predictions for galaxies that the model never saw in training."""
+"""Scores of galaxies that the model was not trained on."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
+
+from lenspipe.products.tables import read_table
 
 __all__ = ["group_rows", "random_nonlenses", "read_held_out"]
 
 
-def read_held_out(settings):
+def read_held_out(path: Path) -> tuple[pd.DataFrame | None, str]:
     """Read the held-out galaxies that a threshold is judged by: the test split, else validation.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
+    path
+        ``predictions.parquet`` of the model.
 
     Returns
     -------
-    table : pandas.DataFrame or None
-        Columns label, class, type, region, p; None without the file.
-    where : str
-        What was read, for messages.
+    table
+        Columns label, class, type, region, p; None if there is no file.
+    source
+        Description of what was read, for messages.
     """
-    path = settings.predictions
     if not path.exists():
         return None, str(path)
-    table = pd.read_parquet(path, columns=["split", "label", "class", "type", "region", "p"])
+    columns = ["split", "label", "class", "type", "region", "p"]
+    table = read_table(path, "predictions", columns=columns)
     split = "test" if (table["split"] == "test").any() else "validation"
     return table[table["split"] == split], f"{path} ({split} split)"
 
 
-def random_nonlenses(table, per=(), key=()):
-    """Non-lenses drawn at random, without those chosen because they confuse.
+def random_nonlenses(
+    table: pd.DataFrame, per: Sequence[str] = (), key: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Select non-lenses drawn at random, without those chosen because they resemble lenses.
 
     Parameters
     ----------
-    table : pandas.DataFrame
-        As of `read_held_out`.
-    per, key : sequence of str
-        Columns, and their values in the group that is meant.
-
-    Returns
-    -------
-    pandas.DataFrame
+    table
+        As returned by `read_held_out`.
+    per, key
+        Columns, and their values in the group to which the selection is restricted.
     """
     return group_rows(table[table["class"] == "random"], per, key)
 
 
-def group_rows(table, per, key):
+def group_rows(table: pd.DataFrame, per: Sequence[str], key: Sequence[str]) -> pd.DataFrame:
     """Select the rows of one group: those whose columns `per` have the values `key`."""
     for column, value in zip(per, key, strict=True):
         table = table[table[column] == value]

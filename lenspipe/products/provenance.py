@@ -1,26 +1,29 @@
-"""What a step is made from, as a file."""
+"""The basis of a step: settings and lists from which it is made, as a file."""
 
 import hashlib
-import json
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from lenspipe.utils.files import atomic
+from lenspipe.products.files import write_json
 
 __all__ = ["write_basis"]
 
 
-def write_basis(path, settings, files=()):
-    """Write settings and the content of files, in short, as JSON.
+def write_basis(
+    path: str | os.PathLike[str],
+    settings: Mapping[str, Any],
+    files: Iterable[str | os.PathLike[str]] = (),
+) -> None:
+    """Write settings and the SHA-256 of files as JSON.
 
     Parameters
     ----------
-    path : str or path-like
-    settings : dict
+    settings
         Plain values.
-    files : iterable of str or path-like
-        Files that the step reads; of each the SHA-256 is kept.
+    files
+        Files that the step reads.
     """
     sums = {str(file): hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files}
-    content = {"settings": settings, "files": sums}
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+    write_json(path, {"settings": settings, "files": sums}, sort_keys=True)

@@ -1,39 +1,31 @@
 """Files of records: written, counted, and compared with the manifest of the labelled sample.
 
-What is in a record is the matter of `lenspipe.products.records`.
+`lenspipe.products.records` has the content of a record.
 """
 
 import fnmatch
-import json
 import os
 import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
+from lenspipe.products.files import read_json
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 from lenspipe.utils.tensorflow import tf
 
 __all__ = ["VERSION", "check_shards", "first_record", "measure", "write_file"]
 
-#: Version of the records' schema and of their manifest.
+#: Version of the schema of the records and of their manifest.
 VERSION = 2
 
-#: Bytes around a record: its length (8) and that one's checksum (4) before, its own checksum after.
+#: Bytes around a record: before it its length (8) with a checksum (4), after it its own checksum.
 _BEFORE, _AFTER = 12, 4
 
 
-def write_file(path, examples):
-    """Write serialised examples as a TFRecord file.
-
-    Parameters
-    ----------
-    path : str or path-like
-    examples : iterable of bytes
-
-    Returns
-    -------
-    dict
-        As of `measure`.
-    """
+def write_file(path: str | os.PathLike[str], examples: Iterable[bytes]) -> dict[str, Any]:
+    """Write serialised examples as a TFRecord file, and `measure` it."""
     with atomic(path) as temporary:
         with tf.io.TFRecordWriter(str(temporary)) as writer:
             for example in examples:
@@ -41,12 +33,8 @@ def write_file(path, examples):
         return measure(temporary)
 
 
-def measure(path):
-    """Count a file's records and sum up their frames, reading nothing else of it.
-
-    Parameters
-    ----------
-    path : pathlib.Path
+def measure(path: Path) -> dict[str, Any]:
+    """Count the records of a file and compute the checksum of their frames.
 
     Returns
     -------
@@ -56,9 +44,10 @@ def measure(path):
 
     Notes
     -----
-    A frame holds a record's length and the CRC-32C of its content, which every reader of TFRecords
-    compares. So the sum of the frames stands for all of the file. It takes 3 us a cutout; reading
-    the file again takes 85 us for its CRC-32 and 145 us for its SHA-256, where writing took 185 us.
+    A frame holds the length of a record and the CRC-32C of its content, which every reader of
+    TFRecords compares, so the checksum of the frames stands for the whole file. It takes 3 us per
+    cutout; reading the file again takes 85 us for its CRC-32 and 145 us for its SHA-256, whereas
+    writing takes 185 us.
     """
     count, total = 0, 0
     with open(path, "rb", buffering=0) as file:
@@ -69,24 +58,20 @@ def measure(path):
     return {"count": count, "bytes": path.stat().st_size, "frames_crc32": f"{total:08x}"}
 
 
-def first_record(path):
-    """Read a file's first record, in 0.1 ms; to set up a reader of TensorFlow takes 50 ms.
-
-    Parameters
-    ----------
-    path : str or path-like
+def first_record(path: str | os.PathLike[str]) -> bytes | None:
+    """Read the first record of a file in 0.1 ms (a reader of TensorFlow takes 50 ms to set up).
 
     Returns
     -------
     bytes or None
-        None where the file is empty. Its checksum is not compared.
+        None if the file is empty. The checksum is not compared.
 
     Raises
     ------
     ValueError
         The file does not begin with a whole record.
     OSError
-        It can't be read.
+        It cannot be read.
     """
     with open(path, "rb") as file:
         before = file.read(_BEFORE)
@@ -98,22 +83,23 @@ def first_record(path):
         return file.read(length)
 
 
-def check_shards(settings, split, full=False):
-    """Compare the labelled sample's files with their manifest, ``sample/records.json``.
+def check_shards(manifest: Path, split: str, full: bool = False) -> list[Path]:
+    """Compare the files of the labelled sample with their manifest.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-        The run's settings.
-    split : {"train", "validation", "test"}
-    full : bool
+    manifest
+        ``sample/records.json``; the files are beside it.
+    split
+        ``train``, ``validation`` or ``test``.
+    full
         Whether to read all records and compare each with its checksum, as reading them for use does
         anyway. Otherwise only sizes and frames are compared.
 
     Returns
     -------
     list of pathlib.Path
-        The split's files, in order.
+        The files of the split, in order.
 
     Raises
     ------
@@ -121,30 +107,28 @@ def check_shards(settings, split, full=False):
         The manifest is missing or of another version; or a file is missing, damaged, or not the
         one that was written.
     """
-    manifest, pattern = settings.paths.records_manifest, settings.paths.sample_shards(split)
-    remedy = f"delete {settings.paths.sample} and run again to write the sample anew"
-    if not manifest.exists():
-        raise LenspipeError(f"{manifest}: no such file, expected the list of records; {remedy}")
-    content = json.loads(manifest.read_text())
+    sample = manifest.with_name("sample.parquet")
+    remedy = f"delete {sample} and run again to write the sample anew"
+    content = read_json(manifest, "records_manifest")
     if content["version"] != VERSION:
         raise LenspipeError(
             f"{manifest}: found records of version {content['version']}, expected {VERSION}; "
             f"{remedy}"
         )
-    names = sorted(fnmatch.filter(content["shards"], pattern.name))
-    paths = [pattern.with_name(name) for name in names]
+    names = sorted(fnmatch.filter(content["shards"], f"{split}-*.tfrecord"))
+    paths = [manifest.with_name(name) for name in names]
     for path in paths:
         if problem := _compare(path, content["shards"][path.name], full):
             raise LenspipeError(f"{path}: {problem} ({manifest.name}); {remedy}")
     return paths
 
 
-def _compare(path, entry, full):
-    """Say in what a file differs from its entry; None if in nothing."""
+def _compare(path: Path, entry: Mapping[str, Any], full: bool) -> str | None:
+    """Describe how a file differs from its entry; None if it does not."""
     if not path.exists():
         return f"no such file, expected {entry['count']} records"
-    # The size first: the frames of a file that was cut off are looked for in vain.
-    found = {"bytes": path.stat().st_size}
+    # The size first: a truncated file lacks frames.
+    found: dict[str, Any] = {"bytes": path.stat().st_size}
     if found["bytes"] == entry["bytes"]:
         found = measure(path)
     for key, value in found.items():

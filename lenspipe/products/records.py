@@ -1,85 +1,58 @@
-"""Records: cutouts as TFRecord files, each example with all that an evaluation asks of its galaxy.
+"""Records: cutouts as TFRecord files, with all that an evaluation needs to know of each galaxy.
 
-Schema, version 2; one `tf.train.Example` per cutout:
-
-===========================  ======  ============================================================
-feature                      type    content
-===========================  ======  ============================================================
-``version``                  int64   of this schema
-``shape``                    int64   (B, S, S)
-``dtype``                    bytes   of the image: ``float32``, or ``float16`` where
-                                     ``records.dtype`` says so (the labelled sample only)
-``image``                    bytes   little-endian numbers of that type, nanomaggies, in the order
-                                     of `shape`
-``label``                    float   1 lens, 0 none, -1 unknown
-``id``, ``brick``,           bytes   as in the parent sample
-``region``, ``type``
-``class``                    bytes   as in the labelled sample (``lens``, ``random``, ...); empty in
-                                     records of chunks
-``grade``                    bytes   of a known lens, ``A`` to ``D``; empty: none, or unknown
-``release``, ``brickid``,    int64   as in the parent sample; ``flags`` of the cutout
-``objid``, ``flags``
-``position``                 bytes   little-endian float64 RA, Dec, degrees (a float feature is
-                                     single precision: 0.08 arcsec)
-``mag``, ``nobs``,           float   per band, in the order of the image; as in the parent sample
-``psfsize``, ``galdepth``
-``ebv``, ``sersic``,         float   as in the parent sample
-``shape_r``
-``theta_e_arcsec``           float   Einstein radius, arcsec; NaN: none, or unknown
-===========================  ======  ============================================================
+`lenspipe.products.schema.search.RECORD` describes the features, docs/outputs.md likewise.
 
 An example is two serialised messages, one after the other, which protobuf merges on parsing: the
-small features, then the image, whose bytes so are copied once.
+small features, then the image, so that the bytes of the image are copied only once.
 
-A float16 keeps 11 bits, 1/2000 of a pixel's value, far below its noise, and reaches to 65504; a
-larger value is refused.
+A float16 has 11 significant bits, 1/2000 of the value of a pixel and far below its noise, and ends
+at 65504; a larger value is refused.
 """
 
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from google.protobuf.message import DecodeError
 
 from lenspipe.products.record_files import VERSION, first_record, write_file
+from lenspipe.products.schema.columns import FLAGS, IDENTITY, TRACTOR
+from lenspipe.products.schema.declarations import dtypes_of
+from lenspipe.products.schema.search import RECORD
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.tensorflow import tf
 
 __all__ = ["IDENTIFIERS", "dataset", "serialise_examples", "table_of", "write_records"]
 
-#: Columns that go on from the records into the scores, and their types.
-IDENTIFIERS = {
-    "id": str,
-    "release": "int16",
-    "brickid": "int32",
-    "objid": "int32",
-    "brick": str,
-    "region": str,
-    "ra": "float64",
-    "dec": "float64",
-    "flags": "int32",
-}
+#: Columns that are copied from the records into the scores: name -> type.
+IDENTIFIERS = dtypes_of((*IDENTITY, FLAGS))
 
-_TEXT = ("id", "brick", "region", "type", "class", "grade")
+#: Features that are not a column of the table as it is.
+_OTHERS = ("version", "shape", "dtype", "image", "label", "position")
+_KINDS = {c.name: c.dtype for c in RECORD if c.name not in _OTHERS}
+_TEXT = [name for name, kind in _KINDS.items() if kind == "bytes"]
+_INTEGERS = [name for name, kind in _KINDS.items() if kind == "int64"]
+_COLUMNS_PER_BAND = {column.name.partition("_<")[0] for column in TRACTOR if "<" in column.name}
+_PER_BAND = [name for name in _KINDS if name in _COLUMNS_PER_BAND]
+_FLOATS = [name for name, kind in _KINDS.items() if kind == "float" and name not in _PER_BAND]
 
-_INTEGERS = ("release", "brickid", "objid", "flags")
-
-_PER_BAND = ("mag", "nobs", "psfsize", "galdepth")
-
-_FLOATS = ("ebv", "sersic", "shape_r", "theta_e_arcsec")
-
-#: Columns that only the labelled sample has, and what stands for them elsewhere.
+#: Columns that only the labelled sample has -> their values elsewhere.
 _DEFAULTS = {"class": "", "grade": "", "theta_e_arcsec": np.nan}
 
-#: Examples among which the next one is drawn: 0.5 GB of cutouts of the usual size.
+#: Number of examples among which the next one is drawn: 0.5 GB of cutouts of the usual size.
 _WINDOW = 4096
 
-#: Batches that are parsed at a time; it takes less long than to read them, in one thread.
+#: Number of batches parsed at a time; parsing is faster than reading, which one thread does.
 _PARSED_AT_ONCE = 2
 
 
-def _small_features(table, labels, bands):
-    """Feature -> (kind of list, the rows' lists of values), but for those alike in all rows."""
+def _small_features(
+    table: pd.DataFrame, labels: np.ndarray, bands: Sequence[str]
+) -> dict[str, tuple[str, list]]:
+    """Map features that differ between rows to the type of list and the values of the rows."""
     table = table.assign(**{name: _DEFAULTS[name] for name in _DEFAULTS if name not in table})
     positions = table[["ra", "dec"]].to_numpy("<f8")
     features = {
@@ -98,8 +71,8 @@ def _small_features(table, labels, bands):
     return features
 
 
-def _image_head(shape, dtype):
-    """Serialised features of all images of a kind, up to where the bytes of an image begin."""
+def _image_head(shape: tuple[int, ...], dtype: str) -> bytes:
+    """Serialise the features that images of a shape share, up to the first byte of the image."""
     example = tf.train.Example()
     features = example.features.feature
     features["version"].int64_list.value.append(VERSION)
@@ -112,8 +85,13 @@ def _image_head(shape, dtype):
     return alike + example.SerializeToString()[:-n_bytes]
 
 
-def serialise_examples(images, table, labels=None, dtype="float32"):
-    """Yield serialised examples, rows in order."""
+def serialise_examples(
+    images: np.ndarray,
+    table: pd.DataFrame,
+    labels: np.ndarray | None = None,
+    dtype: str = "float32",
+) -> Iterator[bytes]:
+    """Yield serialised examples, in the order of the rows; parameters as of `write_records`."""
     # The table's columns are in the order of the images' bands.
     bands = [name.removeprefix("nobs_") for name in table.columns if name.startswith("nobs_")]
     if images.shape[:2] != (len(table), len(bands)):
@@ -123,7 +101,7 @@ def serialise_examples(images, table, labels=None, dtype="float32"):
         )
     labels = np.full(len(table), -1.0) if labels is None else np.asarray(labels, np.float64)
     features = _small_features(table, labels, bands)
-    example = tf.train.Example()  # one for all rows: most of the time would go into making them
+    example = tf.train.Example()  # one for all rows: creating them would take most of the time
     places = [
         getattr(example.features.feature[name], kind).value for name, (kind, _) in features.items()
     ]
@@ -144,23 +122,27 @@ def serialise_examples(images, table, labels=None, dtype="float32"):
         yield b"".join((example.SerializeToString(deterministic=True), head, pixels))
 
 
-def write_records(path, images, table, labels=None, dtype="float32"):
+def write_records(
+    path: str | os.PathLike[str],
+    images: np.ndarray,
+    table: pd.DataFrame,
+    labels: np.ndarray | None = None,
+    dtype: str = "float32",
+) -> dict[str, Any]:
     """Write cutouts as records; the same input gives the same bytes.
 
     Parameters
     ----------
-    path : str or path-like
-        TFRecord file.
     images : ndarray of float32, (N, B, S, S)
         Cutouts, nanomaggies.
-    table : pandas.DataFrame
-        A row per cutout with the columns of the cutouts' table and, where they are known, ``class``
+    table
+        A row per cutout with the columns of the cutouts' table and, if they are known, ``class``
         and ``grade`` (str) and ``theta_e_arcsec``; its ``nobs_<band>`` columns are in the order of
         the images' bands.
     labels : array of float, (N,), optional
-        1 lens, 0 none; -1 (unknown) if not given.
-    dtype : {"float32", "float16"}
-        In what numbers images are kept.
+        1 lens, 0 non-lens; -1 (unknown) if not given.
+    dtype
+        Type of the pixels, ``float32`` or ``float16``.
 
     Returns
     -------
@@ -175,8 +157,8 @@ def write_records(path, images, table, labels=None, dtype="float32"):
     return write_file(path, serialise_examples(images, table, labels, dtype))
 
 
-def _check_first(path, bands, size):
-    """Look at a file's first example (files are all of one kind): return its dtype, None if empty.
+def _check_first(path: str, bands: int, size: int) -> str | None:
+    """Return the type of the pixels of a file by its first example; None if it is empty.
 
     Another version or shape is refused.
     """
@@ -205,8 +187,10 @@ def _check_first(path, bands, size):
     return features["dtype"].bytes_list.value[0].decode()
 
 
-def _parser(bands, size, dtype, columns):
-    """Return a function from serialised examples to their columns; it skips what is not kept."""
+def _parser(
+    bands: int, size: int, dtype: str, columns: Sequence[str] | None
+) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """Return a function from serialised examples to columns; it parses only what is needed."""
     one = tf.io.FixedLenFeature
     schema = {
         "image": one([], tf.string),
@@ -221,7 +205,7 @@ def _parser(bands, size, dtype, columns):
         needed = {"position" if name in ("ra", "dec") else name for name in columns}
         schema = {name: schema[name] for name in sorted(needed)}
 
-    def parse(serialised):
+    def parse(serialised: tf.Tensor) -> dict[str, tf.Tensor]:
         batch = tf.io.parse_example(serialised, schema)
         if "image" in batch:
             pixels = tf.io.decode_raw(batch["image"], dtype)
@@ -235,56 +219,58 @@ def _parser(bands, size, dtype, columns):
 
 
 def dataset(
-    paths,
-    batch_size,
-    bands,
-    size,
-    columns=None,
-    shuffle=None,
-    drop_remainder=False,
-    part=(0, 1),
-):
+    paths: Sequence[str | os.PathLike[str]],
+    batch_size: int,
+    bands: int,
+    size: int,
+    columns: Sequence[str] | None = None,
+    shuffle: int | None = None,
+    drop_remainder: bool = False,
+    part: tuple[int, int] = (0, 1),
+) -> tf.data.Dataset:
     """Read records as batches.
 
     Parameters
     ----------
-    paths : sequence of path-like
+    paths
         TFRecord files, read in this order.
-    batch_size : int
-        Examples in a batch; the last batch may have fewer.
-    bands, size : int
-        Number of bands and side of the cutouts.
-    columns : sequence of str, optional
-        What is kept of an example, and all that is parsed; all if not given.
-    shuffle : int, optional
-        Seed of the order: of the files, and of the examples within a moving window of 4096.
-        The files' order if not given.
-    drop_remainder : bool
+    batch_size
+        Number of examples in a batch; the last batch may have fewer.
+    bands, size
+        Number of bands of the cutouts, and their width in pixels.
+    columns
+        Columns to return, and all that are parsed; all if not given.
+    shuffle
+        Seed of the order of the files, and of the examples within a moving window of 4096. The
+        order of the files is kept if not given.
+    drop_remainder
         Whether to leave out a last batch that is not full.
-    part : (int, int)
-        Which of how many equal parts of each batch to parse and return, from 0; all by default.
+    part
+        Number of the part of each batch to parse and return, from 0, and number of equal parts;
+        all by default.
 
     Returns
     -------
     tf.data.Dataset
-        Of dicts: ``image`` float32 (N, B, S, S), whatever it is kept in; ``label`` float32; ``id``,
-        ``brick``, ``region``, ``type``, ``class``, ``grade`` bytes; ``release``, ``brickid``,
-        ``objid``, ``flags`` int64; ``ra``, ``dec`` float64; ``ebv``, ``sersic``, ``shape_r``,
-        ``theta_e_arcsec`` float32; ``mag``, ``nobs``, ``psfsize``, ``galdepth`` float32 (N, B).
+        Of dicts: ``image`` float32 (N, B, S, S), even if stored as float16; ``label`` float32;
+        ``id``, ``brick``, ``region``, ``type``, ``class``, ``grade`` bytes; ``release``,
+        ``brickid``, ``objid``, ``flags`` int64; ``ra``, ``dec`` float64; ``ebv``, ``sersic``,
+        ``shape_r``, ``theta_e_arcsec`` float32; ``mag``, ``nobs``, ``psfsize``, ``galdepth``
+        float32 (N, B).
 
     Raises
     ------
     LenspipeError
-        A file is unreadable, or holds records of another version or shape; or some files hold
+        A file is unreadable or holds records of another version or shape, or some files hold
         float16 and others float32.
 
     Notes
     -----
-    Nothing is cached: the operating system keeps files that fit into memory there, and reading
-    them again is many times faster than any network.
+    Nothing is cached: the operating system caches files that fit into memory, and reading them
+    again is many times faster than any network.
 
-    Threads exchange whole batches: one reads, others parse. Handing on single examples costs more
-    than to read them, and most where cores are idle and have to be woken up.
+    Threads exchange whole batches: one reads, others parse. Exchanging single examples takes longer
+    than reading them, in particular if cores are idle and have to be woken up.
     """
     paths = [str(path) for path in paths]
     dtypes = {_check_first(path, bands, size) for path in paths} - {None}
@@ -296,7 +282,7 @@ def dataset(
     parse = _parser(bands, size, *(dtypes or {"float32"}), columns)
     if shuffle is not None:
         paths = list(np.random.default_rng(shuffle).permutation(paths))
-    # Without a buffer whole records are read, each at once; a buffer would be one more copy.
+    # Without a buffer each record is read at once; a buffer would be one more copy.
     data = tf.data.TFRecordDataset(paths, buffer_size=0)
     if shuffle is not None:
         data = data.shuffle(_WINDOW, seed=shuffle, reshuffle_each_iteration=False)
@@ -309,19 +295,8 @@ def dataset(
     return data.prefetch(tf.data.AUTOTUNE)
 
 
-def table_of(batch):
-    """Return the identifiers of a batch as a table.
-
-    Parameters
-    ----------
-    batch : dict of tensors
-        As `dataset` gives it, with all columns.
-
-    Returns
-    -------
-    pandas.DataFrame
-        With the columns `IDENTIFIERS`.
-    """
+def table_of(batch: Mapping[str, tf.Tensor]) -> pd.DataFrame:
+    """Return the columns `IDENTIFIERS` of a batch, as returned by `dataset`, as a table."""
     return pd.DataFrame(
         {name: batch[name].numpy().astype(dtype) for name, dtype in IDENTIFIERS.items()}
     )

@@ -1,14 +1,15 @@
 """The labelled sample: its splits, versions and records."""
 
-import json
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from lenspipe.products.files import read_json
 from lenspipe.products.record_files import first_record
 from lenspipe.products.records import dataset
+from lenspipe.products.tables import read_table
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.tensorflow import tf
 
@@ -17,28 +18,28 @@ __all__ = ["SPLITS", "read_by_id", "read_images", "sample_version", "used_before
 SPLITS = ("train", "validation", "test")
 
 
-def sample_version(settings):
-    """Return the version of the run's sample, from 1.
+def sample_version(path: Path) -> int:
+    """Return the version of the labelled sample, from 1.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-
-    Returns
-    -------
-    int
+    path
+        ``sample/records.json``.
     """
-    return json.loads(settings.paths.records_manifest.read_text())["sample_version"]
+    return read_json(path, "records_manifest")["sample_version"]
 
 
-def read_images(settings, table):
-    """Read cutouts of galaxies of the sample from its records, as a network gets them.
+def read_images(path: Path, table: pd.DataFrame, n_bands: int, size: int) -> np.ndarray:
+    """Read cutouts of galaxies of the labelled sample from its records.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-    table : pandas.DataFrame
-        Rows of ``sample/sample.parquet``, numbered from 0.
+    path
+        ``sample/sample.parquet``; the records are beside it.
+    table
+        Rows of that table, with an index from 0.
+    n_bands, size
+        Number of bands of a cutout, and its width in pixels.
 
     Returns
     -------
@@ -50,22 +51,21 @@ def read_images(settings, table):
     LenspipeError
         A galaxy is not where the table says.
     """
-    size, n_bands = settings.cutouts.size, len(settings.survey.bands)
     images = np.empty((len(table), n_bands, size, size), np.float32)
     for shard, group in table.groupby("shard"):
-        path = settings.paths.sample.with_name(shard)
-        first, found = 0, 0
-        for batch in dataset([path], 100, n_bands, size, columns=["image", "id"]):
+        records = path.with_name(shard)
+        first, n_read = 0, 0
+        for batch in dataset([records], 100, n_bands, size, columns=["image", "id"]):
             pixels, ids = batch["image"].numpy(), batch["id"].numpy().astype(str)
             here = group[group["row"].between(first, first + len(ids) - 1)]
             rows = here["row"].to_numpy() - first
             images[here.index] = pixels[rows]
-            found += (ids[rows] == here["id"].to_numpy()).sum()
+            n_read += (ids[rows] == here["id"].to_numpy()).sum()
             first += len(ids)
-        if found < len(group):
+        if n_read < len(group):
             raise LenspipeError(
-                f"{path}: found {found} of {len(group)} galaxies where {settings.paths.sample} "
-                "says, expected all; draw the labelled sample again"
+                f"{records}: found {n_read} of {len(group)} galaxies where {path} says, expected "
+                "all; draw the labelled sample again"
             )
     return images
 
@@ -73,24 +73,25 @@ def read_images(settings, table):
 def read_by_id(
     shards: Iterable[Path], ids: Collection[str]
 ) -> tuple[list[np.ndarray], pd.DataFrame]:
-    """Read galaxies of the sample from its records by their ids, whatever the cutouts' shape.
+    """Read galaxies of the labelled sample from its records by id, with cutouts of any shape.
 
     Returns
     -------
     images
-        Nanomaggies, float32, (B, S, S) each: of the galaxies that were found, in the order of the
+        Nanomaggies, float32, (B, S, S) each, of the galaxies that were found, in the order of the
         records.
     table
         Columns id, ra, dec (degrees) of these.
     """
     images, tables = [], [pd.DataFrame({"id": [], "ra": [], "dec": []})]
+    columns = ["id", "ra", "dec", "image"]
     for shard in shards:
         first = first_record(shard)
         if first is None:
             continue
-        shape = tf.train.Example.FromString(first).features.feature["shape"].int64_list.value
-        columns = ["id", "ra", "dec", "image"]
-        for batch in dataset([shard], 100, *shape[:2], columns=columns):
+        features = tf.train.Example.FromString(first).features.feature
+        n_bands, size, _ = features["shape"].int64_list.value
+        for batch in dataset([shard], 100, n_bands, size, columns=columns):
             values = {name: batch[name].numpy() for name in columns}
             values["id"] = values["id"].astype(str)
             selected = np.isin(values["id"], list(ids))
@@ -99,18 +100,19 @@ def read_by_id(
     return images, pd.concat(tables[1:] or tables, ignore_index=True)
 
 
-def used_before(settings):
+def used_before(folder: Path) -> set[str]:
     """Return the ids of all galaxies that were in a version of the sample.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
+    folder
+        That of the versions, ``sample/versions``.
 
     Returns
     -------
     set of str
-        Hosts of injected lenses by their own id.
+        With the hosts of injected lenses by their own id.
     """
-    folder = settings.paths.sample_version(1).parent
-    tables = [pd.read_parquet(path, columns=["id"]) for path in sorted(folder.glob("*.parquet"))]
+    paths = sorted(folder.glob("*.parquet"))
+    tables = [read_table(path, "sample_version", columns=["id"]) for path in paths]
     return {id_.removeprefix("injected:") for table in tables for id_ in table["id"]}

@@ -1,122 +1,113 @@
-"""Scores: tables of a chunk or a brick."""
+"""Scores of the galaxies of a search, and the cuts that are applied to them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from lenspipe.config.paths import RunPaths
+from lenspipe.products.bricks import chunks_of
+from lenspipe.products.tables import read_table
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import track
 
-__all__ = ["Cuts", "read_chunks"]
+__all__ = ["Cuts", "iterate_scores"]
 
 
 class Cuts:
-    """Least probability of a candidate, for all galaxies or for each group of them.
+    """Minimum probability of a candidate, for all galaxies or for each group of them.
 
     Parameters
     ----------
-    per : sequence of str
-        What makes groups: ``region``, ``type``; empty for one cut.
-    values : dict
+    per
+        Columns that define groups: ``region``, ``type``; empty for one cut.
+    values
         Values of these columns, a tuple -> the cut; compared as float32, as scores are.
     """
 
-    def __init__(self, per, values):
+    def __init__(self, per: Sequence[str], values: Mapping[tuple, float]) -> None:
         self.per, self.values = tuple(per), dict(values)
 
-    def of(self, table):
-        """Cut of each galaxy; infinite in a group that has none.
+    def of(self, table: pd.DataFrame) -> np.ndarray:
+        """Cut of each galaxy, float32; infinite in a group that has none.
 
         Parameters
         ----------
-        table : pandas.DataFrame
+        table
             With the columns of `per`.
-
-        Returns
-        -------
-        numpy.ndarray, float32, shape (N,)
         """
         if not self.per:
             return np.full(len(table), self.values.get((), np.inf), np.float32)
         keys = zip(*(table[name] for name in self.per), strict=True)
         return np.array([self.values.get(key, np.inf) for key in keys], np.float32)
 
-    def passes(self, table):
+    def passes(self, table: pd.DataFrame) -> np.ndarray:
         """Whether each galaxy is at or above its cut; one without a score is not.
 
         Parameters
         ----------
-        table : pandas.DataFrame
+        table
             Columns p and those of `per`.
-
-        Returns
-        -------
-        numpy.ndarray of bool, shape (N,)
         """
         return table["p"].to_numpy(np.float32) >= self.of(table)
 
     @property
-    def lowest(self):
+    def lowest(self) -> float:
         """The lowest cut; 1 without galaxies."""
         return min(self.values.values(), default=1.0)
 
 
-def read_chunks(settings, what, columns=None, of_parent=None, parent=()):
+def iterate_scores(
+    paths: RunPaths,
+    description: str,
+    columns: Sequence[str] | None = None,
+    of_parent: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
+    parent: Sequence[str] = (),
+) -> Iterator[pd.DataFrame]:
     """Read the scores of one chunk after the other, joined with the parent sample.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-    what : str
-        What is being done, for the log.
-    columns : sequence of str, optional
+    description
+        Of the work, for the log.
+    columns
         Of the scores, all if not given; type is taken from the parent sample.
-    of_parent : callable, optional
-        From a chunk's scores to those that are to be joined with all else that the parent sample
-        knows of them; without it only type is joined, where it is among the columns.
-    parent : sequence of str
+    of_parent
+        Selects those of a chunk's scores that are joined with all columns of the parent sample;
+        without it only type is joined, if it is among the columns.
+    parent
         Columns of the parent sample that are joined instead of all.
 
     Yields
     ------
     pandas.DataFrame
-        A chunk's galaxies.
+        Galaxies of a chunk.
 
     Raises
     ------
     LenspipeError
         A table is missing or lacks a galaxy.
     """
-    paths = settings.paths
-    chunks = sorted(pd.read_parquet(paths.bricks, columns=["chunk"])["chunk"].unique())
     with_type = columns is not None and "type" in columns
     joined = [*parent, *(["type"] if with_type else [])]
-    own = columns and [*({*columns, *(["id"] if joined else [])} - {"type"})]
-    for chunk in track(chunks, f"{what}: chunks"):
-        table = _read(paths.scores(chunk), own, "score this chunk first")
+    of_scores = columns and [*({*columns, *(["id"] if joined else [])} - {"type"})]
+    for chunk in track(chunks_of(paths.bricks), f"{description}: chunks"):
+        table = read_table(paths.scores(chunk), "scores", columns=of_scores)
         if of_parent or joined:
-            known = _read(
-                paths.parent(chunk),
-                ["id", *joined] if joined else None,
-                "make this chunk's parent sample first",
+            galaxies = read_table(
+                paths.parent(chunk), "parent", columns=["id", *joined] if joined else None
             )
-            table = _join(of_parent(table) if of_parent else table, known, chunk, paths)
+            table = _join(of_parent(table) if of_parent else table, galaxies, chunk, paths)
         yield table
 
 
-def _read(path, columns, remedy):
-    """Read a table that an earlier step should have made."""
-    if not path.exists():
-        raise LenspipeError(f"{path}: found no such file, expected a table; {remedy}")
-    return pd.read_parquet(path, columns=columns)
-
-
-def _join(scores, parent, chunk, paths):
-    """Scores with what the parent sample knows; of columns in both the scores' are kept."""
+def _join(scores: pd.DataFrame, parent: pd.DataFrame, chunk: str, paths: RunPaths) -> pd.DataFrame:
+    """Join scores with the parent sample; columns in both are those of the scores."""
     extra = parent[["id", *parent.columns.difference(scores.columns)]]
     rows = scores.merge(extra, on="id", how="left", validate="1:1", indicator="found")
-    if lost := list(rows.loc[rows["found"] == "left_only", "id"]):
+    if missing := list(rows.loc[rows["found"] == "left_only", "id"]):
         raise LenspipeError(
-            f"{paths.parent(chunk)}: found no galaxy {lost[0]} ({len(lost)} of {len(rows)} "
+            f"{paths.parent(chunk)}: found no galaxy {missing[0]} ({len(missing)} of {len(rows)} "
             f"missing), expected all of {paths.scores(chunk)}; score this chunk again"
         )
     return rows.drop(columns="found")

@@ -1,93 +1,103 @@
-"""The truth of a simulated sky."""
+"""The truth of a simulated sky, and bricks whose galaxies the model was not trained on."""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
 
 import pandas as pd
 
-from lenspipe.products.manifests import read_manifest
+from lenspipe.config.paths import RunPaths
+from lenspipe.products.manifests import read_manifests
+from lenspipe.products.tables import read_table
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
-__all__ = ["held_out_bricks", "read_rows", "with_truth"]
+__all__ = [
+    "QUOTED_ARC_SNR",
+    "QUOTED_THETA_E_ARCSEC",
+    "held_out_bricks",
+    "read_rows",
+    "with_truth",
+]
 
-#: A lens that a person could see: Einstein radius in arcsec and signal-to-noise of its arcs.
-VISIBLE_THETA_E_ARCSEC, VISIBLE_ARC_SNR = 1.2, 10.0
+#: Minimum Einstein radius and arc signal to noise of the lenses on which completeness is quoted
+#: (column and keys ``visible``).
+QUOTED_THETA_E_ARCSEC, QUOTED_ARC_SNR = 1.2, 10.0
 
 
-def read_rows(settings, path_of_chunk, bricks):
+def read_rows(
+    bricks_path: Path, path_of_chunk: Callable[[str], Path], key: str, bricks: Collection[str]
+) -> pd.DataFrame:
     """Read the rows of some bricks from a table that each chunk has.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-    path_of_chunk : callable
-        Path of the table of a chunk.
-    bricks : collection of str
-
-    Returns
-    -------
-    pandas.DataFrame
+    bricks_path
+        The run's table of bricks.
+    path_of_chunk
+        Returns the path of the table of a chunk.
+    key
+        Of the product: ``scores`` or ``parent``.
     """
-    table = pd.read_parquet(settings.paths.bricks)
+    table = read_table(bricks_path, "bricks")
     chunks = sorted(table.loc[table["brick"].isin(bricks), "chunk"].unique())
-    tables = [pd.read_parquet(path_of_chunk(chunk)) for chunk in chunks]
+    tables = [read_table(path_of_chunk(chunk), key) for chunk in chunks]
     rows = pd.concat(tables, ignore_index=True)
     return rows[rows["brick"].isin(bricks)].reset_index(drop=True)
 
 
-def with_truth(settings):
-    """Read scores of the bricks that training never saw with what the simulated sky knows.
+def with_truth(paths: RunPaths, held_out: str | None) -> pd.DataFrame:
+    """Read scores in bricks that training never saw, joined with the truth of the simulated sky.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
+    held_out
+        Split whose bricks count as not seen.
 
     Returns
     -------
     pandas.DataFrame
         Rows of the scores with kind (``other`` where the truth has none), theta_e_arcsec, arc_snr,
-        lens and visible (bool).
+        lens and visible (bool: completeness is quoted on these lenses).
 
     Raises
     ------
     LenspipeError
         Training saw every brick.
     """
-    paths = settings.paths
-    sample = pd.read_parquet(paths.sample)
-    seen = set(sample.loc[sample["split"] != settings.held_out, "brick"])
-    test = set(pd.read_parquet(paths.bricks)["brick"]) - seen
+    sample = read_table(paths.sample, "sample")
+    seen = set(sample.loc[sample["split"] != held_out, "brick"])
+    test = set(read_table(paths.bricks, "bricks")["brick"]) - seen
     if not test:
         raise LenspipeError(
-            f"{paths.sample}: found galaxies of other splits than {settings.held_out} in every "
+            f"{paths.sample}: found galaxies of other splits than {held_out} in every "
             "brick, expected bricks that training never saw; enlarge config section footprint or "
-            "the test part of sample.fractions, or lower sample.split_nside"
+            "the test fraction of sample.fractions, or lower sample.split_nside"
         )
-    log.info("evaluation: %d %s bricks; training saw %d", len(test), settings.held_out, len(seen))
-    truth = pd.read_parquet(paths.truth)
-    columns = ["id", "kind", "theta_e_arcsec", "arc_snr"]
+    log.info("evaluation: %d %s bricks; training saw %d", len(test), held_out, len(seen))
     # An object may be listed once in each region that has its brick.
-    truth = truth[columns].drop_duplicates("id")
-    galaxies = read_rows(settings, paths.scores, test).merge(
+    columns = ["id", "kind", "theta_e_arcsec", "arc_snr"]
+    truth = read_table(paths.truth, "truth")[columns].drop_duplicates("id")
+    galaxies = read_rows(paths.bricks, paths.scores, "scores", test).merge(
         truth, on="id", how="left", validate="1:1"
     )
     galaxies["kind"] = galaxies["kind"].astype(object).fillna("other").astype(str)
     galaxies["lens"] = galaxies["kind"] == "lens"
     galaxies["visible"] = (
         galaxies["lens"]
-        & (galaxies["theta_e_arcsec"] >= VISIBLE_THETA_E_ARCSEC)
-        & (galaxies["arc_snr"] >= VISIBLE_ARC_SNR)
+        & (galaxies["theta_e_arcsec"] >= QUOTED_THETA_E_ARCSEC)
+        & (galaxies["arc_snr"] >= QUOTED_ARC_SNR)
     )
     return galaxies
 
 
-def held_out_bricks(settings):
-    """List the bricks that were searched and whose galaxies the model never learnt from.
-
-    They are those of the split that the search is judged on (`Settings.held_out`). Where all splits
-    were learnt from, or the model was given, they are all bricks.
+def held_out_bricks(paths: RunPaths, held_out: str | None) -> pd.DataFrame:
+    """List the bricks that were searched and whose galaxies the model was not trained on.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
+    held_out
+        The split that the search is judged on (`Settings.held_out`). If it is None, because all
+        splits were trained on or the model was given, all bricks are listed.
 
     Returns
     -------
@@ -99,21 +109,19 @@ def held_out_bricks(settings):
     LenspipeError
         There is no such brick with cutouts.
     """
-    paths = settings.paths
-    bricks = pd.read_parquet(paths.bricks, columns=["brick", "chunk"]).drop_duplicates("brick")
+    bricks = read_table(paths.bricks, "bricks", columns=["brick", "chunk"]).drop_duplicates("brick")
     where = "the run"
-    if settings.held_out:
-        split = pd.read_csv(paths.splits, dtype=str).set_index("brick")["split"]
-        bricks = bricks[bricks["brick"].map(split) == settings.held_out]
-        where = f"the {settings.held_out} split"
-    entries = {}
-    for chunk in sorted(bricks["chunk"].unique()):
-        entries |= read_manifest(paths.manifest("cutouts", chunk))
+    if held_out:
+        split = read_table(paths.splits, "splits").set_index("brick")["split"]
+        bricks = bricks[bricks["brick"].map(split) == held_out]
+        where = f"the {held_out} split"
+    chunks = sorted(bricks["chunk"].unique())
+    entries = read_manifests(paths.manifest("cutouts", chunk) for chunk in chunks)
     hashes = {name: e["hash"] for name, e in entries.items() if e["status"] == "done"}
     bricks = bricks.assign(hash=bricks["brick"].map(hashes)).dropna(subset=["hash"])
     if bricks.empty:
         raise LenspipeError(
-            f"{paths.bricks}: found no brick of {where} with cutouts, expected some to paint "
-            "lenses in; enlarge config section footprint, or set selection.number to 0"
+            f"{paths.bricks}: found no brick of {where} with cutouts, expected some to inject "
+            "lenses into; enlarge config section footprint, or set selection.number to 0"
         )
     return bricks.sort_values("brick", ignore_index=True)

@@ -30,4 +30,6 @@ def fetched(path):
     except LenspipeError as error:
         if isinstance(error, DiskFullError | RetrievalError) or not is_remote(path):
             raise
-        raise RetrievalError(f"{path}: not readable as fetched ({error})", passing=False) from None
+        raise RetrievalError(
+            f"{path}: not readable as fetched ({error})", transient=False
+        ) from None

@@ -185,7 +185,7 @@ class HttpTransport:
             write_at(file, piece, size, url)
             size += len(piece)
         if declared is not None and str(size) != declared:
-            raise RetrievalError(f"{url}: {size} bytes, announced {declared}", passing=True)
+            raise RetrievalError(f"{url}: {size} bytes, announced {declared}", transient=True)
         # An earlier try may have met a longer file.
         os.ftruncate(file, size)
         if ranges:
@@ -207,10 +207,10 @@ class HttpTransport:
                     write_at(file, piece, offset, url)
                     offset += len(piece)
                 if offset < stop:
-                    raise RetrievalError(f"{url}: {label!r} ends at byte {offset}", passing=True)
+                    raise RetrievalError(f"{url}: {label!r} ends at byte {offset}", transient=True)
                 got.append((start, stop))
             if not got or (body.read(1) and not several):
-                raise RetrievalError(f"{url}: not the ranges that it says", passing=True)
+                raise RetrievalError(f"{url}: not the ranges that it says", transient=True)
         self._learn_ranges(url, ranges, size, several)
         count = sum(stop - start for start, stop in got)
         return Received(size, _version(size, response), got), count
@@ -227,7 +227,7 @@ class HttpTransport:
             seconds = time.monotonic() - begin
             if seconds > self.retrieval.timeout_s + count / (1e3 * self.retrieval.min_kb_per_s):
                 raise RetrievalError(
-                    f"{response.url}: only {count} bytes in {seconds:.0f} s", passing=True
+                    f"{response.url}: only {count} bytes in {seconds:.0f} s", transient=True
                 )
 
     def _measure(self, url, latency, count, seconds):
@@ -324,7 +324,7 @@ def _check_range(url, label, starts, stops, size):
         or size not in (None, total)
     ):
         asked = f"{len(starts)} ranges from {min(starts)} to {max(stops)}"
-        raise RetrievalError(f"{url}: answered with {label!r}, asked for {asked}", passing=True)
+        raise RetrievalError(f"{url}: answered with {label!r}, asked for {asked}", transient=True)
     return start, stop, total
 
 
@@ -336,9 +336,9 @@ def _check_status(url, response, ranges):
     if code in (404, 410):
         raise NotFoundError(f"{url}: {code} {response.reason}: no such file")
     # 416: shorter than it was when its size was learnt.
-    passing = code >= 500 or code in (206, 408, 416, 421, 425, 429)
+    transient = code >= 500 or code in (206, 408, 416, 421, 425, 429)
     wait = retry_after_s(response.headers.get("Retry-After"))
-    raise RetrievalError(f"{url}: {code} {response.reason}", passing, wait)
+    raise RetrievalError(f"{url}: {code} {response.reason}", transient, wait)
 
 
 @contextlib.contextmanager
@@ -347,14 +347,14 @@ def _plain_errors(url):
     try:
         yield
     except (requests.exceptions.SSLError, requests.exceptions.TooManyRedirects) as error:
-        raise RetrievalError(f"{url}: {_reason(error)}", passing=False) from None
+        raise RetrievalError(f"{url}: {_reason(error)}", transient=False) from None
     except (
         requests.RequestException,
         urllib3.exceptions.HTTPError,
         http.client.HTTPException,
     ) as error:
-        passing = not isinstance(error, ValueError)
-        raise RetrievalError(f"{url}: {_reason(error)}", passing) from None
+        transient = not isinstance(error, ValueError)
+        raise RetrievalError(f"{url}: {_reason(error)}", transient) from None
 
 
 def _reason(error):

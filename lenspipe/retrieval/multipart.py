@@ -77,4 +77,4 @@ def labels(url, body, kind):
         line = body.readline(_LONGEST_LINE)
     if line.rstrip() == boundary + b"--":
         return
-    raise RetrievalError(f"{url}: garbled or truncated multipart answer", passing=True)
+    raise RetrievalError(f"{url}: garbled or truncated multipart answer", transient=True)

@@ -66,16 +66,16 @@ class ObjectTransport:
         except FileNotFoundError:
             raise NotFoundError(f"{url}: no such file") from None
         except PermissionError as error:
-            raise RetrievalError(f"{url}: {error}", passing=False) from None
+            raise RetrievalError(f"{url}: {error}", transient=False) from None
         except OSError as error:
-            raise RetrievalError(f"{url}: {error!r}", passing=True) from None
+            raise RetrievalError(f"{url}: {error!r}", transient=True) from None
         with self._lock:
             self.requests += 1 + len(spans)
             self.bytes += sum(map(len, pieces))
         for (start, stop), piece in zip(spans, pieces, strict=True):
             if len(piece) != stop - start:
                 raise RetrievalError(
-                    f"{url}: {len(piece)} bytes for the range {start}-{stop}", passing=True
+                    f"{url}: {len(piece)} bytes for the range {start}-{stop}", transient=True
                 )
             write_at(file, piece, start, url)
         version = (size, *(str(info.get(key)) for key in ("ETag", "etag", "LastModified", "mtime")))

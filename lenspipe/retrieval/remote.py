@@ -33,7 +33,7 @@ class _DamagedError(RetrievalError):
     """What came is no whole file, or parts of two."""
 
     def __init__(self, message):
-        super().__init__(message, passing=True)
+        super().__init__(message, transient=True)
 
 
 class _Coming(collections.abc.Mapping):

@@ -30,7 +30,7 @@ def patiently(retrieval, kind=RetrievalError):
     -------
     tenacity.Retrying
         To be called with a function and its arguments. It raises the function's last error:
-        `RetrievalError`s whose ``passing`` is true have been tried again, others not.
+        `RetrievalError`s whose ``transient`` is true have been tried again, others not.
     """
     backoff = tenacity.wait_random_exponential(_FIRST_WAIT_S, max=_LONGEST_WAIT_S)
 
@@ -47,7 +47,9 @@ def patiently(retrieval, kind=RetrievalError):
         )
 
     return tenacity.Retrying(
-        retry=tenacity.retry_if_exception(lambda error: isinstance(error, kind) and error.passing),
+        retry=tenacity.retry_if_exception(
+            lambda error: isinstance(error, kind) and error.transient
+        ),
         stop=tenacity.stop_after_attempt(retrieval.attempts)
         | tenacity.stop_before_delay(retrieval.patience_s),
         wait=wait,

@@ -71,7 +71,7 @@ class TapService:
         NotFoundError
             There is no such service.
         RetrievalError
-            The service refused the query (not passing), or did not answer it after all tries.
+            The service refused the query (not transient), or did not answer it after all tries.
         """
         asked = patiently(self.retrieval)
         if self.sync:
@@ -98,7 +98,7 @@ class TapService:
         except _SlowError:
             # Asked for as a job, and not once more in the same way.
             text = f"{self.address}: no answer in the time of a synchronous query"
-            raise _SlowError(text, passing=False) from None
+            raise _SlowError(text, transient=False) from None
 
     def _job(self, query, most):
         job = self._created(query, most)
@@ -110,7 +110,7 @@ class TapService:
                 self._wait(job, looked)
                 return looked(self._fetch, job)
             except NotFoundError as error:
-                raise RetrievalError(f"job has vanished: {error}", passing=True) from None
+                raise RetrievalError(f"job has vanished: {error}", transient=True) from None
 
     def _created(self, query, most):
         try:
@@ -119,7 +119,7 @@ class TapService:
         except NotFoundError as error:
             if "/async/" not in str(error):
                 raise
-            raise RetrievalError(f"job has vanished: {error}", passing=True) from None
+            raise RetrievalError(f"job has vanished: {error}", transient=True) from None
 
     def _wait(self, job, looked):
         """Wait until a job has ended well."""
@@ -129,12 +129,12 @@ class TapService:
                 summary = state.errorsummary
                 reason = summary.message.content if summary and summary.message else "no reason"
                 reason = f"job ended in phase {state.phase}: {_line(reason)}"
-                raise RetrievalError(f"{self.address}: {reason}", passing=True)
+                raise RetrievalError(f"{self.address}: {reason}", transient=True)
             if time.monotonic() > end:
                 raise RetrievalError(
                     f"{self.address}: job in phase {state.phase} for {self.retrieval.patience_s:g} "
                     "s; run again later or raise config key retrieval.patience_s",
-                    passing=True,
+                    transient=True,
                 )
             time.sleep(pause)
             pause = min(1.5 * pause, _LAST_LOOK_S)
@@ -158,7 +158,7 @@ class TapService:
             least_s = len(body) / (1e3 * self.retrieval.min_kb_per_s)
             if seconds > self.retrieval.timeout_s + least_s:
                 text = f"{self.address}: only {len(body)} bytes in {seconds:.0f} s"
-                raise RetrievalError(text, passing=True)
+                raise RetrievalError(text, transient=True)
         return _columns(response, bytes(body))
 
     @contextlib.contextmanager
@@ -172,7 +172,7 @@ class TapService:
             # An error at the end of an answer that began well is none of the query's.
             refused = 400 <= self._session.status < 500
             text = f"{self.address}: the service answers: {_line(error)}"
-            raise RetrievalError(text, passing=not refused) from None
+            raise RetrievalError(text, transient=not refused) from None
         except _ERRORS as error:
             raise self._failure(error) from None
 
@@ -185,18 +185,18 @@ class TapService:
             if response.status_code in (404, 410):
                 return NotFoundError(f"{response.url}: {text}")
             kind = _SlowError if response.status_code in (408, 504) else RetrievalError
-            passing = response.status_code >= 500 or response.status_code in (408, 425, 429)
+            transient = response.status_code >= 500 or response.status_code in (408, 425, 429)
             wait = retry_after_s(response.headers.get("Retry-After"))
-            return kind(f"{self.address}: {text}", passing, wait)
+            return kind(f"{self.address}: {text}", transient, wait)
         network = isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError)
         kind = type(error).__name__ if network else "unreadable answer"
         text = f"{self.address}: {kind}: {_line(error)}"
         if isinstance(error, requests.ReadTimeout) or "Read timed out" in text:
-            return _SlowError(text, passing=True)
+            return _SlowError(text, transient=True)
         # Those that are ValueErrors, too, are about the address.
         final = isinstance(error, requests.RequestException) and isinstance(error, ValueError)
         final |= isinstance(error, requests.exceptions.SSLError | requests.TooManyRedirects)
-        return RetrievalError(text, passing=not final)
+        return RetrievalError(text, transient=not final)
 
 
 #: What goes wrong on the way or with the answer: pyvo's errors, those of its libraries, bad XML.

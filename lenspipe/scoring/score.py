@@ -306,7 +306,7 @@ def write_scores(path, scorer, batches, parts=None):
     int
         How many rows were written.
     """
-    kinds = {name: pa.string() if dtype is str else dtype for name, dtype in IDENTIFIERS.items()}
+    kinds = {name: pa.string() if dtype == "str" else dtype for name, dtype in IDENTIFIERS.items()}
     schema = pa.schema([*kinds.items(), *((name, "float32") for name in scorer.columns)])
     number, waiting = 0, []
 

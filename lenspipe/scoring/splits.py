@@ -31,7 +31,7 @@ def score_split(settings, split, file="model.keras"):
         such split.
     """
     own, name = settings.inference, settings.training.name
-    shards = check_shards(settings, split)
+    shards = check_shards(settings.paths.records_manifest, split)
     shape = len(settings.survey.bands), settings.cutouts.size
     if not shards:
         return None

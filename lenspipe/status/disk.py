@@ -5,7 +5,7 @@ Light, as the Snakefile asks: nothing is imported that takes long, and few files
 
 import shutil
 
-from lenspipe.products.manifests import read_manifest
+from lenspipe.products.manifests import read_manifests
 
 __all__ = ["disk_lines"]
 
@@ -52,11 +52,11 @@ def disk_lines(settings, plan, at_once):
     brick = galaxies * len(settings.survey.bands) * settings.cutouts.size**2 * 4
     uncut = sum(number for chunk, number in bricks.items() if chunk not in done)
     some = min(unscored, at_once * max(bricks.values()))
-    passing = keep == "scores" and settings.inference.model
-    cutouts = brick * (min(uncut, some) if passing else uncut)
+    deleted = keep == "scores" and settings.inference.model
+    cutouts = brick * (min(uncut, some) if deleted else uncut)
     records = brick * (unscored if keep == "all" else some)
     needs = {
-        f"cutouts (keep: {keep}{', at a time' if passing else ''})": cutouts,
+        f"cutouts (keep: {keep}{', at a time' if deleted else ''})": cutouts,
         f"records{'' if keep == 'all' else ' at a time'}": records,
         "scores": _SCORE * galaxies * unscored,
     }
@@ -86,10 +86,10 @@ def _stems(path):
 
 def _galaxies_per_brick(settings, done):
     """Mean number in bricks that were cut, or what is usual."""
+    manifests = [settings.paths.manifest("cutouts", chunk) for chunk in done[:_LOOKED_AT]]
     counts = [
         entry["count"]
-        for chunk in done[:_LOOKED_AT]
-        for entry in read_manifest(settings.paths.manifest("cutouts", chunk)).values()
+        for entry in read_manifests(manifests).values()
         if entry["status"] != "failed"
     ]
     return sum(counts) / len(counts) if counts else _PER_BRICK

@@ -1,8 +1,8 @@
 """Bricks that failed: retrying them, and reporting them at the end of a run."""
 
 import csv
-import json
 
+from lenspipe.products.files import read_json
 from lenspipe.products.manifests import read_manifest
 
 __all__ = ["reopen", "what_failed"]
@@ -28,12 +28,12 @@ def reopen(settings, chunks):
     if wanted == "none" or not (settings.failures.strict or paths.summary.exists()):
         return
     if paths.summary.exists():
-        summary = json.loads(paths.summary.read_text())
+        summary = read_json(paths.summary, "summary")
         if not summary.get("n_bricks_failed" if wanted == "all" else "n_bricks_to_retry"):
             return
 
     def lacks(entry):
-        return entry["status"] == "failed" and (wanted == "all" or entry.get("passing"))
+        return entry["status"] == "failed" and (wanted == "all" or entry.get("transient"))
 
     for chunk in chunks:
         outputs = {
@@ -68,7 +68,7 @@ def what_failed(settings):
         rows = list(csv.DictReader(handle))
     if not rows:
         return ""
-    number = json.loads(paths.summary.read_text())["n_bricks"]
+    number = read_json(paths.summary, "summary")["n_bricks"]
     lines = [
         f"{len(rows)} of {number} bricks failed, listed in {paths.missing}; the run is done "
         "without them."
@@ -76,8 +76,8 @@ def what_failed(settings):
     lines += [f"  brick {row['brick']}: {row['reason']}" for row in rows[:_SHOWN]]
     if len(rows) > _SHOWN:
         lines += ["  ..."]
-    passing = sum(row["passing"] == "True" for row in rows)
-    again = {"passing": passing, "all": len(rows), "none": 0}[settings.failures.retry]
+    transient = sum(row.get("transient") == "True" for row in rows)
+    again = {"transient": transient, "all": len(rows), "none": 0}[settings.failures.retry]
     if again:
         lines += [f"The same command, started again, tries {again} of them again."]
     if again < len(rows):

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from lenspipe.plotting import figures
+from lenspipe.products.tables import read_table
 from lenspipe.status.read import read_chunks, read_status
 from lenspipe.utils.files import atomic
 
@@ -94,8 +94,8 @@ def _remarks(status):
         # Failed bricks wait until all others are done.
         when = "" if status["state"] == "done" else ", once the run has ended"
         remarks["retry"] = [f"all that failed, and no others{when}: {status['retry_all']}"]
-        if status["retry_passing"]:
-            remarks["retry"].insert(0, f"those that may pass{when}: {status['retry_passing']}")
+        if status["retry_transient"]:
+            remarks["retry"].insert(0, f"transient failures{when}: {status['retry_transient']}")
     if status["go_on"] and status["state"] != "running":
         word = "begin" if status["state"] == "not begun" else "go on"
         remarks[word] = [status["go_on"]]
@@ -126,7 +126,7 @@ def _time_left(status):
 def _failure(group):
     bricks = ", ".join(group["first_bricks"])
     more = ", ..." if group["n_bricks"] > len(group["first_bricks"]) else ""
-    again = "tried again by any later run" if group["passing"] else "not tried again by itself"
+    again = "tried again by any later run" if group["transient"] else "not tried again by itself"
     return f"{group['n_bricks']:,} ({bricks}{more}), {again}: {group['reason']} [{group['stage']}]"
 
 
@@ -184,7 +184,7 @@ def _map(settings, chunks):
     """Draw the bricks by what has become of them, as PNG; None without a table of bricks."""
     if not chunks or not settings.paths.bricks.exists():
         return None
-    table = pd.read_parquet(settings.paths.bricks, columns=["brick", "ra", "dec", "chunk"])
+    table = read_table(settings.paths.bricks, "bricks", columns=["brick", "ra", "dec", "chunk"])
     stage = {
         name: "scored" if "scores" in c.stages else "cut out" if "cutouts" in c.stages else "to do"
         for name, c in chunks.items()

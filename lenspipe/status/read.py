@@ -47,7 +47,7 @@ class Chunk:
     under_way : collections.Counter
         The same of cutouts that are there though the chunk isn't done: ``done``, ``galaxies``.
     failed : dict
-        Brick -> (stage, reason, passing).
+        Brick -> (stage, reason, transient).
     lacking : dict
         Brick -> bands that it lacks.
     """
@@ -100,7 +100,7 @@ def _read_chunk(paths, name, bricks, listed):
         for brick, entry in found.items():
             if entry["status"] == "failed":
                 chunk.failed.setdefault(
-                    brick, (stage, entry["reason"], entry.get("passing", False))
+                    brick, (stage, entry["reason"], entry.get("transient", False))
                 )
             elif bands := entry.get("missing_bands"):
                 chunk.lacking[brick] = bands
@@ -166,9 +166,9 @@ def read_status(settings, chunks=None, configs=("CONFIG",), now=None):
     status["failed_jobs"] = jobs.failed()
     status["at_work"] = jobs.at_work(now) if status["state"] == "running" else []
     status["go_on"] = again if status["state"] != "done" else None
-    passing = [passing for _, _, passing in failed.values()]
-    asked_again = any(passing) and settings.failures.retry != "none"
-    status["retry_passing"] = again if asked_again else None
+    transient = [transient for _, _, transient in failed.values()]
+    asked_again = any(transient) and settings.failures.retry != "none"
+    status["retry_transient"] = again if asked_again else None
     status["retry_all"] = f"{again} --config 'failures={{retry: all}}'" if failed else None
     return status
 
@@ -243,18 +243,18 @@ def _time_left(stages):
 def _group(failed):
     """Group failed bricks by stage and reason, in which a brick's name is put aside."""
     groups = {}
-    for brick, (stage, reason, passing) in sorted(failed.items()):
+    for brick, (stage, reason, transient) in sorted(failed.items()):
         general = _FOLDER.sub("/<AAA>/", _BRICK.sub("<brick>", reason))
-        groups.setdefault((stage, general, passing), []).append(brick)
+        groups.setdefault((stage, general, transient), []).append(brick)
     return [
         {
             "stage": stage,
             "reason": reason,
-            "passing": passing,
+            "transient": transient,
             "n_bricks": len(bricks),
             "first_bricks": bricks[:5],
         }
-        for (stage, reason, passing), bricks in sorted(groups.items(), key=lambda g: -len(g[1]))
+        for (stage, reason, transient), bricks in sorted(groups.items(), key=lambda g: -len(g[1]))
     ]
 
 

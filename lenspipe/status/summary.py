@@ -1,16 +1,17 @@
 """A run in one small file and a few lines of the log."""
 
-import json
 import os
 
 import pandas as pd
 
 from lenspipe.catalogs.targets import targets_without_data
-from lenspipe.products.checks import say_checks
-from lenspipe.products.manifests import read_manifest
+from lenspipe.products.checks import describe_checks
+from lenspipe.products.files import read_json, write_json
+from lenspipe.products.manifests import read_manifests
+from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.schema.results import MISSING
+from lenspipe.products.tables import read_table, write_table
 from lenspipe.status.job_times import LONGEST_GAP_S, peak_sum, read_benchmarks, union_length
-from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
 __all__ = ["summarise"]
@@ -53,18 +54,17 @@ def summarise(settings):
     paths = settings.paths
     metrics = dict.fromkeys(_FROM_METRICS)
     if settings.held_out:
-        metrics = _read_json(paths.evaluation("metrics.json"), "evaluate the run first")
-    pages = _read_json(paths.mosaic_index, "draw the mosaics first")
+        metrics = read_json(paths.evaluation("metrics.json"), "metrics")
+    pages = read_json(paths.mosaic_index, "mosaic_index")
     checks = None
     if paths.checks("checks.json").exists():
-        checks = _read_json(paths.checks("checks.json"), "make the checks again")
-    listed = pd.read_parquet(paths.bricks, columns=["brick", "chunk"])
+        checks = read_json(paths.checks("checks.json"), "checks")
+    listed = read_table(paths.bricks, "bricks", columns=["brick", "chunk"])
     absent = None
     if settings.targets:
         absent = targets_without_data(settings, listed["brick"])["id"].to_list()
-    bricks = {}
-    for chunk in listed["chunk"].unique():
-        bricks |= read_manifest(paths.manifest("cutouts", chunk))
+    chunks = listed["chunk"].unique()
+    bricks = read_manifests(paths.manifest("cutouts", chunk) for chunk in chunks)
     missing = _write_missing(paths.missing, bricks)
     jobs = read_benchmarks(paths.root / "benchmarks")
     summary = {
@@ -75,37 +75,28 @@ def summarise(settings):
         "n_galaxies": sum(entry["count"] for entry in bricks.values() if "count" in entry),
         "n_bricks": len(bricks),
         "n_bricks_failed": len(missing),
-        "n_bricks_to_retry": int(missing["passing"].sum()),
+        "n_bricks_to_retry": int(missing["transient"].sum()),
         "targets_without_data": absent,
         "checks_red": checks and checks["red"],
         "wall_s": round(union_length(jobs["start"], jobs["end"], LONGEST_GAP_S), 1),
         "peak_rss_mb": round(peak_sum(jobs["start"], jobs["end"], jobs["rss_mb"]), 1),
         "disk_mb": round(_size(paths.root) / _MIB, 1),
     }
-    with atomic(paths.summary) as temporary:
-        temporary.write_text(json.dumps(summary, indent=1) + "\n")
+    write_json(paths.summary, summary)
     _report(summary, metrics, checks, settings)
     return summary
 
 
 def _write_missing(path, bricks):
-    """Write and return the bricks that could not be searched: brick, passing (bool), reason."""
+    """Write and return the bricks that could not be searched: brick, transient (bool), reason."""
     rows = [
-        (brick, entry.get("passing", False), entry["reason"])
+        (brick, entry.get("transient", False), entry["reason"])
         for brick, entry in sorted(bricks.items())
         if entry["status"] == "failed"
     ]
-    table = pd.DataFrame(rows, columns=["brick", "passing", "reason"])
-    with atomic(path) as temporary:
-        table.to_csv(temporary, index=False)
+    table = pd.DataFrame(rows, columns=names_of(MISSING))
+    write_table(path, table)
     return table
-
-
-def _read_json(path, remedy):
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise LenspipeError(f"{path}: found {error!r}, expected JSON; {remedy}") from None
 
 
 def _size(folder):
@@ -144,7 +135,7 @@ def _report(summary, metrics, checks, settings):
         mistakes = paths.evaluation("missed.png"), paths.evaluation("false.png")
         lines += [f"  mistakes    {mistakes[0]}, {mistakes[1]}"]
     if checks:
-        lines += [f"  checks      {say_checks(checks)}; see {paths.checks('checks.html')}"]
+        lines += [f"  checks      {describe_checks(checks)}; see {paths.checks('checks.html')}"]
     lines += [
         f"  took        {summary['wall_s']:.0f} s, at most {summary['peak_rss_mb']:.0f} MB of "
         f"memory, {summary['disk_mb']:.0f} MB on disk",

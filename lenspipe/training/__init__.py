@@ -8,11 +8,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "data": ["count_classes", "TrainingData"],
         "devices": ["choose_devices"],
         "ensemble": ["combine"],
+        "fitting": ["train"],
         "optimisation": ["make_optimizer"],
         "steps": ["Steps", "Ticker"],
         "sweep.plan": ["check_sweep", "made_from", "name_of_trial", "trials"],
         "sweep.summary": ["summarise_sweep"],
         "sweep.trial": ["run_trial"],
-        "train": ["train"],
     },
 )

@@ -86,7 +86,11 @@ class TrainingData:
     def __init__(self, settings, counts, devices):
         own = settings.training
         self.settings, self.devices = settings, devices
-        self.shards = [path for split in counts for path in check_shards(settings, split)]
+        self.shards = [
+            path
+            for split in counts
+            for path in check_shards(settings.paths.records_manifest, split)
+        ]
         self.shape = len(settings.survey.bands), settings.cutouts.size
         lenses, others = (sum(numbers) for numbers in zip(*counts.values(), strict=True))
         self.lens_weight = own.lens_weight or max(1.0, min(others / lenses, MAX_LENS_WEIGHT))
@@ -203,7 +207,7 @@ class ValidationData:
     def __init__(self, settings):
         shape = len(settings.survey.bands), settings.cutouts.size
         self.batches = dataset(
-            check_shards(settings, "validation"),
+            check_shards(settings.paths.records_manifest, "validation"),
             settings.inference.batch_size,
             *shape,
             columns=["image", "label"],

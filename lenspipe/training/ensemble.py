@@ -8,7 +8,7 @@ import pandas as pd
 import yaml
 
 from lenspipe.models.layers import Median
-from lenspipe.products.models import read_notes
+from lenspipe.products.models import read_training
 from lenspipe.products.sample import sample_version
 from lenspipe.scoring.score import load_fitting
 from lenspipe.statistics.metrics import auc, cross_entropy
@@ -54,7 +54,7 @@ def combine(settings):
     begin = time.monotonic()
     own, path, names = settings.ensemble, settings.paths.model, settings.models
     name = settings.training.name
-    notes = {member: read_notes(settings.of_model(member)) for member in names}
+    notes = {member: read_training(path(member, "training.json")) for member in names}
     members = {member: load_fitting(settings, path(member)) for member in names}
     galaxies = read_predictions(settings)
     validation = galaxies[galaxies["split"] == "validation"]
@@ -83,7 +83,7 @@ def combine(settings):
         "network": f"{own.combine} of {', '.join(names)}",
         "parameters": int(sum(np.prod(w.shape) for w in model.trainable_weights)),
         "lenspipe": code_version(),
-        "sample_version": sample_version(settings),
+        "sample_version": sample_version(settings.paths.records_manifest),
         "sample_frames_crc32": sample_hashes(settings),
         "epochs": None,
         "kept_epoch": None,

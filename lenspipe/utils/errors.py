@@ -21,15 +21,15 @@ class RetrievalError(LenspipeError):
     ----------
     message : str
         The line.
-    passing : bool
-        Whether a later run may fare better (5xx, timeouts, resets), or not (404, damaged files).
+    transient : bool
+        Whether a later run may succeed (5xx, timeouts, resets), or not (404, damaged files).
     retry_after_s : float
         How long the server asks to be left alone, seconds.
     """
 
-    def __init__(self, message, passing, retry_after_s=0.0):
+    def __init__(self, message, transient, retry_after_s=0.0):
         super().__init__(message)
-        self.passing = passing
+        self.transient = transient
         self.retry_after_s = retry_after_s
 
 
@@ -37,4 +37,4 @@ class NotFoundError(RetrievalError):
     """The server says that there is no such file."""
 
     def __init__(self, message):
-        super().__init__(message, passing=False)
+        super().__init__(message, transient=False)

@@ -87,7 +87,9 @@ def test_files_agree_and_carry_units(run):
     assert "DATE" not in header
     columns = [header[f"TTYPE{i}"] for i in range(1, header["TFIELDS"] + 1)]
     assert "model resnet" in header[f"TCOMM{columns.index('p_resnet') + 1}"]
-    pd.testing.assert_frame_equal(read_candidates(settings), table, check_dtype=False)
+    pd.testing.assert_frame_equal(
+        read_candidates(settings.paths.candidates), table, check_dtype=False
+    )
     csv = pd.read_csv(settings.paths.candidates.with_suffix(".csv"))
     assert list(csv["name"]) == list(table["name"])
     page = settings.paths.candidates.with_suffix(".html").read_text()
@@ -153,7 +155,7 @@ def test_no_candidates_is_a_result(run):
     settings, scores = run
     change_scores(settings, scores.assign(p=np.float32(0.1)))
     assert len(find_candidates(settings)) == 0
-    assert len(read_candidates(settings)) == 0
+    assert len(read_candidates(settings.paths.candidates)) == 0
     assert "No galaxy passed" in settings.paths.candidates.with_suffix(".html").read_text()
 
 
@@ -186,7 +188,9 @@ def test_without_a_list_of_lenses_none_is_known(run):
     table = find_candidates(settings)
     assert not table["known"].any()
     assert (table[["known_grade", "known_as"]] == "").all(axis=None)
-    pd.testing.assert_frame_equal(read_candidates(settings), table, check_dtype=False)
+    pd.testing.assert_frame_equal(
+        read_candidates(settings.paths.candidates), table, check_dtype=False
+    )
 
 
 def test_the_nearest_known_lens_of_all_members_is_named(run):
@@ -242,7 +246,9 @@ def test_every_target_is_listed_under_its_name(run):
     assert table["known"].tolist() == [False, True, False, False]
     assert table["rank"].tolist() == [1, 2, 3, 4]
     assert (table["n_members"] == 1).all()
-    pd.testing.assert_frame_equal(read_candidates(settings), table, check_dtype=False)
+    pd.testing.assert_frame_equal(
+        read_candidates(settings.paths.candidates), table, check_dtype=False
+    )
     page = settings.paths.candidates.with_suffix(".html").read_text()
     assert "4 targets, most probable first" in page
     assert "A &amp; B" in page
@@ -259,12 +265,12 @@ def test_a_galaxy_missing_from_the_parent_sample_is_named(run):
 def test_known_lenses_have_to_be_merged_first(run):
     settings, _ = run
     settings.paths.lenses.unlink()
-    with pytest.raises(LenspipeError, match=r"lenses\.parquet: found no such file, expected a tab"):
+    with pytest.raises(LenspipeError, match=r"lenses\.parquet: no such file, expected the table"):
         find_candidates(settings)
 
 
 def test_missing_scores_are_named(run):
     settings, _ = run
     settings.paths.scores(CHUNK).unlink()
-    with pytest.raises(LenspipeError, match=r"4-000070\.parquet: found no such file"):
+    with pytest.raises(LenspipeError, match=r"4-000070\.parquet: no such file, expected scores"):
         find_candidates(settings)

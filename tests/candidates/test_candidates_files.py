@@ -146,8 +146,8 @@ def test_hidden_lenses_are_kept_but_not_shown(run):
     assert table["known"].tolist() == sorted(shown["known"])
     n_new = int((~shown["known"]).sum())
     assert table["rank"].tolist() == [*range(1, n_new + 1), *[0] * int(shown["known"].sum())]
-    assert read_candidates(settings)["id"].tolist() == table["id"][:n_new].tolist()
-    assert len(read_candidates(settings, hidden=True)) == len(table)
+    assert read_candidates(settings.paths.candidates)["id"].tolist() == table["id"][:n_new].tolist()
+    assert len(read_candidates(settings.paths.candidates, hidden=True)) == len(table)
     assert len(Table.read(settings.paths.candidate_file("viewer.fits"))) == n_new
     candidate_pages(settings)
     assert json.loads(settings.paths.mosaic_index.read_text())["n_candidates"] == n_new

@@ -69,7 +69,10 @@ def test_as_many_galaxies_as_asked_for(run, by, value, n):
     found = record(settings)
     assert (found["n_above"], found["n_searched"], found["n_candidates"]) == (n, 120, n)
     assert found["groups"][0]["cut"] == table["p"].min()
-    np.testing.assert_array_equal(read_cuts(settings).passes(run), run["id"].isin(table["id"]))
+    np.testing.assert_array_equal(
+        read_cuts(settings.paths.threshold, settings.candidates.threshold).passes(run),
+        run["id"].isin(table["id"]),
+    )
 
 
 @pytest.mark.parametrize("per", [["region"], ["type"], ["region", "type"]])
@@ -86,7 +89,7 @@ def test_each_group_has_a_cut_of_its_own(run, per, by, value):
         set(zip(*(run[name] for name in per), strict=True))
     )
     assert sum(group["n_above"] for group in groups) == len(expected)
-    cuts = read_cuts(settings)
+    cuts = read_cuts(settings.paths.threshold, settings.candidates.threshold)
     assert set(run.loc[cuts.passes(run), "id"]) == expected
     assert not cuts.passes(run.assign(region="east", type="REX")).any()
 
@@ -104,8 +107,8 @@ def test_more_than_there_are_takes_all_and_too_small_a_part_none(run):
     settings = with_threshold("fraction", 0.001)
     assert len(find_candidates(settings)) == 0
     assert record(settings)["groups"][0]["cut"] is None
-    assert not read_cuts(settings).passes(run).any()
-    assert read_cuts(settings).lowest == np.inf
+    assert not read_cuts(settings.paths.threshold, settings.candidates.threshold).passes(run).any()
+    assert read_cuts(settings.paths.threshold, settings.candidates.threshold).lowest == np.inf
 
 
 @pytest.mark.parametrize("by", ["number", "inspect"])
@@ -165,7 +168,7 @@ def test_a_false_positive_rate_is_measured_on_held_out_random_galaxies(run, per)
             len(lenses), len(others)
         )  # fmt: skip
     assert len(groups) == 2 ** len(per)
-    passes = read_cuts(settings).passes(run)
+    passes = read_cuts(settings.paths.threshold, settings.candidates.threshold).passes(run)
     assert record(settings)["n_above"] == passes.sum()
 
 
@@ -174,7 +177,7 @@ def test_what_a_cut_promises_is_counted_on_the_held_out_sample(run):
     held = write_predictions(settings.predictions)
     find_candidates(settings)
     found = record(settings)
-    passes = read_cuts(settings).passes(held)
+    passes = read_cuts(settings.paths.threshold, settings.candidates.threshold).passes(held)
     lens = held["label"] == 1
     c, f = passes[lens].mean(), passes[~lens].mean()
     assert found["expected"]["completeness"] == pytest.approx(c)

@@ -72,7 +72,7 @@ def test_entries_of_several_catalogues_are_one_system(folder, said):
     }
     assert lenses["n_entries"].dtype == np.int32
     assert lenses["catalogued"].dtype == bool
-    pd.testing.assert_frame_equal(read_known(settings), lenses)
+    pd.testing.assert_frame_equal(read_known(settings.paths.lenses), lenses)
     csv = pd.read_csv(settings.paths.lenses.with_suffix(".csv"), keep_default_na=False)
     pd.testing.assert_frame_equal(csv, lenses, check_dtype=False)
     assert said() == [
@@ -159,11 +159,15 @@ def test_a_simulated_sky_has_its_own_list(folder, said):
 def test_without_catalogues_there_are_no_known_lenses():
     settings = settings_of(model="model.keras")
     with pytest.raises(LenspipeError, match=r"known/lenses\.parquet: found no such file, expected"):
-        read_known(settings)
+        read_known(settings.paths.lenses)
     full = merge_known(settings_of(write("one.csv", "ra,dec\n1,1\n")))
     empty = merge_known(settings)
-    assert len(empty) == len(read_known(settings)) == 0
-    assert empty.dtypes.tolist() == read_known(settings).dtypes.tolist() == full.dtypes.tolist()
+    assert len(empty) == len(read_known(settings.paths.lenses)) == 0
+    assert (
+        empty.dtypes.tolist()
+        == read_known(settings.paths.lenses).dtypes.tolist()
+        == full.dtypes.tolist()
+    )
     assert list(read_graded(settings)) == ["ra", "dec", "grade", "name", "kind", "file", "line"]
 
 

@@ -12,7 +12,7 @@ from lenspipe.candidates.find import find_candidates
 from lenspipe.catalogs.known_lenses import merge_known
 from lenspipe.checks.run import run_checks
 from lenspipe.config.settings import load_settings
-from lenspipe.products.checks import say_checks
+from lenspipe.products.checks import describe_checks
 from lenspipe.products.manifests import write_manifest
 from lenspipe.sample.report import report_sample
 from lenspipe.sample.shards import write_sample
@@ -145,7 +145,7 @@ def test_a_sound_run_is_green(run, caplog):
     # Lenses and what was trained on are no random galaxies that were never trained on.
     regions = found(report, "north and south")["parts"]
     assert sum(part["n_random"] for part in regions) == 24 * 30 + 8 * 20
-    assert say_checks(report) == "5 green"
+    assert describe_checks(report) == "5 green"
 
 
 @pytest.mark.parametrize(("seed", "scatter"), [(0, 0.4), (1, 0.4), (2, 1), (3, 1), (4, 1)])
@@ -360,7 +360,7 @@ def test_one_region(run):
     report = run_checks(settings)
     assert statuses(report) == dict.fromkeys(NAMES, "green") | {"north and south": "not measured"}
     assert found(report, "north and south")["why"] == "the search has one region"
-    assert say_checks(report) == "4 green, 1 not measured"
+    assert describe_checks(report) == "4 green, 1 not measured"
 
 
 def test_one_brick_is_too_little(run):

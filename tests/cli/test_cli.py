@@ -121,7 +121,7 @@ def test_the_command_starts_without_heavy_modules():
 
 
 def test_train_reads_configurations_as_snakemake_does(tmp_path, monkeypatch):
-    training = pytest.importorskip("lenspipe.training.train")
+    training = pytest.importorskip("lenspipe.training.fitting")
     trained = []
     monkeypatch.setattr(training, "train", trained.append)
     one, other = tmp_path / "one.yaml", tmp_path / "other.yaml"

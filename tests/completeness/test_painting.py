@@ -10,7 +10,7 @@ from helpers.fake_run import make_run, make_table, write_cutouts
 from lenspipe.completeness import hosts, painting
 from lenspipe.config.flags import FLAGS
 from lenspipe.config.settings import load_settings
-from lenspipe.models.build import build
+from lenspipe.models.registry import build
 from lenspipe.products import parts
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.products.manifests import read_manifest, write_manifest
@@ -396,11 +396,11 @@ def test_weights_add_up_to_the_rate_of_lenses():
 
 
 def test_lens_rate_is_a_column_and_rises_with_mass(settings, painted):
-    assert painted["lens_rate"].to_numpy() == pytest.approx(lens_rates(painted, settings))
-    faint, bright = lens_rates(
-        pd.DataFrame({"mag_r": [20.9, 19.5], "mag_z": [19.8, 18.4]}).astype("float32"), settings
-    )
+    theta_e_range = settings.injection.theta_e_range
+    assert painted["lens_rate"].to_numpy() == pytest.approx(lens_rates(painted, theta_e_range))
+    table = pd.DataFrame({"mag_r": [20.9, 19.5], "mag_z": [19.8, 18.4]}).astype("float32")
+    faint, bright = lens_rates(table, theta_e_range)
     assert 0 < faint < bright < 1
     # Unknown magnitudes are those of a typical galaxy.
-    unknown = lens_rates(pd.DataFrame({"mag_r": [np.nan], "mag_z": [18.0]}), settings)
+    unknown = lens_rates(pd.DataFrame({"mag_r": [np.nan], "mag_z": [18.0]}), theta_e_range)
     assert 0 < unknown[0] < 1

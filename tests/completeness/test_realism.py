@@ -124,7 +124,7 @@ def test_features_are_what_the_last_layer_works_on(settings):
 
 def test_real_lenses_are_held_out_and_hosts_are_like_them(settings, run):
     result = run[2]
-    bricks = realism.held_out_bricks(settings)
+    bricks = realism.held_out_bricks(settings.paths, settings.held_out)
     lenses = realism._known_lenses(settings, bricks, np.random.default_rng(1))
     assert set(lenses["brick"]) == set(TEST)
     assert len(lenses) == result["n_real"] == 28
@@ -171,7 +171,7 @@ def test_lenses_that_were_learnt_from_are_not_real_ones(settings):
     assert result["n_real"] == 2 * 6
     assert result["verdict"].startswith("too few real lenses")
     given = changed(settings, inference={"model": str(settings.paths.model("resnet"))})
-    assert len(realism._known_lenses(given, realism.held_out_bricks(given),
+    assert len(realism._known_lenses(given, realism.held_out_bricks(given.paths, given.held_out),
                                      np.random.default_rng(1))) == 14 * 6  # fmt: skip
 
 

@@ -10,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lenspipe.config.paths import RunPaths, SurveyPaths
-from lenspipe.config.releases import get_release
+from lenspipe.cli.job import job
+from lenspipe.config.paths import RunPaths
+from lenspipe.config.surveys.legacy import RELEASES
+from lenspipe.config.surveys.registry import get_release
 from lenspipe.products.manifests import read_manifest, update_manifest, write_manifest
 from lenspipe.utils import progress
 from lenspipe.utils.errors import LenspipeError
@@ -43,7 +45,7 @@ def test_killed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("old")
     code = (
-        "import os, signal, sys\nfrom lenspipe.config.paths import atomic\n"
+        "import os, signal, sys\nfrom lenspipe.utils.files import atomic\n"
         "with atomic(sys.argv[1]) as temporary:\n"
         "    temporary.write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -61,7 +63,7 @@ def test_killed_write_leaves_the_old_file(tmp_path):
     ],
 )
 def test_survey_paths(release, expected):
-    paths = SurveyPaths("tree", get_release(release))
+    paths = RELEASES[release].paths("tree")
     assert str(paths.coadd("south", "1501p320", "image", "g")) == expected
     assert paths.coadd("south", "1501p320", "maskbits").name == (
         "legacysurvey-1501p320-maskbits.fits.fz"
@@ -70,7 +72,9 @@ def test_survey_paths(release, expected):
 
 def test_unknown_release():
     with pytest.raises(LenspipeError, match="expected one of dr7, dr8, dr9, dr10"):
-        get_release("dr5")
+        get_release("legacy", "dr5")
+    with pytest.raises(LenspipeError, match=r"survey\.name: found 'hsc', expected one of legacy"):
+        get_release("hsc", "pdr3")
 
 
 def test_run_paths():
@@ -143,7 +147,7 @@ def restored_log(monkeypatch):
 @pytest.mark.usefixtures("restored_log")
 def test_job_writes_its_log(tmp_path, capsys):
     path = tmp_path / "logs" / "rule" / "all.log"
-    with progress.job(Job(path, run="demo", simulation={}, footprint={"dec": [0, 0.2]})) as own:
+    with job(Job(path, run="demo", simulation={}, footprint={"dec": [0, 0.2]})) as own:
         progress.log.info("run %s", own.run)
     assert path.read_text().endswith(" run demo\n")
     assert "run demo" in capsys.readouterr().err
@@ -154,7 +158,7 @@ def test_job_answers_bad_input_with_lines(tmp_path):
     path = tmp_path / "all.log"
     with (
         pytest.raises(SystemExit) as stopped,
-        progress.job(Job(path, run="demo", simulation={}, footprint={"dec": [0, 0.2]})),
+        job(Job(path, run="demo", simulation={}, footprint={"dec": [0, 0.2]})),
     ):
         raise LenspipeError("a.fits: bad\nb.fits: bad")
     assert stopped.value.code == 1

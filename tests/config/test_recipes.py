@@ -5,7 +5,7 @@ import yaml
 
 from lenspipe.config.settings import load_settings
 from lenspipe.config.training import RECIPES, Training
-from lenspipe.models.build import build
+from lenspipe.models.registry import build
 from lenspipe.utils.errors import LenspipeError
 
 DEMO = {"run": "demo", "simulation": {}, "footprint": {"ra": [150.0, 150.8], "dec": [31.9, 32.8]}}

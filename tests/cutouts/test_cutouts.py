@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from lenspipe.config.data import Failures
 from lenspipe.config.flags import FLAGS
-from lenspipe.config.paths import SurveyPaths
-from lenspipe.config.releases import get_release
 from lenspipe.config.settings import load_settings
+from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.cutouts.chunk import cut_brick, cut_chunk, cut_one, cutouts_at, discard_chunk
 from lenspipe.footprint.plan import load_plan
 from lenspipe.parent.select import parent_of_brick, parent_of_chunk
@@ -208,6 +207,52 @@ def test_failed_catalogue_is_a_failed_brick(own_tree, tiny_tree):
         cut_chunk(strict(own_tree), chunk)
 
 
+def test_other_columns_of_the_parent_sample_need_no_coadds(own_tree, tiny_tree, monkeypatch):
+    entry, images, catalog = cut(own_tree, tiny_tree)
+    path = own_tree.paths.cutouts(tiny_tree.brick)
+    before = path.read_bytes(), path.stat().st_mtime_ns
+
+    def refuse(settings, source, brick, region, parent):
+        raise AssertionError("coadds are read")
+
+    monkeypatch.setattr("lenspipe.cutouts.chunk.cut_stamps", refuse)
+    assert cut(own_tree, tiny_tree)[0] == entry
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+    added = {"dchisq": np.arange(6, dtype=np.float32)}
+    changed, same, table = cut(own_tree, tiny_tree, mag_z=catalog["mag_z"] + 1, **added)
+    assert changed == entry | {"hash": changed["hash"]}
+    assert changed["hash"] != entry["hash"]
+    np.testing.assert_array_equal(same, images)
+    expected = catalog.drop(columns="flags").assign(mag_z=catalog["mag_z"] + 1, **added)
+    pd.testing.assert_frame_equal(table, expected.assign(flags=catalog["flags"]))
+    assert cut(own_tree, tiny_tree)[0] == entry
+    assert path.read_bytes() == before[0]
+
+
+@pytest.mark.parametrize("column", ["id", "ra", "dec", "order"])
+def test_other_galaxies_need_other_cutouts(own_tree, tiny_tree, column):
+    path = own_tree.paths.cutouts(tiny_tree.brick)
+    cut(own_tree, tiny_tree)
+    key = fits.getheader(path, "IMAGE")["LPKEY"]
+    parent, _ = parent_of_brick(own_tree, tiny_tree.brick, tiny_tree.region)
+    if column == "order":
+        changes = {name: parent[name].to_numpy()[::-1] for name in ("id", "ra", "dec")}
+    else:
+        changes = {column: parent[column] + ("0" if column == "id" else 1e-4)}
+    cut(own_tree, tiny_tree, **changes)
+    assert fits.getheader(path, "IMAGE")["LPKEY"] != key
+
+
+def test_brick_without_galaxies(tiny_settings, tiny_tree):
+    parent, _ = parent_of_brick(tiny_settings, tiny_tree.brick, tiny_tree.region)
+    args = tiny_settings, LocalSource(), tiny_tree.brick, tiny_tree.region
+    entry = cut_brick(*args, parent.head(0))
+    assert (entry["status"], entry["count"]) == ("empty", 0)
+    assert cut_brick(*args, parent.head(0)) == entry
+    other = cut_brick(*args, parent.head(0).assign(dchisq=np.zeros(0, np.float32)))
+    assert (other["status"], other["count"]) == ("empty", 0)
+
+
 def test_what_was_deleted_once_scored_is_cut_again(own_tree, tiny_tree):
     (chunk,) = load_plan(own_tree)
     parent_of_chunk(own_tree, chunk)
@@ -215,7 +260,9 @@ def test_what_was_deleted_once_scored_is_cut_again(own_tree, tiny_tree):
     paths, brick = own_tree.paths, tiny_tree.brick
     path, manifest = paths.cutouts(brick), paths.manifest("cutouts", chunk)
     content, before = path.read_bytes(), (manifest.read_bytes(), manifest.stat().st_mtime_ns)
-    with pytest.raises(LenspipeError, match=r"scores/.*: no such file; score chunk"):
+    with pytest.raises(
+        LenspipeError, match=r"scores/.*: no such file, expected scores; make it with `snakemake "
+    ):
         discard_chunk(own_tree, chunk)
     paths.scores(chunk).parent.mkdir()
     paths.scores(chunk).touch()
@@ -284,7 +331,7 @@ def test_chunk_and_brick_path_give_the_same(tiny_settings, tiny_tree):
     assert not manifest.exists()
     alone = path.read_bytes()
     path.unlink()
-    with pytest.raises(LenspipeError, match="make the parent sample"):
+    with pytest.raises(LenspipeError, match=r"parent/.*: no such file, expected a parent sample"):
         cut_chunk(tiny_settings, chunk)
     parent_of_chunk(tiny_settings, chunk)
     cut_chunk(tiny_settings, chunk)
@@ -292,7 +339,7 @@ def test_chunk_and_brick_path_give_the_same(tiny_settings, tiny_tree):
     whole = manifest.read_bytes()
     cut_one(tiny_settings, tiny_tree.brick)
     assert manifest.read_bytes() == whole
-    with pytest.raises(LenspipeError, match="brick 1504p320: not in run"):
+    with pytest.raises(LenspipeError, match="brick 1504p320: not in this run"):
         cut_one(tiny_settings, "1504p320")
 
 
@@ -314,7 +361,7 @@ def test_read_cutouts_refuses_others(tiny_settings, tiny_tree):
     cut(tiny_settings, tiny_tree)
     path = tiny_settings.paths.cutouts(tiny_tree.brick)
     data = path.read_bytes()
-    with pytest.raises(LenspipeError, match="no complete file of cutouts"):
+    with pytest.raises(LenspipeError, match="not a complete file of cutouts"):
         read_cutouts(coadd(tiny_settings, tiny_tree, "image", "g"))
     for cut_at in (100, 5000, len(data) - 2880):
         path.write_bytes(data[:cut_at])
@@ -355,7 +402,7 @@ def test_real_brick_without_r(shared, tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO", "lenspipe")
     monkeypatch.chdir(tmp_path)
     brick, ra, dec = "0959p805", 95.9504132231405, 80.5
-    paths = SurveyPaths(tmp_path / "tree", get_release("dr7"))
+    paths = RELEASES["dr7"].paths(tmp_path / "tree")
     folder = paths.coadd("south", brick, "image", "g").parent
     folder.mkdir(parents=True)
     for path in (shared / "realdata/dr6-coadd-0959p805").iterdir():

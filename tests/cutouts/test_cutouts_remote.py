@@ -127,9 +127,9 @@ def test_what_can_not_be_had(small_survey, undisturbed):
         settings = load_settings(config(server.url))
         entries = fetch_all(settings)
         assert entries[gone]["status"] == entries[ill]["status"] == "failed"
-        assert entries[gone]["passing"] is False
+        assert entries[gone]["transient"] is False
         assert "no image in any band" in entries[gone]["reason"]
-        assert entries[ill]["passing"] is True
+        assert entries[ill]["transient"] is True
         assert "image-r.fits.fz: 500 Internal Server Error" in entries[ill]["reason"]
         check(settings, undisturbed, {gone, ill})
         faults["on"] = False
@@ -148,7 +148,7 @@ def test_a_server_that_is_down_is_left_alone(small_survey, undisturbed):
         parent_of_chunk(settings, chunk)
     cut_chunk(settings, chunk)
     entries = read_manifest(settings.paths.manifest("cutouts", chunk))
-    assert all(entry["passing"] for entry in entries.values())
+    assert all(entry["transient"] for entry in entries.values())
     assert sum("not tried" in entry["reason"] for entry in entries.values()) == 3
 
 

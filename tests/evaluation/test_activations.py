@@ -9,8 +9,8 @@ from PIL import Image
 from lenspipe.evaluation import activations
 from lenspipe.evaluation.activations import show_activations
 from lenspipe.models.activations import stages
-from lenspipe.models.build import build
 from lenspipe.models.layers import Normalise
+from lenspipe.models.registry import build
 from lenspipe.sample.build import build_sample
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.tensorflow import keras
@@ -126,9 +126,9 @@ def test_the_most_confident_right_ones_are_drawn(settings, monkeypatch, splits):
     table = predict(settings, splits)
     shown = []
 
-    def look(settings, rows):
+    def look(path, rows, *shape):
         shown.append(rows)
-        return read(settings, rows)
+        return read(path, rows, *shape)
 
     read = activations.read_images
     monkeypatch.setattr(activations, "read_images", look)

@@ -13,7 +13,7 @@ from lenspipe.config.settings import load_settings
 from lenspipe.evaluation import model as assessment
 from lenspipe.evaluation.model import assess
 from lenspipe.evaluation.model_metrics import measure
-from lenspipe.models.build import build
+from lenspipe.models.registry import build
 from lenspipe.products.sample import read_images
 from lenspipe.sample.build import build_sample
 from lenspipe.scoring.score import load_model, predict
@@ -34,12 +34,17 @@ NOTES = {
 FIGURES = ("roc", "precision_recall", "threshold", "scores", "reliability", "missed", "false")
 
 
+def cutouts_of(settings, rows):
+    """Cutouts of rows of the labelled sample."""
+    return read_images(settings.paths.sample, rows, 3, settings.cutouts.size)
+
+
 def write_model(settings, epochs):
     """A network that has learnt a little."""
     model = build("cmu_deeplens", size=settings.cutouts.size, **NETWORK)
     sample = pd.read_parquet(settings.paths.sample)
     train = sample[sample["split"] == "train"].reset_index(drop=True)
-    images = read_images(settings, train)
+    images = cutouts_of(settings, train)
     model.get_layer("normalise").adapt(images)
     keras.utils.set_random_seed(3)
     if epochs:
@@ -122,7 +127,10 @@ def test_a_score_is_that_of_the_galaxy_with_its_id(settings, no_figures):
     predictions = read_predictions(settings)
     sample = pd.read_parquet(settings.paths.sample)
     held_out = sample[sample["split"] != "train"].reset_index(drop=True)
-    p = predict(load_model(settings.paths.model("small")), read_images(settings, held_out))
+    p = predict(
+        load_model(settings.paths.model("small")),
+        cutouts_of(settings, held_out),
+    )
     found = held_out[["id"]].merge(predictions, on="id", validate="1:1")
     np.testing.assert_allclose(found["p"], p, atol=1e-5)
     for column in ("label", "class", "grade", "region", "mag_z", "nobs_g", "ra"):
@@ -136,7 +144,7 @@ def test_scores_are_those_of_the_search(settings, no_figures):
     predictions = read_predictions(settings).head(3)
     rows = predictions[["id"]].merge(pd.read_parquet(settings.paths.sample), on="id")
     model = load_model(settings.paths.model("small"))
-    p = predict(model, read_images(settings, rows), symmetries=8)
+    p = predict(model, cutouts_of(settings, rows), symmetries=8)
     np.testing.assert_allclose(predictions["p"], p, atol=1e-5)
 
 

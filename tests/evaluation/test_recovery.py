@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from lenspipe.cli.main import main
 from lenspipe.config.learning import Catalogue
-from lenspipe.config.paths import SurveyPaths
-from lenspipe.config.releases import get_release
 from lenspipe.config.results import Recovery
 from lenspipe.config.settings import load_settings
+from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.evaluation.recovery import published as measure
 from lenspipe.evaluation.recovery import reasons
 from lenspipe.footprint.plan import load_plan
@@ -256,7 +255,7 @@ BRICK, ABSENT_BRICK = "1501p320", "1504p320"
 def search(tmp_path, monkeypatch):
     """A run on two bricks, of which one has no catalogue, with a galaxy for each of `FATES`."""
     monkeypatch.chdir(tmp_path)
-    survey = SurveyPaths("tree", get_release("dr9"))
+    survey = RELEASES["dr9"].paths("tree")
     ra, dec = 150.14705882352942 + 360 / 1224 * np.arange(2), np.full(2, 32.0)
     bricks = {"brickname": [BRICK, ABSENT_BRICK], "ra": ra, "dec": dec}
     bricks |= {f"nexp_{band}": np.full(2, 5, "i2") for band in "grz"}

@@ -13,8 +13,8 @@ from helpers.scored_run import make_run, make_settings, write_cutouts
 
 from lenspipe.candidates.find import find_candidates
 from lenspipe.cli.main import main
-from lenspipe.config.paths import SurveyPaths
-from lenspipe.config.releases import PIXEL_SCALE_ARCSEC, get_release
+from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
+from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.followup.choice import choose, read_arrows, read_graded
 from lenspipe.followup.fields import Field, FitsImage, SkyImage, Survey, read_bricks, resample
 from lenspipe.followup.sheets import _Sheet, file_names, make_sheets
@@ -61,7 +61,7 @@ def write_coadd(tree, brick, band, sources, side=700, centre=None):
     x, y = wcs.all_world2pix(*(centre or (brick.ra, brick.dec)), 0)
     wcs.wcs.crpix -= np.round([x, y]) - side // 2
     image = sum(spot(wcs, (side, side), *source, 2) for source in sources)
-    path = SurveyPaths(tree, get_release("dr9")).coadd(brick.region, brick.brick, "image", band)
+    path = RELEASES["dr9"].paths(tree).coadd(brick.region, brick.brick, "image", band)
     path.parent.mkdir(parents=True, exist_ok=True)
     hdus = [fits.PrimaryHDU(), fits.ImageHDU(image, wcs.to_header())]
     fits.HDUList(hdus).writeto(path, overwrite=True)
@@ -272,7 +272,7 @@ def test_finder_charts_reach_into_the_next_brick(run, tmp_path):
     for brick, east in ((first, 60.0), (second, -60.0)):
         there = offset(*centre, -east, 0)
         write_coadd(tmp_path / "tree", brick, "r", stars, 500, centre=there)
-    survey = Survey(SurveyPaths(tmp_path / "tree", get_release("dr9")), LocalSource(), bricks)
+    survey = Survey(RELEASES["dr9"].paths(tmp_path / "tree"), LocalSource(), bricks)
     field = Field(*centre, 120, 458)
     shown = survey.read(field, ["r"])[0]
     scale = 120 / 458
@@ -440,7 +440,7 @@ def test_coadds_stand_in_for_deleted_cutouts(run, tmp_path):
         write_coadd(settings.paths.sky, brick, band, [source], centre=(row["ra"], row["dec"]))
     settings.paths.sky_manifest.touch()
     settings.paths.cutouts(row["brick"]).unlink()
-    survey = Survey(SurveyPaths(settings.paths.sky, get_release("dr9")), LocalSource(),
+    survey = Survey(RELEASES["dr9"].paths(settings.paths.sky), LocalSource(),
                     read_bricks(settings.paths))  # fmt: skip
     sheet = _Sheet(settings.paths, row.to_dict(), read_bricks(settings.paths), survey,
                    pd.DataFrame({"dx": [], "dy": [], "label": []}))  # fmt: skip

@@ -15,9 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lenspipe.catalogs.versions import list_version
-from lenspipe.config.paths import SurveyPaths
-from lenspipe.config.releases import get_release
 from lenspipe.config.settings import load_settings
+from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.footprint.plan import load_plan
 from lenspipe.footprint.select import select_bricks, write_bricks
 from lenspipe.products.plan import bricks_of_chunk, find_brick
@@ -31,7 +30,7 @@ DEC = [32.0, 32.0, 33.0, 33.0, -1.0]
 
 def make_tree(folder, release, upper=False, primary=True, ids=True, everything=True):
     """Write brick tables of a release: the first four bricks in every region, the fifth south."""
-    paths = SurveyPaths(folder, get_release(release))
+    paths = RELEASES[release].paths(folder)
     case = str.upper if upper else str.lower
     if everything:
         columns = {"BRICKNAME": NAMES, "BRICKID": np.arange(5, dtype="i4") + 500000}
@@ -130,7 +129,7 @@ def mirror(tmp_path, monkeypatch):
     make_tree(tmp_path / "far", "dr9", ids=False)
     mirror = Mirror(tmp_path / "far")
     opened = contextlib.nullcontext(mirror)
-    monkeypatch.setattr("lenspipe.retrieval.sources.open_source", lambda settings: opened)
+    monkeypatch.setattr("lenspipe.survey.brick_tables.open_source", lambda settings: opened)
     config = {"run": "test", "survey": {"tree": "https://mirror.example/dr9"}}
     config |= {"sample": {"known_lenses": "known.csv"}, "retrieval": {"contact": "me@example.org"}}
     return mirror, config
@@ -233,12 +232,16 @@ def test_chunks_do_not_depend_on_other_bricks(tmp_path, monkeypatch):
 
 
 def test_finding_bricks_and_chunks(tiny_settings, tiny_tree):
-    chunk, region = find_brick(tiny_settings, tiny_tree.brick)
-    assert bricks_of_chunk(tiny_settings, chunk) == [(tiny_tree.brick, region)]
-    with pytest.raises(LenspipeError, match="brick 1504p320: not in run tiny"):
-        find_brick(tiny_settings, "1504p320")
-    with pytest.raises(LenspipeError, match="chunk 16-000000: not in run tiny"):
-        bricks_of_chunk(tiny_settings, "16-000000")
+    path = tiny_settings.paths.plan
+    with pytest.raises(LenspipeError, match=r"plan\.json: no such file"):
+        find_brick(path, tiny_tree.brick)
+    load_plan(tiny_settings)
+    chunk, region = find_brick(path, tiny_tree.brick)
+    assert bricks_of_chunk(path, chunk) == [(tiny_tree.brick, region)]
+    with pytest.raises(LenspipeError, match="brick 1504p320: not in this run; expected one that"):
+        find_brick(path, "1504p320")
+    with pytest.raises(LenspipeError, match="chunk 16-000000: not in this run; expected one that"):
+        bricks_of_chunk(path, "16-000000")
 
 
 KNOWN = "ra,dec,grade\n150.15,32,A\n-0.15,33,C\n80,80,A\n"
@@ -324,7 +327,7 @@ def test_reading_a_plan_imports_nothing_heavy(tiny_settings, tiny_tree, known_le
     load_plan(load_settings(config))
     script = (
         "import json, sys\n"
-        "from lenspipe.footprint.select import load_plan\n"
+        "from lenspipe.footprint.plan import load_plan\n"
         "from lenspipe.config.settings import load_settings\n"
         "plan = load_plan(load_settings(json.load(sys.stdin)))\n"
         "heavy = {'numpy', 'pandas', 'astropy', 'fitsio', 'tensorflow'} & set(sys.modules)\n"

@@ -7,9 +7,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from lenspipe.config.training import NETWORKS as config_networks
-from lenspipe.models.build import NETWORKS, build
 from lenspipe.models.contents import normalisation, synchronise
 from lenspipe.models.layers import Normalise
+from lenspipe.models.registry import NETWORKS, build
 from lenspipe.scoring.score import load_model
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.tensorflow import keras

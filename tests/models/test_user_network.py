@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from lenspipe.config.paths import network_source
-from lenspipe.models.build import build
 from lenspipe.models.contents import foreign, normalisation
 from lenspipe.models.layers import head, stem
+from lenspipe.models.registry import build
 from lenspipe.scoring.score import load_model
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.tensorflow import keras

@@ -12,20 +12,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lenspipe.config.data import Failures, Parent
-from lenspipe.config.releases import MASKBITS, get_release
+from lenspipe.config.releases import MASKBITS
 from lenspipe.config.settings import load_settings
+from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.footprint.plan import load_plan
 from lenspipe.parent import select as catalog
 from lenspipe.parent.cuts import CUTS, select_parent
 from lenspipe.parent.select import merge_audits, parent_of_brick, parent_of_chunk
 from lenspipe.products.manifests import read_manifest
+from lenspipe.products.parent import parent_columns
 from lenspipe.products.plan import bricks_of_chunk
 from lenspipe.retrieval.local import LocalSource
-from lenspipe.survey.tractor import parent_columns, read_tractor
+from lenspipe.survey.tractor import catalog_columns, tractor_table
 from lenspipe.utils.errors import DiskFullError, LenspipeError, NotFoundError, RetrievalError
+from lenspipe.utils.fits import read_fits_table
 from lenspipe.utils.tables import content_hash
 
 GRZ = ("g", "r", "z")
+
+
+def read_tractor(path, release, bands, region=""):
+    """Read a Tractor catalogue; None takes any release."""
+    columns = read_fits_table(path, *catalog_columns(bands))
+    any_release = release is None
+    return tractor_table(columns, path, release or RELEASES["dr9"], bands, region, any_release)
 
 
 def old_catalog(**changes):
@@ -56,7 +66,7 @@ def old_catalog(**changes):
 def test_old_release_in_the_form_of_the_new(tmp_path):
     path = tmp_path / "tractor-0001p001.fits"
     write_fits_table(path, old_catalog())
-    table = read_tractor(path, get_release("dr7"), GRZ, "south")
+    table = read_tractor(path, RELEASES["dr7"], GRZ, "south")
     assert list(table.columns) == [*parent_columns(GRZ), "brick_primary"]
     for name, kind in parent_columns(GRZ).items():
         assert table[name].dtype == pd.Series(dtype=kind).dtype, name
@@ -76,8 +86,7 @@ def test_upper_case_is_the_same(tmp_path):
         tmp_path / "upper.fits", {name.upper(): value for name, value in old_catalog().items()}
     )
     lower, upper = (
-        read_tractor(tmp_path / f"{case}.fits", get_release("dr7"), GRZ)
-        for case in ("lower", "upper")
+        read_tractor(tmp_path / f"{case}.fits", RELEASES["dr7"], GRZ) for case in ("lower", "upper")
     )
     pd.testing.assert_frame_equal(lower, upper)
 
@@ -89,16 +98,16 @@ def test_absent_column_is_named(tmp_path, column):
     del columns[column]
     write_fits_table(path, columns)
     with pytest.raises(LenspipeError, match=rf"tractor-0001p001\.fits: no column {column};"):
-        read_tractor(path, get_release("dr7"), GRZ)
+        read_tractor(path, RELEASES["dr7"], GRZ)
 
 
 def test_wrong_release(tmp_path):
     path = tmp_path / "tractor-0001p001.fits"
     write_fits_table(path, old_catalog(maskbits=np.zeros(6, "i2")))
     with pytest.raises(LenspipeError, match=r"no column sersic, shape_r"):
-        read_tractor(path, get_release("dr9"), GRZ)
+        read_tractor(path, RELEASES["dr9"], GRZ)
     with pytest.raises(LenspipeError, match="found release 7000, expected dr8"):
-        read_tractor(path, get_release("dr8"), GRZ)
+        read_tractor(path, RELEASES["dr8"], GRZ)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +118,7 @@ def test_unreadable(tmp_path, damage):
     write_fits_table(path, old_catalog())
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(LenspipeError, match=r"tractor-0001p001\.fits: (truncated|not a readable)"):
-        read_tractor(path, get_release("dr7"), GRZ)
+        read_tractor(path, RELEASES["dr7"], GRZ)
 
 
 @pytest.mark.shared
@@ -134,7 +143,7 @@ def test_real_catalogues(shared):
 @pytest.mark.shared
 def test_real_catalogue_values(shared):
     table = read_tractor(
-        shared / "realdata/tractor/tractor-release9011-1054p567.fits", get_release("dr9"), GRZ
+        shared / "realdata/tractor/tractor-release9011-1054p567.fits", RELEASES["dr9"], GRZ
     )
     row = table.iloc[0]
     assert row.id == "9011-607466-2657"
@@ -185,7 +194,7 @@ PARENTS = st.builds(
 def test_cuts_against_row_by_row(rows, parent):
     kinds = {"sersic": "float32", "mag_z": "float32", "brick_primary": bool, "type": str}
     table = pd.DataFrame(rows, columns=list(FIELDS)).astype(kinds)
-    selected, audit = select_parent(table, parent)
+    selected, audit = select_parent(table, parent, RELEASES["dr9"])
     left = list(range(len(rows)))
     records = table.to_dict("records")
     for cut, line in zip(CUTS, audit.itertuples(), strict=True):
@@ -295,10 +304,12 @@ def remote(tmp_path, monkeypatch):
     table = {"tree": "https://example.org/dr9"}
     config = survey.config | {"survey": survey.config["survey"] | table, "run": "far"}
     far = load_settings(config | {"retrieval": {"contact": "someone@example.org"}})
-    monkeypatch.setattr(catalog, "bricks_of_chunk", lambda *_: bricks_of_chunk(local, *plan))
+    bricks = bricks_of_chunk(local.paths.plan, *plan)
+    monkeypatch.setattr(catalog, "bricks_of_chunk", lambda *_: bricks)
     source = Remote({})
     source.folder = survey.folder
-    monkeypatch.setattr(catalog, "open_source", lambda _: contextlib.nullcontext(source))
+    opened = contextlib.nullcontext(source)
+    monkeypatch.setattr("lenspipe.parent.tractor.open_source", lambda _: opened)
     return SimpleNamespace(far=far, local=local, source=source, chunk=next(iter(plan)))
 
 
@@ -319,14 +330,14 @@ def test_remote_files_give_the_same(remote):
 def test_remote_bricks_that_fail_are_left_out(remote, caplog):
     caplog.set_level("INFO", "lenspipe")
     remote.source.errors = {
-        "1498p320": RetrievalError("503", passing=True),
+        "1498p320": RetrievalError("503", transient=True),
         "1499p325": NotFoundError("404"),
     }
     damaged = remote.source.folder / "south/tractor/150/tractor-1500p300.fits"
     damaged.write_bytes(damaged.read_bytes()[:9000])
     parent_of_chunk(remote.far, remote.chunk)
     manifest = read_manifest(remote.far.paths.manifest("parent", remote.chunk))
-    assert {brick: (e["status"], e.get("passing")) for brick, e in manifest.items()} == {
+    assert {brick: (e["status"], e.get("transient")) for brick, e in manifest.items()} == {
         "1498p320": ("failed", True),
         "1499p325": ("failed", False),
         "1500p300": ("failed", False),

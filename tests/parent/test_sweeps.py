@@ -8,11 +8,10 @@ from conftest import write_fits_table
 from helpers import three_sources
 
 from lenspipe.config.data import Failures
-from lenspipe.config.releases import get_release
 from lenspipe.config.settings import load_settings
+from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.footprint.plan import load_plan
 from lenspipe.footprint.select import write_bricks
-from lenspipe.parent import sweeps
 from lenspipe.parent.cuts import CUTS
 from lenspipe.parent.select import parent_of_brick, parent_of_chunk
 from lenspipe.products.chunks import try_bricks
@@ -48,7 +47,7 @@ def run(settings):
 @pytest.mark.parametrize("block", [10**6, 7])
 def test_same_as_files(survey, monkeypatch, block):
     table, audit, manifest = run(make(survey, "tractor"))
-    monkeypatch.setattr(sweeps, "_BLOCK", block)
+    monkeypatch.setattr("lenspipe.survey.sweeps._BLOCK", block)
     found, its_audit, its_manifest = run(make(survey, "sweeps"))
     pd.testing.assert_frame_equal(found, table, check_exact=True)
     assert content_hash(found) == content_hash(table)
@@ -67,7 +66,7 @@ def test_one_brick(survey):
 
 
 def test_names():
-    dr9, dr10 = get_release("dr9"), get_release("dr10")
+    dr9, dr10 = RELEASES["dr9"], RELEASES["dr10"]
     assert sweep_names(315.1, -2.5, dr9) == ["sweep-310m005-320p000.fits"]
     assert sweep_names(317.1, -2.5, dr10) == ["sweep-315m005-320p000.fits"]
     assert sweep_names(0.0, 0.0, dr9) == [
@@ -144,16 +143,16 @@ def test_five_in_a_row(threads):
         number = int(brick[:4])
         tried.append(number)
         if number in bad | gone:
-            raise RetrievalError("503" if number in bad else "404", passing=number in bad)
+            raise RetrievalError("503" if number in bad else "404", transient=number in bad)
         return number
 
     results, failures = try_bricks(BRICKS, work, "test", threads)
     assert list(results.values()) == [0, 1]
-    assert failures["0003p000"].passing is False
+    assert failures["0003p000"].transient is False
     assert max(tried) <= 8 + 2 * threads - 1
     for number in (9, 10, 11):
         error = failures[f"{number:04d}p000"]
-        assert error.passing
+        assert error.transient
         assert str(error) == "not tried: 5 bricks in a row failed, the last with 503"
 
 
@@ -170,28 +169,31 @@ def test_full_disk_ends_at_once(threads):
 def test_entries_of_failures(tmp_path, monkeypatch, caplog, survey):
     caplog.set_level("INFO", "lenspipe")
     settings = make(survey, "tractor")
-    failures = {"a": RetrievalError("503", passing=True), "b": RetrievalError("503", passing=True)}
-    entries = failed_entries(settings, failures)
-    wanted = {"status": "failed", "count": 0, "hash": "", "reason": "503", "passing": True}
+    failures = {
+        "a": RetrievalError("503", transient=True),
+        "b": RetrievalError("503", transient=True),
+    }
+    entries = failed_entries(failures, settings.failures.strict)
+    wanted = {"status": "failed", "count": 0, "hash": "", "reason": "503", "transient": True}
     assert entries == {"a": wanted, "b": wanted}
     assert "left out: brick a and 1 more: 503" in caplog.text
     error = failure_in(entries["a"])
-    assert (str(error), error.passing) == ("503", True)
+    assert (str(error), error.transient) == ("503", True)
     assert failure_in({"status": "done"}) is None
     failures |= {"c": LenspipeError("bad")}
-    local = failure_in(failed_entries(settings, failures)["c"])
+    local = failure_in(failed_entries(failures, settings.failures.strict)["c"])
     assert str(local) == "bad"
     assert not isinstance(local, RetrievalError)
     strict = settings.model_copy(update={"failures": Failures(strict=True)})
     with pytest.raises(LenspipeError, match=r"brick a and 1 more: 503\nbrick c: bad\n.*strict"):
-        failed_entries(strict, failures)
+        failed_entries(failures, strict.failures.strict)
 
 
 def test_damage_of_what_was_fetched():
     text = r"https://a/b: not readable as fetched \(c\)"
     with pytest.raises(RetrievalError, match=text) as info, fetched("https://a/b"):
         raise LenspipeError("c")
-    assert info.value.passing is False
+    assert info.value.transient is False
     with pytest.raises(LenspipeError, match=r"^c$"), fetched("/a/b"):
         raise LenspipeError("c")
     with pytest.raises(DiskFullError), fetched("https://a/b"):

@@ -141,10 +141,11 @@ def test_pages_are_sorted(run):
         ("name", table.sort_values("name")["rank"]),
     ):
         own = make_settings(mosaics={"sort": sort, "columns": 4, "rows": 2})
-        order = page_order(table, own)
+        order = page_order(table, own.mosaics, own.survey.bands)
         np.testing.assert_array_equal(table["rank"].iloc[order], expected)
         np.testing.assert_array_equal(
-            page_numbers(table, own)[order], np.arange(len(table)) // 8 + 1
+            page_numbers(table, own.mosaics, own.survey.bands)[order],
+            np.arange(len(table)) // 8 + 1,
         )
 
 
@@ -173,7 +174,9 @@ def test_pages_that_are_right_stay(run):
     entries["0101p000"]["hash"] = "other"
     write_manifest(path, entries)
     table = find_candidates(settings)
-    shown = set(page_numbers(table, settings)[table["brick"] == "0101p000"])
+    shown = set(
+        page_numbers(table, settings.mosaics, settings.survey.bands)[table["brick"] == "0101p000"]
+    )
     os.utime(folder / pages[2], ns=(1, 1))
     assert drawn() == [pages[number - 1] for number in sorted(shown)]
     write_table(scores.assign(flags=np.int32(4)), settings.paths.scores(CHUNK))

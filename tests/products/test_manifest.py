@@ -9,7 +9,7 @@ from lenspipe.products.manifests import read_manifest, update_manifest, write_ma
 from lenspipe.status.failures import reopen, what_failed
 
 DONE = {"status": "done", "count": 3, "hash": "abc"}
-LATER = {"status": "failed", "count": 0, "hash": "", "reason": "503", "passing": True}
+LATER = {"status": "failed", "count": 0, "hash": "", "reason": "503", "transient": True}
 BAD = {"status": "failed", "count": 0, "hash": "", "reason": "a.fits: truncated"}
 CHUNKS = {"16-0001": {"a": DONE, "b": LATER}, "16-0002": {"c": BAD}, "16-0003": {"d": DONE}}
 
@@ -85,9 +85,9 @@ def test_nothing_failed_nothing_is_looked_at(paths):
 
 
 def test_last_lines(paths):
-    paths.missing.write_text("brick,passing,reason\n")
+    paths.missing.write_text("brick,transient,reason\n")
     assert what_failed(make()) == ""
-    paths.missing.write_text('brick,passing,reason\nb,True,503\nc,False,"a.fits: cut, short"\n')
+    paths.missing.write_text('brick,transient,reason\nb,True,503\nc,False,"a.fits: cut, short"\n')
     assert what_failed(make()).splitlines() == [
         f"2 of 4 bricks failed, listed in {paths.missing}; the run is done without them.",
         "  brick b: 503",
@@ -96,7 +96,7 @@ def test_last_lines(paths):
         "With --config 'failures={retry: all}' it tries all of them, and no others.",
     ]
     assert what_failed(make(retry="all")).splitlines()[-1].endswith("tries 2 of them again.")
-    paths.missing.write_text("brick,passing,reason\n" + "b,True,503\n" * 9)
+    paths.missing.write_text("brick,transient,reason\n" + "b,True,503\n" * 9)
     lines = what_failed(make()).splitlines()
     assert lines[1:] == ["  brick b: 503"] * 3 + [
         "  ...",

@@ -13,6 +13,7 @@ from lenspipe.config.settings import load_settings
 from lenspipe.products import records
 from lenspipe.products.manifests import read_manifest, write_manifest
 from lenspipe.products.record_files import check_shards
+from lenspipe.scoring.records import records_of_chunk
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.tensorflow import tf
 
@@ -248,8 +249,8 @@ def sample(tmp_path, monkeypatch):
 def test_shards_as_they_were_written_pass(sample, full):
     folder = sample.paths.records_manifest.parent
     expected = [folder / "train-00000.tfrecord", folder / "train-00001.tfrecord"]
-    assert check_shards(sample, "train", full) == expected
-    assert check_shards(sample, "test", full) == []
+    assert check_shards(sample.paths.records_manifest, "train", full) == expected
+    assert check_shards(sample.paths.records_manifest, "test", full) == []
 
 
 def flip(path, place):
@@ -274,17 +275,17 @@ def test_shards_that_are_not_those_of_the_manifest_are_refused(sample, damage, m
     path = sample.paths.records_manifest.with_name("train-00001.tfrecord")
     damage(path)
     with pytest.raises(LenspipeError, match=f"{path}: {message}.*sample.parquet and run") as error:
-        check_shards(sample, "train")
+        check_shards(sample.paths.records_manifest, "train")
     assert "\n" not in str(error.value)
-    assert len(check_shards(sample, "validation")) == 1
+    assert len(check_shards(sample.paths.records_manifest, "validation")) == 1
 
 
 def test_a_damaged_pixel_is_found_by_reading_all(sample):
     path = sample.paths.records_manifest.with_name("train-00001.tfrecord")
     flip(path, -100)
-    assert len(check_shards(sample, "train")) == 2
+    assert len(check_shards(sample.paths.records_manifest, "train")) == 2
     with pytest.raises(LenspipeError, match=f"{path}: found a record that does not fit"):
-        check_shards(sample, "train", full=True)
+        check_shards(sample.paths.records_manifest, "train", full=True)
     with pytest.raises(tf.errors.DataLossError):
         read([path], 8, 3, 5)
 
@@ -293,10 +294,10 @@ def test_a_manifest_of_another_version_or_none_is_refused(sample):
     path = sample.paths.records_manifest
     path.write_text(json.dumps({"version": 1, "shards": {}}))
     with pytest.raises(LenspipeError, match=r"version 1, expected 2; delete .*sample.parquet"):
-        check_shards(sample, "train")
+        check_shards(sample.paths.records_manifest, "train")
     path.unlink()
     with pytest.raises(LenspipeError, match=r"records\.json: no such file"):
-        check_shards(sample, "train")
+        check_shards(sample.paths.records_manifest, "train")
 
 
 def test_chunk_holds_its_bricks_in_order_without_those_that_failed(tmp_path, monkeypatch, caplog):
@@ -309,7 +310,7 @@ def test_chunk_holds_its_bricks_in_order_without_those_that_failed(tmp_path, mon
     entries[bricks[1]] = {"status": "failed", "count": 0, "hash": "", "reason": "disk on fire"}
     settings.paths.cutouts(bricks[1]).unlink()
     write_manifest(manifest, entries)
-    assert records.records_of_chunk(settings, "64-000000") == 8
+    assert records_of_chunk(settings, "64-000000") == 8
     back = read([settings.paths.records("64-000000")], 3, 3, 21)
     assert back["brick"].astype(str).tolist() == [bricks[0]] * 4 + [bricks[2]] * 4
     assert back["objid"].tolist() == [0, 1, 2, 3] * 2
@@ -320,6 +321,6 @@ def test_empty_chunk_gives_an_empty_file_that_reads(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = make_run(1, 4, 1, 1, size=21)
     write_manifest(settings.paths.manifest("cutouts", "64-000009"), {})
-    assert records.records_of_chunk(settings, "64-000009") == 0
+    assert records_of_chunk(settings, "64-000009") == 0
     data = records.dataset([settings.paths.records("64-000009")], 4, 3, 21)
     assert list(data) == []

@@ -196,9 +196,9 @@ def test_what_a_server_answers_is_learnt_once_in_a_run(files, caplog):
     assert sum("asked for whole files" in r.getMessage() for r in caplog.records) == 1
 
 
-PASSING = ["500", "502", "503", "429", "reset", "truncated", "drip", "silence", "close"]
-PASSING += ["redirect", "html", "whole", "short", "wrong-range", "wrong-bytes"]
-PASSING += ["missing-part", "shuffled"]
+TRANSIENT = ["500", "502", "503", "429", "reset", "truncated", "drip", "silence", "close"]
+TRANSIENT += ["redirect", "html", "whole", "short", "wrong-range", "wrong-bytes"]
+TRANSIENT += ["missing-part", "shuffled"]
 #: Of these, those that a reader gets along with.
 HARMLESS = ("close", "redirect", "whole", "missing-part", "shuffled")
 
@@ -208,7 +208,7 @@ def test_faults_that_pass(files, seed, monkeypatch):
     """Whatever goes wrong now and then: every stamp is right in the end."""
     rng = random.Random(seed)
     ranges = rng.choice(["multi", "apache", "single", "first", "coalesce", "none"])
-    kinds = [Fault(kind, pause_s=0.02) for kind in PASSING]
+    kinds = [Fault(kind, pause_s=0.02) for kind in TRANSIENT]
     kinds += [Fault("503", retry_after=0), Fault("503", retry_after=0, http_date=True)]
     faults = RandomFaults(seed, 0.4, kinds, at_most_per_request=3, at_most_per_file=12)
     quick = {"timeout_s": 0.15, "attempts": 8, "connections": rng.randint(1, 6)}
@@ -225,11 +225,11 @@ def test_faults_that_pass(files, seed, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("kind", "passing"),
-    [(kind, True) for kind in PASSING if kind not in HARMLESS]
+    ("kind", "transient"),
+    [(kind, True) for kind in TRANSIENT if kind not in HARMLESS]
     + [("403", False), ("redirect-loop", False)],
 )
-def test_faults_that_stay(files, kind, passing):
+def test_faults_that_stay(files, kind, transient):
     """Whatever goes wrong each time ends as an error that says whether it may pass."""
     quick = {"timeout_s": 0.2, "attempts": 3}
     with (
@@ -238,7 +238,7 @@ def test_faults_that_stay(files, kind, passing):
         pytest.raises(RetrievalError, match=r"http://127.*rice.fits.fz") as error,
     ):
         fetch(source, server.url, ["rice.fits.fz"], *positions(0, 3))
-    assert error.value.passing is passing
+    assert error.value.transient is transient
     assert "\n" not in str(error.value)
 
 

@@ -9,7 +9,7 @@ from helpers.fake_run import make_table, write_cutouts
 from lenspipe.catalogs.known_lenses import merge_known
 from lenspipe.config.settings import load_settings
 from lenspipe.cutouts.reading import read_images
-from lenspipe.models.build import build
+from lenspipe.models.registry import build
 from lenspipe.products.manifests import write_manifest
 from lenspipe.sample.build import build_sample
 from lenspipe.statistics.metrics import auc
@@ -129,7 +129,7 @@ def correlation_with_exposures(settings, table, others):
     return scipy.stats.spearmanr(p, others["nobs_z"]).statistic
 
 
-def test_nothing_is_learnt_from_shuffled_labels(sample):
+def test_nothing_is_learned_from_shuffled_labels(sample):
     settings, table, parent = sample
     found = auc_from_shuffled_labels(settings, table)
     assert set(found) == {"all", *EXPOSURES}

@@ -24,7 +24,7 @@ def settings(tmp_path, monkeypatch):
     """A run of 8 bricks with 40 galaxies of 21 pixels each: 4 lenses, 3 confusing."""
     monkeypatch.chdir(tmp_path)
     plan = {chunk: [] for chunk in CHUNKS}
-    monkeypatch.setattr("lenspipe.footprint.plan.load_plan", lambda settings: plan)
+    monkeypatch.setattr("lenspipe.sample.mining.read_plan", lambda path: plan)
     return make_run(8, 40, 4, 3, size=21, sample={"negatives_per_lens": 4, "exclusion_arcsec": 3,
                                                   "mined": 12})  # fmt: skip
 
@@ -32,13 +32,13 @@ def settings(tmp_path, monkeypatch):
 @pytest.fixture
 def model(monkeypatch):
     """A model whose score is a galaxy's peak in r."""
-    monkeypatch.setattr("lenspipe.scoring.score.load_fitting", lambda settings, path: path)
+    monkeypatch.setattr("lenspipe.sample.cleaning.load_fitting", lambda settings, path: path)
 
     def score(model, images, batch_size):
         assert model == "before.keras"
         return images[:, 1, 10, 10]
 
-    monkeypatch.setattr("lenspipe.scoring.score.score_images", score)
+    monkeypatch.setattr("lenspipe.sample.cleaning.score_images", score)
 
 
 def change(settings, **sample):
@@ -69,7 +69,7 @@ def write_scores(settings, p_of=None):
 def test_what_a_model_takes_for_lenses_is_set_aside_and_replaced(settings, model):
     plain = build_sample(settings)
     cleaned = build_sample(change(settings, cleaning_model="before.keras", cleaning_threshold=0.5))
-    assert sample_version(settings) == 2
+    assert sample_version(settings.paths.records_manifest) == 2
     path = settings.paths.set_aside(2)
     aside = pd.read_csv(path, keep_default_na=False)
     assert len(aside) > 3
@@ -103,7 +103,7 @@ def test_the_next_sample_reads_the_grades(settings, model):
         assert not pd.read_csv(settings.paths.set_aside(2))["id"].isin(ids).any()
 
 
-def test_sides_of_bricks_do_not_change_with_what_is_graded(settings):
+def test_splits_of_bricks_do_not_change_with_graded_galaxies(settings):
     build_sample(settings)
     before = settings.paths.splits.read_text()
     write_scores(settings)
@@ -116,16 +116,18 @@ def test_sides_of_bricks_do_not_change_with_what_is_graded(settings):
 
 def test_versions_count_and_are_kept(settings):
     first = build_sample(settings)
-    assert sample_version(settings) == 1
+    assert sample_version(settings.paths.records_manifest) == 1
     build_sample(settings)
-    assert sample_version(settings) == 1
+    assert sample_version(settings.paths.records_manifest) == 1
     second = build_sample(change(settings, negatives_per_lens=2))
-    assert sample_version(settings) == 2
+    assert sample_version(settings.paths.records_manifest) == 2
     pd.testing.assert_frame_equal(pd.read_parquet(settings.paths.sample_version(1)), first)
-    assert used_before(settings) == set(first["id"]) | set(second["id"])
+    assert used_before(settings.paths.sample_version(1).parent) == set(first["id"]) | set(
+        second["id"]
+    )
     # The first one again: its number comes back.
     build_sample(settings)
-    assert sample_version(settings) == 1
+    assert sample_version(settings.paths.records_manifest) == 1
 
 
 def test_mining_gives_the_highest_that_nobody_knows(settings):
@@ -201,7 +203,7 @@ def test_injected_lenses_join_the_training_split(tmp_path, monkeypatch):
     assert (injected["label"] == 1).all()
     hosts = injected["id"].str.removeprefix("injected:")
     assert not table["id"].isin(hosts).any()
-    assert set(hosts) <= used_before(settings)
+    assert set(hosts) <= used_before(settings.paths.sample_version(1).parent)
     truth = pd.read_parquet(settings.paths.injected).set_index("id")
     assert set(truth.index) == set(injected["id"])
     shards = sorted(settings.paths.sample.parent.glob("train-*.tfrecord"))

@@ -9,8 +9,8 @@ import scipy.stats
 
 from lenspipe.config.learning import Inference
 from lenspipe.config.settings import load_settings
-from lenspipe.models.build import build
 from lenspipe.models.contents import layers_of, normalisation, with_members
+from lenspipe.models.registry import build
 from lenspipe.scoring.backends import choose as backends
 from lenspipe.scoring.backends.folding import fold
 from lenspipe.scoring.score import score_images

@@ -7,7 +7,7 @@ import pytest
 from helpers.fake_run import make_run
 
 from lenspipe.config.settings import load_settings
-from lenspipe.models.build import build
+from lenspipe.models.registry import build
 from lenspipe.products import parts
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.products.manifests import write_manifest

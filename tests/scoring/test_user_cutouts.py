@@ -10,7 +10,7 @@ from astropy.table import Table
 from helpers.fake_run import make_run
 
 from lenspipe.cli.main import main
-from lenspipe.models.build import build
+from lenspipe.models.registry import build
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.scoring.user_cutouts import open_stack
 from lenspipe.statistics.calibration import fit_calibration, write_calibration

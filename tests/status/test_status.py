@@ -77,7 +77,7 @@ def run(settings):
     entries = {"1500p022": done(50), "1502p022": done(40, missing_bands="z")}
     write_manifest(paths.manifest("cutouts", "16-000001"), entries)
     end_job(paths, "cutouts", "16-000001", 9500, 100)
-    entries = {"1505p022": done(0), "1507p022": failure("1507p022", passing=True)}
+    entries = {"1505p022": done(0), "1507p022": failure("1507p022", transient=True)}
     write_manifest(paths.manifest("cutouts", "16-000002"), entries)
     end_job(paths, "cutouts", "16-000002", 9600, 100)
     at(paths.log("cutouts", "16-000003"), 9990, "12:00:00 cutouts: 1/3 in 00:20, 00:40 left\n")
@@ -186,29 +186,29 @@ def test_failures_are_grouped_and_retried(run):
         {
             "stage": "cutouts",
             "reason": reason,
-            "passing": False,
+            "transient": False,
             "n_bricks": 2,
             "first_bricks": ["1505p022", "1507p022"],
         }
     ]
     again = "snakemake --cores N --configfile 'my run.yaml'"
-    assert status["retry_passing"] is None
+    assert status["retry_transient"] is None
     assert status["retry_all"] == f"{again} --config 'failures={{retry: all}}'"
-    entries["1507p022"] = failure("1507p022", passing=True)
+    entries["1507p022"] = failure("1507p022", transient=True)
     write_manifest(run.paths.manifest("cutouts", "16-000002"), entries)
     status = read_status(run, configs=["my run.yaml"], now=10_000)
-    assert [(group["passing"], group["n_bricks"]) for group in status["failed"]] == [
+    assert [(group["transient"], group["n_bricks"]) for group in status["failed"]] == [
         (False, 1),
         (True, 1),
     ]
-    assert status["retry_passing"] == again
+    assert status["retry_transient"] == again
     text = status_text(status)
     assert "1 (1507p022), tried again by any later run" in text
     assert "1 (1505p022), not tried again by itself" in text
     assert f"all that failed, and no others, once the run has ended: {again}" in text
     at(run.paths.summary, 9999)
     text = status_text(read_status(run, configs=["my run.yaml"], now=10_000))
-    assert f"those that may pass: {again}" in text
+    assert f"transient failures: {again}" in text
     assert f"all that failed, and no others: {again}" in text
 
 

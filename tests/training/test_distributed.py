@@ -16,7 +16,7 @@ from helpers.fake_run import make_run
 from lenspipe.sample.build import build_sample
 from lenspipe.scoring.score import load_model, score_images
 from lenspipe.training import devices
-from lenspipe.training import train as training
+from lenspipe.training import fitting as training
 from lenspipe.training.devices import choose_devices
 from lenspipe.utils.errors import LenspipeError
 
@@ -169,7 +169,7 @@ import numpy as np
 from types import SimpleNamespace
 from lenspipe.utils.tensorflow import keras
 from lenspipe.config.training import Training
-from lenspipe.models.build import build
+from lenspipe.models.registry import build
 from lenspipe.training import devices
 from lenspipe.training.devices import choose_devices
 from lenspipe.training.steps import Steps

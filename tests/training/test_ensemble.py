@@ -17,9 +17,9 @@ from hypothesis.extra.numpy import arrays
 
 from lenspipe.config.settings import load_settings
 from lenspipe.models import stacker
-from lenspipe.models.build import build
 from lenspipe.models.contents import normalisation
 from lenspipe.models.layers import Median
+from lenspipe.models.registry import build
 from lenspipe.scoring.score import load_fitting, load_model, score_images
 from lenspipe.statistics.metrics import auc, completeness_at_fpr
 from lenspipe.training import ensemble, ensemble_report, stacking

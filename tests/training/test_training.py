@@ -14,7 +14,7 @@ from lenspipe.config.settings import load_settings
 from lenspipe.models.layers import head, stem
 from lenspipe.sample.build import build_sample
 from lenspipe.scoring.score import load_model, score_images
-from lenspipe.training import train as training
+from lenspipe.training import fitting as training
 from lenspipe.training.backup import Backup
 from lenspipe.training.data import TrainingData, ValidationData, count_classes
 from lenspipe.training.devices import choose_devices

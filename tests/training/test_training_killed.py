@@ -15,7 +15,7 @@ from helpers.fake_run import make_run
 
 from lenspipe.sample.build import build_sample
 from lenspipe.scoring.score import load_model, score_images
-from lenspipe.training import train as training
+from lenspipe.training import fitting as training
 
 EPOCHS, KILLS = 12, 2
 TRAINING = {

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from test_workflow import CONFIG, hashes, run, times
 
-from lenspipe.models.build import build
+from lenspipe.models.registry import build
 
 pytestmark = pytest.mark.workflow
 
@@ -45,7 +45,7 @@ def test_a_brick_that_cannot_be_read_costs_itself_and_the_exit_status(small_surv
     assert last.splitlines()[2].startswith("With --config 'failures={retry: all}' it tries all")
     assert len(last.splitlines()) == 3
     missing = pd.read_csv(results / "missing.csv", dtype={"brick": str})
-    assert missing[["brick", "passing"]].to_numpy().tolist() == [[brick, False]]
+    assert missing[["brick", "transient"]].to_numpy().tolist() == [[brick, False]]
     assert json.loads((results / "summary.json").read_text())["n_galaxies"] == 28
     scores = pd.concat(map(pd.read_parquet, results.glob("scores/*.parquet")))
     assert set(scores["brick"]) == set(small_survey.bricks) - {brick}

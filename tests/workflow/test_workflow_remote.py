@@ -10,7 +10,7 @@ from test_workflow import CONFIG, run
 
 from lenspipe.config.settings import load_settings
 from lenspipe.footprint.plan import load_plan
-from lenspipe.models.build import build
+from lenspipe.models.registry import build
 
 pytestmark = pytest.mark.workflow
 
@@ -58,7 +58,7 @@ def test_what_a_server_does_not_give_is_asked_for_again(small_survey, tmp_path):
         assert summary["n_bricks"] == 8
         assert summary["n_bricks_failed"] == summary["n_bricks_to_retry"] == 1
         missing = pd.read_csv(results / "missing.csv", dtype={"brick": str})
-        assert missing[["brick", "passing"]].to_numpy().tolist() == [[ill, True]]
+        assert missing[["brick", "transient"]].to_numpy().tolist() == [[ill, True]]
         assert "500 Internal Server Error" in missing["reason"][0]
         assert "run again to ask again" in output
         scores = {path: path.read_bytes() for path in results.glob("scores/*.parquet")}

@@ -18,7 +18,7 @@ import yaml
 from filelock import FileLock, Timeout
 from test_workflow import CONFIG, REPOSITORY, command
 
-from lenspipe.models.build import build
+from lenspipe.models.registry import build
 from lenspipe.products.cutouts import read_cutouts
 
 pytestmark = [pytest.mark.slurm, pytest.mark.workflow]

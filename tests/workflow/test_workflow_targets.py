@@ -9,7 +9,7 @@ from astropy.table import Table
 from test_workflow import CONFIG, hashes, run
 
 from lenspipe.config.settings import load_settings
-from lenspipe.models.build import build
+from lenspipe.models.registry import build
 from lenspipe.products.cutouts import read_cutouts
 
 pytestmark = pytest.mark.workflow

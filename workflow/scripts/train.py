@@ -3,6 +3,6 @@
 from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.training.train import train
+    from lenspipe.training.fitting import train
 
     train(settings.of_model(snakemake.wildcards.model))

@@ -13,7 +13,7 @@ from lenspipe.completeness.expected.plots import draw_expected
 from lenspipe.completeness.expected.summary import summary_text
 from lenspipe.completeness.expected.tables import model_population, read_population, truth_of_run
 from lenspipe.completeness.selection_function import SelectionFunction
-from lenspipe.products.truth import VISIBLE_ARC_SNR, VISIBLE_THETA_E_ARCSEC
+from lenspipe.products.truth import QUOTED_ARC_SNR, QUOTED_THETA_E_ARCSEC
 from lenspipe.statistics.metrics import EDGES
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
@@ -163,20 +163,20 @@ def expect(function, population, area, bands):
             result["bins"].append(row | {"n": float(own["n"])} | _ranges(own, spread))
     result["expected_per_deg2"] = total["expected"] / area
     result["expected"] = total
-    result["visible"] = _of_visible(function, seen, weights, spread, where)
+    result["visible"] = _of_quoted(function, seen, weights, spread, where)
     return result
 
 
-def _of_visible(function, lenses, weights, spread, where):
-    """Numbers of the lenses that a person could see, which the function knows best."""
+def _of_quoted(function, lenses, weights, spread, where):
+    """Numbers of the lenses on which completeness is quoted, which the function knows best."""
     if "arc_snr" not in lenses:
         return None
-    visible = lenses["theta_e_arcsec"] >= VISIBLE_THETA_E_ARCSEC
-    visible = (visible & (lenses["arc_snr"] >= VISIBLE_ARC_SNR)).to_numpy()
-    if not visible.any():
+    quoted = lenses["theta_e_arcsec"] >= QUOTED_THETA_E_ARCSEC
+    quoted = (quoted & (lenses["arc_snr"] >= QUOTED_ARC_SNR)).to_numpy()
+    if not quoted.any():
         return {"n": 0.0} | _ranges(dict.fromkeys(("expected", "low", "high"), 0.0), spread)
-    own = None if weights is None else weights[visible]
-    predicted = function.predict_number(lenses[visible], own, where=where).loc["all"]
+    own = None if weights is None else weights[quoted]
+    predicted = function.predict_number(lenses[quoted], own, where=where).loc["all"]
     return {"n": float(predicted["n"])} | _ranges(predicted, spread)
 
 

@@ -1,6 +1,6 @@
 """Expected numbers as a few lines of text."""
 
-from lenspipe.products.truth import VISIBLE_ARC_SNR, VISIBLE_THETA_E_ARCSEC
+from lenspipe.products.truth import QUOTED_ARC_SNR, QUOTED_THETA_E_ARCSEC
 
 __all__ = ["summary_text"]
 
@@ -37,8 +37,8 @@ def summary_text(result):
         ]
         if own := result["visible"]:
             lines.append(
-                f"of these with theta_E >= {VISIBLE_THETA_E_ARCSEC:g} arcsec and arc signal to "
-                f"noise >= {VISIBLE_ARC_SNR:g}: {_number(own)} of {own['n']:.1f}"
+                f"of these with theta_E >= {QUOTED_THETA_E_ARCSEC:g} arcsec and arc signal to "
+                f"noise >= {QUOTED_ARC_SNR:g}: {_number(own)} of {own['n']:.1f}"
             )
     if own := result.get("by_galaxies"):
         low, high = own["theta_e_range"]

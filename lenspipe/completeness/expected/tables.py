@@ -238,7 +238,7 @@ def truth_of_run(settings):
         There is no lens in those bricks.
     """
     band, first = settings.survey.bands[-1], settings.survey.bands[0]
-    bricks = held_out_bricks(settings)
+    bricks = held_out_bricks(settings.paths, settings.held_out)
     truth = pd.read_parquet(settings.paths.truth)
     truth = truth[(truth["kind"] == "lens") & truth["brick"].isin(bricks["brick"])]
     truth = truth[truth["primary"]].drop_duplicates("id", ignore_index=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.evaluation.random_galaxies import FATES
-from lenspipe.products.scores import read_chunks
+from lenspipe.products.scores import iterate_scores
 from lenspipe.statistics.metrics import EDGES, wilson_interval
 
 __all__ = ["Search", "Tally", "above", "count_search", "rate_interval", "thresholds_with"]
@@ -169,8 +169,8 @@ def count_search(settings, cuts, population, to_sky=None):
     """
     band = settings.survey.bands[-1]
     found = Search(thresholds_with(cuts))
-    tables = read_chunks(
-        settings,
+    tables = iterate_scores(
+        settings.paths,
         "purity",
         ["id", "brick", "region", "ra", "dec", "flags", "p"],
         # What is listed twice is so within its chunk, and has one row in the parent sample.

@@ -49,11 +49,12 @@ def measure_purity(settings):
     LenspipeError
         A table is missing, unreadable or lacks a galaxy.
     """
-    cuts, grades = read_cuts(settings), read_grades(settings)
+    cuts = read_cuts(settings.paths.threshold, settings.candidates.threshold)
+    grades = read_grades(settings)
     population = RandomGalaxies(settings, grades)
     search = count_search(settings, cuts, population, _to_sky(settings))
     table = _rates(search.random, [shown(t) for t in search.thresholds])
-    held_out, where = read_held_out(settings)
+    held_out, where = read_held_out(settings.predictions)
     found = _summary(settings, search, population, cuts)
     found["at_cuts"] = [
         _row(group, value, None, int(counts.sum()), int(counts[1]))

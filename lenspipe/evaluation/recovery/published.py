@@ -13,7 +13,7 @@ from lenspipe.config.flags import rejected
 from lenspipe.config.paths import RunPaths
 from lenspipe.evaluation.recovery.reasons import explain_missing
 from lenspipe.evaluation.recovery.summary import draw_recovery, summarise, summary_text
-from lenspipe.products.models import learnt_splits
+from lenspipe.products.models import splits_trained_on
 from lenspipe.products.sample import SPLITS
 from lenspipe.utils.crossmatch import Sky, friends_of_friends, match_tables
 from lenspipe.utils.errors import LenspipeError
@@ -282,4 +282,4 @@ def _splits(entries, run, own):
     place = pairs["split"].map({name: place for place, name in enumerate(SPLITS)})
     first = place.groupby(pairs["entry"]).min().reindex(entries.index)
     split = first.map(dict(enumerate(SPLITS))).fillna("not in the sample")
-    return split, split.isin(learnt_splits(path.parents[1] / "models")).astype(object)
+    return split, split.isin(splits_trained_on(path.parents[1] / "models")).astype(object)

@@ -180,7 +180,7 @@ def _read_survey(settings, places, sky):
                     "entry": entries,
                     "id": objects["id"].to_numpy(),
                     "separation_arcsec": separation,
-                    "cut": _first_cut(objects, settings.parent),
+                    "cut": _first_cut(objects, settings.parent, settings.release),
                 }
             )
 
@@ -195,9 +195,9 @@ def _read_survey(settings, places, sky):
     return found, set(failures)
 
 
-def _first_cut(table, parent):
+def _first_cut(table, parent, release):
     """Place in `CUTS` of the cut that removes each row; their number if none does."""
     first = np.full(len(table), len(CUTS))
     for place, passes in reversed(list(enumerate(CUTS.values()))):
-        first[~np.asarray(passes(table, parent), bool)] = place
+        first[~np.asarray(passes(table, parent, release), bool)] = place
     return first

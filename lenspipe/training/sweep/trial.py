@@ -10,10 +10,10 @@ from lenspipe.products.record_files import check_shards
 from lenspipe.scoring.splits import score_split
 from lenspipe.training.backup import Backup
 from lenspipe.training.data import count_classes
+from lenspipe.training.fitting import train
 from lenspipe.training.sweep.merit import check_rate
 from lenspipe.training.sweep.plan import check_sweep, of_trial, trials
 from lenspipe.training.sweep.proposals import Proposal
-from lenspipe.training.train import train
 from lenspipe.utils.errors import DiskFullError, LenspipeError
 from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
@@ -57,7 +57,7 @@ class _Watch:
 def run_trial(settings, number):
     """Train one of a sweep's models.
 
-    Leaves in ``models/<name>_trial_<number>/`` what `lenspipe.training.train.train` leaves, the
+    Leaves in ``models/<name>_trial_<number>/`` what `lenspipe.training.fitting.train` leaves, the
     scores of the validation split (``validation.parquet``), and last ``trial.json``. A trial whose
     training fails, and one that Optuna breaks off, are ended trials as well, without a model.
 
@@ -83,7 +83,7 @@ def run_trial(settings, number):
     # What would fail every trial alike is no result of this one.
     check_rate(settings, count_classes(settings)["validation"][1])
     for split in ("train", "validation"):
-        check_shards(settings, split)
+        check_shards(settings.paths.records_manifest, split)
     proposal = Proposal(settings, number) if settings.sweep.method == "optuna" else None
     values = proposal.values if proposal else trials(settings)[number]
     own = of_trial(settings, number, values)

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.config.paths import network_source
-from lenspipe.models.build import build
 from lenspipe.models.contents import normalisation, synchronise
+from lenspipe.models.registry import build
 from lenspipe.products.sample import sample_version
 from lenspipe.training.backup import Backup
 from lenspipe.training.data import TrainingData, ValidationData, count_classes, seed_of
@@ -75,7 +75,7 @@ def train(settings, after_epoch=None):
         "network": own.network,
         "parameters": int(sum(np.prod(w.shape) for w in first.model.trainable_weights)),
         "lenspipe": code_version(),
-        "sample_version": sample_version(settings),
+        "sample_version": sample_version(settings.paths.records_manifest),
         "sample_frames_crc32": sample_hashes(settings),
         "epochs": len(first.history),
         "kept_epoch": kept["epoch"],

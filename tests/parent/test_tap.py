@@ -127,7 +127,7 @@ def test_same_with_other_cuts(survey, make, parent):
 def test_one_brick(survey, make):
     with Service(survey.tables) as service:
         settings = make("queries", url=service.url)
-        for brick, region in bricks_of_chunk(settings, *load_plan(settings)):
+        for brick, region in bricks_of_chunk(settings.paths.plan, *load_plan(settings)):
             found = parent_of_brick(settings, brick, region)
             wanted = parent_of_brick(make("files", "tractor"), brick, region)
             for one, other in zip(found, wanted, strict=True):
@@ -137,18 +137,18 @@ def test_one_brick(survey, make):
 
 @pytest.mark.parametrize("mag", [14.0, 17.77, 20.0, 20.5, 23.123])
 def test_edge_of_the_magnitudes(mag):
-    condition = conditions(Parent(mag_z_max=mag), "grz")["mag_z_max"]
+    condition = conditions(Parent(mag_z_max=mag), "grz", 22.5)["mag_z_max"]
     limit = float(condition.removeprefix("flux_z > "))
     near = np.arange(-300, 300, dtype="i4") + np.float32(limit).view("i4")
     fluxes = near.view("f4")
-    passes = magnitude(fluxes).astype("f4") <= np.float32(mag)
+    passes = magnitude(fluxes, 22.5).astype("f4") <= np.float32(mag)
     assert 0 < passes.sum() < len(passes)
     assert ((fluxes.astype("f8") > limit) == passes).all()
 
 
 @pytest.mark.parametrize(("mag", "all_pass"), [(-60.0, False), (90.0, True)])
 def test_magnitudes_beyond_all_fluxes(mag, all_pass):
-    condition = conditions(Parent(mag_z_max=mag), "grz")["mag_z_max"]
+    condition = conditions(Parent(mag_z_max=mag), "grz", 22.5)["mag_z_max"]
     limit = float(condition.removeprefix("flux_z > "))
     assert [flux > limit for flux in (1e-6, 1e6)] == [all_pass] * 2
     assert limit > 0
@@ -199,7 +199,7 @@ def test_low_limits_lose_nothing(survey, make, expected, limit, silent):
         assert len(service.queries("SELECT brickid, brickname")) > 2
     else:
         # No brick fits in three rows, but one that has none.
-        assert {b: e.get("passing") for b, e in found[2].items()} == {
+        assert {b: e.get("transient") for b, e in found[2].items()} == {
             "1498p320": False,
             "1499p325": False,
             "1500p300": False,
@@ -275,7 +275,7 @@ def test_other_cuts_use_no_page_of_before(survey, make):
             "count": 0,
             "hash": "",
             "reason": f"{service.url}: 500 Internal Server Error",
-            "passing": True,
+            "transient": True,
         }
         assert set(before[0].brick) == {"1498p320", "1500p300"}
         assert len(list((folder_of(settings) / chunk).glob("*.parquet"))) == 1
@@ -354,7 +354,7 @@ def test_down_for_good(survey, make, fault, reason):
         assert len(service.requests) == 3
     assert table.empty
     assert audit.before.tolist() == [0] * len(CUTS)
-    assert {(e["status"], e["passing"]) for e in manifest.values()} == {("failed", True)}
+    assert {(e["status"], e["transient"]) for e in manifest.values()} == {("failed", True)}
     assert pd.Series([e["reason"] for e in manifest.values()]).str.contains(reason).all()
     assert "0x" not in str(manifest)
 
@@ -367,7 +367,7 @@ def test_jobs_that_always_fail(survey, make, end, monkeypatch):
         _, _, manifest = run(make("queries", url=service.url, attempts=2))
         assert service.made == 2
         assert service.jobs == {}
-    assert {entry["passing"] for entry in manifest.values()} == {True}
+    assert {entry["transient"] for entry in manifest.values()} == {True}
     assert f"job ended in phase {end}" in manifest["1498p320"]["reason"]
 
 
@@ -377,7 +377,7 @@ def test_job_that_never_ends(survey, make, monkeypatch):
         _, _, manifest = run(make("queries", url=service.url, patience_s=0.2))
         assert service.jobs == {}
     assert "job in phase QUEUED for 0.2 s" in manifest["1498p320"]["reason"]
-    assert manifest["1498p320"]["passing"]
+    assert manifest["1498p320"]["transient"]
 
 
 def test_refused_query_is_not_asked_again(survey, make, monkeypatch):
@@ -385,7 +385,7 @@ def test_refused_query_is_not_asked_again(survey, make, monkeypatch):
     with Service(survey.tables) as service:
         _, _, manifest = run(make("queries", url=service.url))
         assert len(service.queries("MAGIC")) == 1
-    assert {entry["passing"] for entry in manifest.values()} == {False}
+    assert {entry["transient"] for entry in manifest.values()} == {False}
     assert "no such function: MAGIC" in manifest["1498p320"]["reason"]
 
 
@@ -404,17 +404,17 @@ def test_rows_beyond_the_count(survey, make):
         service.faults = grows
         _, _, manifest = run(settings)
     assert "run again" in manifest["1499p325"]["reason"]
-    assert manifest["1499p325"]["passing"]
+    assert manifest["1499p325"]["transient"]
     assert manifest["1498p320"]["status"] == "done"
 
 
 def test_rows_that_miss_their_own_cuts(survey, make, monkeypatch):
-    cuts = conditions(Parent(), "grz") | {"min_exposures": "nobs_g >= 0"}
+    cuts = conditions(Parent(), "grz", 22.5) | {"min_exposures": "nobs_g >= 0"}
     monkeypatch.setattr(queries, "conditions", lambda *_: cuts)
     with Service(survey.tables) as service:
         _, _, manifest = run(make("queries", url=service.url))
     assert "don't pass the cuts of their query" in manifest["1499p325"]["reason"]
-    assert manifest["1499p325"]["passing"] is False
+    assert manifest["1499p325"]["transient"] is False
 
 
 def test_no_brick_table(survey, make):
