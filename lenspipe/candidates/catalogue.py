@@ -10,18 +10,9 @@ from lenspipe.candidates.columns import table_with_units
 from lenspipe.config.paths import RunPaths
 from lenspipe.utils.files import atomic
 
-__all__ = ["viewer_url", "write_catalogues"]
+__all__ = ["write_catalogues"]
 
 _CIRCLE_ARCSEC = 5
-
-
-def viewer_url(ra: float, dec: float, release: str) -> str:
-    """URL of a position (degrees) in the sky viewer, with the images of a data release."""
-    prefix = "decals" if release == "dr7" else "ls"
-    return (
-        f"https://www.legacysurvey.org/viewer?ra={ra:.5f}&dec={dec:.5f}"
-        f"&layer={prefix}-{release}&zoom=16"
-    )
 
 
 def write_catalogues(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lenspipe.candidates.catalogue import viewer_url, write_catalogues
+from lenspipe.candidates.catalogue import write_catalogues
 from lenspipe.candidates.columns import order_columns
 from lenspipe.candidates.forecast import expected_performance
 from lenspipe.candidates.page import write_html_page
@@ -53,7 +53,7 @@ def find_candidates(settings: Settings) -> pd.DataFrame:
         table = add_redshifts(table, settings)
     if settings.survey.tree:
         table["viewer"] = [
-            viewer_url(ra, dec, settings.survey.release)
+            settings.release.viewer_address(ra, dec)
             for ra, dec in zip(table["ra"], table["dec"], strict=True)
         ]
     table = order_columns(table, settings.survey.bands)
