@@ -1,9 +1,9 @@
 """What a network makes of a lens and of another galaxy, stage after stage."""
 
-import numpy as np
 import pandas as pd
 
 from lenspipe.models.activations import stages
+from lenspipe.models.contents import count_parameters
 from lenspipe.plotting.colour import colour_images
 from lenspipe.plotting.model_figures import draw_activations, draw_note
 from lenspipe.products.sample import read_images
@@ -41,7 +41,7 @@ def show_activations(settings):
     if not found:
         draw_note(f"{name}: no layer of this network makes maps", path)
         return
-    trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    trainable = count_parameters(model)
     rgb = colour_images(images, bands, settings.mosaics.stretch)
     draw_activations(
         found,

@@ -7,7 +7,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "activations": ["features", "stages"],
         "build": ["build"],
-        "contents": ["foreign", "normalisation", "synchronise", "with_members"],
+        "contents": [
+            "count_parameters",
+            "find_foreign",
+            "normalisation",
+            "synchronise",
+            "with_member_outputs",
+        ],
         "layers": ["Median"],
     },
 )
