@@ -16,8 +16,8 @@ from helpers.fake_run import make_run
 from lenspipe.sample.build import build_sample
 from lenspipe.scoring.score import load_model, score_images
 from lenspipe.training import devices
-from lenspipe.training import train as training
 from lenspipe.training.devices import choose_devices
+from lenspipe.training.train import train
 from lenspipe.utils.errors import LenspipeError
 
 CONFIG = {
@@ -50,7 +50,7 @@ def run(tmp_path_factory):
             6, 40, 10, 10, size=33, sample=sample, training=CONFIG | {"name": "one"}
         )
         build_sample(settings)
-        training.train(settings)
+        train(settings)
     return folder
 
 

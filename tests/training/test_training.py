@@ -15,11 +15,12 @@ from lenspipe.models.layers import head, stem
 from lenspipe.products.record_files import check_shards
 from lenspipe.sample.build import build_sample
 from lenspipe.scoring.score import load_model, score_images
-from lenspipe.training import train as training
 from lenspipe.training.backup import Backup
 from lenspipe.training.data import TrainingData, ValidationData, count_classes, training_seed
 from lenspipe.training.devices import choose_devices
+from lenspipe.training.results import write_model
 from lenspipe.training.steps import ProgressLogger, Steps
+from lenspipe.training.train import _Fit, _make, train
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 from lenspipe.utils.tensorflow import keras, tf
@@ -74,7 +75,7 @@ def steps_of(model, data, settings, **options):
 
 
 def make_network(settings, mixed=False):
-    return training._make(settings.training, settings.survey.bands, 33, mixed=mixed)
+    return _make(settings.training, settings.survey.bands, 33, mixed=mixed)
 
 
 def some_images():
@@ -91,7 +92,7 @@ def trained(run):
     log.setLevel("INFO")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(run)
-        metrics = training.train(configure())
+        metrics = train(configure())
         folder = configure().paths.model("small").parent
         files = {path.name: path.read_bytes() for path in folder.iterdir()}
         scores = score_images(load_model(folder / "model.keras"), some_images())
@@ -144,9 +145,9 @@ def test_a_killed_training_is_resumed_and_ends_the_same(trained, settings, monke
     with monkeypatch.context() as patch:
         patch.setattr(Backup, "save", save_and_die)
         with pytest.raises(KeyboardInterrupt):
-            training.train(settings)
+            train(settings)
     assert not settings.paths.model("small").exists()
-    training.train(settings)
+    train(settings)
     assert "resuming after epoch 3" in caplog.text
     history = pd.read_csv(settings.paths.model("small", "history.csv"))
     whole = read_history(trained.files["history.csv"])
@@ -165,7 +166,7 @@ def test_a_state_of_other_settings_is_not_used(settings, caplog):
     backup = Backup(settings.paths.model("other", "backup"), "a")
     backup.save(model, [{"val_auc": 1}], 1.0, is_best=True)
     assert Backup(backup.folder, "b").restore(model) == ([], 0.0)
-    assert training.train(settings)["epochs"] == 1
+    assert train(settings)["epochs"] == 1
     assert "resuming" not in caplog.text
     assert not backup.folder.exists()
 
@@ -175,7 +176,7 @@ def test_loss_that_is_not_finite_is_named_with_its_batch(settings):
     with pytest.raises(
         LenspipeError, match=r"not finite \(nan\) in epoch 1, step 2; lower training\.learning_rate"
     ) as error:
-        training.train(settings)
+        train(settings)
     ids = training_data(settings).ids(0, 1)
     path = settings.paths.model("wild", "not-finite.txt")
     assert path.read_text().splitlines() == ids
@@ -204,9 +205,9 @@ def test_out_of_memory_names_the_batch_size_and_a_smaller_one(settings, monkeypa
     )  # fmt: skip
     settings = configure(name="large", batch_size=size)
     with pytest.raises(LenspipeError, match=rf"batch_size: CPU ran out .* with batches of {size};"):
-        training.train(settings)
+        train(settings)
     with pytest.raises(LenspipeError, match="set it to 8 and" if size == 16 else "can't be divid"):
-        training.train(settings)
+        train(settings)
 
 
 def test_an_error_that_is_not_of_memory_stays_what_it_is(settings, monkeypatch):
@@ -300,7 +301,7 @@ def test_training_stops_when_there_has_long_been_no_better_epoch(settings):
     settings = configure(
         name="patient", learning_rate=1e-9, decay_epochs=[], patience=2, keep="best", epochs=9
     )
-    notes = training.train(settings)
+    notes = train(settings)
     history = pd.read_csv(settings.paths.model("patient", "history.csv"))
     assert len(history) == notes["epochs"] == notes["kept_epoch"] + 2 < 9
 
@@ -309,7 +310,7 @@ def test_refit_learns_from_the_validation_split_too_and_keeps_the_first_model(se
     caplog.set_level("INFO", "lenspipe")
     settings = configure(name="twice", refit=True, epochs=2, decay_epochs=[])
     assert settings.held_out == "test"
-    notes = training.train(settings)
+    notes = train(settings)
     assert "again, on the training and validation splits" in caplog.text
     assert notes["refit"]
     assert notes["val_auc"] is not None
@@ -324,7 +325,7 @@ def test_refit_learns_from_the_validation_split_too_and_keeps_the_first_model(se
 def test_each_epoch_is_reported_with_its_validation_scores(settings):
     reports = []
     settings = configure(name="told", epochs=2, decay_epochs=[])
-    training.train(settings, lambda *report: reports.append(report))
+    train(settings, lambda *report: reports.append(report))
     assert [row["epoch"] for row, _, _ in reports] == [1, 2]
     row, lenses, others = reports[-1]
     assert (len(lenses), len(others)) == (15, 30)
@@ -337,20 +338,20 @@ def test_split_without_lenses_is_refused(tmp_path, monkeypatch):
     settings.paths.sample.parent.mkdir(parents=True)
     pd.DataFrame({"split": ["train"] * 3, "label": [0.0] * 3}).to_parquet(settings.paths.sample)
     with pytest.raises(LenspipeError, match=r"sample\.parquet: found 0 lenses and 3 non-lenses in"):
-        training.train(settings)
+        train(settings)
 
 
 def test_mixed_precision_model_is_saved_in_single_precision(settings):
     settings = configure(name="mixed")
     model = make_network(settings, mixed=True)
     assert model.dtype_policy.name == "mixed_float16"
-    fit = training._Fit.__new__(training._Fit)
+    fit = _Fit.__new__(_Fit)
     fit.model, fit.training, fit.bands = model, settings.training, settings.survey.bands
     fit.data = SimpleNamespace(shape=(3, 33))
     fit.backup = Backup(settings.paths.model("mixed", "backup"), "a")
     model.compile("adam")
     fit.backup.save(model, [{}], 1.0, is_best=True)
-    training.write_model(settings.paths.model("mixed"), fit.kept_model())
+    write_model(settings.paths.model("mixed"), fit.kept_model())
     fit.backup.remove()
     saved = load_model(settings.paths.model("mixed"))
     assert {layer.compute_dtype for layer in saved.layers} == {"float32"}
@@ -364,7 +365,7 @@ def test_without_a_validation_split_the_last_epoch_is_kept(tmp_path, monkeypatch
     sample = {"negatives_per_lens": 1, "fractions": "none"}
     settings = make_run(4, 20, 5, 5, size=33, sample=sample, training=TRAINING | {"epochs": 2})
     build_sample(settings)
-    metrics = training.train(settings)
+    metrics = train(settings)
     assert metrics["kept_epoch"] == 2
     assert metrics["val_auc"] is metrics["val_loss"] is None
     assert metrics["counts"]["validation"] == {"lens": 0, "other": 0}
@@ -378,4 +379,4 @@ def test_a_shard_of_another_sample_is_refused(tmp_path, monkeypatch):
     shard = settings.paths.sample.with_name("train-00000.tfrecord")
     shard.write_bytes(shard.read_bytes()[:-1000])
     with pytest.raises(LenspipeError, match=r"train-00000\.tfrecord: found bytes .*, expected"):
-        training.train(settings)
+        train(settings)
