@@ -26,8 +26,6 @@ def stages(model: keras.Model, images: np.ndarray) -> list[dict[str, Any]]:
 
     Parameters
     ----------
-    model
-        Any that lenspipe trains: its layers may be models themselves.
     images
         Cutouts, float32 (N, B, S, S), nanomaggies.
 
@@ -72,7 +70,6 @@ def features(model: keras.Model, images: np.ndarray, batch_size: int = 64) -> np
         For an ensemble, its first member is used.
     images
         Cutouts, float32 (N, B, S, S), nanomaggies.
-    batch_size
 
     Returns
     -------

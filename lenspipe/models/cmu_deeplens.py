@@ -24,10 +24,8 @@ def cmu_deeplens(
 
     Parameters
     ----------
-    bands
-        Names of the bands, in order.
-    size
-        Side of a cutout, pixels.
+    bands, size
+        Names of the bands, in order; side of a cutout, pixels.
     widths
         Output channels of each stage; its units have half as many inside. Every stage but the
         first halves the size of the map.
@@ -39,11 +37,6 @@ def cmu_deeplens(
         As for `lenspipe.models.layers.Normalise`.
     crop
         Side of the central region that the network sees, pixels; everything if not given.
-
-    Returns
-    -------
-    keras.Model
-        From cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1).
     """
     inputs, x = stem(
         bands, size, stem_filters, stem_kernel, stem_stride, clip_sigma, compress, crop

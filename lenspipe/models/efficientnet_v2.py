@@ -57,11 +57,6 @@ def efficientnet_v2(
     crop
         Side of the central region that the network sees, pixels; everything if not given.
 
-    Returns
-    -------
-    keras.Model
-        From cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1).
-
     Raises
     ------
     ValueError

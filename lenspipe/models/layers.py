@@ -144,10 +144,8 @@ def begin(
 
     Parameters
     ----------
-    bands
-        Names of the bands, in order.
-    size
-        Side of a cutout, pixels.
+    bands, size
+        Names of the bands, in order; side of a cutout, pixels.
     clip_sigma, compress
         As for `Normalise`.
     crop
@@ -244,12 +242,10 @@ def head(
 
     Parameters
     ----------
-    inputs
-        Of the network.
-    x
-        (S, S, C), or (C,) where it is already pooled.
+    inputs, x
+        Input of the network; (S, S, C), or (C,) where it is already pooled.
     name
-        Of the network.
+        Name of the network.
     dropout
         Fraction of the C numbers that is dropped at random during training.
 

@@ -33,20 +33,13 @@ def shielded_resnet(
 
     Parameters
     ----------
-    bands
-        Names of the bands, in order.
-    size
-        Side of a cutout, pixels.
+    bands, size
+        Names of the bands, in order; side of a cutout, pixels.
     preset : {"60k", "194k"}
         Widths for about that many parameters, where they are not given.
-    width
-        Output channels of a stage.
-    mid
-        Channels within a unit.
-    shield
-        Channels of the shield before each stage but the first.
-    last
-        Output channels of the last stage.
+    width, mid, shield, last
+        Channels: output of a stage; within a unit; of the shield before each stage but the first;
+        output of the last stage.
     stages, units
         Stages, and units in a stage. Every stage but the first halves the size of the map.
     stem_filters, stem_kernel, stem_stride
@@ -55,11 +48,6 @@ def shielded_resnet(
         As for `lenspipe.models.layers.Normalise`.
     crop
         Side of the central region that the network sees, pixels; everything if not given.
-
-    Returns
-    -------
-    keras.Model
-        From cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1).
 
     Raises
     ------

@@ -6,25 +6,11 @@ __all__ = ["stacker"]
 
 
 def stacker(members: int = 2, hidden: int = 300, seed: int = 0) -> keras.Model:
-    """Build the network: the members' probabilities, a hidden layer, one sigmoid unit.
+    """Build the network: probabilities (N, members), a hidden layer, one sigmoid unit.
 
     The sizes are the paper's, 2-300-1. It does not state the activation in between; here it is
     ReLU. The inputs are probabilities rather than logits: a member with extreme logits would
     dominate the others by their size alone.
-
-    Parameters
-    ----------
-    members
-        Number of networks that are combined.
-    hidden
-        Units in the hidden layer.
-    seed
-        Seed of the initial weights.
-
-    Returns
-    -------
-    keras.Model
-        From the members' probabilities, (N, members), to one, (N, 1).
 
     Examples
     --------

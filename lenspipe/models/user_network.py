@@ -15,12 +15,7 @@ __all__ = ["build_user_network", "load_network_function"]
 
 
 def load_network_function(name: str) -> Callable[..., Any]:
-    """Load the function that makes a network.
-
-    Parameters
-    ----------
-    name
-        Path of a Python file, a colon, name of a function in it.
+    """Load the function that ``training.network`` (file.py:function) names.
 
     Raises
     ------
@@ -66,13 +61,11 @@ def build_user_network(
     Parameters
     ----------
     name
-        As in the configuration.
+        ``training.network``.
     function
         Called with the bands (a list), the size and the settings.
-    bands
-        Names of the bands, in the order of the cutouts.
-    size
-        Side of a cutout, pixels.
+    bands, size
+        Names of the bands, in order; side of a cutout, pixels.
     settings
         ``training.network_settings``.
 

@@ -46,15 +46,7 @@ _ROW_GROUP = 16384
 def load_model(path: str | os.PathLike[str]) -> keras.Model:
     """Load a trained model; nothing in the file is run as code.
 
-    Parameters
-    ----------
-    path
-        File model.keras.
-
-    Returns
-    -------
-    keras.Model
-        From cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1).
+    It maps cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1).
 
     Raises
     ------
@@ -88,23 +80,16 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
 def predict(
     model: keras.Model, images: np.ndarray, batch_size: int | None = None, symmetries: int = 1
 ) -> np.ndarray:
-    """Score one batch with a model that may still be training.
+    """Score one batch with a model that may still be training: float32, (N,).
 
     Parameters
     ----------
-    model
-        As returned by `load_model`.
     images
         Cutouts, float32 (N, B, S, S), nanomaggies.
     batch_size
         Size to which the batch is padded, at least N; N if not given.
     symmetries : {1, 8}
         Orientations whose scores are averaged.
-
-    Returns
-    -------
-    ndarray of float32, (N,)
-        Probability of a lens.
     """
     batch_size = batch_size or len(images)
     return run_padded(compiled(model, batch_size, symmetries), images, batch_size)[:, 0]
@@ -128,23 +113,16 @@ def check_shape(model: keras.Model, shape: tuple[int, ...]) -> None:
 def score_images(
     model: keras.Model, images: np.ndarray, batch_size: int = 256, symmetries: int = 1
 ) -> np.ndarray:
-    """Score cutouts.
+    """Score cutouts: float32, (N,).
 
     Parameters
     ----------
-    model
-        As returned by `load_model`.
     images
         Cutouts, float32 (N, B, S, S), nanomaggies; N may be 0.
     batch_size
         Cutouts per step; smaller batches need less memory.
     symmetries : {1, 8}
         Orientations whose scores are averaged.
-
-    Returns
-    -------
-    ndarray of float32, (N,)
-        Probability of a lens.
 
     Raises
     ------
@@ -160,13 +138,7 @@ def score_images(
 
 
 def load_fitting(settings: Settings, path: str | os.PathLike[str] | None = None) -> keras.Model:
-    """Load a model and make sure that it was made for the run's cutouts.
-
-    Parameters
-    ----------
-    settings
-    path
-        The model; the one that the run searches with if not given.
+    """Load a model, by default that of the search, and check that it fits the run's cutouts.
 
     Raises
     ------
@@ -193,18 +165,7 @@ def score_chunk(settings: Settings, chunk: str) -> int:
     ``p_<member>`` for each; ``p_<model>``, p, p_calibrated (all float32). Flagged cutouts are
     scored too. Cutouts come in batches and rows go to the file in groups, so that memory does not
     grow with their number. A killed job resumes where it was, losing at most a few seconds of work.
-
-    Parameters
-    ----------
-    settings
-        The run's settings.
-    chunk
-        Name of the chunk.
-
-    Returns
-    -------
-    int
-        Number of cutouts.
+    Return the number of cutouts.
 
     Raises
     ------
@@ -243,25 +204,7 @@ def score_chunk(settings: Settings, chunk: str) -> int:
 
 
 def score_brick(settings: Settings, brick: str) -> int:
-    """Score the cutouts of one brick and write ``scores/bricks/<brick>.parquet``.
-
-    Parameters
-    ----------
-    settings
-        The run's settings.
-    brick
-        Name of the brick.
-
-    Returns
-    -------
-    int
-        Number of cutouts.
-
-    Raises
-    ------
-    LenspipeError
-        As `score_chunk`.
-    """
+    """Score one brick like a chunk, into ``scores/bricks/<brick>.parquet``."""
     model = load_fitting(settings)
     images, table = read_cutouts(cutouts_at(settings, brick))
     check_shape(model, images.shape[1:])
@@ -290,23 +233,17 @@ def write_scores(
     batches: Iterable[tuple[np.ndarray, pd.DataFrame]],
     parts: Parts | None = None,
 ) -> int:
-    """Write identifiers and scores of batches as they come.
+    """Write identifiers and scores of batches as they come; return the number of rows.
 
     Parameters
     ----------
     path
         Parquet file.
-    scorer
     batches
         Images, float32 (N, B, S, S) nanomaggies, and their table with the columns
         `lenspipe.products.records.IDENTIFIERS`.
     parts
         Keeps scores as they come; those that it already has are written first.
-
-    Returns
-    -------
-    int
-        Number of rows.
     """
     types = {name: pa.string() if dtype is str else dtype for name, dtype in IDENTIFIERS.items()}
     schema = pa.schema([*types.items(), *((name, "float32") for name in scorer.columns)])

@@ -25,7 +25,6 @@ class Scorer:
         File of the model; ``calibration.json`` beside it is applied if it exists.
     name
         Name of the model, for its column.
-    inference
 
     Attributes
     ----------

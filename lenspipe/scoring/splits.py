@@ -50,21 +50,10 @@ def score_batches(
 
 
 def score_split(settings: Settings, split: str, file: str = "model.keras") -> pd.DataFrame | None:
-    """Score the galaxies of a split with a model.
+    """Score the galaxies of a split with a file of the model's folder.
 
-    Parameters
-    ----------
-    settings
-        Settings of the model.
-    split : {"validation", "test"}
-    file
-        Name of the model's file in its folder.
-
-    Returns
-    -------
-    pandas.DataFrame or None
-        Columns id, label and p (float32) in the order of the records; None where the sample has no
-        such split.
+    Return the columns id, label and p (float32) in the order of the records; None where the sample
+    has no such split.
     """
     inference, name = settings.inference, settings.training.name
     shards = check_shards(settings, split)

@@ -46,7 +46,7 @@ def score_stack(
 
     Columns: row, from 0; name, id, release, brickid, objid, brick, region, ra, dec and flags where
     the table beside the cutouts has them; of an ensemble ``p_<member>``; p; p_calibrated (NaN if
-    the model has no calibration).
+    the model has no calibration). Return the number of cutouts.
 
     Parameters
     ----------
@@ -60,11 +60,6 @@ def score_stack(
         CSV with a row per cutout, in their order.
     inference
         The defaults if not given.
-
-    Returns
-    -------
-    int
-        Number of cutouts.
 
     Raises
     ------
@@ -173,9 +168,9 @@ def _open_npz(path: Path) -> Iterator[_Opened]:
             headers = {name: _npy_header(archive, member) for name, member in names.items()}
             images = [name for name, (shape, *_) in headers.items() if len(shape) == 4]
             if len(images) != 1:
-                found = ", ".join(f"{name} {shape}" for name, (shape, *_) in headers.items())
+                arrays = ", ".join(f"{name} {shape}" for name, (shape, *_) in headers.items())
                 raise LenspipeError(
-                    f"{path}: found arrays {found or 'none'}, expected one of shape (N, bands, "
+                    f"{path}: found arrays {arrays or 'none'}, expected one of shape (N, bands, "
                     "size, size) or (N, size, size, bands)"
                 )
             shape, fortran_order, dtype = headers[images[0]]

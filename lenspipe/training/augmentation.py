@@ -17,20 +17,7 @@ N_DRAWS = 8
 
 
 def draw(n: int, seed: tf.Tensor) -> tf.Tensor:
-    """Draw the random numbers of a batch.
-
-    Parameters
-    ----------
-    n
-        Number of examples.
-    seed
-        Two integers; the same seed gives the same numbers.
-
-    Returns
-    -------
-    tensor of float32, (N, 8)
-        Uniform between 0 and 1.
-    """
+    """Draw the random numbers of n examples, float32 (N, 8) between 0 and 1; the seed is a pair."""
     return tf.random.stateless_uniform((n, N_DRAWS), seed)
 
 
@@ -48,13 +35,8 @@ def augment(
         Cutouts, float32 (N, B, S, S), nanomaggies.
     draws
         As returned by `draw`.
-    augmentation
     noise_nmgy
         Noise of each band, float32 (B, 1, 1), for ``augmentation.noise``.
-
-    Returns
-    -------
-    tensor of float32, (N, B, S, S)
 
     Notes
     -----

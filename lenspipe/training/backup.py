@@ -35,12 +35,7 @@ class Backup:
     def restore(self, model: keras.Model) -> tuple[list[dict[str, Any]], float]:
         """Load the last state into a compiled model.
 
-        Returns
-        -------
-        history
-            A row per epoch; empty where there is no state.
-        seconds
-            Time spent on them.
+        Return the history, a row per epoch (empty where there is no state), and the seconds spent.
         """
         state = json.loads(self.state.read_text()) if self.state.exists() else {}
         if state.get("key") != self.key:

@@ -27,7 +27,7 @@ _NORMALISED_ON = 512
 
 
 def count_classes(sample: Path, fractions: Sequence[float]) -> dict[str, tuple[int, int]]:
-    """Count lenses and non-lenses of the training and validation splits.
+    """Count lenses and non-lenses in splits ``train`` and ``validation`` of the sample's table.
 
     Parameters
     ----------
@@ -35,11 +35,6 @@ def count_classes(sample: Path, fractions: Sequence[float]) -> dict[str, tuple[i
         Table of the labelled sample.
     fractions
         ``sample.fractions``: fractions of the lenses in the splits.
-
-    Returns
-    -------
-    dict
-        ``train`` and ``validation`` -> (lenses, non-lenses).
 
     Raises
     ------
@@ -222,7 +217,6 @@ class ValidationData:
 
         Parameters
         ----------
-        model
         progress
             Called after each batch with a text.
 

@@ -42,17 +42,7 @@ def combine(settings: Settings) -> dict[str, Any]:
     A stacker is fitted to the members' predictions for the validation split only. Predictions are
     means over the orientations of ``inference.symmetries``. Scoring averages in the other order: it
     combines the members for each orientation first. For a mean the result is the same, for a median
-    or a stacker nearly so.
-
-    Parameters
-    ----------
-    settings
-        The run's settings.
-
-    Returns
-    -------
-    dict
-        The content of training.json.
+    or a stacker nearly so. Return the content of training.json.
 
     Raises
     ------

@@ -83,13 +83,7 @@ def compare(
 
 
 def plot_report(report: dict[str, Any]) -> Figure:
-    """Plot completeness of members and combinations, and correlations between members.
-
-    Parameters
-    ----------
-    report
-        As returned by `compare`.
-    """
+    """Plot what `compare` returned: completeness, and correlations between members."""
     members = report["members"]
     combinations = report["of_combinations"]
     models = report["of_members"] | {f"{name} of all": combinations[name] for name in combinations}

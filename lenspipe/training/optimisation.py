@@ -72,19 +72,10 @@ def first_settled_epoch(training: Training) -> int:
 
 
 def best_epoch(training: Training, history: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Choose the epoch to keep.
+    """Choose the row of the history to keep.
 
-    Parameters
-    ----------
-    training
-    history
-        What was measured after each epoch.
-
-    Returns
-    -------
-    dict or None
-        An entry of `history`: the first of equally good ones; the last one without a validation
-        split; None before the first epoch that may be kept.
+    That is the first of equally good ones, or the last one without a validation split; None before
+    the first epoch that may be kept.
     """
     candidates = history[first_settled_epoch(training) :]
     if not candidates:

@@ -65,8 +65,6 @@ class Steps:
     ----------
     model
         Compiled, so that its optimiser is saved with it.
-    data
-    training
     folder
         Folder of the model; ``not-finite.txt`` there lists the galaxies of a batch whose loss is
         not finite.

@@ -193,7 +193,6 @@ class _Fit:
     ----------
     model
         As returned by `_initial_model`.
-    training
     bands
         Names of the bands of the cutouts.
     data

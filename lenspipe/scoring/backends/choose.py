@@ -99,7 +99,6 @@ class AutoBackend:
 
     Parameters
     ----------
-    default
     open_other
         Opens the other backend, whose scores have to agree; not called without a trial.
     """

@@ -30,7 +30,7 @@ def fold(model: keras.Model) -> keras.Model:
     Returns
     -------
     keras.Model
-        Gives the same scores, and has its own weights. Normalisations are kept unless they follow a
+        Gives the same scores from separate weights. Normalisations are kept unless they follow a
         linear convolution whose result nothing else uses, and within a `keras.Sequential`.
     """
     pairs = {} if isinstance(model, keras.Sequential) else _normalised_convolutions(model)

@@ -11,13 +11,7 @@ __all__ = ["check_fpr", "merit"]
 
 
 def check_fpr(fpr: float, n_nonlenses: int) -> None:
-    """Make sure that ``sweep.fpr`` can be measured.
-
-    Parameters
-    ----------
-    fpr
-    n_nonlenses
-        Number of non-lenses in the validation split, at least 1.
+    """Make sure that ``sweep.fpr`` can be measured with the non-lenses of the validation split.
 
     Raises
     ------
@@ -35,20 +29,10 @@ def check_fpr(fpr: float, n_nonlenses: int) -> None:
 
 
 def merit(lenses: np.ndarray, nonlenses: np.ndarray, fpr: float) -> float:
-    """Figure of merit of a trial: completeness, with ties broken by the area under the ROC curve.
+    """Figure of merit of a trial by its scores of N lenses and of non-lenses: C + AUC / 2N.
 
-    Parameters
-    ----------
-    lenses, nonlenses
-        Scores of the validation split, shapes (N,), (M,).
-    fpr
-        False-positive rate of the completeness.
-
-    Returns
-    -------
-    float
-        C + AUC / 2N. Completeness comes in steps of 1 / N, so the area, worth at most half a step,
-        only orders trials that find the same number of lenses.
+    Completeness C comes in steps of 1 / N, so the area under the ROC curve, worth at most half a
+    step, only orders trials that find the same number of lenses.
     """
     completeness, _ = completeness_at_fpr(lenses, nonlenses, fpr)
     return completeness + auc(lenses, nonlenses) / (2 * len(lenses))

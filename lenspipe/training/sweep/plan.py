@@ -48,19 +48,8 @@ def trial_name(settings: Settings, number: int) -> str:
 def trial_settings(settings: Settings, number: int, values: dict[str, Any]) -> Settings:
     """Settings with which a trial is trained.
 
-    Parameters
-    ----------
-    settings
-        The run's settings.
-    number
-        Number of the trial, from 0.
-    values
-        Key of section training (nested keys with dots) -> value.
-
-    Returns
-    -------
-    Settings
-        Always without ``training.refit``: trials are compared on the validation split.
+    They never have ``training.refit``: trials are compared on the validation split. The values are
+    by keys of section training, nested ones with dots.
     """
     training = settings.training.model_dump(mode="json")
     if values.get("network", training["network"]) != training["network"]:
@@ -78,11 +67,6 @@ def trials(settings: Settings) -> list[dict[str, Any] | None]:
     The trials of a grid are all combinations, the last key changing fastest. Those of a random
     search depend on seed, number and key only: more trials or more keys do not change the other
     values.
-
-    Parameters
-    ----------
-    settings
-        The run's settings.
 
     Returns
     -------
@@ -102,22 +86,7 @@ def trials(settings: Settings) -> list[dict[str, Any] | None]:
 
 
 def validated_values(settings: Settings, number: int, values: dict[str, Any]) -> dict[str, Any]:
-    """Values of a trial as section training holds them after validation.
-
-    Parameters
-    ----------
-    settings
-        The run's settings.
-    number
-        Number of the trial, from 0.
-    values
-        Key of section training (nested keys with dots) -> value as listed in the configuration.
-
-    Returns
-    -------
-    dict
-        The same keys; a string that stands for a number has become the number.
-    """
+    """Values of a trial as section training holds them: numbers, not strings that stand for one."""
     training = trial_settings(settings, number, values).training.model_dump(mode="json")
     validated = {}
     for key in values:
@@ -157,20 +126,8 @@ def trial_dependencies(
 ) -> dict[str, Any]:
     """Settings that a trial depends on: if they change, it has to be run again.
 
-    Parameters
-    ----------
-    settings
-        The run's settings.
-    number
-        Number of the trial, from 0.
-    values
-        As returned by `trials`.
-
-    Returns
-    -------
-    dict
-        Plain values. They do not include the other trials nor, except for Optuna, the
-        false-positive rate.
+    They do not include the other trials nor, except for Optuna, the false-positive rate. The values
+    are as returned by `trials`.
     """
     if values is None:
         training = settings.training.model_dump(mode="json", exclude={"refit"})

@@ -36,7 +36,6 @@ def plot_sweep(
 
     Parameters
     ----------
-    sweep
     table
         A row per trial, with the columns of sweep.csv.
     values

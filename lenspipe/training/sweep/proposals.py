@@ -49,10 +49,8 @@ class Proposal:
 
     Parameters
     ----------
-    settings
-        The run's settings.
     number
-        Number of the trial, from 0.
+        From 0.
 
     Attributes
     ----------
@@ -162,20 +160,10 @@ class Proposal:
         return trial
 
     def should_prune(self, epoch: int, lenses: np.ndarray, nonlenses: np.ndarray) -> bool:
-        """Report the figure of merit after an epoch to the study.
+        """Report the scores after an epoch (from 1) to the study; return whether to prune.
 
-        Parameters
-        ----------
-        epoch
-            From 1.
-        lenses, nonlenses
-            Scores of the validation split, shapes (N,), (M,).
-
-        Returns
-        -------
-        bool
-            Whether to prune the trial: its best value so far is below the median of the ended
-            trials at the same epoch.
+        A trial is pruned if its best figure of merit so far is below the median of the ended trials
+        at the same epoch.
         """
         with self._journal_errors():
             # A training that starts over, its state lost, comes to the same epochs again.
@@ -186,14 +174,7 @@ class Proposal:
             return self.trial.should_prune()
 
     def close(self, status: str, lenses: np.ndarray, nonlenses: np.ndarray) -> None:
-        """Report to the study how the trial ended.
-
-        Parameters
-        ----------
-        status : {"done", "pruned", "failed"}
-        lenses, nonlenses
-            Scores of the validation split, used where the trial is done.
-        """
+        """Report to the study how the trial ended (done, pruned or failed), and its scores."""
         from optuna.trial import TrialState
 
         # A failed trial counts as the worst, so that nothing similar is proposed again.

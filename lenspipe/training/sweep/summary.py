@@ -31,17 +31,7 @@ def summarise_sweep(settings: Settings) -> pd.DataFrame:
     The best has the highest completeness at ``sweep.fpr`` on the validation split; ties are broken
     by the largest area under the ROC curve, then the lowest loss. Only completed trials are ranked.
     Writes ``sweep/sweep.csv``, a row per trial; ``sweep/sweep.png``; and ``sweep/best.yaml``, a
-    section training.
-
-    Parameters
-    ----------
-    settings
-        The run's settings.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The table, columns as in docs/outputs.md.
+    section training. Return the table.
 
     Raises
     ------

@@ -62,19 +62,8 @@ def run_trial(settings: Settings, number: int) -> dict[str, Any]:
 
     Leaves in ``models/<name>_trial_<number>/`` the files of `lenspipe.training.train.train`, the
     scores of the validation split (``validation.parquet``), and finally ``trial.json``. Trials
-    whose training fails or that Optuna prunes have ended as well, without a model.
-
-    Parameters
-    ----------
-    settings
-        The run's settings.
-    number
-        Number of the trial, from 0.
-
-    Returns
-    -------
-    dict
-        The content of trial.json.
+    whose training fails or that Optuna prunes have ended as well, without a model. Return the
+    content of trial.json.
 
     Raises
     ------
@@ -91,19 +80,19 @@ def run_trial(settings: Settings, number: int) -> dict[str, Any]:
     proposal = Proposal(settings, number) if settings.sweep.method == "optuna" else None
     values = proposal.values if proposal else trials(settings)[number]
     assert values is not None
-    own = trial_settings(settings, number, values)
-    folder = own.paths.model(own.training.name).parent
+    trial = trial_settings(settings, number, values)
+    folder = trial.paths.model(trial.training.name).parent
     for file in _FILES:
         (folder / file).unlink(missing_ok=True)
     log.info("trial %03d: %s", number, ", ".join(f"{key} {v}" for key, v in values.items()))
     begin = time.monotonic()
-    watch = _Watch(own.training.epochs, proposal)
+    watch = _Watch(trial.training.epochs, proposal)
     notes: dict[str, Any] = {}
     status, reason = "done", ""
     lenses, nonlenses = np.zeros(0), np.zeros(0)
     try:
-        notes = train(own, watch)
-        scores = score_split(own, "validation")
+        notes = train(trial, watch)
+        scores = score_split(trial, "validation")
         assert scores is not None
         is_lens = scores["label"] == 1
         lenses, nonlenses = scores["p"][is_lens], scores["p"][~is_lens]
@@ -118,7 +107,7 @@ def run_trial(settings: Settings, number: int) -> dict[str, Any]:
     seconds = round(time.monotonic() - begin, 1)
     content = {
         "trial": number,
-        "name": own.training.name,
+        "name": trial.training.name,
         "status": status,
         "reason": reason,
         "settings": values,
