@@ -13,8 +13,7 @@ from pathlib import Path
 import fitsio
 import numpy as np
 
-from lenspipe.config.paths import SurveyPaths
-from lenspipe.config.releases import get_release
+from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.survey.bricks import brick_wcs
 from lenspipe.utils.files import atomic
 
@@ -32,7 +31,7 @@ def names(number):
 
 def coadds(tree, brick=BRICK):
     """Paths of the seven files: (kind, band) -> path or address, band None for the mask bits."""
-    paths = SurveyPaths(tree, get_release("dr9"))
+    paths = RELEASES["dr9"].paths(tree)
     keys = [(kind, band) for band in "grz" for kind in ("image", "invvar")]
     return {key: paths.coadd(REGION, brick, *key) for key in [*keys, ("maskbits", None)]}
 

@@ -29,9 +29,8 @@ from pathlib import Path
 
 import yaml
 
-from lenspipe.config.paths import SurveyPaths
-from lenspipe.config.releases import get_release
 from lenspipe.config.settings import load_settings
+from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.footprint.plan import load_plan
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -49,9 +48,11 @@ def write_survey(tree):
     import numpy as np
     from astropy.coordinates import SkyCoord
     from astropy.table import Table
-    from desiutil.brick import Bricks
 
-    grid = {name: np.asarray(column) for name, column in Bricks().to_table().items()}
+    from lenspipe.survey.bricks import brick_grid
+
+    table = brick_grid(0.25).table
+    grid = {name.upper(): table[name].to_numpy() for name in table}
     latitude = SkyCoord(grid["RA"] * u.deg, grid["DEC"] * u.deg).galactic.b.deg
     far = np.where((grid["DEC"] > -20) & (grid["DEC"] < 84), np.abs(latitude), 0)
     rows = np.sort(np.argsort(-far, kind="stable")[:N_BRICKS])
@@ -62,7 +63,7 @@ def write_survey(tree):
         "north": cap & (grid["DEC"] >= BOUNDARY_DEC - 1),
         "south": ~(cap & (grid["DEC"] >= BOUNDARY_DEC + 1)),
     }
-    paths = SurveyPaths(tree, get_release("dr9"))
+    paths = RELEASES["dr9"].paths(tree)
     for region, inside in everywhere.items():
         columns = {name: grid[name.upper()] for name in ("brickname", "brickid", "ra", "dec")}
         columns["survey_primary"] = north == (region == "north")

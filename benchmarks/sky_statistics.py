@@ -1,13 +1,14 @@
-"""Set the simulated sky beside the real one: magnitudes, colours, sizes, types and counts.
+"""Compare the simulated sky with the real one: magnitudes, colours, sizes, types and counts.
 
-Draws the sources of a number of bricks without painting them (some 10 s for 40), prints tables,
-and puts them and a figure into docs/simulated-sky.md:
+Draws the sources of some bricks without rendering them (about 10 s for 40), prints tables, and
+writes them and a figure to docs/simulated-sky.md:
 
     python benchmarks/sky_statistics.py [--bricks 40] [--seed 1] [--json] [--dry]
 """
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,12 @@ BRIGHT_R = 20.175
 
 QUARTILES, SIGMAS = (25, 50, 75), (16, 50, 84)
 
-#: (group, quantity, percentiles, the real sky's values): published lenses, the false positives of
-#: a published network, grade A and B lenses (colours), and DR9 galaxies by target class and type.
-REAL = [
+#: Group, quantity, percentiles and their values on one sky.
+Row = tuple[str, str, tuple[int, ...], tuple[float, ...]]
+
+#: The real sky: published lenses, the false positives of a published network, lenses of grades A
+#: and B (colours), and DR9 galaxies by target class and type.
+REAL: list[Row] = [
     ("lenses", "g", QUARTILES, (20.27, 21.10, 21.78)),
     ("lenses", "r", QUARTILES, (18.62, 19.62, 20.34)),
     ("lenses", "z", QUARTILES, (17.58, 18.41, 19.05)),
@@ -68,13 +72,13 @@ REAL = [
     ("galaxies", "|e2|", SIGMAS, (0.05, 0.14, 0.34)),
 ]
 
-#: Single numbers: what they are and the real sky's, where one is known.
-REAL_NUMBERS = {
-    "lenses SER, part": 0.60,
-    "lenses DEV, part": 0.26,
-    "lenses REX, part": 0.11,
-    "lenses EXP, part": 0.03,
-    "lenses theta_E 1-3 arcsec, part": None,
+#: Single numbers with their value on the real sky, if known.
+REAL_NUMBERS: dict[str, float | None] = {
+    "lenses SER, fraction": 0.60,
+    "lenses DEV, fraction": 0.26,
+    "lenses REX, fraction": 0.11,
+    "lenses EXP, fraction": 0.03,
+    "lenses theta_E 1-3 arcsec, fraction": None,
     "early-type galaxies z < 20, per brick": 55,
     "galaxies z < 20, per brick": 200,
     "sources, per brick": 7500,  # 5 to 10 thousand
@@ -83,8 +87,8 @@ REAL_NUMBERS = {
 }
 
 
-def draw(bricks, seed, simulation=None):
-    """Sources of bricks numbered from 1, with magnitudes and colours; positions don't matter."""
+def draw(bricks: int, seed: int, simulation: Simulation | None = None) -> pd.DataFrame:
+    """Sources of bricks numbered from 1, all at the same place, with magnitudes and colours."""
     tables = []
     for brickid in range(1, bricks + 1):
         brick = {"brickid": brickid, "ra1": 150.0, "ra2": 150.3, "dec1": 30.0, "dec2": 30.25}
@@ -98,13 +102,13 @@ def draw(bricks, seed, simulation=None):
     return table
 
 
-def early_type(table):
-    """Which sources the default parent sample keeps, but for exposures and masks."""
+def early_type(table: pd.DataFrame) -> pd.Series:
+    """Mask of the sources that the default parent sample keeps, before exposures and masks."""
     steep = (table["type"] == "DEV") | ((table["type"] == "SER") & (table["sersic"] >= 2))
     return steep & (table["z"] < 20)
 
 
-def group_rows(table, name):
+def group_rows(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """Sources of a group of `REAL`."""
     kind = table["kind"]
     if name == "lenses":
@@ -114,15 +118,15 @@ def group_rows(table, name):
         return galaxies
     if name == "confusing":
         return galaxies[galaxies["kind"].isin(list(CONFUSING)) & early_type(galaxies)]
-    name, _, tractor = name.rpartition(" ")
-    typed = galaxies[galaxies["type"] == tractor]
-    if name == "luminous red":
+    target_class, _, tractor_type = name.rpartition(" ")
+    typed = galaxies[galaxies["type"] == tractor_type]
+    if target_class == "luminous red":
         return typed[typed["kind"] == "elliptical"]
     return typed[typed["r"] < BRIGHT_R]
 
 
-def photometric_auc(table):
-    """How well colours and magnitude alone tell lenses from the rest of the parent sample."""
+def photometric_auc(table: pd.DataFrame) -> float:
+    """How well colours and magnitude alone separate lenses from the rest of the parent sample."""
     parent = table[early_type(table) & (table["kind"] != "companion")]
     model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
     features, label = parent[["g-r", "r-z", "z"]].to_numpy(), (parent["kind"] == "lens").to_numpy()
@@ -130,62 +134,62 @@ def photometric_auc(table):
     return roc_auc_score(label, score)
 
 
-def numbers(table, bricks):
-    """Our values of `REAL_NUMBERS`; counts leave the lenses out, whose density is raised."""
+def numbers(table: pd.DataFrame, bricks: int) -> dict[str, float]:
+    """Simulated values of `REAL_NUMBERS`; counts leave out lenses, whose density is raised."""
     lenses = group_rows(table, "lenses")
-    others = table[table["kind"] != "lens"]
-    extended = others["type"] != "PSF"
+    non_lenses = table[table["kind"] != "lens"]
+    extended = non_lenses["type"] != "PSF"
     types = ("SER", "DEV", "REX", "EXP")
-    found = {f"lenses {name}, part": (lenses["type"] == name).mean() for name in types}
-    found |= {
-        "lenses theta_E 1-3 arcsec, part": lenses["theta_e_arcsec"].between(1, 3).mean(),
-        "early-type galaxies z < 20, per brick": early_type(others).sum() / bricks,
-        "galaxies z < 20, per brick": (extended & (others["z"] < 20)).sum() / bricks,
-        "sources, per brick": len(others) / bricks,
+    values = {f"lenses {name}, fraction": (lenses["type"] == name).mean() for name in types}
+    values |= {
+        "lenses theta_E 1-3 arcsec, fraction": lenses["theta_e_arcsec"].between(1, 3).mean(),
+        "early-type galaxies z < 20, per brick": early_type(non_lenses).sum() / bricks,
+        "galaxies z < 20, per brick": (extended & (non_lenses["z"] < 20)).sum() / bricks,
+        "sources, per brick": len(non_lenses) / bricks,
         "AUC of colours and magnitude, lenses against all": photometric_auc(table),
         "AUC of colours and magnitude, lenses against confusing": photometric_auc(
             table[table["kind"].isin(["lens", *CONFUSING])]
         ),
     }
-    return {name: round(float(found[name]), 3) for name in REAL_NUMBERS}
+    return {name: round(float(values[name]), 3) for name in REAL_NUMBERS}
 
 
-def compare(table):
-    """Rows of (group, quantity, percentiles, ours, real)."""
+def compare(table: pd.DataFrame) -> list[tuple]:
+    """Rows of (group, quantity, percentiles, simulated, real)."""
     return [
         (group, name, percentiles, np.percentile(group_rows(table, group)[name], percentiles), real)
         for group, name, percentiles, real in REAL
     ]
 
 
-def flat(rows, ours):
-    """One object of plain numbers."""
-    result = {}
+def flat(rows: list[tuple], simulated: Mapping[str, float]) -> dict[str, float | None]:
+    """All numbers in one dict."""
+    result: dict[str, float | None] = {}
     for group, name, percentiles, values, real in rows:
-        for p, value, other in zip(percentiles, values, real, strict=True):
+        for p, value, real_value in zip(percentiles, values, real, strict=True):
             result[f"{group} {name} p{p}"] = round(float(value), 3)
-            result[f"{group} {name} p{p} (real)"] = other
-    for name, value in ours.items():
+            result[f"{group} {name} p{p} (real)"] = real_value
+    for name, value in simulated.items():
         result[name] = value
         result[f"{name} (real)"] = REAL_NUMBERS[name]
     return result
 
 
-def markdown(rows, ours):
+def markdown(rows: list[tuple], simulated: Mapping[str, float]) -> str:
     lines = ["| group | quantity | percentiles | simulated | real |", "|---|---|---|---|---|"]
     for group, name, percentiles, values, real in rows:
         cells = [", ".join(f"{v:.2f}" for v in vector) for vector in (values, real)]
         columns = [group, name.replace("|", r"\|"), ", ".join(map(str, percentiles)), *cells]
         lines.append(f"| {' | '.join(columns)} |")
     lines += ["", "| number | simulated | real |", "|---|---|---|"]
-    for name, value in ours.items():
+    for name, value in simulated.items():
         real = "" if REAL_NUMBERS[name] is None else f"{REAL_NUMBERS[name]:g}"
         lines.append(f"| {name} | {value:.4g} | {real} |")
     return "\n".join(lines)
 
 
-def save_tables(text, path):
-    """Put the tables between the marks of a document."""
+def save_tables(text: str, path: Path) -> None:
+    """Replace the tables between the marks of a document."""
     begin, end = "<!-- tables: begin -->\n", "<!-- tables: end -->"
     head, rest = path.read_text().split(begin)
     tail = rest.split(end)[1]
@@ -193,8 +197,8 @@ def save_tables(text, path):
         temporary.write_text(f"{head}{begin}{text}\n{end}{tail}")
 
 
-def save_figure(table, path):
-    """Histograms of the parent sample by kind; bars below are the real sky's quartiles."""
+def save_figure(table: pd.DataFrame, path: Path) -> None:
+    """Plot histograms of the parent sample by kind, with quartiles of the real sky below."""
     figure = Figure(figsize=(9, 5.2), layout="constrained")
     axes = figure.subplots(2, 3).ravel()
     parent = table[early_type(table)]
@@ -205,10 +209,10 @@ def save_figure(table, path):
     }
     panels = {"g": (18.5, 23.5), "r": (17, 22), "z": (16, 20.2), "g-r": (0, 2.4), "r-z": (0, 2.2)}
     for axis, (name, limits) in zip(axes, panels.items(), strict=False):
-        for offset, (label, (colour, chosen)) in enumerate(kinds.items()):
+        for offset, (label, (colour, mask)) in enumerate(kinds.items()):
             bins = np.linspace(*limits, 41)
             axis.hist(
-                parent.loc[chosen, name], bins, density=True, histtype="step", color=colour,
+                parent.loc[mask, name], bins, density=True, histtype="step", color=colour,
                 label=label, lw=1.4,
             )  # fmt: skip
             for group, quantity, percentiles, real in REAL:
@@ -225,17 +229,17 @@ def save_figure(table, path):
         figure.savefig(temporary, dpi=80)
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bricks", type=int, default=40, help="bricks to draw (default: 40)")
+    parser.add_argument("--bricks", type=int, default=40, help="number of bricks (default: 40)")
     parser.add_argument("--seed", type=int, default=1, help="seed (default: 1)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
-    parser.add_argument("--dry", action="store_true", help="leave the documents as they are")
+    parser.add_argument("--dry", action="store_true", help="do not change the documents")
     options = parser.parse_args()
     table = draw(options.bricks, options.seed)
-    rows, ours = compare(table), numbers(table, options.bricks)
-    text = markdown(rows, ours)
-    print(json.dumps(flat(rows, ours), indent=1) if options.json else text)
+    rows, simulated = compare(table), numbers(table, options.bricks)
+    text = markdown(rows, simulated)
+    print(json.dumps(flat(rows, simulated), indent=1) if options.json else text)
     if not options.dry:
         save_tables(text, DOCS / "simulated-sky.md")
         save_figure(table, DOCS / "figures" / "simulated-sky.png")

@@ -9,9 +9,8 @@ import fitsio
 import numpy as np
 import pytest
 
-from lenspipe.config.paths import SurveyPaths
-from lenspipe.config.releases import get_release
 from lenspipe.config.settings import load_settings
+from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.survey.bricks import brick_wcs
 
 #: Files that take longest, in the order in which they run.
@@ -58,7 +57,7 @@ def tiny_tree(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("survey")
     brick, brickid, region, ra, dec = "1501p320", 506100, "south", 150.14705882352942, 32.0
-    paths = SurveyPaths(folder, get_release("dr9"))
+    paths = RELEASES["dr9"].paths(folder)
     rng = np.random.default_rng(7)
 
     grid = {"BRICKNAME": [brick, "1504p320"], "BRICKID": np.array([brickid, brickid + 1], "i4")}
@@ -140,7 +139,7 @@ def small_survey(tmp_path_factory):
 
 def make_small_survey(folder, release, bands, ra=None, n=4):
     """Write bricks of 400 x 400 pixels with n galaxies, eight if no ra; return tree and bricks."""
-    paths, rng = SurveyPaths(folder, get_release(release)), np.random.default_rng(5)
+    paths, rng = RELEASES[release].paths(folder), np.random.default_rng(5)
     ra = 150.0 + 0.3 * np.arange(8) if ra is None else ra
     dec = np.full(len(ra), 2.125)
     bricks = [f"{round(10 * value):04d}p021" for value in ra]

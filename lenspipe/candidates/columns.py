@@ -1,4 +1,4 @@
-"""Columns of the candidates: their order, units, descriptions and UCDs."""
+"""Columns of the candidates: order, units, descriptions and UCDs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from astropy.table import Table
 from lenspipe.products.schema.declarations import Column, expand
 from lenspipe.products.schema.results import CANDIDATES
 
-__all__ = ["ordered", "with_units"]
+__all__ = ["order_columns", "table_with_units"]
 
 
 def _columns_of(names: Iterable[str], bands: Sequence[str]) -> list[Column]:
@@ -22,7 +22,7 @@ def _columns_of(names: Iterable[str], bands: Sequence[str]) -> list[Column]:
     return [column for column in columns if column.name in names]
 
 
-def ordered(table: pd.DataFrame, bands: Sequence[str]) -> pd.DataFrame:
+def order_columns(table: pd.DataFrame, bands: Sequence[str]) -> pd.DataFrame:
     """Select and order the columns that are written.
 
     Parameters
@@ -33,19 +33,19 @@ def ordered(table: pd.DataFrame, bands: Sequence[str]) -> pd.DataFrame:
     return table[[column.name for column in _columns_of(table, bands)]]
 
 
-def with_units(table: pd.DataFrame, meta: Mapping[str, Any]) -> Table:
+def table_with_units(table: pd.DataFrame, meta: Mapping[str, Any]) -> Table:
     """Make a table with units and descriptions; UCDs are in the ``meta`` of the columns.
 
     Parameters
     ----------
     table
-        As returned by `ordered`.
+        Columns of the candidates.
     meta
         Of the whole table.
     """
     bands = [name.removeprefix("mag_") for name in table if name.startswith("mag_")]
     columns = {column.name: column for column in _columns_of(table, bands)}
-    result = Table(meta=meta)
+    result = Table(meta=dict(meta))
     for name in table.columns:
         values = table[name].to_numpy()
         if values.dtype == object or table[name].dtype in ("str", "string"):

@@ -24,7 +24,7 @@ from lenspipe.utils.errors import LenspipeError
 __all__ = ["main"]
 
 #: Modules of the optional dependencies that a simulated sky needs.
-_DEMO_MODULES = ("desiutil", "galsim", "lenstronomy")
+_DEMO_MODULES = ("galsim", "lenstronomy")
 
 #: What Snakemake reads without --configfile.
 _DEFAULT_CONFIG = Path("config/config.yaml")

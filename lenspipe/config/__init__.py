@@ -6,13 +6,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "base": ["merged"],
-        "data": ["Simulation"],
+        "data": ["Parent", "Simulation"],
         "flags": ["BAD_FLAGS", "flag_note", "FLAGS", "MEANINGS", "rejected"],
         "learning": ["Catalogue", "Inference"],
-        "paths": ["network_source", "RunPaths", "SkyPaths", "SurveyPaths"],
-        "releases": ["BRICK_PIXELS", "get_release", "MASKBITS", "PIXEL_SCALE_ARCSEC"],
+        "paths": ["network_source", "RunPaths", "SkyPaths"],
+        "releases": ["BRICK_PIXELS", "MASKBITS", "PIXEL_SCALE_ARCSEC"],
         "results": ["Recovery"],
         "settings": ["load_settings", "nested", "read_config", "Settings"],
+        "surveys.base": ["Release"],
+        "surveys.legacy": ["RELEASES"],
         "training": ["Range"],
     },
 )

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from lenspipe.config.base import BrickName, Degrees, Fraction, Positive, PositiveInt, Section
-from lenspipe.config.releases import MASKBITS
 
 Declination = Annotated[float, Field(ge=-90, le=90)]
 
@@ -21,9 +20,12 @@ def power_of_two(value):
 class Survey(Section):
     """Which data to search."""
 
-    release: Literal["dr7", "dr8", "dr9", "dr10"] = Field(
-        "dr9", description="Data release of the Legacy Surveys."
+    name: str = Field(
+        "legacy",
+        description="The imaging survey: legacy (DESI Legacy Imaging Surveys), or another module "
+        "of lenspipe.config.surveys.",
     )
+    release: str = Field("dr9", description="Data release of the survey: dr7, dr8, dr9 or dr10.")
     tree: str | None = Field(
         None,
         description="Folder or address (http, https, s3, gs) of the release, laid out as the "
@@ -202,7 +204,9 @@ class Simulation(Section):
         0.13, description="Part of the bright galaxies that belong to classes that confuse."
     )
     known_fraction: Fraction = Field(
-        0.97, description="Part of the visible lenses that earlier searches have published."
+        0.97,
+        description="Fraction of the planted lenses with theta_E >= 1 arcsec and arc signal to "
+        "noise >= 10 that earlier searches have published.",
     )
     boundary_dec: float = Field(
         32.375, description="Declination where the northern survey begins, degrees."
@@ -226,16 +230,6 @@ class Parent(Section):
     maskbits: tuple[str, ...] = Field(
         ("BRIGHT", "BAILOUT", "CLUSTER"), description="MASKBITS that remove a galaxy."
     )
-
-    @field_validator("maskbits")
-    @classmethod
-    def _known_bits(cls, value):
-        unknown = [bit for bit in value if bit not in MASKBITS]
-        if unknown:
-            raise ValueError(
-                f"no such mask bit: {', '.join(unknown)}; known: {', '.join(MASKBITS)}"
-            )
-        return value
 
 
 class Cutouts(Section):

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from lenspipe.config.releases import get_release
-from lenspipe.utils.files import is_remote
+from lenspipe.config.surveys.legacy import RELEASES, LegacyPaths
 
-__all__ = ["RunPaths", "SkyPaths", "SurveyPaths", "network_source"]
+__all__ = ["RunPaths", "SkyPaths", "network_source"]
 
 
 def network_source(network):
@@ -25,57 +24,7 @@ def network_source(network):
     return Path(file) if file.endswith(".py") else None
 
 
-class SurveyPaths:
-    """Files of one release of the survey below its tree.
-
-    Parameters
-    ----------
-    tree : str or path-like
-        Folder or address that holds ``survey-bricks.fits.gz``.
-    release : lenspipe.config.releases.Release
-        What differs between releases.
-
-    Notes
-    -----
-    A path below a folder is a `pathlib.Path`, one below an address a str.
-
-    Layout: https://www.legacysurvey.org/dr9/files/
-    """
-
-    def __init__(self, tree, release):
-        self.tree = str(tree).rstrip("/") if is_remote(tree) else Path(tree)
-        self.release = release
-
-    def _at(self, region, name):
-        """Path of a file in a region's folder, or in the tree if the release has no such folder."""
-        name = f"{region}/{name}" if region and self.release.region_folders else name
-        return f"{self.tree}/{name}" if is_remote(self.tree) else self.tree / name
-
-    def all_bricks(self):
-        """Table of all bricks on the sky."""
-        return self._at(None, "survey-bricks.fits.gz")
-
-    def bricks(self, region):
-        """Table of the bricks with data in a region."""
-        suffix = f"-{region}" if self.release.region_folders else ""
-        return self._at(region, f"survey-bricks-{self.release.name}{suffix}.fits.gz")
-
-    def tractor(self, region, brick):
-        """Tractor catalogue of a brick."""
-        return self._at(region, f"tractor/{brick[:3]}/tractor-{brick}.fits")
-
-    def checksums(self, region, brick):
-        """SHA-256 sums of a brick's files."""
-        return self._at(region, f"tractor/{brick[:3]}/brick-{brick}.sha256sum")
-
-    def coadd(self, region, brick, kind, band=None):
-        """Coadd of a brick: kind is image, invvar, nexp, psfsize (with a band) or maskbits."""
-        suffix = f"-{band}" if band else ""
-        name = f"legacysurvey-{brick}-{kind}{suffix}.fits.fz"
-        return self._at(region, f"coadd/{brick[:3]}/{brick}/{name}")
-
-
-class SkyPaths(SurveyPaths):
+class SkyPaths(LegacyPaths):
     """Files of a simulated sky: a tree of DR9, the truth, and what searches would have published.
 
     Parameters
@@ -85,7 +34,8 @@ class SkyPaths(SurveyPaths):
     """
 
     def __init__(self, tree):
-        super().__init__(tree, get_release("dr9"))
+        super().__init__(tree, RELEASES["dr9"])
+        self.tree: Path = Path(tree)
         self.manifest = self.tree / "sky.json"
         self.truth = self.tree / "truth.parquet"
         self.known_lenses = self.tree / "known-lenses.csv"

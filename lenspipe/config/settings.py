@@ -23,10 +23,11 @@ from lenspipe.config.data import (
 )
 from lenspipe.config.explain import explain
 from lenspipe.config.learning import Inference, Injection, Records, Sample
-from lenspipe.config.paths import RunPaths, SurveyPaths
+from lenspipe.config.paths import RunPaths
 from lenspipe.config.quality import Checks, Expected, Selection
-from lenspipe.config.releases import get_release
 from lenspipe.config.results import Candidates, Mosaics, Recovery
+from lenspipe.config.surveys.base import Release, SurveyPaths
+from lenspipe.config.surveys.registry import get_release
 from lenspipe.config.training import Ensemble, Evaluation, Sweep, Training
 from lenspipe.utils.errors import LenspipeError
 
@@ -80,7 +81,10 @@ class Settings(Section):
         problems = []
         if (self.survey.tree is None) == (self.simulation is None):
             problems.append("give either survey.tree (real data) or simulation (a simulated sky)")
-        release = get_release(self.survey.release)
+        try:
+            release = self.release
+        except LenspipeError as error:
+            raise ValueError(str(error).removeprefix("config key ")) from None
         odd = [band for band in self.survey.bands if band not in release.bands]
         if odd or not self.survey.bands:
             problems.append(
@@ -99,8 +103,13 @@ class Settings(Section):
                 f"parent.types: found {list(self.parent.types)}, expected some of "
                 f"{list(release.types)} ({release.name})"
             )
-        if self.simulation and self.survey.release != "dr9":
-            problems.append("survey.release: the simulated sky is written as dr9")
+        if odd := [name for name in self.parent.maskbits if name not in release.mask_bits]:
+            problems.append(
+                f"parent.maskbits: no such mask bit: {', '.join(odd)}; known: "
+                f"{', '.join(release.mask_bits)}"
+            )
+        if self.simulation and (self.survey.name, self.survey.release) != ("legacy", "dr9"):
+            problems.append("survey.release: the simulated sky is written as dr9 of legacy")
         given = self.targets or self.footprint.bricks or self.footprint.brick_list
         if self.simulation and not given and self._area() > 100:
             problems.append(
@@ -280,9 +289,9 @@ class Settings(Section):
         return ((ra1 - ra0) % 360 or 360) * (dec1 - dec0)
 
     @property
-    def release(self):
-        """The data release, `lenspipe.config.releases.Release`."""
-        return get_release(self.survey.release)
+    def release(self) -> Release:
+        """The data release of the survey that is searched, with all that is particular to it."""
+        return get_release(self.survey.name, self.survey.release)
 
     @property
     def paths(self):
@@ -290,9 +299,9 @@ class Settings(Section):
         return RunPaths(self.run)
 
     @property
-    def survey_paths(self):
-        """The survey's files, `lenspipe.config.paths.SurveyPaths`."""
-        return SurveyPaths(self.survey.tree or self.paths.sky, self.release)
+    def survey_paths(self) -> SurveyPaths:
+        """Files of the survey."""
+        return self.release.paths(self.survey.tree or self.paths.sky)
 
 
 def nested(section, key, value):

@@ -15,7 +15,6 @@ from astropy.io import fits
 
 import lenspipe
 from lenspipe.config.flags import FLAGS
-from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.config.settings import Settings
 from lenspipe.cutouts.stamps import ask_service, coadd_paths, cut_stamps, flag_stamps
 from lenspipe.parent.select import parent_of_brick
@@ -104,8 +103,11 @@ def cut_brick(
     header = fits.Header()
     header["BANDS"] = ("".join(settings.survey.bands), "bands, in order of the third axis")
     header["MISSING"] = (missing, "bands without coadd in this brick")
-    header["BUNIT"] = ("nanomaggy", "AB mag = 22.5 - 2.5 log10(nanomaggy)")
-    header["PIXSCALE"] = (PIXEL_SCALE_ARCSEC, "[arcsec]")
+    header["BUNIT"] = (
+        "nanomaggy",
+        f"AB mag = {settings.release.zero_point_mag} - 2.5 log10(nanomaggy)",
+    )
+    header["PIXSCALE"] = (settings.release.pixel_scale_arcsec, "[arcsec]")
     header["RELEASE"] = (settings.release.name, "data release")
     header["BRICKNAM"] = (brick, "brick")
     header["REGION"] = (region, "region")

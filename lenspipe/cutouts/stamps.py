@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from lenspipe.config.flags import FLAGS
-from lenspipe.config.releases import MASKBITS
 from lenspipe.survey.coadds import read_geometry, read_stamps
 from lenspipe.survey.service import fetch_stamps
 from lenspipe.utils.errors import LenspipeError
@@ -54,6 +53,7 @@ def coadd_paths(settings, brick, region):
     wanted = {
         (kind, band): survey.coadd(region, brick, kind, band)
         for band in settings.survey.bands
+        if band in settings.release.bands_of_regions[region]
         for kind in ("image", "invvar")
     }
     if settings.release.maskbits:
@@ -108,7 +108,7 @@ def cut_stamps(settings, source, brick, region, parent):
     with source.coadds(wanted, boxes, checksums) as files:
         x = None
         for index, band in enumerate(bands):
-            image, invvar = files["image", band], files["invvar", band]
+            image, invvar = files.get(("image", band)), files.get(("invvar", band))
             if bool(image) != bool(invvar):
                 absent = wanted["invvar" if image else "image", band]
                 raise LenspipeError(f"{absent}: no such file beside the other; download it again")
@@ -122,13 +122,13 @@ def cut_stamps(settings, source, brick, region, parent):
             stamps.images[:, index] = read_stamps(image, x, y, size, np.nan)
             stamps.invvar[:, index] = read_stamps(invvar, x, y, size, 0)
         if x is None:
-            folder = str(wanted["image", bands[0]]).rpartition("/")[0]
+            folder = str(next(iter(wanted.values()))).rpartition("/")[0]
             raise LenspipeError(f"{folder}: no image in any band; download the brick's coadds")
         if settings.release.maskbits:
             if files["maskbits", None] is None:
                 raise LenspipeError(f"{wanted['maskbits', None]}: no such file; download it")
             bits = read_stamps(files["maskbits", None], x, y, size, 0)
-            stamps.masked = (bits.astype(np.int64) & _bad_bits(bands)) != 0
+            stamps.masked = (bits.astype(np.int64) & _bad_bits(bands, settings.release)) != 0
     return stamps
 
 
@@ -211,9 +211,9 @@ def _central_pixels(wcs, parent, size):
     return np.clip(np.nan_to_num(pixels, nan=-size), -size, 10**6).astype(int)
 
 
-def _bad_bits(bands):
+def _bad_bits(bands, release):
     names = [
         "BRIGHT",
         *(f"{kind}_{band.upper()}" for kind in ("SATUR", "ALLMASK") for band in bands),
     ]
-    return sum(1 << MASKBITS[name] for name in names)
+    return release.mask(tuple(names))

@@ -2,7 +2,6 @@
 
 import astropy.units as u
 import numpy as np
-import pandas as pd
 from astropy_healpix import lonlat_to_healpix
 
 from lenspipe.footprint.lenses import with_lenses
@@ -10,7 +9,7 @@ from lenspipe.footprint.regions import in_footprint, named_bricks
 from lenspipe.footprint.targets import report_absent, with_targets
 from lenspipe.products.tables import write_table
 from lenspipe.survey.brick_tables import all_names, band_columns, survey_bricks
-from lenspipe.survey.bricks import sky_grid
+from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
@@ -72,17 +71,10 @@ def write_bricks(settings):
 
 def _simulated(settings):
     """All bricks of the sky with the region that the simulation gives them."""
-    grid = sky_grid()
-    dec = np.asarray(grid["DEC"])
-    table = pd.DataFrame(
-        {
-            "brick": np.asarray(grid["BRICKNAME"]).astype(str),
-            "brickid": np.asarray(grid["BRICKID"]).astype(np.int32),
-            "region": np.where(dec >= settings.simulation.boundary_dec, "north", "south"),
-            "ra": np.asarray(grid["RA"], np.float64),
-            "dec": dec.astype(np.float64),
-        }
-    )
+    grid = brick_grid(settings.release.brick_deg).table
+    table = grid[["brickname", "brickid", "ra", "dec"]].rename(columns={"brickname": "brick"})
+    north = table["dec"] >= settings.simulation.boundary_dec
+    table.insert(2, "region", np.where(north, "north", "south"))
     for column in band_columns(settings):
         table[column] = np.float32(np.nan)
     return table

@@ -1,66 +1,65 @@
 """The cuts that define the parent sample."""
 
-from lenspipe.config.releases import MASKBITS
+from collections.abc import Callable
+
+import pandas as pd
+
+from lenspipe.config.data import Parent
+from lenspipe.config.surveys.base import Release
 from lenspipe.products.parent import make_audit
 
 __all__ = ["CUTS", "no_cuts", "select_parent"]
 
 
-def _has_exposures(table, parent):
+def _has_exposures(table: pd.DataFrame, parent: Parent, release: Release) -> pd.Series:
     nobs = table[[name for name in table.columns if name.startswith("nobs_")]]
     return (nobs >= parent.min_exposures).all(axis=1)
 
 
-def _is_unmasked(table, parent):
-    mask = sum(1 << MASKBITS[name] for name in parent.maskbits)
-    return (table.maskbits & mask) == 0
+def _is_unmasked(table: pd.DataFrame, parent: Parent, release: Release) -> pd.Series:
+    return (table.maskbits & release.mask(parent.maskbits)) == 0
 
 
-#: The cuts in order: name -> function (table, `lenspipe.config.data.Parent`) -> rows that pass.
-CUTS = {
-    "brick_primary": lambda table, parent: table.brick_primary,
-    "type": lambda table, parent: table.type.isin(parent.types),
-    "sersic_min": lambda table, parent: (
+#: The cuts in order: name -> function of a table (as returned by `tractor_table`), the section
+#: ``parent`` and the survey's release -> whether each row passes.
+CUTS: dict[str, Callable[[pd.DataFrame, Parent, Release], pd.Series]] = {
+    "brick_primary": lambda table, parent, release: table.brick_primary,
+    "type": lambda table, parent, release: table.type.isin(parent.types),
+    "sersic_min": lambda table, parent, release: (
         ~(table.type == "SER") | (table.sersic >= parent.sersic_min)
     ),
-    "mag_z_max": lambda table, parent: table.mag_z <= parent.mag_z_max,
+    "mag_z_max": lambda table, parent, release: table.mag_z <= parent.mag_z_max,
     "min_exposures": _has_exposures,
     "maskbits": _is_unmasked,
 }
 
 
-def select_parent(table, parent):
+def select_parent(
+    table: pd.DataFrame, parent: Parent, release: Release
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Apply the cuts of the parent sample, one after the other.
 
     Parameters
     ----------
-    table : pandas.DataFrame
-        As of `read_tractor`.
-    parent : lenspipe.config.data.Parent
-        Its section of the settings.
+    table
+        As returned by `lenspipe.survey.tractor.tractor_table`.
+    parent, release
 
     Returns
     -------
-    selected : pandas.DataFrame
+    selected
         The rows that pass, without ``brick_primary``.
-    audit : pandas.DataFrame
+    audit
         One row per cut in order: cut (str), before, after, removed (int64).
     """
     rows = []
     for cut, passes in CUTS.items():
         before = len(table)
-        table = table[passes(table, parent)]
+        table = table[passes(table, parent, release)]
         rows.append((cut, before, len(table)))
-    audit = make_audit(rows)
-    return table.drop(columns="brick_primary"), audit
+    return table.drop(columns="brick_primary"), make_audit(rows)
 
 
-def no_cuts():
-    """Return the audit of no source.
-
-    Returns
-    -------
-    pandas.DataFrame
-        As of `select_parent`; to add others to.
-    """
+def no_cuts() -> pd.DataFrame:
+    """Return the audit of an empty catalogue, as `select_parent` does, to add others to."""
     return make_audit([(cut, 0, 0) for cut in CUTS])

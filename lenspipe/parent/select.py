@@ -40,7 +40,7 @@ def parent_of_brick(settings, brick, region):
     RetrievalError
         A server did not give the brick's catalogue.
     LenspipeError
-        As in `read_tractor`.
+        As in `lenspipe.survey.tractor.tractor_table`.
     """
     if settings.targets:
         return targets_of_brick(settings, brick)

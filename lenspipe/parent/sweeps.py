@@ -81,7 +81,7 @@ def _select(settings, source, path, region, brickids):
         for found in read_sweep(local, path, brickids, bands):
             table = tractor_table(found, path, settings.release, bands, region)
             for brick, rows in table.groupby("brick"):
-                parts[brick].append(select_parent(rows, settings.parent))
+                parts[brick].append(select_parent(rows, settings.parent, settings.release))
     return parts
 
 

@@ -37,18 +37,6 @@ __all__ = ["conditions", "select_by_queries"]
 #: Raised when pages kept by an earlier version can't be used.
 _VERSION = 1
 
-#: Schemas of the Astro Data Lab and, for its tables that hold several regions, the numbers in their
-#: column release (https://www.legacysurvey.org/release/).
-_SCHEMAS = {"dr8": "ls_dr8", "dr9": "ls_dr9", "dr10": "ls_dr10"}
-
-_NUMBERS = {
-    ("dr8", "north"): "release = 8001",
-    ("dr8", "south"): "release = 8000",
-    ("dr9", "north"): "release = 9011",
-    ("dr9", "south"): "release IN (9010, 9012)",
-    ("dr10", "south"): "release BETWEEN 10000 AND 10999",
-}
-
 #: Up to so many bricks are asked about in synchronous queries, whose time is short on any service.
 _SYNC_BRICKS = 32
 
@@ -56,7 +44,7 @@ _SYNC_BRICKS = 32
 _PAGE_ROWS = 100_000
 
 
-def conditions(parent, bands):
+def conditions(parent, bands, zero_point_mag):
     """Write the cuts of the parent sample in ADQL.
 
     Parameters
@@ -76,18 +64,18 @@ def conditions(parent, bands):
     if "SER" in parent.types:
         least = float(np.float32(parent.sersic_min))
         found["sersic_min"] = f"(type NOT IN ('SER', 'SER ') OR sersic >= {least!r})"
-    found["mag_z_max"] = f"flux_z > {_flux_below(parent.mag_z_max)!r}"
+    found["mag_z_max"] = f"flux_z > {_flux_below(parent.mag_z_max, zero_point_mag)!r}"
     counts = [f"nobs_{band} >= {parent.min_exposures}" for band in bands]
     return found | {"min_exposures": " AND ".join(counts)}
 
 
-def _flux_below(mag):
+def _flux_below(mag, zero_point_mag):
     """Flux between the faintest float32 whose magnitude passes and the one below, nanomaggies."""
-    estimate = np.float32(10 ** np.clip((22.5 - mag) / 2.5, -30.0, 30.0))
+    estimate = np.float32(10 ** np.clip((zero_point_mag - mag) / 2.5, -30.0, 30.0))
     # A step of float32 magnitudes is up to some tens of steps of fluxes.
     near = np.arange(-1000, 1001, dtype=np.int32) + estimate.view(np.int32)
     fluxes = near.view(np.float32)
-    first = int(np.argmax(magnitude(fluxes).astype(np.float32) <= np.float32(mag)))
+    first = int(np.argmax(magnitude(fluxes, zero_point_mag).astype(np.float32) <= np.float32(mag)))
     return (float(fluxes[max(first - 1, 0)]) + float(fluxes[first])) / 2
 
 
@@ -101,7 +89,7 @@ class _Survey:
     def __init__(self, settings, region, service):
         release, self.bands = settings.release, settings.survey.bands
         self.settings, self.region, self.service = settings, region, service
-        schema = _SCHEMAS[release.name]
+        schema = release.tap_schema
         own, joint = f"{schema}.tractor_{region[0]}", f"{schema}.tractor"
         query = (
             "SELECT table_name, column_name FROM TAP_SCHEMA.columns "
@@ -113,7 +101,7 @@ class _Survey:
             tables.setdefault(table.strip(), set()).add(column.strip().lower())
         # A region's own table is its Tractor files row by row; the joint one lacks what both have.
         self.table = own if tables[own] else joint
-        self.where = [] if tables[own] else [_NUMBERS[release.name, region]]
+        self.where = [] if tables[own] else [release.tap_conditions[region]]
         names = tables[self.table]
         advice = "correct config key survey.tap or set survey.catalogs to another source"
         if not names:
@@ -125,7 +113,7 @@ class _Survey:
             text = f"no column {', '.join(absent)} in table {self.table}"
             raise LenspipeError(f"{service.address}: {text}; {advice}")
         self.columns = [name for name in needed + optional if name in names]
-        self.cuts = conditions(settings.parent, self.bands)
+        self.cuts = conditions(settings.parent, self.bands, release.zero_point_mag)
 
     def key(self, ids):
         """Hash what is asked for."""
@@ -240,11 +228,10 @@ def select_by_queries(settings, name, bricks):
     LenspipeError
         There is no such service, or it has no such table or column.
     """
-    if settings.release.name not in _SCHEMAS:
+    if not settings.release.tap_schema:
         raise LenspipeError(
             f"config key survey.catalogs: found 'tap' with survey.release {settings.release.name}, "
-            f"of which the service has no table; expected {', '.join(_SCHEMAS)}; set "
-            "survey.catalogs: tractor or sweeps"
+            "of which the service has no table; set survey.catalogs: tractor or sweeps"
         )
     folder = settings.paths.parent(name).parent / "tap" / name
     ids = brick_table(settings.paths.bricks, [brick for brick, _ in bricks]).brickid
@@ -290,7 +277,9 @@ def _select(survey, bricks, folder, results, failures):
         for brick, i in bricks.items():
             if i not in tables:
                 continue
-            selected, audit = select_parent(tables[i], survey.settings.parent)
+            selected, audit = select_parent(
+                tables[i], survey.settings.parent, survey.settings.release
+            )
             if audit.before.iloc[-1] != counts[-1][i]:
                 text = f"{survey.service.address}: rows of brick {brick} in {survey.table} don't "
                 failures[brick] = RetrievalError(text + "pass the cuts of their query", False)

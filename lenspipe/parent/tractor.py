@@ -17,7 +17,7 @@ def select_from_files(settings, name, bricks):
 
         def work(brick, region):
             table = tractor_of_brick(settings, source, brick, region)
-            selected, audit = select_parent(table, settings.parent)
+            selected, audit = select_parent(table, settings.parent, settings.release)
             return selected.sort_values("objid", ignore_index=True), audit
 
         return try_bricks(
@@ -42,14 +42,14 @@ def tractor_of_brick(settings, source, brick, region):
     Returns
     -------
     pandas.DataFrame
-        As of `read_tractor`.
+        As of `lenspipe.survey.tractor.tractor_table`.
 
     Raises
     ------
     RetrievalError
         A server did not give the file.
     LenspipeError
-        As in `read_tractor`.
+        As in `lenspipe.survey.tractor.tractor_table`.
     """
     bands, survey = settings.survey.bands, settings.survey_paths
     path = survey.tractor(region, brick)

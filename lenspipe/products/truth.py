@@ -11,10 +11,17 @@ from lenspipe.products.tables import read_table
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
-__all__ = ["held_out_bricks", "read_rows", "with_truth"]
+__all__ = [
+    "QUOTED_ARC_SNR",
+    "QUOTED_THETA_E_ARCSEC",
+    "held_out_bricks",
+    "read_rows",
+    "with_truth",
+]
 
-#: A lens that a person could see: Einstein radius in arcsec and signal-to-noise of its arcs.
-VISIBLE_THETA_E_ARCSEC, VISIBLE_ARC_SNR = 1.2, 10.0
+#: Minimum Einstein radius and arc signal to noise of the lenses on which completeness is quoted
+#: (column and keys ``visible``).
+QUOTED_THETA_E_ARCSEC, QUOTED_ARC_SNR = 1.2, 10.0
 
 
 def read_rows(
@@ -50,7 +57,7 @@ def with_truth(paths: RunPaths, held_out: str | None) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Rows of the scores with kind (``other`` where the truth has none), theta_e_arcsec, arc_snr,
-        lens and visible (bool).
+        lens and visible (bool: completeness is quoted on these lenses).
 
     Raises
     ------
@@ -77,8 +84,8 @@ def with_truth(paths: RunPaths, held_out: str | None) -> pd.DataFrame:
     galaxies["lens"] = galaxies["kind"] == "lens"
     galaxies["visible"] = (
         galaxies["lens"]
-        & (galaxies["theta_e_arcsec"] >= VISIBLE_THETA_E_ARCSEC)
-        & (galaxies["arc_snr"] >= VISIBLE_ARC_SNR)
+        & (galaxies["theta_e_arcsec"] >= QUOTED_THETA_E_ARCSEC)
+        & (galaxies["arc_snr"] >= QUOTED_ARC_SNR)
     )
     return galaxies
 

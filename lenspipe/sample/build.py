@@ -1,6 +1,9 @@
-"""The labelled sample: known lenses and non-lenses, drawn fairly and divided by sky area."""
+"""The labelled sample: known lenses and matched non-lenses, split by sky area."""
 
+import functools
 from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,6 +11,8 @@ from astropy.coordinates import SkyCoord
 
 from lenspipe.catalogs.known_lenses import read_confusing, read_graded
 from lenspipe.config.flags import BAD_FLAGS
+from lenspipe.config.learning import Sample
+from lenspipe.config.settings import Settings
 from lenspipe.cutouts.chunk import cutouts_at
 from lenspipe.products.cutouts import read_flags
 from lenspipe.products.known_lenses import read_known
@@ -18,78 +23,89 @@ from lenspipe.products.tables import read_table
 from lenspipe.sample.cleaning import Cleaner
 from lenspipe.sample.fair_draw import BIN, draw_fairly, fair_ratio
 from lenspipe.sample.shards import write_sample
-from lenspipe.sample.splits import on_two_sides, split_bricks
+from lenspipe.sample.splits import cells_of_bricks, on_two_sides, split_bricks
 from lenspipe.survey.bricks import bricks_at
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log, track
 
 __all__ = ["build_sample"]
 
-#: Which non-lenses are drawn first.
+#: Order in which classes of non-lenses are drawn.
 _PRIORITY = {"graded": 0, "confusing": 1, "random": 2}
 
 
-def build_sample(settings):
-    """Choose the labelled sample and write its records and, last, ``sample/sample.parquet``.
+def build_sample(settings: Settings) -> pd.DataFrame:
+    """Select the labelled sample and write its records and, last, ``sample/sample.parquet``.
 
-    Lenses are the galaxies of the parent sample nearest to a known lens of the chosen grades, kinds
-    and types, within the match radius; ``sample/known-lenses.csv`` says what became of each.
+    Lenses are the galaxies of the parent sample nearest to a known lens of the selected grades,
+    kinds and types, within the match radius; ``sample/known-lenses.csv`` lists the fate of each.
     Non-lenses are away from any known lens: galaxies graded D, then listed confusing ones, then
-    random ones, as many per lens in each bin of Tractor type, region and exposures in the last band
-    (`lenspipe.sample.fair_draw`). Bricks are divided between splits by the HEALPix cell of their
-    centre, so that no brick is on two sides; a galaxy with a lens of another split on its cutout is
-    left out. So are cutouts with missing band, edge, non-finite pixels or no exposure. What a
-    previous model takes for a lens is set aside (`lenspipe.sample.cleaning`). Of the whole parent
-    sample only identifiers, positions and bins are kept in memory, about 200 bytes a galaxy.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-        The run's settings.
+    random ones, with the same number per lens in each bin of Tractor type, region and exposures in
+    the last band (`lenspipe.sample.fair_draw`). Bricks are assigned to splits by the HEALPix cell
+    of their centre. Galaxies with a lens of another split on their cutout are left out, and so are
+    cutouts with a missing band, an edge, non-finite pixels or no exposure. Non-lenses that a
+    previous model takes for lenses are set aside (`lenspipe.sample.cleaning`). Only identifiers,
+    positions and bins of the parent sample are kept in memory, about 200 bytes per galaxy.
 
     Returns
     -------
     pandas.DataFrame
-        What sample.parquet holds; see docs/outputs.md.
+        Content of sample.parquet; see docs/outputs.md.
 
     Raises
     ------
     LenspipeError
         A list is unreadable, or matches no galaxy; a split has no lens, or no non-lens.
     """
-    bricks = read_table(settings.paths.bricks, "bricks")
-    lists = {
-        "known": read_known(settings.paths.lenses),
-        "graded": read_graded(settings),
-        "confusing": read_confusing(settings),
-    }
-    parent = _read_parent(settings, sorted(bricks["chunk"].unique()), lists)
-    lenses = _match_lenses(settings, parent, lists["known"], bricks)
-    usable = _Usable(settings)
+    paths, section, seed = settings.paths, settings.sample, settings.seed
+    bricks = read_table(paths.bricks, "bricks")
+    known = read_known(paths.lenses)
+    lists = {"known": known, "graded": read_graded(settings), "confusing": read_confusing(settings)}
+    chunks = {chunk: paths.parent(chunk) for chunk in sorted(bricks["chunk"].unique())}
+    parent = _read_parent(chunks, f"nobs_{settings.survey.bands[-1]}", lists)
+    lenses = _match_lenses(section, parent, known, bricks["brick"], paths.lenses)
+    usable = _UsableCutouts(functools.partial(cutouts_at, settings))
     matched = parent.loc[lenses["row"].dropna().astype(int)].assign(
         grade=lenses["grade"].to_numpy()[lenses["row"].notna()],
         references=lenses["references"].to_numpy()[lenses["row"].notna()],
         system=lenses.index[lenses["row"].notna()],
     )
-    good = usable.of(matched)
+    good = usable.select(matched)
     lenses.loc[matched.loc[matched.index.difference(good.index), "system"], "fate"] = "bad cutout"
-    # Graded galaxies come and go with each round; the sides on which bricks are do not.
-    stable = good[lists["known"]["catalogued"].to_numpy()[good["system"]]]
-    split_of = split_bricks(settings, bricks, parent, stable if len(stable) else good)
+    # Graded galaxies change with each round; splits of bricks must not.
+    stable = good[known["catalogued"].to_numpy()[good["system"]]]
+    cells = cells_of_bricks(settings, bricks)
+    split_of = split_bricks(cells, parent, stable if len(stable) else good, section.fractions, seed)
     parent["split"] = parent["brick"].map(split_of).astype(str)
     positives = good[good["system"].isin(lenses.index[lenses["fate"] == "used"])]
     positives = positives.assign(split=positives["brick"].map(split_of).astype(str))
-    positives = _on_one_side(settings, positives, lenses)
+    contaminated = on_two_sides(settings, positives, positives)
+    fate = "lens of another split on its cutout"
+    lenses.loc[positives.loc[contaminated, "system"], "fate"] = fate
+    positives = positives[~contaminated]
     lenses.loc[positives["system"], "fate"] = positives["split"].to_numpy()
-    _check_splits(settings, positives, len(lists["known"]))
-    pool = _non_lenses(settings, parent, lists, positives)
+    _check_splits(section, positives, len(known), paths.lenses)
+    pool = _non_lenses(section, parent, lists, len(positives))
+    pool = pool[~on_two_sides(settings, pool, positives)]
     del parent
 
     cleaner = Cleaner(settings)
-    negatives = _draw(settings, pool, positives, lambda rows: cleaner.of(usable.of(rows)))
-    left = pool.drop(negatives.index).drop(cleaner.aside.index)
-    hosts = _draw_hosts(settings, left, positives, usable)
-    usable.say()
+    negatives = _draw(
+        pool,
+        positives,
+        section.negatives_per_lens,
+        lambda rows: cleaner.select(usable.select(rows)),
+        np.random.default_rng([seed, 21]),
+    )
+    rest = pool.drop(negatives.index).drop(cleaner.set_aside.index)
+    hosts = _draw_hosts(
+        rest,
+        positives,
+        section.injected_per_lens,
+        usable.select,
+        np.random.default_rng([seed, 22]),
+    )
+    usable.log_rejections()
     chosen = pd.concat([positives.assign(**{"class": "lens"}), negatives, hosts])
     chosen["label"] = chosen["class"].isin(["lens", "injected"]).astype("float32")
     sample = write_sample(settings, chosen, lenses.drop(columns="row"), split_of)
@@ -97,13 +113,16 @@ def build_sample(settings):
     return sample
 
 
-def _read_parent(settings, chunks, lists):
-    """The parent sample with the nearest entry of each list (-1: none)."""
-    exposures = f"nobs_{settings.survey.bands[-1]}"
+def _read_parent(
+    chunks: Mapping[str, Path], exposures: str, lists: Mapping[str, pd.DataFrame]
+) -> pd.DataFrame:
+    """The parent sample with the nearest entry of each list (-1: none).
+
+    Column `exposures` of the files counts the exposures in the last band.
+    """
     tables = []
-    for chunk in track(chunks, "sample: chunks matched"):
-        columns = [*names_of(WITH_TYPE), exposures]
-        table = read_table(settings.paths.parent(chunk), "parent", columns=columns)
+    for chunk, path in track(chunks.items(), "sample: chunks matched", len(chunks)):
+        table = read_table(path, "parent", columns=[*names_of(WITH_TYPE), exposures])
         table = table.rename(columns={exposures: "exposures"}).assign(chunk=chunk)
         here = SkyCoord(table["ra"], table["dec"], unit="deg")
         for name, entries in lists.items():
@@ -117,167 +136,171 @@ def _read_parent(settings, chunks, lists):
     return parent.astype(dict.fromkeys(("region", "type", "chunk"), "category"))
 
 
-def _nearest(settings, parent, name):
-    """Entry of a list -> row of the galaxy nearest to it, within the match radius."""
-    within = parent[parent[f"{name}_arcsec"] < settings.sample.match_radius_arcsec]
+def _nearest(parent: pd.DataFrame, name: str, radius_arcsec: float) -> pd.Series:
+    """Entry of a list -> row of the galaxy nearest to it, within a radius."""
+    within = parent[parent[f"{name}_arcsec"] < radius_arcsec]
     return within.groupby(name)[f"{name}_arcsec"].idxmin()
 
 
-def _match_lenses(settings, parent, known, bricks):
-    """Known lenses with the row of their galaxy (NaN: none) and what becomes of them."""
-    own = settings.sample
-    lenses = known.assign(row=_nearest(settings, parent, "known").reindex(known.index))
-    found = lenses["row"].dropna().astype(int)
+def _match_lenses(
+    section: Sample, parent: pd.DataFrame, known: pd.DataFrame, bricks: pd.Series, source: Path
+) -> pd.DataFrame:
+    """Known lenses with the row of their galaxy (NaN: none) and their fate."""
+    nearest = _nearest(parent, "known", section.match_radius_arcsec)
+    lenses = known.assign(row=nearest.reindex(known.index))
+    rows = lenses["row"].dropna().astype(int)
     for column in ("id", "brick", "type"):
-        lenses[column] = parent[column].astype(object).reindex(found).set_axis(found.index)
-    lenses["distance_arcsec"] = parent["known_arcsec"].reindex(found).set_axis(found.index)
-    here = pd.Series(bricks_at(known["ra"], known["dec"])[0], known.index).isin(bricks["brick"])
+        lenses[column] = parent[column].astype(object).reindex(rows).set_axis(rows.index)
+    lenses["distance_arcsec"] = parent["known_arcsec"].reindex(rows).set_axis(rows.index)
+    on_bricks = pd.Series(bricks_at(known["ra"], known["dec"])[0], known.index).isin(bricks)
     lenses["fate"] = "used"
-    for fate, those in (
-        ("kind not chosen", own.kinds and ~known["kind"].isin(["", *(own.kinds or ())])),
-        ("grade not chosen", own.grades and ~known["grade"].isin(own.grades or ())),
-        ("type not chosen", own.lens_types and ~lenses["type"].isin(own.lens_types or ())),
-        ("no galaxy of the parent sample there", lenses["row"].isna()),
-        ("off the bricks of this run", lenses["row"].isna() & ~here),
+    # Later fates take precedence.
+    for fate, column, accepted in (
+        ("kind not chosen", known["kind"], section.kinds and ("", *section.kinds)),
+        ("grade not chosen", known["grade"], section.grades),
+        ("type not chosen", lenses["type"], section.lens_types),
     ):
-        if those is not None:
-            lenses.loc[those, "fate"] = fate
-    called = lenses["names"].where(lenses["names"] != "", lenses["ra"].map("{:.4f} ".format)
-                                   + lenses["dec"].map("{:+.4f}".format))  # fmt: skip
+        if accepted:
+            lenses.loc[~column.isin(accepted), "fate"] = fate
+    lenses.loc[lenses["row"].isna(), "fate"] = "no galaxy of the parent sample there"
+    lenses.loc[lenses["row"].isna() & ~on_bricks, "fate"] = "off the bricks of this run"
+    names = lenses["names"].where(lenses["names"] != "", lenses["ra"].map("{:.4f} ".format)
+                                  + lenses["dec"].map("{:+.4f}".format))  # fmt: skip
     counts = lenses["fate"].value_counts()
-    log.info("sample: of %d known lenses %d can be used", len(known), counts.get("used", 0))
+    log.info("sample: %d of %d known lenses can be used", counts.get("used", 0), len(known))
     for fate, number in counts.drop("used", errors="ignore").items():
-        first = ", ".join(called[lenses["fate"] == fate].head(3)) + ", ..." * (number > 3)
+        first = ", ".join(names[lenses["fate"] == fate].head(3)) + ", ..." * (number > 3)
         log.info("sample: %d known lenses are left out: %s (%s)", number, fate, first)
     if "used" not in counts:
         raise LenspipeError(
-            f"{settings.paths.lenses}: found {len(known)} known lenses, none of them usable among "
-            f"the parent sample's {len(parent)} galaxies ({counts.to_dict()}); give catalogues for "
-            "this part of the sky (sample.known_lenses), or enlarge footprint, parent, "
-            f"sample.match_radius_arcsec ({own.match_radius_arcsec:g}), grades or types"
+            f"{source}: found {len(known)} known lenses, none of them usable among the "
+            f"{len(parent)} galaxies of the parent sample ({counts.to_dict()}); give catalogues "
+            "for this area of the sky (sample.known_lenses), or enlarge footprint, parent, "
+            f"sample.match_radius_arcsec ({section.match_radius_arcsec:g}), grades or types"
         )
     return lenses
 
 
-def _on_one_side(settings, positives, lenses):
-    """Lenses without those that have a lens of another split on their cutout."""
-    both = on_two_sides(settings, positives, positives)
-    lenses.loc[positives.loc[both, "system"], "fate"] = "lens of another split on its cutout"
-    return positives[~both]
-
-
-def _check_splits(settings, positives, number):
-    """Stop where a split that is asked for has no lens."""
+def _check_splits(section: Sample, positives: pd.DataFrame, number: int, source: Path) -> None:
+    """Stop if a split of a fraction above 0 has no lens."""
     counts = positives["split"].value_counts()
-    for split, part in zip(SPLITS, settings.sample.fractions, strict=True):
-        if part and split not in counts:
+    for split, fraction in zip(SPLITS, section.fractions, strict=True):
+        if fraction and split not in counts:
             raise LenspipeError(
-                f"{settings.paths.lenses}: the {split} split has no lens: {number} known, "
+                f"{source}: the {split} split has no lens: {number} known, "
                 f"{len(positives)} with good cutouts in this run; give more known lenses, search "
                 "more sky (footprint), raise sample.split_nside, or change sample.fractions or seed"
             )
 
 
-def _non_lenses(settings, parent, lists, positives):
+def _non_lenses(
+    section: Sample, parent: pd.DataFrame, lists: Mapping[str, pd.DataFrame], n_lenses: int
+) -> pd.DataFrame:
     """Galaxies that may be non-lenses, with class and priority."""
-    near = parent["known_arcsec"] < settings.sample.exclusion_arcsec
-    kinds = pd.Series("random", parent.index, dtype=object)
+    near = parent["known_arcsec"] < section.exclusion_arcsec
+    classes = pd.Series("random", parent.index, dtype=object)
     for name in ("confusing", "graded"):
-        entry = _nearest(settings, parent, name)
-        found, entries = entry.to_numpy(), lists[name].loc[entry.index]
+        nearest = _nearest(parent, name, section.match_radius_arcsec)
+        rows, entries = nearest.to_numpy(), lists[name].loc[nearest.index]
         if name == "confusing":
-            kinds[found] = [f"confusing:{k}" if k else "confusing" for k in entries["kind"]]
+            classes[rows] = [f"confusing:{k}" if k else "confusing" for k in entries["kind"]]
         else:
-            kinds[found] = np.where(entries["grade"] == "D", "graded", "undecided")
+            classes[rows] = np.where(entries["grade"] == "D", "graded", "undecided")
         log.info(
             "sample: %d of %d %s galaxies are in the parent sample, %d of them near a known lens",
-            len(found), len(lists[name]), name, near[found].sum(),
+            len(rows), len(lists[name]), name, near[rows].sum(),
         )  # fmt: skip
     log.info(
         "sample: %d galaxies within %.0f arcsec of a known lens are left out",
-        near.sum() - len(positives), settings.sample.exclusion_arcsec,
+        near.sum() - n_lenses, section.exclusion_arcsec,
     )  # fmt: skip
-    pool = parent.assign(**{"class": kinds})[~near & (kinds != "undecided")]
-    pool = pool[~on_two_sides(settings, pool, positives)]
+    pool = parent.assign(**{"class": classes})[~near & (classes != "undecided")]
     group = pool["class"].str.partition(":")[0]
     return pool.assign(priority=group.map(_PRIORITY).astype(int))
 
 
-def _draw(settings, pool, positives, accept):
+def _draw(
+    pool: pd.DataFrame,
+    positives: pd.DataFrame,
+    per_lens: float,
+    accept: Callable[[pd.DataFrame], pd.DataFrame],
+    rng: np.random.Generator,
+) -> pd.DataFrame:
     """Non-lenses of all splits."""
-    rng = np.random.default_rng([settings.seed, 21])
     lenses, supply = (
         table.groupby(["split", *BIN], observed=True).size() for table in (positives, pool)
     )
-    ratio = fair_ratio(
-        lenses, supply.reindex(lenses.index, fill_value=0), settings.sample.negatives_per_lens
-    )
-    if ratio < settings.sample.negatives_per_lens:
+    ratio = fair_ratio(lenses, supply.reindex(lenses.index, fill_value=0), per_lens)
+    if ratio < per_lens:
         log.info(
-            "sample: %.3g non-lenses per lens, not %g: the parent sample has no more for all bins",
-            ratio, settings.sample.negatives_per_lens,
+            "sample: %.3g non-lenses per lens, not %g: the parent sample has no more in some bins",
+            ratio, per_lens,
         )  # fmt: skip
     drawn = []
     for split in SPLITS:
-        mine = positives[positives["split"] == split]
-        parts, short = draw_fairly(pool[pool["split"] == split], mine, ratio, accept, rng)
-        drawn += parts
-        got = Counter(kind for part in parts for kind in part["class"])
-        if len(mine):
-            log.info("sample: %s: %d lenses, %s", split, len(mine), dict(got))
-            if not got:
+        of_split = positives[positives["split"] == split]
+        tables, short = draw_fairly(pool[pool["split"] == split], of_split, ratio, accept, rng)
+        drawn += tables
+        counts = Counter(name for table in tables for name in table["class"])
+        if len(of_split):
+            log.info("sample: %s: %d lenses, %s", split, len(of_split), dict(counts))
+            if not counts:
                 raise LenspipeError(
                     f"sample: the {split} split has no non-lens; search more sky (footprint) or "
                     "lower sample.exclusion_arcsec"
                 )
         if short:
-            log.info("sample: %s: %d non-lenses could not be had", split, short)
+            log.info("sample: %s: %d non-lenses fewer than required", split, short)
     return pd.concat(drawn)
 
 
-def _draw_hosts(settings, left, positives, usable):
-    """Random galaxies of the training split that lensed arcs are painted on, binned as the rest."""
-    wanted = settings.sample.injected_per_lens
-    if not wanted:
-        return left.iloc[:0]
-    pool = left[(left["split"] == "train") & (left["class"] == "random")]
-    rng = np.random.default_rng([settings.seed, 22])
+def _draw_hosts(
+    pool: pd.DataFrame,
+    positives: pd.DataFrame,
+    per_lens: float,
+    accept: Callable[[pd.DataFrame], pd.DataFrame],
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Random galaxies of the training split to inject lenses into, from the bins of the lenses."""
+    if not per_lens:
+        return pool.iloc[:0]
+    pool = pool[(pool["split"] == "train") & (pool["class"] == "random")]
     lenses = positives[positives["split"] == "train"]
-    parts, short = draw_fairly(pool, lenses, wanted, usable.of, rng)
+    tables, short = draw_fairly(pool, lenses, per_lens, accept, rng)
     if short:
-        log.info("sample: %d galaxies short of hosts for injected lenses", short)
-    hosts = pd.concat([pool.iloc[:0], *parts])
+        log.info("sample: %d hosts for injected lenses fewer than required", short)
+    hosts = pd.concat([pool.iloc[:0], *tables])
     return hosts.assign(id="injected:" + hosts["id"], **{"class": "injected"})
 
 
-class _Usable:
-    """Which galaxies have a good cutout; opens a brick's file when it is first asked about it."""
+class _UsableCutouts:
+    """Selects galaxies with a good cutout, and reads the flags of a brick when first needed."""
 
-    def __init__(self, settings):
-        self.settings = settings
-        self.flags = {}
-        self.left_out = Counter()
+    def __init__(self, path_of_brick: Callable[[str], Path]) -> None:
+        self.path_of_brick = path_of_brick
+        self.flags: dict[str, dict[str, int]] = {}
+        self.rejected: Counter[str] = Counter()
 
-    def of(self, rows):
-        """Return the rows with good cutouts and count the reasons of the others."""
+    def select(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows with good cutouts, and count why others are rejected."""
         good = np.zeros(len(rows), bool)
         if new := sorted(set(rows["brick"]) - set(self.flags)):
             for brick in track(new, "sample: flags of bricks"):
-                self.flags[brick] = self._read(brick)
+                self.flags[brick] = _read_flags(self.path_of_brick(brick))
         for brick, group in rows.reset_index(drop=True).groupby("brick"):
             flags = group["id"].map(self.flags[brick])
-            self.left_out["no cutout"] += int(flags.isna().sum())
+            self.rejected["no cutout"] += int(flags.isna().sum())
             bad = flags.fillna(0).to_numpy(int) & BAD_FLAGS.value
             for flag in BAD_FLAGS:
-                self.left_out[flag.name] += int((bad & flag.value > 0).sum())
+                self.rejected[str(flag.name)] += int((bad & flag.value > 0).sum())
             good[group.index] = flags.notna() & (bad == 0)
         return rows[good]
 
-    def _read(self, brick):
-        path = cutouts_at(self.settings, brick)
-        return read_flags(path) if path.exists() else {}
+    def log_rejections(self) -> None:
+        reasons = {reason: n for reason, n in self.rejected.items() if n}
+        log.info("sample: galaxies left out for their cutouts: %s", reasons or "none")
 
-    def say(self):
-        """Log what was left out."""
-        reasons = {reason: n for reason, n in self.left_out.items() if n}
-        log.info("sample: left out for their cutouts: %s", reasons or "none")
+
+def _read_flags(path: Path) -> dict[str, int]:
+    """Galaxy -> flags of its cutout; empty if there is no such file."""
+    return read_flags(path) if path.exists() else {}

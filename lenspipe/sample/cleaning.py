@@ -1,7 +1,10 @@
-"""Cleaning: non-lenses that a previous model takes for lenses are set aside for the eye."""
+"""Cleaning: non-lenses with high scores of a previous model are set aside for inspection."""
+
+from typing import Any
 
 import pandas as pd
 
+from lenspipe.config.settings import Settings
 from lenspipe.cutouts.reading import read_images
 from lenspipe.sample.grading_lists import write_for_grading
 from lenspipe.scoring.score import load_fitting, score_images
@@ -10,69 +13,55 @@ from lenspipe.utils.progress import log
 __all__ = ["Cleaner"]
 
 
+#: Cutouts in memory at once, 0.25 GB of the usual size.
+_BATCH = 2048
+
+
 class Cleaner:
-    """Looks at random galaxies with the model of ``sample.cleaning_model``, if there is one.
+    """Scores random galaxies with the model of ``sample.cleaning_model``, if there is one.
 
-    Galaxies that a person has judged, graded D or listed as confusing, are left as they are.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
+    Galaxies that have been inspected, graded D or listed as confusing, are not scored.
 
     Attributes
     ----------
-    aside : pandas.DataFrame
-        What was set aside, with its score p.
+    set_aside : pandas.DataFrame
+        Galaxies set aside, with their score p.
     """
 
-    def __init__(self, settings):
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.aside = pd.DataFrame()
-        self.model = None
+        self.set_aside = pd.DataFrame()
+        self.model: Any = None
         if settings.sample.cleaning_model:
             self.model = load_fitting(settings, settings.sample.cleaning_model)
 
-    def of(self, rows):
+    def select(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the rows that stay.
 
         Parameters
         ----------
-        rows : pandas.DataFrame
+        rows
             Galaxies with cutouts: id, brick, class and others.
-
-        Returns
-        -------
-        pandas.DataFrame
         """
         random = rows[rows["class"] == "random"]
         if self.model is None or random.empty:
             return rows
 
-        own, parts = self.settings.inference, []
-        for first in range(0, len(random), _AT_ONCE):
-            part = random.iloc[first : first + _AT_ONCE]
-            p = score_images(self.model, read_images(self.settings, part), own.batch_size)
-            parts.append(part.assign(p=p)[p >= self.settings.sample.cleaning_threshold])
-        high = pd.concat(parts)
-        self.aside = pd.concat([self.aside, high])
+        batch_size, selected = self.settings.inference.batch_size, []
+        for start in range(0, len(random), _BATCH):
+            batch = random.iloc[start : start + _BATCH]
+            p = score_images(self.model, read_images(self.settings, batch), batch_size)
+            selected.append(batch.assign(p=p)[p >= self.settings.sample.cleaning_threshold])
+        high = pd.concat(selected)
+        self.set_aside = pd.concat([self.set_aside, high])
         return rows.drop(high.index)
 
-    def write(self, version):
-        """Write what was set aside, to be graded.
-
-        Parameters
-        ----------
-        version : int
-            Of the sample.
-        """
+    def write(self, version: int) -> None:
+        """Write the galaxies set aside in a version of the sample as a list to be graded."""
         if self.model is None:
             return
-        if self.aside.empty:
+        if self.set_aside.empty:
             log.info("cleaning: no non-lens has p >= %g", self.settings.sample.cleaning_threshold)
             return
         path = self.settings.paths.set_aside(version)
-        write_for_grading(self.settings, self.aside, path, "set aside by cleaning")
-
-
-#: Cutouts in memory at once, 0.25 GB of the usual size.
-_AT_ONCE = 2048
+        write_for_grading(self.settings, self.set_aside, path, "set aside by cleaning")

@@ -1,12 +1,16 @@
-"""What is given to the eye to be graded, and kept apart until it is: a list and its pages.
+"""Lists of galaxies to be graded by visual inspection, with pages of their cutouts.
 
-A person fills in column grade of the list (A to C for a lens, D for none) and names the list in
-config key ``sample.graded``; the next sample reads it.
+The user fills in column grade of the list (A to C for a lens, D for a non-lens) and adds the list
+to config key ``sample.graded``; the next sample reads it. Until then the galaxies are kept out of
+the sample.
 """
+
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from lenspipe.config.settings import Settings
 from lenspipe.cutouts.reading import read_images
 from lenspipe.plotting.galaxy_pages import draw_page
 from lenspipe.products.schema.columns import RANKING
@@ -18,21 +22,22 @@ from lenspipe.utils.progress import log
 __all__ = ["write_for_grading"]
 
 
-def write_for_grading(settings, table, path, what):
-    """Write a list to be graded, best first, and pages of its galaxies beside it.
+def write_for_grading(
+    settings: Settings, table: pd.DataFrame, path: Path, description: str
+) -> list[Path]:
+    """Write a list to be graded, highest score first, and pages of its galaxies beside it.
 
-    Grades that the file has already are kept: a galaxy keeps its grade, and a graded one that is
-    not in the table stays.
+    Grades already in the file are kept, and so are graded galaxies that are not in the table.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-    table : pandas.DataFrame
+    settings
+    table
         Columns id, ra, dec (degrees), brick and p.
-    path : pathlib.Path
+    path
         The CSV; pages are ``<its name>-page-0001.png`` and so on.
-    what : str
-        What the galaxies are, for titles and the log.
+    description
+        Of the galaxies, for titles and the log.
 
     Returns
     -------
@@ -60,9 +65,9 @@ def write_for_grading(settings, table, path, what):
             bands=settings.survey.bands,
             stretch=settings.mosaics.stretch,
             columns=settings.mosaics.columns,
-            title=f"{settings.run}: {what}, page {number}",
-            subtitle=f"{len(table)} in {path.name}: give each a grade there, A to C or D",
+            title=f"{settings.run}: {description}, page {number}",
+            subtitle=f"{len(table)} in {path.name}: enter a grade for each there, A to C or D",
         )
         pages.append(page)
-    log.info("%s: %d to be graded in %s", what, len(table), path)
+    log.info("%s: %d galaxies to be graded in %s", description, len(table), path)
     return pages

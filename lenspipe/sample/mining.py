@@ -1,4 +1,4 @@
-"""Mining: what a model takes for lenses among galaxies that no sample and no catalogue has."""
+"""Mining: galaxies with the highest scores that are in no sample and no catalogue."""
 
 import numpy as np
 import pandas as pd
@@ -6,6 +6,7 @@ from astropy.coordinates import SkyCoord
 
 from lenspipe.catalogs.known_lenses import read_confusing, read_graded
 from lenspipe.config.flags import rejected
+from lenspipe.config.settings import Settings
 from lenspipe.products.files import write_json
 from lenspipe.products.known_lenses import read_known
 from lenspipe.products.plan import read_plan
@@ -17,40 +18,36 @@ from lenspipe.utils.progress import log
 __all__ = ["mine"]
 
 
-def mine(settings):
-    """Choose the highest scores that no sample, catalogue or list knows, to be graded.
+def mine(settings: Settings) -> pd.DataFrame:
+    """Select the galaxies with the highest scores that are in no sample or list, to be graded.
 
-    Only bricks of the training split are looked at: what is found may enter the next sample, and
-    the other splits should stay as they were drawn. Writes ``mined/version-<n>.csv`` with its
-    pages and, last, ``mined/pages.json``; n is the version of the sample.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
+    Only bricks of the training split are searched, because mined galaxies may enter the next sample
+    and the other splits should stay as drawn. Writes ``mined/version-<n>.csv`` with its pages and,
+    last, ``mined/pages.json``; n is the version of the sample.
 
     Returns
     -------
     pandas.DataFrame
         At most ``sample.mined`` rows of the scores.
     """
-    paths, own = settings.paths, settings.sample
+    paths, section = settings.paths, settings.sample
     split = read_table(paths.splits, "splits").set_index("brick")["split"]
-    tables = [read_table(paths.scores(chunk), "scores") for chunk in read_plan(settings.paths.plan)]
+    tables = [read_table(paths.scores(chunk), "scores") for chunk in read_plan(paths.plan)]
     scores = pd.concat(tables, ignore_index=True)
     scores = scores[(scores["brick"].map(split) == "train") & ~rejected(scores["flags"], settings)]
     unused = scores[~scores["id"].isin(used_before(settings.paths.sample_version(1).parent))]
     unknown = unused
     for entries, radius in (
-        (read_known(settings.paths.lenses), own.exclusion_arcsec),
-        (read_graded(settings), own.match_radius_arcsec),
-        (read_confusing(settings), own.match_radius_arcsec),
+        (read_known(paths.lenses), section.exclusion_arcsec),
+        (read_graded(settings), section.match_radius_arcsec),
+        (read_confusing(settings), section.match_radius_arcsec),
     ):
         unknown = unknown[~_near(unknown, entries, radius)]
-    mined = unknown.nlargest(own.mined, "p")
+    mined = unknown.nlargest(section.mined, "p")
     log.info(
         "mining: of %d galaxies in bricks of the training split %d were in no sample, %d of them "
-        "are in no list; the %d highest are taken", len(scores), len(unused), len(unknown),
-        len(mined),
+        "are in no list; the %d with the highest scores are selected", len(scores), len(unused),
+        len(unknown), len(mined),
     )  # fmt: skip
     path = paths.mined(sample_version(settings.paths.records_manifest))
     pages = write_for_grading(settings, mined, path, "mined")
@@ -59,8 +56,8 @@ def mine(settings):
     return mined
 
 
-def _near(galaxies, entries, radius_arcsec):
-    """Whether each galaxy is near to an entry of a list."""
+def _near(galaxies: pd.DataFrame, entries: pd.DataFrame, radius_arcsec: float) -> np.ndarray:
+    """Mask of the galaxies near an entry of a list."""
     if galaxies.empty or entries.empty:
         return np.zeros(len(galaxies), bool)
     here, there = (SkyCoord(table["ra"], table["dec"], unit="deg") for table in (galaxies, entries))

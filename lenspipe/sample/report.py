@@ -1,11 +1,14 @@
-"""Report of the labelled sample: counts, how alike its classes are, where they are, mosaics."""
+"""Report of the labelled sample: counts, comparison of its classes, sky maps, mosaics."""
 
 import html
 import json
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from lenspipe.config.settings import Settings
 from lenspipe.plotting import figures
 from lenspipe.plotting.galaxy_pages import draw_page
 from lenspipe.products.files import write_json
@@ -18,9 +21,10 @@ from lenspipe.utils.progress import log
 
 __all__ = ["report_sample"]
 
-#: Classes that get a mosaic, in this order; confusing galaxies of all kinds are one.
+#: Classes that get a mosaic, in this order; confusing galaxies of all kinds are one class.
 _CLASSES = ("lens", "graded", "confusing", "random", "injected")
 
+#: Axis labels of the compared quantities.
 _LABELS = {
     "magnitude": "magnitude (AB)",
     "depth": "depth for galaxies (AB, 5 sigma)",
@@ -29,28 +33,24 @@ _LABELS = {
 }
 
 
-def report_sample(settings):
-    """Describe the labelled sample below ``sample/report/``.
+def report_sample(settings: Settings) -> dict[str, Any]:
+    """Write a report of the labelled sample to ``sample/report/``.
 
     Writes figures of the distributions (``distributions.png``) and of the sky (``sky.png``), a
     mosaic of each class (``mosaic-<class>.png``), ``report.html`` that shows them and, last, all
     numbers, ``report.json``. Lenses and non-lenses are compared in depth, seeing and exposures
     (`lenspipe.statistics.balance`), and in magnitude, though lenses may well be brighter. Injected
-    lenses, on galaxies that are drawn like non-lenses, take no part in that.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
+    lenses, whose hosts are drawn like non-lenses, are left out of the comparison.
 
     Returns
     -------
     dict
-        What report.json holds; see docs/outputs.md.
+        Content of report.json; see docs/outputs.md.
 
     Raises
     ------
     LenspipeError
-        Table or records of the sample are missing, or don't belong together.
+        Table or records of the sample are missing, or do not match.
     """
     paths = settings.paths
     final = paths.sample_report("report.json")
@@ -75,7 +75,7 @@ def report_sample(settings):
     return report
 
 
-def _all_counts(sample, real):
+def _all_counts(sample: pd.DataFrame, real: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
     """Property -> rows of its table."""
     lens = real["label"] > 0.5
     both = {"lenses ": real[lens], "non-lenses ": real[~lens]}
@@ -88,27 +88,27 @@ def _all_counts(sample, real):
     return {column: _rows(table) for column, table in tables.items()}
 
 
-def _count(parts, column):
-    """Count values of a column in each split of some tables, which are given by prefix."""
+def _count(tables: Mapping[str, pd.DataFrame], column: str) -> pd.DataFrame:
+    """Count values of a column in each split of some tables, given by prefix of the columns."""
     counts = [
-        pd.crosstab(part[column], part["split"])
+        pd.crosstab(table[column], table["split"])
         .reindex(columns=SPLITS, fill_value=0)
-        .assign(total=lambda table: table.sum(axis=1))
+        .assign(total=lambda counted: counted.sum(axis=1))
         .add_prefix(prefix)
-        for prefix, part in parts.items()
+        for prefix, table in tables.items()
     ]
-    counts = pd.concat(counts, axis=1).fillna(0).astype(int).sort_index()
-    counts.loc["all"] = counts.sum()
-    return counts.rename_axis(column).reset_index()
+    joined = pd.concat(counts, axis=1).fillna(0).astype(int).sort_index()
+    joined.loc["all"] = joined.sum()
+    return joined.rename_axis(column).reset_index()
 
 
-def _rows(table):
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as plain dicts, None for NaN."""
     return json.loads(table.to_json(orient="records"))
 
 
-def _count_bins(real):
-    """Lenses, non-lenses and their ratio in each bin; which part is not where it should be."""
+def _count_bins(real: pd.DataFrame) -> dict[str, Any]:
+    """Lenses, non-lenses and their ratio in each bin; fraction of non-lenses from other bins."""
     lens = real["label"] > 0.5
     counts = _count({"lenses ": real[lens], "non-lenses ": real[~lens]}, "bin")
     for name in (*SPLITS, "total"):
@@ -117,14 +117,14 @@ def _count_bins(real):
     bins, total, lacking = counts.iloc[:-1], counts.iloc[-1], 0
     for name in SPLITS:
         ratio = total[f"non-lenses {name}"] / max(total[f"lenses {name}"], 1)
-        wanted = ratio * bins[f"lenses {name}"]
-        lacking += (wanted - bins[f"non-lenses {name}"]).clip(lower=0).sum()
-    part = float(lacking / max(total["non-lenses total"], 1))
-    log.info("sample: %.1f %% of the non-lenses stand for those of another bin", 100 * part)
-    return {"bins": _rows(counts), "from_other_bins": part}
+        expected = ratio * bins[f"lenses {name}"]
+        lacking += (expected - bins[f"non-lenses {name}"]).clip(lower=0).sum()
+    fraction = float(lacking / max(total["non-lenses total"], 1))
+    log.info("sample: %.1f %% of the non-lenses replace ones of another bin", 100 * fraction)
+    return {"bins": _rows(counts), "from_other_bins": fraction}
 
 
-def _panel(real, entry):
+def _panel(real: pd.DataFrame, entry: Mapping[str, Any]) -> dict[str, Any]:
     """Panel of the figure of distributions for a compared quantity."""
     name, band = entry["quantity"], entry["band"]
     values, lens = values_of(real, name, band), (real["label"] > 0.5).to_numpy()
@@ -140,48 +140,49 @@ def _panel(real, entry):
     }
 
 
-def _draw_mosaics(settings, sample):
-    """Draw some galaxies of each class; returns the names of the pages."""
-    rng, own = np.random.default_rng([settings.seed, 25]), settings.mosaics
-    bands = settings.survey.bands
-    everything = settings.paths.sample_report("mosaic-*.png")
-    for path in everything.parent.glob(everything.name):
+def _draw_mosaics(settings: Settings, sample: pd.DataFrame) -> list[str]:
+    """Show random galaxies of each class; returns the file names of the pages."""
+    rng, mosaics = np.random.default_rng([settings.seed, 25]), settings.mosaics
+    pattern = settings.paths.sample_report("mosaic-*.png")
+    for path in pattern.parent.glob(pattern.name):
         path.unlink()
-    group, kind = sample["class"].str.partition(":")[0], sample["class"].str.partition(":")[2]
+    class_and_kind = sample["class"].str.partition(":")
+    group, kind = class_and_kind[0], class_and_kind[2]
     notes = zip(sample["grade"], kind.str.replace("_", " "), sample["split"], strict=True)
     sample = sample.assign(
         name=iau_name(sample["ra"], sample["dec"]),
         note=[", ".join(filter(None, parts)) for parts in notes],
-        # Those without a grade come last.
+        # Galaxies without a grade come last.
         order=sample["grade"].replace("", "none"),
     )
-    chosen = []
+    tables = []
     for name in _CLASSES:
         rows = sample[group == name]
-        shown = rows.iloc[rng.permutation(len(rows))[: own.columns * own.rows]]
+        shown = rows.iloc[rng.permutation(len(rows))[: mosaics.columns * mosaics.rows]]
         shown = shown.sort_values(["order", "class", "id"])
-        chosen.append(shown.assign(page=name, rank=np.arange(len(shown)) + 1, of=len(rows)))
-    chosen = pd.concat(chosen, ignore_index=True)
-    images = read_images(settings.paths.sample, chosen, len(bands), settings.cutouts.size)
+        tables.append(shown.assign(page=name, rank=np.arange(len(shown)) + 1, of=len(rows)))
+    selected = pd.concat(tables, ignore_index=True)
+    n_bands, size = len(settings.survey.bands), settings.cutouts.size
+    images = read_images(settings.paths.sample, selected, n_bands, size)
     pages = []
-    for name, shown in chosen.groupby("page", sort=False):
-        path = everything.with_name(f"mosaic-{name}.png")
+    for name, shown in selected.groupby("page", sort=False):
+        path = pattern.with_name(f"mosaic-{name}.png")
         draw_page(
             images[shown.index],
             shown,
             path,
-            bands=bands,
-            stretch=own.stretch,
-            columns=own.columns,
+            bands=settings.survey.bands,
+            stretch=mosaics.stretch,
+            columns=mosaics.columns,
             title=f"{settings.run}: labelled sample, {name}",
-            subtitle=f"{len(shown)} of {shown['of'].iloc[0]}, chosen at random; {''.join(bands)}, "
-            f"{own.stretch} stretch",
+            subtitle=f"{len(shown)} of {shown['of'].iloc[0]}, chosen at random; "
+            f"{''.join(settings.survey.bands)}, {mosaics.stretch} stretch",
         )
         pages.append(path.name)
     return pages
 
 
-def _page(report):
+def _page(report: Mapping[str, Any]) -> str:
     """The report as a plain HTML page."""
     title = html.escape(f"Labelled sample of {report['run']}")
     compared = [
@@ -212,19 +213,19 @@ img {{ max-width: 100%; }}
 <h1>{title}</h1>
 {counts}
 <h2>Lenses and non-lenses</h2>
-<p>Nothing but the lens should tell them apart: they differ in depth, seeing or exposures where p is
-below {report["differ_below_p"]:.2g}, and of a hundred fair samples one is said to differ in any of
-these. The distance is that of Kolmogorov and Smirnov within the bins below (of exposures in the
-last band, which bins fix, within splits); p compares it with chance, brick by brick. Magnitudes
-need not be alike. Injected lenses take no part; they are counted by class only.</p>
+<p>Only the lens itself should distinguish the classes. They are reported to differ in depth, seeing
+or exposures if p is below {report["differ_below_p"]:.2g}; one in a hundred fair samples is reported
+to differ in any of these. The distance is that of Kolmogorov and Smirnov within the bins below (for
+exposures in the last band, which define the bins, within splits); p compares it with chance, brick
+by brick. Magnitudes may differ. Injected lenses are left out; they are counted by class only.</p>
 {_table(compared)}
 {_picture("distributions.png")}
 <h2>Sky</h2>
 {_picture("sky.png")}
 <h2>Bins</h2>
 <p>Tractor type, region and exposures in the last band. The ratio of non-lenses to lenses should be
-the same in all bins of a split; {100 * report["from_other_bins"]:.1f} % of the non-lenses stand for
-those of another bin.</p>
+the same in all bins of a split; {100 * report["from_other_bins"]:.1f} % of the non-lenses replace
+ones of another bin.</p>
 {_table(report["bins"])}
 <h2>Mosaics</h2>
 {mosaics}
@@ -232,10 +233,10 @@ those of another bin.</p>
 """
 
 
-def _table(rows):
-    table = pd.DataFrame(rows)
+def _table(rows: Iterable[Mapping[str, Any]]) -> str:
+    table = pd.DataFrame(list(rows))
     return table.to_html(index=False, border=0, na_rep="", float_format="{:.4g}".format)
 
 
-def _picture(name):
+def _picture(name: str) -> str:
     return f'<p><a href="{name}"><img src="{name}" alt="{name}"></a></p>'

@@ -1,8 +1,12 @@
 """The labelled sample's files: records in shards, tables, and the versions of each round."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
+from lenspipe.config.paths import RunPaths
+from lenspipe.config.settings import Settings
 from lenspipe.cutouts.chunk import cutouts_at
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.products.files import write_json
@@ -21,43 +25,45 @@ from lenspipe.utils.tables import content_hash
 
 __all__ = ["write_sample"]
 
-#: Most examples in a file of records.
+#: Maximum number of examples in a file of records.
 _SHARD = 1000
 
 
-def write_sample(settings, chosen, lenses, split_of):
+def write_sample(
+    settings: Settings, chosen: pd.DataFrame, lenses: pd.DataFrame, split_of: Mapping[str, str]
+) -> pd.DataFrame:
     """Write the chosen galaxies as records in random order, and the tables; sample.parquet last.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-    chosen : pandas.DataFrame
-        Identifiers, positions and bins of the galaxies; label, class, split and, of lenses, grade
-        and references. Injected lenses have the id of their host after ``injected:``.
-    lenses : pandas.DataFrame
-        What became of the known lenses.
-    split_of : dict
+    settings
+    chosen
+        Identifiers, positions and bins of the galaxies; label, class, split and, for lenses, grade
+        and references. The id of an injected lens is ``injected:`` and the id of its host.
+    lenses
+        Known lenses with their fate.
+    split_of
         Brick -> split.
 
     Returns
     -------
     pandas.DataFrame
-        What sample.parquet holds; see docs/outputs.md.
+        Content of sample.parquet; see docs/outputs.md.
     """
     paths, dtype = settings.paths, settings.records.dtype
     for path in (paths.sample, paths.records_manifest, paths.injected):
-        path.unlink(missing_ok=True)  # while records change, no table vouches for them
+        path.unlink(missing_ok=True)  # no table may describe records that are being replaced
     chosen = chosen.assign(bin=bin_names(chosen))
     chosen[["grade", "references"]] = chosen[["grade", "references"]].fillna("")
     rng = np.random.default_rng([settings.seed, 23])
     tables, truths, shards = [], [], {}
     values = band_values(settings.survey.bands)
     for split in SPLITS:
-        part = chosen[chosen["split"] == split].sort_values(["brick", "id"])
-        part = part.iloc[rng.permutation(len(part))].reset_index(drop=True)
+        of_split = chosen[chosen["split"] == split].sort_values(["brick", "id"])
+        of_split = of_split.iloc[rng.permutation(len(of_split))].reset_index(drop=True)
         pattern = paths.sample_shards(split)
-        for i in track(range(-(-len(part) // _SHARD)), f"sample: shards of {split}"):
-            rows = part.iloc[i * _SHARD : (i + 1) * _SHARD].reset_index(drop=True)
+        for i in track(range(-(-len(of_split) // _SHARD)), f"sample: shards of {split}"):
+            rows = of_split.iloc[i * _SHARD : (i + 1) * _SHARD].reset_index(drop=True)
             path = pattern.with_name(pattern.name.replace("*", f"{i:05d}"))
             images, table, truth = _gather(settings, rows, rng)
             labels = rows["label"].to_numpy()
@@ -79,7 +85,7 @@ def write_sample(settings, chosen, lenses, split_of):
     manifest = {
         "version": VERSION,
         "dtype": dtype,
-        "sample_version": _keep_version(settings, sample),
+        "sample_version": _keep_version(paths, sample),
         "shards": shards,
     }
     write_json(paths.records_manifest, manifest)
@@ -87,18 +93,20 @@ def write_sample(settings, chosen, lenses, split_of):
     return read_table(paths.sample, "sample")
 
 
-def _gather(settings, rows, rng):
+def _gather(
+    settings: Settings, rows: pd.DataFrame, rng: np.random.Generator
+) -> tuple[np.ndarray, pd.DataFrame, pd.DataFrame]:
     """Cutouts, their tables and the truth of injected lenses, in the order of the rows."""
-    images, tables, at = [], [], []
+    pixels_by_brick, tables, positions = [], [], []
     for brick, group in rows.groupby("brick"):
         pixels, table = read_cutouts(cutouts_at(settings, brick))
         hosts = group["id"].str.removeprefix("injected:")
         index = table.reset_index().set_index("id").loc[hosts, "index"].to_numpy()
-        images.append(pixels[index])
+        pixels_by_brick.append(pixels[index])
         tables.append(table.iloc[index])
-        at.append(group.index.to_numpy())
-    order = np.argsort(np.concatenate(at))
-    images = np.concatenate(images)[order]
+        positions.append(group.index.to_numpy())
+    order = np.argsort(np.concatenate(positions))
+    images = np.concatenate(pixels_by_brick)[order]
     table = pd.concat(tables, ignore_index=True).iloc[order].reset_index(drop=True)
     table = table.assign(
         id=rows["id"], theta_e_arcsec=np.nan, **{name: rows[name] for name in ("class", "grade")}
@@ -112,14 +120,14 @@ def _gather(settings, rows, rng):
     return images, table, truth
 
 
-def _keep_version(settings, sample):
-    """Keep the table under the next number, unless one like it has a number already."""
+def _keep_version(paths: RunPaths, sample: pd.DataFrame) -> int:
+    """Keep the table under the next version number, unless an equal one has a number already."""
     key = content_hash(sample[["id", "label", "class", "grade", "split"]])
     version = 1
-    while (path := settings.paths.sample_version(version)).exists():
-        table = pd.read_parquet(path)
+    while (path := paths.sample_version(version)).exists():
+        table = read_table(path, "sample_version")
         if content_hash(table[["id", "label", "class", "grade", "split"]]) == key:
-            log.info("sample: version %d, as before", version)
+            log.info("sample: version %d, unchanged", version)
             return version
         version += 1
     write_table(path, sample)

@@ -1,41 +1,47 @@
 """Division of the sky between training, validation and test."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy_healpix import HEALPix
+from numpy.typing import ArrayLike
 
 from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
+from lenspipe.config.settings import Settings
 from lenspipe.products.sample import SPLITS
 
 __all__ = ["assign_cells", "cells_of_bricks", "on_two_sides", "split_bricks"]
 
 
-def assign_cells(lenses, galaxies, fractions, rng):
-    """Give each cell on the sky to one split, so that each kind of lens divides as fractions say.
+def assign_cells(
+    lenses: ArrayLike, galaxies: ArrayLike, fractions: ArrayLike, rng: np.random.Generator
+) -> np.ndarray:
+    """Assign each cell on the sky to a split, so that each group of lenses has the same fractions.
 
-    Cells are shuffled, those with the most lenses go first, and each goes to the split that lacks
-    most of what the cell holds; kinds count alike, however rare. The last cells with lenses are
-    kept for splits that would have none. Then cells without lenses go to the split that lacks most
-    galaxies. This is the stratification of Sechidis, Tsoumakas & Vlahavas
-    (2011, ECML PKDD, sect. 3) for cells that hold several examples.
+    Cells are shuffled, and those with the most lenses assigned first, each to the split that lacks
+    most of the lenses in the cell; groups have equal weight, however rare. The last cells with
+    lenses are kept for splits that would have none. Cells without lenses are then assigned to the
+    split that lacks most galaxies. This is the stratification of Sechidis, Tsoumakas & Vlahavas
+    (2011, ECML PKDD, sect. 3) for cells with several examples.
 
     Parameters
     ----------
-    lenses : array of int, (N, K)
-        How many lenses of each kind there are in a cell.
-    galaxies : array of int, (N, J)
-        The same of galaxies.
-    fractions : tuple of float
-        Part of each split; they add up to 1. A split without a part gets no cell.
-    rng : numpy.random.Generator
+    lenses
+        (N, K) number of lenses of each group in a cell.
+    galaxies
+        (N, J) the same of galaxies.
+    fractions
+        Fraction of each split; they add up to 1. A split of fraction 0 gets no cell.
+    rng
         Decides among equals.
 
     Returns
     -------
     ndarray of int, (N,)
-        Index of each cell's split.
+        Index of the split of each cell.
     """
     lenses, galaxies, fractions = (np.asarray(a, float) for a in (lenses, galaxies, fractions))
     order = rng.permutation(len(lenses))
@@ -44,70 +50,77 @@ def assign_cells(lenses, galaxies, fractions, rng):
     lacking = [fractions[:, None] * table.sum(axis=0) for table in (lenses, galaxies)]
     weight = [1 / np.maximum(table.sum(axis=0), 1) ** 2 for table in (lenses, galaxies)]
     n_left = int((lenses.sum(axis=1) > 0).sum())
-    without = set(np.flatnonzero(fractions > 0))
+    without = set(np.flatnonzero(fractions > 0).tolist())
     for cell in order:
-        kind, held = (0, lenses[cell]) if lenses[cell].any() else (1, galaxies[cell])
-        lacks = lacking[kind] @ (held * weight[kind])
+        which, counts = (0, lenses[cell]) if lenses[cell].any() else (1, galaxies[cell])
+        lacks = lacking[which] @ (counts * weight[which])
         allowed = fractions > 0
         if 0 < n_left <= len(without):
             allowed = np.isin(np.arange(len(fractions)), list(without))
         split[cell] = np.argmax(np.where(allowed, lacks, -np.inf))
-        if kind == 0:
+        if which == 0:
             n_left -= 1
-            without.discard(split[cell])
+            without.discard(int(split[cell]))
         lacking[0][split[cell]] -= lenses[cell]
         lacking[1][split[cell]] -= galaxies[cell]
     return split
 
 
-def split_bricks(settings, bricks, galaxies, lenses):
-    """Divide bricks between splits by the HEALPix cell (nested) of their centre.
+def split_bricks(
+    cells: pd.Series,
+    galaxies: pd.DataFrame,
+    lenses: pd.DataFrame,
+    fractions: tuple[float, float, float],
+    seed: int,
+) -> dict[str, str]:
+    """Assign bricks to splits by the cell of the sky that they belong to.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-    bricks : pandas.DataFrame
-        Columns brick, ra, dec (degrees).
-    galaxies : pandas.DataFrame
+    cells
+        As returned by `cells_of_bricks`.
+    galaxies
         Columns brick and region.
-    lenses : pandas.DataFrame
-        Columns brick, region and grade: lenses of each grade and region are divided alike.
+    lenses
+        Columns brick, region and grade: each grade and region has the same fractions.
+    fractions
+        Of training, validation and test.
+    seed
+        Seed of the run.
 
     Returns
     -------
     dict
-        Brick -> split. The same cells and lenses are divided alike whatever else changes.
+        Brick -> split. Cells with lenses are assigned by their lenses alone.
     """
-    cell_of = cells_of_bricks(settings, bricks)
-    every = np.unique(cell_of)
+    all_cells = np.unique(cells)
 
-    def count(table, kinds):
-        cell = table["brick"].map(cell_of)
-        return pd.crosstab(cell, [table[kind] for kind in kinds]).reindex(every, fill_value=0)
+    def count(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+        groups = [table[column] for column in columns]
+        return pd.crosstab(table["brick"].map(cells), groups).reindex(all_cells, fill_value=0)
 
-    rng = np.random.default_rng([settings.seed, 20])
     split = assign_cells(
         count(lenses, ["grade", "region"]),
         count(galaxies, ["region"]),
-        settings.sample.fractions,
-        rng,
+        fractions,
+        np.random.default_rng([seed, 20]),
     )
-    return dict(cell_of.map(pd.Series(np.array(SPLITS)[split], every)))
+    return dict(cells.map(pd.Series(np.array(SPLITS)[split], all_cells)))
 
 
-def cells_of_bricks(settings, bricks):
-    """Cell of the sky that each brick goes with, whichever split that is.
+def cells_of_bricks(settings: Settings, bricks: pd.DataFrame) -> pd.Series:
+    """Nested HEALPix cell of ``sample.split_nside`` that each brick belongs to.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-    bricks : pandas.DataFrame
+    settings
+    bricks
         Columns brick, ra, dec (degrees).
 
     Returns
     -------
     pandas.Series of int
-        Nested HEALPix cells of ``sample.split_nside``; the index is the brick.
+        The index is the brick.
     """
     grid = HEALPix(settings.sample.split_nside, order="nested")
     cells = grid.lonlat_to_healpix(
@@ -116,26 +129,22 @@ def cells_of_bricks(settings, bricks):
     return pd.Series(cells, bricks["brick"].to_numpy())
 
 
-def on_two_sides(settings, table, lenses):
-    """Tell which galaxies have a lens of another split on their cutout.
+def on_two_sides(settings: Settings, table: pd.DataFrame, lenses: pd.DataFrame) -> np.ndarray:
+    """Mask of the galaxies that have a lens of another split on their cutout.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-    table, lenses : pandas.DataFrame
+    settings
+    table, lenses
         Columns ra, dec (degrees) and split.
-
-    Returns
-    -------
-    ndarray of bool, one for each row of the table
     """
     corner = u.Quantity(settings.cutouts.size * PIXEL_SCALE_ARCSEC / np.sqrt(2), "arcsec")
-    found = np.zeros(len(table), bool)
+    result = np.zeros(len(table), bool)
     for split in SPLITS:
-        mine = (table["split"] == split).to_numpy()
+        of_split = (table["split"] == split).to_numpy()
         others = lenses[lenses["split"] != split]
-        if mine.any() and len(others):
-            here = SkyCoord(table["ra"][mine], table["dec"][mine], unit="deg")
+        if of_split.any() and len(others):
+            here = SkyCoord(table["ra"][of_split], table["dec"][of_split], unit="deg")
             there = SkyCoord(others["ra"], others["dec"], unit="deg")
-            found[mine] = here.match_to_catalog_sky(there)[1] < corner
-    return found
+            result[of_split] = here.match_to_catalog_sky(there)[1] < corner
+    return result

@@ -1,4 +1,4 @@
-"""The simulated sky, and simulated arcs injected into real images."""
+"""The simulated sky, and simulated arcs injected into real cutouts."""
 
 import lazy_loader
 

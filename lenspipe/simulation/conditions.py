@@ -1,4 +1,4 @@
-"""Observing conditions of the simulated sky: exposures, seeing and noise from place to place."""
+"""Observing conditions of the simulated sky: exposures, seeing and noise by position."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ __all__ = ["BANDS", "Conditions", "draw_conditions", "exposure_map"]
 
 BANDS = ("g", "r", "z")
 
-#: Noise of one exposure per pixel, nanomaggies: four exposures give the survey's typical
+#: Noise per pixel of a single exposure, nanomaggies; four exposures give the survey's typical
 #: 0.003, 0.0055, 0.014.
 SIGMA_ONE_EXPOSURE = {
     "south": {"g": 0.0060, "r": 0.0110, "z": 0.0280},
@@ -24,56 +24,45 @@ SEEING_ARCSEC = {
     "north": {"g": 1.60, "r": 1.45, "z": 1.05},
 }
 
-#: Sky brightness, AB mag per square arcsec; sets the shot noise of sources relative to the sky's.
+#: Sky brightness, AB mag per square arcsec; sets the shot noise of sources relative to the sky.
 SKY_MAG = {"g": 22.0, "r": 21.2, "z": 19.0}
 
-#: Number of pointings that may cover a place, the part of them that do, and the detectors' size.
+#: Number of pointings that may cover a position.
 POINTINGS = 10
 
+#: Fraction of those pointings that do cover it.
 POINTING_FRACTION = 0.52
 
+#: Size of a detector in RA and Dec, degrees.
 DETECTOR_DEG = (0.30, 0.15)
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """Conditions of one brick in one band.
+    """Observing conditions of one brick in one band."""
 
-    Attributes
-    ----------
-    fwhm_arcsec : float
-        Seeing.
-    sigma_one : float
-        Noise of a single exposure per pixel, nanomaggies.
-    gain : float
-        Electrons per nanomaggy in one exposure.
-    """
-
+    #: Seeing.
     fwhm_arcsec: float
+    #: Noise per pixel of a single exposure, nanomaggies.
     sigma_one: float
+    #: Electrons per nanomaggy in one exposure.
     gain: float
 
-    def shot_variance(self, flux, exposures):
-        """Variance per pixel of the sources' photon noise, nanomaggies^2."""
+    def shot_variance(self, flux: np.ndarray, exposures: np.ndarray) -> np.ndarray:
+        """Variance per pixel of the photon noise of the sources, nanomaggies^2."""
         return np.maximum(flux, 0) / (self.gain * exposures)
 
 
-def draw_conditions(seed, brickid, region):
-    """Draw a brick's seeing and noise.
+def draw_conditions(seed: int, brickid: int, region: str) -> dict[str, Conditions]:
+    """Draw the seeing and noise of a brick in each band.
 
     Parameters
     ----------
-    seed : int
-        The run's seed.
-    brickid : int
-        Number of the brick.
-    region : {'north', 'south'}
-        Which camera.
-
-    Returns
-    -------
-    dict
-        Band -> `Conditions`.
+    seed
+        Seed of the run.
+    brickid
+    region
+        ``north`` or ``south``: which cameras.
     """
     rng = np.random.default_rng([seed, brickid, region == "north", 10])
     result = {}
@@ -85,18 +74,17 @@ def draw_conditions(seed, brickid, region):
     return result
 
 
-def exposure_map(seed, band, region, ra, dec):
+def exposure_map(seed: int, band: str, region: str, ra: float, dec: float) -> np.ndarray:
     """Count exposures over a brick: random subsets of the detectors of ten shifted tilings.
 
     Parameters
     ----------
-    seed : int
-        The run's seed; the pattern is one for the whole sky, so neighbouring bricks agree.
-    band : str
-        Band.
-    region : {'north', 'south'}
-        Which camera.
-    ra, dec : float
+    seed
+        Seed of the run; one pattern covers the whole sky, so neighbouring bricks agree.
+    band
+    region
+        ``north`` or ``south``: which cameras.
+    ra, dec
         Centre of the brick, degrees.
 
     Returns

@@ -1,4 +1,6 @@
-"""Grades that a perfect eye would give to galaxies of a simulated sky."""
+"""Grades from the truth of a simulated sky, in place of visual inspection."""
+
+import os
 
 import numpy as np
 import pandas as pd
@@ -9,37 +11,37 @@ from lenspipe.utils.files import atomic
 __all__ = ["grade_by_truth"]
 
 
-def grade_by_truth(path, truth_path):
-    """Fill in column grade of a list by the truth: A for a lens, D for anything else.
-
-    Grades that are there stay.
+def grade_by_truth(
+    path: str | os.PathLike[str], truth_path: str | os.PathLike[str]
+) -> dict[str, int]:
+    """Fill in empty grades of a list from the truth: A for a lens, D for anything else.
 
     Parameters
     ----------
-    path : str or path-like
-        CSV with columns id and grade, as mining and cleaning write it.
-    truth_path : str or path-like
+    path
+        CSV with columns id and grade, as written by mining and cleaning.
+    truth_path
         ``sky/truth.parquet`` of the run.
 
     Returns
     -------
     dict
-        Grade -> number of galaxies that were given it.
+        Grade -> number of galaxies that received it.
 
     Raises
     ------
     LenspipeError
-        A file can't be read, or a galaxy is not of this sky.
+        A file cannot be read, or a galaxy is not on this sky.
     """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         truth = pd.read_parquet(truth_path, columns=["id", "kind"]).drop_duplicates("id")
     except (OSError, ValueError) as error:
-        raise LenspipeError(f"{path}, {truth_path}: can't be read ({error})") from None
+        raise LenspipeError(f"{path}, {truth_path}: cannot be read ({error})") from None
     if missing := {"id", "grade"} - set(table.columns):
         raise LenspipeError(
             f"{path}: found columns {', '.join(table.columns)}, expected also "
-            f"{', '.join(sorted(missing))}; give a list that mining or cleaning wrote"
+            f"{', '.join(sorted(missing))}; give a list written by mining or cleaning"
         )
     kind = table["id"].map(truth.set_index("id")["kind"])
     if kind.isna().any():

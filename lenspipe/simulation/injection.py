@@ -1,18 +1,26 @@
-"""Injected lenses: arcs of ray-traced sources painted onto real cutouts of ellipticals.
+"""Injected lenses: arcs of ray-traced sources added to real cutouts of ellipticals.
 
-Where the numbers come from, and what the result is good for: docs/injection.md.
+The origin of the numbers, and how the result may be used: docs/injection.md.
 """
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.random import Generator
+from numpy.typing import ArrayLike
 
+from lenspipe.config.learning import Injection
+from lenspipe.config.quality import Selection
 from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
+from lenspipe.config.settings import Settings
 from lenspipe.simulation import population
 from lenspipe.simulation.conditions import SKY_MAG
-from lenspipe.simulation.lensing import blurred_arcs, draw_radii, einstein_radius_sis
+from lenspipe.simulation.lensing import blurred_arcs, draw_einstein_radii, einstein_radius_sis
 from lenspipe.simulation.sources import (
-    BEHIND,
-    draw_planted,
+    MIN_REDSHIFT_GAP,
+    draw_planted_sources,
     draw_sizes,
     draw_sources,
     lens_rate,
@@ -24,75 +32,88 @@ from lenspipe.utils.progress import log, track
 __all__ = ["arc_snr", "gain", "inject", "lens_rates", "sky_noise", "spot_snr"]
 
 #: Velocity dispersion, km/s, of a galaxy of the characteristic magnitude (M_r = -23: Hyde &
-#: Bernardi 2009, MNRAS 394, 1978), and its scatter, dex: 0.07 at given luminosity (Bernardi et al.
-#: 2003, AJ 125, 1849), and as much for luminosities whose redshift comes from one colour.
-SIGMA_STAR, SIGMA_SCATTER = 232.0, 0.10
+#: Bernardi 2009, MNRAS 394, 1978).
+SIGMA_STAR = 232.0
+
+#: Scatter of the velocity dispersion, dex: 0.07 at given luminosity (Bernardi et al. 2003, AJ 125,
+#: 1849), and as much again for luminosities whose redshift comes from one colour.
+SIGMA_SCATTER = 0.10
 
 #: Sky brightness, AB mag per square arcsec: that of the simulated sky, and in i.
 _SKY_MAG = SKY_MAG | {"i": 20.2}
 
-#: Draws that are made at a time, and how often before an Einstein radius is drawn evenly, and
-#: before it is given up.
-_DRAWS, _BY_DISPERSION, _MOST = 1500, 6, 20
+#: Number of lenses drawn in one attempt.
+_DRAWS = 1500
+
+#: Attempts with Einstein radii from the velocity dispersion, before they are drawn uniformly.
+_ATTEMPTS_BY_DISPERSION = 6
+
+_MAX_ATTEMPTS = 20
 
 
-def inject(images, table, rng, settings, evenly=None):
-    """Paint a lensed source onto each cutout.
+def inject(
+    images: np.ndarray,
+    table: pd.DataFrame,
+    rng: Generator | Sequence[Generator],
+    settings: Settings,
+    uniform: Selection | None = None,
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """Add the arcs of a lensed source to each cutout.
 
-    A lens is drawn for the galaxy until the arcs can be seen (see config key
-    ``injection.min_arc_snr``). Where its velocity dispersion gives none after many draws, its
-    Einstein radius is drawn evenly in ``injection.theta_e_range``: ``theta_e_from`` says which,
-    and the log how many. Painted evenly, lenses are taken as they come: Einstein radii and sources'
-    magnitudes evenly in their ranges, and no band but one with pixels and seeing has arcs.
+    Lenses are drawn for a galaxy until the arcs of one are detectable (see config key
+    ``injection.min_arc_snr``). If its velocity dispersion gives none after many draws, its Einstein
+    radius is drawn uniformly in ``injection.theta_e_range``; column ``theta_e_from`` records it,
+    and the log how many there are. With `uniform`, the first lens drawn is taken, whether
+    detectable or not, with Einstein radius and magnitude of the source uniform in their ranges, and
+    bands without pixels or seeing get no arcs.
 
     Parameters
     ----------
-    images : (N, B, S, S) float32 array
-        Cutouts, nanomaggies, bands in the order of ``survey.bands``, row 0 in the south; not
-        changed.
-    table : pandas.DataFrame
-        The galaxies' rows of the parent sample: id, mag_r, mag_z, shape_e1, shape_e2 and, per band,
-        psfsize.
-    rng : numpy.random.Generator, or N of them
-        Equal seeds give equal bytes. Of several each galaxy has its own.
-    settings : lenspipe.config.settings.Settings
-    evenly : lenspipe.config.quality.Selection, optional
-        Ranges to paint lenses evenly in.
+    images
+        (N, B, S, S) cutouts, nanomaggies, bands in the order of ``survey.bands``, row 0 in the
+        south; not changed.
+    table
+        Rows of the galaxies in the parent sample: id, mag_r, mag_z, shape_e1, shape_e2 and, per
+        band, psfsize.
+    rng
+        One generator, or one for each galaxy. Equal seeds give equal bytes.
+    settings
+    uniform
+        Ranges in which lenses are drawn uniformly.
 
     Returns
     -------
     images : (N, B, S, S) float32 array
-        The cutouts with arcs and the arcs' photon noise; NaN where they were NaN.
+        The cutouts with arcs and the photon noise of the arcs; NaN where they were NaN.
     truth : pandas.DataFrame
         N rows in the order of the table; columns as in docs/injection.md.
 
     Raises
     ------
     LenspipeError
-        lenstronomy is not installed, the bands lack r or z, or no draw gives arcs that can be seen.
+        lenstronomy is not installed, the bands lack r or z, or no draw gives detectable arcs.
     """
     bands = settings.survey.bands
     check_bands(bands)
     images, rows = np.array(images, np.float32), []
-    each = rng.spawn(len(images)) if isinstance(rng, np.random.Generator) else rng
-    hosts = zip(images, table.to_dict("records"), each, strict=True)
-    for image, row, own in hosts if evenly else track(hosts, "injected lenses", len(images)):
-        host = _Host(image, row, bands, lenient=evenly is not None)
-        lens, arcs = _find_lens(host, own, settings.injection, evenly)
-        _paint(image, arcs, host.gain, own)
+    generators = rng.spawn(len(images)) if isinstance(rng, Generator) else rng
+    galaxies = zip(images, table.to_dict("records"), generators, strict=True)
+    if not uniform:
+        galaxies = track(galaxies, "injected lenses", len(images))
+    for image, row, generator in galaxies:
+        host = _Host(image, row, bands, lenient=uniform is not None)
+        lens, arcs = _find_lens(host, generator, settings.injection, uniform)
+        _add_arcs(image, arcs, host.gain, generator)
         rows.append(lens)
     drawn = sum(lens["theta_e_from"] == "drawn" for lens in rows)
-    if drawn and not evenly:
-        log.info("injected lenses: %d of %d Einstein radii drawn evenly", drawn, len(rows))
-    return images, pd.DataFrame(rows).assign(lens_rate=lens_rates(table, settings))
+    if drawn and not uniform:
+        log.info("injected lenses: %d of %d Einstein radii drawn uniformly", drawn, len(rows))
+    rates = lens_rates(table, settings.injection.theta_e_range)
+    return images, pd.DataFrame(rows).assign(lens_rate=rates)
 
 
-def check_bands(bands):
-    """Make sure that redshifts of galaxies can be told.
-
-    Parameters
-    ----------
-    bands : sequence of str
+def check_bands(bands: Sequence[str]) -> None:
+    """Check that redshifts of galaxies can be estimated.
 
     Raises
     ------
@@ -107,28 +128,28 @@ def check_bands(bands):
         )
 
 
-def lens_rates(table, settings):
-    """Expect how many sources each galaxy lenses, by its velocity dispersion.
+def lens_rates(table: pd.DataFrame, theta_e_range: tuple[float, float]) -> np.ndarray:
+    """Expected number of sources that each galaxy lenses, given its velocity dispersion.
 
-    Sources are those of all magnitudes that are drawn, Einstein radii those within
-    ``injection.theta_e_range``; whether anything can be seen does not matter.
+    All sources that can be drawn count, detectable or not.
 
     Parameters
     ----------
-    table : pandas.DataFrame
+    table
         Columns mag_r and mag_z.
-    settings : lenspipe.config.settings.Settings
+    theta_e_range
+        Minimum and maximum Einstein radius, arcsec, as in ``injection.theta_e_range``.
 
     Returns
     -------
     (N,) float64 array
     """
-    mags = (table[name].to_numpy(np.float64) for name in ("mag_r", "mag_z"))
-    return lens_rate(*_deflector(*mags), SIGMA_SCATTER, settings.injection.theta_e_range)
+    mag_r, mag_z = (table[name].to_numpy(np.float64) for name in ("mag_r", "mag_z"))
+    return lens_rate(*_deflector(mag_r, mag_z), SIGMA_SCATTER, theta_e_range)
 
 
-def _deflector(mag_r, mag_z):
-    """Redshift and velocity dispersion (km/s) of galaxies; a typical one where magnitudes lack."""
+def _deflector(mag_r: np.ndarray, mag_z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Redshift and velocity dispersion (km/s); those of a typical galaxy if a magnitude is NaN."""
     colour = mag_r - mag_z
     colour, mag_z = (
         np.where(np.isfinite(colour), values, typical)
@@ -140,41 +161,46 @@ def _deflector(mag_r, mag_z):
 
 
 class _Host:
-    """What is known of a galaxy: its redshift and mass, and seeing and noise of its cutout."""
+    """A galaxy to add arcs to: its redshift and mass, and seeing and noise of its cutout."""
 
-    def __init__(self, image, row, bands, lenient=False):
+    def __init__(
+        self,
+        image: np.ndarray,
+        row: Mapping[str, Any],
+        bands: Sequence[str],
+        lenient: bool = False,
+    ) -> None:
         self.row, self.bands = row, bands
         sigma = sky_noise(image)
         fwhm = np.array([row[f"psfsize_{band}"] for band in bands], float)
-        # A band without data has no noise, and nothing is to be seen in it.
-        self.seen = sigma > 0
+        # A band without data has no noise, and arcs are not detectable in it.
+        self.usable = sigma > 0
         if lenient:
-            self.seen &= fwhm > 0
-        elif not self.seen.any() or not (fwhm[self.seen] > 0).all():
+            self.usable &= fwhm > 0
+        elif not self.usable.any() or not (fwhm[self.usable] > 0).all():
             raise LenspipeError(
                 f"injected lenses: galaxy {row['id']}: found noise {sigma} and psfsize {fwhm} in "
                 f"{', '.join(bands)}, expected both above 0; set sample.injected_per_lens to 0 if "
                 "the catalogues have no psfsize"
             )
-        self.fwhm = np.where(self.seen, fwhm, 1.0)
-        self.gain = gain(np.where(self.seen, sigma, 1.0), bands).astype(np.float32)
-        sky = np.where(self.seen, sigma**2, np.inf).astype(np.float32)
+        self.fwhm = np.where(self.usable, fwhm, 1.0)
+        self.gain = gain(np.where(self.usable, sigma, 1.0), bands).astype(np.float32)
+        sky = np.where(self.usable, sigma**2, np.inf).astype(np.float32)
         photons = np.where(np.isnan(image), np.inf, image).clip(0) / self.gain[:, None, None]
         self.variance = sky[:, None, None] + photons
-        near = slice(image.shape[-1] // 2 - 8, image.shape[-1] // 2 + 9)
-        self.noise = np.sqrt(np.median(self.variance[:, near, near], axis=(1, 2)))
-        # Where a magnitude is missing the galaxy is taken for a typical one of redshift 0.5.
+        centre = slice(image.shape[-1] // 2 - 8, image.shape[-1] // 2 + 9)
+        self.noise = np.sqrt(np.median(self.variance[:, centre, centre], axis=(1, 2)))
         self.z_lens, self.sigma_v = _deflector(row["mag_r"], row["mag_z"])
         self.light = np.nan_to_num([row["shape_e1"], row["shape_e2"]])
 
 
-def sky_noise(image):
-    """Measure the noise from pixel to pixel: differences of pixels two apart, by their median.
+def sky_noise(image: np.ndarray) -> np.ndarray:
+    """Measure the noise of a cutout from the median difference of pixels two apart.
 
     Parameters
     ----------
-    image : (B, S, S) float array
-        A cutout.
+    image
+        (B, S, S) cutout.
 
     Returns
     -------
@@ -182,98 +208,101 @@ def sky_noise(image):
         Standard deviation per pixel; NaN where a band has no pixel.
     """
     result = []
-    rows = image[:, ::5]  # enough of them: 3 %
+    rows = image[:, ::5]  # enough for 3 %
     for band in rows[:, :, 2:] - rows[:, :, :-2]:
         steps = np.abs(band[np.isfinite(band)])
         result.append(np.median(steps) / (0.67449 * np.sqrt(2)) if len(steps) else np.nan)
     return np.array(result)
 
 
-def gain(sigma, bands):
-    """Electrons per nanomaggy of a coadd, if its noise is the sky's photon noise.
+def gain(sigma: ArrayLike, bands: Sequence[str]) -> np.ndarray:
+    """Electrons per nanomaggy in each band of a coadd whose noise is the photon noise of the sky.
 
     Parameters
     ----------
-    sigma : array_like, shape (B,)
-        Noise per pixel, nanomaggies.
-    bands : sequence of str
-
-    Returns
-    -------
-    (B,) float array
-        Sky brightness over sigma^2.
+    sigma
+        (B,) noise per pixel, nanomaggies.
+    bands
     """
     mags = np.array([_SKY_MAG[band] for band in bands])
     sky = population.nanomaggies(mags) * PIXEL_SCALE_ARCSEC**2
     return sky / np.asarray(sigma) ** 2
 
 
-def _find_lens(host, rng, own, ranges=None):
-    """Draw lenses until the arcs of one can be seen; returns its truth and arcs."""
+def _find_lens(
+    host: _Host, rng: Generator, injection: Injection, ranges: Selection | None = None
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Draw lenses until the arcs of one are detectable; returns its truth and arcs."""
     size = host.variance.shape[-1]
-    for attempt in range(_MOST):
-        evenly = bool(ranges) or own.theta_e == "drawn" or attempt >= _BY_DISPERSION
-        for lens, fluxes in _draws(host, rng, own, evenly, ranges):
+    min_snr = 0.0 if ranges else injection.min_arc_snr
+    for attempt in range(_MAX_ATTEMPTS):
+        uniform = bool(ranges) or injection.theta_e == "drawn" or attempt >= _ATTEMPTS_BY_DISPERSION
+        for lens, fluxes in _draws(host, rng, injection, uniform, ranges):
             arcs, magnification = blurred_arcs(lens, fluxes, host.fwhm, size)
             snr = arc_snr(arcs, host.variance)
-            if own.min_arc_snr and not ranges and not _visible(lens, snr, magnification, host, own):
+            if min_snr and not _detectable(lens, snr, magnification, host.fwhm, min_snr):
                 continue
             mags = population.magnitude(fluxes * magnification)
             lens |= {"magnification": magnification, "arc_snr": snr.max()}
-            lens |= {"snr_band": host.bands[np.argmax(snr)]}
-            lens |= {"theta_e_from": "drawn" if evenly else "dispersion"}
+            lens |= {"snr_band": host.bands[int(np.argmax(snr))]}
+            lens |= {"theta_e_from": "drawn" if uniform else "dispersion"}
             lens |= dict(zip((f"arc_mag_{band}" for band in host.bands), mags, strict=True))
-            return lens, np.where(host.seen[:, None, None], arcs, 0)
+            return lens, np.where(host.usable[:, None, None], arcs, 0)
     raise LenspipeError(
-        f"injected lenses: galaxy {host.row['id']}: none of {_MOST * _DRAWS} lenses drawn has arcs "
-        f"that can be seen (noise {host.noise}); lower config key injection.min_arc_snr, now "
-        f"{own.min_arc_snr:g}, or widen injection.theta_e_range"
+        f"injected lenses: galaxy {host.row['id']}: none of {_MAX_ATTEMPTS * _DRAWS} lenses drawn "
+        f"has detectable arcs (noise {host.noise}); lower config key injection.min_arc_snr, now "
+        f"{injection.min_arc_snr:g}, or widen injection.theta_e_range"
     )
 
 
-def _draws(host, rng, own, evenly, ranges):
-    """Yield lenses that may do, by their cross-section: truth and the source's fluxes."""
+def _draws(
+    host: _Host, rng: Generator, injection: Injection, uniform: bool, ranges: Selection | None
+) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    """Yield lenses with probability by cross-section: truth, and fluxes of the source.
+
+    Lenses with undetectable arcs by the estimate of `spot_snr` are left out.
+    """
     mag_g = rng.uniform(*ranges.source_mag_range) if ranges else None
     source = draw_sources(rng, _DRAWS, mag_g)
     unit = einstein_radius_sis(1.0, host.z_lens, source["z"]).clip(1e-9)
-    # The cross-section, of a given dispersion where the Einstein radius doesn't follow from one.
-    weight = np.where(source["z"] > host.z_lens + BEHIND, unit**2, 0)
-    low, high = ranges.theta_e_range if ranges else own.theta_e_range
+    # The cross-section; where the Einstein radius is drawn uniformly, that of a fixed dispersion.
+    weight = np.where(source["z"] > host.z_lens + MIN_REDSHIFT_GAP, unit**2, 0)
+    low, high = ranges.theta_e_range if ranges else injection.theta_e_range
     planted = ranges and ranges.lenses == "planted"
     if planted:
-        # Which galaxies have which radii is the simulated sky's.
-        own_z, own_mag = np.full((2, _DRAWS), [[host.z_lens], [host.row["mag_z"]]])
-        theta_e, source["z"] = draw_radii(rng, own_z, own_mag, population.mag_star)
-        unit = einstein_radius_sis(1.0, own_z, source["z"])
+        # Galaxies have the Einstein radii that they would have on the simulated sky.
+        z_lens, mag_z = np.full((2, _DRAWS), [[host.z_lens], [host.row["mag_z"]]])
+        theta_e, source["z"] = draw_einstein_radii(rng, z_lens, mag_z, population.mag_star)
+        unit = einstein_radius_sis(1.0, z_lens, source["z"])
         weight = np.where((theta_e >= low) & (theta_e <= high), theta_e**2, 0)
-    elif evenly:
+    elif uniform:
         theta_e = rng.uniform(low, high, _DRAWS)
     else:
         theta_e = unit * (host.sigma_v * 10 ** rng.normal(0, SIGMA_SCATTER, _DRAWS)) ** 2
         weight = (theta_e / unit) ** 2 * weight * ((theta_e >= low) & (theta_e <= high))
-    if planted:
-        expected = np.full(_DRAWS, np.nan)
-    elif ranges:
+    expected = np.full(_DRAWS, np.nan)
+    if ranges and mag_g is not None and not planted:
         expected = _expected(host, ranges, mag_g, theta_e, unit, weight)
-    some = np.flatnonzero(weight)
-    source = {name: values[some] for name, values in source.items()}
-    theta_e, unit, weight = theta_e[some], unit[some], weight[some]
-    expected = expected[some] if ranges else None
+    possible = np.flatnonzero(weight)
+    source = {name: values[possible] for name, values in source.items()}
+    theta_e, unit, weight = theta_e[possible], unit[possible], weight[possible]
+    expected = expected[possible]
     r_half = draw_sizes(rng, source["z"], source["mag_z"])
-    # Anywhere in the circle that an isothermal sphere images more than once.
-    beta = np.sqrt(rng.random(len(some)))
+    # Uniform in the circle that an isothermal sphere images more than once.
+    beta = np.sqrt(rng.random(len(possible)))
     if planted:
-        mags, r_half, beta = draw_planted(rng, source["mag_g"])
+        mags, r_half, beta = draw_planted_sources(rng, source["mag_g"])
         source |= mags
     fluxes = np.stack([population.nanomaggies(source[f"mag_{band}"]) for band in host.bands], 1)
-    possible = np.arange(len(some))
-    if own.min_arc_snr and not ranges:
-        possible = possible[_hopeful(host, fluxes, theta_e, beta, r_half, own)]
-    # The smallest of exponential deviates over weights is one of them with its weight's chance.
-    for i in possible[np.argsort(rng.exponential(size=len(possible)) / weight[possible])]:
+    candidates = np.arange(len(possible))
+    if injection.min_arc_snr and not ranges:
+        promising = _promising(host, fluxes, theta_e, beta, r_half, injection.min_arc_snr)
+        candidates = candidates[promising]
+    # The index of the smallest exponential deviate over weight is drawn in proportion to weight.
+    for i in candidates[np.argsort(rng.exponential(size=len(candidates)) / weight[candidates])]:
         direction, shear_angle = rng.uniform(0, 2 * np.pi, 2)
         shear = abs(rng.normal(0, 0.05))
-        # As on the simulated sky: the mass follows the light, rounder and with some scatter.
+        # As on the simulated sky, the mass follows the light, rounder and with some scatter.
         mass = (0.7 * host.light + rng.normal(0, 0.04, 2)).clip(-0.4, 0.4)
         yield (
             {
@@ -297,49 +326,70 @@ def _draws(host, rng, own, evenly, ranges):
         )
 
 
-def _expected(host, ranges, mag_g, theta_e, unit, weight):
-    """How many lenses like each there are behind the galaxy, over the chance to draw it evenly.
+def _expected(
+    host: _Host,
+    ranges: Selection,
+    mag_g: float,
+    theta_e: np.ndarray,
+    unit: np.ndarray,
+    weight: np.ndarray,
+) -> np.ndarray:
+    """Expected number of lenses like each one, over the probability to draw it uniformly.
 
-    Naturally Einstein radii scatter around that of the galaxy's dispersion and the source's
-    redshift, and count by their cross-section; the redshift was drawn by its share of `weight`.
+    Real Einstein radii scatter around that of the galaxy's dispersion and the redshift of the
+    source, and count by their cross-section; the redshift was drawn in proportion to `weight`.
     """
     width = 2 * SIGMA_SCATTER * np.log(10)
-    off = np.log(theta_e / (unit * host.sigma_v**2)) / width
-    density = np.exp(-(off**2) / 2) / (np.sqrt(2 * np.pi) * width * theta_e)
-    naturally = source_counts(mag_g) * np.pi * theta_e**2 * density
+    deviation = np.log(theta_e / (unit * host.sigma_v**2)) / width
+    density = np.exp(-(deviation**2) / 2) / (np.sqrt(2 * np.pi) * width * theta_e)
+    number = source_counts(mag_g) * np.pi * theta_e**2 * density
     spans = np.ptp(ranges.source_mag_range) * np.ptp(ranges.theta_e_range)
-    return naturally * spans * weight.mean() / np.where(weight > 0, weight, np.inf)
+    return number * spans * weight.mean() / np.where(weight > 0, weight, np.inf)
 
 
-def _hopeful(host, fluxes, theta_e, beta, r_half, own):
-    """Whether arcs should be visible, by the images of a sphere as two round spots."""
+def _promising(
+    host: _Host,
+    fluxes: np.ndarray,
+    theta_e: np.ndarray,
+    beta: np.ndarray,
+    r_half: np.ndarray,
+    min_snr: float,
+) -> np.ndarray:
+    """Mask of lenses whose arcs should be detectable, by the estimate of `spot_snr`."""
     snr, magnification = spot_snr(fluxes, theta_e, beta, r_half, host.fwhm, host.noise)
     magnification, r_half, theta_e = magnification[:, None], r_half[:, None], theta_e[:, None]
     return (
-        (snr > own.min_arc_snr)
+        (snr > min_snr)
         & (magnification > 3)
         & (magnification * r_half > host.fwhm)
         & (theta_e**2 > r_half**2 + host.fwhm**2)
     ).any(axis=1)
 
 
-def spot_snr(fluxes, theta_e, beta, r_half, fwhm, noise):
-    """Estimate arcs' signal to noise from the images of a sphere, taken as two round spots.
+def spot_snr(
+    fluxes: np.ndarray,
+    theta_e: np.ndarray,
+    beta: np.ndarray,
+    r_half: np.ndarray,
+    fwhm: np.ndarray,
+    noise: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Estimate the signal to noise of arcs from the images of a sphere, taken as two round spots.
 
     Parameters
     ----------
-    fluxes : (N, B) float array
-        Of the sources without lens, nanomaggies.
-    theta_e, beta, r_half : (N,) float array
-        Einstein radius, arcsec; the source's distance from the axis in units of it; the source's
-        half-light radius, arcsec.
-    fwhm, noise : (B,) or (N, B) float array
-        Seeing, arcsec; noise per pixel where the images are, nanomaggies.
+    fluxes
+        (N, B) of the unlensed sources, nanomaggies.
+    theta_e, beta, r_half
+        (N,) Einstein radius, arcsec; distance of the source from the axis in units of it;
+        half-light radius of the source, arcsec.
+    fwhm, noise
+        (B,) or (N, B) seeing, arcsec; noise per pixel at the images, nanomaggies.
 
     Returns
     -------
     snr : (N, B) float array
-        As `arc_snr` counts it.
+        As defined by `arc_snr`.
     magnification : (N,) float array
     """
     magnification = (2 / np.hypot(beta, 0.5 * r_half / theta_e))[:, None]
@@ -348,35 +398,37 @@ def spot_snr(fluxes, theta_e, beta, r_half, fwhm, noise):
     pixels = spots / PIXEL_SCALE_ARCSEC**2
     flux = fluxes * magnification
     peak = np.maximum(flux / pixels / noise, 1 + 1e-9)
-    # Flux and noise of that part of a Gaussian spot that is brighter than the noise.
+    # Flux and noise of the pixels of a Gaussian spot that are brighter than the noise.
     snr = flux * (1 - 1 / peak) / (noise * np.sqrt(pixels * np.log(peak)))
     return snr, magnification[:, 0]
 
 
-def _visible(lens, snr, magnification, host, own):
-    """Whether arcs can be seen in a band: Collett's (2015, sect. 3) criteria, with a galaxy there.
+def _detectable(
+    lens: Mapping[str, Any], snr: np.ndarray, magnification: float, fwhm: np.ndarray, min_snr: float
+) -> bool:
+    """Whether arcs are detectable in a band by the criteria of Collett (2015, sect. 3), adapted.
 
-    He subtracts it, and asks that the images, 2 theta_E apart, are resolved from each other; here
-    they have to be resolved from the galaxy, theta_E away.
+    He subtracts the galaxy and requires that the images, 2 theta_E apart, are resolved from each
+    other; here they must be resolved from the galaxy, theta_E away.
     """
     r_half, theta_e = lens["source_r_half"], lens["theta_e_arcsec"]
-    resolved = theta_e**2 > r_half**2 + host.fwhm**2
-    stretched = (magnification > 3) & (magnification * r_half > host.fwhm)
-    return (resolved & stretched & (snr >= own.min_arc_snr)).any()
+    resolved = theta_e**2 > r_half**2 + fwhm**2
+    stretched = (magnification > 3) & (magnification * r_half > fwhm)
+    return bool((resolved & stretched & (snr >= min_snr)).any())
 
 
-def arc_snr(arcs, variance):
-    """Signal to noise of arcs in each band: summed over pixels brighter than the noise.
+def arc_snr(arcs: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Signal to noise of arcs in each band, summed over pixels brighter than the noise.
 
-    In the manner of Collett (2015, ApJ 811, 20, sect. 3): total flux over total noise of the
-    pixels in which the arcs alone exceed the noise of sky and galaxies.
+    Following Collett (2015, ApJ 811, 20, sect. 3): total flux over total noise of the pixels in
+    which the arcs alone exceed the noise of sky and galaxies.
 
     Parameters
     ----------
-    arcs : (B, s, s) float array
-        Without noise.
-    variance : (B, S, S) float array
-        Of the cutout, S >= s; infinite where there is no data.
+    arcs
+        (B, s, s), without noise.
+    variance
+        (B, S, S) of the cutout, S >= s; infinite where there is no data.
 
     Returns
     -------
@@ -390,17 +442,17 @@ def arc_snr(arcs, variance):
     return np.divide(signal, noise, out=np.zeros_like(signal), where=noise > 0)
 
 
-def _centre(images, arcs):
-    """Where arcs lie in a cutout."""
+def _centre(images: np.ndarray, arcs: np.ndarray) -> tuple[slice, slice, slice]:
+    """Slices of a cutout that the arcs cover."""
     start = (images.shape[-1] - arcs.shape[-1]) // 2
     window = slice(start, start + arcs.shape[-1])
     return slice(None), window, window
 
 
-def _paint(image, arcs, gain, rng):
-    """Add arcs and their photon noise to a cutout; sky and galaxy keep their own."""
-    for band, arc, own in zip(image[_centre(image, arcs)], arcs, gain, strict=True):
+def _add_arcs(image: np.ndarray, arcs: np.ndarray, gain: np.ndarray, rng: Generator) -> None:
+    """Add arcs and their photon noise to a cutout; sky and galaxy already have theirs."""
+    for band, arc, electrons in zip(image[_centre(image, arcs)], arcs, gain, strict=True):
         # Less than an electron is added without noise: the sky has hundreds.
-        bright = arc * own > 1
-        arc[bright] = rng.poisson(arc[bright] * own) / own
+        bright = arc * electrons > 1
+        arc[bright] = rng.poisson(arc[bright] * electrons) / electrons
         band += arc.astype(np.float32)

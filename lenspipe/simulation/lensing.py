@@ -1,9 +1,13 @@
-"""Strong lenses, simulated: isothermal deflectors with shear, clumpy blue sources."""
+"""Simulated strong lenses: isothermal deflectors with shear, clumpy blue sources."""
 
 import functools
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from astropy.cosmology import FlatLambdaCDM
+from numpy.typing import ArrayLike
 from scipy import fft
 
 from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
@@ -14,8 +18,8 @@ __all__ = [
     "blurred_arcs",
     "chance_undrowned",
     "comoving_distance",
+    "draw_einstein_radii",
     "draw_lenses",
-    "draw_radii",
     "einstein_radius_sis",
     "lensed_light",
 ]
@@ -28,78 +32,81 @@ _COMOVING = _COSMOLOGY.comoving_distance(_REDSHIFT_GRID).value
 
 _LIGHT_KM_S = 299792.458
 
-#: Einstein radii, arcsec, and total lensed g magnitudes of the lenses drawn: least, most frequent
-#: and faintest at 1.6 arcsec; images of the same sources behind larger lenses are brighter.
+#: Range of the Einstein radii of planted lenses, arcsec.
 THETA_E_RANGE = (0.7, 4.0)
 
+#: Total lensed g magnitudes of planted lenses: brightest, most frequent and faintest at an Einstein
+#: radius of 1.6 arcsec; images of the same sources behind larger lenses are brighter.
 ARC_MAG_G = (21.0, 21.2, 22.2)
 
-#: Half-light radii of their sources: mean and scatter of log10 arcsec; furthest from the axis that
-#: they are, in units of the Einstein radius.
-LOG_R_HALF, MOST_BETA = (-0.55, 0.15), 0.27
+#: Half-light radii of the sources of planted lenses: mean and scatter of log10 arcsec.
+LOG_R_HALF = (-0.55, 0.15)
 
-#: Of blurred arcs: pixels around them for the PSF's wings; half-light radii to which a source has
-#: light.
-_WINGS, _SOURCE_REACH = 12, 4.5
+#: Maximum distance of those sources from the axis, in units of the Einstein radius.
+MAX_BETA = 0.27
+
+#: Margin around blurred arcs for the wings of the PSF, pixels.
+_WINGS = 12
+
+#: Radius of a source, beyond which it has no light, in half-light radii.
+_SOURCE_REACH = 4.5
 
 
-def comoving_distance(redshift):
-    """Distance along the line of sight in flat LCDM with H0 = 70, Omega_m = 0.3.
+def comoving_distance(redshift: ArrayLike) -> np.ndarray:
+    """Line-of-sight comoving distance, Mpc, for flat LCDM with H0 = 70, Omega_m = 0.3.
 
     Parameters
     ----------
-    redshift : array_like
+    redshift
         0 to 4.
-
-    Returns
-    -------
-    ndarray
-        Mpc.
     """
-    return np.interp(redshift, _REDSHIFT_GRID, _COMOVING)
+    return np.interp(np.asarray(redshift, float), _REDSHIFT_GRID, _COMOVING)
 
 
-def einstein_radius_sis(sigma_km_s, z_lens, z_source):
-    """Einstein radius of a singular isothermal sphere.
+def einstein_radius_sis(
+    sigma_km_s: ArrayLike, z_lens: ArrayLike, z_source: ArrayLike
+) -> np.ndarray:
+    """Einstein radius of a singular isothermal sphere, arcsec.
 
     ``theta_E = 4 pi (sigma / c)^2 D_ls / D_s`` (Schneider, Kochanek & Wambsganss 2006, part 2,
     sect. 3), in flat LCDM with H0 = 70, Omega_m = 0.3.
 
     Parameters
     ----------
-    sigma_km_s : array_like
+    sigma_km_s
         Velocity dispersion, km/s.
-    z_lens, z_source : array_like
-        Redshifts; behind the lens means ``z_source > z_lens``.
-
-    Returns
-    -------
-    ndarray
-        Arcsec.
+    z_lens, z_source
+        Redshifts; a source behind the lens has ``z_source > z_lens``.
     """
     near, far = comoving_distance(z_lens), comoving_distance(z_source)
     radians = 4 * np.pi * (np.asarray(sigma_km_s) / _LIGHT_KM_S) ** 2 * (1 - near / far)
     return np.degrees(radians) * 3600
 
 
-def draw_radii(rng, redshift, mag_z, mstar):
-    """Draw what galaxies would have for Einstein radii, and redshifts of sources.
+def draw_einstein_radii(
+    rng: np.random.Generator,
+    redshift: np.ndarray,
+    mag_z: np.ndarray,
+    mstar: Callable[[np.ndarray], np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw Einstein radii that galaxies would have, and redshifts of sources.
 
     The velocity dispersion rises with luminosity, as L^0.1 with scatter: more slowly than L^(1/4)
     (Faber & Jackson 1976), so that faint galaxies are among the lenses.
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-    redshift, mag_z : (N,) float arrays
-        Of the galaxies.
-    mstar : callable
-        z magnitude of a characteristic galaxy at a redshift.
+    rng
+    redshift, mag_z
+        (N,) of the galaxies.
+    mstar
+        Returns the z magnitude of a characteristic galaxy at a redshift.
 
     Returns
     -------
-    theta_e, z_source : (N,) float arrays
-        Arcsec; redshifts.
+    theta_e : (N,) float array
+        Einstein radii, arcsec.
+    z_source : (N,) float array
     """
     brightness = mstar(redshift) - mag_z
     sigma = 250 * 10 ** (0.04 * brightness + 0.10 * rng.standard_normal(len(redshift)))
@@ -107,39 +114,35 @@ def draw_radii(rng, redshift, mag_z, mstar):
     return einstein_radius_sis(sigma, redshift, z_source), z_source
 
 
-def chance_undrowned(mag_g):
-    """Chance that a galaxy's light does not drown the arcs around it, for lenses of `draw_lenses`.
-
-    Parameters
-    ----------
-    mag_g : array_like of float
-
-    Returns
-    -------
-    numpy.ndarray of float
-    """
+def chance_undrowned(mag_g: ArrayLike) -> np.ndarray:
+    """Probability that arcs of `draw_lenses` stand out from the light of a galaxy."""
     return 1 / (1 + np.exp(-(np.asarray(mag_g) - 20.4) / 0.3))
 
 
-def draw_lenses(rng, pool, size, mstar):
+def draw_lenses(
+    rng: np.random.Generator,
+    pool: pd.DataFrame,
+    size: int,
+    mstar: Callable[[np.ndarray], np.ndarray],
+) -> pd.DataFrame:
     """Draw lenses from a pool of ellipticals.
 
-    Einstein radii are those of `draw_radii`. A galaxy is picked with probability proportional to
-    its cross-section, theta_E^2, times the chance that the images stand apart from the deflector at
-    this survey's seeing, a logistic curve around 1.35 arcsec, and that its light does not drown
-    them, one around g = 20.4: lenses as searches of this survey find them, mostly of 1 to 3 arcsec
-    with deflectors of g 20.3 to 22.
+    Einstein radii are those of `draw_einstein_radii`. The probability of a galaxy is proportional
+    to its cross-section, theta_E^2, times the probability that the images are resolved from the
+    deflector at the seeing of this survey, a logistic curve around 1.35 arcsec, and times the
+    probability that they stand out from its light, one around g = 20.4. The result is like the
+    lenses that searches of this survey find, mostly with theta_E of 1 to 3 arcsec and deflectors of
+    g 20.3 to 22.
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-        Source of randomness.
-    pool : DataFrame
-        Ellipticals, as `lenspipe.simulation.population` draws them.
-    size : int
-        How many lenses.
-    mstar : callable
-        z magnitude of a characteristic galaxy at a redshift.
+    rng
+    pool
+        Ellipticals, as drawn by `lenspipe.simulation.population`.
+    size
+        Number of lenses.
+    mstar
+        Returns the z magnitude of a characteristic galaxy at a redshift.
 
     Returns
     -------
@@ -150,12 +153,11 @@ def draw_lenses(rng, pool, size, mstar):
     """
     n = len(pool)
     mag_z = 22.5 - 2.5 * np.log10(pool["flux_z"].to_numpy())
-    theta_e, z_source = draw_radii(rng, pool["redshift"].to_numpy(), mag_z, mstar)
+    theta_e, z_source = draw_einstein_radii(rng, pool["redshift"].to_numpy(), mag_z, mstar)
     within = (theta_e > THETA_E_RANGE[0]) & (theta_e < THETA_E_RANGE[1])
-    separate = 1 / (1 + np.exp(-(theta_e - 1.35) / 0.12))
+    resolved = 1 / (1 + np.exp(-(theta_e - 1.35) / 0.12))
     mag_g = 22.5 - 2.5 * np.log10(pool["flux_g"].to_numpy())
-    undrowned = chance_undrowned(mag_g)
-    weight = np.where(within, theta_e**2 * separate * undrowned, 0)
+    weight = np.where(within, theta_e**2 * resolved * chance_undrowned(mag_g), 0)
     chosen = rng.choice(n, size, replace=False, p=weight / weight.sum())
     lenses = pool.iloc[chosen].reset_index(drop=True)
     lenses["z_source"] = z_source[chosen]
@@ -169,21 +171,21 @@ def draw_lenses(rng, pool, size, mstar):
     # The mass follows the light, rounder and with some scatter.
     for name in ("e1", "e2"):
         lenses[f"mass_{name}"] = (0.7 * lenses[name] + rng.normal(0, 0.04, size)).clip(-0.4, 0.4)
-    # What is published shows arcs: sources well inside the caustics' reach.
-    radius, angle = MOST_BETA * np.sqrt(rng.random(size)), rng.uniform(0, 2 * np.pi, size)
+    # Published lenses show arcs: their sources lie well within the caustics.
+    radius, angle = MAX_BETA * np.sqrt(rng.random(size)), rng.uniform(0, 2 * np.pi, size)
     lenses["beta_1"] = radius * np.cos(angle)
     lenses["beta_2"] = radius * np.sin(angle)
     lenses["clump_seed"] = rng.integers(2**31, size=size)
     # Published lenses were fitted as SER 60 %, DEV 26 %, REX 11 %, EXP 3 %.
-    kind = rng.choice(["SER", "DEV", "REX", "EXP"], size, p=[0.60, 0.26, 0.11, 0.03])
-    lenses["type"] = kind
-    lenses.loc[kind == "DEV", "sersic"] = 4.0
+    tractor_type = rng.choice(["SER", "DEV", "REX", "EXP"], size, p=[0.60, 0.26, 0.11, 0.03])
+    lenses["type"] = tractor_type
+    lenses.loc[tractor_type == "DEV", "sersic"] = 4.0
     return lenses
 
 
 @functools.cache
-def _models(clumps):
-    """Mass and light of lenstronomy, which is optional and takes a second to import."""
+def _models(clumps: int) -> tuple[Any, Any]:
+    """Lens and light models of lenstronomy, which is optional and takes a second to import."""
     try:
         from lenstronomy.LensModel.lens_model import LensModel
         from lenstronomy.LightModel.light_model import LightModel
@@ -195,25 +197,27 @@ def _models(clumps):
     return LensModel(["SIE", "SHEAR"]), light
 
 
-def lensed_light(lens, x, y, reach=np.inf):
+def lensed_light(
+    lens: Mapping[str, Any], x: np.ndarray, y: np.ndarray, reach: float = np.inf
+) -> tuple[np.ndarray, float]:
     """Ray-trace a source: a Sersic profile with up to five clumps.
 
     Parameters
     ----------
-    lens : mapping
-        A row of `draw_lenses`; what counts is theta_e_arcsec, mass_e1, mass_e2, shear_1, shear_2,
-        source_r_half, beta_1, beta_2 and clump_seed.
-    x, y : ndarray, shape (N,)
-        Arcsec from the lens, x to the West, y to the North.
-    reach : float
-        Half-light radii around the source's centre beyond which it has no light.
+    lens
+        A row of `draw_lenses`, of which theta_e_arcsec, mass_e1, mass_e2, shear_1, shear_2,
+        source_r_half, beta_1, beta_2 and clump_seed are used.
+    x, y
+        (N,) arcsec from the lens, x to the West, y to the North.
+    reach
+        Radius around the centre of the source beyond which it has no light, in half-light radii.
 
     Returns
     -------
-    brightness : ndarray of float64, shape (N,)
+    brightness : (N,) float64 array
         Surface brightness of the images without PSF, in an arbitrary unit per square arcsec.
     flux : float
-        Flux of the source without lens, in that unit.
+        Flux of the unlensed source, in that unit.
 
     Raises
     ------
@@ -222,18 +226,18 @@ def lensed_light(lens, x, y, reach=np.inf):
     """
     rng = np.random.default_rng(int(lens["clump_seed"]))
     radius = lens["source_r_half"]
-    at = np.array([lens["beta_1"], lens["beta_2"]]) * lens["theta_e_arcsec"]
+    position = np.array([lens["beta_1"], lens["beta_2"]]) * lens["theta_e_arcsec"]
     e1, e2 = rng.normal(0, 0.15, 2).clip(-0.4, 0.4)
     body = {"R_sersic": radius, "n_sersic": rng.uniform(0.8, 1.6), "e1": e1, "e2": e2}
-    parts = [body | {"amp": 1.0, "center_x": at[0], "center_y": at[1]}]
+    parts = [body | {"amp": 1.0, "center_x": position[0], "center_y": position[1]}]
     body_flux = total_flux = _models(0)[1].total_flux(parts)[0]
     for _ in range(rng.integers(0, 6)):
-        centre = at + rng.normal(0, radius, 2)
+        centre = position + rng.normal(0, radius, 2)
         sigma = rng.uniform(0.1, 0.25) * radius
         flux = rng.uniform(0.04, 0.2) * body_flux
         total_flux += flux
         parts.append({"amp": flux, "sigma": sigma, "center_x": centre[0], "center_y": centre[1]})
-    # Tractor's ellipticities count from North to East; on the image that is minus both.
+    # Tractor's ellipticities count from North to East; on the image both change sign.
     mass = {
         "theta_E": lens["theta_e_arcsec"],
         "e1": -lens["mass_e1"],
@@ -244,29 +248,29 @@ def lensed_light(lens, x, y, reach=np.inf):
     shear = {"gamma1": lens["shear_1"], "gamma2": lens["shear_2"], "ra_0": 0.0, "dec_0": 0.0}
     deflector, light = _models(len(parts) - 1)
     u, v = deflector.ray_shooting(x, y, [mass, shear])
-    near = (u - at[0]) ** 2 + (v - at[1]) ** 2 < (reach * radius) ** 2
+    near = (u - position[0]) ** 2 + (v - position[1]) ** 2 < (reach * radius) ** 2
     brightness = np.zeros(len(x))
     brightness[near] = light.surface_brightness(u[near], v[near], parts)
     return brightness, total_flux
 
 
-def arc_image(lens, scale_arcsec, pixels):
-    """Draw the images of a lensed source.
+def arc_image(lens: Mapping[str, Any], scale_arcsec: float, pixels: int) -> np.ndarray:
+    """Render the images of a lensed source without PSF.
 
     Parameters
     ----------
-    lens : mapping
+    lens
         A row of `draw_lenses`.
-    scale_arcsec : float
+    scale_arcsec
         Pixel scale.
-    pixels : int
+    pixels
         Side of the image.
 
     Returns
     -------
     ndarray of float64, shape (pixels, pixels)
-        Surface brightness of the images of the source without PSF, sum 1; x to the West (right),
-        y to the North, the lens at the centre.
+        Surface brightness that sums to 1; x to the West (right), y to the North, the lens at the
+        centre.
     """
     axis = (np.arange(pixels) - (pixels - 1) / 2) * scale_arcsec
     x, y = (grid.ravel() for grid in np.meshgrid(axis, axis))
@@ -274,35 +278,41 @@ def arc_image(lens, scale_arcsec, pixels):
     return image / image.sum()
 
 
-def blurred_arcs(lens, fluxes, fwhm, size, oversampling=None):
-    """Draw the images of a lensed source as seen through the PSF.
+def blurred_arcs(
+    lens: Mapping[str, Any],
+    fluxes: ArrayLike,
+    fwhm: ArrayLike,
+    size: int,
+    oversampling: int | None = None,
+) -> tuple[np.ndarray, float]:
+    """Render the images of a lensed source as seen through the PSF.
 
     Surface brightness is conserved, so that the flux of the arcs is that of the source times the
-    magnification. The source has one shape in all bands. The PSF is the Moffat profile of the
+    magnification. The source has the same shape in all bands. The PSF is the Moffat profile of the
     simulated sky (`lenspipe.simulation.rendering.moffat`, beta = 3.5), applied by its Fourier
-    transform, (1 + t + t^2 / 3) exp(-t) with t = 2 pi k alpha, which cuts no wings and conserves
-    flux. It is taken to contain the pixel's response, as that of coadds does.
+    transform, (1 + t + t^2 / 3) exp(-t) with t = 2 pi k alpha, which keeps the wings and conserves
+    flux. It is assumed to include the pixel response, as the PSF of coadds does.
 
     Parameters
     ----------
-    lens : mapping
+    lens
         As for `lensed_light`.
-    fluxes : (B,) float array
-        Of the source without lens, nanomaggies.
-    fwhm : (B,) float array
-        Of the PSF, arcsec.
-    size : int
+    fluxes
+        (B,) of the unlensed source, nanomaggies.
+    fwhm
+        (B,) of the PSF, arcsec.
+    size
         Side of the cutout, pixels; odd.
-    oversampling : int, optional
-        Rays in a pixel, along each axis; 2 to 5 by the size of the source if not given.
+    oversampling
+        Rays per pixel along each axis; 2 to 5 by the size of the source if not given.
 
     Returns
     -------
     images : (B, s, s) float array
-        Nanomaggies per pixel, the lens at the centre; s is odd and at most `size`, beyond which
-        there is nothing.
+        Nanomaggies per pixel, the lens at the centre; s is odd and at most `size`. There is no
+        light outside.
     magnification : float
-        Flux of all images over that of the source.
+        Total flux of the images over that of the source.
     """
     offset = np.hypot(lens["beta_1"], lens["beta_2"]) * lens["theta_e_arcsec"]
     reach = 1.15 * lens["theta_e_arcsec"] + offset + _SOURCE_REACH * lens["source_r_half"]
@@ -312,8 +322,8 @@ def blurred_arcs(lens, fluxes, fwhm, size, oversampling=None):
     light = np.zeros(inside.shape, np.float32)
     light[inside], flux = lensed_light(lens, x, y, _SOURCE_REACH)
     light *= (PIXEL_SCALE_ARCSEC / oversampling) ** 2 / flux
-    # Of the transform of the finely sampled image only the coadd's frequencies are needed: beyond
-    # them the PSF leaves nothing. So what comes back is sampled at the centres of pixels.
+    # Only the frequencies of the coadd are needed of the transform of the finely sampled image:
+    # the PSF suppresses all others. The inverse is thus sampled at the centres of pixels.
     side = 2 * fft.next_fast_len(half + _WINGS, real=True)
     waves = fft.rfft(light, oversampling * side, axis=1)[:, : side // 2 + 1]
     waves = fft.fft(waves, oversampling * side, axis=0)
@@ -323,15 +333,15 @@ def blurred_arcs(lens, fluxes, fwhm, size, oversampling=None):
     )
     t = alpha * _wavenumbers(side)
     blurred = fft.irfft2(waves * ((1 + t + t**2 / 3) * np.exp(-t)), (side, side))
-    # The lens is at pixel `half`; what lies before pixel 0 is at the end.
+    # The lens is at pixel `half`; pixels before 0 are at the end.
     shown = min(side - 1, size)
     blurred = np.roll(blurred, shown // 2 - half, axis=(1, 2))[:, :shown, :shown]
     return blurred * np.asarray(fluxes)[:, None, None], light.sum(dtype=float)
 
 
 @functools.lru_cache(128)
-def _rays(half, oversampling):
-    """Positions of rays in a circle, arcsec, and where they are in a square around it."""
+def _rays(half: int, oversampling: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions x, y of rays in a circle, arcsec, and their mask in a square around it."""
     axis = np.arange(-half * oversampling, half * oversampling) / oversampling
     inside = axis[:, None] ** 2 + axis**2 < half**2
     y, x = np.nonzero(inside)
@@ -339,7 +349,7 @@ def _rays(half, oversampling):
 
 
 @functools.lru_cache(64)
-def _wavenumbers(side):
-    """2 pi times cycles per arcsec of a real transform of coadd pixels."""
+def _wavenumbers(side: int) -> np.ndarray:
+    """2 pi times the frequencies, per arcsec, of a real transform of coadd pixels."""
     rows, columns = fft.fftfreq(side, PIXEL_SCALE_ARCSEC), fft.rfftfreq(side, PIXEL_SCALE_ARCSEC)
     return 2 * np.pi * np.hypot(rows[:, None], columns[None, :]).astype(np.float32)

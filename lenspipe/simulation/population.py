@@ -1,12 +1,18 @@
-"""What is on the simulated sky: galaxies, the classes that confuse, lenses, stars, background.
+"""Sources of the simulated sky: galaxies, confusing classes, lenses, stars, background.
 
-The numbers behind the distributions are those of the Legacy Surveys' DR9 galaxies by class and
-type, and of published lenses and false positives; docs/simulated-sky.md sets ours beside them.
+The distributions follow those of galaxies in DR9 of the Legacy Surveys by class and type, and of
+published lenses and false positives; docs/simulated-sky.md compares them.
 """
+
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.random import Generator
+from numpy.typing import ArrayLike
 
+from lenspipe.config.data import Simulation
 from lenspipe.simulation.conditions import BANDS
 from lenspipe.simulation.lensing import draw_lenses
 
@@ -21,7 +27,7 @@ __all__ = [
     "nanomaggies",
 ]
 
-#: Classes that confuse a network, and their parts.
+#: Classes of galaxies that a network confuses with lenses, and their fractions.
 CONFUSING = {
     "spiral": 0.33,
     "blue_neighbour": 0.28,
@@ -31,57 +37,66 @@ CONFUSING = {
     "ring": 0.03,
 }
 
-#: Colours of old galaxies against redshift: the observed red sequence.
+#: Redshifts at which the colours and magnitudes of old galaxies are tabulated.
 REDSHIFT = np.array([0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 
+#: Colours of old galaxies at those redshifts: the observed red sequence.
 RED_GR = np.array([0.80, 0.92, 1.18, 1.45, 1.64, 1.75, 1.80, 1.82, 1.84, 1.80, 1.70])
 
 RED_RZ = np.array([0.54, 0.58, 0.66, 0.76, 0.90, 1.08, 1.30, 1.52, 1.76, 1.95, 2.05])
 
-#: z magnitude of a characteristic old galaxy against redshift.
+#: z magnitude of a characteristic old galaxy at those redshifts.
 _MSTAR_Z = np.array([13.6, 15.2, 16.7, 17.5, 18.1, 18.6, 19.0, 19.4, 19.7, 20.0, 20.3])
 
 #: Ranges of g-r and r-z of blue, star-forming sources.
 BLUE_GR, BLUE_RZ = (0.15, 0.75), (0.05, 0.5)
 
-#: Faintest z magnitude of a galaxy that is drawn with its class and shape.
-BRIGHT_LIMIT = 20.5
+#: Range of z magnitudes of galaxies that are drawn with their class and shape.
+BRIGHTEST_Z, FAINTEST_Z = 15.5, 20.5
+
+#: Row of a table of sources or components.
+Row = Mapping[str, Any]
+
+#: Rows of the components of a source, and of its companions.
+Parts = tuple[list[Row], list[Row]]
 
 _SOURCE_COLUMNS = ["kind", "ra", "dec", "redshift", "type", "sersic", "r_half", "e1", "e2"]
 
 
-def nanomaggies(mag):
+def nanomaggies(mag: ArrayLike) -> np.ndarray:
     """Flux in nanomaggies of an AB magnitude."""
     return 10 ** (0.4 * (22.5 - np.asarray(mag)))
 
 
-def magnitude(flux):
+def magnitude(flux: ArrayLike) -> np.ndarray:
     """AB magnitude of a flux in nanomaggies; NaN where the flux is not positive."""
     flux = np.asarray(flux, float)
     return 22.5 - 2.5 * np.log10(np.where(flux > 0, flux, np.nan))
 
 
-def draw_population(seed, brick, simulation):
+def draw_population(
+    seed: int, brick: Mapping[str, Any], simulation: Simulation
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Draw all sources of one brick; the same seed and brick give the same sources.
 
     Parameters
     ----------
-    seed : int
-        The run's seed.
-    brick : mapping
+    seed
+        Seed of the run.
+    brick
         ``brickid``, ``ra1``, ``ra2``, ``dec1``, ``dec2`` (degrees).
-    simulation : lenspipe.config.data.Simulation
-        How many of each.
+    simulation
+        Numbers of sources of each class.
 
     Returns
     -------
-    sources : DataFrame
+    sources : pandas.DataFrame
         A row per source: kind, ra, dec, redshift, Tractor type, sersic, r_half (arcsec), e1, e2
-        (Tractor's convention), flux_g, flux_r, flux_z (nanomaggies, of the main body as a
-        catalogue would have it), and for lenses z_source, theta_e_arcsec, arc_mag_g, shear and
-        what else the ray tracing needs. ``number`` is unique within the brick.
-    components : DataFrame
-        What is painted: source ``number``, profile, offsets dx, dy (arcsec, West and North
+        (Tractor's convention), flux_g, flux_r, flux_z (nanomaggies, of the main body, as in a
+        catalogue), and for lenses z_source, theta_e_arcsec, arc_mag_g, shear and the other
+        parameters of the ray tracing. ``number`` is unique within the brick.
+    components : pandas.DataFrame
+        Components to render: source ``number``, profile, offsets dx, dy (arcsec, West and North
         positive), shape and fluxes, and the parameters p0..p4 of the profile.
     """
     rng = np.random.default_rng([seed, int(brick["brickid"]), 1])
@@ -92,8 +107,7 @@ def draw_population(seed, brick, simulation):
     bright["kind"] = np.where(confusing, kinds, np.where(disks, "disk", "elliptical"))
     _reshape_blue(rng, bright)
 
-    # Deflectors are drawn from the sky's own ellipticals: a larger pool, weighted by how well a
-    # galaxy lenses.
+    # Deflectors come from a larger pool of ellipticals like those of the sky.
     pool = _bright_galaxies(rng, 40 * max(simulation.lenses_per_brick, 1))
     lenses = draw_lenses(rng, pool, rng.poisson(simulation.lenses_per_brick), mag_star)
     lenses["kind"] = "lens"
@@ -116,52 +130,54 @@ def draw_population(seed, brick, simulation):
     return sources, components
 
 
-def _normalised(values):
-    values = np.array(list(values), float)
-    return values / values.sum()
+def _normalised(values: Iterable[float]) -> np.ndarray:
+    array = np.array(list(values), float)
+    return array / array.sum()
 
 
-def mag_star(redshift):
+def mag_star(redshift: ArrayLike) -> np.ndarray:
     """Return the z magnitude (AB) of a characteristic old galaxy at a redshift."""
-    return np.interp(redshift, REDSHIFT, _MSTAR_Z)
+    return np.interp(np.asarray(redshift, float), REDSHIFT, _MSTAR_Z)
 
 
-def _ellipticity(rng, size, scale=0.16):
-    """Components e1, e2; |e_i| has about 5, 14, 34 % of 1 at its 16th, 50th, 84th percentile."""
+def _ellipticity(rng: Generator, size: int, scale: float = 0.16) -> tuple[np.ndarray, np.ndarray]:
+    """Components e1, e2; percentiles 16, 50, 84 of |e_i| are about 0.05, 0.14, 0.34."""
     modulus = np.minimum(np.abs(rng.standard_normal(size)) * scale * 1.6, 0.65)
     angle = rng.uniform(0, np.pi, size)
     return modulus * np.cos(2 * angle), modulus * np.sin(2 * angle)
 
 
-def _bright_galaxies(rng, size):
-    """Draw old galaxies on the red sequence, brighter than BRIGHT_LIMIT in z."""
-    tables, have = [], 0
-    while have < size:
-        batch = 3 * size + 20
-        late = rng.random(batch) < 0.42  # the fainter, more distant ones that are fitted as DEV
-        redshift = np.where(
-            late, rng.normal(0.66, 0.16, batch), rng.normal(0.47, 0.14, batch)
-        ).clip(0.08, 1.0)
-        mag_z = mag_star(redshift) + np.where(late, 0.45, 0.05) + 0.55 * rng.standard_normal(batch)
-        gr = np.interp(redshift, REDSHIFT, RED_GR) + 0.10 * rng.standard_normal(batch)
-        rz = np.interp(redshift, REDSHIFT, RED_RZ) + 0.07 * rng.standard_normal(batch)
-        size_log = np.where(late, 0.02, 0.24) + 0.19 * rng.standard_normal(batch)
-        size_log += -0.06 * (mag_z - np.where(late, 19.5, 18.6))
-        mag_r = mag_z + rz
-        table = pd.DataFrame({"kind": "elliptical", "redshift": redshift})
-        for band, mag in zip(BANDS, (mag_r + gr, mag_r, mag_z), strict=True):
-            table[f"flux_{band}"] = nanomaggies(mag)
-        table["type"] = np.where(late, "DEV", "SER")
-        table["sersic"] = np.where(late, 4.0, rng.normal(4.2, 1.0, batch).clip(2.0, 6.0))
-        table["r_half"] = (10**size_log).clip(0.15, 6.0)
-        table["e1"], table["e2"] = _ellipticity(rng, batch)
-        table = table[(mag_z < BRIGHT_LIMIT) & (mag_z > 15.5)]
-        tables.append(table)
-        have += len(table)
+def _bright_galaxies(rng: Generator, size: int) -> pd.DataFrame:
+    """Draw old galaxies on the red sequence, z of BRIGHTEST_Z to FAINTEST_Z."""
+    tables = [_old_galaxies(rng, 3 * size + 20 if size else 0)]
+    while sum(map(len, tables)) < size:
+        tables.append(_old_galaxies(rng, 3 * size + 20))
     return pd.concat(tables, ignore_index=True)[:size]
 
 
-def _reshape_blue(rng, table):
+def _old_galaxies(rng: Generator, number: int) -> pd.DataFrame:
+    """Draw old galaxies and return those within the range of magnitudes."""
+    fainter = rng.random(number) < 0.42  # more distant, fitted as DEV
+    redshift = np.where(
+        fainter, rng.normal(0.66, 0.16, number), rng.normal(0.47, 0.14, number)
+    ).clip(0.08, 1.0)
+    mag_z = mag_star(redshift) + np.where(fainter, 0.45, 0.05) + 0.55 * rng.standard_normal(number)
+    gr = np.interp(redshift, REDSHIFT, RED_GR) + 0.10 * rng.standard_normal(number)
+    rz = np.interp(redshift, REDSHIFT, RED_RZ) + 0.07 * rng.standard_normal(number)
+    log_size = np.where(fainter, 0.02, 0.24) + 0.19 * rng.standard_normal(number)
+    log_size += -0.06 * (mag_z - np.where(fainter, 19.5, 18.6))
+    mag_r = mag_z + rz
+    table = pd.DataFrame({"kind": "elliptical", "redshift": redshift})
+    for band, mag in zip(BANDS, (mag_r + gr, mag_r, mag_z), strict=True):
+        table[f"flux_{band}"] = nanomaggies(mag)
+    table["type"] = np.where(fainter, "DEV", "SER")
+    table["sersic"] = np.where(fainter, 4.0, rng.normal(4.2, 1.0, number).clip(2.0, 6.0))
+    table["r_half"] = (10**log_size).clip(0.15, 6.0)
+    table["e1"], table["e2"] = _ellipticity(rng, number)
+    return table[(mag_z < FAINTEST_Z) & (mag_z > BRIGHTEST_Z)]
+
+
+def _reshape_blue(rng: Generator, table: pd.DataFrame) -> None:
     """Give disks, spirals, rings, mergers and edge-on galaxies their colours and shapes."""
     late = table["kind"].isin(["disk", "spiral", "ring", "merger", "edge_on"]).to_numpy()
     n = late.sum()
@@ -175,11 +191,11 @@ def _reshape_blue(rng, table):
     for band, mag in mags.items():
         table.loc[late, f"flux_{band}"] = nanomaggies(mag)
     table.loc[late, "redshift"] = redshift
-    size_log = np.where(
+    log_size = np.where(
         kind == "disk", 0.13, np.where(kind == "edge_on", 0.2, 0.36)
     ) + 0.16 * rng.standard_normal(n)
-    table.loc[late, "r_half"] = 10**size_log
-    # What Tractor makes of them: bulge and disk together often fit a steep Sersic profile.
+    table.loc[late, "r_half"] = 10**log_size
+    # As Tractor fits them: bulge and disk together often give a steep Sersic profile.
     steep = np.where(kind == "disk", rng.random(n) < 0.12, rng.random(n) < 0.72)
     index = np.where(steep, rng.uniform(2.0, 5.0, n), rng.uniform(0.6, 2.0, n))
     dev = steep & (rng.random(n) < 0.25)
@@ -194,8 +210,8 @@ def _reshape_blue(rng, table):
     table.loc[edge_on, "e2"] = modulus * np.sin(2 * angle)
 
 
-def _stars(rng, size):
-    """Stars, r from 10 to 22, rising with magnitude."""
+def _stars(rng: Generator, size: int) -> pd.DataFrame:
+    """Stars, r from 10 to 22, with counts that rise with magnitude."""
     mag_r = 22.0 + np.log10(rng.random(size).clip(1e-4, 1)) / 0.22
     gr = rng.choice([0.5, 1.4], size, p=[0.6, 0.4]) + 0.2 * rng.standard_normal(size)
     rz = 0.05 + 0.45 * gr + 0.1 * rng.standard_normal(size)
@@ -206,7 +222,7 @@ def _stars(rng, size):
     return table
 
 
-def _faint(rng, size):
+def _faint(rng: Generator, size: int) -> pd.DataFrame:
     """Background sources, r from 21 to 24.2, mostly blue and small."""
     mag_r = 24.2 + np.log10(rng.random(size).clip(10 ** (-0.34 * 3.4), 1)) / 0.34
     gr = rng.normal(0.55, 0.35, size).clip(-0.2, 1.8)
@@ -221,22 +237,22 @@ def _faint(rng, size):
     return table
 
 
-def _component(number, profile, source, fluxes, **shape):
-    """One painted component; `fluxes` in nanomaggies for g, r, z."""
-    row = {"number": number, "profile": profile, "dx": 0.0, "dy": 0.0}
+def _component(number: int, profile: str, source: Row, fluxes: np.ndarray, **shape: Any) -> Row:
+    """One component to render; `fluxes` in nanomaggies for g, r, z."""
+    row: dict[str, Any] = {"number": number, "profile": profile, "dx": 0.0, "dy": 0.0}
     row |= {name: source[name] for name in ("ra", "dec", "sersic", "r_half", "e1", "e2")}
     row |= {f"flux_{band}": flux for band, flux in zip(BANDS, fluxes, strict=True)}
     return row | {f"p{i}": 0.0 for i in range(5)} | shape
 
 
-def _blue_fluxes(rng, mag_g):
-    """Fluxes of a blue, star-forming source of that g magnitude: g-r 0.2-0.8, like arcs."""
+def _blue_fluxes(rng: Generator, mag_g: float) -> np.ndarray:
+    """Fluxes of a blue, star-forming source of that g magnitude, with the colours of arcs."""
     mag_r = mag_g - rng.uniform(*BLUE_GR)
     return nanomaggies([mag_g, mag_r, mag_r - rng.uniform(*BLUE_RZ)])
 
 
-def _components(rng, sources):
-    """Take every source apart into what is painted, and list companions for the catalogue."""
+def _components(rng: Generator, sources: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split every source into components to render, and list companions for the catalogue."""
     simple = sources[sources["kind"].isin(["elliptical", "disk", "star", "faint"])]
     plain = simple[["ra", "dec", "sersic", "r_half", "e1", "e2", *(f"flux_{b}" for b in BANDS)]]
     plain = plain.assign(
@@ -246,54 +262,49 @@ def _components(rng, sources):
         dy=0.0,
         **{f"p{i}": 0.0 for i in range(5)},
     )
-    rows, companions = [], []
-    painters = {
-        "lens": _paint_lens,
-        "spiral": _paint_spiral,
-        "ring": _paint_ring,
-        "merger": _paint_merger,
-        "edge_on": _paint_edge_on,
-        "blue_neighbour": _paint_neighbours,
-        "star_blend": _paint_star_blend,
+    rows: list[Row] = []
+    companions: list[Row] = []
+    structured = {
+        "lens": _lens,
+        "spiral": _spiral,
+        "ring": _ring,
+        "merger": _merger,
+        "edge_on": _edge_on,
+        "blue_neighbour": _blue_neighbours,
+        "star_blend": _star_blend,
     }
-    for number, source in sources[sources["kind"].isin(painters)].iterrows():
+    for number, source in sources[sources["kind"].isin(structured)].iterrows():
         fluxes = np.array([source[f"flux_{band}"] for band in BANDS])
-        parts, others = painters[source["kind"]](rng, number, source, fluxes)
-        rows += parts
-        companions += others
-    companions = pd.DataFrame(companions, columns=[*_SOURCE_COLUMNS, *(f"flux_{b}" for b in BANDS)])
-    return pd.concat([plain, pd.DataFrame(rows)], ignore_index=True), companions
+        source_rows, source_companions = structured[source["kind"]](rng, number, source, fluxes)
+        rows += source_rows
+        companions += source_companions
+    columns = [*_SOURCE_COLUMNS, *(f"flux_{b}" for b in BANDS)]
+    components = pd.concat([plain, pd.DataFrame(rows)], ignore_index=True)
+    return components, pd.DataFrame(companions, columns=columns)
 
 
-def _companion(source, kind, component):
-    """Catalogue row of a component that Tractor would find as a source of its own."""
+def _companion(source: Row, component: Row) -> Row:
+    """Catalogue row of a component that Tractor would find as a separate source."""
     row = {name: component[name] for name in (*(f"flux_{b}" for b in BANDS), "sersic", "r_half")}
     dec = source["dec"] + component["dy"] / 3600
     ra = source["ra"] - component["dx"] / 3600 / np.cos(np.radians(source["dec"]))
-    extended = "REX" if component["r_half"] > 0 else "PSF"
-    return (
-        row
-        | {"kind": kind, "ra": ra, "dec": dec, "redshift": source["redshift"]}
-        | {
-            "type": extended,
-            "e1": 0.0,
-            "e2": 0.0,
-        }
-    )
+    row |= {"kind": "companion", "ra": ra, "dec": dec, "redshift": source["redshift"]}
+    return row | {"type": "REX" if component["r_half"] > 0 else "PSF", "e1": 0.0, "e2": 0.0}
 
 
-def _paint_lens(rng, number, source, fluxes):
+def _lens(rng: Generator, number: int, source: Row, fluxes: np.ndarray) -> Parts:
     arc = _component(
         number,
         "arc",
         source,
         _blue_fluxes(rng, source["arc_mag_g"]),
-        **{"sersic": 1.0, "r_half": source["source_r_half"]},
+        sersic=1.0,
+        r_half=source["source_r_half"],
     )
     return [_component(number, "sersic", source, fluxes), arc], []
 
 
-def _paint_spiral(rng, number, source, fluxes):
+def _spiral(rng: Generator, number: int, source: Row, fluxes: np.ndarray) -> Parts:
     bulge = rng.uniform(0.25, 0.6) * np.array([0.55, 0.8, 1.0])
     tilt = rng.uniform(0, 0.35)
     angle = rng.uniform(0, np.pi)
@@ -314,13 +325,13 @@ def _paint_spiral(rng, number, source, fluxes):
     return [_component(number, "sersic", source, fluxes * bulge, **body), arms], []
 
 
-def _paint_ring(rng, number, source, fluxes):
-    part = rng.uniform(0.25, 0.5) * np.array([1.0, 0.6, 0.4])
+def _ring(rng: Generator, number: int, source: Row, fluxes: np.ndarray) -> Parts:
+    in_ring = rng.uniform(0.25, 0.5) * np.array([1.0, 0.6, 0.4])
     ring = _component(
         number,
         "ring",
         source,
-        fluxes * part,
+        fluxes * in_ring,
         p0=rng.uniform(1.6, 4.5),  # radius, arcsec
         p1=rng.uniform(0.35, 0.8),  # width, arcsec
         p2=rng.uniform(0, 2 * np.pi),
@@ -330,12 +341,12 @@ def _paint_ring(rng, number, source, fluxes):
         e2=0.5 * source["e2"],
     )
     core = {"sersic": 3.0, "r_half": 0.5 * source["r_half"]}
-    return [_component(number, "sersic", source, fluxes * (1 - part), **core), ring], []
+    return [_component(number, "sersic", source, fluxes * (1 - in_ring), **core), ring], []
 
 
-def _paint_merger(rng, number, source, fluxes):
+def _merger(rng: Generator, number: int, source: Row, fluxes: np.ndarray) -> Parts:
     rows = [_component(number, "sersic", source, 0.8 * fluxes, r_half=0.7 * source["r_half"])]
-    companions = []
+    companions: list[Row] = []
     angle = rng.uniform(0, 2 * np.pi)
     for _ in range(rng.integers(1, 3)):
         distance = rng.uniform(1.3, 4.5)
@@ -352,7 +363,7 @@ def _paint_merger(rng, number, source, fluxes):
             r_half=rng.uniform(0.3, 0.9),
         )
         rows.append(other)
-        companions.append(_companion(source, "companion", other))
+        companions.append(_companion(source, other))
     tail = _component(
         number,
         "tail",
@@ -367,7 +378,7 @@ def _paint_merger(rng, number, source, fluxes):
     return [*rows, tail], companions
 
 
-def _paint_edge_on(rng, number, source, fluxes):
+def _edge_on(rng: Generator, number: int, source: Row, fluxes: np.ndarray) -> Parts:
     bulge = rng.uniform(0.1, 0.4) * np.array([0.7, 0.9, 1.0])
     body = {"sersic": 3.0, "r_half": 0.3 * source["r_half"], "e1": 0.0, "e2": 0.0}
     disk = {"sersic": 1.0, "r_half": 0.9 * source["r_half"]}
@@ -377,8 +388,9 @@ def _paint_edge_on(rng, number, source, fluxes):
     ], []
 
 
-def _paint_neighbours(rng, number, source, fluxes):
-    rows, companions = [_component(number, "sersic", source, fluxes)], []
+def _blue_neighbours(rng: Generator, number: int, source: Row, fluxes: np.ndarray) -> Parts:
+    rows = [_component(number, "sersic", source, fluxes)]
+    companions: list[Row] = []
     for _ in range(1 + rng.poisson(0.7)):
         distance, angle = rng.uniform(2.2, 6.0), rng.uniform(0, 2 * np.pi)
         e1, e2 = _ellipticity(rng, 1, 0.3)
@@ -395,11 +407,11 @@ def _paint_neighbours(rng, number, source, fluxes):
             e2=e2[0],
         )
         rows.append(other)
-        companions.append(_companion(source, "companion", other))
+        companions.append(_companion(source, other))
     return rows, companions
 
 
-def _paint_star_blend(rng, number, source, fluxes):
+def _star_blend(rng: Generator, number: int, source: Row, fluxes: np.ndarray) -> Parts:
     distance, angle = rng.uniform(0.9, 4.0), rng.uniform(0, 2 * np.pi)
     mag_r = magnitude(fluxes[1]) + rng.uniform(-0.3, 2.5)
     gr = rng.choice([0.4, 1.3]) + 0.15 * rng.standard_normal()
@@ -412,6 +424,4 @@ def _paint_star_blend(rng, number, source, fluxes):
         dy=distance * np.sin(angle),
         r_half=0.0,
     )
-    return [_component(number, "sersic", source, fluxes), star], [
-        _companion(source, "companion", star)
-    ]
+    return [_component(number, "sersic", source, fluxes), star], [_companion(source, star)]

@@ -1,72 +1,75 @@
-"""Painting of the simulated sky's components onto a brick's image, band by band."""
+"""Rendering of the components of the simulated sky onto the image of a brick, band by band."""
 
 import functools
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import Any
 
 import galsim
 import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import fft
 
 from lenspipe.config.releases import BRICK_PIXELS, PIXEL_SCALE_ARCSEC
 from lenspipe.simulation.conditions import BANDS
 from lenspipe.simulation.lensing import arc_image
 
-__all__ = ["TEXTURE_PIXELS", "moffat", "paint_brick"]
+__all__ = ["TEXTURE_PIXELS", "Stamp", "moffat", "render_brick"]
 
-#: Moffat index of the PSF, core and wings together.
+#: Image of a component with the column and row of its lower left pixel on the brick.
+Stamp = tuple[np.ndarray, int, int]
+
+#: Moffat index of the PSF, core and wings alike.
 MOFFAT_BETA = 3.5
 
-#: Oversampling and side, in coadd pixels, of stamps that are painted before the PSF.
+#: Oversampling, and side in coadd pixels, of stamps that are rendered without the PSF first.
 OVERSAMPLING = 3
 
 TEXTURE_PIXELS = 75
 
-#: Accuracy of GalSim's Fourier images: errors of 1 % of a component lie far below the noise.
+#: Accuracy of GalSim's Fourier images; errors of 1 % of a component lie far below the noise.
 _ACCURACY = galsim.GSParams(
     folding_threshold=1e-2, maxk_threshold=1e-2, kvalue_accuracy=1e-3, maximum_fft_size=16384
 )
 
-#: Faint sources are stamped from templates: their size, offsets within a pixel, half-light radii.
+#: Faint sources are rendered from templates of this side, pixels.
 _TEMPLATE_PIXELS = 33
 
+#: Positions within a pixel, along each axis, that have a template of their own.
 _SUBPIXELS = 4
 
+#: Half-light radii of the templates, arcsec.
 _TEMPLATE_RADII = np.array([0.0, 0.25, 0.35, 0.45, 0.6, 0.8])
 
-#: Flux below which a round or blue neighbour is faint enough for a template, nanomaggies.
+#: Flux below which a round component is faint enough for a template, nanomaggies.
 _TEMPLATE_FLUX = 4.0
 
 
-def moffat(radius_arcsec, fwhm_arcsec):
-    """Moffat profile of unit flux, per square arcsec (Moffat 1969).
-
-    Parameters
-    ----------
-    radius_arcsec : array_like
-        Distance from the centre.
-    fwhm_arcsec : float
-        Full width at half maximum.
-
-    Returns
-    -------
-    ndarray
-    """
+def moffat(radius_arcsec: ArrayLike, fwhm_arcsec: float) -> np.ndarray:
+    """Moffat profile of unit flux, per square arcsec (Moffat 1969)."""
     alpha = fwhm_arcsec / (2 * np.sqrt(2 ** (1 / MOFFAT_BETA) - 1))
     norm = (MOFFAT_BETA - 1) / (np.pi * alpha**2)
     return norm * (1 + (np.asarray(radius_arcsec) / alpha) ** 2) ** -MOFFAT_BETA
 
 
-def paint_brick(components, lenses, x, y, fwhm):
-    """Paint a brick without noise.
+def render_brick(
+    components: pd.DataFrame,
+    lenses: Mapping[Hashable, Mapping[str, Any]],
+    x: np.ndarray,
+    y: np.ndarray,
+    fwhm: Mapping[str, float],
+) -> tuple[dict[str, np.ndarray], dict[int, list[Stamp]]]:
+    """Render a brick without noise.
 
     Parameters
     ----------
-    components : DataFrame
-        As `lenspipe.simulation.population.draw_population` gives them, all on or near the brick.
-    lenses : dict
-        Source number -> row with the ray tracing's parameters, for components ``arc``.
-    x, y : ndarray
+    components
+        As returned by `lenspipe.simulation.population.draw_population`, on or near the brick.
+    lenses
+        Source number -> row with the parameters of the ray tracing, for components ``arc``.
+    x, y
         Pixel positions of the components, counted from 0.
-    fwhm : dict
+    fwhm
         Band -> seeing, arcsec.
 
     Returns
@@ -74,9 +77,9 @@ def paint_brick(components, lenses, x, y, fwhm):
     canvas : dict
         Band -> ndarray of float32, shape (3600, 3600), nanomaggies per pixel.
     arcs : dict
-        Source number -> list for g, r, z of (stamp, left, bottom): the arcs alone.
+        Source number -> stamps in g, r, z of the arcs alone.
     """
-    arcs = {}
+    arcs: dict[int, list[Stamp]] = {}
     canvas = {band: np.zeros((BRICK_PIXELS, BRICK_PIXELS), np.float32) for band in BANDS}
     fluxes = components[[f"flux_{band}" for band in BANDS]].to_numpy()
     profile = components["profile"].to_numpy()
@@ -84,26 +87,28 @@ def paint_brick(components, lenses, x, y, fwhm):
     faint = (fluxes.max(axis=1) < _TEMPLATE_FLUX) & np.isin(profile, ["sersic", "psf"]) & round_
     for i, band in enumerate(BANDS):
         radius = np.where(profile == "psf", 0.0, components["r_half"])[faint]
-        _stamp_faint(canvas[band], x[faint], y[faint], radius, fluxes[faint, i], fwhm[band])
-    # Components are painted in one order, so that equal seeds give equal bytes.
+        _add_faint(canvas[band], x[faint], y[faint], radius, fluxes[faint, i], fwhm[band])
+    # Components are added in a fixed order, so that equal seeds give equal bytes.
     for row, px, py, flux in zip(
         components[~faint].to_dict("records"), x[~faint], y[~faint], fluxes[~faint], strict=True
     ):
+        stamps: Iterable[Stamp]
         if row["profile"] == "psf":
             stamps = _star_stamps(px, py, flux, fwhm)
         elif row["profile"] == "sersic":
             stamps = _sersic_stamps(row, px, py, flux, fwhm)
         else:
-            stamps = list(_texture_stamps(row, lenses.get(row["number"]), px, py, flux, fwhm))
+            textured = list(_texture_stamps(row, lenses, px, py, flux, fwhm))
+            stamps = textured
             if row["profile"] == "arc":
-                arcs[row["number"]] = stamps
+                arcs[row["number"]] = textured
         for band, (stamp, left, bottom) in zip(BANDS, stamps, strict=True):
             _add(canvas[band], stamp, left, bottom)
     return canvas, arcs
 
 
-def _add(canvas, stamp, left, bottom):
-    """Add a stamp whose lower left pixel lies at (left, bottom); parts off the canvas are cut."""
+def _add(canvas: np.ndarray, stamp: np.ndarray, left: int, bottom: int) -> None:
+    """Add a stamp whose lower left pixel lies at (left, bottom), cut at the edge of the canvas."""
     height, width = stamp.shape
     y0, y1 = max(bottom, 0), min(bottom + height, canvas.shape[0])
     x0, x1 = max(left, 0), min(left + width, canvas.shape[1])
@@ -112,7 +117,7 @@ def _add(canvas, stamp, left, bottom):
 
 
 @functools.cache
-def _template(radius, fwhm, x_step, y_step):
+def _template(radius: float, fwhm: float, x_step: int, y_step: int) -> np.ndarray:
     shift = (np.array([x_step, y_step]) + 0.5) / _SUBPIXELS - 0.5
     image = galsim.ImageF(_TEMPLATE_PIXELS, _TEMPLATE_PIXELS, scale=PIXEL_SCALE_ARCSEC)
     profile = galsim.Moffat(beta=MOFFAT_BETA, fwhm=fwhm, gsparams=_ACCURACY)
@@ -123,7 +128,15 @@ def _template(radius, fwhm, x_step, y_step):
     return image.array
 
 
-def _stamp_faint(canvas, x, y, radius, flux, fwhm):
+def _add_faint(
+    canvas: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    radius: np.ndarray,
+    flux: np.ndarray,
+    fwhm: float,
+) -> None:
+    """Add faint round sources from the template nearest in radius and in position on the pixel."""
     nearest = np.abs(radius[:, None] - _TEMPLATE_RADII[None, :]).argmin(axis=1)
     column, row = np.floor(x + 0.5).astype(int), np.floor(y + 0.5).astype(int)
     x_step = np.floor((x + 0.5 - column) * _SUBPIXELS).astype(int)
@@ -134,8 +147,10 @@ def _stamp_faint(canvas, x, y, radius, flux, fwhm):
         _add(canvas, np.float32(flux[i]) * stamp, column[i] - half, row[i] - half)
 
 
-def _star_stamps(x, y, flux, fwhm):
-    """Stars by formula, as far out as a thousandth of the sky noise."""
+def _star_stamps(
+    x: float, y: float, flux: np.ndarray, fwhm: Mapping[str, float]
+) -> Iterator[Stamp]:
+    """Stars by formula, out to a thousandth of the sky noise."""
     half = int(np.clip(18 * (flux.max() / 10) ** (0.5 / MOFFAT_BETA), 16, 1200))
     column, row = round(x), round(y)
     axis = np.arange(-half, half + 1)
@@ -146,13 +161,15 @@ def _star_stamps(x, y, flux, fwhm):
         yield stamp.astype(np.float32), column - half, row - half
 
 
-def _sersic_stamps(row, x, y, flux, fwhm):
-    # GalSim keeps a table for each index: steps of a half are enough.
+def _sersic_stamps(
+    row: Mapping[str, Any], x: float, y: float, flux: np.ndarray, fwhm: Mapping[str, float]
+) -> Iterator[Stamp]:
+    # GalSim keeps a table for each index; steps of a half are enough.
     index = float(np.clip(np.round(2 * row["sersic"]) / 2, 0.5, 6.0))
     radius = row["r_half"]
     body = galsim.Sersic(index, radius, trunc=8 * radius, flux_untruncated=True, gsparams=_ACCURACY)
     body = body.shear(g1=-row["e1"], g2=-row["e2"])
-    # Large enough that what is cut off lies below the noise of the deepest places.
+    # Large enough that the light cut off lies below the noise of the deepest images.
     half = int(np.clip(20 + 12 * radius * np.log10(1 + flux.max()), 24, 160))
     column, line = round(x), round(y)
     for i, band in enumerate(BANDS):
@@ -164,49 +181,57 @@ def _sersic_stamps(row, x, y, flux, fwhm):
         yield flux[i] * image.array, column - half, line - half
 
 
-def _texture_stamps(row, lens, x, y, flux, fwhm):
-    """Components with structure: painted finely without PSF, convolved, binned to pixels."""
+def _texture_stamps(
+    row: Mapping[str, Any],
+    lenses: Mapping[Hashable, Mapping[str, Any]],
+    x: float,
+    y: float,
+    flux: np.ndarray,
+    fwhm: Mapping[str, float],
+) -> Iterator[Stamp]:
+    """Components with structure: finely sampled without PSF, convolved, binned to pixels."""
     column, line = round(x), round(y)
     shift = (x - column, y - line)
     if row["profile"] == "arc":
-        fine = _shifted(arc_image(lens, PIXEL_SCALE_ARCSEC / OVERSAMPLING, _FINE), shift)
+        image = arc_image(lenses[row["number"]], PIXEL_SCALE_ARCSEC / OVERSAMPLING, _FINE)
+        fine = _shifted(image, shift)
     else:
         fine = _TEXTURES[row["profile"]](row, *_fine_grid(shift))
         fine = fine / fine.sum()
     half = TEXTURE_PIXELS // 2
-    for part, image in zip(flux, _observe(fine, fwhm), strict=True):
-        yield (part * image).astype(np.float32), column - half, line - half
+    for band_flux, image in zip(flux, _observe(fine, fwhm), strict=True):
+        yield (band_flux * image).astype(np.float32), column - half, line - half
 
 
 _FINE = TEXTURE_PIXELS * OVERSAMPLING
 
 
-def _fine_grid(shift):
+def _fine_grid(shift: tuple[float, float]) -> tuple[np.ndarray, ...]:
     axis = (np.arange(_FINE) - (_FINE - 1) / 2) * PIXEL_SCALE_ARCSEC / OVERSAMPLING
     return np.meshgrid(axis - shift[0] * PIXEL_SCALE_ARCSEC, axis - shift[1] * PIXEL_SCALE_ARCSEC)
 
 
-def _shifted(image, shift):
-    """Move a finely sampled image by whole fine pixels: the rest is a sixth of a pixel."""
+def _shifted(image: np.ndarray, shift: tuple[float, float]) -> np.ndarray:
+    """Move a finely sampled image by whole fine pixels, to within a sixth of a coadd pixel."""
     steps = np.round(np.array(shift) * OVERSAMPLING).astype(int)
     return np.roll(image, (steps[1], steps[0]), axis=(0, 1))
 
 
-#: Side of the finely sampled PSF, and a fast size for the convolution of both.
+#: Side of the finely sampled PSF, and a size at which its convolution with an image is fast.
 _FINE_PSF = 2 * 12 * OVERSAMPLING + 1
 
 _FFT_SHAPE = 2 * (fft.next_fast_len(_FINE + _FINE_PSF - 1, real=True),)
 
 
 @functools.lru_cache(64)
-def _psf_transform(fwhm):
+def _psf_transform(fwhm: float) -> np.ndarray:
     axis = (np.arange(_FINE_PSF) - _FINE_PSF // 2) * PIXEL_SCALE_ARCSEC / OVERSAMPLING
     psf = moffat(np.hypot(axis[None, :], axis[:, None]), fwhm)
     return fft.rfft2(psf / psf.sum(), _FFT_SHAPE)
 
 
-def _observe(fine, fwhm):
-    """Convolve a finely sampled image with each band's PSF and bin it to pixels."""
+def _observe(fine: np.ndarray, fwhm: Mapping[str, float]) -> Iterator[np.ndarray]:
+    """Convolve a finely sampled image with the PSF of each band and bin it to pixels."""
     transform = fft.rfft2(fine, _FFT_SHAPE)
     inner = slice(_FINE_PSF // 2, _FINE_PSF // 2 + _FINE)
     shape = (TEXTURE_PIXELS, OVERSAMPLING, TEXTURE_PIXELS, OVERSAMPLING)
@@ -215,7 +240,7 @@ def _observe(fine, fwhm):
         yield blurred.reshape(shape).sum(axis=(1, 3))
 
 
-def _polar(row, x, y):
+def _polar(row: Mapping[str, Any], x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Radius and angle in the plane of a tilted disk."""
     modulus = np.hypot(row["e1"], row["e2"])
     axis = 0.5 * np.arctan2(-row["e2"], -row["e1"])
@@ -225,7 +250,7 @@ def _polar(row, x, y):
     return np.hypot(u, v), np.arctan2(v, u)
 
 
-def _spiral(row, x, y):
+def _spiral(row: Mapping[str, Any], x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Exponential disk with logarithmic arms and knots of star formation along them."""
     radius, angle = _polar(row, x, y)
     scale = row["r_half"] / 1.678
@@ -236,14 +261,14 @@ def _spiral(row, x, y):
     return disk * (1 - row["p3"] + 2.7 * row["p3"] * arms * (1 + knots))
 
 
-def _ring(row, x, y):
-    """Ring of young stars, somewhat brighter on one side and knotty."""
+def _ring(row: Mapping[str, Any], x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Ring of young stars with knots, somewhat brighter on one side."""
     radius, angle = _polar(row, x, y)
     ring = np.exp(-0.5 * ((radius - row["p0"]) / row["p1"]) ** 2)
     return ring * (1 + row["p3"] * np.cos(angle - row["p2"])) * (1 + _knots(row["p4"], x, y, 1.0))
 
 
-def _tail(row, x, y):
+def _tail(row: Mapping[str, Any], x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Tidal tail: an arc of a circle that passes through the galaxy, fading outwards."""
     x = row["p4"] * x
     centre = row["p0"] * np.array([np.cos(row["p2"]), np.sin(row["p2"])])
@@ -253,7 +278,7 @@ def _tail(row, x, y):
     return np.exp(-0.5 * ((radius - row["p0"]) / row["p1"]) ** 2) * along
 
 
-def _knots(seed, x, y, strength):
+def _knots(seed: int, x: np.ndarray, y: np.ndarray, strength: ArrayLike) -> np.ndarray:
     """Relative brightness of clumps scattered over a galaxy."""
     rng = np.random.default_rng(int(seed))
     total = np.zeros_like(x)

@@ -1,4 +1,4 @@
-"""The simulated sky as a Legacy Surveys DR9 tree: bricks painted, observed and written."""
+"""The simulated sky as a Legacy Surveys DR9 tree: bricks rendered, observed and written."""
 
 import functools
 import gzip
@@ -7,43 +7,49 @@ import io
 import json
 import os
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any
 
 import fitsio
 import numpy as np
 import pandas as pd
 from astropy.table import Table
 
+from lenspipe.config.data import Simulation
 from lenspipe.config.paths import SkyPaths
 from lenspipe.config.releases import BRICK_PIXELS, MASKBITS, PIXEL_SCALE_ARCSEC
+from lenspipe.config.settings import Settings
 from lenspipe.footprint.select import select_bricks
-from lenspipe.simulation.conditions import BANDS, draw_conditions, exposure_map
+from lenspipe.simulation.conditions import BANDS, Conditions, draw_conditions, exposure_map
 from lenspipe.simulation.population import CONFUSING, draw_population, magnitude
-from lenspipe.simulation.rendering import paint_brick
+from lenspipe.simulation.rendering import Stamp, render_brick
 from lenspipe.simulation.tractor import RELEASE_NUMBER, write_tractor
-from lenspipe.survey.bricks import brick_wcs, sky_grid
+from lenspipe.survey.bricks import brick_grid, brick_wcs
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 from lenspipe.utils.hashing import digest
 from lenspipe.utils.progress import end_with, log
 
-__all__ = ["simulate", "visible"]
+__all__ = ["likely_published", "simulate"]
 
-#: Goes up when the same settings give another sky.
+#: Raised whenever the same settings give a different sky.
 VERSION = 1
 
 #: Flux per pixel above which a detector saturates, nanomaggies.
 SATURATION = 20.0
 
-#: A lens is visible, as earlier searches saw it, from these values on.
-VISIBLE_THETA_E_ARCSEC = 1.0
+#: Minimum Einstein radius and arc signal to noise of the planted lenses that earlier searches are
+#: likely to have published: a fraction ``simulation.known_fraction`` of them is listed as known.
+LIKELY_PUBLISHED_THETA_E_ARCSEC = 1.0
 
-VISIBLE_ARC_SNR = 10.0
+LIKELY_PUBLISHED_ARC_SNR = 10.0
 
-#: Part of the other lenses that earlier searches have published, and of confusing galaxies.
-KNOWN_INVISIBLE = 0.2
+#: Fractions of the remaining lenses, and of the confusing galaxies, that have been published.
+PUBLISHED_FRACTION_OTHER = 0.2
 
-KNOWN_CONFUSING = 0.6
+PUBLISHED_FRACTION_CONFUSING = 0.6
 
 _TRUTH = [
     "brick", "brickid", "objid", "id", "region", "ra", "dec", "kind", "type", "redshift",
@@ -52,54 +58,56 @@ _TRUTH = [
 ]  # fmt: skip
 
 
-def visible(truth):
-    """Tell which lenses an earlier search would have seen.
+def likely_published(truth: pd.DataFrame) -> np.ndarray:
+    """Mask of the planted lenses that earlier searches are likely to have published.
+
+    They are wide and bright enough (`LIKELY_PUBLISHED_THETA_E_ARCSEC`,
+    `LIKELY_PUBLISHED_ARC_SNR`) to be listed as known with probability
+    ``simulation.known_fraction``.
 
     Parameters
     ----------
-    truth : DataFrame
+    truth
         Rows of the truth table.
-
-    Returns
-    -------
-    ndarray of bool
     """
-    wide = truth["theta_e_arcsec"] >= VISIBLE_THETA_E_ARCSEC
-    return (wide & (truth["arc_snr"] >= VISIBLE_ARC_SNR)).to_numpy()
+    wide = truth["theta_e_arcsec"] >= LIKELY_PUBLISHED_THETA_E_ARCSEC
+    return (wide & (truth["arc_snr"] >= LIKELY_PUBLISHED_ARC_SNR)).to_numpy()
 
 
-def simulate(settings, workers=None, root=None):
-    """Make the simulated sky; bricks that are there already, from the same settings, stay.
+def simulate(
+    settings: Settings, workers: int | None = None, root: str | os.PathLike[str] | None = None
+) -> None:
+    """Make the simulated sky; existing bricks made from the same settings are kept.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
+    settings
         With a ``simulation`` section.
-    workers : int, optional
-        Processes; all cores if not given.
-    root : str or path-like, optional
-        Folder of the sky; the run's own if not given.
+    workers
+        Number of processes; all cores if not given.
+    root
+        Folder of the sky; that of the run if not given.
 
     Raises
     ------
     LenspipeError
         The settings describe real data.
     """
-    if settings.simulation is None:
+    simulation = settings.simulation
+    if simulation is None:
         raise LenspipeError(
             "config key simulation: missing; a simulated sky needs that section (it may be empty: "
             "simulation: {})"
         )
-    grid = sky_grid().to_pandas()
-    grid.columns = grid.columns.str.lower()
-    jobs = _jobs(settings, grid)
+    grid = brick_grid(settings.release.brick_deg).table
+    jobs = _jobs(select_bricks(settings), grid, simulation.overlap)
     paths = SkyPaths(root or settings.paths.sky)
     workers = workers or len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(
         max_workers=min(workers, len(jobs)), initializer=end_with, initargs=(os.getpid(),)
     ) as pool:
         begin = time.monotonic()
-        pending = {pool.submit(_make_brick, settings, paths, job) for job in jobs}
+        pending = {pool.submit(_make_brick, settings.seed, simulation, paths, job) for job in jobs}
         while pending:
             done, pending = wait(pending, timeout=10, return_when=FIRST_COMPLETED)
             for future in done:
@@ -107,35 +115,34 @@ def simulate(settings, workers=None, root=None):
             made, seconds = len(jobs) - len(pending), time.monotonic() - begin
             log.info("simulated bricks: %d of %d in %.0f s", made, len(jobs), seconds)
     _write_all_bricks(paths, grid)
-    _assemble(settings, paths, jobs)
+    _assemble(settings.seed, simulation.known_fraction, paths, jobs)
 
 
-def _jobs(settings, grid):
-    """List what is to be made: each brick with its region, edges and neighbours."""
-    chosen = select_bricks(settings)
-    chosen = chosen.assign(primary=True)
-    if settings.simulation.overlap:
-        south = chosen[chosen["region"] == "south"].sort_values(["dec", "ra"])
+def _jobs(bricks: pd.DataFrame, grid: pd.DataFrame, overlap: bool) -> list[dict[str, Any]]:
+    """List the bricks to make, each with its region, edges and neighbours."""
+    bricks = bricks.assign(primary=True)
+    if overlap:
+        south = bricks[bricks["region"] == "south"].sort_values(["dec", "ra"])
         if len(south):
-            both = south.iloc[[-1]].assign(region="north", primary=False)
-            chosen = pd.concat([chosen, both], ignore_index=True)
+            in_north_too = south.iloc[[-1]].assign(region="north", primary=False)
+            bricks = pd.concat([bricks, in_north_too], ignore_index=True)
     by_name = grid.set_index("brickname", drop=False)
     jobs = []
-    for row in chosen.itertuples():
+    for row in bricks.itertuples():
         brick = by_name.loc[row.brick]
         near = np.abs(grid["dec"] - brick["dec"]) < 0.26
         step = np.abs((grid["ra"] - brick["ra"] + 180) % 360 - 180) * np.cos(
             np.radians(brick["dec"])
         )
-        around = grid[near & (step < 0.4)]
+        neighbours = grid[near & (step < 0.4)]
         jobs.append(
             {
                 "brick": {name: _plain(brick[name]) for name in _BRICK_FIELDS},
                 "region": row.region,
                 "primary": row.primary,
                 "around": [
-                    {name: _plain(other[name]) for name in _BRICK_FIELDS}
-                    for _, other in around.iterrows()
+                    {name: _plain(neighbour[name]) for name in _BRICK_FIELDS}
+                    for _, neighbour in neighbours.iterrows()
                 ],
             }
         )
@@ -145,28 +152,26 @@ def _jobs(settings, grid):
 _BRICK_FIELDS = ("brickname", "brickid", "ra", "dec", "ra1", "ra2", "dec1", "dec2")
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _make_brick(settings, paths, job):
-    """Make one brick unless its part, which is written last, is there with the same key."""
-    # Rendering needs the demo's optional libraries; only the workers load them.
-
+def _make_brick(seed: int, simulation: Simulation, paths: SkyPaths, job: dict[str, Any]) -> None:
+    """Make one brick unless its truth, which is written last, exists with the same key."""
     path = paths.part(job["region"], job["brick"]["brickname"])
-    key = digest(VERSION, settings.seed, settings.simulation, job)
+    key = digest(VERSION, seed, simulation, job)
     if path.exists() and pd.read_parquet(path).attrs.get("key") == key:
         return
-    brick, region, seed = job["brick"], job["region"], settings.seed
+    brick, region = job["brick"], job["region"]
     north = region == "north"
-    sources, components = _gather(settings, job)
+    sources, components = _gather(seed, simulation, job)
     conditions = draw_conditions(seed, brick["brickid"], region)
     fwhm = {band: conditions[band].fwhm_arcsec for band in BANDS}
     lenses = sources[sources["kind"] == "lens"].set_index("number").to_dict("index")
-    canvas, arcs = paint_brick(
+    canvas, arcs = render_brick(
         components, lenses, components["x"].to_numpy(), components["y"].to_numpy(), fwhm
     )
-    maps = {"nexp": {}, "invvar": {}, "sigma": {}}
+    maps: dict[str, Any] = {"nexp": {}, "invvar": {}, "sigma": {}}
     for band in BANDS:
         exposures = exposure_map(seed, band, region, brick["ra"], brick["dec"])
         sky = np.float32(conditions[band].sigma_one) ** 2 / exposures
@@ -202,25 +207,29 @@ def _make_brick(settings, paths, job):
     brick["ebv"] = 0.015 + 0.02 * np.random.default_rng([seed, brick["brickid"], 14]).random()
     tractor = paths.tractor(region, brick["brickname"])
     write_tractor(tractor, rng, listed, brick, region, maps, conditions)
-    truth = _truth(listed, job, arcs, maps)
+    truth = _truth(listed, job, arcs, maps["sigma"])
     truth.attrs = {"key": key, "brick": _brick_row(job, listed, maps, conditions)}
     with atomic(path) as temporary:
         truth.to_parquet(temporary)
 
 
 @functools.lru_cache(32)
-def _population(seed, brick, simulation):
-    """Sources of a brick; kept, because each brick is also its neighbours' neighbour."""
+def _population(
+    seed: int, brick: tuple[tuple[str, Any], ...], simulation: Simulation
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Sources of a brick, cached because each brick is also a neighbour of its neighbours."""
     return draw_population(seed, dict(brick), simulation)
 
 
-def _gather(settings, job):
-    """Sources and components on a brick's image: its own and its neighbours' near the edge."""
+def _gather(
+    seed: int, simulation: Simulation, job: Mapping[str, Any]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Sources and components on a brick's image: its own, and its neighbours' near the edge."""
     wcs = brick_wcs(job["brick"]["ra"], job["brick"]["dec"])
     all_sources, all_components = [], []
     for brick in job["around"]:
-        sources, components = _population(settings.seed, tuple(brick.items()), settings.simulation)
-        # A population without companions has columns of type object after their table's joining.
+        sources, components = _population(seed, tuple(brick.items()), simulation)
+        # Joining an empty table of companions turns columns into type object.
         sources, components = sources.infer_objects(), components.copy()
         offset = 10**5 * brick["brickid"]
         sources["number"] += offset
@@ -245,8 +254,10 @@ def _gather(settings, job):
     )
 
 
-def _maskbits(sources, brick, canvas):
-    """Mask of a brick: outside its own area, around bright stars, saturated pixels."""
+def _maskbits(
+    sources: pd.DataFrame, brick: Mapping[str, Any], canvas: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """Mask of a brick: pixels outside its own area, around bright stars, and saturated ones."""
     mask = np.zeros((BRICK_PIXELS, BRICK_PIXELS), np.int16)
     offset = (np.arange(BRICK_PIXELS) - (BRICK_PIXELS - 1) / 2) * PIXEL_SCALE_ARCSEC / 3600
     dec = brick["dec"] + offset
@@ -273,8 +284,14 @@ def _maskbits(sources, brick, canvas):
     return mask
 
 
-def _write_coadd(path, kind, images, brick, band):
-    """Write images compressed as the survey's: Rice, 100x100 tiles, dithered, in steps of 1e-4."""
+def _write_coadd(
+    path: str | os.PathLike[str],
+    kind: str,
+    images: Iterable[np.ndarray],
+    brick: Mapping[str, Any],
+    band: str,
+) -> None:
+    """Write images compressed as the survey does: Rice, 100x100 tiles, dithered, steps of 1e-4."""
     header = brick_wcs(brick["ra"], brick["dec"]).to_header()
     records = [
         {"name": card.keyword, "value": card.value, "comment": card.comment}
@@ -295,12 +312,12 @@ def _write_coadd(path, kind, images, brick, band):
         {"name": "SIMULATD", "value": True, "comment": "A simulated sky, not the real one"},
     ]
     records = [r for r in records if not r["name"].startswith(("PC", "CDELT"))]
-    # One dither per file, as in the survey; from the brick, so that equal seeds give equal bytes.
+    # One dither per file, as in the survey, set by the brick so that equal seeds give equal bytes.
     dither = 1 + (brick["brickid"] * 7 + ord(band[0])) % 10000
     with atomic(path) as temporary, fitsio.FITS(temporary, "rw", clobber=True) as handle:
         for image in images:
-            # Images in steps of 1e-4; other maps relative to their noise, which leaves the
-            # constant ones exact.
+            # Images are quantised in steps of 1e-4, other maps relative to their noise, which
+            # keeps constant maps exact.
             options = {
                 "qlevel": -1e-4 if kind == "image" else 16,
                 "qmethod": "SUBTRACTIVE_DITHER_2",
@@ -315,11 +332,11 @@ def _write_coadd(path, kind, images, brick, band):
             )
 
 
-def _arc_snr(stamps, maps):
-    """Signal to noise of arcs: in the best band, summed over pixels brighter than the noise.
+def _planted_arc_snr(stamps: Sequence[Stamp], sigma: Mapping[str, np.ndarray]) -> float:
+    """Signal to noise of planted arcs in the best band.
 
-    In the manner of Collett (2015, ApJ 811, 20, sect. 3): total flux over total noise of the
-    pixels in which the arcs alone exceed the noise of sky and galaxies.
+    Defined as in `lenspipe.simulation.injection.arc_snr`, in single precision, with the noise maps
+    of a whole brick.
     """
     best = 0.0
     for band, (stamp, left, bottom) in zip(BANDS, stamps, strict=True):
@@ -329,14 +346,19 @@ def _arc_snr(stamps, maps):
         if y0 >= y1 or x0 >= x1:
             continue
         arc = stamp[y0 - bottom : y1 - bottom, x0 - left : x1 - left]
-        sigma = maps["sigma"][band][y0:y1, x0:x1]
-        above = arc > sigma
+        noise = sigma[band][y0:y1, x0:x1]
+        above = arc > noise
         if above.any():
-            best = max(best, float(arc[above].sum() / np.sqrt((sigma[above] ** 2).sum())))
+            best = max(best, float(arc[above].sum() / np.sqrt((noise[above] ** 2).sum())))
     return best
 
 
-def _truth(listed, job, arcs, maps):
+def _truth(
+    listed: pd.DataFrame,
+    job: Mapping[str, Any],
+    arcs: Mapping[int, Sequence[Stamp]],
+    sigma: Mapping[str, np.ndarray],
+) -> pd.DataFrame:
     truth = listed.assign(
         brick=job["brick"]["brickname"], brickid=job["brick"]["brickid"], region=job["region"]
     )
@@ -346,22 +368,27 @@ def _truth(listed, job, arcs, maps):
     lens = truth["kind"] == "lens"
     truth["z_lens"] = truth["redshift"].where(lens)
     truth["arc_snr"] = np.nan
-    truth.loc[lens, "arc_snr"] = [_arc_snr(arcs[n], maps) for n in truth.loc[lens, "number"]]
+    snr = [_planted_arc_snr(arcs[number], sigma) for number in truth.loc[lens, "number"]]
+    truth.loc[lens, "arc_snr"] = snr
     truth["primary"] &= job["primary"]
     return truth[_TRUTH]
 
 
-def _brick_row(job, listed, maps, conditions):
+def _brick_row(
+    job: Mapping[str, Any],
+    listed: pd.DataFrame,
+    maps: Mapping[str, Any],
+    conditions: Mapping[str, Conditions],
+) -> dict[str, Any]:
     """Row of the survey's table of bricks."""
     brick = job["brick"]
-    row = {name: brick[name] for name in ("brickname", "brickid", "ra", "dec")}
-    row |= {name: brick[name] for name in ("ra1", "ra2", "dec1", "dec2")}
+    row = {name: brick[name] for name in _BRICK_FIELDS}
     row["survey_primary"] = bool(job["primary"])
     row["ebv"] = brick["ebv"]
-    own = listed[listed["primary"]]
-    row["nobjs"] = len(own)
-    for kind in ("PSF", "REX", "EXP", "DEV", "SER"):
-        row[f"n{kind.lower()}"] = int((own["type"] == kind).sum())
+    primary = listed[listed["primary"]]
+    row["nobjs"] = len(primary)
+    for tractor_type in ("PSF", "REX", "EXP", "DEV", "SER"):
+        row[f"n{tractor_type.lower()}"] = int((primary["type"] == tractor_type).sum())
     for band in BANDS:
         exposures = maps["nexp"][band]
         row[f"nexp_{band}"] = int(np.median(exposures))
@@ -372,22 +399,22 @@ def _brick_row(job, listed, maps, conditions):
     return row
 
 
-def _write_all_bricks(paths, grid):
-    """The table of all 662,174 bricks on the sky."""
+def _write_all_bricks(paths: SkyPaths, grid: pd.DataFrame) -> None:
+    """Write the table of all 662,174 bricks on the sky."""
     columns = ["brickname", "brickid", "brickq", "brickrow", "brickcol", *_BRICK_FIELDS[2:]]
     table = grid[columns].rename(columns=str.upper)
     _write_table(paths.all_bricks(), table)
 
 
-def _write_table(path, table):
-    """Write a gzipped FITS table without dates, so that equal tables are equal bytes."""
+def _write_table(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
+    """Write a gzipped FITS table without dates, so that equal tables give equal bytes."""
     plain = Table.from_pandas(table)
     for name in plain.colnames:
         if plain[name].dtype.kind == "O":
             plain[name] = plain[name].astype("S8")
     buffer = io.BytesIO()
     plain.write(buffer, format="fits")
-    # Neither a name nor a time in the header.
+    # Neither a file name nor a time in the gzip header.
     with (
         atomic(path) as temporary,
         open(temporary, "wb") as handle,
@@ -396,8 +423,10 @@ def _write_table(path, table):
         out.write(buffer.getvalue())
 
 
-def _assemble(settings, paths, jobs):
-    """Write what covers the whole sky: brick tables, truth, published lists; the manifest last."""
+def _assemble(
+    seed: int, known_fraction: float, paths: SkyPaths, jobs: Sequence[Mapping[str, Any]]
+) -> None:
+    """Write the files of the whole sky: brick tables, truth, published lists; the manifest last."""
     parts = [
         (job, pd.read_parquet(paths.part(job["region"], job["brick"]["brickname"]))) for job in jobs
     ]
@@ -408,10 +437,10 @@ def _assemble(settings, paths, jobs):
     truth = pd.concat([part for _, part in parts], ignore_index=True)
     with atomic(paths.truth) as temporary:
         truth.to_parquet(temporary)
-    _publish(settings, paths, truth[truth["primary"]])
+    _publish(seed, known_fraction, paths, truth[truth["primary"]])
     hashes = {}
     for job, part in parts:
-        tractor = paths.tractor(job["region"], job["brick"]["brickname"])
+        tractor = Path(paths.tractor(job["region"], job["brick"]["brickname"]))
         content = hashlib.sha256(tractor.read_bytes()).hexdigest()[:16]
         name = f"{job['region']}/{job['brick']['brickname']}"
         hashes[name] = {"key": part.attrs["key"], "tractor": content}
@@ -419,22 +448,22 @@ def _assemble(settings, paths, jobs):
         temporary.write_text(json.dumps(hashes, indent=1, sort_keys=True) + "\n")
     lenses = truth[(truth["kind"] == "lens") & truth["primary"]]
     log.info(
-        "simulated sky: %d bricks, %d sources, %d lenses (%d of them visible)",
-        len(jobs), len(truth), len(lenses), visible(lenses).sum(),
+        "simulated sky: %d bricks, %d sources, %d lenses (%d of them likely to be published)",
+        len(jobs), len(truth), len(lenses), likely_published(lenses).sum(),
     )  # fmt: skip
 
 
-def _publish(settings, paths, truth):
+def _publish(seed: int, known_fraction: float, paths: SkyPaths, truth: pd.DataFrame) -> None:
     """Write what earlier searches would have published: some lenses, some false positives."""
-    rng = np.random.default_rng([settings.seed, 15])
+    rng = np.random.default_rng([seed, 15])
     lenses = truth[truth["kind"] == "lens"].reset_index(drop=True)
-    chance = np.where(visible(lenses), settings.simulation.known_fraction, KNOWN_INVISIBLE)
-    known = lenses[rng.random(len(lenses)) < chance].reset_index(drop=True)
+    probability = np.where(likely_published(lenses), known_fraction, PUBLISHED_FRACTION_OTHER)
+    known = lenses[rng.random(len(lenses)) < probability].reset_index(drop=True)
     score = (
         known["theta_e_arcsec"] * known["arc_snr"] * np.exp(0.3 * rng.standard_normal(len(known)))
     )
     grade = np.select([score > 60, score > 30], ["A", "B"], "C")
-    # Published positions are not exactly ours.
+    # Published positions differ slightly from the true ones.
     ra = known["ra"] + rng.normal(0, 0.15 / 3600, len(known)) / np.cos(np.radians(known["dec"]))
     dec = known["dec"] + rng.normal(0, 0.15 / 3600, len(known))
     table = pd.DataFrame({"ra": ra.round(6), "dec": dec.round(6), "grade": grade})
@@ -442,10 +471,10 @@ def _publish(settings, paths, truth):
     table.insert(0, "name", names)
     _write_csv(paths.known_lenses, table)
     confusing = truth[truth["kind"].isin(list(CONFUSING))]
-    confusing = confusing[rng.random(len(confusing)) < KNOWN_CONFUSING]
+    confusing = confusing[rng.random(len(confusing)) < PUBLISHED_FRACTION_CONFUSING]
     _write_csv(paths.confusing, confusing[["ra", "dec", "kind"]].round(6))
 
 
-def _write_csv(path, table):
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
     with atomic(path) as temporary:
         table.to_csv(temporary, index=False)

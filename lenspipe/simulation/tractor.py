@@ -1,19 +1,24 @@
-"""The simulated sky's Tractor catalogues, with every column of DR9 in its type."""
+"""Tractor catalogues of the simulated sky, with every column of DR9 in its type."""
 
 import csv
 import functools
+import os
+from collections.abc import Mapping
 from importlib import resources
+from typing import Any
 
 import fitsio
 import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
 
 from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
-from lenspipe.simulation.conditions import BANDS
+from lenspipe.simulation.conditions import BANDS, Conditions
 from lenspipe.utils.files import atomic
 
 __all__ = ["RELEASE_NUMBER", "tractor_columns", "write_tractor"]
 
-#: Number of the release in a catalogue's ``release`` column.
+#: Value of the ``release`` column in each region.
 RELEASE_NUMBER = {"south": 9010, "north": 9011}
 
 _TYPES = {
@@ -30,18 +35,20 @@ _TYPES = {
 
 
 @functools.cache
-def tractor_columns():
+def tractor_columns() -> tuple[np.dtype, list[str]]:
     """List the columns of a DR9 Tractor catalogue.
 
     Returns
     -------
-    dtype : numpy.dtype
-        Names and types in the catalogue's order (https://www.legacysurvey.org/dr9/catalogs/).
-    units : list of str
-        A unit for each, empty where there is none.
+    dtype
+        Names and types in the order of the catalogue
+        (https://www.legacysurvey.org/dr9/catalogs/).
+    units
+        Unit of each column, empty if it has none.
     """
     text = resources.files("lenspipe.simulation").joinpath("tractor_dr9.csv").read_text()
-    fields, units = [], []
+    fields: list[tuple[Any, ...]] = []
+    units = []
     for row in csv.DictReader(text.splitlines()):
         base, _, length = row["dtype"].rstrip("]").partition("[")
         if base == "char":
@@ -54,40 +61,46 @@ def tractor_columns():
     return np.dtype(fields), units
 
 
-def _depths(fwhm, sigma, half_light_arcsec=0.45):
-    """Inverse variance of a point source's and of a small round galaxy's flux.
+def _depths(
+    fwhm: float, sigma: np.ndarray, half_light_arcsec: ArrayLike = 0.45
+) -> tuple[np.ndarray, np.ndarray]:
+    """Inverse variance of the flux of a point source and of a small round galaxy.
 
     Gaussian approximations: the noise-equivalent area is 4 pi s^2.
     """
     s = fwhm / 2.355 / PIXEL_SCALE_ARCSEC
-    galaxy = np.hypot(s, half_light_arcsec / 1.18 / PIXEL_SCALE_ARCSEC)
+    galaxy = np.hypot(s, np.asarray(half_light_arcsec) / 1.18 / PIXEL_SCALE_ARCSEC)
     return 1 / (4 * np.pi * s**2 * sigma**2), 1 / (4 * np.pi * galaxy**2 * sigma**2)
 
 
-def write_tractor(path, rng, sources, brick, region, maps, conditions):
+def write_tractor(
+    path: str | os.PathLike[str],
+    rng: np.random.Generator,
+    sources: pd.DataFrame,
+    brick: Mapping[str, Any],
+    region: str,
+    maps: Mapping[str, Any],
+    conditions: Mapping[str, Conditions],
+) -> None:
     """Measure sources as Tractor would, with errors, and write their catalogue.
+
+    Columns that a lens search does not use (WISE, Gaia, apertures) are zero.
 
     Parameters
     ----------
-    path : path-like
-        The catalogue.
-    rng : numpy.random.Generator
-        Source of the errors.
-    sources : DataFrame
-        In the order of the catalogue: as drawn, with ``bx``, ``by`` (pixels from 0) and
+    path
+    rng
+        For the errors.
+    sources
+        As drawn, in the order of the catalogue, with ``bx``, ``by`` (pixels from 0) and
         ``primary``.
-    brick : mapping
+    brick
         ``brickname``, ``brickid``, ``ebv``.
-    region : {'north', 'south'}
-        Which camera.
-    maps : dict
+    region
+    maps
         ``maskbits`` and, by band, ``nexp`` and ``invvar`` of the brick.
-    conditions : dict
-        Band -> `lenspipe.simulation.conditions.Conditions`.
-
-    Notes
-    -----
-    Columns that nothing in a lens search reads (WISE, Gaia, apertures) are zero.
+    conditions
+        By band.
     """
     dtype, units = tractor_columns()
     n = len(sources)
@@ -105,7 +118,7 @@ def write_tractor(path, rng, sources, brick, region, maps, conditions):
     column = sources["bx"].round().astype(int).clip(0, maps["maskbits"].shape[1] - 1).to_numpy()
     row = sources["by"].round().astype(int).clip(0, maps["maskbits"].shape[0] - 1).to_numpy()
     table["maskbits"] = maps["maskbits"][row, column]
-    snr = 0.0
+    snr = np.zeros(n)
     for band in BANDS:
         exposures = maps["nexp"][band][row, column]
         fwhm = conditions[band].fwhm_arcsec
@@ -113,7 +126,7 @@ def write_tractor(path, rng, sources, brick, region, maps, conditions):
         radius = sources["r_half"].to_numpy()
         ivar = _depths(fwhm, conditions[band].sigma_one / np.sqrt(exposures), radius)[1]
         true = sources[f"flux_{band}"].to_numpy()
-        # Models never fit perfectly: 2 % beside the noise.
+        # Models never fit perfectly: 2 % in addition to the noise.
         error = np.sqrt(1 / ivar + (0.02 * true) ** 2)
         flux = true + error * rng.standard_normal(n)
         table[f"flux_{band}"], table[f"flux_ivar_{band}"] = flux, ivar

@@ -8,11 +8,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "brick_tables": ["all_names", "band_columns", "survey_bricks"],
         "bricks": [
             "BRICK_DEG",
+            "brick_grid",
             "brick_wcs",
             "brick_widths",
             "brickids_at",
             "bricks_at",
-            "sky_grid",
         ],
         "coadds": ["read_geometry", "read_stamps"],
         "service": ["fetch_stamps"],

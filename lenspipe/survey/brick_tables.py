@@ -15,9 +15,6 @@ from lenspipe.utils.progress import log
 
 __all__ = ["all_names", "band_columns", "survey_bricks"]
 
-#: Declination of the boundary between the regions in the north galactic cap, degrees.
-REGION_BOUNDARY_DEC = 32.375
-
 
 def survey_bricks(settings):
     """Read all bricks that the survey has data for, each in its primary region.
@@ -80,18 +77,15 @@ def _read_region(settings, source, region, path):
     if "survey_primary" in columns:
         return table[columns["survey_primary"].astype(bool)]
     if len(settings.release.regions) > 1:
-        return table[_is_north(table.ra, table.dec) == (region == "north")]
+        north = _is_north(table.ra, table.dec, settings.release.northern_boundary_dec())
+        return table[north == (region == "north")]
     return table
 
 
-def _is_north(ra, dec):
-    """Whether the northern survey is primary there, for releases whose tables don't say (DR8).
-
-    The boundary is that of the later releases' ``survey_primary``: declination 32.375 in the
-    north galactic cap (https://www.legacysurvey.org/dr9/description/).
-    """
+def _is_north(ra, dec, boundary_dec):
+    """Whether the northern region is primary there, for releases whose tables don't say (DR8)."""
     cap = SkyCoord(np.asarray(ra) * u.deg, np.asarray(dec) * u.deg).galactic.b.deg > 0
-    return cap & (np.asarray(dec) >= REGION_BOUNDARY_DEC)
+    return cap & (np.asarray(dec) >= boundary_dec)
 
 
 def _brick_ids(settings, source, path, names, ids):

@@ -1,129 +1,141 @@
-"""The grid of bricks on the sky."""
+"""The grid of bricks on the sky, and the world coordinates of a brick's coadds."""
 
 import functools
 
 import numpy as np
+import pandas as pd
 from astropy.wcs import WCS
+from numpy.typing import ArrayLike
 
-from lenspipe.config.releases import BRICK_PIXELS, PIXEL_SCALE_ARCSEC
+from lenspipe.config.surveys.base import Release
+from lenspipe.config.surveys.legacy import RELEASES
 
-__all__ = ["BRICK_DEG", "brick_wcs", "brick_widths", "brickids_at", "bricks_at", "sky_grid"]
+__all__ = ["BrickGrid", "brick_grid", "brick_wcs"]
 
-#: Height of a brick, and its width at most, degrees.
 BRICK_DEG = 0.25
 
 
+class BrickGrid:
+    """Division of the sky into bricks, whether a survey has data there or not.
+
+    Rows of bricks are centred on declinations -90, -90 + height, ... 90. Each holds an even number
+    of bricks, as many as keep them at most as wide as high; the rows at the poles hold one. A brick
+    is named after its centre, ``1501p320``, and numbered from 1 at the south pole, row by row: the
+    grid of the Legacy Surveys (``desiutil.brick``) for a height of 0.25 degrees.
+
+    Parameters
+    ----------
+    height_deg
+        Height of a brick, degrees.
+    """
+
+    def __init__(self, height_deg: float) -> None:
+        self.height_deg = height_deg
+        dec = np.arange(-90, 90 + height_deg / 2, height_deg)
+        # A row is divided where it is widest, at the edge nearest to the equator.
+        widest = np.maximum(np.abs(dec) - height_deg / 2, 0)
+        columns = 2 * np.ceil(360 / height_deg * np.cos(np.radians(widest)) / 2).astype(int)
+        columns[[0, -1]] = 1
+        #: Number of bricks in each row, from south to north.
+        self.columns = columns
+        self._before = np.cumsum(columns) - columns
+
+    def bricks_at(self, ra: ArrayLike, dec: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """Return name (str) and number (int32) of the bricks that hold positions (degrees)."""
+        row, column = self._cells(ra, dec)
+        return self._names(row, column), self._numbers(row, column)
+
+    def brickids_at(self, ra: ArrayLike, dec: ArrayLike) -> np.ndarray:
+        """Return only the numbers (int32) of the bricks that hold positions (degrees)."""
+        return self._numbers(*self._cells(ra, dec))
+
+    def widths(self, dec: ArrayLike) -> np.ndarray:
+        """Return the extents in right ascension of bricks centred on `dec`, degrees."""
+        row = np.rint((np.asarray(dec, float) + 90) / self.height_deg).astype(int)
+        return 360 / self.columns[row]
+
+    @functools.cached_property
+    def table(self) -> pd.DataFrame:
+        """All bricks, with the columns of the Legacy Surveys' ``survey-bricks.fits.gz``.
+
+        brickname, brickid, brickq (0 to 3, no two neighbours alike), brickrow, brickcol; and in
+        degrees ra, dec and the edges ra1, ra2, dec1, dec2.
+        """
+        row = np.repeat(np.arange(len(self.columns)), self.columns)
+        column = np.arange(len(row)) - self._before[row]
+        edges = [np.linspace(0, 360, number + 1) for number in self.columns]
+        dec1 = np.maximum(-90 - self.height_deg / 2 + row * self.height_deg, -90.0)
+        dec2 = np.minimum(-90 - self.height_deg / 2 + (row + 1) * self.height_deg, 90.0)
+        ra1 = np.concatenate([edge[:-1] for edge in edges])
+        ra2 = np.concatenate([edge[1:] for edge in edges])
+        return pd.DataFrame(
+            {
+                "brickname": self._names(row, column),
+                "brickid": self._numbers(row, column),
+                "brickq": np.where(row, column % 2 + row % 2 * 2, 1).astype(np.int16),
+                "brickrow": row.astype(np.int32),
+                "brickcol": column.astype(np.int32),
+                "ra": 0.5 * (ra1 + ra2),
+                "dec": -90 + row * self.height_deg,
+                "ra1": ra1,
+                "ra2": ra2,
+                "dec1": dec1,
+                "dec2": dec2,
+            }
+        )
+
+    def _cells(self, ra: ArrayLike, dec: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """Row and column of positions."""
+        ra, dec = np.mod(np.asarray(ra, float), 360), np.asarray(dec, float)
+        height, columns = self.height_deg, self.columns
+        row = np.clip(((dec + 90 + height / 2) / height).astype(int), 0, len(columns) - 1)
+        return row, np.minimum((ra / 360 * columns[row]).astype(int), columns[row] - 1)
+
+    def _numbers(self, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+        return (1 + self._before[row] + column).astype(np.int32)
+
+    def _names(self, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+        # Rounded to 0.0001 degrees before the tenths are cut, as the survey's names are.
+        ra_units = np.rint((column + 0.5) * 360 / self.columns[row] * 1e4).astype(int)
+        dec_units = (row * self.height_deg - 90) * 10
+        names = [
+            f"{a // 1000:04d}{'m' if d < 0 else 'p'}{int(abs(d)):03d}"
+            for a, d in zip(ra_units.tolist(), dec_units.tolist(), strict=True)
+        ]
+        return np.array(names, dtype="U8")
+
+
 @functools.cache
-def _columns():
-    """How many bricks each row of the survey's grid has, from the south pole to the north."""
-    dec = np.arange(-90, 90 + BRICK_DEG / 2, BRICK_DEG)
-    # A row is divided where it is widest, at the edge nearest to the equator.
-    widest = np.maximum(np.abs(dec) - BRICK_DEG / 2, 0)
-    columns = 2 * np.ceil(360 / BRICK_DEG * np.cos(np.radians(widest)) / 2).astype(int)
-    columns[[0, -1]] = 1
-    return columns
+def brick_grid(height_deg: float) -> BrickGrid:
+    """Return the grid with bricks of a height, degrees; made once in a process."""
+    return BrickGrid(height_deg)
 
 
-def bricks_at(ra, dec):
-    """Return the bricks that hold some positions, whether the survey has data there or not.
-
-    The grid has 721 rows, centred on declinations -90, -89.75, ... 90, and in each an even number
-    of bricks at most 0.25 degrees wide. A brick is called by its centre: ``1501p320``.
+def brick_wcs(ra: float, dec: float, release: Release = RELEASES["dr9"]) -> WCS:
+    """Return the world coordinates of a brick's coadds.
 
     Parameters
     ----------
-    ra, dec : (N,) array_like of float
-        Degrees.
-
-    Returns
-    -------
-    names : (N,) array of str
-    brickids : (N,) array of int32
-        Counted from 1 at the south pole, row by row.
-    """
-    row, column = _cells(ra, dec)
-    columns = _columns()
-    # Rounded to 0.0001 degrees before the tenths are cut, as the survey's names are.
-    ra_units = np.rint((column + 0.5) * 360 / columns[row] * 1e4).astype(int)
-    dec_units = (row * BRICK_DEG - 90) * 10
-    names = [
-        f"{a // 1000:04d}{'m' if d < 0 else 'p'}{int(abs(d)):03d}"
-        for a, d in zip(ra_units.tolist(), dec_units.tolist(), strict=True)
-    ]
-    return np.array(names, dtype="U8"), _brickids(row, column)
-
-
-def brickids_at(ra, dec):
-    """Return the numbers alone of the bricks that hold some positions, as `bricks_at` does.
-
-    Parameters
-    ----------
-    ra, dec : (N,) array_like of float
-        Degrees.
-
-    Returns
-    -------
-    (N,) array of int32
-    """
-    return _brickids(*_cells(ra, dec))
-
-
-def _cells(ra, dec):
-    """Row and column of positions in the grid of bricks."""
-    ra, dec = np.mod(np.asarray(ra, float), 360), np.asarray(dec, float)
-    columns = _columns()
-    row = np.clip(((dec + 90 + BRICK_DEG / 2) / BRICK_DEG).astype(int), 0, len(columns) - 1)
-    return row, np.minimum((ra / 360 * columns[row]).astype(int), columns[row] - 1)
-
-
-def _brickids(row, column):
-    columns = _columns()
-    return (1 + (np.cumsum(columns) - columns)[row] + column).astype(np.int32)
-
-
-def brick_widths(dec):
-    """Return how wide bricks are.
-
-    Parameters
-    ----------
-    dec : (N,) array_like of float
-        Declination of their centres, degrees.
-
-    Returns
-    -------
-    (N,) array of float
-        Difference of right ascension between their sides, degrees.
-    """
-    row = np.rint((np.asarray(dec, float) + 90) / BRICK_DEG).astype(int)
-    return 360 / _columns()[row]
-
-
-def brick_wcs(ra, dec):
-    """Return the world coordinates of a coadd.
-
-    Parameters
-    ----------
-    ra, dec : float
+    ra, dec
         Centre of the brick, degrees.
+    release
+        Its ``brick_pixels`` and ``pixel_scale_arcsec`` are used.
 
     Returns
     -------
     astropy.wcs.WCS
-        Tangent plane, 3600 x 3600 pixels of 0.262 arcsec, reference pixel 1800.5 (counted from 1),
-        north up, east left.
+        Tangent plane, north up, east left, the reference pixel in the middle.
     """
+    pixels, scale_deg = release.brick_pixels, release.pixel_scale_arcsec / 3600
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
     wcs.wcs.crval = [ra, dec]
-    wcs.wcs.crpix = [(BRICK_PIXELS + 1) / 2] * 2
-    wcs.wcs.cd = [[-PIXEL_SCALE_ARCSEC / 3600, 0], [0, PIXEL_SCALE_ARCSEC / 3600]]
-    wcs.array_shape = (BRICK_PIXELS, BRICK_PIXELS)
+    wcs.wcs.crpix = [(pixels + 1) / 2] * 2
+    wcs.wcs.cd = [[-scale_deg, 0], [0, scale_deg]]
+    wcs.array_shape = (pixels, pixels)
     return wcs
 
 
-@functools.cache
-def sky_grid():
-    """Return the table of all bricks of the sky; made once in a process, in 4 s."""
-    from desiutil.brick import Bricks
-
-    return Bricks(bricksize=BRICK_DEG).to_table()
+bricks_at = brick_grid(BRICK_DEG).bricks_at
+brickids_at = brick_grid(BRICK_DEG).brickids_at
+brick_widths = brick_grid(BRICK_DEG).widths

@@ -24,13 +24,12 @@ from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 from filelock import FileLock
 
-from lenspipe.config.releases import BRICK_PIXELS, PIXEL_SCALE_ARCSEC
 from lenspipe.retrieval.http import HttpTransport
 from lenspipe.retrieval.retry import patiently
 from lenspipe.utils.errors import RetrievalError
 from lenspipe.utils.progress import log
 
-__all__ = ["PAUSE_S", "fetch_stamps", "layer", "read_answer"]
+__all__ = ["PAUSE_S", "fetch_stamps", "read_answer"]
 
 #: Least time between two requests, seconds. The service answers about one a second, however many
 #: ask for it; all jobs that share a cache take turns.
@@ -46,22 +45,6 @@ _REPORT = 30
 _WCS_KEYS = [f"{key}{i}" for key in ("CTYPE", "CRVAL", "CRPIX") for i in (1, 2)]
 
 _WCS_KEYS += [f"CD{i}_{j}" for i in (1, 2) for j in (1, 2)]
-
-
-def layer(release, region):
-    """Return the service's name for a region of a release.
-
-    Parameters
-    ----------
-    release : lenspipe.config.releases.Release
-    region : str
-
-    Returns
-    -------
-    str
-        Such as ``ls-dr9-north``. Before DR8 there were no regions.
-    """
-    return f"ls-{release.name}-{region}" if release.region_folders else f"decals-{release.name}"
 
 
 def fetch_stamps(settings, brick, region, ra, dec, transport=None):
@@ -119,7 +102,7 @@ def fetch_stamps(settings, brick, region, ra, dec, transport=None):
     return images, invvar, inside
 
 
-def read_answer(body, url, brick, bands, ra, dec, size):
+def read_answer(body, url, brick, bands, ra, dec, size, release):
     """Read a stamp from an answer of the service.
 
     Parameters
@@ -134,6 +117,7 @@ def read_answer(body, url, brick, bands, ra, dec, size):
         Degrees.
     size : int
         Side of the stamp, pixels; odd.
+    release : Release
 
     Returns
     -------
@@ -164,7 +148,7 @@ def read_answer(body, url, brick, bands, ra, dec, size):
                     transient=False,
                 )
             header, pixels = planes[band, kind]
-            x, y = _central_pixel(url, header, ra, dec)
+            x, y = _central_pixel(url, header, ra, dec, release)
             left, bottom = int(header["BRICK_X0"]), int(header["BRICK_Y0"])
             centres.add((x + left, y + bottom))
             corners.add((left, bottom, *pixels.shape))
@@ -183,8 +167,8 @@ def read_answer(body, url, brick, bands, ra, dec, size):
     if not centres:
         return images, invvar, np.ones((size, size), bool)
     ((x, y),), ((left, bottom, height, width),) = centres, corners
-    in_x = (x + steps >= 0) & (x + steps < BRICK_PIXELS)
-    in_y = (y + steps >= 0) & (y + steps < BRICK_PIXELS)
+    in_x = (x + steps >= 0) & (x + steps < release.brick_pixels)
+    in_y = (y + steps >= 0) & (y + steps < release.brick_pixels)
     here_x = (x + steps >= left) & (x + steps < left + width)
     here_y = (y + steps >= bottom) & (y + steps < bottom + height)
     if (in_x & ~here_x).any() or (in_y & ~here_y).any():
@@ -204,8 +188,8 @@ def _address(settings, region, ra, dec):
     query = {
         "ra": f"{ra:.7f}",
         "dec": f"{dec:.7f}",
-        "layer": layer(settings.release, region),
-        "pixscale": PIXEL_SCALE_ARCSEC,
+        "layer": settings.release.viewer_layer(region),
+        "pixscale": settings.release.pixel_scale_arcsec,
         "bands": "".join(settings.survey.bands),
         "size": settings.cutouts.size + _MARGIN,
         "subimage": 1,
@@ -224,7 +208,8 @@ def _ask(settings, transport, url, brick, ra, dec):
             body = file.read()
     finally:
         time.sleep(max(0.0, begin + PAUSE_S - time.monotonic()))
-    return read_answer(body, url, brick, settings.survey.bands, ra, dec, settings.cutouts.size)
+    bands, size = settings.survey.bands, settings.cutouts.size
+    return read_answer(body, url, brick, bands, ra, dec, size, settings.release)
 
 
 def _planes(body, url, brick):
@@ -255,21 +240,21 @@ def _planes(body, url, brick):
     return planes
 
 
-def _central_pixel(url, header, ra, dec):
+def _central_pixel(url, header, ra, dec, release):
     """Column and row, from 0, of the pixel whose centre is nearest to the position."""
     missing = [key for key in (*_WCS_KEYS, "BRICK_X0", "BRICK_Y0") if key not in header]
     if missing:
         raise RetrievalError(f"{url}: found no {missing[0]} in an image's header", transient=False)
-    step = PIXEL_SCALE_ARCSEC / 3600
+    step = release.pixel_scale_arcsec / 3600
     scale = np.array([[header[f"CD{i}_{j}"] for j in (1, 2)] for i in (1, 2)])
     if not np.allclose(scale, [[-step, 0], [0, step]], rtol=1e-3, atol=1e-3 * step):
         raise RetrievalError(
             f"{url}: found pixels of {abs(scale[0, 0]) * 3600:.3f} arcsec, expected "
-            f"{PIXEL_SCALE_ARCSEC}, north up",
+            f"{release.pixel_scale_arcsec}, north up",
             transient=False,
         )
     wcs = WCS(fits.Header({key: header[key] for key in _WCS_KEYS}))
     x, y = wcs.all_world2pix(ra, dec, 0)
     # A position off the projection's half of the sky has no pixel.
-    pixels = np.nan_to_num(np.floor(np.array([x, y]) + 0.5), nan=-BRICK_PIXELS)
+    pixels = np.nan_to_num(np.floor(np.array([x, y]) + 0.5), nan=-release.brick_pixels)
     return int(pixels[0]), int(pixels[1])

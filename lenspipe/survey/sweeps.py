@@ -6,22 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from lenspipe.retrieval.errors import fetched
-from lenspipe.survey.bricks import BRICK_DEG
 from lenspipe.survey.tractor import catalog_columns
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import is_remote
 from lenspipe.utils.fits import open_fits
 
 __all__ = ["read_sweep", "sweep_names", "sweep_path"]
-
-#: Folder of the sweeps in a region's folder, and width of a file's box in right ascension, degrees
-#: (https://www.legacysurvey.org/dr9/files/#sweep-catalogs-region-sweep, and the other releases').
-_SWEEPS = {
-    "dr7": ("sweep/7.1", 10),
-    "dr8": ("sweep/8.0", 10),
-    "dr9": ("sweep/9.0", 10),
-    "dr10": ("sweep/10.1", 5),
-}
 
 #: Height of a file's box, degrees.
 _HEIGHT = 5
@@ -44,16 +34,16 @@ def sweep_names(ra, dec, release):
     list of str
         One, or up to four where the brick lies across edges of their boxes.
     """
-    step = _SWEEPS[release.name][1]
+    step, height = release.sweep_width_deg, release.brick_deg
     # The number of bricks in a row is even; one is the pole.
-    edge = abs(dec) - BRICK_DEG / 2
-    number = 2 * math.ceil(180 / BRICK_DEG * math.cos(math.radians(edge))) if edge < 89.8 else 1
+    edge = abs(dec) - height / 2
+    number = 2 * math.ceil(180 / height * math.cos(math.radians(edge))) if edge < 89.8 else 1
     half = 180 / number
     # Bricks that only touch a box have nothing in it.
     lefts = range(math.floor((ra - half + 1e-6) / step), math.ceil((ra + half - 1e-6) / step))
     lows = range(
-        max(math.floor((dec - BRICK_DEG / 2 + 1e-6) / _HEIGHT), -90 // _HEIGHT),
-        min(math.ceil((dec + BRICK_DEG / 2 - 1e-6) / _HEIGHT), 90 // _HEIGHT),
+        max(math.floor((dec - height / 2 + 1e-6) / _HEIGHT), -90 // _HEIGHT),
+        min(math.ceil((dec + height / 2 - 1e-6) / _HEIGHT), 90 // _HEIGHT),
     )
 
     def corner(ra, dec):
@@ -81,8 +71,7 @@ def sweep_path(settings, region, name):
         As from `lenspipe.config.paths.SurveyPaths`.
     """
     tree = settings.survey_paths.tree
-    own = f"{tree}/{{region}}" if settings.release.region_folders else str(tree)
-    folder = settings.survey.sweeps or f"{own}/{_SWEEPS[settings.release.name][0]}"
+    folder = settings.survey.sweeps or f"{tree}/{settings.release.sweep_folder(region)}"
     path = f"{folder.rstrip('/').replace('{region}', region)}/{name}"
     return path if is_remote(path) else Path(path)
 

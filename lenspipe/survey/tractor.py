@@ -1,23 +1,21 @@
 """Reading of the survey's catalogues: Tractor files and sweeps of all releases in one form."""
 
+import os
+from collections.abc import Container, Iterable, Mapping
+
 import numpy as np
 import pandas as pd
 
-from lenspipe.config.releases import MASKBITS
+from lenspipe.config.surveys.base import Release
 from lenspipe.products.parent import parent_columns
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.fits import read_fits_table
 
 __all__ = [
     "absent_columns",
     "catalog_columns",
     "magnitude",
-    "read_tractor",
     "tractor_table",
 ]
-
-#: Order of the bands in the vector columns of the earliest releases (``decam_flux``).
-_DECAM_BANDS = "ugrizy"
 
 #: Columns that must be there, besides those per band and those of shape and masks.
 _NEEDED = ("brickid", "brickname", "objid", "ra", "dec", "type")
@@ -25,50 +23,12 @@ _NEEDED = ("brickid", "brickname", "objid", "ra", "dec", "type")
 _SHAPE = ("r", "e1", "e2")
 
 
-def read_tractor(path, release, bands, region=""):
-    """Read a Tractor catalogue or sweep of any release into one form.
-
-    To DR8 a shape is that of the type: de Vaucouleurs for DEV, exponential for EXP, REX and SIMP,
-    the brighter of the two for COMP. Of the MASKBITS, DR7 knows BRIGHT only. The magnitude in z is
-    there whatever the bands, since the parent sample is cut by it.
-
-    Parameters
-    ----------
-    path : str or path-like
-    release : lenspipe.config.releases.Release or None
-        The release that the file must be of; None takes any, back to DR1, and does without masks
-        where there are none.
-    bands : iterable of str
-        Bands to read.
-    region : str
-        Value of the column ``region``.
-
-    Returns
-    -------
-    pandas.DataFrame
-        `parent_columns`, then ``brick_primary`` (bool; all true in a sweep, which has primary
-        objects only). NaN: magnitude of a flux that is not positive, ``sersic`` of other types
-        than SER, and depth, seeing or reddening that the release does not give.
-
-    Raises
-    ------
-    LenspipeError
-        The file can't be read, is of another release, or lacks a column that is needed.
-    """
-    needed, optional = catalog_columns(bands)
-    return tractor_table(read_fits_table(path, needed, optional), path, release, bands, region)
-
-
-def catalog_columns(bands):
+def catalog_columns(bands: Iterable[str]) -> tuple[list[str], list[str]]:
     """List the columns of a catalogue that a parent sample is made from, in any release.
 
-    Parameters
-    ----------
-    bands : iterable of str
-
     Returns
     -------
-    needed, optional : list of str
+    needed, optional
         In lower case; `absent_columns` says which of the optional ones a release needs.
     """
     bands = tuple(bands)
@@ -80,129 +40,141 @@ def catalog_columns(bands):
     return list(_NEEDED), optional
 
 
-def magnitude(flux):
-    """Turn fluxes into AB magnitudes.
-
-    Parameters
-    ----------
-    flux : array
-        Nanomaggies.
-
-    Returns
-    -------
-    array
-        NaN where the flux is not positive.
-    """
+def magnitude(flux: np.ndarray, zero_point_mag: float) -> np.ndarray:
+    """Turn fluxes into magnitudes; NaN where a flux is not positive."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(flux > 0, 22.5 - 2.5 * np.log10(flux), np.nan)
+        return np.where(flux > 0, zero_point_mag - 2.5 * np.log10(flux), np.nan)
 
 
-def tractor_table(found, where, release, bands, region=""):
-    """Bring columns of a catalogue of any release into one form.
+def tractor_table(
+    columns: Mapping[str, np.ndarray],
+    where: str | os.PathLike[str],
+    release: Release,
+    bands: Iterable[str],
+    region: str = "",
+    any_release: bool = False,
+) -> pd.DataFrame:
+    """Bring columns of a Tractor catalogue or sweep of any release into one form.
+
+    Up to DR8 a shape is that of the type: de Vaucouleurs for DEV, exponential for EXP, REX and
+    SIMP, the brighter of the two for COMP. Of the mask bits, DR7 knows BRIGHT only. The magnitude
+    in z is included whatever the bands, since the parent sample is cut by it.
 
     Parameters
     ----------
-    found : dict
-        Name in lower case -> (N,) array: those of `catalog_columns` that there are.
-    where : str or path-like
-        What they were read from, for errors.
-    release, bands, region
-        As in `read_tractor`.
+    columns
+        Name in lower case -> (N,) array: those of `catalog_columns` that the catalogue has.
+    where
+        File or service from which they were read, for errors.
+    release
+        The release that the catalogue must be of.
+    bands
+    region
+        Value of the column ``region``.
+    any_release
+        Accept a catalogue of any release, back to DR1, also without masks.
 
     Returns
     -------
     pandas.DataFrame
-        As of `read_tractor`.
+        `parent_columns`, then ``brick_primary`` (bool; all true in a sweep, which has primary
+        objects only). NaN: magnitude of a flux that is not positive, ``sersic`` of types other than
+        SER, and depth, seeing or reddening that the release does not give.
 
     Raises
     ------
     LenspipeError
-        Another release, or a column that is needed is absent.
+        The catalogue is of another release, or lacks a column that is needed.
     """
-    bands = tuple(bands)
+    bands, columns = tuple(bands), dict(columns)
     for kind in ("flux", "nobs", "galdepth"):
-        if (vector := found.get(f"decam_{kind}")) is not None:
-            for index, band in enumerate(_DECAM_BANDS):
-                found[f"{kind}_{band}"] = vector[:, index]
-    _require(where, found, release, bands)
+        if (vector := columns.get(f"decam_{kind}")) is not None:
+            for index, band in enumerate(release.vector_bands):
+                columns[f"{kind}_{band}"] = vector[:, index]
+    _require(where, columns, release, bands, any_release)
 
-    number = len(found["objid"])
+    number = len(columns["objid"])
     blank = np.full(number, np.nan, np.float32)
-    kinds = np.char.strip(found["type"])
-    data = {name: found[name] for name in ("brickid", "objid", "ra", "dec")}
-    data["release"] = found.get("release", np.zeros(number, np.int16))
-    data |= {"brick": np.char.strip(found["brickname"]), "region": region, "type": kinds}
+    types = np.char.strip(columns["type"])
+    data = {name: columns[name] for name in ("brickid", "objid", "ra", "dec")}
+    data["release"] = columns.get("release", np.zeros(number, np.int16))
+    data |= {"brick": np.char.strip(columns["brickname"]), "region": region, "type": types}
     for band in dict.fromkeys((*bands, "z")):
-        data[f"mag_{band}"] = magnitude(found[f"flux_{band}"])
-    data |= _shapes(found, kinds)
-    data["sersic"] = np.where(kinds == "SER", found.get("sersic", blank), np.nan)
+        data[f"mag_{band}"] = magnitude(columns[f"flux_{band}"], release.zero_point_mag)
+    data |= _shapes(columns, types)
+    data["sersic"] = np.where(types == "SER", columns.get("sersic", blank), np.nan)
     for band in bands:
-        data[f"nobs_{band}"] = found[f"nobs_{band}"]
+        data[f"nobs_{band}"] = columns[f"nobs_{band}"]
         for kind in ("galdepth", "psfsize"):
-            data[f"{kind}_{band}"] = found.get(f"{kind}_{band}", blank)
-    bright = found.get("brightstarinblob", np.zeros(number, bool)).astype(bool)
-    data["maskbits"] = found.get("maskbits", bright * (1 << MASKBITS["BRIGHT"]))
-    data["ebv"] = found.get("ebv", blank)
-    identity = zip(data["release"], found["brickid"], found["objid"], strict=True)
+            data[f"{kind}_{band}"] = columns.get(f"{kind}_{band}", blank)
+    bright = columns.get("brightstarinblob", np.zeros(number, bool)).astype(bool)
+    data["maskbits"] = columns.get("maskbits", bright * release.mask(("BRIGHT",)))
+    data["ebv"] = columns.get("ebv", blank)
+    identity = zip(data["release"], columns["brickid"], columns["objid"], strict=True)
     data["id"] = [f"{a}-{b}-{c}" for a, b, c in identity]
-    columns = parent_columns(bands)
-    table = pd.DataFrame(data, index=range(number))[list(columns)].astype(columns)
-    table["brick_primary"] = found.get("brick_primary", np.ones(number, bool)).astype(bool)
+    dtypes = parent_columns(bands)
+    table = pd.DataFrame(data, index=range(number))[list(dtypes)].astype(dtypes)
+    table["brick_primary"] = columns.get("brick_primary", np.ones(number, bool)).astype(bool)
     return table
 
 
-def absent_columns(names, release, bands):
-    """List which columns a catalogue lacks that a parent sample can't do without.
+def absent_columns(
+    names: Container[str], release: Release, bands: Iterable[str], any_release: bool = False
+) -> list[str]:
+    """List the columns that a catalogue lacks and that a parent sample can't do without.
 
     Parameters
     ----------
-    names : container of str
-        Columns that are there, in lower case.
-    release : lenspipe.config.releases.Release or None
-        As in `read_tractor`.
-    bands : iterable of str
-
-    Returns
-    -------
-    list of str
+    names
+        Columns of the catalogue, in lower case.
+    release, bands, any_release
+        As in `tractor_table`.
     """
+    bands = tuple(bands)
     needed = [*_NEEDED, *(f"flux_{band}" for band in dict.fromkeys((*bands, "z")))]
     needed += [f"nobs_{band}" for band in bands]
-    shape = release.shape if release else ("sersic" if "shape_r" in names else "devexp")
+    shape = release.shape
+    if any_release:
+        shape = "sersic" if "shape_r" in names else "devexp"
     if shape == "sersic":
         needed += ["sersic", *(f"shape_{part}" for part in _SHAPE)]
     else:
         needed += [f"{name}_{part}" for name in ("shapedev", "shapeexp") for part in _SHAPE]
         needed += ["fracdev"]
-    if release and "maskbits" not in names:
+    if not any_release and "maskbits" not in names:
         needed += ["maskbits" if release.maskbits else "brightstarinblob"]
     return [name for name in needed if name not in names]
 
 
-def _require(where, found, release, bands):
+def _require(
+    where: str | os.PathLike[str],
+    columns: Mapping[str, np.ndarray],
+    release: Release,
+    bands: tuple[str, ...],
+    any_release: bool,
+) -> None:
     """Refuse a catalogue of another release, or one without what the cuts need."""
-    if absent := absent_columns(found, release, bands):
+    if absent := absent_columns(columns, release, bands, any_release):
+        expected = release.survey if any_release else release.name
         raise LenspipeError(
-            f"{where}: no column {', '.join(absent)}; expected a catalogue of "
-            f"{release.name if release else 'the Legacy Surveys'}; check config key survey.release"
+            f"{where}: no column {', '.join(absent)}; expected a catalogue of {expected}; check "
+            "config key survey.release"
         )
-    if release:
-        # 9010, 9011 and 9012 are DR9, 10000 and above DR10.
-        others = set(found.get("release", ())) - {0}
-        others = {number for number in others if f"dr{number // 1000}" != release.name}
-        if others:
-            raise LenspipeError(
-                f"{where}: found release {min(others)}, expected {release.name}; check config keys "
-                "survey.release and survey.tree"
-            )
+    numbers = set(columns.get("release", ())) - {0}
+    wrong = {number for number in numbers if not release.has_number(number)}
+    if wrong and not any_release:
+        raise LenspipeError(
+            f"{where}: found release {min(wrong)}, expected {release.name}; check config keys "
+            "survey.release and survey.tree"
+        )
 
 
-def _shapes(found, kinds):
+def _shapes(columns: Mapping[str, np.ndarray], types: np.ndarray) -> dict[str, np.ndarray]:
     """Return half-light radius (arcsec) and ellipticities, whichever way the release has them."""
-    if "shape_r" in found:
-        return {f"shape_{part}": found[f"shape_{part}"] for part in _SHAPE}
-    dev = (kinds == "DEV") | ((kinds == "COMP") & (found["fracdev"] >= 0.5))
+    if "shape_r" in columns:
+        return {f"shape_{part}": columns[f"shape_{part}"] for part in _SHAPE}
+    dev = (types == "DEV") | ((types == "COMP") & (columns["fracdev"] >= 0.5))
     return {
-        f"shape_{part}": np.where(dev, found[f"shapedev_{part}"], found[f"shapeexp_{part}"])
+        f"shape_{part}": np.where(dev, columns[f"shapedev_{part}"], columns[f"shapeexp_{part}"])
         for part in _SHAPE
     }

@@ -4,17 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import write_fits_table
+from desiutil.brick import Bricks
 
 from lenspipe.catalogs.targets import read_targets, targets_without_data
-from lenspipe.config.paths import SurveyPaths
-from lenspipe.config.releases import get_release
 from lenspipe.config.settings import load_settings
+from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.footprint.plan import load_plan
 from lenspipe.footprint.select import select_bricks, write_bricks
 from lenspipe.parent.targets import parent_of_targets, targets_of_brick
 from lenspipe.products.manifests import read_manifest
 from lenspipe.products.parent import parent_columns
-from lenspipe.survey.bricks import bricks_at, sky_grid
+from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
 
 LIST = """NAME,Ra,dec,z
@@ -30,7 +30,7 @@ BRICKS = ["1501p320", "1501p320", "2098m010"]
 def settings(tmp_path, monkeypatch):
     """Settings of a search of LIST, of whose four bricks' three the survey has two."""
     monkeypatch.chdir(tmp_path)
-    paths = SurveyPaths("tree", get_release("dr9"))
+    paths = RELEASES["dr9"].paths("tree")
     columns = {"brickname": ["1501p320", "2098m010", "1504p320"], "dec": [32.0, -1.0, 32.0]}
     columns |= {"ra": [150.147, 209.97, 150.44], "survey_primary": [True, True, True]}
     write_fits_table(paths.bricks("south"), columns | {"brickid": np.arange(3, dtype="i4") + 7})
@@ -46,25 +46,32 @@ def settings(tmp_path, monkeypatch):
 
 
 def test_every_brick_of_the_sky_is_found_by_position():
-    grid = sky_grid()
+    """As the survey's own code has it, too."""
+    grid = Bricks(bricksize=0.25).to_table()
+    own = brick_grid(0.25).table
+    for name in own:
+        assert (own[name].to_numpy() == np.asarray(grid[name.upper()])).all(), name
     edge = 1e-7
     for ra, dec in (
         (grid["RA"], grid["DEC"]),
         (grid["RA1"] + edge, grid["DEC1"] + edge),
         (grid["RA2"] - edge, grid["DEC2"] - edge),
     ):
-        names, numbers = bricks_at(ra, dec)
+        names, numbers = brick_grid(0.25).bricks_at(ra, dec)
         assert (names == grid["BRICKNAME"]).all()
         assert (numbers == grid["BRICKID"]).all()
 
 
 def test_positions_wrap():
-    assert bricks_at([-0.1, 359.9, 360], [0, 0, 0])[0].tolist() == [
+    assert brick_grid(0.25).bricks_at([-0.1, 359.9, 360], [0, 0, 0])[0].tolist() == [
         "3598p000",
         "3598p000",
         "0001p000",
     ]
-    assert bricks_at([10.0, 200.0], [90, -90])[0].tolist() == ["1800p900", "1800m900"]
+    assert brick_grid(0.25).bricks_at([10.0, 200.0], [90, -90])[0].tolist() == [
+        "1800p900",
+        "1800m900",
+    ]
 
 
 def test_the_plan_holds_just_the_bricks_of_the_list(settings, tmp_path):

@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lenspipe.cli.job import job
-from lenspipe.config.paths import RunPaths, SurveyPaths
-from lenspipe.config.releases import get_release
+from lenspipe.config.paths import RunPaths
+from lenspipe.config.surveys.legacy import RELEASES
+from lenspipe.config.surveys.registry import get_release
 from lenspipe.products.manifests import read_manifest, update_manifest, write_manifest
 from lenspipe.utils import progress
 from lenspipe.utils.errors import LenspipeError
@@ -62,7 +63,7 @@ def test_killed_write_leaves_the_old_file(tmp_path):
     ],
 )
 def test_survey_paths(release, expected):
-    paths = SurveyPaths("tree", get_release(release))
+    paths = RELEASES[release].paths("tree")
     assert str(paths.coadd("south", "1501p320", "image", "g")) == expected
     assert paths.coadd("south", "1501p320", "maskbits").name == (
         "legacysurvey-1501p320-maskbits.fits.fz"
@@ -71,7 +72,9 @@ def test_survey_paths(release, expected):
 
 def test_unknown_release():
     with pytest.raises(LenspipeError, match="expected one of dr7, dr8, dr9, dr10"):
-        get_release("dr5")
+        get_release("legacy", "dr5")
+    with pytest.raises(LenspipeError, match=r"survey\.name: found 'hsc', expected one of legacy"):
+        get_release("hsc", "pdr3")
 
 
 def test_run_paths():

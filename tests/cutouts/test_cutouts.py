@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from lenspipe.config.data import Failures
 from lenspipe.config.flags import FLAGS
-from lenspipe.config.paths import SurveyPaths
-from lenspipe.config.releases import get_release
 from lenspipe.config.settings import load_settings
+from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.cutouts.chunk import cut_brick, cut_chunk, cut_one, cutouts_at, discard_chunk
 from lenspipe.footprint.plan import load_plan
 from lenspipe.parent.select import parent_of_brick, parent_of_chunk
@@ -403,7 +402,7 @@ def test_real_brick_without_r(shared, tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO", "lenspipe")
     monkeypatch.chdir(tmp_path)
     brick, ra, dec = "0959p805", 95.9504132231405, 80.5
-    paths = SurveyPaths(tmp_path / "tree", get_release("dr7"))
+    paths = RELEASES["dr7"].paths(tmp_path / "tree")
     folder = paths.coadd("south", brick, "image", "g").parent
     folder.mkdir(parents=True)
     for path in (shared / "realdata/dr6-coadd-0959p805").iterdir():

@@ -1,4 +1,4 @@
-"""Tests of lenspipe.recovery: brute force on the whole sky, and a reason for each entry."""
+"""Tests of lenspipe.evaluation.recovery: brute force on the whole sky, all reasons."""
 
 import json
 
@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from lenspipe.cli.main import main
 from lenspipe.config.learning import Catalogue
-from lenspipe.config.paths import SurveyPaths
-from lenspipe.config.releases import get_release
 from lenspipe.config.results import Recovery
 from lenspipe.config.settings import load_settings
+from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.evaluation.recovery import published as measure
 from lenspipe.evaluation.recovery import reasons
 from lenspipe.footprint.plan import load_plan
@@ -256,7 +255,7 @@ BRICK, ABSENT_BRICK = "1501p320", "1504p320"
 def search(tmp_path, monkeypatch):
     """A run on two bricks, of which one has no catalogue, with a galaxy for each of `FATES`."""
     monkeypatch.chdir(tmp_path)
-    survey = SurveyPaths("tree", get_release("dr9"))
+    survey = RELEASES["dr9"].paths("tree")
     ra, dec = 150.14705882352942 + 360 / 1224 * np.arange(2), np.full(2, 32.0)
     bricks = {"brickname": [BRICK, ABSENT_BRICK], "ra": ra, "dec": dec}
     bricks |= {f"nexp_{band}": np.full(2, 5, "i2") for band in "grz"}
@@ -417,7 +416,7 @@ def test_neighbouring_bricks_are_looked_at():
     rng = np.random.default_rng(8)
     dec = np.r_[rng.uniform(-90, 90, 300), 89.9999, -89.9999, np.arange(-88.875, 89, 5)]
     ra = np.r_[rng.uniform(0, 360, 302), np.zeros(len(dec) - 302)]
-    near = reasons._bricks_near(ra, dec, 200.0)
+    near = reasons._nearby_bricks(ra, dec, 200.0)
     assert [names[0] for names in near] == bricks_at(ra, dec)[0].tolist()
     for place in range(len(ra)):
         angle = np.linspace(0, 2 * np.pi, 40)
@@ -430,7 +429,7 @@ def test_the_rule_writes_a_table_counts_and_a_figure(search):
     settings, _ = search
     own = {"catalogs": {"path": "published.csv", "name": "mine"}, "thresholds": 0.9}
     settings = settings.model_copy(update={"recovery": Recovery(**own)})
-    measure.recover(settings)
+    measure.measure_recovery(settings)
     table = pd.read_csv(settings.paths.recovery("mine.csv"), keep_default_na=False)
     assert table["reason"].tolist() == table["name"].tolist()
     summary = json.loads(settings.paths.recovery("mine.json").read_text())

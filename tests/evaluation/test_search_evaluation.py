@@ -74,7 +74,7 @@ def test_bins_hold_each_lens_once(run):
     assert sum(bin_["n"] for bin_ in by_snr) == (test["theta_e_arcsec"] >= 1.2).sum()
     filled = [bin_ for bin_ in by_radius + by_snr if bin_["n"]]
     assert all(bin_["low"] <= bin_["completeness"] <= bin_["high"] for bin_ in filled)
-    # Above 1.2" both the bins and the headline are of visible lenses.
+    # Above 1.2" both the bins and the headline are of the quoted lenses.
     found = sum(
         bin_["n"] * bin_["completeness"] for bin_ in by_radius if bin_["from"] >= 1.2 and bin_["n"]
     )

@@ -15,9 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lenspipe.catalogs.versions import list_version
-from lenspipe.config.paths import SurveyPaths
-from lenspipe.config.releases import get_release
 from lenspipe.config.settings import load_settings
+from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.footprint.plan import load_plan
 from lenspipe.footprint.select import select_bricks, write_bricks
 from lenspipe.products.plan import bricks_of_chunk, find_brick
@@ -31,7 +30,7 @@ DEC = [32.0, 32.0, 33.0, 33.0, -1.0]
 
 def make_tree(folder, release, upper=False, primary=True, ids=True, everything=True):
     """Write brick tables of a release: the first four bricks in every region, the fifth south."""
-    paths = SurveyPaths(folder, get_release(release))
+    paths = RELEASES[release].paths(folder)
     case = str.upper if upper else str.lower
     if everything:
         columns = {"BRICKNAME": NAMES, "BRICKID": np.arange(5, dtype="i4") + 500000}

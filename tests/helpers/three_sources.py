@@ -6,8 +6,7 @@ import numpy as np
 import numpy.lib.recfunctions as rfn
 from conftest import write_fits_table
 
-from lenspipe.config.paths import SurveyPaths
-from lenspipe.config.releases import get_release
+from lenspipe.config.surveys.legacy import RELEASES
 
 #: Brick -> (id, RA, Dec, region); the second lies across RA 150, the third across Dec 30.
 BRICKS = {
@@ -88,7 +87,7 @@ def write_survey(folder, number=400):
     joint (the same in one table for both) and config (settings that search it).
     """
     rng = np.random.default_rng(11)
-    paths = SurveyPaths(folder, get_release("dr9"))
+    paths = RELEASES["dr9"].paths(folder)
     grid = {"BRICKNAME": list(BRICKS), "BRICKID": np.array([b[0] for b in BRICKS.values()], "i4")}
     grid |= {"RA": [b[1] for b in BRICKS.values()], "DEC": [b[2] for b in BRICKS.values()]}
     write_fits_table(paths.all_bricks(), grid)

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lenspipe.config.data import Failures, Parent
-from lenspipe.config.releases import MASKBITS, get_release
+from lenspipe.config.releases import MASKBITS
 from lenspipe.config.settings import load_settings
+from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.footprint.plan import load_plan
 from lenspipe.parent import select as catalog
 from lenspipe.parent.cuts import CUTS, select_parent
@@ -22,11 +23,19 @@ from lenspipe.products.manifests import read_manifest
 from lenspipe.products.parent import parent_columns
 from lenspipe.products.plan import bricks_of_chunk
 from lenspipe.retrieval.local import LocalSource
-from lenspipe.survey.tractor import read_tractor
+from lenspipe.survey.tractor import catalog_columns, tractor_table
 from lenspipe.utils.errors import DiskFullError, LenspipeError, NotFoundError, RetrievalError
+from lenspipe.utils.fits import read_fits_table
 from lenspipe.utils.tables import content_hash
 
 GRZ = ("g", "r", "z")
+
+
+def read_tractor(path, release, bands, region=""):
+    """Read a Tractor catalogue; None takes any release."""
+    columns = read_fits_table(path, *catalog_columns(bands))
+    any_release = release is None
+    return tractor_table(columns, path, release or RELEASES["dr9"], bands, region, any_release)
 
 
 def old_catalog(**changes):
@@ -57,7 +66,7 @@ def old_catalog(**changes):
 def test_old_release_in_the_form_of_the_new(tmp_path):
     path = tmp_path / "tractor-0001p001.fits"
     write_fits_table(path, old_catalog())
-    table = read_tractor(path, get_release("dr7"), GRZ, "south")
+    table = read_tractor(path, RELEASES["dr7"], GRZ, "south")
     assert list(table.columns) == [*parent_columns(GRZ), "brick_primary"]
     for name, kind in parent_columns(GRZ).items():
         assert table[name].dtype == pd.Series(dtype=kind).dtype, name
@@ -77,8 +86,7 @@ def test_upper_case_is_the_same(tmp_path):
         tmp_path / "upper.fits", {name.upper(): value for name, value in old_catalog().items()}
     )
     lower, upper = (
-        read_tractor(tmp_path / f"{case}.fits", get_release("dr7"), GRZ)
-        for case in ("lower", "upper")
+        read_tractor(tmp_path / f"{case}.fits", RELEASES["dr7"], GRZ) for case in ("lower", "upper")
     )
     pd.testing.assert_frame_equal(lower, upper)
 
@@ -90,16 +98,16 @@ def test_absent_column_is_named(tmp_path, column):
     del columns[column]
     write_fits_table(path, columns)
     with pytest.raises(LenspipeError, match=rf"tractor-0001p001\.fits: no column {column};"):
-        read_tractor(path, get_release("dr7"), GRZ)
+        read_tractor(path, RELEASES["dr7"], GRZ)
 
 
 def test_wrong_release(tmp_path):
     path = tmp_path / "tractor-0001p001.fits"
     write_fits_table(path, old_catalog(maskbits=np.zeros(6, "i2")))
     with pytest.raises(LenspipeError, match=r"no column sersic, shape_r"):
-        read_tractor(path, get_release("dr9"), GRZ)
+        read_tractor(path, RELEASES["dr9"], GRZ)
     with pytest.raises(LenspipeError, match="found release 7000, expected dr8"):
-        read_tractor(path, get_release("dr8"), GRZ)
+        read_tractor(path, RELEASES["dr8"], GRZ)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +118,7 @@ def test_unreadable(tmp_path, damage):
     write_fits_table(path, old_catalog())
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(LenspipeError, match=r"tractor-0001p001\.fits: (truncated|not a readable)"):
-        read_tractor(path, get_release("dr7"), GRZ)
+        read_tractor(path, RELEASES["dr7"], GRZ)
 
 
 @pytest.mark.shared
@@ -135,7 +143,7 @@ def test_real_catalogues(shared):
 @pytest.mark.shared
 def test_real_catalogue_values(shared):
     table = read_tractor(
-        shared / "realdata/tractor/tractor-release9011-1054p567.fits", get_release("dr9"), GRZ
+        shared / "realdata/tractor/tractor-release9011-1054p567.fits", RELEASES["dr9"], GRZ
     )
     row = table.iloc[0]
     assert row.id == "9011-607466-2657"
@@ -186,7 +194,7 @@ PARENTS = st.builds(
 def test_cuts_against_row_by_row(rows, parent):
     kinds = {"sersic": "float32", "mag_z": "float32", "brick_primary": bool, "type": str}
     table = pd.DataFrame(rows, columns=list(FIELDS)).astype(kinds)
-    selected, audit = select_parent(table, parent)
+    selected, audit = select_parent(table, parent, RELEASES["dr9"])
     left = list(range(len(rows)))
     records = table.to_dict("records")
     for cut, line in zip(CUTS, audit.itertuples(), strict=True):

@@ -8,8 +8,8 @@ from conftest import write_fits_table
 from helpers import three_sources
 
 from lenspipe.config.data import Failures
-from lenspipe.config.releases import get_release
 from lenspipe.config.settings import load_settings
+from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.footprint.plan import load_plan
 from lenspipe.footprint.select import write_bricks
 from lenspipe.parent.cuts import CUTS
@@ -66,7 +66,7 @@ def test_one_brick(survey):
 
 
 def test_names():
-    dr9, dr10 = get_release("dr9"), get_release("dr10")
+    dr9, dr10 = RELEASES["dr9"], RELEASES["dr10"]
     assert sweep_names(315.1, -2.5, dr9) == ["sweep-310m005-320p000.fits"]
     assert sweep_names(317.1, -2.5, dr10) == ["sweep-315m005-320p000.fits"]
     assert sweep_names(0.0, 0.0, dr9) == [

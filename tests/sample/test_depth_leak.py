@@ -129,7 +129,7 @@ def correlation_with_exposures(settings, table, others):
     return scipy.stats.spearmanr(p, others["nobs_z"]).statistic
 
 
-def test_nothing_is_learnt_from_shuffled_labels(sample):
+def test_nothing_is_learned_from_shuffled_labels(sample):
     settings, table, parent = sample
     found = auc_from_shuffled_labels(settings, table)
     assert set(found) == {"all", *EXPOSURES}

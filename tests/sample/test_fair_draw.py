@@ -53,7 +53,7 @@ def test_a_bin_that_lacks_galaxies_takes_from_its_neighbours():
     assert draw(pool, lenses, 2.0)[1] == 20 - 14
 
 
-def test_graded_then_confusing_ones_come_first():
+def test_graded_then_confusing_galaxies_come_first():
     key = ("DEV", "south", 3)
     pool = galaxies([key] * 30, priority=[2] * 20 + [1] * 6 + [0] * 4)
     drawn, _ = draw(pool, galaxies([key] * 4), 3.0)
@@ -62,7 +62,7 @@ def test_graded_then_confusing_ones_come_first():
     assert orders[0] != orders[1]
 
 
-def test_rejected_ones_are_replaced_and_asked_about_once():
+def test_rejected_galaxies_are_replaced_and_checked_once():
     key, asked = ("DEV", "south", 3), []
 
     def odd(rows):

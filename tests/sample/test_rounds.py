@@ -24,7 +24,7 @@ def settings(tmp_path, monkeypatch):
     """A run of 8 bricks with 40 galaxies of 21 pixels each: 4 lenses, 3 confusing."""
     monkeypatch.chdir(tmp_path)
     plan = {chunk: [] for chunk in CHUNKS}
-    monkeypatch.setattr("lenspipe.footprint.plan.load_plan", lambda settings: plan)
+    monkeypatch.setattr("lenspipe.sample.mining.read_plan", lambda path: plan)
     return make_run(8, 40, 4, 3, size=21, sample={"negatives_per_lens": 4, "exclusion_arcsec": 3,
                                                   "mined": 12})  # fmt: skip
 
@@ -32,13 +32,13 @@ def settings(tmp_path, monkeypatch):
 @pytest.fixture
 def model(monkeypatch):
     """A model whose score is a galaxy's peak in r."""
-    monkeypatch.setattr("lenspipe.scoring.score.load_fitting", lambda settings, path: path)
+    monkeypatch.setattr("lenspipe.sample.cleaning.load_fitting", lambda settings, path: path)
 
     def score(model, images, batch_size):
         assert model == "before.keras"
         return images[:, 1, 10, 10]
 
-    monkeypatch.setattr("lenspipe.scoring.score.score_images", score)
+    monkeypatch.setattr("lenspipe.sample.cleaning.score_images", score)
 
 
 def change(settings, **sample):
@@ -103,7 +103,7 @@ def test_the_next_sample_reads_the_grades(settings, model):
         assert not pd.read_csv(settings.paths.set_aside(2))["id"].isin(ids).any()
 
 
-def test_sides_of_bricks_do_not_change_with_what_is_graded(settings):
+def test_splits_of_bricks_do_not_change_with_graded_galaxies(settings):
     build_sample(settings)
     before = settings.paths.splits.read_text()
     write_scores(settings)

@@ -168,7 +168,7 @@ def test_a_split_without_a_lens_is_refused(settings):
     assert not settings.paths.sample.exists()
 
 
-def test_what_became_of_each_known_lens_is_told(settings):
+def test_fate_of_each_known_lens_is_listed(settings):
     known = pd.read_csv(LISTS[0]).assign(grade=["A", "B", "C", "A"] * 8)
     known.loc[0, "dec"] += 3 / 3600
     known.loc[len(known)] = [10.0, -60.0, "lens", "A"]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lenspipe.config.settings import load_settings
-from lenspipe.sample.splits import assign_cells, on_two_sides, split_bricks
+from lenspipe.sample.splits import assign_cells, cells_of_bricks, on_two_sides, split_bricks
 
 THIRDS = np.array([0.6, 0.15, 0.25])
 
@@ -24,11 +24,11 @@ def test_cells_divide_as_the_fractions_say(cells, seed):
     split = assign_cells(lenses, galaxies, THIRDS, np.random.default_rng(seed))
     assert np.isin(split, [0, 1, 2]).all()
     got = np.bincount(split, lenses[:, 0], minlength=3)
-    # No split gets more than its part and one cell.
+    # No split gets more than its fraction and one cell.
     assert (got <= THIRDS * lenses.sum() + lenses.max() + 1e-9).all()
 
 
-def test_every_grade_and_region_divides_alike():
+def test_every_grade_and_region_has_the_same_fractions():
     rng = np.random.default_rng(1)
     # Few of one kind, many of another, in 300 cells.
     lenses = rng.poisson([0.1, 1.0, 0.3, 3.0], (300, 4))
@@ -44,7 +44,7 @@ def test_every_grade_and_region_divides_alike():
 
 
 @given(st.integers(0, 20))
-def test_a_split_with_no_part_gets_no_cell(seed):
+def test_a_split_of_fraction_zero_gets_no_cell(seed):
     rng = np.random.default_rng(seed)
     lenses = rng.poisson(2.0, (12, 2))
     split = assign_cells(lenses, rng.poisson(9.0, (12, 1)), (0.7, 0.3, 0.0), rng)
@@ -60,19 +60,21 @@ def test_bricks_of_a_cell_stay_together_and_more_galaxies_change_nothing():
     lenses = lenses.assign(grade=rng.choice(list("ABC"), 90), region="south")
     galaxies = pd.DataFrame({"brick": bricks["brick"], "region": "south"})
     settings = some_settings(split_nside=64)
-    split = split_bricks(settings, bricks, galaxies, lenses)
+    fractions = settings.sample.fractions
+    split = split_bricks(cells_of_bricks(settings, bricks), galaxies, lenses, fractions, 1)
     assert set(split) == set(bricks["brick"])
     twice = pd.concat([galaxies, galaxies])
-    assert split_bricks(settings, bricks.sample(frac=1, random_state=1), twice, lenses) == split
+    shuffled = cells_of_bricks(settings, bricks.sample(frac=1, random_state=1))
+    assert split_bricks(shuffled, twice, lenses, fractions, 1) == split
     from astropy import units as u
     from astropy_healpix import HEALPix
 
     cells = HEALPix(64, order="nested").lonlat_to_healpix(
         bricks["ra"].to_numpy() * u.deg, bricks["dec"].to_numpy() * u.deg
     )
-    sides = bricks["brick"].map(split).groupby(cells).nunique()
-    assert (sides == 1).all()
-    assert len(sides) < 150
+    n_splits = bricks["brick"].map(split).groupby(cells).nunique()
+    assert (n_splits == 1).all()
+    assert len(n_splits) < 150
     assert set(split.values()) == {"train", "validation", "test"}
 
 

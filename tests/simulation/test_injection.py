@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.config.settings import load_settings
 from lenspipe.simulation import lensing
-from lenspipe.simulation.injection import _paint, arc_snr, gain, inject, sky_noise
+from lenspipe.simulation.injection import _add_arcs, arc_snr, gain, inject, sky_noise
 from lenspipe.simulation.lensing import blurred_arcs, comoving_distance, lensed_light
 from lenspipe.simulation.rendering import moffat
 from lenspipe.utils.errors import LenspipeError
@@ -123,7 +123,7 @@ def test_mass_counts_its_angle_from_north_to_east_as_light_does(component, minor
     assert far / near == pytest.approx(np.arctanh(f) / np.arctan(f / q), rel=0.01)
 
 
-def test_light_ends_where_it_is_told_to():
+def test_light_ends_at_the_requested_reach():
     x = np.linspace(0, 6, 601)
     lens = POINT | {"source_r_half": 0.3, "beta_1": 0.5}
     everywhere, flux = lensed_light(lens, x, 0 * x)
@@ -194,12 +194,12 @@ def test_arcs_have_photon_noise():
     arcs[1] = 0.05
     gains = np.array([12000.0, 2000.0])
     image = np.ones((2, 101, 101), np.float32)
-    _paint(image, arcs.copy(), gains, np.random.default_rng(3))
-    painted = image - 1
-    assert painted.mean(axis=(1, 2)) == pytest.approx(arcs[:, 0, 0], rel=0.01)
-    assert painted.var(axis=(1, 2)) == pytest.approx(arcs[:, 0, 0] / gains, rel=0.05)
+    _add_arcs(image, arcs.copy(), gains, np.random.default_rng(3))
+    added = image - 1
+    assert added.mean(axis=(1, 2)) == pytest.approx(arcs[:, 0, 0], rel=0.01)
+    assert added.var(axis=(1, 2)) == pytest.approx(arcs[:, 0, 0] / gains, rel=0.05)
     # From pixel to pixel.
-    assert np.corrcoef(painted[0, :, 1:].ravel(), painted[0, :, :-1].ravel())[0, 1] < 0.05
+    assert np.corrcoef(added[0, :, 1:].ravel(), added[0, :, :-1].ravel())[0, 1] < 0.05
 
 
 def test_noise_is_measured_in_spite_of_the_galaxy():
@@ -230,7 +230,7 @@ def test_signal_to_noise_sums_over_pixels_above_the_noise():
 # The whole of it.
 
 
-def test_truth_says_what_was_painted(hosts, injected):
+def test_truth_describes_the_injected_arcs(hosts, injected):
     images, table = hosts
     out, truth = injected
     assert out.shape == images.shape
@@ -340,7 +340,7 @@ def test_galaxies_of_unlikely_mass_get_lenses_too(caplog):
     with caplog.at_level("INFO", logger="lenspipe"):
         _, truth = inject(images, table, np.random.default_rng(1), make_settings())
     assert (truth["theta_e_from"] == "drawn").all()
-    assert "3 of 3 Einstein radii drawn evenly" in caplog.text
+    assert "3 of 3 Einstein radii drawn uniformly" in caplog.text
 
 
 def test_without_a_magnitude_a_typical_galaxy_is_assumed():
@@ -358,7 +358,7 @@ def test_no_hosts():
 # What can be wrong.
 
 
-def test_impossible_demands_are_told():
+def test_impossible_requirements_are_reported():
     images, table = make_hosts(1)
     with pytest.raises(LenspipeError, match=r"lower config key injection.min_arc_snr, now 1e\+06"):
         inject(images, table, np.random.default_rng(1), make_settings(min_arc_snr=1e6))
@@ -381,7 +381,7 @@ def test_bands_without_redshifts_are_refused():
         inject(images, table, np.random.default_rng(1), make_settings("gr"))
 
 
-def test_lenstronomy_is_asked_for(monkeypatch):
+def test_missing_lenstronomy_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "lenstronomy.LensModel.lens_model", None)
     lensing._models.cache_clear()
     images, table = make_hosts(1)

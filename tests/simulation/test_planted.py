@@ -1,15 +1,15 @@
-"""Tests of lenses painted like those that the simulated sky has."""
+"""Tests of injected lenses drawn like the planted ones of the simulated sky."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from lenspipe.completeness.hosts import like_planted
+from lenspipe.completeness.hosts import select_like_planted
 from lenspipe.config.settings import load_settings
 from lenspipe.simulation.injection import inject
-from lenspipe.simulation.lensing import LOG_R_HALF, MOST_BETA, chance_undrowned, draw_radii
+from lenspipe.simulation.lensing import LOG_R_HALF, MAX_BETA, chance_undrowned, draw_einstein_radii
 from lenspipe.simulation.population import BLUE_GR, BLUE_RZ, mag_star
-from lenspipe.simulation.sources import draw_planted
+from lenspipe.simulation.sources import draw_planted_sources
 from lenspipe.utils.errors import LenspipeError
 
 CONFIG = {"run": "r", "simulation": {}, "footprint": {"bricks": ["1500p320"]}}
@@ -34,7 +34,7 @@ def hosts(number, mag_z=18.5, r_z=1.1):
 
 def test_sources_are_those_of_the_sky():
     mag_g = np.full(20_000, 23.0)
-    mags, r_half, beta = draw_planted(np.random.default_rng(2), mag_g)
+    mags, r_half, beta = draw_planted_sources(np.random.default_rng(2), mag_g)
     for values, (low, high) in (
         (mag_g - mags["mag_r"], BLUE_GR),
         (mags["mag_r"] - mags["mag_z"], BLUE_RZ),
@@ -44,24 +44,24 @@ def test_sources_are_those_of_the_sky():
         assert values.mean() == pytest.approx((low + high) / 2, abs=0.005)
     assert np.log10(r_half).mean() == pytest.approx(LOG_R_HALF[0], abs=0.005)
     assert np.log10(r_half).std() == pytest.approx(LOG_R_HALF[1], abs=0.005)
-    # Evenly in a circle.
-    assert beta.max() <= MOST_BETA
-    assert (beta < MOST_BETA / 2).mean() == pytest.approx(0.25, abs=0.01)
+    # Uniformly in a circle.
+    assert beta.max() <= MAX_BETA
+    assert (beta < MAX_BETA / 2).mean() == pytest.approx(0.25, abs=0.01)
 
 
-def test_painted_lenses_have_them_and_the_radii_of_their_galaxies():
+def test_injected_lenses_have_them_and_the_radii_of_their_galaxies():
     settings = planted_settings(theta_e_range=[0.6, 3.0], source_mag_range=[22.0, 25.0])
     images, table = hosts(60)
     rng = np.random.default_rng(3)
-    painted, truth = inject(images, table, rng, settings, settings.selection)
+    injected, truth = inject(images, table, rng, settings, settings.selection)
     assert truth["theta_e_arcsec"].between(0.6, 3.0).all()
     assert truth["source_mag_g"].between(22.0, 25.0).all()
-    assert (np.hypot(truth["beta_1"], truth["beta_2"]) <= MOST_BETA).all()
+    assert (np.hypot(truth["beta_1"], truth["beta_2"]) <= MAX_BETA).all()
     assert (truth["source_mag_g"] - truth["source_mag_r"]).between(*BLUE_GR).all()
     # Sources near the axis are magnified more than those anywhere.
     assert truth["magnification"].median() > 6
     assert truth["weight"].isna().all()
-    assert (painted != images).any(axis=(1, 2, 3)).all()
+    assert (injected != images).any(axis=(1, 2, 3)).all()
     # Brighter galaxies at the same redshift have larger radii.
     images, bright = hosts(60, mag_z=16.5)
     _, wider = inject(images, bright, np.random.default_rng(3), settings, settings.selection)
@@ -72,7 +72,9 @@ def test_radii_rise_with_luminosity():
     rng = np.random.default_rng(4)
     medians = []
     for mag in (20.0, 18.0, 16.0):
-        theta_e, z_source = draw_radii(rng, np.full(2000, 0.5), np.full(2000, mag), mag_star)
+        theta_e, z_source = draw_einstein_radii(
+            rng, np.full(2000, 0.5), np.full(2000, mag), mag_star
+        )
         assert (z_source > 0.85).all()
         medians.append(np.median(theta_e))
     assert medians == sorted(medians)
@@ -80,7 +82,7 @@ def test_radii_rise_with_luminosity():
     assert medians[2] / medians[0] == pytest.approx(10**0.32, rel=0.1)
 
 
-def test_hosts_are_ellipticals_that_drown_no_arcs(tmp_path, monkeypatch):
+def test_hosts_are_ellipticals_that_do_not_outshine_arcs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = planted_settings()
     pool = pd.DataFrame({"id": [str(i) for i in range(4000)], "mag_g": np.tile([19.0, 20.4], 2000)})
@@ -88,7 +90,7 @@ def test_hosts_are_ellipticals_that_drown_no_arcs(tmp_path, monkeypatch):
     kinds = np.repeat(["elliptical", "spiral"], 2000)
     settings.paths.truth.parent.mkdir(parents=True)
     pool[["id"]].assign(kind=kinds).to_parquet(settings.paths.truth)
-    chosen = like_planted(settings, pool, np.random.default_rng(5))
+    chosen = select_like_planted(pool, settings.paths.truth, np.random.default_rng(5))
     assert chosen["id"].astype(int).max() < 2000
     by_mag = chosen.groupby("mag_g").size() / 1000
     assert by_mag[20.4] == pytest.approx(0.5, abs=0.05)

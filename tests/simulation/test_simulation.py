@@ -22,11 +22,11 @@ from lenspipe.config.releases import MASKBITS
 from lenspipe.config.settings import load_settings
 from lenspipe.simulation.conditions import BANDS, draw_conditions, exposure_map
 from lenspipe.simulation.lensing import arc_image, einstein_radius_sis
-from lenspipe.simulation.population import draw_population
-from lenspipe.simulation.rendering import paint_brick
-from lenspipe.simulation.sky import _maskbits, simulate, visible
+from lenspipe.simulation.population import _bright_galaxies, draw_population
+from lenspipe.simulation.rendering import render_brick
+from lenspipe.simulation.sky import _maskbits, likely_published, simulate
 from lenspipe.simulation.tractor import tractor_columns
-from lenspipe.survey.bricks import sky_grid
+from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
 
 BRICK = "1501p320"
@@ -57,7 +57,7 @@ def sky(settings, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def brick():
-    table = sky_grid().to_pandas().set_index("BRICKNAME", drop=False)
+    table = brick_grid(0.25).table.rename(columns=str.upper).set_index("BRICKNAME", drop=False)
     return table.loc[BRICK]
 
 
@@ -68,7 +68,7 @@ def truth(sky):
 
 @pytest.fixture(scope="session")
 def population():
-    """Sources and painted components of one brick, full density."""
+    """Sources and components of one brick, full density."""
     return draw_population(1, _edges(1), Simulation())
 
 
@@ -199,7 +199,7 @@ def test_catalogue_positions_follow_the_wcs(sky):
     assert np.abs(y - table["by"]).max() < 0.1
 
 
-def test_stars_are_painted_where_the_catalogue_says(sky, truth):
+def test_stars_are_rendered_where_the_catalogue_says(sky, truth):
     table = fitsio.read(sky.tractor("south", BRICK))
     image = fitsio.read(sky.coadd("south", BRICK, "image", "r"))
     mine = truth[truth["region"] == "south"].sort_values("objid")
@@ -267,7 +267,7 @@ def test_bright_stars_are_masked(brick):
     assert not has("NPRIMARY", 1800, 1800)
 
 
-def test_painting_keeps_the_flux(population):
+def test_rendering_keeps_the_flux(population):
     _, components = population
     everything = components[components["profile"].isin(["psf", "sersic"])]
     # Steep profiles are cut at 8 half-light radii, which costs them a few per cent.
@@ -278,7 +278,7 @@ def test_painting_keeps_the_flux(population):
     for name, tolerance in (("flat", 0.02), ("steep", 0.10)):
         rows = chosen[name].sort_values("flux_r").iloc[::-1].iloc[:20]
         x, y = (grid.ravel()[: len(rows)] for grid in np.mgrid[400:3300:8j, 400:3300:8j])
-        canvas, _ = paint_brick(rows, {}, x + 0.3, y - 0.2, FWHM)
+        canvas, _ = render_brick(rows, {}, x + 0.3, y - 0.2, FWHM)
         for band in BANDS:
             total = canvas[band].sum(dtype=float)
             assert total == pytest.approx(rows[f"flux_{band}"].sum(), rel=tolerance)
@@ -292,7 +292,7 @@ def test_arcs_and_textures_keep_the_flux(population):
     rows = textures.groupby("profile").head(5)
     assert set(rows["profile"]) == {"arc", "spiral", "ring"}
     x, y = (grid.ravel()[: len(rows)] for grid in np.mgrid[400:3300:8j, 400:3300:8j])
-    canvas, arcs = paint_brick(rows, lenses, x + 0.3, y - 0.2, FWHM)
+    canvas, arcs = render_brick(rows, lenses, x + 0.3, y - 0.2, FWHM)
     assert set(arcs) == set(rows.loc[rows["profile"] == "arc", "number"])
     for i, band in enumerate(BANDS):
         assert canvas[band].sum(dtype=float) == pytest.approx(rows[f"flux_{band}"].sum(), rel=0.02)
@@ -347,7 +347,7 @@ def test_lenses_are_of_sizes_that_searches_find(truth, sources):
     assert (truth["theta_e_arcsec"].notna() == known).all()
     assert (truth["arc_snr"].notna() == known).all()
     assert truth.loc[known, "theta_e_arcsec"].between(0.7, 4.0).all()
-    assert visible(truth[known]).mean() > 0.5
+    assert likely_published(truth[known]).mean() > 0.5
 
 
 def test_published_lists_are_of_the_primary_sky(sky, truth):
@@ -392,6 +392,24 @@ def test_a_killed_simulation_goes_on(sky, settings, tmp_path):
     simulate(settings, 1, copy.tree)
     assert _digests(copy.tree) == before
     assert kept.stat().st_ino == written
+
+
+def test_a_brick_without_bright_galaxies_has_its_other_sources():
+    rng = np.random.default_rng(1)
+    none = _bright_galaxies(rng, 0)
+    assert none.empty
+    assert none.dtypes.equals(_bright_galaxies(np.random.default_rng(1), 9).dtypes)
+    # Nothing was drawn.
+    assert rng.random() == np.random.default_rng(1).random()
+    # A third of the bricks have none where the mean is 1.
+    few = Simulation(galaxies_per_brick=1, **{n: FEW[n] for n in FEW if n != "galaxies_per_brick"})
+    for brickid in range(1, 20):
+        sources, components = draw_population(1, _edges(brickid), few)
+        if set(sources["kind"]) == {"lens", "star", "faint"}:
+            break
+    assert sources["kind"].value_counts()["lens"] > 3
+    assert set(components["number"]) == set(sources["number"])
+    assert np.isfinite(sources[["flux_r", "redshift", "r_half"]].to_numpy()).all()
 
 
 def test_a_sky_needs_its_section(tmp_path):

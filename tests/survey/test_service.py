@@ -11,12 +11,13 @@ import pytest
 from astropy.io import fits
 
 from lenspipe import __version__
-from lenspipe.config.releases import BRICK_PIXELS, get_release
+from lenspipe.config.releases import BRICK_PIXELS
 from lenspipe.config.settings import load_settings
+from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.retrieval import retry
 from lenspipe.survey import service
 from lenspipe.survey.bricks import brick_wcs
-from lenspipe.survey.service import fetch_stamps, layer, read_answer
+from lenspipe.survey.service import fetch_stamps, read_answer
 from lenspipe.utils.errors import NotFoundError, RetrievalError
 
 #: Bricks that overlap, and their centres.
@@ -230,7 +231,7 @@ def test_no_such_service(settings, server):
 
 def test_names_of_the_layers():
     releases = [("dr7", "south"), ("dr8", "north"), ("dr9", "north"), ("dr10", "south")]
-    names = [layer(get_release(release), region) for release, region in releases]
+    names = [RELEASES[release].viewer_layer(region) for release, region in releases]
     assert names == ["decals-dr7", "ls-dr8-north", "ls-dr9-north", "ls-dr10-south"]
 
 
@@ -241,14 +242,18 @@ def test_an_image_without_its_variance_is_refused():
         buffer = io.BytesIO()
         hdus.writeto(buffer)
     with pytest.raises(RetrievalError, match="no inverse variance in band g"):
-        read_answer(buffer.getvalue(), "address", "1501p320", "grz", ra[0], dec[0], 21)
+        read_answer(
+            buffer.getvalue(), "address", "1501p320", "grz", ra[0], dec[0], 21, RELEASES["dr9"]
+        )
 
 
 @pytest.mark.shared
 def test_a_real_answer_is_read(shared):
     path = shared / "realdata" / "dr9-cutout" / "cutout_59.1067_-30.4848.fits"
     place = "grz", 59.1067, -30.4848, 101
-    images, invvar, inside = read_answer(path.read_bytes(), "address", "0591m305", *place)
+    images, invvar, inside = read_answer(
+        path.read_bytes(), "address", "0591m305", *place, RELEASES["dr9"]
+    )
     with fits.open(path) as hdus:
         # Pixel (128, 128) of the file is the nearest to the position.
         np.testing.assert_array_equal(images[1], hdus[3].data[78:179, 78:179])

@@ -181,7 +181,7 @@ DESIGN = (
     Column("scale", "str", "", "Scale of the splines: log is log10(x), log1p log10(1 + x)"),
     Column("title", "str", "", "Label of axes"),
     Column("used", "bool", "",
-           "Whether completeness depends on it; if not, it had one value only, or none"),
+           "Whether completeness depends on it; false for one value or none"),
     Column("minimum", "float64", "", "Minimum injected, on the scale"),
     Column("maximum", "float64", "", "Maximum injected, on the scale"),
     Column("median", "float64", "", "Median of those injected, in the unit"),
@@ -212,7 +212,7 @@ CELLS = (
     Column("completeness_low", "float64", "", "Lower end of its 95 % interval (Wilson)"),
     Column("completeness_high", "float64", "", "Upper end of its 95 % interval (Wilson)"),
     Column("model", "float64", "",
-           "Mean of the smooth function over the lenses injected; at the middle without any"),
+           "Smooth function, mean over lenses; at the centre of an empty cell"),
     Column("model_low", "float64", "", "Lower end of its 95 % interval"),
     Column("model_high", "float64", "", "Upper end of its 95 % interval"),
 )  # fmt: skip
@@ -299,9 +299,9 @@ EXPECTED = (
     *(Key(f"expected.{name}", f"in the area: {text}" if name == "expected" else text,
           optional=True) for name, text in _RANGE),
     *(Key(f"visible.{name}", text, optional=True)
-      for name, text in (("n", "of lenses with theta_E >= 1.2 arcsec and arcs with a "
-                          "signal-to-noise ratio >= 10: their number; null without "
-                          "signal-to-noise ratios"), *_RANGE)),
+      for name, text in (("n", "of the lenses for which completeness is quoted, theta_E >= 1.2 "
+                          "arcsec and arcs with a signal-to-noise ratio >= 10: their number; null "
+                          "without signal-to-noise ratios"), *_RANGE)),
     Key("part_searched", "without weights only: fraction of the rows whose galaxies are searched",
         optional=True),
     Key("n_bricks", "number of bricks of that area"),

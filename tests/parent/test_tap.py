@@ -127,7 +127,7 @@ def test_same_with_other_cuts(survey, make, parent):
 def test_one_brick(survey, make):
     with Service(survey.tables) as service:
         settings = make("queries", url=service.url)
-        for brick, region in bricks_of_chunk(settings, *load_plan(settings)):
+        for brick, region in bricks_of_chunk(settings.paths.plan, *load_plan(settings)):
             found = parent_of_brick(settings, brick, region)
             wanted = parent_of_brick(make("files", "tractor"), brick, region)
             for one, other in zip(found, wanted, strict=True):
@@ -137,18 +137,18 @@ def test_one_brick(survey, make):
 
 @pytest.mark.parametrize("mag", [14.0, 17.77, 20.0, 20.5, 23.123])
 def test_edge_of_the_magnitudes(mag):
-    condition = conditions(Parent(mag_z_max=mag), "grz")["mag_z_max"]
+    condition = conditions(Parent(mag_z_max=mag), "grz", 22.5)["mag_z_max"]
     limit = float(condition.removeprefix("flux_z > "))
     near = np.arange(-300, 300, dtype="i4") + np.float32(limit).view("i4")
     fluxes = near.view("f4")
-    passes = magnitude(fluxes).astype("f4") <= np.float32(mag)
+    passes = magnitude(fluxes, 22.5).astype("f4") <= np.float32(mag)
     assert 0 < passes.sum() < len(passes)
     assert ((fluxes.astype("f8") > limit) == passes).all()
 
 
 @pytest.mark.parametrize(("mag", "all_pass"), [(-60.0, False), (90.0, True)])
 def test_magnitudes_beyond_all_fluxes(mag, all_pass):
-    condition = conditions(Parent(mag_z_max=mag), "grz")["mag_z_max"]
+    condition = conditions(Parent(mag_z_max=mag), "grz", 22.5)["mag_z_max"]
     limit = float(condition.removeprefix("flux_z > "))
     assert [flux > limit for flux in (1e-6, 1e6)] == [all_pass] * 2
     assert limit > 0
@@ -409,7 +409,7 @@ def test_rows_beyond_the_count(survey, make):
 
 
 def test_rows_that_miss_their_own_cuts(survey, make, monkeypatch):
-    cuts = conditions(Parent(), "grz") | {"min_exposures": "nobs_g >= 0"}
+    cuts = conditions(Parent(), "grz", 22.5) | {"min_exposures": "nobs_g >= 0"}
     monkeypatch.setattr(queries, "conditions", lambda *_: cuts)
     with Service(survey.tables) as service:
         _, _, manifest = run(make("queries", url=service.url))

@@ -1,0 +1,159 @@
+"""What lenspipe has to know of an imaging survey, and of one of its data releases.
+
+A survey is a module of this package with a dictionary ``RELEASES``, release name -> `Release`. All
+that is particular to it stands there; everything else is given a `Release`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from lenspipe.utils.files import is_remote
+
+__all__ = ["Release", "SurveyPaths"]
+
+
+class SurveyPaths(ABC):
+    """Files of one release of a survey below its tree.
+
+    A path below a folder is a `pathlib.Path`, one below an address a str.
+
+    Parameters
+    ----------
+    tree
+        Folder or address of the release.
+    release
+    """
+
+    def __init__(self, tree: str | Path, release: "Release") -> None:
+        self.tree = str(tree).rstrip("/") if is_remote(tree) else Path(tree)
+        self.release = release
+
+    def below(self, name: str) -> str | Path:
+        """Path of a file below the tree."""
+        return f"{self.tree}/{name}" if isinstance(self.tree, str) else self.tree / name
+
+    @abstractmethod
+    def all_bricks(self) -> str | Path:
+        """Table of all bricks on the sky."""
+
+    @abstractmethod
+    def bricks(self, region: str) -> str | Path:
+        """Table of the bricks with data in a region."""
+
+    @abstractmethod
+    def tractor(self, region: str, brick: str) -> str | Path:
+        """Tractor catalogue of a brick."""
+
+    @abstractmethod
+    def checksums(self, region: str, brick: str) -> str | Path:
+        """SHA-256 sums of a brick's files."""
+
+    @abstractmethod
+    def coadd(self, region: str, brick: str, kind: str, band: str | None = None) -> str | Path:
+        """Coadd of a brick: kind is image, invvar, nexp, psfsize (with a band) or maskbits."""
+
+
+@dataclass(frozen=True)
+class Release(ABC):
+    """One data release of an imaging survey.
+
+    Attributes
+    ----------
+    survey
+        Title of the survey.
+    name
+        Of the release, as in file names: ``dr9``.
+    bands_of_regions
+        Region, each reduced on its own -> its optical bands.
+    has_region_folders
+        Whether the tree has a folder per region.
+    types
+        Tractor types of extended sources.
+    shape
+        Whether the catalogue has ``shape_r``, ``shape_e1``, ``shape_e2`` and ``sersic``, or
+        ``shapedev_*`` and ``shapeexp_*``.
+    maskbits
+        Whether there are coadds of mask bits, and a ``maskbits`` column in the catalogue.
+    mask_bits
+        Name -> bit.
+    vector_bands
+        Bands in the order of the catalogue's vector columns (``decam_flux``), where it has some.
+    pixel_scale_arcsec
+        Of the coadds.
+    brick_deg
+        Height of a brick, and its maximum width, degrees.
+    brick_pixels
+        Side of a coadd, pixels.
+    zero_point_mag
+        AB magnitude of a flux of 1 in the units of images and catalogues.
+    name_prefix
+        Of the IAU-style names of objects.
+    sweeps
+        Folder of the sweep files in that of the region, if there are some.
+    sweep_width_deg
+        Extent of a sweep file in right ascension, degrees.
+    tap_schema
+        Schema of the release's tables in the TAP service, if it holds them.
+    tap_conditions
+        Region -> condition in ADQL that selects its rows there.
+    """
+
+    survey: str
+    name: str
+    bands_of_regions: Mapping[str, tuple[str, ...]]
+    has_region_folders: bool
+    types: tuple[str, ...]
+    shape: Literal["sersic", "devexp"]
+    maskbits: bool
+    mask_bits: Mapping[str, int]
+    vector_bands: str
+    pixel_scale_arcsec: float
+    brick_deg: float
+    brick_pixels: int
+    zero_point_mag: float
+    name_prefix: str
+    sweeps: str = ""
+    sweep_width_deg: int = 0
+    tap_schema: str = ""
+    tap_conditions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Regions, each reduced on its own."""
+        return tuple(self.bands_of_regions)
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Bands that at least one region has."""
+        return tuple(dict.fromkeys(b for bands in self.bands_of_regions.values() for b in bands))
+
+    def mask(self, names: tuple[str, ...]) -> int:
+        """Return the mask with the bits of some names set."""
+        return sum(1 << self.mask_bits[name] for name in names)
+
+    @abstractmethod
+    def paths(self, tree: str | Path) -> SurveyPaths:
+        """Return where the files of the release are below a folder or an address."""
+
+    @abstractmethod
+    def has_number(self, number: int) -> bool:
+        """Whether the catalogue's column ``release`` has this number in this release."""
+
+    @abstractmethod
+    def sweep_folder(self, region: str) -> str:
+        """Folder of a region's sweep files below the tree."""
+
+    @abstractmethod
+    def northern_boundary_dec(self) -> float:
+        """Declination from which on the north galactic cap belongs to region north, degrees."""
+
+    @abstractmethod
+    def viewer_layer(self, region: str) -> str:
+        """Layer of the sky viewer and its cutout service that shows a region."""
+
+    @abstractmethod
+    def viewer_address(self, ra: float, dec: float) -> str:
+        """Address of a position (degrees) in the sky viewer."""

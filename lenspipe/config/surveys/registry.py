@@ -1,0 +1,45 @@
+"""The surveys that there are, by name."""
+
+import importlib
+import pkgutil
+from pathlib import Path
+
+from lenspipe.config.surveys.base import Release
+from lenspipe.utils.errors import LenspipeError
+
+__all__ = ["get_release", "survey_names"]
+
+_NO_SURVEYS = {"base", "registry"}
+
+
+def survey_names() -> list[str]:
+    """Return the names of all surveys: the modules of this package that describe one."""
+    modules = pkgutil.iter_modules([str(Path(__file__).parent)])
+    return sorted({module.name for module in modules} - _NO_SURVEYS)
+
+
+def get_release(survey: str, name: str) -> Release:
+    """Return a data release of a survey.
+
+    Parameters
+    ----------
+    survey
+        As in config key ``survey.name``, such as ``legacy``.
+    name
+        Of the release, such as ``dr9``.
+
+    Raises
+    ------
+    LenspipeError
+        No such survey or release.
+    """
+    if survey not in survey_names():
+        raise LenspipeError(
+            f"config key survey.name: found {survey!r}, expected one of {', '.join(survey_names())}"
+        )
+    releases = importlib.import_module(f"{__package__}.{survey}").RELEASES
+    if name not in releases:
+        raise LenspipeError(
+            f"config key survey.release: found {name!r}, expected one of {', '.join(releases)}"
+        )
+    return releases[name]
