@@ -1,5 +1,7 @@
 """Scores of the labelled sample's galaxies, beside all that is known of each."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 
@@ -50,7 +52,11 @@ def predict_splits(settings, splits, is_refit=False):
     files = dict.fromkeys(splits, "model.keras")
     if is_refit:
         files["validation"] = "validated.keras"
-    scores = [empty, *(score_split(settings, split, files[split]) for split in splits)]
+    # A file that scores both splits is opened once.
+    opened = functools.cache(functools.partial(_open, settings))
+    scores = [empty]
+    scores += [score_split(settings, split, functools.partial(opened, files[split]))
+               for split in splits]  # fmt: skip
     table = _join(settings, sample, pd.concat(scores, ignore_index=True))
     table = _with_truth(settings, table)
     unlisted = (table["label"] == 0) & table["theta_e_arcsec"].notna()
@@ -59,7 +65,13 @@ def predict_splits(settings, splits, is_refit=False):
     return table[~unlisted].reset_index(drop=True)
 
 
-def score_split(settings, split, file="model.keras"):
+def _open(settings, file="model.keras"):
+    """Open a model as what scores the search: in bfloat16 other numbers come out than in float32."""
+    path = settings.paths.model(settings.training.name, file)
+    return open_backend(load_fitting(settings, path), settings.inference)
+
+
+def score_split(settings, split, open_model=None):
     """Score the galaxies of a split with a model.
 
     Parameters
@@ -67,8 +79,9 @@ def score_split(settings, split, file="model.keras"):
     settings : lenspipe.config.Settings
         Of the model.
     split : {"validation", "test"}
-    file : str
-        Which file of the model's folder.
+    open_model : callable, optional
+        Gives the backend that scores, as of `lenspipe.backends.open_backend`; the model's own file
+        if not given.
 
     Returns
     -------
@@ -81,8 +94,7 @@ def score_split(settings, split, file="model.keras"):
     shape = len(settings.survey.bands), settings.cutouts.size
     if not shards:
         return None
-    # What scores the search: in bfloat16 other numbers come out than in float32.
-    backend = open_backend(load_fitting(settings, settings.paths.model(name, file)), own)
+    backend = open_model() if open_model else _open(settings)
     tables = []
     batches = dataset(shards, own.batch_size, *shape, columns=["id", "label", "image"])
     what = f"{name}: batches of the {split} split scored"
