@@ -83,7 +83,7 @@ def test_tensorflow_agrees_with_keras(model):
 
 
 def test_openvino_agrees_with_keras(model):
-    pytest.importorskip("openvino", reason="openvino is not installed")
+    pytest.importorskip("lenspipe.backends.openvino", reason="openvino is not installed")
     images = some_images()
     scores = opened(model, backend="openvino")(images)
     assert (scores.dtype, scores.shape) == (np.float32, (40, 1))
@@ -91,7 +91,9 @@ def test_openvino_agrees_with_keras(model):
 
 
 def test_bfloat16_nearly_agrees_with_keras(model):
-    openvino = pytest.importorskip("openvino", reason="openvino is not installed")
+    pytest.importorskip("lenspipe.backends.openvino", reason="openvino is not installed")
+    import openvino
+
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU has no bfloat16")
     if model.name == "efficientnet_v2":
@@ -107,7 +109,7 @@ def test_bfloat16_nearly_agrees_with_keras(model):
 @pytest.mark.parametrize("backend", ["tensorflow", "openvino"])
 def test_orientations_are_averaged(backend):
     if backend == "openvino":
-        pytest.importorskip("openvino", reason="openvino is not installed")
+        pytest.importorskip("lenspipe.backends.openvino", reason="openvino is not installed")
     model, images = made(), some_images(5)
     expected = score_images(model, images, symmetries=8)
     assert np.abs(expected - score_images(model, images)).max() > 1e-3
@@ -118,7 +120,7 @@ def test_orientations_are_averaged(backend):
 @pytest.mark.parametrize("backend", ["tensorflow", "openvino", "auto"])
 def test_any_number_of_cutouts_is_scored(backend):
     if backend == "openvino":
-        pytest.importorskip("openvino", reason="openvino is not installed")
+        pytest.importorskip("lenspipe.backends.openvino", reason="openvino is not installed")
     model, images = made(), some_images(70)
     score, expected = opened(model, backend=backend, batch_size=70), plain(model, images)
     for number in (0, 1, 31, 33, 70):

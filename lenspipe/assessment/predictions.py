@@ -66,7 +66,7 @@ def predict_splits(settings, splits, is_refit=False):
 
 
 def _open(settings, file="model.keras"):
-    """Open a model as what scores the search: in bfloat16 other numbers come out than in float32."""
+    """What scores the search: in bfloat16 other numbers come out than in float32."""
     path = settings.paths.model(settings.training.name, file)
     return open_backend(load_fitting(settings, path), settings.inference)
 

@@ -1,11 +1,15 @@
 """Scoring with OpenVINO, on CPUs: an optional dependency, imported by this module alone."""
 
 import numpy as np
-import openvino
 
-from lenspipe._tensorflow import tf
+from lenspipe._tensorflow import as_if_missing, tf
 from lenspipe.errors import LenspipeError
 from lenspipe.progress import log
+
+# Where it is installed, each model that is converted is reported to OpenVINO's makers, by a copy of
+# this process that waits for a server: seconds for nothing on a node without the internet.
+with as_if_missing("openvino_telemetry"):
+    import openvino
 
 __all__ = ["OpenVINO"]
 
