@@ -91,10 +91,8 @@ def test_openvino_agrees_with_keras(model):
 
 
 def test_bfloat16_nearly_agrees_with_keras(model):
-    pytest.importorskip("lenspipe.backends.openvino", reason="openvino is not installed")
-    import openvino
-
-    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    module = pytest.importorskip("lenspipe.backends.openvino", reason="openvino is not installed")
+    if "BF16" not in module.openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU has no bfloat16")
     if model.name == "efficientnet_v2":
         pytest.skip("without training, its scores depend on the last digits")
