@@ -1,11 +1,11 @@
 """Scores of the labelled sample's galaxies, joined with their properties."""
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import Sequence
 
 from lenspipe.config.settings import Settings
 from lenspipe.products.schema.declarations import names_of
