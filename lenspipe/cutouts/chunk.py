@@ -67,10 +67,8 @@ def cut_brick(
     ----------
     path
         Of the cutouts.
-    source, brick, region
     parent
         The brick's rows of the parent sample.
-    cutouts
 
     Returns
     -------

@@ -16,7 +16,6 @@ def read_images(settings: Settings, table: pd.DataFrame) -> np.ndarray:
 
     Parameters
     ----------
-    settings
     table
         Columns ``id`` and ``brick``.
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -50,41 +49,6 @@ class Stamps:
     present: np.ndarray
 
 
-class StampSource(Protocol):
-    """Source of the stamps of all bricks."""
-
-    @property
-    def release(self) -> Release:
-        """The release that the pixels are from."""
-
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """Bands of the stamps, in order."""
-
-    def key(self, brick: str, region: str) -> list[object]:
-        """Return plain values that change when the pixels of a brick may have changed."""
-
-    def traffic(self) -> str:
-        """Describe what has been fetched, for a line of the log."""
-
-    def read(self, brick: str, region: str, parent: pd.DataFrame) -> Stamps:
-        """Make the stamps of a brick's galaxies.
-
-        Parameters
-        ----------
-        brick, region
-        parent
-            N rows with ``ra`` and ``dec`` (degrees).
-
-        Raises
-        ------
-        LenspipeError
-            Coadds are missing, truncated or garbled.
-        RetrievalError
-            A server did not deliver them.
-        """
-
-
 @dataclass(frozen=True)
 class CoaddStamps:
     """Stamps cut out of coadds.
@@ -110,15 +74,28 @@ class CoaddStamps:
         return self.paths.release
 
     def key(self, brick: str, region: str) -> list[object]:
-        """See `StampSource`."""
+        """Return plain values that change when the pixels of a brick may have changed."""
         return self.source.key(coadd_paths(self.paths, brick, region, self.bands).values())
 
     def traffic(self) -> str:
-        """See `StampSource`."""
+        """Describe what has been fetched, for a line of the log."""
         return self.source.traffic()
 
     def read(self, brick: str, region: str, parent: pd.DataFrame) -> Stamps:
-        """See `StampSource`."""
+        """Make the stamps of a brick's galaxies.
+
+        Parameters
+        ----------
+        parent
+            N rows with ``ra`` and ``dec`` (degrees).
+
+        Raises
+        ------
+        LenspipeError
+            Coadds are missing, truncated or garbled.
+        RetrievalError
+            A server did not deliver them.
+        """
         coadds = coadd_paths(self.paths, brick, region, self.bands)
         size = self.size
         stamps = _empty_stamps(len(parent), len(self.bands), size)
@@ -161,7 +138,7 @@ class CoaddStamps:
 
 @dataclass(frozen=True)
 class ServiceStamps:
-    """Stamps from the cutout service, which does not offer the mask bits."""
+    """Stamps from the cutout service, which does not offer the mask bits; as `CoaddStamps`."""
 
     service: CutoutService
 
@@ -176,15 +153,15 @@ class ServiceStamps:
         return self.service.bands
 
     def key(self, brick: str, region: str) -> list[object]:
-        """See `StampSource`."""
+        """See `CoaddStamps`."""
         return [self.service.address]
 
     def traffic(self) -> str:
-        """See `StampSource`; nothing, since the log names each request."""
+        """See `CoaddStamps`; nothing, since the log names each request."""
         return ""
 
     def read(self, brick: str, region: str, parent: pd.DataFrame) -> Stamps:
-        """See `StampSource`."""
+        """See `CoaddStamps`."""
         stamps = _empty_stamps(len(parent), len(self.bands), self.service.size)
         if parent.empty:
             return stamps
@@ -193,6 +170,9 @@ class ServiceStamps:
         stamps.images, stamps.invvar, stamps.inside = answer
         stamps.present = np.isfinite(stamps.images).any(axis=(2, 3))
         return stamps
+
+
+StampSource = CoaddStamps | ServiceStamps
 
 
 def coadd_paths(

@@ -32,7 +32,6 @@ def with_lenses(
     known_lenses
         As in the section ``footprint``: 'only' those bricks of the footprint with a lens, or 'add'
         all bricks with a lens to those of the footprint.
-    release
 
     Returns
     -------

@@ -52,7 +52,6 @@ def in_polygon(
     ----------
     vertices
         (ra, dec), degrees; all within 90 degrees of their mean direction.
-    ra, dec
     """
     corners_ra, corners_dec = np.radians(np.asarray(vertices, float)).T
     lon, lat = np.radians(np.asarray(ra, float)), np.radians(np.asarray(dec, float))

@@ -21,7 +21,6 @@ def with_targets(
         As returned by `lenspipe.catalogs.targets.read_targets`.
     path
         Of the list of targets, for errors.
-    release_name
 
     Raises
     ------
@@ -44,7 +43,6 @@ def report_absent(absent: pd.DataFrame, release_name: str) -> None:
     ----------
     absent
         As returned by `lenspipe.catalogs.targets.targets_without_data`.
-    release_name
     """
     for row in absent.itertuples():
         log.info(

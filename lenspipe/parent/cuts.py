@@ -48,7 +48,6 @@ def select_parent(
     ----------
     table
         As returned by `lenspipe.survey.tractor.tractor_table`.
-    parent, release
 
     Returns
     -------

@@ -72,14 +72,7 @@ def _select(settings: Settings, name: str, bricks: list[tuple[str, str]]) -> Sel
         if survey.catalogs == "sweeps":
             positions = brick_table(settings.paths.bricks, [brick for brick, _ in bricks])
             return select_from_sweeps(
-                bricks,
-                positions,
-                source,
-                paths,
-                sweeps,
-                survey.bands,
-                settings.parent,
-                name=name,
+                bricks, positions, source, paths, survey, settings.parent, name=name
             )
         threads = retrieval.connections if is_remote(paths.tree) else 1
         return select_from_files(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lenspipe.config.data import Parent
+from lenspipe.config.data import Parent, Survey
 from lenspipe.config.surveys.base import SurveyPaths
 from lenspipe.parent.cuts import Selection, no_cuts, select_parent
 from lenspipe.products.chunks import try_bricks
@@ -29,8 +29,7 @@ def select_from_sweeps(
     positions: pd.DataFrame,
     source: LocalSource,
     paths: SurveyPaths,
-    sweeps: str | None,
-    bands: tuple[str, ...],
+    survey: Survey,
     parent: Parent,
     *,
     name: str,
@@ -43,18 +42,16 @@ def select_from_sweeps(
         (brick, region).
     positions
         As returned by `lenspipe.products.bricks.brick_table`.
-    source, paths
-    sweeps
-        As in `lenspipe.survey.sweeps.sweep_path`.
-    bands, parent
     name
         Of the chunk or brick, for the log.
     """
-    release = paths.release
+    release, bands = paths.release, survey.bands
     brickids, files_of = defaultdict(list), {}
     for (brick, region), row in zip(bricks, positions.itertuples(), strict=True):
         names = sweep_names(row.ra, row.dec, release)
-        files_of[brick] = [(sweep_path(paths, sweeps, region, file), region) for file in names]
+        files_of[brick] = [
+            (sweep_path(paths, survey.sweeps, region, file), region) for file in names
+        ]
         for file in files_of[brick]:
             brickids[file].append(row.brickid)
 

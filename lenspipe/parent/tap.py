@@ -235,7 +235,6 @@ def select_by_queries(
         (brick, region).
     brickids
         Number of each brick, by name.
-    survey, release, parent, retrieval
     folder
         For answers, which are kept until the sample is complete.
 

@@ -26,10 +26,8 @@ def targets_of_brick(
     ----------
     plan
         The plan of the run.
-    brick
     targets
         As returned by `lenspipe.catalogs.targets.read_targets`.
-    bands
 
     Returns
     -------
@@ -57,10 +55,8 @@ def parent_of_targets(
 
     Parameters
     ----------
-    paths, chunk
     targets
         As returned by `lenspipe.catalogs.targets.read_targets`.
-    bands
 
     Raises
     ------

@@ -32,7 +32,6 @@ def select_from_files(
     ----------
     bricks
         (brick, region).
-    source, paths, bands, parent
     name
         Of the chunk or brick, for the log.
     threads
@@ -57,7 +56,6 @@ def tractor_of_brick(
     ----------
     source
         As returned by `lenspipe.retrieval.sources.open_source`.
-    paths, brick, region, bands
 
     Returns
     -------

@@ -24,7 +24,6 @@ class Cache:
 
     Parameters
     ----------
-    folder
     limit
         Maximum total size of the files in bytes, those in use aside.
     """

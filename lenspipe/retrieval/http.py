@@ -97,7 +97,6 @@ class HttpTransport:
 
     Parameters
     ----------
-    retrieval
     hosts
         JSON file that records how each server answers, for all jobs of a run.
     """
@@ -131,7 +130,6 @@ class HttpTransport:
 
         Parameters
         ----------
-        url
         ranges
             Sorted and disjoint; None for the whole file.
         file
@@ -294,8 +292,6 @@ def write_at(file: int, piece: bytes, offset: int, url: str) -> None:
     ----------
     file
         Descriptor.
-    piece
-    offset
     url
         Address of the file, for error messages.
 

@@ -41,7 +41,6 @@ def content_ranges(url: str, body: BinaryIO, content_type: str) -> Iterator[str]
     ----------
     url
         For error messages.
-    body
     content_type
         The answer's Content-Type.
 

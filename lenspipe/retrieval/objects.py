@@ -21,7 +21,6 @@ class ObjectTransport:
 
     Parameters
     ----------
-    retrieval
     url
         Any address in the store.
 

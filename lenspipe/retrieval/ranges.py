@@ -105,12 +105,10 @@ def plan(
 
     Parameters
     ----------
-    ranges
     several
         Whether the server answers a request for several ranges.
     most_ranges
         How many it accepts in a request.
-    link
 
     Returns
     -------

@@ -62,7 +62,6 @@ class RemoteSource(LocalSource):
 
     Parameters
     ----------
-    retrieval
     hosts
         JSON file that records how each server answers.
     """

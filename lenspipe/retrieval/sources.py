@@ -20,7 +20,6 @@ def open_source(
 
     Parameters
     ----------
-    retrieval
     hosts
         JSON file of the run that records how each server answers.
     trees

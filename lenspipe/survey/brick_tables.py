@@ -25,7 +25,6 @@ def survey_bricks(source: LocalSource, paths: SurveyPaths, bands: Iterable[str])
     ----------
     source
         As returned by `lenspipe.retrieval.sources.open_source`.
-    paths, bands
 
     Returns
     -------

@@ -169,17 +169,14 @@ def read_answer(
 
     Parameters
     ----------
-    body
     url
         For error messages.
     brick
         The requested brick; the service answers with all that overlap.
-    bands
     ra, dec
         Degrees.
     size
         Side of the stamp, pixels; odd.
-    release
 
     Returns
     -------

@@ -31,7 +31,6 @@ def sweep_names(ra: float, dec: float, release: Release) -> list[str]:
     ----------
     ra, dec
         Centre of the brick, degrees.
-    release
 
     Returns
     -------
@@ -62,11 +61,9 @@ def sweep_path(paths: SurveyPaths, sweeps: str | None, region: str, name: str) -
 
     Parameters
     ----------
-    paths
     sweeps
         ``survey.sweeps``: folder of the files if it is not that of the release below the tree;
         ``{region}`` in it stands for the region.
-    region, name
     """
     folder = sweeps or f"{paths.tree}/{paths.release.sweep_folder(region)}"
     path = f"{folder.rstrip('/').replace('{region}', region)}/{name}"
@@ -87,7 +84,6 @@ def read_sweep(
         The file.
     path
         The path or address from which it was fetched, for errors.
-    brickids, bands
 
     Yields
     ------

@@ -69,7 +69,6 @@ def tractor_table(
         File or service from which they were read, for errors.
     release
         The release that the catalogue must be of.
-    bands
     region
         Value of the column ``region``.
     any_release

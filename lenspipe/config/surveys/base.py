@@ -24,7 +24,6 @@ class SurveyPaths(ABC):
     ----------
     tree
         Folder or address of the release.
-    release
     """
 
     def __init__(self, tree: str | Path, release: "Release") -> None:
