@@ -188,7 +188,7 @@ def test_few_bytes_in_two_requests(deep):
         assert server.connections.opened == 1
 
 
-def test_a_limit_of_ranges_is_learnt(deep):
+def test_a_limit_of_ranges_is_remembered(deep):
     with Loopback(deep, max_ranges=60) as server, open_source(remote(server.url)) as source:
         for number in (5, 55, 55):
             fetch(source, server.url, ["image.fits.fz"], *positions(number, number, (3500, 3500)))
@@ -199,7 +199,7 @@ def test_a_limit_of_ranges_is_learnt(deep):
         assert server.requests[-1].range.count(",") < 60
 
 
-def test_what_a_server_answers_is_learnt_once_in_a_run(files, caplog):
+def test_what_a_server_answers_is_remembered_once_in_a_run(files, caplog):
     caplog.set_level("INFO", "lenspipe")
     x, y = positions(0, 3)
     with Loopback(files.folder, ranges="none") as server:
