@@ -1,18 +1,17 @@
-"""Measure how long it takes to look for a catalogue's entries among the scores of a search.
+"""Measure how long it takes to match a catalogue's entries with the scores of a search.
 
-A table of scores as a run leaves it, of galaxies all over the sky, and a CSV of entries, of which
-half are within a few arcsec of a galaxy, in a temporary folder. Compared are, each in a process of
-its own whose peak memory is its alone, from files to numbers:
+A table of scores as written by a run, of galaxies all over the sky, and a CSV of entries, half of
+which are within a few arcsec of a galaxy, in a temporary folder. Three methods are compared, from
+files to counts, each in its own process, so that peak memory is measured separately:
 
-- the cross-match: `lenspipe.evaluation.recovery.published.match_scores`, all galaxies within 5
-arcsec, streamed;
-- the comparison: what `lenspipe recovery` does, with systems, counts, files and figure;
-- astropy: the table read as a whole, and `match_to_catalog_sky` from entries to galaxies, which
-  finds the nearest only.
+- crossmatch: `lenspipe.evaluation.recovery.published.match_scores`, all galaxies within 5 arcsec,
+  streamed;
+- comparison: all of `lenspipe recovery`, with systems, counts, files and figure;
+- astropy: the whole table is read, and `match_to_catalog_sky` finds the nearest galaxy of each
+  entry only.
 
-Each is the median of the repeats, in which ways take turns, as is the ratio: it is taken within one
-repeat. Imports are not counted. Takes a minute
-on free cores.
+Times are medians over the repeats, in which the methods take turns; ratios are medians of those
+within a repeat. Imports are not counted. Takes a minute on idle cores.
 """
 
 import argparse
@@ -23,6 +22,8 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ RADIUS_ARCSEC = 5
 CONTEXT = multiprocessing.get_context("spawn")
 
 
-def make_files(folder, n_scores, n_entries):
+def make_files(folder: Path, n_scores: int, n_entries: int) -> None:
     """Write scores.parquet and entries.csv."""
     rng = np.random.default_rng(0)
     ra, dec = rng.uniform(0, 360, n_scores), np.degrees(np.arcsin(rng.uniform(-1, 1, n_scores)))
@@ -47,63 +48,63 @@ def make_files(folder, n_scores, n_entries):
     )
 
 
-def crossmatch(folder):
+def crossmatch(folder: Path) -> Callable[[], int]:
     from lenspipe.evaluation.recovery.published import match_scores
 
     def work():
         entries = pd.read_csv(folder / "entries.csv")
         paths = [folder / "scores.parquet"]
-        found = match_scores(paths, entries["ra"], entries["dec"], RADIUS_ARCSEC)
-        return int((found["rank"] >= 0).sum())
+        matched = match_scores(paths, entries["ra"], entries["dec"], RADIUS_ARCSEC)
+        return int((matched["rank"] >= 0).sum())
 
     return work
 
 
-def comparison(folder):
+def comparison(folder: Path) -> Callable[[], int]:
     from lenspipe.config.results import Recovery
     from lenspipe.evaluation.recovery.published import recovery_of
 
-    own = Recovery(catalogs=str(folder / "entries.csv"), radius_arcsec=RADIUS_ARCSEC)
+    recovery = Recovery(catalogs=str(folder / "entries.csv"), radius_arcsec=RADIUS_ARCSEC)
 
     def work():
-        recovery_of(folder / "scores.parquet", own.catalogs[0], own, folder / "out")
+        recovery_of(folder / "scores.parquet", recovery.catalogs[0], recovery, folder / "out")
         return int(pd.read_csv(folder / "out" / "entries.csv")["scored"].sum())
 
     return work
 
 
-def astropy(folder):
+def astropy(folder: Path) -> Callable[[], int]:
     from astropy.coordinates import SkyCoord
 
     def work():
         entries = pd.read_csv(folder / "entries.csv")
         scores = pd.read_parquet(folder / "scores.parquet", columns=["id", "ra", "dec", "p"])
         galaxies = SkyCoord(scores["ra"], scores["dec"], unit="deg")
-        here = SkyCoord(entries["ra"], entries["dec"], unit="deg")
-        _, separation, _ = here.match_to_catalog_sky(galaxies)
+        positions = SkyCoord(entries["ra"], entries["dec"], unit="deg")
+        _, separation, _ = positions.match_to_catalog_sky(galaxies)
         return int((separation.arcsec <= RADIUS_ARCSEC).sum())
 
     return work
 
 
-WAYS = {"crossmatch": crossmatch, "comparison": comparison, "astropy": astropy}
-#: What their keys begin with.
+METHODS = {"crossmatch": crossmatch, "comparison": comparison, "astropy": astropy}
+#: Prefixes of their keys.
 PREFIXES = {"crossmatch": "", "comparison": "comparison_", "astropy": "astropy_"}
 
 
-def measure(name, folder, results):
-    """Put seconds, peak memory in MB and entries found into a queue."""
-    work = WAYS[name](folder)
+def measure(name: str, folder: Path, results: SimpleQueue) -> None:
+    """Put seconds, peak memory in MB and number of matched entries into a queue."""
+    work = METHODS[name](folder)
     begin = time.perf_counter()
-    found = work()
+    n_matched = work()
     seconds = time.perf_counter() - begin
-    results.put((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, found))
+    results.put((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, n_matched))
 
 
-def run(function, *arguments):
-    """Call a function in a process of its own.
+def run(function: Callable, *arguments: object) -> None:
+    """Call a function in a separate process.
 
-    Its peak memory begins with what this one holds, which therefore makes no tables itself.
+    Its peak memory includes that of this process, which therefore makes no tables itself.
     """
     process = CONTEXT.Process(target=function, args=arguments)
     process.start()
@@ -112,14 +113,10 @@ def run(function, *arguments):
         raise SystemExit(f"{function.__name__}: ended with status {process.exitcode}")
 
 
-def summarize(runs):
-    """Return one flat dict of medians, and of ratios within repeats."""
+def summarise(runs: dict[str, list[tuple[float, float, int]]]) -> dict[str, float]:
+    """Return medians, and medians of ratios within repeats, as one flat dict."""
     flat = {}
-    for name, prefix in (
-        ("crossmatch", ""),
-        ("comparison", "comparison_"),
-        ("astropy", "astropy_"),
-    ):
+    for name, prefix in PREFIXES.items():
         flat[f"{prefix}wall_s"] = statistics.median(seconds for seconds, _, _ in runs[name])
         flat[f"{prefix}peak_rss_mb"] = max(memory for _, memory, _ in runs[name])
         pairs = zip(runs[name], runs["astropy"], strict=True)
@@ -127,39 +124,35 @@ def summarize(runs):
     return {key: float(f"{value:.4g}") for key, value in flat.items()}
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--work", type=Path, help="folder for the files (60 MB)")
-    parser.add_argument("--scores", type=int, default=1_000_000, help="galaxies scored")
-    parser.add_argument("--entries", type=int, default=10_000, help="entries of the catalogue")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each")
-    parser.add_argument("--json", action="store_true", help="print one flat object")
+    parser.add_argument("--scores", type=int, default=1_000_000, help="number of scored galaxies")
+    parser.add_argument("--entries", type=int, default=10_000, help="number of catalogue entries")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each method")
+    parser.add_argument("--json", action="store_true", help="print one flat JSON object")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.work) as folder:
         run(make_files, Path(folder), options.scores, options.entries)
-        runs, results = {name: [] for name in WAYS}, CONTEXT.SimpleQueue()
+        runs, results = {name: [] for name in METHODS}, CONTEXT.SimpleQueue()
         for _ in range(options.repeats):
-            for name in WAYS:
+            for name in METHODS:
                 run(measure, name, Path(folder), results)
                 runs[name].append(results.get())
-    found = {own[-1] for own in runs.values() for own in own}
-    if len(found) > 1:
-        raise SystemExit(f"found {sorted(found)} entries, expected all ways to agree")
-    flat = summarize(runs)
+    n_matched = {n for repeats in runs.values() for _, _, n in repeats}
+    if len(n_matched) > 1:
+        raise SystemExit(f"found {sorted(n_matched)} entries, expected all methods to agree")
+    flat = summarise(runs)
     if options.json:
         json.dump(flat, sys.stdout)
         print()
         return
-    print(f"{options.scores} galaxies, {options.entries} entries, {found.pop()} found within")
-    print(f"{RADIUS_ARCSEC} arcsec; medians of {options.repeats} runs, largest memory\n")
-    print(f"{'':14}{'s':>8}{'MB':>8}{'of astropy':>12}")
-    for name, prefix in (
-        ("crossmatch", ""),
-        ("comparison", "comparison_"),
-        ("astropy", "astropy_"),
-    ):
+    print(f"{options.scores} galaxies, {options.entries} entries, {n_matched.pop()} matched within")
+    print(f"{RADIUS_ARCSEC} arcsec; medians of {options.repeats} runs, maximum memory\n")
+    print(f"{'':14}{'s':>8}{'MB':>8}{'/ astropy':>12}")
+    for name, prefix in PREFIXES.items():
         print(
             f"{name:14}{flat[f'{prefix}wall_s']:8.2f}{flat[f'{prefix}peak_rss_mb']:8.0f}"
             f"{flat[f'{prefix}over_astropy']:12.2f}"

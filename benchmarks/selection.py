@@ -1,18 +1,17 @@
-"""Count how often the selection function's intervals hold what a search finds: 95 % is asked for.
+"""Measure how often the selection function's 95 % intervals contain the number of lenses found.
 
-Lenses are painted by `lenspipe.simulation.injection.inject`, evenly as for a run, onto ellipticals
-of the simulated sky's population in 24 bricks with seeing and depth of their own: one pool, 6,000
-by default. Each of 50 searches has a network of its own, which stands for a real one: the signal to
-noise of what is left of g when z's light is subtracted, in six rings with weights of its own, less
-where the galaxy is bright, and with noise of its own, drawn anew for each cutout; and a cut of its
-own. Half of the galaxies, others for each search, are painted on: 2,000 of their lenses give the
-function. Of the other half 200 lenses are planted, drawn to have radii and signal to noise as
-published ones. What is planted is never painted, but searches share the pool: they are as
-independent as their networks, their noise, and which half is whose.
+Lenses are injected by `lenspipe.simulation.injection.inject`, uniformly as in a run, into
+ellipticals of the simulated sky's population in 24 bricks that differ in seeing and depth: one
+pool, 6,000 by default. Each of 50 searches has a mock network: a weighted sum, over six rings, of
+the signal to noise in g after subtraction of the light in z, reduced for bright galaxies, with
+noise drawn for each cutout. Weights, noise and cut differ between searches. For each search half of
+the galaxies are drawn: the function is fitted to 2,000 lenses in these. Of the lenses in the other
+half 200 are planted, drawn to have radii and signal to noise like published ones. The searches
+share the pool, and differ by their networks, noise and halves.
 
-Then: in how many searches is the number found of all planted lenses inside its interval, and in how
-many of their six bins each? Also of a function without interval, the scatter of who is found alone.
-Takes about two minutes on one core.
+Counted are the searches in which the number of planted lenses found lies within its interval, and
+of their six bins each those that do; also the searches for an interval without uncertainty of the
+function, only the binomial scatter of which lenses are found. Takes about two minutes on one core.
 """
 
 import argparse
@@ -25,63 +24,65 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
-from injection import BANDS, NOISE, SEEING, SIZE, make_hosts  # noqa: E402
+from injection import BANDS, NOISE_NMGY, SEEING_ARCSEC, SIZE, make_hosts  # noqa: E402
 from scipy.stats import binom  # noqa: E402
 
 from lenspipe.completeness.prediction import compare_planted  # noqa: E402
-from lenspipe.completeness.quantities import quantities_of  # noqa: E402
+from lenspipe.completeness.quantities import selection_quantities  # noqa: E402
 from lenspipe.completeness.selection_function import SelectionFunction  # noqa: E402
 from lenspipe.config.releases import PIXEL_SCALE_ARCSEC  # noqa: E402
-from lenspipe.config.settings import load_settings  # noqa: E402
+from lenspipe.config.settings import Settings, load_settings  # noqa: E402
 from lenspipe.simulation.injection import inject, sky_noise  # noqa: E402
 from lenspipe.statistics.metrics import wilson_interval  # noqa: E402
 
-HOSTS, BRICKS = 600, 24
-PAINTED, PLANTED = 2000, 200
-#: Edges of the rings that networks look at, arcsec.
-RINGS = (0.8, 1.4, 2.0, 2.6, 3.2, 4.0, 5.0)
+N_HOSTS, N_BRICKS = 600, 24
+N_INJECTED, N_PLANTED = 2000, 200
+#: Edges of the rings of the mock networks.
+RING_EDGES_ARCSEC = (0.8, 1.4, 2.0, 2.6, 3.2, 4.0, 5.0)
 
 
-def make_pool(number, settings):
-    """Return the lenses of the pool with what networks see: signal to noise in each ring."""
-    images, hosts = make_hosts(HOSTS)
+def make_pool(number: int, settings: Settings) -> pd.DataFrame:
+    """Return the lenses of the pool with the networks' input: signal to noise in each ring."""
+    images, hosts = make_hosts(N_HOSTS)
     rng = np.random.default_rng(2)
-    brick = np.arange(len(hosts)) % BRICKS
-    deeper = rng.uniform(1.0, 1.7, BRICKS)[brick]
-    sharper = rng.uniform(0.85, 1.25, BRICKS)[brick]
+    brick = np.arange(len(hosts)) % N_BRICKS
+    noise_factor = rng.uniform(1.0, 1.7, N_BRICKS)[brick]
+    seeing_factor = rng.uniform(0.85, 1.25, N_BRICKS)[brick]
     hosts["brick"] = brick.astype(str)
     for band in BANDS:
-        hosts[f"psfsize_{band}"] = SEEING[band] * sharper
+        hosts[f"psfsize_{band}"] = SEEING_ARCSEC[band] * seeing_factor
         width = hosts[f"psfsize_{band}"] / 2.355 / PIXEL_SCALE_ARCSEC
-        hosts[f"galdepth_{band}"] = 1 / (4 * np.pi * (width * NOISE[band] * deeper) ** 2)
+        hosts[f"galdepth_{band}"] = 1 / (4 * np.pi * (width * NOISE_NMGY[band] * noise_factor) ** 2)
+    noise = np.array([NOISE_NMGY[band] for band in BANDS])
+    # Noise added to make a shallower brick, drawn for each lens.
+    added = noise[None] * np.sqrt(noise_factor**2 - 1)[:, None]
     tables = []
     for _ in range(-(-number // len(hosts))):
-        # More noise makes a shallower brick; each lens has its own.
-        more = np.array([NOISE[band] for band in BANDS])[None] * np.sqrt(deeper**2 - 1)[:, None]
-        noisy = images + more[:, :, None, None] * rng.standard_normal(images.shape)
+        noisy = images + added[:, :, None, None] * rng.standard_normal(images.shape)
         lensed, truth = inject(noisy.astype(np.float32), hosts, rng, settings, settings.selection)
         rings = pd.DataFrame([_rings(image) for image in lensed]).add_prefix("ring_")
         tables.append(pd.concat([hosts, truth.drop(columns="id"), rings], axis=1))
     return pd.concat(tables, ignore_index=True)[:number]
 
 
-def _rings(image):
-    """Signal to noise of what is left of g when z's light is subtracted, in rings."""
+def _rings(image: np.ndarray) -> list[float]:
+    """Signal to noise in g after subtraction of the light in z, in rings."""
     axis = (np.arange(SIZE) - SIZE // 2) * PIXEL_SCALE_ARCSEC
     radius = np.hypot(axis[:, None], axis)
-    core = radius < RINGS[0]
+    core = radius < RING_EDGES_ARCSEC[0]
     scale = image[0][core].sum() / image[-1][core].sum()
-    left = image[0] - scale * image[-1]
+    residual = image[0] - scale * image[-1]
     sigma = sky_noise(image)
     noise = np.hypot(sigma[0], scale * sigma[-1])
-    place = np.digitize(radius, RINGS)
+    ring = np.digitize(radius, RING_EDGES_ARCSEC)
     return [
-        left[place == i].sum() / (noise * np.sqrt((place == i).sum())) for i in range(1, len(RINGS))
+        residual[ring == i].sum() / (noise * np.sqrt((ring == i).sum()))
+        for i in range(1, len(RING_EDGES_ARCSEC))
     ]
 
 
-def search(pool, seed):
-    """Return painted and planted lenses of a search with a network of its own."""
+def search(pool: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return injected and planted lenses of a search with a mock network."""
     rng = np.random.default_rng([3, seed])
     rings = pool.filter(like="ring_").to_numpy()
     weights = rng.dirichlet(np.full(rings.shape[1], 3.0))
@@ -90,45 +91,47 @@ def search(pool, seed):
     found = score > np.quantile(score, rng.uniform(0.55, 0.8))
     table = pool.assign(found=found)
     hosts = rng.permutation(pool["id"].unique())
-    ours = pool["id"].isin(hosts[: len(hosts) // 2]).to_numpy()
-    painted = rng.permutation(np.flatnonzero(ours))[:PAINTED]
-    # As published: most of 1 to 3 arcsec, arcs that can be seen.
-    like = np.exp(-0.5 * ((pool["theta_e_arcsec"] - 1.8) / 0.7) ** 2)
-    like *= np.exp(-0.5 * ((np.log10(1 + pool["arc_snr"]) - 1.5) / 0.35) ** 2)
-    chance = np.where(ours, 0, like)
-    planted = rng.choice(len(pool), PLANTED, replace=False, p=chance / chance.sum())
-    return table.iloc[painted], table.iloc[planted]
+    in_first_half = pool["id"].isin(hosts[: len(hosts) // 2]).to_numpy()
+    injected = rng.permutation(np.flatnonzero(in_first_half))[:N_INJECTED]
+    # As published: mostly 1 to 3 arcsec, visible arcs.
+    density = np.exp(-0.5 * ((pool["theta_e_arcsec"] - 1.8) / 0.7) ** 2)
+    density *= np.exp(-0.5 * ((np.log10(1 + pool["arc_snr"]) - 1.5) / 0.35) ** 2)
+    probability = np.where(in_first_half, 0, density)
+    probability /= probability.sum()
+    planted = rng.choice(len(pool), N_PLANTED, replace=False, p=probability)
+    return table.iloc[injected], table.iloc[planted]
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--searches", type=int, default=50)
-    parser.add_argument("--pool", type=int, default=6000, help="lenses painted in all")
+    parser.add_argument("--pool", type=int, default=6000, help="total number of lenses injected")
     parser.add_argument("--json", action="store_true", help="print one flat object")
     options = parser.parse_args()
     config = {"run": "benchmark", "footprint": {"bricks": ["1501p320"]}, "simulation": {}}
     settings = load_settings(config | {"selection": {"source_mag_range": [22.0, 26.5]}})
     begin = time.perf_counter()
     pool = make_pool(options.pool, settings)
-    painting = time.perf_counter() - begin
-    quantities = quantities_of(BANDS)
-    totals, bins, bare, expected, found = 0, 0, 0, [], []
+    injecting = time.perf_counter() - begin
+    quantities = selection_quantities(BANDS)
+    totals, bins, binomial_only, expected, found = 0, 0, 0, [], []
     begin = time.perf_counter()
     for seed in range(options.searches):
-        painted, planted = search(pool, seed)
-        function = SelectionFunction.fit(painted, quantities)
+        injected, planted = search(pool, seed)
+        function = SelectionFunction.fit(injected, quantities)
         result = compare_planted(function, planted)
         totals += result["inside"]
         bins += result["n_bins_inside"]
         p = function.completeness(planted)["completeness"]
-        bare += abs(result["found"] - p.sum()) <= 1.96 * np.sqrt((p * (1 - p)).sum())
+        half_width = 1.96 * np.sqrt((p * (1 - p)).sum())
+        binomial_only += abs(result["found"] - p.sum()) <= half_width
         expected.append(result["expected"])
         found.append(result["found"])
     fitting = time.perf_counter() - begin
     n_bins = 6 * options.searches
-    off = np.array(found) - expected
+    error = np.array(found) - expected
     flat = {
         "searches": options.searches,
         "totals_inside": totals,
@@ -136,29 +139,29 @@ def main():
         "bins": n_bins,
         "bins_inside": bins,
         "bins_part": bins / n_bins,
-        "totals_inside_scatter_alone": int(bare),
+        "totals_inside_scatter_alone": int(binomial_only),
         "found_mean": np.mean(found),
         "expected_mean": np.mean(expected),
-        "error_mean": off.mean(),
-        "error_rms": np.sqrt((off**2).mean()),
-        "painting_s": painting,
+        "error_mean": error.mean(),
+        "error_rms": np.sqrt((error**2).mean()),
+        "painting_s": injecting,
         "s_per_search": fitting / options.searches,
     }
     flat = {key: float(f"{value:.4g}") for key, value in flat.items()}
     if options.json:
-        return print(json.dumps(flat))
-    print(f"{len(pool)} lenses painted in {painting:.0f} s; {flat['s_per_search']:.2f} s a search")
-    print(f"of {PLANTED} planted: {np.mean(found):.1f} found, {np.mean(expected):.1f} expected")
-    for what, k, n in (("searches", totals, options.searches), ("bins", bins, n_bins)):
+        print(json.dumps(flat))
+        return
+    print(f"{len(pool)} lenses injected in {injecting:.0f} s; {flat['s_per_search']:.2f} s/search")
+    print(f"of {N_PLANTED} planted: {np.mean(found):.1f} found, {np.mean(expected):.1f} expected")
+    for unit, k, n in (("searches", totals, options.searches), ("bins", bins, n_bins)):
         low, high = wilson_interval(k, n)
         interval = f"{100 * low:.1f} to {100 * high:.1f}"
-        least = int(binom.ppf(0.025, n, 0.95))
+        minimum = int(binom.ppf(0.025, n, 0.95))
         print(
-            f"{what}: {k} of {n} inside, {100 * k / n:.1f} % ({interval}); "
-            f"of 95 % one would expect {least} or more"
+            f"{unit}: {k} of {n} inside, {100 * k / n:.1f} % ({interval}); "
+            f"for 95 % intervals at least {minimum} are expected"
         )
-    print(f"searches, by the scatter of who is found alone: {bare} of {options.searches}")
-    return None
+    print(f"searches, with binomial scatter only: {binomial_only} of {options.searches}")
 
 
 if __name__ == "__main__":

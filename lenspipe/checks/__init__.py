@@ -1,4 +1,4 @@
-"""Standing checks: what may be wrong with a run without any error."""
+"""Standing checks for problems of a run that raise no error."""
 
 import lazy_loader
 

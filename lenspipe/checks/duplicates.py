@@ -1,10 +1,10 @@
-"""Whether anything is there twice: scores, candidates, galaxies of the sample."""
+"""Whether anything is listed twice: scores, candidates, galaxies of the sample."""
 
 import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from lenspipe.products.candidates import read_candidates
+from lenspipe.config.paths import RunPaths
 from lenspipe.products.checks import result
 from lenspipe.survey.bricks import brickids_at
 from lenspipe.utils.crossmatch import chord, unit_vectors
@@ -15,60 +15,44 @@ _RADIUS_ARCSEC = 1.0
 
 
 class Duplicates:
-    """What is scored twice, counted chunk by chunk.
+    """Galaxies that are scored twice, counted chunk by chunk.
 
-    Of a chunk that has been counted only which bricks it has is kept, and the positions of
-    galaxies at the edge of a brick, 1 in 200.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
+    Of each chunk only its bricks and the positions of galaxies at the edge of a brick, 1 in 200,
+    are kept.
     """
 
-    def __init__(self, settings):
-        self.settings = settings
+    def __init__(self, paths: RunPaths) -> None:
+        self._paths = paths
         self.n_galaxies = self.n_ids = self.n_pairs = 0
-        self.chunk_of, self._edges = {}, []
+        self.chunk_of: dict[str, str] = {}
+        self._edges: list[pd.DataFrame] = []
 
-    def add(self, chunk, table):
-        """Count a chunk.
-
-        Parameters
-        ----------
-        chunk : str
-        table : pandas.DataFrame
-            Its scores, with id, brick, ra and dec (degrees).
-        """
+    def add(self, chunk: str, table: pd.DataFrame) -> None:
+        """Add the scores of a chunk: columns id, brick, ra and dec (degrees)."""
         self.n_galaxies += len(table)
         self.n_ids += int(table["id"].duplicated().sum())
-        bricks = table["brick"].unique()
-        for brick in bricks:
+        for brick in table["brick"].unique():
             if (other := self.chunk_of.setdefault(brick, chunk)) != chunk:
-                self.n_ids += self._shared(table[table["brick"] == brick], other)
-        once = table.drop_duplicates("id")
-        here = unit_vectors(once["ra"], once["dec"])
-        if len(once):
-            self.n_pairs += len(cKDTree(here).query_pairs(chord(_RADIUS_ARCSEC)))
-        at_edge = _at_edge(once["ra"].to_numpy(), once["dec"].to_numpy())
-        ids = once["id"].to_numpy()[at_edge]
-        self._edges.append(pd.DataFrame({"chunk": chunk, "id": ids}))
-        self._edges[-1][["x", "y", "z"]] = here[at_edge]
+                self.n_ids += self._count_shared(table[table["brick"] == brick], other)
+        unique = table.drop_duplicates("id")
+        vectors = unit_vectors(unique["ra"], unique["dec"])
+        if len(unique):
+            self.n_pairs += len(cKDTree(vectors).query_pairs(chord(_RADIUS_ARCSEC)))
+        at_edge = _at_edge(unique["ra"].to_numpy(), unique["dec"].to_numpy())
+        edge = pd.DataFrame({"chunk": chunk, "id": unique["id"].to_numpy()[at_edge]})
+        edge[["x", "y", "z"]] = vectors[at_edge]
+        self._edges.append(edge)
 
-    def _shared(self, rows, chunk):
-        """How many galaxies of a brick another chunk has scored, too."""
-        path = self.settings.paths.scores(chunk)
-        return int(rows["id"].isin(pd.read_parquet(path, columns=["id"])["id"]).sum())
+    def _count_shared(self, rows: pd.DataFrame, chunk: str) -> int:
+        """Count galaxies that another chunk has scored as well."""
+        ids = pd.read_parquet(self._paths.scores(chunk), columns=["id"])["id"]
+        return int(rows["id"].isin(ids).sum())
 
-    def n_close_pairs(self):
-        """Count pairs of galaxies within 1 arcsec, of a chunk and of different ones.
+    def n_close_pairs(self) -> int:
+        """Count pairs of galaxies within 1 arcsec, in one chunk or in different chunks."""
+        return self.n_pairs + self._count_pairs_between_chunks()
 
-        Returns
-        -------
-        int
-        """
-        return self.n_pairs + self._pairs_between_chunks()
-
-    def _pairs_between_chunks(self):
+    def _count_pairs_between_chunks(self) -> int:
         edges = pd.concat(self._edges, ignore_index=True)
         if edges.empty:
             return 0
@@ -79,23 +63,12 @@ class Duplicates:
         differ = [one[name].to_numpy() != other[name].to_numpy() for name in ("chunk", "id")]
         return int(np.logical_and(*differ).sum())
 
-    def result(self, sample):
-        """Say what was found.
+    def result(self, names: pd.Series, sample: pd.DataFrame | None) -> dict:
+        """Count all duplicates, also among candidates' names and in the labelled sample.
 
-        Parameters
-        ----------
-        sample : pandas.DataFrame or None
-            The labelled sample. A galaxy in two of its splits is `check_leakage`'s.
-
-        Returns
-        -------
-        dict
-            As of `lenspipe.products.checks.result`.
+        Galaxies in two splits of the sample are left to `lenspipe.checks.leakage.check_leakage`.
+        The dict is that of `lenspipe.products.checks.result`.
         """
-        names = read_candidates(self.settings.paths.candidates, hidden=True)["name"]
-        if self.settings.targets:
-            # Who lists a position twice gets it twice.
-            names = names.iloc[:0]
         pairs = self.n_close_pairs()
         counts = {
             "galaxies scored twice": self.n_ids,
@@ -105,25 +78,28 @@ class Duplicates:
             else int(sample.duplicated(["id", "split"]).sum()),
         }
         number = sum(counts.values())
-        near = f"{pairs} pairs of scored galaxies within {_RADIUS_ARCSEC:g} arcsec"
-        found = "; ".join(f"{n} {what}" for what, n in counts.items() if n)
-        parts = [{"what": what, "number": n, "judged": True} for what, n in counts.items()]
-        parts.append({"what": near.partition(" ")[2], "number": pairs, "judged": False})
+        close = f"pairs of scored galaxies within {_RADIUS_ARCSEC:g} arcsec"
+        findings = "; ".join(f"{n} {name}" for name, n in counts.items() if n)
+        rows: list[dict] = [
+            {"what": name, "number": n, "judged": True} for name, n in counts.items()
+        ]
+        rows.append({"what": close, "number": pairs, "judged": False})
+        why = findings or f"none of {self.n_galaxies} scored galaxies is listed twice"
         return result(
             number > 0,
             number,
             0,
-            "galaxies and names that are there twice",
-            f"{found or f'nothing of {self.n_galaxies} scored galaxies is there twice'}; {near}",
-            parts,
+            "galaxies and names that are listed twice",
+            f"{why}; {pairs} {close}",
+            rows,
         )
 
 
-def _at_edge(ra, dec):
-    """Which positions are within 1 arcsec of another brick's sky."""
-    step = _RADIUS_ARCSEC / 3600
-    wide = step / np.maximum(np.cos(np.radians(dec)), 1e-6)
-    own, found = brickids_at(ra, dec), np.zeros(len(ra), bool)
-    for east, north in ((wide, 0), (-wide, 0), (0, step), (0, -step)):
-        found |= brickids_at(ra + east, np.clip(dec + north, -90, 90)) != own
-    return found
+def _at_edge(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """Whether positions are within 1 arcsec of another brick's unique area."""
+    height = _RADIUS_ARCSEC / 3600
+    width = height / np.maximum(np.cos(np.radians(dec)), 1e-6)
+    brickid, at_edge = brickids_at(ra, dec), np.zeros(len(ra), bool)
+    for east, north in ((width, 0), (-width, 0), (0, height), (0, -height)):
+        at_edge |= brickids_at(ra + east, np.clip(dec + north, -90, 90)) != brickid
+    return at_edge

@@ -1,44 +1,41 @@
-"""All standing checks of a run, one after the other."""
+"""All standing checks of a run."""
 
-import json
+from collections.abc import Mapping
 
 import pandas as pd
 
 from lenspipe.catalogs.names import shown_names
-from lenspipe.checks.depth import check_depth, check_regions, read_report
+from lenspipe.checks.depth import check_depth, check_regions
 from lenspipe.checks.drift import Drift
 from lenspipe.checks.duplicates import Duplicates
 from lenspipe.checks.galaxies import draw_galaxies
 from lenspipe.checks.leakage import check_leakage
 from lenspipe.checks.page import write_page
+from lenspipe.config.paths import RunPaths
+from lenspipe.config.settings import Settings
 from lenspipe.cutouts.reading import read_galaxies
 from lenspipe.plotting.galaxy_pages import draw_page
 from lenspipe.products.bricks import chunks_of
+from lenspipe.products.candidates import read_candidates
 from lenspipe.products.checks import RED, not_measured
-from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
+from lenspipe.products.files import read_json, require, write_json
+from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.schema.results import DRIFT
+from lenspipe.products.tables import read_table, write_table
 from lenspipe.utils.progress import log, track
 
 __all__ = ["run_checks"]
 
-#: In drift.png: how many bricks, and galaxies of each.
+#: Maximum number of bricks in drift.png, and of galaxies of each.
 _SHOWN_BRICKS, _SHOWN_GALAXIES = 6, 6
 
 
-def run_checks(settings):
-    """Make all standing checks of a run that has chosen its candidates.
+def run_checks(settings: Settings) -> dict:
+    """Run all standing checks of a run whose candidates are selected.
 
-    Writes below ``checks/``: ``drift.csv`` and ``drift.png``, the bricks that are far off,
-    ``checks.html`` and, last, ``checks.json``. A red check is a line of the log and no error.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-
-    Returns
-    -------
-    dict
-        What checks.json holds; see docs/checks.md.
+    Writes below ``checks/``: ``drift.csv`` and ``drift.png``, the bricks that differ strongly from
+    their neighbours, ``checks.html`` and, last, ``checks.json``, whose content is returned
+    (docs/checks.md). A red check is logged and is not an error.
 
     Raises
     ------
@@ -49,60 +46,61 @@ def run_checks(settings):
     final = paths.checks("checks.json")
     final.unlink(missing_ok=True)
     for chunk in chunks:
-        if not paths.scores(chunk).exists():
-            raise LenspipeError(
-                f"{paths.scores(chunk)}: found no such file, expected scores; score chunk {chunk} "
-                "first"
-            )
-    sample = None if settings.inference.model else pd.read_parquet(paths.sample)
+        require(paths.scores(chunk), "scores")
+    sample = None if settings.inference.model else read_table(paths.sample, "sample")
     scores, random = draw_galaxies(settings)
-    drift, duplicates = Drift(settings, scores), Duplicates(settings)
+    drift, duplicates = Drift(settings.checks, scores), Duplicates(paths)
     for chunk in track(chunks, "checks: chunks"):
-        table = pd.read_parquet(paths.scores(chunk), columns=["id", "brick", "ra", "dec", "p"])
+        table = read_table(paths.scores(chunk), "scores", columns=["id", "brick", "ra", "dec", "p"])
         drift.add(chunk, table)
         duplicates.add(chunk, table)
-    drifted, off = drift.result()
-    with atomic(paths.checks("drift.csv")) as temporary:
-        off.to_csv(temporary, index=False, float_format="%.6g")
-    _draw_drift(settings, off, duplicates.chunk_of)
-    targets = not_measured("the run looks at a list of targets") if settings.targets else None
+    names = read_candidates(settings.paths.candidates, hidden=True)["name"]
+    if settings.targets:
+        depth = regions = drifted = not_measured("the run scores a list of targets")
+        outliers = pd.DataFrame(columns=names_of(DRIFT))
+        # A position that is listed twice is a candidate twice.
+        names = names.iloc[:0]
+    else:
+        report_path = paths.sample_report("report.json")
+        has_report = sample is not None and report_path.exists()
+        sample_report = read_json(report_path, "sample_report") if has_report else None
+        bricks = read_table(paths.bricks, "bricks", columns=["brick", "region", "ra", "dec"])
+        drifted, outliers = drift.result(bricks)
+        depth = check_depth(settings.checks, settings.survey.bands, random, sample_report)
+        regions = check_regions(
+            settings.checks, settings.seed, sorted(bricks["region"].unique()), random, sample
+        )
+    write_table(paths.checks("drift.csv"), outliers, float_format="%.6g")
+    _draw_outliers(settings, outliers, duplicates.chunk_of)
     checks = {
-        "depth leak": targets
-        or check_depth(settings, random, read_report(settings) if sample is not None else None),
-        "north and south": targets or check_regions(settings, random, sample),
+        "depth leak": depth,
+        "north and south": regions,
         "leakage": check_leakage(settings, sample),
         "drift": drifted,
-        "duplicates": duplicates.result(sample),
+        "duplicates": duplicates.result(names, sample),
     }
     report = {
         "run": settings.run,
         "red": [name for name, check in checks.items() if check["status"] == RED],
         "checks": [{"check": name, **check} for name, check in checks.items()],
     }
-    write_page(settings, report, off, paths.checks("checks.html"))
-    with atomic(final) as temporary:
-        temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+    write_page(report, outliers, paths.checks("checks.html"))
+    write_json(final, report)
     for name, check in checks.items():
-        said = check["status"].upper() if check["status"] == RED else check["status"]
-        log.info("checks: %s: %s: %s", name, said, check["why"])
+        status = check["status"].upper() if check["status"] == RED else check["status"]
+        log.info("checks: %s: %s: %s", name, status, check["why"])
     return report
 
 
-def _draw_drift(settings, off, chunk_of):
-    """Draw the highest galaxies of the bricks that are most off; of a chunk, two of its bricks."""
-    bricks = []
-    for row in off.itertuples():
-        mine = [row.brick] if row.brick else [b for b in chunk_of if chunk_of[b] == row.chunk][:2]
-        bricks += [brick for brick in mine if brick not in bricks]
-    shown = []
-    for brick in bricks[:_SHOWN_BRICKS]:
-        table = pd.read_parquet(
-            settings.paths.scores(chunk_of[brick]), filters=[("brick", "==", brick)]
-        )
-        shown.append(table.nlargest(_SHOWN_GALAXIES, "p").assign(note=brick))
-    images, table = (), pd.DataFrame()
-    if shown:
-        table = pd.concat(shown, ignore_index=True)
+def _draw_outliers(settings: Settings, outliers: pd.DataFrame, chunk_of: Mapping[str, str]) -> None:
+    """Plot the highest-scoring galaxies of outlying bricks, and of two bricks of such a chunk."""
+    bricks: list[str] = []
+    for row in outliers.itertuples():
+        names = [row.brick] if row.brick else [b for b in chunk_of if chunk_of[b] == row.chunk]
+        bricks += [name for name in names[:2] if name not in bricks]
+    table = _highest_scores(bricks[:_SHOWN_BRICKS], chunk_of, settings.paths)
+    images = ()
+    if len(table):
         table = table.assign(rank=table.index + 1, name=shown_names(table, settings))
         images, _ = read_galaxies(settings, table)
     draw_page(
@@ -112,7 +110,19 @@ def _draw_drift(settings, off, chunk_of):
         bands=settings.survey.bands,
         stretch=settings.mosaics.stretch,
         columns=_SHOWN_GALAXIES,
-        title=f"{settings.run}: bricks whose scores are far off their neighbours'",
-        subtitle=f"the highest galaxies of each; {len(bricks)} bricks in drift.csv",
-        message="No brick's scores are far off its neighbours'.",
+        title=f"{settings.run}: bricks whose scores differ strongly from their neighbours'",
+        subtitle=f"the highest scores of each; {len(bricks)} bricks in drift.csv",
+        message="No brick's scores differ strongly from its neighbours'.",
     )
+
+
+def _highest_scores(
+    bricks: list[str], chunk_of: Mapping[str, str], paths: RunPaths
+) -> pd.DataFrame:
+    tables = [
+        read_table(paths.scores(chunk_of[brick]), "scores", filters=[("brick", "==", brick)])
+        .nlargest(_SHOWN_GALAXIES, "p")
+        .assign(note=brick)
+        for brick in bricks
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()

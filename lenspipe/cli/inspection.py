@@ -94,14 +94,14 @@ def _inspect(options):
     from lenspipe.inspection.grades import export
     from lenspipe.inspection.lists import Lists, Mix
     from lenspipe.inspection.store import Store
+    from lenspipe.products.files import require
     from lenspipe.utils.progress import configure_logging
 
     configure_logging()
     root = options.run.resolve()
     paths = RunPaths(root.name, root.parent)
     if "export" in given:
-        if not paths.inspection().exists():
-            raise LenspipeError(f"{paths.inspection()}: no such file; nobody has graded this run")
+        require(paths.inspection(), "votes_database")
         with contextlib.closing(Store(paths.inspection())) as store:
             counts = export(paths, store)
         said = ", ".join(

@@ -40,11 +40,11 @@ def add_selection(commands):
 def _selection(options):
     configure_logging()
     from lenspipe.completeness.selection_function import SelectionFunction
-    from lenspipe.utils.tables import check_output, read_table, write_table
+    from lenspipe.utils.tables import check_output, read_user_table, write_user_table
 
     check_output(options.output)
     function = SelectionFunction.read(options.function)
-    table = read_table(options.population, "a population of lenses")
+    table = read_user_table(options.population, "a population of lenses")
     given = {}
     for name in ("weights", "by"):
         column = getattr(options, name)
@@ -56,7 +56,7 @@ def _selection(options):
         given[name] = table[column].to_numpy() if column else None
     numbers = function.predict_number(table, **given, where=options.population)
     result = function.completeness(table, where=options.population)
-    write_table(options.output, table.assign(**result))
+    write_user_table(options.output, table.assign(**result))
     for name, row in numbers.iterrows():
         print(
             f"{name}: {row['expected']:.1f} (95 %: {row['low']:.0f} to {row['high']:.0f}) of "

@@ -5,14 +5,14 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "expected.brightness": ["can_be_seen", "estimate_snr", "noise_of_depth"],
+        "expected.brightness": ["estimate_snr", "is_detectable", "noise_from_depth"],
         "expected.numbers": ["expect_lenses"],
-        "expected.population": ["alternatives", "draw_lenses"],
-        "painting": ["paint"],
+        "expected.population": ["alternative_weights", "draw_lenses"],
+        "painting": ["inject_and_score"],
         "prediction": ["compare_planted"],
-        "quantities": ["quantities_of"],
+        "quantities": ["selection_quantities"],
         "realism": ["measure_realism"],
-        "search": ["measure_selection"],
+        "search": ["measure_selection_function"],
         "selection_function": ["SelectionFunction"],
     },
 )

@@ -1,194 +1,170 @@
 """The selection function as a FITS file; docs/selection.md describes its layout."""
 
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
+import pandas as pd
 from astropy.io import fits
 from astropy.table import Table
+from numpy.typing import ArrayLike
 
 from lenspipe import __version__
 from lenspipe.completeness.quantities import Quantity
-from lenspipe.completeness.splines import Spline
+from lenspipe.completeness.splines import Spline, Terms
+from lenspipe.products.schema.completeness import CELLS, COEFFICIENTS, DESIGN, SMOOTHING
+from lenspipe.products.schema.declarations import Column, names_of
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 
-__all__ = ["read_parts", "write_parts"]
+__all__ = ["read_attributes", "write_attributes"]
 
-#: Column of MODEL -> description. Units of minimum, maximum and median are in the column `unit`.
-_MODEL = {
-    "name": "Quantity",
-    "column": "Column of tables of lenses that holds it",
-    "unit": "Its unit; empty for none",
-    "scale": "Scale of the splines: log is log10(x), log1p log10(1 + x)",
-    "title": "What axes are labelled with",
-    "used": "Whether completeness depends on it; if not, it had one value only, or none",
-    "minimum": "Least value painted, on the scale",
-    "maximum": "Greatest value painted, on the scale",
-    "median": "Median of those painted, in the unit",
-    "n_knots": "Number of knots",
-    "knots": "Knots of the cubic B-splines, on the scale; NaN after the last",
-}
-
-_COEFFICIENTS = {
-    "term": "What the function of this coefficient depends on",
-    "coefficient": "Of the logit of completeness",
-    "centre": "What is subtracted from the function: its mean over the painted lenses",
-    "freedom": "Effective degrees of freedom",
-}
-
-_SMOOTHING = {
-    "penalty": "Direction in which the function is made smooth, or what is shrunk",
-    "smoothing": "Smoothing parameter",
-}
-
-_CELLS = {
-    "n_painted": "Lenses painted in the cell",
-    "n_found": "Those found",
-    "completeness": "Part found; NaN without any painted",
-    "completeness_low": "Lower end of its 95 % interval (Wilson)",
-    "completeness_high": "Upper end of its 95 % interval (Wilson)",
-    "model": "Mean of the smooth function over the lenses painted; at the middle without any",
-    "model_low": "Lower end of its 95 % interval",
-    "model_high": "Upper end of its 95 % interval",
-}
-
-#: Keyword of the header -> key of the function's meta, and what it is.
-_META = {
+#: Keyword of the header -> key of the function's meta, and description.
+_META_KEYWORDS = {
     "RUN": ("run", "Name of the run"),
     "THRESH": ("threshold", "Lowest cut in p of the candidates"),
-    "MODEL": ("model", "SHA-256 of the model, its first 16 digits"),
+    "MODEL": ("model", "First 16 digits of the model's SHA-256"),
 }
 
 
-def write_parts(path, function, cells=None):
-    """Write a function, and its cells if there are any; equal ones give equal bytes.
+def write_attributes(
+    path: str | os.PathLike[str],
+    attributes: Mapping[str, Any],
+    cells: pd.DataFrame | None = None,
+) -> None:
+    """Write a selection function, and its cells if given; equal ones give equal bytes.
 
     Parameters
     ----------
-    path : str or path-like
-    function : lenspipe.completeness.selection_function.SelectionFunction
-    cells : pandas.DataFrame, optional
-        As of `lenspipe.completeness.cells.measure_cells`.
+    attributes
+        Attributes of a `lenspipe.completeness.selection_function.SelectionFunction`.
+    cells
+        As returned by `lenspipe.completeness.cells.measure_cells`.
     """
     primary = fits.PrimaryHDU()
     primary.header["LPVERS"] = (__version__, "Version of lenspipe")
-    for keyword, (key, comment) in _META.items():
-        if key in function.meta:
-            primary.header[keyword] = (function.meta[key], comment)
-    primary.header["NPAINTED"] = (function.n_painted, "Lenses painted")
-    primary.header["NFOUND"] = (function.n_found, "Those found")
-    primary.header["BRICKVAR"] = (function.brick_variance, "Variance between bricks, logit^2")
-    longest = max((len(spline.knots) for spline in function.splines.values()), default=1)
-    rows = [_model_row(function, quantity, longest) for quantity in function.quantities]
-    model = Table({name: [row[name] for row in rows] for name in _MODEL})
+    for keyword, (key, comment) in _META_KEYWORDS.items():
+        if key in attributes["meta"]:
+            primary.header[keyword] = (attributes["meta"][key], comment)
+    primary.header["NPAINTED"] = (attributes["n_painted"], "Lenses injected")
+    primary.header["NFOUND"] = (attributes["n_found"], "Lenses found")
+    primary.header["BRICKVAR"] = (attributes["brick_variance"], "Variance between bricks, logit^2")
+    quantities, splines = attributes["quantities"], attributes["splines"]
+    max_knots = max((len(spline.knots) for spline in splines.values()), default=1)
+    rows = [
+        _model_row(quantity, splines.get(quantity.name), max_knots, attributes["medians"])
+        for quantity in quantities
+    ]
+    model = Table({name: [row[name] for row in rows] for name in names_of(DESIGN)})
     coefficients = Table(
         {
-            "term": function.terms.columns,
-            "coefficient": function.coefficients,
-            "centre": function.centres,
-            "freedom": function.freedom,
+            "term": Terms(splines).columns,
+            "coefficient": attributes["coefficients"],
+            "centre": attributes["centres"],
+            "freedom": attributes["freedom"],
         }
     )
     smoothing = Table(
         {
-            "penalty": np.array(list(function.smoothing), "U21"),
-            "smoothing": np.array(list(function.smoothing.values()), np.float64),
+            "penalty": np.array(list(attributes["smoothing"]), "U21"),
+            "smoothing": np.array(list(attributes["smoothing"].values()), np.float64),
         }
     )
     hdus = [primary]
     if cells is not None:
-        units = {quantity.name: quantity.unit for quantity in function.quantities}
-        hdus.append(_cells_hdu(cells, units))
-    hdus.append(_as_hdu(model, "MODEL", _MODEL))
-    hdus.append(_as_hdu(coefficients, "COEFFICIENTS", _COEFFICIENTS))
-    hdus.append(_as_hdu(smoothing, "SMOOTHING", _SMOOTHING))
-    hdus.append(fits.ImageHDU(function.covariance, name="COVARIANCE"))
+        hdus.append(_cells_hdu(cells, {quantity.name: quantity.unit for quantity in quantities}))
+    hdus.append(_table_hdu(model, "MODEL", DESIGN))
+    hdus.append(_table_hdu(coefficients, "COEFFICIENTS", COEFFICIENTS))
+    hdus.append(_table_hdu(smoothing, "SMOOTHING", SMOOTHING))
+    hdus.append(fits.ImageHDU(attributes["covariance"], name="COVARIANCE"))
     with atomic(path) as temporary:
         fits.HDUList(hdus).writeto(temporary)
 
 
-def _model_row(function, quantity, longest):
-    """A quantity as a row of MODEL."""
-    spline = function.splines.get(quantity.name)
-    knots = np.full(longest, np.nan)
+def _model_row(
+    quantity: Quantity, spline: Spline | None, max_knots: int, medians: Mapping[str, float]
+) -> dict[str, Any]:
+    knots = np.full(max_knots, np.nan)
     if spline:
         knots[: len(spline.knots)] = spline.knots
     return quantity._asdict() | {
         "used": spline is not None,
         "minimum": spline.low if spline else np.nan,
         "maximum": spline.high if spline else np.nan,
-        "median": function.medians[quantity.name],
+        "median": medians[quantity.name],
         "n_knots": len(spline.knots) if spline else 0,
         "knots": knots,
     }
 
 
-def _cells_hdu(cells, units):
+def _cells_hdu(cells: pd.DataFrame, units: Mapping[str, str]) -> fits.BinTableHDU:
     table = Table.from_pandas(cells)
-    described = dict(_CELLS)
     for name, unit in units.items():
-        for end, word in (("low", "Lower"), ("high", "Upper")):
+        for end in ("low", "high"):
             table[f"{name}_{end}"].unit = unit or None
-            described[f"{name}_{end}"] = f"{word} edge of the cell in {name}"
-    return _as_hdu(table, "CELLS", described)
+    return _table_hdu(table, "CELLS", CELLS)
 
 
-def _as_hdu(table, name, described):
-    """A table as FITS; descriptions are comments of the columns."""
+def _table_hdu(table: Table, name: str, columns: Sequence[Column]) -> fits.BinTableHDU:
+    """A table as FITS; the descriptions become comments of the columns."""
+    descriptions = {column.name: column.description for column in columns}
     hdu = fits.table_to_hdu(table)
     hdu.name = name
     for i, column in enumerate(table.colnames, 1):
-        hdu.header[f"TCOMM{i}"] = described[column]
+        hdu.header[f"TCOMM{i}"] = descriptions[column]
     return hdu
 
 
-def read_parts(path):
-    """Read what makes a function.
-
-    Parameters
-    ----------
-    path : str or path-like
+def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a file written by `write_attributes`.
 
     Returns
     -------
     dict
-        Arguments of `lenspipe.completeness.selection_function.SelectionFunction`.
+        Attributes of a `lenspipe.completeness.selection_function.SelectionFunction`.
 
     Raises
     ------
     LenspipeError
-        No such file, or not of a selection function.
+        The file does not exist, or is not a selection function.
     """
     try:
         with fits.open(path) as hdus:
             header = hdus[0].header
-            model = [dict(zip(_MODEL, row, strict=True)) for row in hdus["MODEL"].data]
-            columns = hdus["COEFFICIENTS"].data
-            numbers = {name: _own(columns[name]) for name in ("coefficient", "centre", "freedom")}
+            model = [dict(zip(names_of(DESIGN), row, strict=True)) for row in hdus["MODEL"].data]
+            table = hdus["COEFFICIENTS"].data
+            columns = {name: _native(table[name]) for name in ("coefficient", "centre", "freedom")}
             smoothing = {str(name): float(value) for name, value in hdus["SMOOTHING"].data}
-            covariance = _own(hdus["COVARIANCE"].data)
+            covariance = _native(hdus["COVARIANCE"].data)
             counts = {name: header[name] for name in ("NPAINTED", "NFOUND", "BRICKVAR")}
             meta = {
-                key: header[keyword] for keyword, (key, _) in _META.items() if keyword in header
+                key: header[keyword]
+                for keyword, (key, _) in _META_KEYWORDS.items()
+                if keyword in header
             }
     except (OSError, KeyError, ValueError) as error:
         raise LenspipeError(
             f"{path}: can't be read as a selection function ({str(error).splitlines()[0]}); "
-            "expected FITS as selection/selection.fits of a run"
+            "expected FITS like selection/selection.fits of a run"
         ) from None
-    used = [row for row in model if row["used"]]
     return {
         "quantities": [Quantity(*(str(row[name]) for name in Quantity._fields)) for row in model],
         "splines": {
             str(row["name"]): Spline(
-                float(row["minimum"]), float(row["maximum"]), _own(row["knots"][: row["n_knots"]])
+                float(row["minimum"]),
+                float(row["maximum"]),
+                _native(row["knots"][: row["n_knots"]]),
             )
-            for row in used
+            for row in model
+            if row["used"]
         },
         "medians": {str(row["name"]): float(row["median"]) for row in model},
-        "coefficients": numbers["coefficient"],
+        "coefficients": columns["coefficient"],
         "covariance": covariance,
-        "centres": numbers["centre"],
+        "centres": columns["centre"],
         "smoothing": smoothing,
-        "freedom": numbers["freedom"],
+        "freedom": columns["freedom"],
         "brick_variance": counts["BRICKVAR"],
         "n_painted": counts["NPAINTED"],
         "n_found": counts["NFOUND"],
@@ -196,6 +172,6 @@ def read_parts(path):
     }
 
 
-def _own(values):
-    """Numbers in memory and in the machine's order of bytes."""
+def _native(values: ArrayLike) -> np.ndarray:
+    """Numbers copied to memory in the machine's byte order."""
     return np.array(values, np.float64)

@@ -1,5 +1,6 @@
-"""Penalised logistic regression whose penalties follow from the data."""
+"""Penalised logistic regression with smoothing parameters estimated from the data."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,182 +10,205 @@ from scipy.stats import norm
 
 from lenspipe.utils.progress import log
 
-__all__ = ["Fit", "fit_logistic", "widened"]
+__all__ = ["Fit", "clustered_covariance", "fit_logistic"]
 
-#: Standard deviation of a coefficient, a logit, before anything is known: it only matters where
-#: there are no data, and keeps the fit finite there.
+#: Prior standard deviation of a coefficient, in logits: it only matters where there are no data,
+#: and keeps the fit finite there.
 PRIOR_SD = 10.0
 
 #: Range of smoothing parameters: from no penalty to a straight line.
-_SMOOTHING = (1e-3, 1e6)
+_SMOOTHING_RANGE = (1e-3, 1e6)
 
-#: Rounds of smoothing parameters and steps of a fit, and the change of log evidence that ends them.
-_ROUNDS, _STEPS, _ENOUGH = 60, 40, 0.01
+#: Maximum number of updates of the smoothing parameters, and of Newton steps for each; change of
+#: the log evidence at which updates stop.
+_MAX_UPDATES, _MAX_NEWTON_STEPS, _EVIDENCE_TOLERANCE = 60, 40, 0.01
 
-#: Galaxies or bricks are said to differ by more than chance below this chance.
-_LEVEL = 0.05
+#: Significance level at which galaxies or bricks are taken to differ.
+_SCATTER_LEVEL = 0.05
 
 
 class Fit(NamedTuple):
-    """What came of it.
+    """A fitted logistic regression.
 
     Attributes
     ----------
-    coefficients : (P,) float array
-    covariance : (P, P) float array
-    smoothing : list of float
-        One for each penalty.
-    freedom : (P,) float array
-        Effective degrees of freedom of each coefficient.
-    evidence : float
-        Log of the marginal likelihood (Laplace).
+    coefficients
+        Shape (P,).
+    covariance
+        Shape (P, P).
+    smoothing
+        Smoothing parameter of each penalty.
+    freedom
+        Effective degrees of freedom of each coefficient, shape (P,).
+    evidence
+        Log of the marginal likelihood (Laplace approximation).
     """
 
     coefficients: np.ndarray
     covariance: np.ndarray
-    smoothing: list
+    smoothing: list[float]
     freedom: np.ndarray
     evidence: float
 
 
-def fit_logistic(design, found, penalties):
-    """Fit the chance to be found, with smoothing parameters of the highest evidence.
+def fit_logistic(
+    design: np.ndarray, found: np.ndarray, penalties: Sequence[tuple[slice, np.ndarray]]
+) -> Fit:
+    """Fit the probability of being found, with smoothing parameters that maximise the evidence.
 
-    Coefficients are the mode of the posterior distribution, found by Newton's steps (penalised
+    Coefficients are the mode of the posterior distribution, found by Newton's method (penalised
     iteratively reweighted least squares); their covariance is the inverse of its curvature there
     (Wahba 1983, JRSS B 45, 133; Marra & Wood 2012, Scand. J. Stat. 39, 53, for its coverage). The
-    smoothing parameters maximise the Laplace-approximate marginal likelihood, REML's equivalent
-    (Wood 2011, JRSS B 73, 3), by the steps of Wood & Fasiolo (2017, Biometrics 73, 1071).
+    smoothing parameters maximise the Laplace-approximate marginal likelihood, equivalent to REML
+    (Wood 2011, JRSS B 73, 3), by the updates of Wood & Fasiolo (2017, Biometrics 73, 1071).
 
-    Half a found and half a missed lens, spread evenly over the rows, are added (as of Clogg et al.
-    1991, JASA 86, 68), so that the fit is finite also where all or none are found.
+    Half a found and half a missed lens, spread uniformly over the rows, are added (as in Clogg et
+    al. 1991, JASA 86, 68), so that the fit is finite even if all or none are found.
 
     Parameters
     ----------
-    design : (N, P) float array
-        The first column is the constant's.
-    found : (N,) bool array
-    penalties : sequence of tuple (slice, (k, k) float array)
-        Coefficients and penalty matrix of each; penalties of the same coefficients add up.
-
-    Returns
-    -------
-    Fit
+    design
+        Shape (N, P); the first column is the constant.
+    found
+        Shape (N,), bool.
+    penalties
+        Coefficients and (k, k) matrix of each; penalties of the same coefficients add up.
     """
     n, p = design.shape
     trials = 1 + 1 / n
     target = (np.asarray(found, np.float64) + 0.5 / n) / trials
+    likelihood = _Likelihood(design, target, trials)
     ridge = np.full(p, PRIOR_SD**-2)
     ridge[0] = 0
     smoothing = np.ones(len(penalties))
     beta = np.zeros(p)
     beta[0] = np.log(target.mean() / (1 - target.mean()))
-    before = -np.inf
-    for _ in range(_ROUNDS):
-        total = np.diag(ridge)
-        for weight, (where, matrix) in zip(smoothing, penalties, strict=True):
-            total[where, where] += weight * matrix
-        beta, curvature = _newton(design, target, trials, total, beta)
+    previous = -np.inf
+    for _ in range(_MAX_UPDATES):
+        penalty = np.diag(ridge)
+        for weight, (columns, matrix) in zip(smoothing, penalties, strict=True):
+            penalty[columns, columns] += weight * matrix
+        beta, curvature = likelihood.maximise_posterior(penalty, beta)
         covariance = np.linalg.inv(curvature)
-        evidence = _evidence(design, target, trials, total, beta, curvature)
-        if abs(evidence - before) < _ENOUGH or not penalties:
+        evidence = likelihood.log_evidence(penalty, beta, curvature)
+        if abs(evidence - previous) < _EVIDENCE_TOLERANCE or not penalties:
             break
-        before = evidence
-        smoothing = _better(smoothing, penalties, total, covariance, beta)
-    freedom = 1 - np.einsum("ij,ji->i", covariance, total)
+        previous = evidence
+        smoothing = _update_smoothing(smoothing, penalties, penalty, covariance, beta)
+    freedom = 1 - np.einsum("ij,ji->i", covariance, penalty)
     return Fit(beta, covariance, smoothing.tolist(), freedom, float(evidence))
 
 
-def _newton(design, target, trials, total, beta):
-    """Go to the mode of the posterior distribution; returns it and the curvature there."""
-    worth = _log_posterior(design, target, trials, total, beta)
-    for _ in range(_STEPS):
-        p = expit(design @ beta)
-        weights = trials * p * (1 - p)
-        curvature = (design.T * weights) @ design + total
-        slope = trials * (design.T @ (target - p)) - total @ beta
-        step = cho_solve(cho_factor(curvature), slope)
-        while (new := _log_posterior(design, target, trials, total, beta + step)) < worth - 1e-9:
-            step = step / 2
-        beta, gain, worth = beta + step, new - worth, new
-        if gain < 1e-6:
-            break
-    return beta, curvature
+class _Likelihood(NamedTuple):
+    """Likelihood of coefficients, given the fraction found of the trials of each row."""
+
+    design: np.ndarray
+    target: np.ndarray
+    trials: float
+
+    def maximise_posterior(
+        self, penalty: np.ndarray, beta: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Find the mode of the posterior distribution and the curvature there."""
+        current = self.log_posterior(penalty, beta)
+        for _ in range(_MAX_NEWTON_STEPS):
+            p = expit(self.design @ beta)
+            weights = self.trials * p * (1 - p)
+            curvature = (self.design.T * weights) @ self.design + penalty
+            slope = self.trials * (self.design.T @ (self.target - p)) - penalty @ beta
+            step = cho_solve(cho_factor(curvature), slope)
+            while (new := self.log_posterior(penalty, beta + step)) < current - 1e-9:
+                step = step / 2
+            beta, gain, current = beta + step, new - current, new
+            if gain < 1e-6:
+                break
+        return beta, curvature
+
+    def log_posterior(self, penalty: np.ndarray, beta: np.ndarray) -> float:
+        """Log likelihood minus penalty, up to a constant."""
+        eta = self.design @ beta
+        log_likelihood = self.trials * (self.target @ eta - np.logaddexp(0, eta).sum())
+        return log_likelihood - beta @ penalty @ beta / 2
+
+    def log_evidence(self, penalty: np.ndarray, beta: np.ndarray, curvature: np.ndarray) -> float:
+        """Log of the marginal likelihood in Laplace's approximation."""
+        # The constant's coefficient has a flat prior.
+        prior = np.linalg.slogdet(penalty[1:, 1:])[1]
+        curvature_term = np.linalg.slogdet(curvature)[1]
+        return self.log_posterior(penalty, beta) + (prior - curvature_term) / 2
 
 
-def _log_posterior(design, target, trials, total, beta):
-    """Log likelihood minus penalty, without constants."""
-    eta = design @ beta
-    likelihood = trials * (target @ eta - np.logaddexp(0, eta).sum())
-    return likelihood - beta @ total @ beta / 2
+def _update_smoothing(
+    smoothing: np.ndarray,
+    penalties: Sequence[tuple[slice, np.ndarray]],
+    penalty: np.ndarray,
+    covariance: np.ndarray,
+    beta: np.ndarray,
+) -> np.ndarray:
+    """Take one step towards the smoothing parameters of the highest evidence."""
+    updated = []
+    for weight, (columns, matrix) in zip(smoothing, penalties, strict=True):
+        prior = np.linalg.inv(penalty[columns, columns])
+        freedom = np.sum(prior * matrix) - np.sum(covariance[columns, columns] * matrix)
+        roughness = beta[columns] @ matrix @ beta[columns]
+        updated.append(weight * max(freedom, 1e-12) / max(roughness, 1e-12))
+    return np.clip(updated, *_SMOOTHING_RANGE)
 
 
-def _evidence(design, target, trials, total, beta, curvature):
-    """Log of the marginal likelihood by Laplace's approximation."""
-    # The constant's coefficient has no prior.
-    prior = np.linalg.slogdet(total[1:, 1:])[1]
-    worth = _log_posterior(design, target, trials, total, beta)
-    return worth + (prior - np.linalg.slogdet(curvature)[1]) / 2
+def clustered_covariance(
+    design: np.ndarray, found: np.ndarray, fit: Fit, galaxies: np.ndarray, bricks: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Estimate the scatter between bricks and the covariance of coefficients that includes it.
 
-
-def _better(smoothing, penalties, total, covariance, beta):
-    """A step towards the smoothing parameters of the highest evidence."""
-    better = []
-    for weight, (where, matrix) in zip(smoothing, penalties, strict=True):
-        prior = np.linalg.inv(total[where, where])
-        freed = np.sum(prior * matrix) - np.sum(covariance[where, where] * matrix)
-        bent = beta[where] @ matrix @ beta[where]
-        better.append(weight * max(freed, 1e-12) / max(bent, 1e-12))
-    return np.clip(better, *_SMOOTHING)
-
-
-def widened(design, found, fit, galaxies, bricks):
-    """Find how much bricks differ, and the coefficients' covariance where lenses may be alike.
-
-    Lenses of a galaxy, and of a brick, may share a shift of the logit. Its variance follows from
-    products of the residuals of two lenses of the same; it is taken for 0 where chance alone gives
-    as much in one of 20 cases. The covariance grows by what such shifts do to the coefficients
-    (a sandwich, as of Liang & Zeger 1986, Biometrika 73, 13, with one variance for all).
+    Lenses in the same galaxy, and in the same brick, may share a shift of the logit. Its variance
+    is estimated from products of the residuals of two such lenses; it is taken as 0 where chance
+    alone would give as much in one of 20 cases. The covariance grows by the effect of such shifts
+    on the coefficients (a sandwich, as in Liang & Zeger 1986, Biometrika 73, 13, with one variance
+    for all).
 
     Parameters
     ----------
-    design : (N, P) float array
-    found : (N,) bool array
-    fit : Fit
-    galaxies, bricks : (N,) int array
-        Labels from 0; a galaxy is in one brick.
+    design
+        Shape (N, P).
+    found
+        Shape (N,), bool.
+    galaxies, bricks
+        Integer labels from 0, shape (N,); a galaxy is in one brick.
 
     Returns
     -------
-    variance : float
-        Of bricks' shifts, logits squared.
-    covariance : (P, P) float array
+    variance
+        Of the bricks' shifts, logits squared.
+    covariance
+        Shape (P, P).
     """
     p = expit(design @ fit.coefficients)
     weight = p * (1 - p)
-    below, variances = np.arange(len(p)), []
+    finer, variances = np.arange(len(p)), []
     for labels in (galaxies, bricks):
-        pairs = _squares(labels, found - p) - _squares(below, found - p)
-        expected = _squares(labels, weight) - _squares(below, weight)
-        # Without two lenses of the same, both are 0 but for rounding.
-        differ = expected > 1e-6 and pairs > norm.isf(_LEVEL) * np.sqrt(2 * expected)
+        pairs = _sum_of_squares(labels, found - p) - _sum_of_squares(finer, found - p)
+        expected = _sum_of_squares(labels, weight) - _sum_of_squares(finer, weight)
+        # Without two lenses of one label, both are 0 up to rounding.
+        differ = expected > 1e-6 and pairs > norm.isf(_SCATTER_LEVEL) * np.sqrt(2 * expected)
         variances.append(pairs / expected if differ else 0.0)
-        below = labels
-    of_brick = float(variances[1])
+        finer = labels
+    brick_variance = float(variances[1])
+    galaxy_variance = max(variances[0] - brick_variance, 0)
     covariance = fit.covariance
-    for labels, variance in ((galaxies, max(variances[0] - of_brick, 0)), (bricks, of_brick)):
+    for labels, variance in ((galaxies, galaxy_variance), (bricks, brick_variance)):
         if variance:
             slopes = np.zeros((labels.max() + 1, design.shape[1]))
             np.add.at(slopes, labels, weight[:, None] * design)
-            moved = slopes @ fit.covariance
-            covariance = covariance + variance * moved.T @ moved
+            shift = slopes @ fit.covariance
+            covariance = covariance + variance * shift.T @ shift
     log.info(
-        "selection: beyond chance and conditions galaxies differ by %.2f, bricks by %.2f in logit",
+        "selection: scatter in logit beyond chance and conditions: %.2f between galaxies, %.2f "
+        "between bricks",
         *np.sqrt(variances),
     )
-    return of_brick, covariance
+    return brick_variance, covariance
 
 
-def _squares(labels, values):
-    """Sum of squares of the sums of values over labels."""
+def _sum_of_squares(labels: np.ndarray, values: np.ndarray) -> float:
+    """Sum over labels of the squared sum of the values of each."""
     return float((np.bincount(labels, values) ** 2).sum())

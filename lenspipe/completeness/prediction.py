@@ -1,26 +1,28 @@
-"""The selection function put to the test: planted lenses it should know the number found of."""
+"""Test of the selection function: number of planted lenses found, against its prediction."""
+
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.config.flags import rejected
+from lenspipe.config.settings import Settings
 from lenspipe.products.candidates import read_cuts
+from lenspipe.products.tables import read_table
 from lenspipe.products.truth import read_rows, with_truth
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
-__all__ = ["compare_planted", "planted_lenses", "predict_planted"]
+__all__ = ["compare_planted", "predict_planted", "read_planted_lenses"]
 
 #: Bins with equal numbers of lenses: of Einstein radius, and of brightness within each.
-BINS = (3, 2)
+N_THETA_E_BINS, N_BRIGHTNESS_BINS = 3, 2
 
 
-def planted_lenses(settings):
-    """Read the simulated sky's lenses that were scored in bricks that training never saw.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
+def read_planted_lenses(settings: Settings) -> pd.DataFrame:
+    """Read the simulated sky's lenses that were scored in bricks not used for training.
 
     Returns
     -------
@@ -31,65 +33,50 @@ def planted_lenses(settings):
     Raises
     ------
     LenspipeError
-        There is none, or training saw every brick.
+        There is none, or all bricks were used for training.
     """
     scored = with_truth(settings.paths, settings.held_out)
     lenses = scored[scored["lens"]]
     if lenses.empty:
         raise LenspipeError(
-            f"{settings.paths.truth}: found no lens among the galaxies scored in bricks that "
-            "training never saw, expected some to compare with; enlarge config section footprint"
+            f"{settings.paths.truth}: found no lens among the galaxies scored in bricks not used "
+            "for training, expected some to compare with; enlarge config section footprint"
         )
     cuts = read_cuts(settings.paths.threshold, settings.candidates.threshold)
     found = cuts.passes(lenses) & ~rejected(lenses["flags"], settings)
-    own = lenses[["id", "theta_e_arcsec", "arc_snr"]].assign(found=found)
-    truth = pd.read_parquet(settings.paths.truth, columns=["id", "arc_mag_g"])
-    own = own.merge(truth.drop_duplicates("id"), on="id")
+    table = lenses[["id", "theta_e_arcsec", "arc_snr"]].assign(found=found)
+    truth = read_table(settings.paths.truth, "truth", columns=["id", "arc_mag_g"])
+    table = table.merge(truth.drop_duplicates("id"), on="id")
     parent = read_rows(settings.paths.bricks, settings.paths.parent, "parent", set(lenses["brick"]))
-    return own.merge(parent, on="id", validate="1:1")
+    return table.merge(parent, on="id", validate="1:1")
 
 
-def predict_planted(settings, function):
-    """Predict how many planted lenses the search found, and compare.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-    function : lenspipe.completeness.selection_function.SelectionFunction
-
-    Returns
-    -------
-    dict
-        As of `compare_planted`.
-
-    Raises
-    ------
-    LenspipeError
-        As of `planted_lenses`.
-    """
-    lenses = planted_lenses(settings)
+def predict_planted(settings: Settings, function: SelectionFunction) -> dict[str, Any]:
+    """Compare the run's planted lenses with their prediction by `compare_planted`."""
+    lenses = read_planted_lenses(settings)
     result = compare_planted(function, lenses, settings.paths.truth)
     log.info(
-        "selection: of %d planted lenses %.1f (95 %%: %d to %d) expected to be found, %d were; "
-        "%d of %d bins inside their interval",
+        "selection: %d planted lenses: %.1f expected to be found (95 %%: %d to %d), %d found; "
+        "%d of %d bins within their interval",
         result["n"], result["expected"], result["low"], result["high"], result["found"],
         result["n_bins_inside"], result["n_bins"],
     )  # fmt: skip
     return result
 
 
-def compare_planted(function, lenses, where="planted lenses"):
+def compare_planted(
+    function: SelectionFunction,
+    lenses: pd.DataFrame,
+    where: str | Path = "planted lenses",
+) -> dict[str, Any]:
     """Compare the number of lenses found with its prediction, in total and in six bins.
 
     Bins have equal numbers of lenses: three of Einstein radius, each in two of brightness.
 
     Parameters
     ----------
-    function : lenspipe.completeness.selection_function.SelectionFunction
-    lenses : pandas.DataFrame
+    lenses
         The quantities' columns and found (bool).
-    where : str
-        What the table is called in messages.
 
     Returns
     -------
@@ -100,38 +87,37 @@ def compare_planted(function, lenses, where="planted lenses"):
     theta_e, brightness = (
         lenses[quantity.column].to_numpy() for quantity in function.quantities[:2]
     )
-    outer = _equal_parts(theta_e, BINS[0])
+    theta_e_bin = _quantile_bins(theta_e, N_THETA_E_BINS)
     bins = np.zeros(len(lenses), int)
-    for i in range(BINS[0]):
-        within = outer == i
-        bins[within] = BINS[1] * i + _equal_parts(brightness[within], BINS[1])
+    for i in range(N_THETA_E_BINS):
+        in_bin = theta_e_bin == i
+        bins[in_bin] = N_BRIGHTNESS_BINS * i + _quantile_bins(brightness[in_bin], N_BRIGHTNESS_BINS)
     predicted = function.predict_number(lenses, by=bins, where=where)
     found = lenses["found"].to_numpy(bool)
     counts = pd.Series(found).groupby(bins).sum()
-    result = _judged(predicted.loc["all"], int(found.sum()))
+    result = _comparison(predicted.loc["all"], int(found.sum()))
     extrapolated = function.completeness(lenses, where=where)["extrapolated"]
     result["n_extrapolated"] = int(extrapolated.sum())
     rows = []
     for i, count in counts.items():
         ranges = {
-            f"{name}_{end}": float(of(values[bins == i]))
+            f"{name}_{end}": float(extreme(values[bins == i]))
             for name, values in (("theta_e", theta_e), ("brightness", brightness))
-            for end, of in (("low", np.min), ("high", np.max))
+            for end, extreme in (("low", np.min), ("high", np.max))
         }
-        rows.append(ranges | _judged(predicted.loc[i], int(count)))
+        rows.append(ranges | _comparison(predicted.loc[i], int(count)))
     result["n_bins"] = len(rows)
     result["n_bins_inside"] = sum(row["inside"] for row in rows)
     return result | {"bins": rows}
 
 
-def _equal_parts(values, number):
-    """Part of each value, from 0, in the order of size."""
+def _quantile_bins(values: np.ndarray, n_bins: int) -> np.ndarray:
+    """Bin of each value, from 0, of bins with equal numbers of values."""
     order = np.argsort(np.argsort(values, kind="stable"), kind="stable")
-    return order * number // max(len(values), 1)
+    return order * n_bins // max(len(values), 1)
 
 
-def _judged(predicted, found):
-    """A prediction with what came of it."""
+def _comparison(predicted: pd.Series, found: int) -> dict[str, Any]:
     low, high = int(predicted["low"]), int(predicted["high"])
     return {
         "n": int(predicted["n"]),

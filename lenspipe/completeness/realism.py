@@ -1,7 +1,9 @@
-"""How real painted lenses are: whether they can be told from known ones."""
+"""Realism of injected lenses: whether they can be told from known ones."""
 
-import json
 import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,55 +12,51 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import ks_2samp
 
 from lenspipe.catalogs.known_lenses import read_confusing
-from lenspipe.completeness.hosts import learnt_by_all, read_pool
-from lenspipe.completeness.realism_plot import draw_realism
+from lenspipe.completeness.hosts import galaxies_trained_on, read_host_pool, remove_near
+from lenspipe.completeness.realism_plot import plot_realism
 from lenspipe.config.flags import BAD_FLAGS
+from lenspipe.config.settings import Settings
 from lenspipe.cutouts.reading import read_galaxies
 from lenspipe.models.activations import features
 from lenspipe.plotting.model_figures import draw_note
 from lenspipe.products.candidates import read_cuts
+from lenspipe.products.files import write_json
 from lenspipe.products.known_lenses import read_known
+from lenspipe.products.schema.completeness import MEASURED
+from lenspipe.products.schema.declarations import names_of_keys
+from lenspipe.products.tables import read_table
 from lenspipe.products.truth import held_out_bricks
 from lenspipe.scoring.score import load_fitting
 from lenspipe.scoring.scorer import Scorer
 from lenspipe.simulation.injection import check_bands, inject
 from lenspipe.statistics.two_sample import ring_fluxes, tell_apart
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
 __all__ = ["measure_realism"]
 
-#: Fewer real lenses say nothing; more add nothing.
-_FEWEST, _MOST = 20, 1000
+#: Minimum number of real lenses for a meaningful comparison, and the number beyond which more add
+#: little.
+_MIN_REAL_LENSES, _MAX_REAL_LENSES = 20, 1000
 
-#: Galaxies among which a host is looked for, of each real lens.
-_POOL_EACH = 20
-
-_MEASURED = [
-    *(f"auc_{space}{end}" for space in ("features", "photometry") for end in ("", "_low", "_high")),
-    *("ks", "ks_p", "found_real", "found_injected", "median_p_real", "median_p_injected"),
-]
+#: Galaxies among which hosts are searched for, per real lens.
+_HOST_CANDIDATES_PER_LENS = 20
 
 
-def measure_realism(settings):
-    """Compare painted lenses with known ones that the model never learnt from.
+def measure_realism(settings: Settings) -> dict[str, Any]:
+    """Compare injected lenses with known ones that the model was not trained on.
 
-    Known lenses are those in held-out bricks whose cutouts have nothing wrong. Painted ones, as
-    many, are drawn as section ``injection`` says, as for training, on galaxies of the same bricks
-    that are in no list of confusing ones and most like the known lenses' in magnitude in z and in
-    r-z: arcs are to be compared, not galaxies. Classifiers, cross-validated by brick, try to tell
-    them apart by what the network makes of them (`lenspipe.models.activations.features`), and by
-    their light in rings. Writes ``selection/realism.png`` and, last, ``selection/realism.json``;
-    both say so where there are fewer than 20 known lenses.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
+    Known lenses are those in held-out bricks whose cutouts have no bad flags. Injected ones, as
+    many, are drawn as for training (section ``injection``), on galaxies of the same bricks that are
+    in no list of confusing galaxies and closest to the known lenses in z magnitude and r-z: arcs
+    are to be compared, not galaxies. Classifiers, cross-validated by brick, try to separate the two
+    by the network's features (`lenspipe.models.activations.features`) and by their light in rings.
+    Writes ``selection/realism.png`` and, last, ``selection/realism.json``; if there are fewer than
+    20 known lenses both say so.
 
     Returns
     -------
     dict
-        What realism.json holds; None for what could not be measured.
+        Content of realism.json; None for what could not be measured.
 
     Raises
     ------
@@ -68,58 +66,64 @@ def measure_realism(settings):
     check_bands(settings.survey.bands)
     rng = np.random.default_rng([settings.seed, 34])
     bricks = held_out_bricks(settings.paths, settings.held_out)
-    images, real = _good_cutouts(settings, _known_lenses(settings, bricks, rng))
+    images, real = _good_cutouts(settings, _read_known_lenses(settings, bricks, rng))
     hosts = real.iloc[:0]
-    if len(real) >= _FEWEST:
+    if len(real) >= _MIN_REAL_LENSES:
         bricks = bricks[bricks["brick"].isin(real["brick"])]
-        backgrounds, hosts = _good_cutouts(settings, _hosts_like(settings, bricks, real, rng))
-    result = {"n_real": len(real), "n_injected": len(hosts), "n_bricks": real["brick"].nunique()}
+        candidates = _host_candidates(settings, bricks, _HOST_CANDIDATES_PER_LENS * len(real), rng)
+        backgrounds, hosts = _good_cutouts(settings, _match_hosts(candidates, real))
+    result: dict[str, Any] = {"n_real": len(real), "n_injected": len(hosts)}
+    result |= {"n_bricks": real["brick"].nunique()}
     result |= {"trained_on": None if settings.inference.model else False, "verdict": "measured"}
-    result |= dict.fromkeys(_MEASURED)
+    result |= dict.fromkeys(names_of_keys(MEASURED))
     path = settings.paths.selection("realism.png")
-    if len(hosts) < _FEWEST:
-        few, number = ("real lenses", len(real)) if len(real) < _FEWEST else ("hosts", len(hosts))
-        result["verdict"] = f"too few {few}: {number}, fewer than {_FEWEST}"
-        draw_note(f"Painted and real lenses: {result['verdict']}", path)
+    if len(hosts) < _MIN_REAL_LENSES:
+        few = f"hosts: {len(hosts)}"
+        if len(real) < _MIN_REAL_LENSES:
+            few = f"real lenses: {len(real)}"
+        result["verdict"] = f"too few {few}, fewer than {_MIN_REAL_LENSES}"
+        draw_note(f"Injected and real lenses: {result['verdict']}", path)
     else:
-        each = [
+        generators = [
             np.random.default_rng([settings.seed, 35, zlib.crc32(name.encode())])
             for name in hosts["id"]
         ]
-        painted, _ = inject(backgrounds, hosts, each, settings)
-        result |= _compare(settings, images, real, painted, hosts, path)
-    with atomic(settings.paths.selection("realism.json")) as temporary:
-        temporary.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
-    _report(result)
+        injected, _ = inject(backgrounds, hosts, generators, settings)
+        result |= _compare(settings, images, real, injected, hosts, path)
+    write_json(settings.paths.selection("realism.json"), result)
+    _log_result(result)
     return result
 
 
-def _known_lenses(settings, bricks, rng):
-    """Galaxies of some bricks that are known lenses, with magnitudes."""
-    own, known = settings.sample, read_known(settings.paths.lenses)
+def _read_known_lenses(
+    settings: Settings, bricks: pd.DataFrame, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Galaxies in bricks that are known lenses and were not trained on."""
+    sample, known = settings.sample, read_known(settings.paths.lenses)
     known = known[known["grade"] != "D"]
-    if own.grades:
-        known = known[known["grade"].isin(own.grades)]
-    learnt = learnt_by_all(settings)
-    there = SkyCoord(known["ra"], known["dec"], unit="deg")
+    if sample.grades:
+        known = known[known["grade"].isin(sample.grades)]
+    trained_on = galaxies_trained_on(settings)
+    lenses = SkyCoord(known["ra"], known["dec"], unit="deg")
     tables = []
     for chunk, names in bricks.groupby("chunk")["brick"]:
         filters = [("brick", "in", [*names])]
         columns = ["id", "brick", "ra", "dec"]
-        table = pd.read_parquet(settings.paths.parent(chunk), columns=columns, filters=filters)
+        table = read_table(settings.paths.parent(chunk), "parent", columns=columns, filters=filters)
         if len(table) and len(known):
-            here = SkyCoord(table["ra"], table["dec"], unit="deg")
-            entry, distance, _ = here.match_to_catalog_sky(there)
+            galaxies = SkyCoord(table["ra"], table["dec"], unit="deg")
+            entry, distance, _ = galaxies.match_to_catalog_sky(lenses)
             table = table.assign(entry=entry, distance=distance.arcsec)
-            table = table[table["distance"] < own.match_radius_arcsec].sort_values("distance")
+            table = table[table["distance"] < sample.match_radius_arcsec].sort_values("distance")
             tables.append(table.drop_duplicates("entry"))
-    found = pd.concat(tables) if tables else pd.DataFrame({"id": [], "brick": []})
-    found = found[~found["id"].isin(learnt)].sort_values(["brick", "id"], ignore_index=True)
-    return found.iloc[np.sort(rng.permutation(len(found))[:_MOST])]
+    matched = pd.concat(tables) if tables else pd.DataFrame({"id": [], "brick": []})
+    matched = matched[~matched["id"].isin(trained_on)]
+    matched = matched.sort_values(["brick", "id"], ignore_index=True)
+    return matched.iloc[np.sort(rng.permutation(len(matched))[:_MAX_REAL_LENSES])]
 
 
-def _good_cutouts(settings, galaxies):
-    """Cutouts with nothing wrong, and their rows."""
+def _good_cutouts(settings: Settings, galaxies: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
+    """Cutouts without bad flags, with known seeing and magnitudes, and their rows."""
     bands = settings.survey.bands
     images, table = read_galaxies(settings, galaxies[["id", "brick"]].reset_index(drop=True))
     if table.empty:
@@ -130,66 +134,86 @@ def _good_cutouts(settings, galaxies):
     return images[good.to_numpy()], table[good].reset_index(drop=True)
 
 
-def _hosts_like(settings, bricks, real, rng):
-    """One galaxy for each real lens, as near as can be in magnitude and colour."""
-    pool = read_pool(settings, bricks)
-    if len(confusing := read_confusing(settings)) and len(pool):
-        there = SkyCoord(confusing["ra"], confusing["dec"], unit="deg")
-        here = SkyCoord(pool["ra"], pool["dec"], unit="deg")
-        distance = here.match_to_catalog_sky(there)[1].arcsec
-        pool = pool[distance >= settings.sample.match_radius_arcsec]
+def _host_candidates(
+    settings: Settings, bricks: pd.DataFrame, number: int, rng: np.random.Generator
+) -> pd.DataFrame:
+    """At most a number of random galaxies in bricks that are in no list of confusing ones."""
+    pool = read_host_pool(settings, bricks)
+    pool = remove_near(pool, read_confusing(settings), settings.sample.match_radius_arcsec)
     pool = pool[np.isfinite(pool["mag_r"]) & np.isfinite(pool["mag_z"])]
-    pool = pool.iloc[np.sort(rng.permutation(len(pool))[: _POOL_EACH * len(real)])]
+    return pool.iloc[np.sort(rng.permutation(len(pool))[:number])]
 
-    def place(table):
+
+def _match_hosts(candidates: pd.DataFrame, real: pd.DataFrame) -> pd.DataFrame:
+    """One galaxy for each real lens, as close as possible in magnitude and colour."""
+
+    def coordinates(table: pd.DataFrame) -> np.ndarray:
         return np.stack([table["mag_z"], 3 * (table["mag_r"] - table["mag_z"])])
 
-    distance = ((place(real)[:, :, None] - place(pool)[:, None]) ** 2).sum(axis=0)
-    return pool.iloc[np.sort(linear_sum_assignment(distance)[1])]
+    offsets = coordinates(real)[:, :, None] - coordinates(candidates)[:, None]
+    return candidates.iloc[np.sort(linear_sum_assignment((offsets**2).sum(axis=0))[1])]
 
 
-def _compare(settings, images, real, painted, hosts, path):
-    """What tells the two apart, and the figure."""
+def _compare(
+    settings: Settings,
+    images: np.ndarray,
+    real: pd.DataFrame,
+    injected: np.ndarray,
+    hosts: pd.DataFrame,
+    path: Path,
+) -> dict[str, Any]:
+    """Measure how well the two populations can be separated, and plot them."""
     model = load_fitting(settings)
     scorer = Scorer(model, settings.model_path, settings.training.name, settings.inference)
-    tables = [_score(scorer, *pair, settings) for pair in ((images, real), (painted, hosts))]
+    batch_size = settings.inference.batch_size
+    tables = [
+        table.assign(p=_score(scorer, cutouts, batch_size))
+        for cutouts, table in ((images, real), (injected, hosts))
+    ]
     cuts = read_cuts(settings.paths.threshold, settings.candidates.threshold)
-    both = np.concatenate([images, painted])
+    both = np.concatenate([images, injected])
     is_real = np.arange(len(both)) < len(images)
     brick = np.concatenate([real["brick"], hosts["brick"]])
     spaces = {"features": features(model, both), "photometry": ring_fluxes(both)}
-    result = {}
+    result: dict[str, Any] = {}
     for name, space in spaces.items():
-        found = tell_apart(space, is_real, brick)
+        area = tell_apart(space, is_real, brick)
         keys = (f"auc_{name}{end}" for end in ("", "_low", "_high"))
-        result |= dict(zip(keys, found, strict=True))
+        result |= dict(zip(keys, area, strict=True))
     test = ks_2samp(tables[0]["p"], tables[1]["p"])
     result |= {"ks": float(test.statistic), "ks_p": float(test.pvalue)}
     for name, table in zip(("real", "injected"), tables, strict=True):
         result[f"found_{name}"] = float(cuts.passes(table).mean())
         result[f"median_p_{name}"] = float(table["p"].median())
-    draw_realism(settings, (images, painted), tables, spaces["features"], result, path)
+    plot_realism(
+        (images, injected),
+        tables,
+        spaces["features"],
+        result,
+        path,
+        settings.survey.bands,
+        settings.mosaics.stretch,
+    )
     return result
 
 
-def _score(scorer, images, table, settings):
-    size = settings.inference.batch_size
-    parts = [scorer(images[start : start + size])["p"] for start in range(0, len(images), size)]
-    return table.assign(p=np.concatenate(parts))
+def _score(scorer: Scorer, images: np.ndarray, batch_size: int) -> np.ndarray:
+    starts = range(0, len(images), batch_size)
+    return np.concatenate([scorer(images[start : start + batch_size])["p"] for start in starts])
 
 
-def _report(result):
+def _log_result(result: Mapping[str, Any]) -> None:
     if result["auc_features"] is None:
         log.info("realism: %s", result["verdict"])
         return
     for space in ("features", "photometry"):
         log.info(
-            "realism: %d real and %d painted lenses, by %s: AUC %.3f (95 %%: %.3f-%.3f)",
+            "realism: %d real and %d injected lenses, by %s: AUC %.3f (95 %%: %.3f-%.3f)",
             result["n_real"], result["n_injected"], space,
             *(result[f"auc_{space}{end}"] for end in ("", "_low", "_high")),
         )  # fmt: skip
     log.info(
-        "realism: found %.1f %% of real and %.1f %% of painted lenses; scores differ by %.2f "
-        "(Kolmogorov and Smirnov, p %.2g)",
+        "realism: found %.1f %% of real and %.1f %% of injected lenses; scores differ by %.2f "
+        "(Kolmogorov-Smirnov, p %.2g)",
         100 * result["found_real"], 100 * result["found_injected"], result["ks"], result["ks_p"],
     )  # fmt: skip

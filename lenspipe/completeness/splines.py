@@ -1,29 +1,31 @@
 """B-splines of the selection function and the penalties that make them smooth."""
 
 import itertools
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from scipy.interpolate import BSpline
 
-from lenspipe.completeness.quantities import LENS
+from lenspipe.completeness.quantities import LENS_QUANTITIES
 
-__all__ = ["DEGREE", "Spline", "Terms", "even_knots"]
+__all__ = ["DEGREE", "N_BASIS_CONDITIONS", "N_BASIS_LENS", "Spline", "Terms", "uniform_spline"]
 
 DEGREE = 3
 
-#: Functions of a spline: of the two quantities that describe a lens, and of the others.
-N_LENS, N_OTHERS = 7, 5
+#: Basis functions of the spline of each quantity that describes the lens, and of each other one.
+N_BASIS_LENS, N_BASIS_CONDITIONS = 7, 5
 
 
 class Spline(NamedTuple):
-    """B-splines of one quantity on its scale, with even knots.
+    """Cubic B-splines of one quantity on its scale, with uniform knots.
 
     Attributes
     ----------
-    low, high : float
-        Ends of what was painted; beyond them everything is as it is there.
-    knots : (K,) float array
+    low, high
+        Range of the injected lenses; the functions are constant beyond it.
+    knots
+        Shape (K,), float64.
     """
 
     low: float
@@ -31,136 +33,112 @@ class Spline(NamedTuple):
     knots: np.ndarray
 
     @property
-    def number(self):
-        """How many functions there are."""
+    def n_basis(self) -> int:
+        """Number of basis functions."""
         return len(self.knots) - DEGREE - 1
 
-    def at(self, values):
-        """The functions at some values.
-
-        Parameters
-        ----------
-        values : (N,) float array
-
-        Returns
-        -------
-        (N, number) float array
-        """
+    def basis(self, values: np.ndarray) -> np.ndarray:
+        """Basis functions at N values: (N, n_basis)."""
         inside = np.clip(values, self.low, self.high)
         return BSpline.design_matrix(inside, self.knots, DEGREE).toarray()
 
     @property
-    def penalty(self):
+    def penalty(self) -> np.ndarray:
         """Sum of the squared second differences of coefficients (Eilers & Marx 1996)."""
-        second = np.diff(np.eye(self.number), 2, axis=0)
+        second = np.diff(np.eye(self.n_basis), 2, axis=0)
         return second.T @ second
 
     @property
-    def shrinkage(self):
-        """Sum of the squared first differences, and a tenth of the squares: leaves nothing."""
-        first = np.diff(np.eye(self.number), axis=0)
-        return first.T @ first + 0.1 * np.eye(self.number)
+    def shrinkage(self) -> np.ndarray:
+        """Sum of the squared first differences, plus a tenth of the squares: shrinks to 0."""
+        first = np.diff(np.eye(self.n_basis), axis=0)
+        return first.T @ first + 0.1 * np.eye(self.n_basis)
 
 
-def even_knots(low, high, number):
-    """Make a spline with a number of functions.
-
-    Parameters
-    ----------
-    low, high : float
-    number : int
-
-    Returns
-    -------
-    Spline
-    """
-    step = (high - low) / (number - DEGREE)
-    # A hair beyond the ends, so that rounding leaves no value outside.
+def uniform_spline(low: float, high: float, n_basis: int) -> Spline:
+    """Make a spline with a number of basis functions on a range."""
+    step = (high - low) / (n_basis - DEGREE)
+    # Slightly beyond the ends, so that rounding leaves no value outside.
     start = low - 1e-9 * step
-    knots = start + step * (1 + 2e-9) * np.arange(-DEGREE, number + 1)
+    knots = start + step * (1 + 2e-9) * np.arange(-DEGREE, n_basis + 1)
     return Spline(float(low), float(high), knots)
 
 
 class Terms:
-    """The columns of the design: a constant, a surface, curves, and how conditions bend it.
+    """The columns of the design matrix: constant, surface, curves, and interactions.
+
+    Einstein radius and brightness share one term, the product of both bases, so that any surface is
+    possible. Each other quantity has a curve. For each pair of the former and the latter there is
+    an interaction: a curve in the first, multiplied by the second scaled linearly to -1 to 1.
 
     Parameters
     ----------
-    splines : dict
-        Quantity -> `Spline`. Einstein radius and brightness have one term, the product of both
-        bases, so that any surface is possible; each of the others has a curve of its own; and for
-        each pair of one of the two and one of the others the curve in the first is multiplied by
-        the second, which goes evenly from -1 to 1 in its range.
+    splines
+        Splines by the name of their quantity.
     """
 
-    def __init__(self, splines):
+    def __init__(self, splines: Mapping[str, Spline]) -> None:
         self.splines = dict(splines)
-        lens = [name for name in LENS if name in self.splines]
-        others = [name for name in self.splines if name not in LENS]
-        self.names = [tuple(lens)] if lens else []
+        lens = [name for name in LENS_QUANTITIES if name in self.splines]
+        others = [name for name in self.splines if name not in LENS_QUANTITIES]
+        self.names: list[tuple[str, ...]] = [tuple(lens)] if lens else []
         self.names += [(name,) for name in others]
         self.names += [(name, other) for name in lens for other in others]
 
-    def _bends(self, names):
-        """Whether a term is a curve that is multiplied by a condition."""
-        return len(names) == 2 and names[1] not in LENS
+    def _is_interaction(self, names: tuple[str, ...]) -> bool:
+        return len(names) == 2 and names[1] not in LENS_QUANTITIES
 
-    def _number(self, names):
-        """How many columns a term has."""
-        both = names[:1] if self._bends(names) else names
-        return int(np.prod([self.splines[name].number for name in both]))
+    def _n_columns(self, names: tuple[str, ...]) -> int:
+        factors = names[:1] if self._is_interaction(names) else names
+        return int(np.prod([self.splines[name].n_basis for name in factors]))
 
     @property
-    def slices(self):
+    def slices(self) -> list[slice]:
         """Columns of each term."""
-        stops = 1 + np.cumsum([self._number(names) for names in self.names])
+        stops = 1 + np.cumsum([self._n_columns(names) for names in self.names])
         starts = [1, *stops]
         return [slice(int(i), int(j)) for i, j in zip(starts, stops, strict=False)]
 
     @property
-    def columns(self):
+    def columns(self) -> list[str]:
         """Term of each column: ``constant``, ``theta_e x brightness``, ``seeing`` ..."""
-        terms = [[" x ".join(names)] * self._number(names) for names in self.names]
+        terms = [[" x ".join(names)] * self._n_columns(names) for names in self.names]
         return ["constant", *itertools.chain(*terms)]
 
-    def design(self, scaled):
-        """The columns at some rows.
+    def design(self, scaled: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Design matrix, (N, P).
 
         Parameters
         ----------
-        scaled : dict
-            Quantity -> (N,) float array on the quantity's scale, all finite.
-
-        Returns
-        -------
-        (N, P) float array
+        scaled
+            (N,) values of each quantity on its scale, all finite.
         """
-        number = len(next(iter(scaled.values())))
-        bases = {name: spline.at(scaled[name]) for name, spline in self.splines.items()}
-        blocks = [np.ones((number, 1))]
+        n_rows = len(next(iter(scaled.values())))
+        bases = {name: spline.basis(scaled[name]) for name, spline in self.splines.items()}
+        blocks = [np.ones((n_rows, 1))]
         for names in self.names:
             block = bases[names[0]]
-            if self._bends(names):
+            if self._is_interaction(names):
                 spline = self.splines[names[1]]
-                part = (scaled[names[1]] - spline.low) / (spline.high - spline.low)
-                block = block * (2 * part.clip(0, 1) - 1)[:, None]
+                fraction = (scaled[names[1]] - spline.low) / (spline.high - spline.low)
+                block = block * (2 * fraction.clip(0, 1) - 1)[:, None]
             elif len(names) == 2:
-                block = (block[:, :, None] * bases[names[1]][:, None, :]).reshape(number, -1)
+                block = (block[:, :, None] * bases[names[1]][:, None, :]).reshape(n_rows, -1)
             blocks.append(block)
         return np.concatenate(blocks, axis=1)
 
     @property
-    def penalties(self):
+    def penalties(self) -> list[tuple[str, slice, np.ndarray]]:
         """Name, columns and matrix of each penalty: one for each direction of each term."""
         result = []
-        for names, where in zip(self.names, self.slices, strict=True):
+        for names, columns in zip(self.names, self.slices, strict=True):
             first = self.splines[names[0]]
-            if self._bends(names):
-                result.append((" x ".join(names), where, first.shrinkage))
+            if self._is_interaction(names):
+                result.append((" x ".join(names), columns, first.shrinkage))
             elif len(names) == 2:
                 second = self.splines[names[1]]
-                result.append((names[0], where, np.kron(first.penalty, np.eye(second.number))))
-                result.append((names[1], where, np.kron(np.eye(first.number), second.penalty)))
+                result.append((names[0], columns, np.kron(first.penalty, np.eye(second.n_basis))))
+                result.append((names[1], columns, np.kron(np.eye(first.n_basis), second.penalty)))
             else:
-                result.append((names[0], where, first.penalty))
+                result.append((names[0], columns, first.penalty))
         return result

@@ -50,11 +50,6 @@ def read_galaxies(settings: Settings, table: pd.DataFrame) -> tuple[np.ndarray, 
     catalogs = []
     for brick, group in table.groupby("brick"):
         path = cutouts_at(settings, brick)
-        if not path.exists():
-            raise LenspipeError(
-                f"{path}: found no such file, expected cutouts of {len(group)} galaxies; cut out "
-                "this brick again"
-            )
         cutouts, catalog = read_cutouts(path)
         indices = pd.Index(catalog["id"]).get_indexer(group["id"])
         if (indices < 0).any():

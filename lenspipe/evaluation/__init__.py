@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "model": ["assess"],
         "purity.random_rates": ["measure_purity"],
         "random_galaxies": ["FATES", "RandomGalaxies"],
-        "recovery.published": ["match_scores", "recover", "recovery_of"],
+        "recovery.published": ["match_scores", "measure_recovery", "recovery_of"],
         "search": ["evaluate"],
     },
 )

@@ -1,75 +1,79 @@
-"""What a network makes of a lens and of another galaxy, stage after stage."""
+"""Activation maps of a network for a lens and a non-lens, stage by stage."""
 
-import numpy as np
+from pathlib import Path
+
 import pandas as pd
 
+from lenspipe.config.settings import Settings
 from lenspipe.models.activations import stages
+from lenspipe.models.contents import count_parameters
 from lenspipe.plotting.colour import colour_images
 from lenspipe.plotting.model_figures import draw_activations, draw_note
 from lenspipe.products.sample import read_images
+from lenspipe.products.tables import read_table
 from lenspipe.scoring.score import load_fitting
 from lenspipe.utils.errors import LenspipeError
 
 __all__ = ["show_activations"]
 
 
-def show_activations(settings):
-    """Draw a network, and below it the maps in it for two galaxies, as ``activations.png``.
+def show_activations(settings: Settings) -> None:
+    """Plot a network and its activation maps for two galaxies, as ``activations.png``.
 
-    They are the lens with the highest and the other galaxy with the lowest score of the test split,
-    or of the validation split where there is no test; without either the page says so.
+    They are the lens with the highest and the non-lens with the lowest score of the test split, or
+    of the validation split where there is no test split; without either the page says so.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
+    settings
         Of the model, which has been assessed.
 
     Raises
     ------
     LenspipeError
-        The model or its predictions are missing, or are not of this sample.
+        The model or its predictions are missing, or belong to another sample.
     """
-    name, bands = settings.training.name, settings.survey.bands
-    path = settings.paths.model(name, "activations.png")
-    chosen = _choose(settings)
+    name, bands, paths = settings.training.name, settings.survey.bands, settings.paths
+    path = paths.model(name, "activations.png")
+    chosen = _choose_galaxies(paths.model(name, "predictions.parquet"), paths.sample)
     if chosen is None:
-        draw_note("No split that the model has not seen\nholds lenses and non-lenses", path)
+        draw_note("No split that the model was not trained on\nhas lenses and non-lenses", path)
         return
-    model = load_fitting(settings, settings.paths.model(name))
-    images = read_images(settings.paths.sample, chosen, len(bands), settings.cutouts.size)
-    found = stages(model, images)
-    if not found:
-        draw_note(f"{name}: no layer of this network makes maps", path)
+    model = load_fitting(settings, paths.model(name))
+    images = read_images(paths.sample, chosen, len(bands), settings.cutouts.size)
+    maps = stages(model, images)
+    if not maps:
+        draw_note(f"{name}: no layer of this network has activation maps", path)
         return
-    trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    trainable = count_parameters(model)
     rgb = colour_images(images, bands, settings.mosaics.stretch)
     draw_activations(
-        found,
+        maps,
         images.shape[1:],
         rgb,
-        [f"{what}, p = {p:.4g}" for what, p in zip(("lens", "no lens"), chosen["p"], strict=True)],
+        [
+            f"{label}, p = {p:.4g}"
+            for label, p in zip(("lens", "non-lens"), chosen["p"], strict=True)
+        ],
         f"{name}: {trainable:,} trainable parameters",
         path,
     )
 
 
-def _choose(settings):
+def _choose_galaxies(path: Path, sample_path: Path) -> pd.DataFrame | None:
     """Rows of the sample, with their scores, of the two galaxies; None without a split."""
-    path = settings.paths.model(settings.training.name, "predictions.parquet")
-    if not path.exists():
-        raise LenspipeError(f"{path}: no such file; assess the model first")
-    predictions = pd.read_parquet(path, columns=["id", "split", "label", "p"])
+    predictions = read_table(path, "predictions", columns=["id", "split", "label", "p"])
     for split in ("test", "validation"):
-        part = predictions[predictions["split"] == split].sort_values(["p", "id"])
-        lenses, others = part[part["label"] > 0.5], part[part["label"] <= 0.5]
-        if len(lenses) and len(others):
-            chosen = pd.concat([lenses.tail(1), others.head(1)])[["id", "p"]]
-            sample = pd.read_parquet(settings.paths.sample, columns=["id", "shard", "row"])
+        table = predictions[predictions["split"] == split].sort_values(["p", "id"])
+        lenses, nonlenses = table[table["label"] > 0.5], table[table["label"] <= 0.5]
+        if len(lenses) and len(nonlenses):
+            chosen = pd.concat([lenses.tail(1), nonlenses.head(1)])[["id", "p"]]
+            sample = read_table(sample_path, "sample", columns=["id", "shard", "row"])
             rows = chosen.merge(sample, on="id")
             if len(rows) == len(chosen):
                 return rows
             raise LenspipeError(
-                f"{path}: found galaxies that {settings.paths.sample} lacks, expected its own; "
-                "assess the model again"
+                f"{path}: found galaxies that {sample_path} lacks, expected galaxies of this "
+                "sample; assess the model again"
             )
     return None

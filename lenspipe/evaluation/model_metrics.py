@@ -1,62 +1,69 @@
-"""Numbers that say how well scores tell a split's lenses from its other galaxies."""
+"""Metrics of how well scores separate the lenses and non-lenses of a split."""
 
 import itertools
 
 import numpy as np
+import pandas as pd
 
+from lenspipe.config.training import Evaluation
+from lenspipe.statistics.calibration import Calibration
 from lenspipe.statistics.metrics import (
     EDGES,
+    Estimate,
     auc,
     completeness_at_fpr,
     completeness_interval,
     expected_calibration_error,
+    name_interval,
     part_interval,
     purity_interval,
 )
 
-__all__ = ["FPRS", "binned", "measure"]
+__all__ = ["FPRS", "measure_split"]
 
 #: False-positive rates at which completeness is given, by their names in the metrics.
 FPRS = {f"1e-{power}": 10.0**-power for power in range(1, 6)}
 
-#: The one whose cut bins are measured at.
+#: The one whose cut is used for bins.
 _BINNED_AT = "1e-2"
 
 _METHODS = ("temperature", "isotonic")
 
 
-def measure(galaxies, calibration, settings):
-    """Measure a model on a split.
+def measure_split(
+    galaxies: pd.DataFrame,
+    calibration: Calibration | None,
+    evaluation: Evaluation,
+    threshold: float,
+    band: str,
+) -> dict:
+    """Measure a model on the rows of a split of `lenspipe.evaluation.predictions.predict_splits`.
 
-    Parameters
-    ----------
-    galaxies : pandas.DataFrame
-        The split's rows, as of `lenspipe.evaluation.predictions.predict_splits`.
-    calibration : lenspipe.statistics.calibration.Calibration or None
-    settings : lenspipe.config.settings.Settings
-
-    Returns
-    -------
-    dict
-        Keys as in docs/outputs.md without the split's name; None for what can't be measured, and
-        for all where the split is empty.
+    Keys are those of docs/outputs.md without the split's name; values are None for what can't be
+    measured, and all of them where the split is empty. `threshold` is the minimum score of a
+    candidate, `band` that of magnitude and exposures.
     """
     lens = galaxies["label"].to_numpy() > 0.5
     p = galaxies["p"].to_numpy()
-    lenses, others, prior = p[lens], p[~lens], settings.evaluation.prior
-    metrics = {"n_lenses": len(lenses), "n_nonlenses": len(others), "auc": auc(lenses, others)}
+    lenses, nonlenses, prior = p[lens], p[~lens], evaluation.prior
+    metrics: dict = {
+        "n_lenses": len(lenses), "n_nonlenses": len(nonlenses), "auc": auc(lenses, nonlenses)
+    }  # fmt: skip
     cuts = {}
-    for name, fpr in FPRS.items():
-        completeness, cuts[name] = completeness_at_fpr(lenses, others, fpr)
-        low, high = completeness_interval(lenses, others, fpr)
-        metrics |= _with_ends(f"completeness_fpr_{name}", completeness, low, high)
-        metrics |= _yield(f"fpr_{name}", (completeness, low, high), (fpr, fpr, fpr), prior)
-    threshold = np.float32(settings.candidates.threshold.assumed)
-    completeness, fpr = part_interval(lenses >= threshold), part_interval(others >= threshold)
-    metrics |= _with_ends("completeness_threshold", *completeness)
-    metrics |= _with_ends("fpr_threshold", *fpr)
+    for name, rate in FPRS.items():
+        value, cuts[name] = completeness_at_fpr(lenses, nonlenses, rate)
+        low, high = completeness_interval(lenses, nonlenses, rate)
+        completeness: Estimate = None, None, None
+        if value is not None and low is not None and high is not None:
+            completeness = value, low, high
+        metrics |= name_interval(f"completeness_fpr_{name}", completeness)
+        metrics |= _yield(f"fpr_{name}", completeness, (rate, rate, rate), prior)
+    minimum = np.float32(threshold)
+    completeness, fpr = part_interval(lenses >= minimum), part_interval(nonlenses >= minimum)
+    metrics |= name_interval("completeness_threshold", completeness)
+    metrics |= name_interval("fpr_threshold", fpr)
     metrics |= _yield("threshold", completeness, fpr, prior)
-    label, bins = galaxies["label"], settings.evaluation.bins
+    label, bins = galaxies["label"], evaluation.bins
     metrics["ece"] = expected_calibration_error(label, p, bins)
     for method in _METHODS:
         metrics[f"ece_{method}"] = calibration and expected_calibration_error(
@@ -64,76 +71,59 @@ def measure(galaxies, calibration, settings):
         )
     cut = cuts[_BINNED_AT]
     metrics["binned_at"] = f"fpr_{_BINNED_AT}" if cut is not None else "threshold"
-    above = p > cut if cut is not None else p >= threshold
-    metrics["by"] = binned(galaxies, above, settings.survey.bands[-1])
+    above = p > cut if cut is not None else p >= minimum
+    metrics["by"] = _by_property(galaxies, above, band)
     return metrics if len(galaxies) else dict.fromkeys(metrics)
 
 
-def _with_ends(key, value, low, high):
-    return {key: value, f"{key}_low": low, f"{key}_high": high}
-
-
-def _yield(name, completeness, fpr, prior):
-    """Purity at the prior, and how many candidates are looked at for each lens among them.
-
-    Completeness and false-positive rate are given with their intervals.
-    """
+def _yield(
+    name: str, completeness: Estimate, fpr: Estimate, prior: float
+) -> dict[str, float | None]:
+    """Purity at the prior, and the number of candidates to inspect for each lens."""
     value, low, high = purity_interval(completeness, fpr, prior)
-    inspected = (1 / purity if purity else None for purity in (value, high, low))
-    return _with_ends(f"purity_{name}", value, low, high) | _with_ends(
-        f"inspect_per_lens_{name}", *inspected
+    inspected = [1 / purity if purity else None for purity in (value, high, low)]
+    return name_interval(f"purity_{name}", (value, low, high)) | name_interval(
+        f"inspect_per_lens_{name}", inspected
     )
 
 
-def binned(galaxies, above, band):
-    """Completeness and false-positive rate by what is known of galaxies.
+def _by_property(galaxies: pd.DataFrame, above: np.ndarray, band: str) -> dict[str, list[dict]]:
+    """Completeness and false-positive rate by properties of the galaxies.
 
-    Parameters
-    ----------
-    galaxies : pandas.DataFrame
-        As for `measure`.
-    above : array_like of bool, shape (N,)
-        Which of them count as found.
-    band : str
-        Band of magnitude and exposures.
-
-    Returns
-    -------
-    dict
-        Property (``type``, ``region``, ``class``, ``grade``, ``mag``, ``nobs``, ``theta_e``,
-        ``arc_snr``) -> list of bins, each with its ``value``, or ``from`` and ``to`` (None where it
-        is open); ``n_lenses``, ``n_nonlenses``; ``completeness`` and ``false_positive_rate`` and
-        their 95 % intervals ``_low`` and ``_high`` (Wilson), None without such galaxies.
+    `above` tells which of them count as found. Each property (``type``, ``region``, ``class``,
+    ``grade``, ``mag``, ``nobs``, ``theta_e``, ``arc_snr``) has a list of bins, each with its
+    ``value``, or ``from`` and ``to`` (None where it is open); ``n_lenses``, ``n_nonlenses``;
+    ``completeness`` and ``false_positive_rate`` and their 95 % intervals ``_low`` and ``_high``
+    (Wilson), None without such galaxies.
     """
-    lens, above = galaxies["label"].to_numpy() > 0.5, np.asarray(above, bool)
-    found = {name: _by_value(galaxies[name], lens, above) for name in ("type", "region", "class")}
-    # Of non-lenses only those that were graded have a grade.
+    lens = galaxies["label"].to_numpy() > 0.5
+    bins = {name: _by_value(galaxies[name], lens, above) for name in ("type", "region", "class")}
+    # Only graded non-lenses have a grade.
     grade = galaxies["grade"].replace("", "none").where(lens | (galaxies["grade"] != ""))
-    found["grade"] = _by_value(grade, lens, above)
+    bins["grade"] = _by_value(grade, lens, above)
     columns = {"mag": f"mag_{band}", "nobs": f"nobs_{band}"}
     columns |= {"theta_e": "theta_e_arcsec", "arc_snr": "arc_snr"}
     for name, column in columns.items():
         values = galaxies[column].to_numpy(np.float64)
-        found[name] = [
+        bins[name] = [
             {"from": low, "to": high if np.isfinite(high) else None}
             | _rates((values >= low) & (values < high), lens, above)
             for low, high in itertools.pairwise(EDGES[name])
         ]
-    return found
+    return bins
 
 
-def _by_value(values, lens, above):
-    """A bin for each value that occurs."""
+def _by_value(values: pd.Series, lens: np.ndarray, above: np.ndarray) -> list[dict]:
     return [
         {"value": str(value)} | _rates((values == value).to_numpy(), lens, above)
         for value in sorted(values.dropna().unique())
     ]
 
 
-def _rates(inside, lens, above):
-    lenses, others = above[inside & lens], above[inside & ~lens]
+def _rates(inside: np.ndarray, lens: np.ndarray, above: np.ndarray) -> dict:
+    lenses, nonlenses = above[inside & lens], above[inside & ~lens]
     return (
-        {"n_lenses": len(lenses), "n_nonlenses": len(others)}
-        | _with_ends("completeness", *part_interval(lenses))
-        | _with_ends("false_positive_rate", *part_interval(others))
+        {"n_lenses": len(lenses), "n_nonlenses": len(nonlenses)}
+        | name_interval("completeness", part_interval(lenses))
+        | name_interval("false_positive_rate", part_interval(nonlenses))
     )

@@ -1,113 +1,120 @@
-"""Figures of an assessment."""
+"""Figures of a model's assessment."""
 
-from lenspipe.evaluation.mistakes import draw_mistakes
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
 from lenspipe.evaluation.model_metrics import FPRS
 from lenspipe.plotting import figures, model_figures
-from lenspipe.products.sample import read_images
+from lenspipe.statistics.calibration import Calibration
 from lenspipe.statistics.metrics import roc_curve
 
-__all__ = ["draw_figures", "kinds"]
+__all__ = ["draw_figures", "mark_mistakes", "shown_split"]
 
 _FIGURES = ("roc", "precision_recall", "threshold", "scores", "reliability", "missed", "false")
 
 
-def draw_figures(settings, parts, metrics, calibration):
-    """Draw all figures into the model's folder.
+def shown_split(splits: Mapping[str, pd.DataFrame]) -> str | None:
+    """Name of the split that figures show: the last one with both lenses and non-lenses."""
+    return next(reversed(_with_both_classes(splits)), None)
 
-    Most are of the test split, or of the validation split where there is no test; without either
-    each says so.
+
+def _with_both_classes(splits: Mapping[str, pd.DataFrame]) -> list[str]:
+    return [split for split, rows in splits.items() if (rows["label"] > 0.5).nunique() == 2]
+
+
+def draw_figures(
+    name: str,
+    splits: Mapping[str, pd.DataFrame],
+    metrics: dict,
+    calibration: Calibration | None,
+    bins: int,
+    path: Callable[[str], Path],
+) -> None:
+    """Plot all figures of a model except its mistakes.
+
+    Most show the test split, or the validation split where there is no test split; without either
+    each figure, including the mistakes, says so.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
+    name
         Of the model.
-    parts : dict
-        Split -> its rows, as of `lenspipe.evaluation.predictions.predict_splits`.
-    metrics : dict
+    splits
+        Split -> its rows, as returned by `lenspipe.evaluation.predictions.predict_splits`.
+    metrics
         Content of ``metrics.json``.
-    calibration : lenspipe.statistics.calibration.Calibration or None
+    bins
+        Number of bins of probability.
+    path
+        From a figure's file name to its path.
     """
-
-    def path(file):
-        return settings.paths.model(settings.training.name, file)
-
-    scores = {
-        split: (part.loc[part["label"] > 0.5, "p"], part.loc[part["label"] <= 0.5, "p"])
-        for split, part in parts.items()
-    }
-    judged = [split for split, pair in scores.items() if all(map(len, pair))]
-    if not judged:
-        for name in _FIGURES:
+    shown = shown_split(splits)
+    if shown is None:
+        for figure in _FIGURES:
             model_figures.draw_note(
-                "Nothing to judge by: no split that the model\nhas not seen holds lenses and "
+                "Nothing to measure: no split that the model\nwas not trained on has lenses and "
                 "non-lenses",
-                path(f"{name}.png"),
+                path(f"{figure}.png"),
             )
         return
-    shown = judged[-1]
-    lenses, others = scores[shown]
-    galaxies, threshold = parts[shown], settings.candidates.threshold.assumed
+    scores = {
+        split: (rows.loc[rows["label"] > 0.5, "p"], rows.loc[rows["label"] <= 0.5, "p"])
+        for split, rows in splits.items()
+    }
+    lenses, nonlenses = scores[shown]
+    galaxies, threshold, prior = splits[shown], metrics["threshold"], metrics["prior"]
     points = [
-        (fpr, *(metrics[f"{shown}_completeness_fpr_{name}{end}"] for end in ("", "_low", "_high")))
-        for name, fpr in FPRS.items()
+        (fpr, *(metrics[f"{shown}_completeness_fpr_{key}{end}"] for end in ("", "_low", "_high")))
+        for key, fpr in FPRS.items()
     ]
     figures.draw_roc(
-        {f"{split}: {_count(*scores[split])}": roc_curve(*scores[split]) for split in judged},
+        {
+            f"{split}: {_format_counts(*scores[split])}": roc_curve(*scores[split])
+            for split in _with_both_classes(splits)
+        },
         path("roc.png"),
         points=[point for point in points if point[1] is not None],
     )
-    title = f"{settings.training.name}, {shown} split: {_count(lenses, others)}"
-    prior = settings.evaluation.prior
+    title = f"{name}, {shown} split: {_format_counts(lenses, nonlenses)}"
     model_figures.draw_precision_recall(
-        lenses, others, prior, threshold, title, path("precision_recall.png")
+        lenses, nonlenses, prior, threshold, title, path("precision_recall.png")
     )
-    model_figures.draw_threshold(lenses, others, prior, threshold, title, path("threshold.png"))
-    figures.draw_scores(galaxies["p"], kinds(galaxies), threshold, path("scores.png"))
+    model_figures.draw_threshold(lenses, nonlenses, prior, threshold, title, path("threshold.png"))
+    figures.draw_scores(galaxies["p"], _classes(galaxies), threshold, path("scores.png"))
     model_figures.draw_reliability(
         galaxies["label"],
-        _calibrated(galaxies["p"], calibration),
-        settings.evaluation.bins,
-        title + ("; fitted to it" if calibration and shown == "validation" else ""),
+        _probabilities(galaxies["p"], calibration),
+        bins,
+        title + ("; calibration fitted to it" if calibration and shown == "validation" else ""),
         path("reliability.png"),
     )
+
+
+def mark_mistakes(galaxies: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Add the columns ``missed``, ``false`` and ``note`` of `lenspipe.evaluation.mistakes`."""
     lens, passes = galaxies["label"] > 0.5, galaxies["p"] >= threshold
-    mistakes = galaxies.assign(
+    return galaxies.assign(
         missed=lens & ~passes,
         false=~lens & passes,
-        note=[_note(row) for row in galaxies.to_dict("records")],
+        note=[_describe(row) for row in galaxies.to_dict("records")],
     )
-    title = f"{settings.run}, {title.split(':')[0]}"
-
-    def read(settings, rows):
-        bands, size = settings.survey.bands, settings.cutouts.size
-        return read_images(settings.paths.sample, rows, len(bands), size)
-
-    draw_mistakes(settings, mistakes, read, path, title, f"p ≥ {threshold:g}")
 
 
-def kinds(galaxies):
-    """Return what each galaxy is, in a word: its class, or kind of a confusing one.
-
-    Parameters
-    ----------
-    galaxies : pandas.DataFrame
-        Columns class and label.
-
-    Returns
-    -------
-    pandas.Series of str
-        ``lens`` for every lens.
-    """
-    kind = galaxies["class"].str.rpartition(":")[2]
-    return kind.mask(galaxies["label"] > 0.5, "lens")
+def _classes(galaxies: pd.DataFrame) -> pd.Series:
+    """Class of each galaxy in a word: ``lens``, or the kind of a confusing galaxy."""
+    name = galaxies["class"].str.rpartition(":")[2]
+    return name.mask(galaxies["label"] > 0.5, "lens")
 
 
-def _count(lenses, others):
-    return f"{len(lenses)} lenses, {len(others)} others"
+def _format_counts(lenses: pd.Series, nonlenses: pd.Series) -> str:
+    return f"{len(lenses)} lenses, {len(nonlenses)} non-lenses"
 
 
-def _calibrated(p, calibration):
-    """What is drawn as probability, by its name in the figure."""
+def _probabilities(p: pd.Series, calibration: Calibration | None) -> dict[str, np.ndarray]:
+    """Scores and calibrated probabilities by their labels in the figure."""
     if calibration is None:
         return {"scores": p}
     return {
@@ -117,8 +124,8 @@ def _calibrated(p, calibration):
     }
 
 
-def _note(row):
-    """What a mistake is: a lens's grade and radius, or what else it is."""
+def _describe(row: dict) -> str:
+    """Grade and Einstein radius of a lens, or class of a non-lens."""
     if row["label"] <= 0.5:
         return row["class"].rpartition(":")[2].replace("_", " ")
     radius = f'θ {row["theta_e_arcsec"]:.1f}"' if row["theta_e_arcsec"] > 0 else ""

@@ -1,87 +1,91 @@
-"""Scores of the labelled sample's galaxies, beside all that is known of each."""
+"""Scores of the labelled sample's galaxies, joined with their properties."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from lenspipe.config.settings import Settings
+from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.schema.learning import PREDICTED
+from lenspipe.products.schema.registry import band_values
+from lenspipe.products.tables import read_table
 from lenspipe.scoring.splits import score_split
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
 __all__ = ["predict_splits"]
 
-_COLUMNS = ["id", "split", "label", "class", "grade", "type", "region", "brick", "ra", "dec"]
-
-_CONDITIONS = ("mag_", "nobs_")
-
 _TRUTH = ["id", "theta_e_arcsec", "arc_snr"]
 
 
-def predict_splits(settings, splits, is_refit=False):
-    """Score the galaxies of some splits with a model.
+def predict_splits(
+    settings: Settings, splits: Sequence[str], is_refit: bool = False
+) -> pd.DataFrame:
+    """Score the galaxies of some splits with a model; a split that the sample lacks has no rows.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
+    settings
         Of the model.
-    splits : sequence of str
-        Names; a split that the sample lacks adds nothing.
-    is_refit : bool
-        Whether the model was trained on the validation split once more: those galaxies are scored
-        by ``validated.keras``, the model before.
+    is_refit
+        Whether the model was finally trained on the validation split as well: those galaxies are
+        scored with the model before that, ``validated.keras``.
 
     Returns
     -------
     pandas.DataFrame
-        A row per galaxy with columns as in docs/outputs.md, but for ``p_calibrated``, and
-        ``shard`` and ``row`` of its record. On a simulated sky lenses that no catalogue lists, and
-        that the sample so takes for non-lenses, are left out: a good network finds them, and at low
-        rates they alone would count as false positives.
+        A row per galaxy with the columns in docs/outputs.md, except ``p_calibrated``, and ``shard``
+        and ``row`` of its record. Lenses of a simulated sky that no catalogue lists, which the
+        sample labels as non-lenses, are left out: a good network finds them, and at low rates they
+        alone would dominate the false positives.
 
     Raises
     ------
     LenspipeError
-        Model, records and sample don't fit together.
+        Model, records and sample are inconsistent.
     """
-    sample = pd.read_parquet(settings.paths.sample)
+    paths = settings.paths
+    sample = read_table(paths.sample, "sample")
     sample = sample[sample["split"].isin(splits)]
     empty = pd.DataFrame({"id": pd.Series(dtype=str), "label": [], "p": pd.Series(dtype="f4")})
     files = dict.fromkeys(splits, "model.keras")
     if is_refit:
         files["validation"] = "validated.keras"
     scores = [empty, *(score_split(settings, split, files[split]) for split in splits)]
-    table = _join(settings, sample, pd.concat(scores, ignore_index=True))
-    table = _with_truth(settings, table)
+    table = _join(sample, pd.concat(scores, ignore_index=True), paths.sample)
+    table = _add_truth(table, [path for path in (paths.injected, paths.truth) if path.exists()])
     unlisted = (table["label"] == 0) & table["theta_e_arcsec"].notna()
     if unlisted.any():
         log.info("left out %d lenses that no catalogue lists", unlisted.sum())
     return table[~unlisted].reset_index(drop=True)
 
 
-def _join(settings, sample, scores):
-    """Scores with what the sample's table says of the same galaxies, in its order."""
-    conditions = [column for column in sample if column.startswith(_CONDITIONS)]
-    sample = sample[[*_COLUMNS, *conditions, "shard", "row"]]
+def _join(sample: pd.DataFrame, scores: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Join scores with the rows of the sample's table, in its order; `path` is for messages."""
+    bands = [name.removeprefix("nobs_") for name in sample if name.startswith("nobs_")]
+    sample = sample[[*names_of(PREDICTED, **band_values(bands)), "shard", "row"]]
     table = sample.merge(scores, on="id", how="left", suffixes=("", "_record"), validate="1:1")
-    odd = table.loc[table["label"] != table["label_record"], "id"].tolist()
-    odd += sorted(set(scores["id"]) - set(sample["id"]))
-    if odd:
+    differing = table.loc[table["label"] != table["label_record"], "id"].tolist()
+    differing += sorted(set(scores["id"]) - set(sample["id"]))
+    if differing:
         raise LenspipeError(
-            f"{settings.paths.sample}: found {len(odd)} galaxies (first {odd[0]}) that only it or "
-            "its records hold, or that they label otherwise, expected the same in both; delete it "
-            "and run again to write the sample anew"
+            f"{path}: found {len(differing)} galaxies (first {differing[0]}) that only the table "
+            "or only its records contain, or with different labels, expected the same in both; "
+            "delete it and run again to write the sample again"
         )
     return table.drop(columns="label_record")
 
 
-def _with_truth(settings, table):
+def _add_truth(table: pd.DataFrame, paths: Sequence[Path]) -> pd.DataFrame:
     """Add Einstein radius and signal-to-noise of the arcs where they are known."""
-    known = [p for p in (settings.paths.injected, settings.paths.truth) if p.exists()]
     truth = pd.concat(
         [pd.DataFrame({"id": pd.Series(dtype=str), "theta_e_arcsec": [], "arc_snr": []})]
-        + [pd.read_parquet(path, columns=_TRUTH) for path in known],
+        + [pd.read_parquet(path, columns=_TRUTH) for path in paths],
         ignore_index=True,
     )
-    # An object of a simulated sky may be listed once in each region that has its brick.
+    # An object of a simulated sky is listed in each region that has its brick.
     truth = truth.drop_duplicates("id")
     table = table.merge(truth, on="id", how="left", validate="1:1")
     return table.astype(dict.fromkeys(_TRUTH[1:], np.float32))

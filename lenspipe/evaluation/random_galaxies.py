@@ -1,21 +1,25 @@
-"""Random galaxies: those of a search that are no lenses and that no network has learnt from."""
+"""Random galaxies: those of a search that are not lenses and that no network was trained on."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from lenspipe.config.flags import rejected
+from lenspipe.config.settings import Settings
 from lenspipe.products.known_lenses import read_known
 from lenspipe.products.models import splits_trained_on
+from lenspipe.products.tables import read_table
 from lenspipe.utils.crossmatch import Sky
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
 __all__ = ["FATES", "RandomGalaxies", "read_grades"]
 
-#: What becomes of a galaxy of the search, by its code; the first that applies. A row that repeats
-#: a galaxy is none of its own.
+#: Classes of the galaxies of a search, by their code; the first that applies. Repeated rows of a
+#: galaxy are ``listed twice``.
 FATES = (
     *("random", "no score", "flagged", "near a known lens", "graded A to C"),
     *("lens that no catalogue lists", "trained on", "listed twice"),
@@ -23,23 +27,22 @@ FATES = (
 
 _GRADES = ("A", "B", "C")
 
-#: How far apart the same galaxy is in two releases, arcsec.
-_SAME_ARCSEC = 1.0
+#: Maximum distance of the same galaxy in two releases, arcsec.
+_SAME_GALAXY_ARCSEC = 1.0
 
 
 class RandomGalaxies:
-    """Tells which galaxies of a search are random ones, and why the others are not.
+    """Classifies the galaxies of a search as random ones or by why they are not.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-    grades : pandas.DataFrame or None
-        As of `read_grades`.
+    grades
+        As returned by `read_grades`.
 
     Attributes
     ----------
     knows_training : bool
-        Whether it is known what the model learnt from.
+        Whether it is known which galaxies the model was trained on.
 
     Raises
     ------
@@ -47,120 +50,111 @@ class RandomGalaxies:
         The known lenses are not merged yet, or the labelled sample is missing or unreadable.
     """
 
-    def __init__(self, settings, grades=None):
+    def __init__(self, settings: Settings, grades: pd.DataFrame | None = None) -> None:
         self._settings = settings
-        self._known = _sky(read_known(settings.paths.lenses), settings.sample.exclusion_arcsec)
+        radius_arcsec = settings.sample.exclusion_arcsec
+        self._known = _sky(read_known(settings.paths.lenses), radius_arcsec)
         lenses = None if grades is None else grades[grades["grade"].isin(_GRADES)]
-        self._graded = _sky(lenses, settings.sample.exclusion_arcsec)
+        self._graded = _sky(lenses, radius_arcsec)
         self._unlisted = _index([])
         if settings.simulation:
-            truth = pd.read_parquet(
-                settings.paths.truth, columns=["id"], filters=[("kind", "==", "lens")]
+            truth = read_table(
+                settings.paths.truth, "truth", columns=["id"], filters=[("kind", "==", "lens")]
             )
             self._unlisted = _index(truth["id"])
-        self._read_training()
-
-    def _read_training(self):
-        """Note what the model learnt from: identifiers, bricks and, of another run, positions."""
-        settings, other = self._settings, self._settings.recovery.sample
+        self._training_ids, self._training_bricks = _index([]), _index([])
+        self._training_sky: Sky | None = None
+        other = settings.recovery.sample
         self.knows_training = bool(other) or not settings.inference.model
-        self._learnt, self._learnt_bricks, self._places = _index([]), _index([]), None
-        if not self.knows_training:
+        if other:
+            path = Path(other)
+            self._read_training(path, splits_trained_on(path.parents[1] / "models"), True)
+        elif self.knows_training:
+            self._read_training(settings.paths.sample, settings.learnt_splits, False)
+        else:
             log.info(
-                "random galaxies: what the given model learnt from is unknown, and counts as any; "
-                "config key recovery.sample names its labelled sample"
+                "random galaxies: the training sample of the given model is unknown, so that its "
+                "galaxies are not excluded; config key recovery.sample names its labelled sample"
             )
-            return
-        path = Path(other) if other else settings.paths.sample
-        splits = splits_trained_on(path.parents[1] / "models") if other else settings.learnt_splits
-        sample = _read_sample(path, ["id", "brick", "split", *(["ra", "dec"] if other else [])])
+
+    def _read_training(self, path: Path, splits: Iterable[str], of_other_run: bool) -> None:
+        """Read identifiers, bricks and, for another run, positions of the training galaxies."""
+        columns = ["id", "brick", "split", *(["ra", "dec"] if of_other_run else [])]
+        sample = _read_sample(path, columns)
         sample = sample[sample["split"].isin(splits)]
-        # A galaxy that an arc was painted on has been seen, too.
-        self._learnt = _index(sample["id"].str.removeprefix("injected:"))
-        self._learnt_bricks = _index(sample["brick"])
-        # Of another release the same galaxy has another identifier.
-        self._places = _sky(sample, _SAME_ARCSEC) if other else None
+        # The host galaxy of an injected arc was seen in training as well.
+        self._training_ids = _index(sample["id"].str.removeprefix("injected:"))
+        self._training_bricks = _index(sample["brick"])
+        # The same galaxy has another identifier in another release.
+        self._training_sky = _sky(sample, _SAME_GALAXY_ARCSEC) if of_other_run else None
 
-    def of_training(self, bricks):
-        """Whether the model learnt from galaxies of each brick.
+    def in_training_bricks(self, bricks: pd.Series) -> np.ndarray:
+        """Whether the model was trained on galaxies of each brick (bool, shape (N,))."""
+        return _is_in(self._training_bricks, bricks)
 
-        Parameters
-        ----------
-        bricks : pandas.Series of str
-
-        Returns
-        -------
-        numpy.ndarray of bool, shape (N,)
-        """
-        return _among(self._learnt_bricks, bricks)
-
-    def sort(self, table):
-        """Say what each galaxy is.
+    def classify(self, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """Assign each galaxy to one of `FATES`.
 
         Parameters
         ----------
-        table : pandas.DataFrame
-            Of a chunk of the search: id (each once), ra, dec (degrees), flags, p.
+        table
+            Of a chunk of the search: id (unique), ra, dec (degrees), flags, p.
 
         Returns
         -------
         fates : numpy.ndarray of int, shape (N,)
-            Places in `FATES`.
+            Indices into `FATES`.
         known : numpy.ndarray of bool, shape (N,)
-            Whether it is a known lens, within ``sample.match_radius_arcsec``.
+            Whether the galaxy is a known lens, within ``sample.match_radius_arcsec``.
         """
         near, known = np.zeros(len(table), bool), np.zeros(len(table), bool)
         if self._known:
             rows, _, separation = self._known.pairs(table["ra"], table["dec"])
             near[rows] = True
             known[rows[separation <= self._settings.sample.match_radius_arcsec]] = True
-        reasons = (
+        masks = (
             table["p"].isna(),
             rejected(table["flags"], self._settings),
             near,
-            _within(self._graded, table),
-            _among(self._unlisted, table["id"]),
-            _among(self._learnt, table["id"]) | _within(self._places, table),
+            _is_near(self._graded, table),
+            _is_in(self._unlisted, table["id"]),
+            _is_in(self._training_ids, table["id"]) | _is_near(self._training_sky, table),
         )
-        return np.select([np.asarray(r, bool) for r in reasons], range(1, len(reasons) + 1)), known
+        fates = np.select([np.asarray(mask, bool) for mask in masks], range(1, len(masks) + 1))
+        return fates, known
 
 
-def read_grades(settings):
-    """Read the candidates' grades, as `lenspipe inspect --export` has written them.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
+def read_grades(path: Path) -> pd.DataFrame | None:
+    """Read the candidates' grades, as written by `lenspipe inspect --export`.
 
     Returns
     -------
     pandas.DataFrame or None
-        ra, dec (degrees), p (float32), grade (A to D, or empty); None where nobody has graded.
+        ra, dec (degrees), p (float32), grade (A to D, or empty); None without the file.
 
     Raises
     ------
     LenspipeError
         The table is unreadable, or lacks a column.
     """
-    path = settings.paths.inspection("grades.csv")
     if not path.exists():
         return None
-    kinds = {"ra": float, "dec": float, "p": np.float32, "grade": str}
+    dtypes = {"ra": float, "dec": float, "p": np.float32, "grade": str}
     try:
-        table = pd.read_csv(path, usecols=list(kinds), dtype=kinds)
+        table = pd.read_csv(path, usecols=list(dtypes), dtype=dtypes)
     except ValueError as error:
         raise LenspipeError(
             f"{path}: can't be read as graded candidates ({str(error).splitlines()[0]}); write it "
-            "anew: lenspipe inspect --export"
+            "again: lenspipe inspect --export"
         ) from None
     return table.assign(grade=table["grade"].fillna(""))
 
 
-def _read_sample(path, columns):
+def _read_sample(path: Path, columns: list[str]) -> pd.DataFrame:
     if not path.exists():
         raise LenspipeError(
-            f"{path}: found no such file, expected the labelled sample that the model learnt from; "
-            "build it, or correct config key recovery.sample"
+            f"{path}: no such file, expected the labelled sample that the model was trained "
+            "on; build it, or correct config key recovery.sample"
         )
     try:
         return pd.read_parquet(path, columns=columns)
@@ -171,26 +165,24 @@ def _read_sample(path, columns):
         ) from None
 
 
-def _index(names):
-    """Names to be looked up chunk after chunk; `isin` would hash them anew each time."""
+def _index(names: ArrayLike) -> pd.Index:
+    """Hash names once for all chunks, which `isin` would do for each."""
     return pd.Index(pd.unique(np.asarray(names, object)), dtype=object)
 
 
-def _among(index, names):
-    """Whether each name is in an index."""
+def _is_in(index: pd.Index, names: pd.Series) -> np.ndarray:
     return index.get_indexer(np.asarray(names, object)) >= 0
 
 
-def _sky(table, radius_arcsec):
-    """Positions to be compared with; None where there are none."""
+def _sky(table: pd.DataFrame | None, radius_arcsec: float) -> Sky | None:
+    """Positions for matching; None where there are none."""
     return (
         Sky(table["ra"], table["dec"], radius_arcsec) if table is not None and len(table) else None
     )
 
 
-def _within(sky, table):
-    """Whether each galaxy is near any of some positions."""
-    found = np.zeros(len(table), bool)
+def _is_near(sky: Sky | None, table: pd.DataFrame) -> np.ndarray:
+    mask = np.zeros(len(table), bool)
     if sky:
-        found[sky.pairs(table["ra"], table["dec"])[0]] = True
-    return found
+        mask[sky.pairs(table["ra"], table["dec"])[0]] = True
+    return mask

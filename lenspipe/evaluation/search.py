@@ -1,17 +1,21 @@
-"""How well the search does on galaxies that training never saw."""
+"""How well the search performs on galaxies not used in training."""
 
+import functools
 import itertools
-import json
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import scipy.stats
 
 from lenspipe.config.flags import rejected
+from lenspipe.config.settings import Settings
 from lenspipe.cutouts.reading import read_images
 from lenspipe.evaluation.mistakes import draw_mistakes
 from lenspipe.plotting import figures
 from lenspipe.products.candidates import read_cuts
+from lenspipe.products.files import write_json
+from lenspipe.products.tables import read_table
 from lenspipe.products.truth import QUOTED_ARC_SNR, QUOTED_THETA_E_ARCSEC, read_rows, with_truth
 from lenspipe.statistics.metrics import (
     EDGES,
@@ -22,7 +26,6 @@ from lenspipe.statistics.metrics import (
     wilson_interval,
 )
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
 __all__ = ["evaluate"]
@@ -31,64 +34,51 @@ __all__ = ["evaluate"]
 _UNSCORED = -1.0
 
 
-def evaluate(settings):
-    """Measure the search on galaxies that training never saw.
+def evaluate(settings: Settings) -> dict:
+    """Measure the search on galaxies not used in training.
 
     On a simulated sky these are all galaxies of the test bricks, those without a row of another
-    split in ``sample/sample.parquet``, judged by the sky's truth. Where ``sample.fractions`` leaves
-    no test split the validation split takes its place. Completeness is quoted on lenses with an
-    Einstein radius of at least 1.2 arcsec and arcs of signal-to-noise of at least 10 (``visible``
-    in the keys). On real data they are the test split, judged by its labels.
+    split in ``sample/sample.parquet``, compared with the sky's truth. Where ``sample.fractions``
+    leaves no test split the validation split takes its place. A lens counts as visible with an
+    Einstein radius of at least 1.2 arcsec and arcs of signal-to-noise of at least 10. On real data
+    they are the test split, compared with its labels.
 
     Writes below ``evaluation/``: ``roc.png``, ``scores.png``, ``completeness.png`` (against
-    Einstein radius and arc signal-to-noise; against magnitude and exposures in the reddest band
-    without truth), the most confident mistakes ``missed.png`` and ``false.png``, and last
-    ``metrics.json``. There, completeness is of the lenses above (of all labelled lenses without
-    truth) and false-positive rates are of all non-lenses; ``fpr10``, ``fpr01`` and ``fpr001`` are
-    rates of 10, 1 and 0.1 %. What could not be measured is null.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-
-    Returns
-    -------
-    dict
-        The metrics.
+    Einstein radius and arc signal-to-noise; without truth against magnitude and exposures in the
+    reddest band), the most confident mistakes ``missed.png`` and ``false.png``, and last
+    ``metrics.json``. There, completeness is that of visible lenses (without truth, of all labelled
+    lenses) and false-positive rates are those of all non-lenses; ``fpr10``, ``fpr01`` and
+    ``fpr001`` are rates of 10, 1 and 0.1 %. What could not be measured is null.
 
     Raises
     ------
     LenspipeError
-        There are no lenses, or no non-lenses, to measure with.
+        There are no lenses, or no non-lenses.
     """
-    paths = settings.paths
+    paths, band = settings.paths, settings.survey.bands[-1]
+    has_truth = settings.simulation is not None
     paths.evaluation("metrics.json").unlink(missing_ok=True)
-    galaxies = (
-        with_truth(settings.paths, settings.held_out)
-        if settings.simulation
-        else _labelled(settings)
-    )
-    galaxies = _with_conditions(settings, galaxies)
+    galaxies = with_truth(settings.paths, settings.held_out) if has_truth else _labelled(settings)
+    galaxies = _add_conditions(settings, galaxies)
     unscored = galaxies["p"].isna()
     if unscored.any():
         log.info("evaluation: %d galaxies have no score; they count as not found", unscored.sum())
     galaxies["p"] = galaxies["p"].astype(np.float64).fillna(_UNSCORED)
     cuts = read_cuts(settings.paths.threshold, settings.candidates.threshold)
     galaxies["selected"] = cuts.passes(galaxies) & ~rejected(galaxies["flags"], settings)
-    where = f"the {settings.held_out} {'bricks' if settings.simulation else 'split'}"
-    for what, number in (("lens", galaxies["lens"].sum()), ("non-lens", (~galaxies["lens"]).sum())):
-        if number == 0:
+    where = f"the {settings.held_out} {'bricks' if has_truth else 'split'}"
+    for name, n in (("lens", galaxies["lens"].sum()), ("non-lens", (~galaxies["lens"]).sum())):
+        if n == 0:
             raise LenspipeError(
-                f"{paths.sample}: found no {what} among the {len(galaxies)} galaxies of {where}, "
-                "expected at least one; enlarge config section footprint or the test part of "
+                f"{paths.sample}: found no {name} among the {len(galaxies)} galaxies of {where}, "
+                "expected at least one; enlarge config section footprint or the test fraction of "
                 "sample.fractions"
             )
-    metrics = _measure(galaxies, settings, cuts.lowest)
-    lenses, visible, others = _scores(galaxies)
-    curves = {f"all {len(lenses)} lenses": roc_curve(lenses, others)}
-    if settings.simulation and len(visible):
-        label = f"{len(visible)} with θ ≥ {QUOTED_THETA_E_ARCSEC}″, S/N ≥ {QUOTED_ARC_SNR:g}"
-        curves[label] = roc_curve(visible, others)
+    metrics = _measure(galaxies, cuts.lowest, has_truth)
+    lenses, visible, nonlenses = _scores(galaxies)
+    curves = {f"all {len(lenses)} lenses": roc_curve(lenses, nonlenses)}
+    if has_truth and len(visible):
+        curves[f"{len(visible)} visible lenses"] = roc_curve(visible, nonlenses)
     figures.draw_roc(curves, paths.evaluation("roc.png"))
     figures.draw_scores(
         galaxies["p"],
@@ -104,21 +94,28 @@ def evaluate(settings):
                 "title": title,
                 "log": log_,
             }
-            for name, label, title, log_ in _panels(settings)
+            for name, label, title, log_ in _panels(has_truth, band)
         ],
         metrics["binned_at"],
         paths.evaluation("completeness.png"),
     )
-    _draw_mistakes(galaxies, settings)
-    with atomic(paths.evaluation("metrics.json")) as temporary:
-        temporary.write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n")
-    _report(metrics)
+    draw_mistakes(
+        _mark_mistakes(galaxies),
+        functools.partial(read_images, settings),
+        paths.evaluation,
+        title=settings.run,
+        rule=str(settings.candidates.threshold),
+        mosaics=settings.mosaics,
+        bands=settings.survey.bands,
+    )
+    write_json(paths.evaluation("metrics.json"), metrics)
+    _log_metrics(metrics)
     return metrics
 
 
-def _labelled(settings):
+def _labelled(settings: Settings) -> pd.DataFrame:
     """Galaxies of the labelled sample's test split."""
-    sample = pd.read_parquet(settings.paths.sample)
+    sample = read_table(settings.paths.sample, "sample")
     sample = sample.loc[
         (sample["split"] == settings.held_out) & (sample["class"] != "injected"),
         ["id", "brick", "label"],
@@ -126,7 +123,7 @@ def _labelled(settings):
     if sample.empty:
         raise LenspipeError(
             f"{settings.paths.sample}: found no labelled galaxy in the {settings.held_out} split, "
-            "expected some; raise its part in config key sample.fractions"
+            "expected some; raise its fraction in config key sample.fractions"
         )
     scores = read_rows(settings.paths.bricks, settings.paths.scores, "scores", set(sample["brick"]))
     galaxies = sample.drop(columns="brick").merge(scores, on="id", validate="1:1")
@@ -137,8 +134,8 @@ def _labelled(settings):
     return galaxies
 
 
-def _with_conditions(settings, galaxies):
-    """Galaxies with magnitude and exposures in the last band."""
+def _add_conditions(settings: Settings, galaxies: pd.DataFrame) -> pd.DataFrame:
+    """Add type, and magnitude and exposures in the last band."""
     band = settings.survey.bands[-1]
     columns = {f"mag_{band}": "mag", f"nobs_{band}": "nobs", "type": "type"}
     parent = read_rows(
@@ -148,37 +145,37 @@ def _with_conditions(settings, galaxies):
     return galaxies.merge(parent, on="id", how="left", validate="1:1")
 
 
-def _depth_leak(others):
-    """Whether scores of non-lenses follow the number of exposures (Spearman's rank correlation)."""
-    scored = others[others["p"] != _UNSCORED]
+def _correlate_with_exposures(nonlenses: pd.DataFrame) -> dict:
+    """Spearman's rank correlation of the scores of non-lenses with the number of exposures."""
+    scored = nonlenses[nonlenses["p"] != _UNSCORED]
     if len(scored) < 3 or scored["nobs"].nunique() == 1 or scored["p"].nunique() == 1:
         return {"spearman": None, "p_value": None, "n": len(scored)}
-    found = scipy.stats.spearmanr(scored["p"], scored["nobs"])
+    correlation = scipy.stats.spearmanr(scored["p"], scored["nobs"])
     return {
-        "spearman": float(found.statistic),
-        "p_value": float(found.pvalue),
+        "spearman": float(correlation.statistic),
+        "p_value": float(correlation.pvalue),
         "n": len(scored),
     }
 
 
-def _scores(galaxies):
-    """Scores of lenses, of those on which completeness is quoted, and of non-lenses."""
+def _scores(galaxies: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores of lenses, of visible lenses and of non-lenses."""
     p, lens = galaxies["p"].to_numpy(), galaxies["lens"].to_numpy()
     return p[lens], p[galaxies["visible"].to_numpy()], p[~lens]
 
 
-def _measure(galaxies, settings, lowest):
-    """All metrics; the lowest cut of the candidates stands for their threshold."""
-    lenses, visible, others = _scores(galaxies)
-    at = {fpr: completeness_at_fpr(visible, others, fpr) for fpr in (0.1, 0.01, 0.001)}
+def _measure(galaxies: pd.DataFrame, lowest_cut: float, has_truth: bool) -> dict:
+    """Compute all metrics; their threshold is the lowest cut of the candidates."""
+    lenses, visible, nonlenses = _scores(galaxies)
+    at = {fpr: completeness_at_fpr(visible, nonlenses, fpr) for fpr in (0.1, 0.01, 0.001)}
     cut = at[0.01][1]
-    low, high = completeness_interval(visible, others, 0.01)
+    low, high = completeness_interval(visible, nonlenses, 0.01)
     above = galaxies["selected"] if cut is None else galaxies["p"] > cut
     selected, lens, seen = galaxies["selected"], galaxies["lens"], galaxies["visible"]
     n_selected = int(selected.sum())
-    metrics = {
-        "judged_by": "truth" if settings.simulation else "labels",
-        "auc": auc(lenses, others),
+    metrics: dict = {
+        "judged_by": "truth" if has_truth else "labels",
+        "auc": auc(lenses, nonlenses),
         "completeness_fpr01": at[0.01][0],
         "completeness_fpr01_low": low,
         "completeness_fpr01_high": high,
@@ -187,21 +184,21 @@ def _measure(galaxies, settings, lowest):
         "n_bricks": int(galaxies["brick"].nunique()),
         "n_lenses": len(lenses),
         "n_visible_lenses": len(visible),
-        "n_nonlenses": len(others),
-        "threshold": min(lowest, 1.0),
+        "n_nonlenses": len(nonlenses),
+        "threshold": min(lowest_cut, 1.0),
         "completeness_threshold": float(selected[seen].mean()) if len(visible) else None,
         "n_above_threshold": n_selected,
         "purity_threshold": float(lens[selected].mean()) if n_selected else None,
         "false_positive_rate_threshold": float(selected[~lens].mean()),
+        "scores_against_exposures": _correlate_with_exposures(galaxies[~lens]),
+        "binned_at": "p ≥ threshold" if cut is None else "1 % false positives",
     }
-    metrics["scores_against_exposures"] = _depth_leak(galaxies[~lens])
-    metrics["binned_at"] = "p ≥ threshold" if cut is None else "1 % false positives"
-    if not settings.simulation:
+    if not has_truth:
         del metrics["n_visible_lenses"]
         metrics["completeness_by_mag"] = _in_bins(galaxies[lens], "mag", above, EDGES["mag"])
         metrics["completeness_by_nobs"] = _in_bins(galaxies[lens], "nobs", above, EDGES["nobs"])
         return metrics
-    metrics["auc_visible"] = auc(visible, others)
+    metrics["auc_visible"] = auc(visible, nonlenses)
     metrics["false_positive_rate_by_kind"] = {
         str(kind): {
             "n": len(group),
@@ -217,26 +214,27 @@ def _measure(galaxies, settings, lowest):
     return metrics
 
 
-def _panels(settings):
-    """What completeness is drawn against: name in the metrics, axis, title, logarithmic or not."""
-    if settings.simulation:
+def _panels(has_truth: bool, band: str) -> list[tuple[str, str, str, bool]]:
+    """Panels of completeness: name in the metrics, axis label, title, whether logarithmic."""
+    if has_truth:
         return [
             ("theta_e", "Einstein radius (arcsec)", "lenses with arc S/N ≥ 10", False),
             ("arc_snr", "arc signal-to-noise", 'lenses with θ$_E$ ≥ 1.2"', True),
         ]
-    band = settings.survey.bands[-1]
     return [
         ("mag", f"{band} magnitude", "lenses of the test split", False),
         ("nobs", f"exposures in {band}", "lenses of the test split", False),
     ]
 
 
-def _in_bins(lenses, column, found, edges):
+def _in_bins(
+    lenses: pd.DataFrame, column: str, above: pd.Series, edges: Sequence[float]
+) -> list[dict]:
     """Completeness with its 95 % interval in bins; the last bin has no upper edge (null)."""
-    values, found = lenses[column], found[lenses.index]
+    values, above = lenses[column], above[lenses.index]
     bins = []
     for low, high in itertools.pairwise(edges):
-        inside = found[(values >= low) & (values < high)]
+        inside = above[(values >= low) & (values < high)]
         n, n_found = len(inside), int(inside.sum())
         interval = wilson_interval(n_found, n) if n else (None, None)
         bins.append(
@@ -252,35 +250,31 @@ def _in_bins(lenses, column, found, edges):
     return bins
 
 
-def _draw_mistakes(galaxies, settings):
-    """Pages of the quoted lenses with the lowest scores and the non-lenses with the highest."""
-    table = galaxies.assign(
+def _mark_mistakes(galaxies: pd.DataFrame) -> pd.DataFrame:
+    """Add the columns of `lenspipe.evaluation.mistakes`; only visible lenses can be missed."""
+    return galaxies.assign(
         missed=galaxies["visible"] & ~galaxies["selected"],
         false=~galaxies["lens"] & galaxies["selected"],
         p=galaxies["p"].mask(galaxies["p"] == _UNSCORED),
-        note=[_note(row) for row in galaxies.to_dict("records")],
+        note=[_describe(row) for row in galaxies.to_dict("records")],
     )
-    at = str(settings.candidates.threshold)
-    draw_mistakes(settings, table, read_images, settings.paths.evaluation, settings.run, at)
 
 
-def _note(row):
-    """What a mistake is: a lens's radius and signal-to-noise, or what else it is."""
+def _describe(row: dict) -> str:
+    """Einstein radius and signal-to-noise of a lens, or kind of a non-lens."""
     if row["lens"] and "theta_e_arcsec" in row:
         return f'θ {row["theta_e_arcsec"]:.1f}" S/N {row["arc_snr"]:.0f}'
     return row["kind"].replace("_", " ")
 
 
-def _report(metrics):
-    """Log the main figures."""
-    at = metrics["completeness_fpr01"]
+def _log_metrics(metrics: dict) -> None:
     log.info(
         "evaluation: AUC %.4f from %d lenses and %d non-lenses",
         metrics["auc"],
         metrics["n_lenses"],
         metrics["n_nonlenses"],
     )
-    if at is None:
+    if metrics["completeness_fpr01"] is None:
         log.info("evaluation: too few galaxies to measure completeness at 1 % false positives")
     else:
         log.info(

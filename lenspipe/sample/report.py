@@ -11,9 +11,10 @@ import pandas as pd
 from lenspipe.config.settings import Settings
 from lenspipe.plotting import figures
 from lenspipe.plotting.galaxy_pages import draw_page
+from lenspipe.products.files import write_json
 from lenspipe.products.sample import SPLITS, read_images
+from lenspipe.products.tables import read_table
 from lenspipe.statistics.balance import compare_quantities, values_of
-from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 from lenspipe.utils.names import iau_name
 from lenspipe.utils.progress import log
@@ -54,9 +55,7 @@ def report_sample(settings: Settings) -> dict[str, Any]:
     paths = settings.paths
     final = paths.sample_report("report.json")
     final.unlink(missing_ok=True)
-    if not paths.sample.exists():
-        raise LenspipeError(f"{paths.sample}: no such file; draw the labelled sample first")
-    sample = pd.read_parquet(paths.sample)
+    sample = read_table(paths.sample, "sample")
     sample["exposures"] = sample[f"nobs_{settings.survey.bands[-1]}"]
     real = sample[sample["class"] != "injected"].reset_index(drop=True)
     report = {"run": settings.run, "counts": _all_counts(sample, real)} | _count_bins(real)
@@ -72,8 +71,7 @@ def report_sample(settings: Settings) -> dict[str, Any]:
     report["mosaics"] = _draw_mosaics(settings, sample)
     with atomic(paths.sample_report("report.html")) as temporary:
         temporary.write_text(_page(report))
-    with atomic(final) as temporary:
-        temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+    write_json(final, report)
     return report
 
 
@@ -164,9 +162,8 @@ def _draw_mosaics(settings: Settings, sample: pd.DataFrame) -> list[str]:
         shown = shown.sort_values(["order", "class", "id"])
         tables.append(shown.assign(page=name, rank=np.arange(len(shown)) + 1, of=len(rows)))
     selected = pd.concat(tables, ignore_index=True)
-    images = read_images(
-        settings.paths.sample, selected, len(settings.survey.bands), settings.cutouts.size
-    )
+    n_bands, size = len(settings.survey.bands), settings.cutouts.size
+    images = read_images(settings.paths.sample, selected, n_bands, size)
     pages = []
     for name, shown in selected.groupby("page", sort=False):
         path = pattern.with_name(f"mosaic-{name}.png")

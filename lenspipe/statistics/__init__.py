@@ -1,12 +1,12 @@
-"""Statistics: metrics with intervals, calibration, balance, association, two-sample tests."""
+"""Statistics: metrics with intervals, calibration, balance, correlation, two-sample tests."""
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "association": ["associate", "patches_of"],
-        "balance": ["compare_quantities", "JUDGED", "QUANTITIES", "values_of"],
+        "association": ["correlate_within_strata", "sky_patches"],
+        "balance": ["compare_quantities", "OBSERVING_CONDITIONS", "QUANTITIES", "values_of"],
         "calibration": ["fit_calibration", "read_calibration", "write_calibration"],
         "metrics": [
             "auc",

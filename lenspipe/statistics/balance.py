@@ -1,107 +1,112 @@
-"""Whether the labelled sample's lenses and non-lenses are alike in what should not tell them apart.
+"""Whether the labelled sample's lenses and non-lenses were observed under the same conditions.
 
-A network can learn depth or seeing as well as lenses. Non-lenses are therefore drawn bin by bin
-(`lenspipe.sample.fair_draw`; Storfer et al. 2022, arXiv:2206.02764); here is tested what came of
-it.
+A network can learn to recognise depth or seeing instead of lenses. Non-lenses are therefore drawn
+bin by bin (`lenspipe.sample.fair_draw`; Storfer et al. 2022, arXiv:2206.02764); this module tests
+the result.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
 from lenspipe.utils.progress import log
 
-__all__ = ["JUDGED", "QUANTITIES", "compare_classes", "compare_quantities", "values_of"]
+__all__ = [
+    "OBSERVING_CONDITIONS",
+    "QUANTITIES",
+    "compare_classes",
+    "compare_quantities",
+    "values_of",
+]
 
 #: Quantity -> prefix of its columns. All are compared.
 QUANTITIES = {"magnitude": "mag", "depth": "galdepth", "seeing": "psfsize", "exposures": "nobs"}
 
-#: Those in which the classes should be alike.
-JUDGED = ("depth", "seeing", "exposures")
+#: The quantities in which the classes should not differ.
+OBSERVING_CONDITIONS = ("depth", "seeing", "exposures")
 
-#: Chance that any quantity of a fair sample is said to differ.
+#: Probability that any quantity of a fair sample is reported to differ.
 _LEVEL = 0.01
 
 _DRAWS = 9999
 
-#: Most values at which distributions are compared, plus one.
+#: Maximum number of values at which distributions are compared, plus one.
 _CUTS = 50
 
 
-def compare_classes(values, lens, stratum, brick, rng):
+def compare_classes(
+    values: ArrayLike,
+    lens: ArrayLike,
+    stratum: ArrayLike,
+    brick: ArrayLike,
+    rng: np.random.Generator,
+) -> tuple[float, float, int]:
     """Test whether lenses and non-lenses have the same distribution of a quantity within strata.
 
     The statistic is that of Kolmogorov and Smirnov, the largest distance between two cumulative
-    distributions (at up to 49 quantiles), averaged over strata with weights n p (1 - p), n galaxies
-    of which the part p are lenses. Its distribution by chance comes from a multiplier bootstrap of
-    sums over bricks (Kline & Santos 2012, J. Econom. Methods 1, 23; of processes: Kosorok 2003,
-    J. Multivariate Anal. 84, 299): what each brick adds is multiplied by a standard normal number.
+    distributions (at up to 49 quantiles), averaged over strata with weights n p (1 - p), where p is
+    the fraction of lenses among the n galaxies. Its null distribution comes from a multiplier
+    bootstrap of sums over bricks (Kline & Santos 2012, J. Econom. Methods 1, 23; of processes:
+    Kosorok 2003, J. Multivariate Anal. 84, 299): the contribution of each brick is multiplied by a
+    standard normal number.
 
     Parameters
     ----------
-    values : array_like of float, shape (N,)
-        The quantity, finite; it may be discrete.
-    lens : array_like of bool, shape (N,)
-        Both classes occur in a stratum.
-    stratum, brick : array_like, shape (N,)
-        Labels; within a stratum all have the same chance to be a lens, unless the classes differ.
-    rng : numpy.random.Generator
+    values
+        The quantity, shape (N,), finite; it may be discrete.
+    lens
+        bool; both classes occur in at least one stratum.
+    stratum, brick
+        Labels. If the classes do not differ, all galaxies of a stratum have the same probability of
+        being a lens.
 
     Returns
     -------
     distance : float
         From 0 to 1.
     p : float
-        Chance of at least this distance if only chance is at work; not below 1e-4.
+        Probability of at least this distance under the null hypothesis; not below 1e-4.
     n_bricks : int
-        How many bricks add anything; p isn't below that of sqrt(n_bricks) standard deviations.
+        Number of bricks that contribute; p is not below that of sqrt(n_bricks) standard deviations.
 
     Notes
     -----
     Galaxies of a brick share depth and seeing, and lists of lenses or of confusing galaxies cover
     some bricks better than others. Then galaxies are not independent, and neither the usual p of
-    Kolmogorov and Smirnov nor a shuffling of labels within strata is right: where the rate of
+    Kolmogorov and Smirnov nor a permutation of labels within strata is valid: where the rate of
     lenses scatters by a factor e between bricks, both find p < 0.05 in half of all fair samples.
     """
     values, lens = np.asarray(values, float), np.asarray(lens, float)
-    stratum, brick = (pd.factorize(np.asarray(labels))[0] for labels in (stratum, brick))
-    sizes = np.bincount(stratum)
+    strata, bricks = (pd.factorize(np.asarray(labels))[0] for labels in (stratum, brick))
+    sizes = np.bincount(strata)
 
-    def centred(x):
-        return x - (np.bincount(stratum, x) / sizes)[stratum]
+    def centred(x: np.ndarray) -> np.ndarray:
+        return x - (np.bincount(strata, x) / sizes)[strata]
 
     excess = centred(lens)
     cuts = np.unique(np.quantile(values, np.arange(1, _CUTS) / _CUTS, method="inverted_cdf"))
-    parts = np.array(
-        [np.bincount(brick, excess * centred((values <= cut).astype(float))) for cut in cuts]
+    sums = np.array(
+        [np.bincount(bricks, excess * centred((values <= cut).astype(float))) for cut in cuts]
     )
-    observed = np.abs(parts.sum(axis=1)).max()
-    # Sums over bricks of normal numbers times their parts have this covariance.
-    size, axes = np.linalg.eigh(parts @ parts.T)
-    root = axes * np.sqrt(np.maximum(size, 0))
-    chance = np.abs(rng.standard_normal((_DRAWS, len(cuts))) @ root.T).max(axis=1)
-    # Equal but for rounding is equal: where nothing differs and nothing could, p is 1.
-    p = (1 + (chance >= observed - 1e-9 * len(lens)).sum()) / (1 + _DRAWS)
-    n_bricks = int((np.abs(parts) > 1e-9).any(axis=0).sum())
+    observed = np.abs(sums.sum(axis=1)).max()
+    # The covariance of sums over bricks of their contributions times standard normal numbers.
+    eigenvalues, axes = np.linalg.eigh(sums @ sums.T)
+    root = axes * np.sqrt(np.maximum(eigenvalues, 0))
+    bootstrap = np.abs(rng.standard_normal((_DRAWS, len(cuts))) @ root.T).max(axis=1)
+    # Values that differ by rounding errors only count as equal: p is 1 where nothing can differ.
+    p = (1 + (bootstrap >= observed - 1e-9 * len(lens)).sum()) / (1 + _DRAWS)
+    n_bricks = int((np.abs(sums) > 1e-9).any(axis=0).sum())
     return float(observed / (excess @ lens)), float(p), n_bricks
 
 
-def values_of(table, name, band):
-    """Return a quantity of each galaxy.
+def values_of(table: pd.DataFrame, name: str, band: str) -> np.ndarray:
+    """Return one of `QUANTITIES` (AB mag, arcsec or exposures; NaN where unknown) as float64.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Columns of the sample.
-    name : str
-        One of `QUANTITIES`. Depth is the magnitude of a small galaxy at five standard deviations
-        of its flux (https://www.legacysurvey.org/dr9/catalogs/).
-    band : str
-
-    Returns
-    -------
-    numpy.ndarray of float64, shape (N,)
-        AB magnitudes, arcsec or exposures; NaN where unknown.
+    Depth is the magnitude of a small galaxy detected at five standard deviations of its flux
+    (https://www.legacysurvey.org/dr9/catalogs/).
     """
     values = table[f"{QUANTITIES[name]}_{band}"].to_numpy(np.float64)
     if name == "depth":
@@ -109,27 +114,28 @@ def values_of(table, name, band):
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def compare_quantities(table, bands, rng):
-    """Compare lenses and non-lenses in each quantity and band, with a line in the log for each.
+def compare_quantities(
+    table: pd.DataFrame, bands: Sequence[str], rng: np.random.Generator
+) -> tuple[float, list[dict]]:
+    """Compare lenses and non-lenses in each quantity and band, with a log line for each.
 
-    Those that should be alike differ where p < 0.01 over their number (Bonferroni).
+    Observing conditions differ where p < 0.01 divided by their number (Bonferroni).
 
     Parameters
     ----------
-    table : pandas.DataFrame
+    table
         The sample without injected lenses.
-    bands : sequence of str
+    bands
         Exposures in the last one are compared within splits, all else within bins of splits.
-    rng : numpy.random.Generator
 
     Returns
     -------
     level : float
         The p below which a quantity differs.
     quantities : list of dict
-        Quantity, band, n_lenses, n_others; mean_lenses, mean_others and what `compare_classes`
-        returns, None where the quantity is unknown; verdict: ``alike``, ``differ``, ``too few
-        bricks``, ``unknown``, or ``not judged`` where they need not be alike.
+        Quantity, band, n_lenses, n_others (non-lenses); mean_lenses, mean_others and the results of
+        `compare_classes`, None where the quantity is unknown; verdict: ``alike``, ``differ``, ``too
+        few bricks``, ``unknown``, or ``not judged`` for quantities that may differ.
     """
     lens, splits, bricks = table["label"].to_numpy() > 0.5, table["split"], table["brick"]
     bins = splits + " " + table["bin"]
@@ -138,46 +144,55 @@ def compare_quantities(table, bands, rng):
         for band in bands:
             values = values_of(table, name, band)
             known = np.isfinite(values)
-            # Bins fix these: what is tested is whether there were galaxies enough to fill them.
+            # The bins fix these: tested is whether there were enough galaxies to fill them.
             strata = splits if (name, band) == ("exposures", bands[-1]) else bins
-            labels = (labels[known] for labels in (lens, strata, bricks))
             entry = {"quantity": name, "band": band}
-            compared.append(entry | _compare(values[known], *labels, rng))
-    number = sum(entry["quantity"] in JUDGED and entry["p"] is not None for entry in compared)
+            compared.append(
+                entry | _compare(values[known], lens[known], strata[known], bricks[known], rng)
+            )
+    number = sum(
+        entry["quantity"] in OBSERVING_CONDITIONS and entry["p"] is not None for entry in compared
+    )
     level = _LEVEL / max(number, 1)
     for entry in compared:
-        entry["verdict"] = _judge(entry, level)
-        _say(entry)
+        entry["verdict"] = _verdict(entry, level)
+        _log_comparison(entry)
     return level, compared
 
 
-def _compare(values, lens, stratum, brick, rng):
-    found = dict.fromkeys(("mean_lenses", "mean_others", "distance", "p", "n_bricks"))
+def _compare(
+    values: np.ndarray,
+    lens: np.ndarray,
+    stratum: pd.Series,
+    brick: pd.Series,
+    rng: np.random.Generator,
+) -> dict:
+    results: dict = dict.fromkeys(("mean_lenses", "mean_others", "distance", "p", "n_bricks"))
     if pd.Series(lens).groupby(stratum).nunique().eq(2).any():
         means = values[lens].mean(), values[~lens].mean()
         test = compare_classes(values, lens, stratum, brick, rng)
-        found = dict(zip(found, [*map(float, means), *test], strict=True))
-    return {"n_lenses": int(lens.sum()), "n_others": int((~lens).sum())} | found
+        results = dict(zip(results, [*map(float, means), *test], strict=True))
+    return {"n_lenses": int(lens.sum()), "n_others": int((~lens).sum())} | results
 
 
-def _judge(entry, level):
+def _verdict(entry: dict, level: float) -> str:
     if entry["p"] is None:
         return "unknown"
-    if entry["quantity"] not in JUDGED:
+    if entry["quantity"] not in OBSERVING_CONDITIONS:
         return "not judged"
     if entry["p"] < level:
         return "differ"
-    # A sum of n parts is at most sqrt(n) times the root of the sum of their squares.
-    least = 2 * ndtr(-np.sqrt(entry["n_bricks"]))
-    return "too few bricks" if entry["distance"] > 0 and least >= level else "alike"
+    # A sum of n numbers is at most sqrt(n) times the root of the sum of their squares.
+    min_p = 2 * ndtr(-np.sqrt(entry["n_bricks"]))
+    return "too few bricks" if entry["distance"] > 0 and min_p >= level else "alike"
 
 
-def _say(entry):
+def _log_comparison(entry: dict) -> None:
     name = f"{entry['quantity']} {entry['band']}"
     if entry["p"] is None:
         log.info("sample: %s: unknown", name)
     else:
         log.info(
-            "sample: %s: lenses %.2f, others %.2f, p %.2g: %s",
+            "sample: %s: lenses %.2f, non-lenses %.2f, p %.2g: %s",
             name, entry["mean_lenses"], entry["mean_others"], entry["p"], entry["verdict"],
         )  # fmt: skip

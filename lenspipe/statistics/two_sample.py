@@ -1,6 +1,7 @@
-"""Whether two populations can be told apart: a classifier, and how sure its answer is."""
+"""Whether a classifier can separate two populations, with the uncertainty of its AUC."""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,63 +11,57 @@ from lenspipe.utils.errors import LenspipeError
 
 __all__ = ["cross_validate", "ring_fluxes", "tell_apart"]
 
-#: Principal components that a classifier may use: at most these, and one for so many examples.
-_COMPONENTS, _EXAMPLES_EACH = 20, 10
+#: Maximum number of principal components of a classifier, and training examples for each.
+_MAX_COMPONENTS, _EXAMPLES_PER_COMPONENT = 20, 10
 
 _FOLDS = 5
 
-#: Radii of apertures, arcsec, and the flux at which the scale of brightness becomes linear, nmgy.
-_RADII_ARCSEC, _SOFTENING = (0, 0.8, 1.5, 2.2, 3.0, 4.0, 5.5), 0.05
+#: Edges of rings, arcsec, and the flux at which the brightness scale becomes linear, nmgy.
+_RADII_ARCSEC, _SOFTENING_NMGY = (0, 0.8, 1.5, 2.2, 3.0, 4.0, 5.5), 0.05
 
 
-def ring_fluxes(images):
-    """Measure the light of cutouts in rings around the centre.
+def ring_fluxes(images: np.ndarray) -> np.ndarray:
+    """Measure the light of cutouts, (N, B, S, S) in nanomaggies, in rings around the centre.
 
-    Parameters
-    ----------
-    images : (N, B, S, S) float array
-        Nanomaggies; pixels that are not finite count as the mean of their ring.
+    Pixels that are not finite count as the mean of their ring.
 
     Returns
     -------
     (N, 8 B - 2) float array
         asinh(flux / 0.05 nmgy), nearly a magnitude, of six rings in each band; the colours of the
-        innermost one between neighbouring bands, and by how much those of the others together
-        differ.
+        innermost ring between neighbouring bands; and their differences from the colours of the
+        other rings together.
     """
     size = images.shape[-1]
     axis = (np.arange(size) - size // 2) * PIXEL_SCALE_ARCSEC
     radius = np.hypot(axis[:, None], axis)
-    fluxes = []
+    rings = []
     for low, high in itertools.pairwise(_RADII_ARCSEC):
         ring = images[:, :, (radius >= low) & (radius < high)]
         good = np.isfinite(ring)
         mean = np.where(good, ring, 0).sum(axis=2) / np.maximum(good.sum(axis=2), 1)
-        fluxes.append(mean * ring.shape[2])
-    fluxes = np.stack(fluxes, axis=2)
-    bright = np.arcsinh(fluxes / _SOFTENING)
-    inner = np.diff(np.arcsinh(fluxes[:, :, 0] / _SOFTENING), axis=1)
-    outer = np.diff(np.arcsinh(fluxes[:, :, 1:].sum(axis=2) / _SOFTENING), axis=1)
-    return np.concatenate([bright.reshape(len(images), -1), inner, inner - outer], axis=1)
+        rings.append(mean * ring.shape[2])
+    fluxes = np.stack(rings, axis=2)
+    brightness = np.arcsinh(fluxes / _SOFTENING_NMGY)
+    inner = np.diff(np.arcsinh(fluxes[:, :, 0] / _SOFTENING_NMGY), axis=1)
+    outer = np.diff(np.arcsinh(fluxes[:, :, 1:].sum(axis=2) / _SOFTENING_NMGY), axis=1)
+    return np.concatenate([brightness.reshape(len(images), -1), inner, inner - outer], axis=1)
 
 
-def tell_apart(features, label, group):
-    """Measure how well a classifier tells two populations apart, on groups that it never saw.
+def tell_apart(
+    features: np.ndarray, label: np.ndarray, group: np.ndarray
+) -> tuple[float, float, float] | tuple[None, None, None]:
+    """Measure how well a classifier separates two populations in groups it was not trained on.
 
-    Logistic regression with a ridge on the principal components of standardised features, trained
-    on all folds of groups but one, in turn.
-
-    Parameters
-    ----------
-    features : (N, K) float array
-    label : (N,) bool array
-    group : (N,) array
-        Such as bricks: none is on both sides.
+    Ridge-penalised logistic regression on the principal components of standardised features is
+    trained on all folds of groups but one, in turn. Features are (N, K) float, labels (N,) bool; a
+    group, such as a brick, is never in both training and test set.
 
     Returns
     -------
     auc, low, high : float or None
-        As of `cross_validate`; 0.5: they can't be told apart. None for fewer than two groups.
+        As returned by `cross_validate`; 0.5 if the populations cannot be separated. None for fewer
+        than two groups.
 
     Raises
     ------
@@ -81,7 +76,7 @@ def tell_apart(features, label, group):
         from sklearn.preprocessing import StandardScaler
     except ModuleNotFoundError as error:
         raise LenspipeError(
-            f"{error.name}: not installed; to compare painted with real lenses it is needed: "
+            f"{error.name}: not installed, but needed to compare injected with real lenses; "
             "pip install 'lenspipe[demo]', or set selection.number to 0"
         ) from None
     n_groups = len(np.unique(group))
@@ -91,10 +86,12 @@ def tell_apart(features, label, group):
     for train, test in GroupKFold(min(_FOLDS, n_groups)).split(features, label, group):
         if len(np.unique(label[train])) < 2 or len(np.unique(label[test])) < 2:
             continue
-        most = max(2, min(_COMPONENTS, len(train) // _EXAMPLES_EACH, features.shape[1]))
+        n_components = max(
+            2, min(_MAX_COMPONENTS, len(train) // _EXAMPLES_PER_COMPONENT, features.shape[1])
+        )
         classifier = make_pipeline(
             StandardScaler(),
-            PCA(most, svd_solver="full"),
+            PCA(n_components, svd_solver="full"),
             StandardScaler(),
             LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000),
         )
@@ -104,49 +101,43 @@ def tell_apart(features, label, group):
     return cross_validate(folds)
 
 
-def cross_validate(folds):
+def cross_validate(
+    folds: Sequence[tuple[np.ndarray, np.ndarray]],
+) -> tuple[float, float, float] | tuple[None, None, None]:
     """Average the area under the ROC curve over folds, with a 95 % interval.
 
-    Each fold has a classifier of its own, whose scores are compared with each other only; the
-    variance is that of the placements (DeLong, DeLong & Clarke-Pearson 1988, Biometrics 44, 837) in
-    each (LeDell, Petersen & van der Laan 2015, Electron. J. Stat. 9, 1583). The interval is even in
-    the logit. Where nothing overlaps it is Wilson's for the smaller population.
-
-    Parameters
-    ----------
-    folds : list of (positives, negatives)
-        Scores of each fold, arrays.
-
-    Returns
-    -------
-    auc, low, high : float or None
-        None without a fold.
+    Each fold has its own classifier, whose scores are compared only with each other; the variance
+    is that of the placements (DeLong, DeLong & Clarke-Pearson 1988, Biometrics 44, 837) in each
+    fold (LeDell, Petersen & van der Laan 2015, Electron. J. Stat. 9, 1583). The interval is
+    symmetric in the logit. Where the populations do not overlap it is Wilson's for the smaller one.
+    Each fold consists of the scores of positives and of negatives; without folds all are None.
     """
     if not folds:
         return None, None, None
-    areas, variances, weights = [], [], []
+    areas, variances, sizes = [], [], []
     for positives, negatives in folds:
         above = _placements(positives, negatives)
         below = 1 - _placements(negatives, positives)
         areas.append(above.mean())
         variances.append(_variance(above) + _variance(below))
-        weights.append(1 / (1 / len(positives) + 1 / len(negatives)))
-    weights = np.array(weights) / np.sum(weights)
+        sizes.append(1 / (1 / len(positives) + 1 / len(negatives)))
+    weights = np.array(sizes) / np.sum(sizes)
     area, error = weights @ areas, np.sqrt(weights**2 @ variances)
     if error == 0:
-        n = min(sum(map(len, side)) for side in zip(*folds, strict=True))
-        return float(area), *(float(end) for end in wilson_interval(round(area * n), n))
+        n = min(sum(map(len, scores)) for scores in zip(*folds, strict=True))
+        return float(area), *wilson_interval(round(area * n), n)
     slope = area * (1 - area)
     ends = np.log(area / (1 - area)) + 1.959964 * error / slope * np.array([-1, 1])
-    return float(area), *(1 / (1 + np.exp(-ends))).tolist()
+    low, high = (1 / (1 + np.exp(-ends))).tolist()
+    return float(area), low, high
 
 
-def _placements(scores, others):
-    """Part of the others below each score, ties half."""
+def _placements(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Fraction of the others below each score, ties counting half."""
     others = np.sort(others)
-    ends = (np.searchsorted(others, scores, side) for side in ("left", "right"))
-    return sum(ends) / 2 / len(others)
+    below, up_to = (np.searchsorted(others, scores, side) for side in ("left", "right"))
+    return (below + up_to) / 2 / len(others)
 
 
-def _variance(placements):
+def _variance(placements: np.ndarray) -> float:
     return placements.var(ddof=1) / len(placements) if len(placements) > 1 else 0.25

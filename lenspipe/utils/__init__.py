@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "hashing": ["digest"],
         "names": ["iau_name", "unique_names"],
         "progress": ["configure_logging", "end_with", "log", "track"],
-        "tables": ["check_output", "content_hash", "read_table", "write_table"],
+        "tables": ["check_output", "content_hash", "read_user_table", "write_user_table"],
         "tensorflow": ["gpus", "keras", "tf"],
     },
 )

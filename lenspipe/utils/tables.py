@@ -9,13 +9,13 @@ from astropy.table import Table
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 
-__all__ = ["check_output", "content_hash", "read_table", "write_table"]
+__all__ = ["check_output", "content_hash", "read_user_table", "write_user_table"]
 
 #: Kinds of output.
 SUFFIXES = (".csv", ".parquet", ".fits")
 
 
-def read_table(path, what):
+def read_user_table(path, what):
     """Read a table of numbers and texts.
 
     Parameters
@@ -52,7 +52,7 @@ def read_table(path, what):
 
 
 def check_output(path):
-    """Make sure, before any work, that `write_table` knows a kind of file.
+    """Make sure, before any work, that `write_user_table` knows a kind of file.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def check_output(path):
         )
 
 
-def write_table(path, table):
+def write_user_table(path, table):
     """Write a table.
 
     Parameters

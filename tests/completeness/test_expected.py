@@ -1,4 +1,4 @@
-"""Tests of lenspipe.expected: numbers against brute force, tables, what a run found."""
+"""Tests of expected numbers: against brute force, tables, lenses found by a run."""
 
 import json
 import re
@@ -14,15 +14,19 @@ from scipy.special import gamma
 from lenspipe.candidates.area import area_deg2, searched_bricks
 from lenspipe.candidates.find import find_candidates
 from lenspipe.cli.main import main
-from lenspipe.completeness.expected import deflectors, population
-from lenspipe.completeness.expected import numbers as measure
-from lenspipe.completeness.expected.brightness import can_be_seen, estimate_snr, noise_of_depth
-from lenspipe.completeness.expected.graded import read_found
-from lenspipe.completeness.expected.numbers import by_galaxies, compare, expect, expect_lenses
-from lenspipe.completeness.expected.parent_fraction import kept_part
-from lenspipe.completeness.expected.population import alternatives, draw_lenses, draw_pool
+from lenspipe.completeness.expected import deflectors
+from lenspipe.completeness.expected.brightness import estimate_snr, is_detectable, noise_from_depth
+from lenspipe.completeness.expected.graded import read_graded_candidates
+from lenspipe.completeness.expected.numbers import (
+    compare_with_candidates,
+    expect_lenses,
+    expected_from_galaxies,
+    expected_numbers,
+)
+from lenspipe.completeness.expected.parent_fraction import parent_fraction
+from lenspipe.completeness.expected.population import alternative_weights, draw_lenses, draw_pool
 from lenspipe.completeness.expected.tables import Population, read_conditions, read_population
-from lenspipe.completeness.quantities import quantities_of
+from lenspipe.completeness.quantities import selection_quantities
 from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.simulation.injection import SIGMA_STAR
 from lenspipe.simulation.lensing import comoving_distance, einstein_radius_sis
@@ -38,7 +42,7 @@ class Constant:
     """A selection function that is the same for all lenses, and known for certain."""
 
     def __init__(self, completeness=1.0, brightness="arc_snr"):
-        self.value, self.quantities = completeness, quantities_of("grz", brightness)
+        self.value, self.quantities = completeness, selection_quantities("grz", brightness)
 
     def completeness(self, table, level=0.95, where=""):
         columns = dict.fromkeys(("completeness", "low", "high"), self.value)
@@ -60,7 +64,7 @@ def conditions(noise, fwhm, bands="grz", number=600):
     for band, sigma, seeing in zip(bands, noise, fwhm, strict=True):
         table[f"mag_{band}"] = table[f"mag_{bands[-1]}"] + red[band] - red[bands[-1]]
         table[f"psfsize_{band}"], table[f"galdepth_{band}"] = seeing, 1.0
-        table[f"galdepth_{band}"] = (noise_of_depth(1.0, seeing) / sigma) ** 2
+        table[f"galdepth_{band}"] = (noise_from_depth(1.0, seeing) / sigma) ** 2
     table["shape_r"] = 10 ** (0.24 - 0.06 * (table[f"mag_{bands[-1]}"] - 18.6))
     table["shape_e1"] = table["shape_e2"] = 0.05
     return table
@@ -73,21 +77,21 @@ DES = (0.0019, 0.0029, 0.0038), (1.2, 0.95, 0.95)
 
 def test_dispersion_functions_have_their_density():
     sigma = np.linspace(0.1, 1500, 400_000)
-    for numbers in (deflectors.CHOI, deflectors.SHETH):
+    for numbers in (deflectors.CHOI_2007, deflectors.SHETH_2003):
         total = np.trapezoid(deflectors.dispersion_function(sigma, **numbers), sigma)
         assert total == pytest.approx(numbers["density"], rel=1e-4)
     # As published, 8.0e-3 h^3 Mpc^-3.
-    assert deflectors.CHOI["density"] == pytest.approx(2.744e-3)
+    assert deflectors.CHOI_2007["density"] == pytest.approx(2.744e-3)
 
 
 def test_dispersions_are_drawn_by_cross_section():
     sigma, weight = deflectors.draw_dispersions(
-        np.random.default_rng(1), 200_000, **deflectors.CHOI
+        np.random.default_rng(1), 200_000, **deflectors.CHOI_2007
     )
     assert sigma.min() >= 100
     assert sigma.max() <= 450
-    grid = np.linspace(*deflectors.SIGMA_RANGE, 5000)
-    function = deflectors.dispersion_function(grid, **deflectors.CHOI)
+    grid = np.linspace(*deflectors.SIGMA_RANGE_KM_S, 5000)
+    function = deflectors.dispersion_function(grid, **deflectors.CHOI_2007)
     for power in (0, 4, 5):
         brute = np.trapezoid(function * grid**power, grid)
         assert (weight * sigma**power).sum() == pytest.approx(brute, rel=0.01)
@@ -98,10 +102,10 @@ def test_optical_depth_is_that_of_spheres():
     z_source, n = 2.0, 200_000
     rng = np.random.default_rng(2)
     z = deflectors.draw_redshifts(rng, n)
-    sigma, density = deflectors.draw_dispersions(rng, n, **deflectors.CHOI)
+    sigma, density = deflectors.draw_dispersions(rng, n, **deflectors.CHOI_2007)
     area = np.pi * einstein_radius_sis(sigma, z, z_source) ** 2 / 3600**2  # square degrees
     drawn = (density * deflectors.volume_mpc3_per_deg2(deflectors.Z_RANGE) * area).sum()
-    own = deflectors.CHOI
+    own = deflectors.CHOI_2007
     mean = gamma((4 + own["alpha"]) / own["beta"]) / gamma(own["alpha"] / own["beta"])
     factor = 16 * np.pi**3 * own["density"] * mean * (own["sigma"] / LIGHT_KM_S) ** 4
     far = comoving_distance(z_source)
@@ -121,13 +125,13 @@ def test_optical_depth_is_that_of_spheres():
 def test_lenses_on_the_sky_against_brute_force():
     drawn = draw_pool(np.random.default_rng(3), "grz", 300_000)
     z = np.linspace(*deflectors.Z_RANGE, 150)
-    sigma = np.linspace(*deflectors.SIGMA_RANGE, 250)
+    sigma = np.linspace(*deflectors.SIGMA_RANGE_KM_S, 250)
     sources = np.linspace(0.05, 4, 120)
     drawn_z = draw_sources(np.random.default_rng(4), 300_000)["z"]
     part = np.histogram(drawn_z, np.append(sources, 4.2) - 0.0166)[0] / len(drawn_z)
     volume = comoving_distance(z) ** 2 * np.gradient(comoving_distance(z), z) * np.radians(1) ** 2
-    density = volume * (1 + z) ** deflectors.EVOLUTION
-    function = deflectors.dispersion_function(sigma, **deflectors.CHOI)
+    density = volume * (1 + z) ** deflectors.DENSITY_EVOLUTION
+    function = deflectors.dispersion_function(sigma, **deflectors.CHOI_2007)
     total = 0.0
     for z_source, chance in zip(sources, part, strict=True):
         theta_e = einstein_radius_sis(sigma, z[:, None], z_source)
@@ -160,13 +164,13 @@ def test_noise_of_a_depth():
     profile = np.exp(-(x**2 + y**2) / (2 * width2))
     profile /= profile.sum()
     variance = 0.003**2 / (profile**2).sum()
-    assert noise_of_depth(1 / variance, 1.3) == pytest.approx(0.003, rel=0.01)
+    assert noise_from_depth(1 / variance, 1.3) == pytest.approx(0.003, rel=0.01)
 
 
-def test_other_choices_count_lenses_otherwise():
+def test_alternative_assumptions_change_the_number():
     pool = draw_pool(np.random.default_rng(6), "grz", 100_000)
     weight = pool["weight"].to_numpy()
-    change = {name: weight @ f / weight.sum() - 1 for name, f in alternatives(pool).items()}
+    change = {name: weight @ f / weight.sum() - 1 for name, f in alternative_weights(pool).items()}
     assert change["density of sources 25 % lower"] == pytest.approx(-0.25)
     assert change["density of sources 25 % higher"] == pytest.approx(0.25)
     # Of magnitudes, which do not matter here, only chance remains.
@@ -176,18 +180,18 @@ def test_other_choices_count_lenses_otherwise():
     assert change["constant comoving density of deflectors"] > 1
 
 
-def test_sources_counted_otherwise_are_those_of_other_redshifts():
+def test_reweighted_sources_have_other_redshifts():
     source = draw_sources(np.random.default_rng(7), 200_000)
     table = pd.DataFrame({"z_source": source["z"], "source_mag_i": source["mag_i"]})
     table = table.assign(sigma_v=200.0, z_lens=0.5, mag=deflectors.lens_magnitude(200.0, 0.5))
     for word, factor in (("lower", 0.9), ("higher", 1.1)):
-        weight = alternatives(table)[f"redshifts of sources 10 % {word}"]
+        weight = alternative_weights(table)[f"redshifts of sources 10 % {word}"]
         assert weight.mean() == pytest.approx(1, abs=0.02)
         mean = np.average(source["z"], weights=weight)
         assert mean == pytest.approx(factor * source["z"].mean(), rel=0.02)
 
 
-def test_detectable_lenses_are_as_many_as_published():
+def test_number_of_detectable_lenses_agrees_with_the_published_one():
     """Collett (2015) has 2400 of 5000 square degrees for DES, 1300 after colour subtraction."""
     numbers = {}
     for name, bands, own in (("des", "gri", DES), ("survey", "grz", SURVEY)):
@@ -196,9 +200,9 @@ def test_detectable_lenses_are_as_many_as_published():
         )
         snr = lenses[[f"snr_{band}" for band in bands]].to_numpy()
         assert lenses["weight"].sum() == pytest.approx(on_sky, rel=0.2)
-        for least in (20, 40):
-            seen = can_be_seen(lenses, snr, bands, least)
-            numbers[name, least] = lenses["weight"][seen].sum()
+        for min_snr in (20, 40):
+            seen = is_detectable(lenses, snr, bands, min_snr)
+            numbers[name, min_snr] = lenses["weight"][seen].sum()
     # The model gives 0.9: within a factor of two, the sum of what is not known of it.
     assert 0.48 / 2.5 < numbers["des", 20] < 0.48 * 2.5
     # This survey is shallower, its seeing worse.
@@ -229,10 +233,21 @@ def lenses(n=400, seed=10):
     return table.assign(mag_z=rng.uniform(17, 19.9, n))
 
 
+def read_table(path, settings, function, fraction):
+    """The population of a user's table, as a run reads it."""
+    bands, seed = settings.survey.bands, settings.seed
+    hosts = read_conditions(settings.paths, bands, seed)
+    return read_population(
+        path, function, hosts, bands, seed=seed, parent_fraction=fraction, mag_max=20.0
+    )
+
+
 def test_numbers_scale_with_area_and_density():
     table = lenses()
     weights, kept = np.full(len(table), 0.01), np.full(len(table), 0.5)
-    one = expect(Constant(0.3), Population("mine", table, weights, kept, on_sky=4.0), 10.0, "grz")
+    one = expected_numbers(
+        Constant(0.3), Population("mine", table, weights, kept, on_sky=4.0), 10.0, "grz"
+    )
     assert one["on_sky_per_deg2"] == 4.0
     assert one["searched_per_deg2"] == pytest.approx(2.0)
     assert one["expected_per_deg2"] == pytest.approx(0.6)
@@ -247,17 +262,19 @@ def test_numbers_scale_with_area_and_density():
     assert one["visible"]["expected"] == pytest.approx(seen.sum() * 0.05 * 0.3)
     by_mag = Constant(0.3, "arc_mag")
     dim = Population("mine", table.drop(columns="arc_snr"), weights, kept)
-    assert expect(by_mag, dim, 10.0, "grz")["visible"] is None
+    assert expected_numbers(by_mag, dim, 10.0, "grz")["visible"] is None
     faint = Population("mine", table.assign(arc_snr=3.0), weights, kept)
-    assert expect(Constant(0.3), faint, 10.0, "grz")["visible"]["expected"] == 0
-    wide = expect(Constant(0.3), Population("mine", table, weights, kept), 20.0, "grz")
-    dense = expect(Constant(0.3), Population("mine", table, 3 * weights, kept), 10.0, "grz")
+    assert expected_numbers(Constant(0.3), faint, 10.0, "grz")["visible"]["expected"] == 0
+    wide = expected_numbers(Constant(0.3), Population("mine", table, weights, kept), 20.0, "grz")
+    dense = expected_numbers(
+        Constant(0.3), Population("mine", table, 3 * weights, kept), 10.0, "grz"
+    )
     assert wide["expected"]["expected"] == pytest.approx(12.0)
     assert dense["expected"]["expected"] == pytest.approx(18.0)
     assert dense["expected_per_deg2"] == pytest.approx(1.8)
 
 
-def test_choices_of_the_model_widen_the_interval():
+def test_alternative_assumptions_widen_the_interval():
     table = lenses()
     weights, kept = np.full(len(table), 1.0), np.ones(len(table))
     others = {
@@ -265,32 +282,32 @@ def test_choices_of_the_model_widen_the_interval():
         "number 10 % higher": np.full(len(table), 1.1),
         "something else": np.full(len(table), 1.2),
     }
-    result = expect(
+    result = expected_numbers(
         Constant(), Population("m", table, weights, kept, alternatives=others), 1.0, "grz"
     )
-    own, chance = result["expected"], 1.96 / np.sqrt(len(table))
-    assert own["low"] == own["high"] == len(table)
+    expected, chance = result["expected"], 1.96 / np.sqrt(len(table))
+    assert expected["low"] == expected["high"] == len(table)
     high = len(table) * (1 + np.sqrt(0.1**2 + 0.2**2 + chance**2))
-    assert own["systematic_high"] == pytest.approx(high)
-    assert own["systematic_low"] == pytest.approx(len(table) * (1 - np.hypot(0.1, chance)))
+    assert expected["systematic_high"] == pytest.approx(high)
+    assert expected["systematic_low"] == pytest.approx(len(table) * (1 - np.hypot(0.1, chance)))
 
 
-def test_painted_lenses_stand_for_the_galaxies_searched():
-    painted = lenses(300).assign(weight=np.linspace(0, 0.2, 300))
+def test_injected_lenses_stand_for_the_galaxies_searched():
+    injected = lenses(300).assign(weight=np.linspace(0, 0.2, 300))
     edges = [0, 18, 19, np.inf]
     searched = np.array([1000, 500, 7])
-    own = by_galaxies(Constant(0.5), painted, searched, edges, "z")
-    place = np.digitize(painted["mag_z"], edges[1:-1])
-    each = painted.groupby(place)["weight"].mean()
+    own = expected_from_galaxies(Constant(0.5), injected, searched, edges, "z")
+    place = np.digitize(injected["mag_z"], edges[1:-1])
+    each = injected.groupby(place)["weight"].mean()
     assert own["lenses"] == pytest.approx(each @ searched)
     assert own["expected"] == pytest.approx(own["lenses"] / 2)
     assert own["low"] < own["expected"] < own["high"]
     # More of them are known better.
-    many = by_galaxies(Constant(0.5), pd.concat([painted] * 9), searched, edges, "z")
+    many = expected_from_galaxies(Constant(0.5), pd.concat([injected] * 9), searched, edges, "z")
     assert many["expected"] == pytest.approx(own["expected"])
     assert many["high"] - many["low"] == pytest.approx((own["high"] - own["low"]) / 3)
     assert own["theta_e_range"] == [
-        painted["theta_e_arcsec"].min(), painted["theta_e_arcsec"].max()
+        injected["theta_e_arcsec"].min(), injected["theta_e_arcsec"].max()
     ]  # fmt: skip
 
 
@@ -311,7 +328,7 @@ def finish_run(settings):
     write_table(scores, paths.scores(CHUNK))
     parent = pd.read_parquet(paths.parent(CHUNK))
     for band, noise, fwhm in zip("grz", *SURVEY, strict=True):
-        parent[f"galdepth_{band}"] = (noise_of_depth(1.0, fwhm) / noise) ** 2
+        parent[f"galdepth_{band}"] = (noise_from_depth(1.0, fwhm) / noise) ** 2
     parent["shape_r"], parent["shape_e1"], parent["shape_e2"] = 1.5, 0.1, 0.0
     write_table(parent, paths.parent(CHUNK))
     splits = ["train" if brick in TRAINING_BRICKS else "test" for brick in BRICKS]
@@ -335,8 +352,8 @@ def always(monkeypatch, run):
     path = run.paths.selection("selection.fits")
     path.parent.mkdir()
     path.write_text("not read here")
-    painted = lenses(200).assign(weight=0.05)
-    write_table(painted, run.paths.selection("injected.parquet"))
+    injected = lenses(200).assign(weight=0.05)
+    write_table(injected, run.paths.selection("injected.parquet"))
     monkeypatch.setattr(SelectionFunction, "read", lambda path: Constant())
     return run
 
@@ -379,47 +396,59 @@ def test_lenses_that_the_cuts_removed_are_not_expected(always):
     assert result["searched_per_deg2"] == pytest.approx(0.8 * result["on_sky_per_deg2"])
 
 
-def test_too_many_or_too_few_are_said(run):
+def test_too_many_or_too_few_are_reported(run):
     table = lenses(100)
-    found = read_found(run, EDGES["mag"])
+    found = read_graded_candidates(run.paths, "z", EDGES["mag"])
     assert len(found.table) == 40
     for density, words in ((0.01, "more found than expected"), (9, "fewer found than expected")):
         weights = np.full(100, density / 1.0)
-        people = Population("mine", table, weights, np.ones(100))
-        result = expect(Constant(), people, 1.0, "grz")
-        compare(result, found, people)
+        lens_population = Population("mine", table, weights, np.ones(100))
+        result = expected_numbers(Constant(), lens_population, 1.0, "grz")
+        compare_with_candidates(result, found, lens_population)
         assert result["verdict"] == f"not consistent: {words}"
     # What is not known of the population may explain it.
     others = {"density": np.full(100, 50.0)}
-    people = Population("mine", table, np.full(100, 0.01), np.ones(100), alternatives=others)
-    result = expect(Constant(), people, 1.0, "grz")
-    compare(result, found, people)
+    lens_population = Population(
+        "mine", table, np.full(100, 0.01), np.ones(100), alternatives=others
+    )
+    result = expected_numbers(Constant(), lens_population, 1.0, "grz")
+    compare_with_candidates(result, found, lens_population)
     assert result["verdict"] == "consistent within the population's uncertainty"
 
 
-def test_false_positives_are_taken_off(run):
-    found = read_found(run, EDGES["mag"])
+def test_false_positives_are_subtracted(run):
+    found = read_graded_candidates(run.paths, "z", EDGES["mag"])
     # No one of 40 random non-lenses passes: Wilson's interval ends at 3.84 / 43.84.
-    own = found.lenses()
+    own = found.count_lenses()
     assert own["candidates"] == own["found"] == own["found_high"] == 40
     assert own["found_low"] == pytest.approx(max(40 - 120 * 3.8415 / 43.8415, 0), rel=1e-3)
-    found.rate = None
-    assert found.lenses() == {"candidates": 40, "found": None, "found_low": 0, "found_high": 40}
+    found.false_positive_rate = None
+    assert found.count_lenses() == {
+        "candidates": 40,
+        "found": None,
+        "found_low": 0,
+        "found_high": 40,
+    }
 
 
-def test_grades_say_more_than_rates(run):
-    ids = read_found(run, EDGES["mag"]).table["id"]
+def test_grades_take_precedence_over_rates(run):
+    ids = read_graded_candidates(run.paths, "z", EDGES["mag"]).table["id"]
     grades = pd.DataFrame({"id": ids, "grade": ["A"] * 10 + ["C"] * 5 + ["D"] * 20 + [""] * 5})
     path = run.paths.inspection("grades.csv")
     path.parent.mkdir()
     grades.to_csv(path, index=False)
-    found = read_found(run, EDGES["mag"])
+    found = read_graded_candidates(run.paths, "z", EDGES["mag"])
     assert found.graded
-    assert found.lenses() == {"candidates": 40, "found": 15, "found_low": 15, "found_high": 20}
+    assert found.count_lenses() == {
+        "candidates": 40,
+        "found": 15,
+        "found_low": 15,
+        "found_high": 20,
+    }
 
 
-def test_part_that_the_search_keeps(run):
-    kept = kept_part(run)
+def test_fraction_of_lens_galaxies_in_the_parent_sample(run):
+    kept = parent_fraction(run.paths.audit, run.parent.types, run.release.types)
     # 200 galaxies of its types and magnitudes came before exposures and masks, 150 remained.
     assert kept["places"] == pytest.approx(0.75)
     assert kept["types"] == pytest.approx(0.86)
@@ -438,14 +467,14 @@ def test_tables_of_any_format(run, suffix):
         table.to_parquet(name)
     else:
         Table.from_pandas(table).write(name)
-    read = read_population(name, run, Constant(), 0.5)
+    read = read_table(name, run, Constant(), 0.5)
     assert np.allclose(read.table["theta_e_arcsec"], table["theta_e_arcsec"])
     assert np.allclose(read.table["mag_z"], table["mag"])
     assert np.allclose(read.weights, 0.02)
     assert read.on_sky == pytest.approx(1.0)
     # The search ends at 20.
-    assert (read.kept == np.where(table["mag"] > 20, 0, 0.5)).all()
-    result = expect(Constant(0.5), read, 100.0, "grz")
+    assert (read.in_parent == np.where(table["mag"] > 20, 0, 0.5)).all()
+    result = expected_numbers(Constant(0.5), read, 100.0, "grz")
     assert result["expected"]["expected"] == pytest.approx(100 * 0.02 * 40 * 0.5 * 0.5)
 
 
@@ -456,24 +485,24 @@ def test_units_are_converted(run):
     table["weight"] = np.full(20, 0.001)
     table["weight"].unit = "arcmin-2"
     table.write("mine.fits")
-    read = read_population("mine.fits", run, Constant(), 1.0)
+    read = read_table("mine.fits", run, Constant(), 1.0)
     assert np.allclose(read.table["theta_e_arcsec"], lenses(20)["theta_e_arcsec"])
     assert np.allclose(read.weights, 3.6)
 
 
 def test_missing_conditions_are_drawn_from_the_search(run):
     lenses(300)[["theta_e_arcsec", "arc_snr"]].to_csv("mine.csv", index=False)
-    read = read_population("mine.csv", run, Constant(), 1.0)
-    hosts = read_conditions(run)
+    read = read_table("mine.csv", run, Constant(), 1.0)
+    hosts = read_conditions(run.paths, run.survey.bands, run.seed)
     for name in ("psfsize_g", "depth_g", "mag_z"):
         assert set(read.table[name]) <= set(hosts[name])
     assert read.table["mag_z"].nunique() > 50
     assert read.table["mag_z"].mean() == pytest.approx(hosts["mag_z"].mean(), abs=0.15)
-    again = read_population("mine.csv", run, Constant(), 1.0)
+    again = read_table("mine.csv", run, Constant(), 1.0)
     pd.testing.assert_frame_equal(read.table, again.table)
 
 
-def test_without_weights_a_part_is_known_and_no_number(always):
+def test_without_weights_only_completeness_is_known(always):
     lenses(30).to_csv("mine.csv", index=False)
     settings = always.model_copy(
         update={"expected": always.expected.model_copy(update={"population": "mine.csv"})}
@@ -497,7 +526,7 @@ def test_without_weights_a_part_is_known_and_no_number(always):
 
 def test_arcs_may_be_measured_by_magnitude(run):
     lenses(30).drop(columns="arc_snr").to_csv("mine.csv", index=False)
-    read = read_population("mine.csv", run, Constant(brightness="arc_mag"), 1.0)
+    read = read_table("mine.csv", run, Constant(brightness="arc_mag"), 1.0)
     assert np.allclose(read.table["arc_mag_g"], lenses(30)["arc_mag_g"])
 
 
@@ -517,7 +546,7 @@ def bad_tables():
 def test_bad_tables_are_refused_in_a_line(run, table, words):
     table.to_csv("mine.csv", index=False)
     with pytest.raises(LenspipeError, match=re.escape(words)) as error:
-        read_population("mine.csv", run, Constant(), 1.0)
+        read_table("mine.csv", run, Constant(), 1.0)
     assert str(error.value).startswith("mine.csv: found ")
     assert "\n" not in str(error.value)
 
@@ -527,16 +556,16 @@ def test_bad_units_and_files_are_refused_in_a_line(run):
     table["theta_e_arcsec"].unit = "km"
     table.write("mine.fits")
     with pytest.raises(LenspipeError, match="found column theta_e_arcsec in km, expected arcsec"):
-        read_population("mine.fits", run, Constant(), 1.0)
+        read_table("mine.fits", run, Constant(), 1.0)
     with pytest.raises(LenspipeError, match=r"none\.csv: can't be read"):
-        read_population("none.csv", run, Constant(), 1.0)
+        read_table("none.csv", run, Constant(), 1.0)
 
 
 def test_lenses_too_faint_for_the_search_are_refused(run):
     lenses(3).assign(mag_z=22.0, weight=1.0).to_csv("mine.csv", index=False)
-    read = read_population("mine.csv", run, Constant(), 1.0)
-    with pytest.raises(LenspipeError, match="found no lens whose galaxy the search has, of 3"):
-        expect(Constant(), read, 1.0, "grz")
+    read = read_table("mine.csv", run, Constant(), 1.0)
+    with pytest.raises(LenspipeError, match="found no lens whose galaxy the search includes, of 3"):
+        expected_numbers(Constant(), read, 1.0, "grz")
 
 
 def test_a_run_without_selection_function_is_refused(run):
@@ -544,12 +573,10 @@ def test_a_run_without_selection_function_is_refused(run):
         expect_lenses(run)
 
 
-def test_the_model_follows_from_the_run(always, monkeypatch):
-    monkeypatch.setattr(population, "_POOL", 20_000)
+def test_the_model_follows_from_the_run(always):
     # As on the real sky, where no truth is known.
-    monkeypatch.setattr(measure, "truth_of_run", lambda run: measure.model_population(run, 0.645))
     settings = always.model_copy(
-        update={"expected": always.expected.model_copy(update={"draws": 60})}
+        update={"expected": always.expected.model_copy(update={"draws": 60}), "simulation": None}
     )
     expect_lenses(settings)
     result = json.loads(settings.paths.expected("expected.json").read_text())

@@ -33,7 +33,7 @@ CONFIG = {
 
 
 def write_model(settings, adapted_to="1500p300"):
-    """A small network that is not trained, but adapted to the cutouts."""
+    """A small untrained network, adapted to the cutouts."""
     model = build("cmu_deeplens", size=SIZE, widths=[4, 8], units=1, stem_filters=4)
     model.get_layer("normalise").adapt(read_cutouts(settings.paths.cutouts(adapted_to))[0])
     with atomic(settings.paths.model("resnet")) as temporary:
@@ -61,7 +61,7 @@ def write_sample(settings):
 
 
 def write_truth(settings):
-    """A truth in which a lens is that no list knows: the last galaxy of the first test brick."""
+    """A truth with a lens in no list: the last galaxy of the first test brick."""
     table = pd.read_parquet(settings.paths.parent("64-000001"))
     unlisted = table[table["brick"] == TEST[0]].tail(1)
     unlisted[["id", "ra", "dec"]].assign(kind="lens").to_parquet(settings.paths.truth)
@@ -78,8 +78,8 @@ def run(tmp_path_factory):
         write_sample(settings)
         write_truth(settings)
         write_scores(settings)
-        painted = painting.paint(settings)
-    return folder, settings, painted
+        injected = painting.inject_and_score(settings)
+    return folder, settings, injected
 
 
 @pytest.fixture
@@ -89,12 +89,12 @@ def settings(run, monkeypatch):
 
 
 @pytest.fixture
-def painted(run):
+def injected(run):
     return run[2]
 
 
 def write_scores(settings):
-    """Scores of all galaxies, each with one of its own."""
+    """Scores of all galaxies, all different."""
     for path in sorted(settings.paths.root.glob("parent/*.parquet")):
         table = pd.read_parquet(path)[["id", "brick"]]
         scores = settings.paths.scores(path.stem)
@@ -114,22 +114,22 @@ def changed(settings, **sections):
     return load_settings(config)
 
 
-# Whose galaxies are painted on.
+# Hosts.
 
 
-def test_hosts_are_of_held_out_bricks_and_away_from_lenses(settings, painted):
-    assert set(painted["brick"]) == set(TEST)
-    lenses = hosts.known_positions(settings)
+def test_hosts_are_of_held_out_bricks_and_away_from_lenses(settings, injected):
+    assert set(injected["brick"]) == set(TEST)
+    lenses = hosts.lens_positions(settings)
     away = np.hypot(
-        (painted["ra"].to_numpy()[:, None] - lenses["ra"].to_numpy()) * np.cos(np.radians(30)),
-        painted["dec"].to_numpy()[:, None] - lenses["dec"].to_numpy(),
+        (injected["ra"].to_numpy()[:, None] - lenses["ra"].to_numpy()) * np.cos(np.radians(30)),
+        injected["dec"].to_numpy()[:, None] - lenses["dec"].to_numpy(),
     )
     assert away.min() * 3600 >= settings.sample.exclusion_arcsec
     # make_run's lenses come first; the unlisted one last.
-    places = painted["id"].str.rpartition("-")[2].astype(int)
+    places = injected["id"].str.rpartition("-")[2].astype(int)
     assert places.min() >= 4
     unlisted = pd.read_parquet(settings.paths.truth)["id"].iloc[0]
-    assert unlisted not in set(painted["id"])
+    assert unlisted not in set(injected["id"])
 
 
 def test_where_nothing_is_held_out_hosts_were_never_in_the_sample(settings):
@@ -160,52 +160,54 @@ def test_bricks_that_failed_have_no_hosts(settings):
         write_manifest(manifest, entries)
 
 
-def test_magnitudes_are_evenly_covered():
+def test_magnitudes_are_covered_uniformly():
     rng = np.random.default_rng(3)
     mag = np.concatenate([rng.normal(19, 0.5, 5000).clip(16, 20), rng.uniform(16, 20, 500)])
-    rows = hosts._spread(mag, 4000, rng)
+    rows = hosts._uniform_in_magnitude(mag, 4000, rng)
     assert len(rows) == 4000
     counts, _ = np.histogram(mag[rows], 10, np.quantile(mag, [0.005, 0.995]))
     assert counts == pytest.approx(400, rel=0.05)
     _, often = np.unique(rows, return_counts=True)
     assert often.max() <= 25
     # Few galaxies take no more than they can: the rest goes to others, then there are fewer.
-    few = hosts._spread(np.array([17.0, 18.0, 18.1, 19.0]), 80, rng)
+    few = hosts._uniform_in_magnitude(np.array([17.0, 18.0, 18.1, 19.0]), 80, rng)
     assert sorted(np.unique(few, return_counts=True)[1]) != []
     assert len(few) <= 80
-    assert len(hosts._spread(mag, 1_000_000, rng)) <= 25 * len(mag)
+    assert len(hosts._uniform_in_magnitude(mag, 1_000_000, rng)) <= 25 * len(mag)
 
 
-# What is painted.
+# Injected lenses.
 
 
-def test_rows_have_what_the_contract_says(settings, painted):
-    assert len(painted) == NUMBER
+def test_rows_have_what_the_contract_says(settings, injected):
+    assert len(injected) == NUMBER
     columns = {"id", "draw", "brick", "region", "type", "ra", "dec", "flags", "found", "arc_snr"}
     columns |= {f"{kind}_{b}" for kind in ("mag", "nobs", "psfsize", "galdepth") for b in "grz"}
     columns |= {f"{kind}_{b}" for kind in ("arc_mag", "source_mag") for b in "grz"}
     columns |= {"theta_e_arcsec", "magnification", "source_r_half", "lens_rate", "weight"}
-    assert columns <= set(painted)
-    assert "p_resnet" in painted
-    assert (painted["p_host"] == host_score(painted["id"])).all()
-    assert painted["found"].dtype == bool
-    assert painted["p"].dtype == np.float32
-    assert painted["p_calibrated"].notna().all()
-    assert not painted.duplicated(["id", "draw"]).any()
+    assert columns <= set(injected)
+    assert "p_resnet" in injected
+    assert (injected["p_host"] == host_score(injected["id"])).all()
+    assert injected["found"].dtype == bool
+    assert injected["p"].dtype == np.float32
+    assert injected["p_calibrated"].notna().all()
+    assert not injected.duplicated(["id", "draw"]).any()
     pd.testing.assert_frame_equal(
-        pd.read_parquet(settings.paths.selection("injected.parquet")), painted
+        pd.read_parquet(settings.paths.selection("injected.parquet")), injected
     )
     assert settings.paths.selection("injected.png").exists()
     assert not settings.paths.selection("parts").exists()
     catalog = pd.concat([read_cutouts(settings.paths.cutouts(brick))[1] for brick in TEST])
-    same = catalog.set_index("id").loc[painted["id"], ["ra", "dec", "mag_z", "psfsize_g", "nobs_r"]]
-    pd.testing.assert_frame_equal(same.reset_index(drop=True), painted[list(same)])
+    same = catalog.set_index("id").loc[
+        injected["id"], ["ra", "dec", "mag_z", "psfsize_g", "nobs_r"]
+    ]
+    pd.testing.assert_frame_equal(same.reset_index(drop=True), injected[list(same)])
 
 
-def test_lenses_are_drawn_evenly_whether_or_not_they_can_be_seen(settings):
+def test_lenses_are_drawn_uniformly_visible_or_not(settings):
     many = changed(settings, selection={"number": 600, "theta_e_range": [0.6, 3.0]})
     chosen = hosts.choose_hosts(many)
-    _, _, truth = painting.painted_images(many, chosen)
+    _, _, truth = painting.injected_images(many, chosen)
     for column, ends in (("theta_e_arcsec", (0.6, 3.0)), ("source_mag_g", (21.0, 26.5))):
         assert truth[column].between(*ends).all()
         counts, _ = np.histogram(truth[column], 4, ends)
@@ -217,23 +219,23 @@ def test_lenses_are_drawn_evenly_whether_or_not_they_can_be_seen(settings):
     assert (truth["z_source"] > truth["z_lens"]).all()
 
 
-def test_a_lens_depends_on_its_galaxy_and_seed_only(settings, painted):
-    few = painted.iloc[[3, 17, 40]].reset_index(drop=True)
-    images, catalog, truth = painting.painted_images(settings, few)
+def test_a_lens_depends_on_its_galaxy_and_seed_only(settings, injected):
+    few = injected.iloc[[3, 17, 40]].reset_index(drop=True)
+    images, catalog, truth = painting.injected_images(settings, few)
     assert catalog["id"].tolist() == few["id"].tolist()
     columns = ["theta_e_arcsec", "arc_snr", "source_mag_g", "clump_seed"]
     assert truth[columns].equals(few[columns])
-    again, _, _ = painting.painted_images(settings, few[1:2])
+    again, _, _ = painting.injected_images(settings, few[1:2])
     assert again.tobytes() == images[1:2].tobytes()
     other = settings.model_copy(update={"seed": 2})
-    assert (painting.painted_images(other, few)[0] != images).any(axis=(1, 2, 3)).all()
+    assert (painting.injected_images(other, few)[0] != images).any(axis=(1, 2, 3)).all()
 
 
-# How they are scored and judged.
+# Scores and selection.
 
 
-def test_scores_are_those_of_the_search(settings, painted, tmp_path, monkeypatch):
-    images, catalog, _ = painting.painted_images(settings, painted)
+def test_scores_are_those_of_the_search(settings, injected, tmp_path, monkeypatch):
+    images, catalog, _ = painting.injected_images(settings, injected)
     model = settings.paths.model("resnet").resolve()
     monkeypatch.chdir(tmp_path)
     given = CONFIG["inference"] | {"model": str(model)}
@@ -244,23 +246,23 @@ def test_scores_are_those_of_the_search(settings, painted, tmp_path, monkeypatch
     inference.score_chunk(other, "64-000000")
     scores = pd.read_parquet(other.paths.scores("64-000000"))
     for column in ("p", "p_calibrated"):
-        assert scores[column].to_numpy() == pytest.approx(painted[column].to_numpy(), abs=1e-6)
-    assert painted["p"].nunique() > NUMBER / 2
+        assert scores[column].to_numpy() == pytest.approx(injected[column].to_numpy(), abs=1e-6)
+    assert injected["p"].nunique() > NUMBER / 2
 
 
-def test_found_is_above_the_cut_and_without_a_rejected_flag(settings, painted):
-    assert (painted["found"] == (painted["p"] >= np.float32(0.4))).all()
-    cut = float(painted["p"].median())
+def test_found_is_above_the_cut_and_without_a_rejected_flag(settings, injected):
+    assert (injected["found"] == (injected["p"] >= np.float32(0.4))).all()
+    cut = float(injected["p"].median())
     groups = [{"region": "south", "cut": cut}, {"region": "north", "cut": None}]
     record = {"per": ["region"], "groups": groups}
     by_fraction = {"threshold": {"by": "fraction", "value": 0.1, "per": "region"}}
     chosen = changed(settings, candidates=by_fraction)
-    with pytest.raises(LenspipeError, match="choose the candidates first"):
-        painting.paint(chosen)
+    with pytest.raises(LenspipeError, match=r"threshold\.json: no such file"):
+        painting.inject_and_score(chosen)
     settings.paths.threshold.parent.mkdir(exist_ok=True)
     settings.paths.threshold.write_text(json.dumps(record))
-    again = painting.paint(chosen)
-    assert (again["found"] == (painted["p"] >= np.float32(cut))).all()
+    again = painting.inject_and_score(chosen)
+    assert (again["found"] == (injected["p"] >= np.float32(cut))).all()
     assert again["found"].sum() == pytest.approx(NUMBER / 2, abs=2)
 
 
@@ -273,7 +275,7 @@ def test_a_band_that_is_missing_loses_the_lens(settings):
     before = path.read_bytes()
     try:
         write_cutouts(path, images, table)
-        lenses = painting.paint(changed(settings, candidates={"threshold": 0.0}))
+        lenses = painting.inject_and_score(changed(settings, candidates={"threshold": 0.0}))
         hit = lenses["brick"] == TEST[0]
         assert hit.any()
         assert not lenses.loc[hit, "found"].any()
@@ -285,16 +287,16 @@ def test_a_band_that_is_missing_loses_the_lens(settings):
         images[:] = np.nan
         table[["psfsize_r", "psfsize_z"]] = np.float32(0)
         write_cutouts(path, images, table)
-        lenses = painting.paint(settings)
+        lenses = painting.inject_and_score(settings)
         assert (lenses.loc[hit, "arc_snr"] == 0).all()
         assert not lenses.loc[hit, "found"].any()
     finally:
         path.write_bytes(before)
 
 
-def test_killed_and_started_again_gives_the_same(settings, painted, monkeypatch):
+def test_killed_and_started_again_gives_the_same(settings, injected, monkeypatch):
     monkeypatch.setattr(parts, "_SECONDS", 0.0)
-    calls, batch = [], painting._paint_batch
+    calls, batch = [], painting._score_batch
 
     def counted(*arguments):
         calls.append(1)
@@ -304,26 +306,26 @@ def test_killed_and_started_again_gives_the_same(settings, painted, monkeypatch)
 
     path = settings.paths.selection("injected.parquet")
     path.unlink(missing_ok=True)
-    monkeypatch.setattr(painting, "_paint_batch", counted)
+    monkeypatch.setattr(painting, "_score_batch", counted)
     with pytest.raises(KeyboardInterrupt):
-        painting.paint(settings)
+        painting.inject_and_score(settings)
     assert not path.exists()
-    again = painting.paint(settings)
+    again = painting.inject_and_score(settings)
     assert len(calls) == 3 + 2  # batches of 16: two were done, two were left
-    pd.testing.assert_frame_equal(again, painted)
+    pd.testing.assert_frame_equal(again, injected)
     # Another seed begins anew.
     calls[:] = [1, 1, 1]
-    painting.paint(settings.model_copy(update={"seed": 5}))
+    painting.inject_and_score(settings.model_copy(update={"seed": 5}))
     assert len(calls) == 3 + 4
-    painting.paint(settings)
+    painting.inject_and_score(settings)
 
 
 def test_a_chunk_without_scores_is_named(settings):
     path = settings.paths.scores("64-000001")
     content = path.read_bytes()
     path.unlink()
-    with pytest.raises(LenspipeError, match=r"64-000001\.parquet: no such file; score chunk"):
-        painting.paint(settings)
+    with pytest.raises(LenspipeError, match=r"64-000001\.parquet: no such file, expected scores"):
+        painting.inject_and_score(settings)
     path.write_bytes(content)
 
 
@@ -335,7 +337,7 @@ def test_redshifts_need_r_and_z():
         load_settings(config | {"inference": {"model": "m.keras"}})
 
 
-def test_a_list_of_targets_has_nothing_to_paint_on():
+def test_a_list_of_targets_has_no_hosts():
     with pytest.raises(LenspipeError, match=r"selection\.number: lenses are painted onto galaxies"):
         load_settings(
             {"run": "r", "targets": "t.csv", "survey": {"tree": "x"}, "selection": {"number": 5}}
@@ -352,7 +354,7 @@ def test_ranges_are_ordered(key):
 # How many sources a galaxy lenses.
 
 
-def test_counts_are_those_that_are_cited():
+def test_source_counts_agree_with_the_source_cited():
     source = draw_sources(np.random.default_rng(1), 400_000)
     for limit in (25.0, 25.3):
         expected = 46 * 10 ** (0.31 * (limit - 25))  # per square arcmin: LSST Science Book
@@ -395,11 +397,13 @@ def test_weights_add_up_to_the_rate_of_lenses():
     assert found == pytest.approx(expected, abs=0.15)
 
 
-def test_lens_rate_is_a_column_and_rises_with_mass(settings, painted):
+def test_lens_rate_is_a_column_and_rises_with_mass(settings, injected):
     theta_e_range = settings.injection.theta_e_range
-    assert painted["lens_rate"].to_numpy() == pytest.approx(lens_rates(painted, theta_e_range))
-    table = pd.DataFrame({"mag_r": [20.9, 19.5], "mag_z": [19.8, 18.4]}).astype("float32")
-    faint, bright = lens_rates(table, theta_e_range)
+    assert injected["lens_rate"].to_numpy() == pytest.approx(lens_rates(injected, theta_e_range))
+    faint, bright = lens_rates(
+        pd.DataFrame({"mag_r": [20.9, 19.5], "mag_z": [19.8, 18.4]}).astype("float32"),
+        theta_e_range,
+    )
     assert 0 < faint < bright < 1
     # Unknown magnitudes are those of a typical galaxy.
     unknown = lens_rates(pd.DataFrame({"mag_r": [np.nan], "mag_z": [18.0]}), theta_e_range)

@@ -40,7 +40,7 @@ def settings(run, monkeypatch):
     return run[1]
 
 
-# Populations that can be told apart, or not.
+# Populations that can be separated, or not.
 
 
 def populations(number, shift, rng, groups=8):
@@ -49,7 +49,7 @@ def populations(number, shift, rng, groups=8):
     return values, label, rng.integers(groups, size=number)
 
 
-def test_equal_populations_can_not_be_told_apart():
+def test_equal_populations_can_not_be_separated():
     rng = np.random.default_rng(1)
     found = [tell_apart(*populations(200, 0.0, rng)) for _ in range(40)]
     areas, lows, highs = np.transpose(found)
@@ -58,13 +58,13 @@ def test_equal_populations_can_not_be_told_apart():
     assert inside.mean() >= 0.85
 
 
-def test_absurd_populations_can_be_told_apart():
+def test_very_different_populations_can_be_separated():
     area, low, high = tell_apart(*populations(200, 5.0, np.random.default_rng(2)))
     assert area == pytest.approx(1.0, abs=1e-3)
     assert 0.9 < low < area <= high
 
 
-def test_a_group_s_own_mark_helps_nobody():
+def test_properties_of_a_group_do_not_help():
     # Each group has a mark and mostly one class: random folds would find it, folds by group don't.
     rng = np.random.default_rng(3)
     group = np.repeat(np.arange(10), 30)
@@ -125,15 +125,16 @@ def test_features_are_what_the_last_layer_works_on(settings):
 def test_real_lenses_are_held_out_and_hosts_are_like_them(settings, run):
     result = run[2]
     bricks = realism.held_out_bricks(settings.paths, settings.held_out)
-    lenses = realism._known_lenses(settings, bricks, np.random.default_rng(1))
+    lenses = realism._read_known_lenses(settings, bricks, np.random.default_rng(1))
     assert set(lenses["brick"]) == set(TEST)
     assert len(lenses) == result["n_real"] == 28
     _, real = realism._good_cutouts(settings, lenses)
-    hosts = realism._hosts_like(settings, bricks, real, np.random.default_rng(1))
+    candidates = realism._host_candidates(settings, bricks, 560, np.random.default_rng(1))
+    hosts = realism._match_hosts(candidates, real)
     assert len(hosts) == len(real) == hosts["id"].nunique()
     # Neither lenses nor confusing galaxies, which come first in a brick.
     assert hosts["id"].str.rpartition("-")[2].astype(int).min() >= 18
-    pool = realism.read_pool(settings, bricks)
+    pool = realism.read_host_pool(settings, bricks)
     far = np.abs(pool["mag_z"].mean() - real["mag_z"].mean()) + 0.2
     assert abs(hosts["mag_z"].mean() - real["mag_z"].mean()) < far
 
@@ -155,8 +156,8 @@ def test_result_and_figure_are_written(settings, run):
     assert again == result
 
 
-def test_few_real_lenses_are_said_to_be_too_few(settings, monkeypatch):
-    monkeypatch.setattr(realism, "_FEWEST", 29)
+def test_too_few_real_lenses_are_reported(settings, monkeypatch):
+    monkeypatch.setattr(realism, "_MIN_REAL_LENSES", 29)
     result = realism.measure_realism(settings)
     assert result["verdict"] == "too few real lenses: 28, fewer than 29"
     assert result["auc_features"] is None
@@ -164,18 +165,18 @@ def test_few_real_lenses_are_said_to_be_too_few(settings, monkeypatch):
     assert settings.paths.selection("realism.png").exists()
 
 
-def test_lenses_that_were_learnt_from_are_not_real_ones(settings):
+def test_lenses_that_were_trained_on_are_left_out(settings):
     all_trained = changed(settings, sample={"fractions": "none"})
     result = realism.measure_realism(all_trained)
     # The sample has the first 12 of each brick, so two of its 14 lenses are left.
     assert result["n_real"] == 2 * 6
     assert result["verdict"].startswith("too few real lenses")
     given = changed(settings, inference={"model": str(settings.paths.model("resnet"))})
-    assert len(realism._known_lenses(given, realism.held_out_bricks(given.paths, given.held_out),
+    assert len(realism._read_known_lenses(given, realism.held_out_bricks(given),
                                      np.random.default_rng(1))) == 14 * 6  # fmt: skip
 
 
-def test_cutouts_with_something_wrong_are_left_out(settings):
+def test_flagged_cutouts_are_left_out(settings):
     lenses = pd.DataFrame({"id": [], "brick": []})
     images, table = realism._good_cutouts(settings, lenses)
     assert len(images) == len(table) == 0

@@ -1,4 +1,4 @@
-"""Tests of lenspipe.selection: the function against known chances, its file, cells and command."""
+"""Tests of the selection function: against known chances, its file, cells and command."""
 
 import json
 
@@ -12,12 +12,12 @@ from scipy.special import expit
 from scipy.stats import binom
 
 from lenspipe.cli.main import main
-from lenspipe.completeness import search as measure
+from lenspipe.completeness import search
 from lenspipe.completeness.cells import cell_edges, measure_cells
 from lenspipe.completeness.fitting import fit_logistic
-from lenspipe.completeness.plots import draw_completeness, draw_prediction, realism_text
-from lenspipe.completeness.prediction import compare_planted, planted_lenses
-from lenspipe.completeness.quantities import quantities_of, read_quantities
+from lenspipe.completeness.plots import describe_realism, plot_completeness, plot_prediction
+from lenspipe.completeness.prediction import compare_planted, read_planted_lenses
+from lenspipe.completeness.quantities import read_quantities, selection_quantities
 from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.config.flags import FLAGS
 from lenspipe.config.settings import load_settings
@@ -25,14 +25,14 @@ from lenspipe.statistics.balance import values_of
 from lenspipe.statistics.metrics import wilson_interval
 from lenspipe.utils.errors import LenspipeError
 
-QUANTITIES = quantities_of("grz")
+QUANTITIES = selection_quantities("grz")
 BINS = {"theta_e": 4, "brightness": 5, "seeing": 2, "depth": 2, "mag": 2}
-#: Of 50 intervals of 95 %, fewer than this are inside in one of 10,000 cases.
-FEWEST = int(binom.ppf(1e-4, 50, 0.95))
+#: Of 50 intervals of 95 %, fewer than this hold the truth in one of 10,000 cases.
+MIN_INSIDE = int(binom.ppf(1e-4, 50, 0.95))
 
 
-def painted(rng, number, bricks=12):
-    """Lenses as painted: evenly in what matters, some without arcs that can be seen."""
+def injected(rng, number, bricks=12):
+    """Lenses as injected: uniform in brightness and radius, some without visible arcs."""
     return pd.DataFrame(
         {
             "theta_e_arcsec": rng.uniform(0.5, 3.5, number),
@@ -48,14 +48,14 @@ def painted(rng, number, bricks=12):
 
 def planted(rng, number):
     """Another population: brighter arcs, radii as of published lenses."""
-    table = painted(rng, number)
+    table = injected(rng, number)
     table["theta_e_arcsec"] = 10 ** rng.normal(0.25, 0.12, number).clip(-0.29, 0.53)
     table["arc_snr"] = 10 ** rng.normal(1.3, 0.3, number)
     return table
 
 
 def logit_of(table):
-    """Logit of the chance to be found."""
+    """Logit of the probability of being found."""
     bright = np.log10(1 + table["arc_snr"]) - 1.1
     wide = np.log10(table["theta_e_arcsec"]) - 0.1
     depth = values_of(table, "depth", "g") - 24.4
@@ -66,19 +66,19 @@ def logit_of(table):
     )  # fmt: skip
 
 
-def chance(table):
-    """Of being found: never quite 0 or 1."""
+def probability(table):
+    """Probability of being found: never quite 0 or 1."""
     return 0.01 + 0.97 * expit(logit_of(table))
 
 
-def judged(rng, table):
-    return table.assign(found=rng.random(len(table)) < chance(table))
+def searched(rng, table):
+    return table.assign(found=rng.random(len(table)) < probability(table))
 
 
 @pytest.fixture(scope="module")
 def table():
     rng = np.random.default_rng(3)
-    return judged(rng, painted(rng, 3000))
+    return searched(rng, injected(rng, 3000))
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +87,10 @@ def function(table):
     return SelectionFunction.fit(table, QUANTITIES, meta=meta)
 
 
-def test_completeness_is_near_the_truth_and_its_interval_holds_it(function):
-    other = painted(np.random.default_rng(4), 2000)
+def test_completeness_and_its_interval_agree_with_the_truth(function):
+    other = injected(np.random.default_rng(4), 2000)
     result = function.completeness(other)
-    true = chance(other)
+    true = probability(other)
     assert np.sqrt(np.mean((result["completeness"] - true) ** 2)) < 0.05
     # Pointwise intervals of a smooth function cover as much on average (Nychka 1988).
     assert result["low"].le(true).mul(result["high"].ge(true)).mean() > 0.85
@@ -100,28 +100,28 @@ def test_completeness_is_near_the_truth_and_its_interval_holds_it(function):
     assert (narrow["high"] - narrow["low"] < result["high"] - result["low"]).all()
 
 
-def test_the_sum_over_the_painted_is_the_number_found(function, table):
+def test_the_sum_over_injected_lenses_is_the_number_found(function, table):
     total = function.completeness(table)["completeness"].sum()
     # But for half a lens that is added and weak priors.
     assert total == pytest.approx(table["found"].sum(), abs=3)
 
 
-def test_predictions_of_fifty_searches_hold_what_was_found():
+def test_intervals_of_fifty_searches_contain_the_number_found():
     totals = bins = n_bins = 0
     for seed in range(50):
         rng = np.random.default_rng([7, seed])
-        function = SelectionFunction.fit(judged(rng, painted(rng, 800)), QUANTITIES)
-        result = compare_planted(function, judged(rng, planted(rng, 150)))
+        function = SelectionFunction.fit(searched(rng, injected(rng, 800)), QUANTITIES)
+        result = compare_planted(function, searched(rng, planted(rng, 150)))
         totals += result["inside"]
         bins += result["n_bins_inside"]
         n_bins += result["n_bins"]
-    assert totals >= FEWEST
+    assert totals >= MIN_INSIDE
     assert n_bins == 300
     # Bins of a search share its function, so their number scatters more than a binomial's.
     assert bins >= 0.90 * n_bins
 
 
-def test_a_wrong_function_is_told(function):
+def test_a_wrong_function_is_recognised(function):
     rng = np.random.default_rng(5)
     lenses = planted(rng, 300)
     lenses["found"] = rng.random(300) < expit(logit_of(lenses) - 1.5)
@@ -130,7 +130,7 @@ def test_a_wrong_function_is_told(function):
     assert result["n_bins_inside"] < result["n_bins"]
 
 
-def test_intervals_hold_the_scatter_of_who_is_found(function):
+def test_intervals_include_binomial_scatter(function):
     few = planted(np.random.default_rng(6), 40)
     row = function.predict_number(few).loc["all"]
     p = function.completeness(few)["completeness"]
@@ -165,7 +165,7 @@ def test_the_same_table_gives_the_same_function(function, table):
     pd.testing.assert_frame_equal(again.predict_number(table), function.predict_number(table))
 
 
-def test_beyond_what_was_painted_the_nearest_end_counts(function):
+def test_outside_the_range_the_nearest_end_is_used(function):
     rows = function.typical(3)
     rows["theta_e_arcsec"] = [3.4, 3.6, 8.0]
     rows.loc[1, "theta_e_arcsec"] = 10 ** function.splines["theta_e"].high
@@ -184,7 +184,7 @@ def test_all_or_none_found(table, found):
     assert np.isfinite(result.drop(columns="extrapolated")).all(axis=None)
 
 
-def test_few_lenses_leave_all_open(table):
+def test_few_lenses_give_wide_intervals(table):
     function = SelectionFunction.fit(table[:20], QUANTITIES)
     result = function.completeness(table[20:500])
     assert (result["high"] - result["low"]).median() > 0.2
@@ -195,7 +195,7 @@ def test_few_lenses_leave_all_open(table):
 
 
 @pytest.mark.parametrize("column", ["psfsize_g", "mag_z", "theta_e_arcsec", "arc_snr"])
-def test_a_constant_quantity_plays_no_part(table, column):
+def test_a_constant_quantity_is_left_out(table, column):
     function = SelectionFunction.fit(table.assign(**{column: 1.5}), QUANTITIES)
     name = next(q.name for q in QUANTITIES if q.column == column)
     assert name not in function.splines
@@ -203,7 +203,7 @@ def test_a_constant_quantity_plays_no_part(table, column):
     assert total == pytest.approx(table["found"].sum(), abs=3)
 
 
-def test_with_nothing_but_constants_the_counted_part_is_left(table):
+def test_with_constants_only_the_fraction_found_is_left(table):
     same = table[["found"]].assign(
         theta_e_arcsec=1.0, arc_snr=5.0, psfsize_g=1.3, depth_g=24.0, mag_z=18.0
     )
@@ -230,7 +230,7 @@ def test_unknown_depths_are_the_median(table):
 def test_bad_columns_are_named(table):
     with pytest.raises(LenspipeError, match=r"mine: found no column arc_snr, expected it .*add it"):
         read_quantities(table.drop(columns="arc_snr"), QUANTITIES, "mine")
-    with pytest.raises(LenspipeError, match=r"depth_g, expected \(or galdepth_g\) it .*with NaN"):
+    with pytest.raises(LenspipeError, match=r"depth_g, expected it \(or galdepth_g\) .*with NaN"):
         read_quantities(table.drop(columns="galdepth_g"), QUANTITIES, "mine")
     bad = table.copy()
     bad.loc[[3, 8], "theta_e_arcsec"] = [-1.0, np.nan]
@@ -239,7 +239,7 @@ def test_bad_columns_are_named(table):
 
 
 def test_arc_magnitude_in_place_of_signal_to_noise(table):
-    quantities = quantities_of("grz", "arc_mag")
+    quantities = selection_quantities("grz", "arc_mag")
     assert quantities[1].column == "arc_mag_g"
     function = SelectionFunction.fit(table, quantities)
     cells = measure_cells(table, function, BINS)
@@ -252,9 +252,9 @@ def width(function, table):
     return row["high"] - row["low"]
 
 
-def test_bricks_that_differ_widen_the_interval():
+def test_scatter_between_bricks_widens_the_interval():
     rng = np.random.default_rng(8)
-    table = painted(rng, 4000, bricks=40)
+    table = injected(rng, 4000, bricks=40)
     shift = table["brick"].map(dict(zip(map(str, range(40)), rng.normal(0, 1, 40), strict=True)))
     alike = table.assign(found=rng.random(4000) < expit(logit_of(table)))
     differ = table.assign(found=rng.random(4000) < expit(logit_of(table) + shift))
@@ -273,7 +273,7 @@ def test_bricks_that_differ_widen_the_interval():
 
 def test_lenses_on_one_galaxy_count_for_less():
     rng = np.random.default_rng(9)
-    table = painted(rng, 3000).drop(columns="brick").assign(id=np.arange(3000) % 150)
+    table = injected(rng, 3000).drop(columns="brick").assign(id=np.arange(3000) % 150)
     shift = rng.normal(0, 1.5, 150)[table["id"]]
     table["found"] = rng.random(3000) < expit(logit_of(table) + shift)
     fits_ = [SelectionFunction.fit(t, QUANTITIES) for t in (table, table.drop(columns="id"))]
@@ -283,7 +283,7 @@ def test_lenses_on_one_galaxy_count_for_less():
 
 def test_evidence_chooses_smoothness():
     rng = np.random.default_rng(10)
-    table = painted(rng, 3000)
+    table = injected(rng, 3000)
     table["found"] = rng.random(3000) < 0.3
     flat = SelectionFunction.fit(table, QUANTITIES)
     # Nothing depends on anything: few of a hundred coefficients are left free.
@@ -310,7 +310,7 @@ def test_the_fit_is_the_maximum_of_the_posterior():
     assert fit.coefficients[1:3] == pytest.approx([1, -1], abs=0.4)
 
 
-def test_cells_count_what_was_painted(function, table):
+def test_cells_count_injected_lenses(function, table):
     cells = measure_cells(table, function, BINS)
     assert len(cells) == 4 * 5 * 2 * 2 * 2
     assert cells["n_painted"].sum() == len(table)
@@ -337,7 +337,7 @@ def test_cells_count_what_was_painted(function, table):
     assert cell["model_low"] < mean < cell["model_high"]
 
 
-def test_empty_cells_have_the_function_in_the_middle(function, table):
+def test_empty_cells_have_the_function_at_the_centre(function, table):
     bins = BINS | {"theta_e": [0.5, 1.0, 2.0], "mag": [15.0, 16.0, 20.0]}
     cells = measure_cells(table, function, bins)
     empty = cells[cells["mag_high"] == 16.0]
@@ -362,7 +362,7 @@ def test_edges():
     assert cell_edges([0.0, 99.0], QUANTITIES[1], 2) == pytest.approx([0, 9, 99])
 
 
-def test_file_comes_back(function, table, tmp_path):
+def test_file_round_trip(function, table, tmp_path):
     cells = measure_cells(table, function, BINS)
     function.write(tmp_path / "one.fits", cells)
     read = SelectionFunction.read(tmp_path / "one.fits")
@@ -387,7 +387,7 @@ def test_file_comes_back(function, table, tmp_path):
     assert opened["n_found"].sum() == table["found"].sum()
 
 
-def test_a_function_without_parts_comes_back(table, tmp_path):
+def test_file_round_trip_of_a_constant_function(table, tmp_path):
     same = table[["found"]].assign(
         theta_e_arcsec=1.0, arc_snr=5.0, psfsize_g=1.3, depth_g=np.nan, mag_z=18.0
     )
@@ -422,10 +422,10 @@ def test_command(function, tmp_path, capsys, suffix):
     command = ["selection", "--function", tmp_path / "f.fits", "--population", path]
     command += ["--output", output, "--by", "brick"]
     assert main([*map(str, command)]) == 0
-    said = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
     row = function.predict_number(lenses).loc["all"]
     interval = f"95 %: {row['low']:.0f} to {row['high']:.0f}"
-    assert said[0] == f"all: {row['expected']:.1f} ({interval}) of 60 lenses found"
+    assert lines[0] == f"all: {row['expected']:.1f} ({interval}) of 60 lenses found"
     written = pd.read_parquet(output)
     assert written["completeness"].sum() == pytest.approx(row["expected"])
     assert {"low", "high", "extrapolated"} < set(written)
@@ -442,7 +442,7 @@ def test_command(function, tmp_path, capsys, suffix):
         (["--function", "none.fits"], "none.fits: can't be read as a selection function"),
     ],
 )
-def test_command_says_what_is_wrong(function, tmp_path, capsys, monkeypatch, change, message):
+def test_errors_of_the_command(function, tmp_path, capsys, monkeypatch, change, message):
     monkeypatch.chdir(tmp_path)
     function.write("f.fits")
     planted(np.random.default_rng(12), 5).to_csv("mine.csv")
@@ -452,27 +452,27 @@ def test_command_says_what_is_wrong(function, tmp_path, capsys, monkeypatch, cha
 
 
 def test_half_completeness(function):
-    radius, low, high = measure.half_complete(function, 20.0)
+    radius, low, high = search.half_completeness_radius(function, 20.0)
     rows = function.typical(1).assign(arc_snr=20.0, theta_e_arcsec=radius)
     assert function.completeness(rows)["completeness"][0] == pytest.approx(0.5, abs=0.03)
     assert low < radius < high
-    assert measure.half_complete(function, 0.0)[0] is None
+    assert search.half_completeness_radius(function, 0.0)[0] is None
 
 
-def test_realism_is_told():
-    assert realism_text(None) == "not compared with real lenses"
-    told = realism_text(
+def test_realism_is_described():
+    assert describe_realism(None) == "not compared with real lenses"
+    text = describe_realism(
         {"auc_features": 0.75, "auc_features_low": 0.69, "auc_features_high": 0.8,
          "auc_photometry": None, "n_real": 161, "n_injected": 160}
     )  # fmt: skip
-    assert "160 painted from 161 real" in told
-    assert "0.75 (0.69 to 0.80) by network's features" in told
-    assert "photometry" not in told
+    assert "160 injected from 161 real" in text
+    assert "0.75 (0.69 to 0.80) from network features" in text
+    assert "photometry" not in text
 
 
 @pytest.fixture
 def run(table, tmp_path, monkeypatch):
-    """Settings of a run with painted lenses, and planted ones in a brick that was held out."""
+    """Settings of a run with injected lenses, and planted ones in a brick that was held out."""
     monkeypatch.chdir(tmp_path)
     settings = load_settings(
         {"run": "r", "simulation": {}, "footprint": {"bricks": ["1500p320", "1503p320"]},
@@ -480,7 +480,7 @@ def run(table, tmp_path, monkeypatch):
     )  # fmt: skip
     paths = settings.paths
     rng = np.random.default_rng(13)
-    lenses = judged(rng, planted(rng, 200)).assign(brick="1503p320")
+    lenses = searched(rng, planted(rng, 200)).assign(brick="1503p320")
     lenses["id"] = [f"9010-1-{i}" for i in range(200)]
     lenses["p"] = np.where(lenses["found"], 0.8, 0.2).astype(np.float32)
     lenses["flags"] = 0
@@ -505,7 +505,7 @@ def test_measurement_of_a_run(run, table):
     settings, lenses = run
     realism = {"auc_features": 0.7, "auc_features_low": 0.6, "auc_features_high": 0.8}
     settings.paths.selection("realism.json").write_text(json.dumps(realism))
-    summary = measure.measure_selection(settings)
+    summary = search.measure_selection_function(settings)
     read = json.loads(settings.paths.selection("selection.json").read_text())
     assert read == summary
     assert summary["n_painted"] == 3000
@@ -523,7 +523,7 @@ def test_measurement_of_a_run(run, table):
     for name in ("completeness.png", "prediction.png"):
         assert settings.paths.selection(name).read_bytes().startswith(b"\x89PNG")
     again = settings.paths.selection("selection.fits").read_bytes()
-    measure.measure_selection(settings)
+    search.measure_selection_function(settings)
     assert settings.paths.selection("selection.fits").read_bytes() == again
 
 
@@ -535,27 +535,27 @@ def test_flagged_and_unscored_lenses_are_not_found(run):
     changed.loc[first, "p"] = np.nan
     changed.loc[second, "flags"] = int(FLAGS[settings.candidates.reject_flags[0]])
     changed.to_parquet(scores)
-    assert planted_lenses(settings)["found"].sum() == lenses["found"].sum() - 2
+    assert read_planted_lenses(settings)["found"].sum() == lenses["found"].sum() - 2
 
 
-def test_a_run_without_planted_lenses_is_told(run):
+def test_a_run_without_planted_lenses_is_refused(run):
     settings, _ = run
     truth = pd.read_parquet(settings.paths.truth).assign(kind="elliptical")
     truth.to_parquet(settings.paths.truth)
     with pytest.raises(LenspipeError, match=r"truth\.parquet: found no lens among"):
-        measure.measure_selection(settings)
+        search.measure_selection_function(settings)
     settings.paths.selection("realism.json").write_text("{")
-    with pytest.raises(LenspipeError, match=r"realism\.json: can't be read as JSON"):
-        measure.measure_selection(settings)
+    with pytest.raises(LenspipeError, match=r"realism\.json: can't be read "):
+        search.measure_selection_function(settings)
 
 
 @pytest.mark.parametrize("brightness", ["arc_snr", "arc_mag"])
-def test_figures_of_odd_tables(table, tmp_path, brightness):
-    odd = table.assign(psfsize_g=1.3, galdepth_g=np.nan)
-    function = SelectionFunction.fit(odd, quantities_of("grz", brightness))
+def test_figures_of_tables_with_unknown_quantities(table, tmp_path, brightness):
+    unknown = table.assign(psfsize_g=1.3, galdepth_g=np.nan)
+    function = SelectionFunction.fit(unknown, selection_quantities("grz", brightness))
     summary = {"run": "r", "n_found": 1, "n_painted": 2, "threshold": 0.5, "realism": None}
-    draw_completeness(function, odd, summary, tmp_path / "c.png")
-    draw_prediction(compare_planted(function, odd[:60]), function, tmp_path / "p.png")
+    plot_completeness(function, unknown, summary, tmp_path / "c.png")
+    plot_prediction(compare_planted(function, unknown[:60]), function, tmp_path / "p.png")
     assert (tmp_path / "c.png").stat().st_size > 20_000
     assert (tmp_path / "p.png").stat().st_size > 10_000
 

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from lenspipe.config.settings import load_settings
 from lenspipe.evaluation import model as assessment
 from lenspipe.evaluation.model import assess
-from lenspipe.evaluation.model_metrics import measure
+from lenspipe.evaluation.model_metrics import measure_split
 from lenspipe.models.registry import build
 from lenspipe.products.sample import read_images
 from lenspipe.sample.build import build_sample
@@ -76,7 +76,8 @@ def settings(run, monkeypatch):
 
 @pytest.fixture
 def no_figures(monkeypatch):
-    monkeypatch.setattr(assessment, "draw_figures", lambda *args: None)
+    for name in ("draw_figures", "draw_mistakes"):
+        monkeypatch.setattr(assessment, name, lambda *args, **options: None)
 
 
 def configure(**config):
@@ -254,13 +255,13 @@ def test_without_a_test_split(tmp_path, monkeypatch, fractions):
 
 def test_what_is_missing_or_odd_is_named(settings, no_figures):
     notes = settings.paths.model("small", "training.json")
-    with pytest.raises(LenspipeError, match=r"other/training\.json: no such file; train the model"):
+    with pytest.raises(LenspipeError, match=r"other/training\.json: no such file, expected"):
         assess(settings.of_model("other"))
     notes.write_text(json.dumps({"name": "small"}))
     with pytest.raises(LenspipeError, match=r"training\.json: lacks network, expected"):
         assess(settings)
     notes.write_text("{")
-    with pytest.raises(LenspipeError, match=r"training\.json: can't be read as JSON"):
+    with pytest.raises(LenspipeError, match=r"training\.json: can't be read "):
         assess(settings)
     notes.write_text(json.dumps(NOTES))
 
@@ -287,6 +288,11 @@ def table(p, label):
         {"p": np.float32(p), "label": np.float32(label), "mag_z": 18.2, "nobs_z": 5,
          "theta_e_arcsec": np.nan, "arc_snr": np.nan} | known, index=range(n)
     )  # fmt: skip
+
+
+def measure(galaxies, calibration, settings):
+    threshold, band = settings.candidates.threshold.assumed, settings.survey.bands[-1]
+    return measure_split(galaxies, calibration, settings.evaluation, threshold, band)
 
 
 def test_without_a_false_positive_purity_has_only_bounds():

@@ -1,4 +1,4 @@
-"""Tests of lenspipe.purity: counts by brute force, intervals, grades, calibration, the command."""
+"""Tests of lenspipe.evaluation.purity: brute-force counts, intervals, grades, calibration."""
 
 import itertools
 import json

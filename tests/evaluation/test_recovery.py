@@ -1,4 +1,4 @@
-"""Tests of lenspipe.recovery: brute force on the whole sky, and a reason for each entry."""
+"""Tests of lenspipe.evaluation.recovery: brute force on the whole sky, all reasons."""
 
 import json
 
@@ -416,7 +416,7 @@ def test_neighbouring_bricks_are_looked_at():
     rng = np.random.default_rng(8)
     dec = np.r_[rng.uniform(-90, 90, 300), 89.9999, -89.9999, np.arange(-88.875, 89, 5)]
     ra = np.r_[rng.uniform(0, 360, 302), np.zeros(len(dec) - 302)]
-    near = reasons._bricks_near(ra, dec, 200.0)
+    near = reasons._nearby_bricks(ra, dec, 200.0)
     assert [names[0] for names in near] == bricks_at(ra, dec)[0].tolist()
     for place in range(len(ra)):
         angle = np.linspace(0, 2 * np.pi, 40)
@@ -429,7 +429,7 @@ def test_the_rule_writes_a_table_counts_and_a_figure(search):
     settings, _ = search
     own = {"catalogs": {"path": "published.csv", "name": "mine"}, "thresholds": 0.9}
     settings = settings.model_copy(update={"recovery": Recovery(**own)})
-    measure.recover(settings)
+    measure.measure_recovery(settings)
     table = pd.read_csv(settings.paths.recovery("mine.csv"), keep_default_na=False)
     assert table["reason"].tolist() == table["name"].tolist()
     summary = json.loads(settings.paths.recovery("mine.json").read_text())

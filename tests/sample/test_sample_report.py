@@ -182,7 +182,7 @@ def test_records_of_another_sample_are_refused(run, no_figures, monkeypatch):
 
 def test_no_sample_is_an_error(run, monkeypatch):
     settings, *_ = run
-    with pytest.raises(LenspipeError, match="no such file; draw the labelled sample first"):
+    with pytest.raises(LenspipeError, match="no such file, expected the labelled sample"):
         report_sample(settings.model_copy(update={"run": "another"}))
 
 
@@ -199,7 +199,7 @@ def test_part_of_non_lenses_from_other_bins():
 def drawn(monkeypatch):
     """Figures instead of files."""
     kept = []
-    monkeypatch.setattr(figures, "save", lambda figure, path: kept.append(figure))
+    monkeypatch.setattr("lenspipe.plotting.style.save", lambda figure, path: kept.append(figure))
     return kept
 
 

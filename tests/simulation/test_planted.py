@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lenspipe.completeness.hosts import like_planted
+from lenspipe.completeness.hosts import select_like_planted
 from lenspipe.config.settings import load_settings
 from lenspipe.simulation.injection import inject
 from lenspipe.simulation.lensing import LOG_R_HALF, MAX_BETA, chance_undrowned, draw_einstein_radii
@@ -90,7 +90,7 @@ def test_hosts_are_ellipticals_that_do_not_outshine_arcs(tmp_path, monkeypatch):
     kinds = np.repeat(["elliptical", "spiral"], 2000)
     settings.paths.truth.parent.mkdir(parents=True)
     pool[["id"]].assign(kind=kinds).to_parquet(settings.paths.truth)
-    chosen = like_planted(settings, pool, np.random.default_rng(5))
+    chosen = select_like_planted(pool, settings.paths.truth, np.random.default_rng(5))
     assert chosen["id"].astype(int).max() < 2000
     by_mag = chosen.groupby("mag_g").size() / 1000
     assert by_mag[20.4] == pytest.approx(0.5, abs=0.05)

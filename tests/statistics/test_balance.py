@@ -139,7 +139,7 @@ def test_quantities_are_judged_and_said(caplog):
     assert (depth["n_lenses"], depth["n_others"]) == (lens.sum(), (~lens).sum())
     assert entries["seeing", "z"]["p"] is None
     assert entries["seeing", "z"]["n_lenses"] == 0
-    means = f"lenses {depth['mean_lenses']:.2f}, others {depth['mean_others']:.2f}"
+    means = f"lenses {depth['mean_lenses']:.2f}, non-lenses {depth['mean_others']:.2f}"
     assert f"sample: depth g: {means}, p 0.0001: differ" in caplog.messages
     assert "sample: seeing z: unknown" in caplog.messages
 

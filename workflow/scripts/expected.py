@@ -1,4 +1,4 @@
-"""Compare how many lenses were found with how many should be."""
+"""Compare the number of lenses found with the expected number."""
 
 from lenspipe.cli.job import job
 

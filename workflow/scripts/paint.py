@@ -1,8 +1,8 @@
-"""Paint lenses onto galaxies of the search, and score them."""
+"""Inject lenses into galaxies of the search, and score them."""
 
 from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.completeness.painting import paint
+    from lenspipe.completeness.painting import inject_and_score
 
-    paint(settings)
+    inject_and_score(settings)

@@ -1,4 +1,4 @@
-"""Compare painted lenses with real ones."""
+"""Compare injected lenses with real ones."""
 
 from lenspipe.cli.job import job
 

@@ -3,6 +3,6 @@
 from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.evaluation.recovery.published import recover
+    from lenspipe.evaluation.recovery.published import measure_recovery
 
-    recover(settings)
+    measure_recovery(settings)

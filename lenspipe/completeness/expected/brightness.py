@@ -1,6 +1,10 @@
-"""How bright the arcs of drawn lenses are beside the noise of the search's images."""
+"""Signal to noise of the arcs of simulated lenses in the search's images."""
+
+from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
 
 from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.simulation.injection import arc_snr, gain, spot_snr
@@ -8,97 +12,98 @@ from lenspipe.simulation.lensing import blurred_arcs
 from lenspipe.simulation.population import magnitude, nanomaggies
 from lenspipe.utils.progress import track
 
-__all__ = ["can_be_seen", "estimate_snr", "noise_of_depth", "trace"]
+__all__ = ["estimate_snr", "is_detectable", "noise_from_depth", "trace_arcs"]
 
-#: Half-light radius of the galaxy that `galdepth` is for, arcsec.
-_DEPTH_RADIUS = 0.45
+#: Half-light radius of the galaxy that `galdepth` refers to.
+_GALDEPTH_RADIUS_ARCSEC = 0.45
 
-#: Of de Vaucouleurs' profile: slope, and total flux over that of the half-light radius' brightness
-#: in a square of that radius.
-_SLOPE, _TOTAL = 7.669, 22.67
+#: De Vaucouleurs' profile: slope, and ratio of the total flux to the brightness at the half-light
+#: radius times that radius squared.
+_SERSIC_SLOPE, _TOTAL_FLUX_RATIO = 7.669, 22.67
 
 
-def noise_of_depth(galdepth, fwhm):
-    """Noise per pixel behind a depth.
+def noise_from_depth(galdepth: ArrayLike, fwhm: ArrayLike) -> np.ndarray:
+    """Noise per pixel of a coadd, nanomaggies.
 
-    That of a flux is the noise per pixel times the root of the pixels that the galaxy covers,
-    4 pi s^2 for a Gaussian of width s.
+    The noise of a flux is that per pixel times the root of the number of pixels that the galaxy
+    covers, 4 pi s^2 for a Gaussian of width s.
 
     Parameters
     ----------
-    galdepth : array_like
-        Inverse variance of the flux of a galaxy of 0.45 arcsec, 1 / nanomaggy^2.
-    fwhm : array_like
+    galdepth
+        Inverse variance of the flux of a galaxy of 0.45 arcsec, nanomaggy^-2.
+    fwhm
         Seeing, arcsec.
-
-    Returns
-    -------
-    ndarray
-        Nanomaggies per pixel of a coadd.
     """
-    width2 = (np.asarray(fwhm, float) / 2.355) ** 2 + (_DEPTH_RADIUS / 1.18) ** 2
+    width2 = (np.asarray(fwhm, float) / 2.355) ** 2 + (_GALDEPTH_RADIUS_ARCSEC / 1.18) ** 2
     return np.sqrt(PIXEL_SCALE_ARCSEC**2 / (4 * np.pi * width2 * np.asarray(galdepth, float)))
 
 
-def _conditions(table, bands):
-    """Seeing, sky noise, gain and the lens's flux: (N, B) arrays; its half-light radius: (N,)."""
-    columns = {}
-    for kind in ("psfsize", "galdepth", "mag"):
-        columns[kind] = table[[f"{kind}_{band}" for band in bands]].to_numpy(np.float64)
-    sky = noise_of_depth(columns["galdepth"], columns["psfsize"])
+def _conditions(table: pd.DataFrame, bands: Sequence[str]) -> tuple[np.ndarray, ...]:
+    """Seeing, sky noise, gain and the lens's flux, each (N, B); its half-light radius, (N,)."""
+    seeing, galdepth, mag = (
+        table[[f"{prefix}_{band}" for band in bands]].to_numpy(np.float64)
+        for prefix in ("psfsize", "galdepth", "mag")
+    )
+    sky = noise_from_depth(galdepth, seeing)
     radius = table["shape_r"].to_numpy(np.float64).clip(0.1)
-    return columns["psfsize"], sky, gain(sky, bands), nanomaggies(columns["mag"]), radius
+    return seeing, sky, gain(sky, bands), nanomaggies(mag), radius
 
 
-def _light(flux, radius, at, fwhm):
-    """Brightness of de Vaucouleurs' profile per pixel, its middle smoothed by the seeing."""
-    distance = np.hypot(at, fwhm / 2.355) / radius
-    peak = flux / (_TOTAL * radius**2) * PIXEL_SCALE_ARCSEC**2
-    return peak * np.exp(-_SLOPE * (distance**0.25 - 1))
+def _lens_light(
+    flux: np.ndarray, radius: np.ndarray, distance: np.ndarray, fwhm: np.ndarray
+) -> np.ndarray:
+    """Brightness of de Vaucouleurs' profile per pixel, its centre smoothed by the seeing."""
+    scaled = np.hypot(distance, fwhm / 2.355) / radius
+    peak = flux / (_TOTAL_FLUX_RATIO * radius**2) * PIXEL_SCALE_ARCSEC**2
+    return peak * np.exp(-_SERSIC_SLOPE * (scaled**0.25 - 1))
 
 
-def estimate_snr(table, bands):
-    """Estimate signal to noise without ray tracing: images of a sphere as two round spots.
+def estimate_snr(table: pd.DataFrame, bands: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Estimate arcs without ray tracing: images by a singular isothermal sphere as two round spots.
 
     Parameters
     ----------
-    table : pandas.DataFrame
-        As of `lenspipe.completeness.expected.population.draw_lenses`, before tracing.
-    bands : sequence of str
+    table
+        As drawn by `lenspipe.completeness.expected.population.draw_lenses`, before tracing.
 
     Returns
     -------
-    snr : (N, B) float array
-    magnification : (N,) float array
+    snr
+        Signal to noise, shape (N, B).
+    magnification
+        Shape (N,).
     """
     fwhm, sky, electrons, flux, radius = _conditions(table, bands)
     theta_e, r_half = (table[name].to_numpy() for name in ("theta_e_arcsec", "source_r_half"))
-    light = _light(flux, radius[:, None], theta_e[:, None], fwhm)
+    light = _lens_light(flux, radius[:, None], theta_e[:, None], fwhm)
     noise = np.sqrt(sky**2 + light / electrons)
     sources = nanomaggies(table[[f"source_mag_{band}" for band in bands]].to_numpy())
     beta = np.hypot(table["beta_1"], table["beta_2"]).to_numpy()
     return spot_snr(sources, theta_e, beta, r_half, fwhm, noise)
 
 
-def trace(table, bands, size):
-    """Ray-trace lenses and measure their arcs as they would be seen.
+def trace_arcs(
+    table: pd.DataFrame, bands: Sequence[str], size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ray-trace lenses and measure their arcs as they would be observed.
 
     Parameters
     ----------
-    table : pandas.DataFrame
-        As of `estimate_snr`.
-    bands : sequence of str
-    size : int
+    table
+        As for `estimate_snr`.
+    size
         Side of a cutout, pixels.
 
     Returns
     -------
-    snr : (N, B) float array
-        As `lenspipe.simulation.injection.arc_snr` counts it: noise of the sky and of the lens's
-        light.
-    magnification : (N,) float array
-    mags : (N, B) float array
-        AB, of the arcs.
+    snr
+        As in `lenspipe.simulation.injection.arc_snr`, with the noise of the sky and of the lens's
+        light, shape (N, B).
+    magnification
+        Shape (N,).
+    mags
+        Of the arcs, AB, shape (N, B).
 
     Raises
     ------
@@ -113,26 +118,26 @@ def trace(table, bands, size):
     rows = enumerate(table.to_dict("records"))
     for i, lens in track(rows, "lenses of the population", len(table)):
         arcs, magnification[i] = blurred_arcs(lens, sources[i], fwhm[i], size)
-        column = (slice(None), None, None)
-        light = _light(flux[i][column], radius[i], distance, fwhm[i][column])
-        snr[i] = arc_snr(arcs, sky[i][column] ** 2 + light / electrons[i][column])
+        per_band = (slice(None), None, None)
+        light = _lens_light(flux[i][per_band], radius[i], distance, fwhm[i][per_band])
+        snr[i] = arc_snr(arcs, sky[i][per_band] ** 2 + light / electrons[i][per_band])
     return snr, magnification, magnitude(sources * magnification[:, None])
 
 
-def can_be_seen(table, snr, bands, least=20.0):
-    """Which lenses Collett (2015, ApJ 811, 20, sect. 3) counts as detectable, in any band.
+def is_detectable(
+    table: pd.DataFrame, snr: np.ndarray, bands: Sequence[str], min_snr: float = 20.0
+) -> np.ndarray:
+    """Which lenses are detectable in any band by Collett (2015, ApJ 811, 20, sect. 3).
 
     Signal to noise above 20; theta_E^2 > r_half^2 + (seeing / 2)^2; magnification above 3, and
     times the half-light radius above the seeing.
 
     Parameters
     ----------
-    table : pandas.DataFrame
-        As of `lenspipe.completeness.expected.population.draw_lenses`.
-    snr : (N, B) float array
-    bands : sequence of str
-    least : float
-        Signal to noise.
+    table
+        As returned by `lenspipe.completeness.expected.population.draw_lenses`.
+    snr
+        Shape (N, B).
 
     Returns
     -------
@@ -143,5 +148,5 @@ def can_be_seen(table, snr, bands, least=20.0):
         table[[name]].to_numpy() for name in ("source_r_half", "theta_e_arcsec", "magnification")
     )
     resolved = theta_e**2 > r_half**2 + (fwhm / 2) ** 2
-    stretched = (magnification > 3) & (magnification * r_half > fwhm)
-    return ((snr > least) & resolved & stretched).any(axis=1)
+    sheared = (magnification > 3) & (magnification * r_half > fwhm)
+    return ((snr > min_snr) & resolved & sheared).any(axis=1)

@@ -1,47 +1,62 @@
-"""What a search found, without what is expected to be false."""
+"""Lenses among the candidates: graded, or all without the expected false positives."""
 
-import json
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from astropy.table import Table
 
-__all__ = ["Found", "read_found"]
+from lenspipe.config.paths import RunPaths
+from lenspipe.products.bricks import chunks_of
+from lenspipe.products.candidates import read_candidates
+from lenspipe.products.files import read_json
+from lenspipe.products.tables import read_table
+
+__all__ = ["GradedCandidates", "read_graded_candidates"]
 
 #: Grades of lenses, as in lenspipe.inspection.
-_LENSES = ("A", "B", "C")
+_LENS_GRADES = ("A", "B", "C")
 
 
-class Found:
-    """Candidates above the cut.
+class GradedCandidates:
+    """Candidates above the cut, with their grades.
 
     Parameters
     ----------
-    table : pandas.DataFrame
+    table
         A row per candidate: id, best_id (of the member with the best score), brick, mag (last
         band), grade (empty without a vote).
-    rate : tuple of float or None
-        Part of the galaxies that pass without being lenses, with the ends of its 95 % interval.
-    searched : (M,) int array
+    false_positive_rate
+        Fraction of the galaxies that pass without being lenses, with the ends of its 95 % interval.
+    n_searched
         Galaxies searched in the same bricks, in bins of magnitude.
     """
 
-    def __init__(self, table, rate, searched):
-        self.table, self.rate, self.searched = table, rate, searched
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        false_positive_rate: tuple[float, ...] | None,
+        n_searched: np.ndarray,
+    ) -> None:
+        self.table = table
+        self.false_positive_rate = false_positive_rate
+        self.n_searched = n_searched
         self.graded = bool((table["grade"] != "").any())
 
-    def lenses(self, chosen=slice(None), bins=slice(None)):
-        """Say how many of the candidates are lenses.
+    def count_lenses(
+        self, rows: np.ndarray | slice = slice(None), bins: int | slice = slice(None)
+    ) -> dict[str, Any]:
+        """Count how many of the candidates are lenses.
 
         With grades: those of A, B and C; those without a grade may be either. Without: all, minus
-        the false positives to expect.
+        the expected false positives.
 
         Parameters
         ----------
-        chosen : (N,) bool array, optional
-            Which candidates; all if not given.
-        bins : int or slice, optional
-            Bins of magnitude that these are from.
+        rows
+            Mask of the candidates to count.
+        bins
+            Bins of magnitude that they are in.
 
         Returns
         -------
@@ -49,53 +64,51 @@ class Found:
             ``candidates``, ``found``, ``found_low``, ``found_high``; ``found`` is None where the
             false positives are unknown.
         """
-        table = self.table[chosen]
+        table = self.table[rows]
         n = len(table)
+        number: tuple[float | None, float, float]
         if self.graded:
-            lenses = int(table["grade"].isin(_LENSES).sum())
-            ends = lenses, lenses, lenses + int((table["grade"] == "").sum())
-        elif self.rate is None:
-            ends = None, 0, n
+            lenses = int(table["grade"].isin(_LENS_GRADES).sum())
+            number = lenses, lenses, lenses + int((table["grade"] == "").sum())
+        elif self.false_positive_rate is None:
+            number = None, 0, n
         else:
-            searched = int(np.sum(self.searched[bins]))
-            false, least, most = (min(rate * searched, n) for rate in self.rate)
-            ends = n - false, n - most, n - least
+            n_searched = int(np.sum(self.n_searched[bins]))
+            false, low, high = (min(rate * n_searched, n) for rate in self.false_positive_rate)
+            number = n - false, n - high, n - low
         names = ("found", "found_low", "found_high")
-        return {"candidates": n} | dict(zip(names, ends, strict=True))
+        return {"candidates": n} | dict(zip(names, number, strict=True))
 
 
-def read_found(settings, edges, bricks=None):
-    """Read candidates, grades, and the false positives that are expected.
+def read_graded_candidates(
+    paths: RunPaths, band: str, edges: Sequence[float], bricks: Collection[str] | None = None
+) -> GradedCandidates:
+    """Read candidates, grades, and the expected false-positive rate.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-    edges : sequence of float
-        Of the bins of magnitude in the last band.
-    bricks : collection of str, optional
-        Bricks that count; all if not given.
-
-    Returns
-    -------
-    Found
+    edges
+        Of the bins of magnitude in the band, the search's last.
+    bricks
+        Bricks to include; all if not given.
     """
-    paths, mag = settings.paths, f"mag_{settings.survey.bands[-1]}"
-    table = Table.read(paths.candidates, format="fits", character_as_bytes=False)
-    table = table["id", "best_id", "brick", mag].to_pandas().rename(columns={mag: "mag"})
+    mag = f"mag_{band}"
+    table = read_candidates(paths.candidates, hidden=True)
+    table = table[["id", "best_id", "brick", mag]].rename(columns={mag: "mag"})
     table["grade"] = ""
-    exported = paths.inspection("grades.csv")
-    if exported.exists():
-        grades = pd.read_csv(exported, dtype=str, keep_default_na=False)
+    grades_path = paths.inspection("grades.csv")
+    if grades_path.exists():
+        grades = pd.read_csv(grades_path, dtype=str, keep_default_na=False)
         grades = grades.drop_duplicates("id").set_index("id")["grade"]
         table["grade"] = table["id"].map(grades).fillna("")
-    expected = json.loads(paths.threshold.read_text())["expected"]
+    expected = read_json(paths.threshold, "threshold")["expected"]
     rate = tuple(expected[f"false_positive_rate{end}"] for end in ("", "_low", "_high"))
-    searched = np.zeros(len(edges) - 1, int)
-    for chunk in pd.read_parquet(paths.bricks, columns=["chunk"])["chunk"].unique():
-        parent = pd.read_parquet(paths.parent(chunk), columns=["brick", mag])
+    n_searched = np.zeros(len(edges) - 1, int)
+    for chunk in chunks_of(paths.bricks):
+        parent = read_table(paths.parent(chunk), "parent", columns=["brick", mag])
         if bricks is not None:
             parent = parent[parent["brick"].isin(bricks)]
-        searched += np.histogram(parent[mag], edges)[0]
+        n_searched += np.histogram(parent[mag], edges)[0]
     if bricks is not None:
         table = table[table["brick"].isin(bricks)].reset_index(drop=True)
-    return Found(table, None if None in rate else rate, searched)
+    return GradedCandidates(table, None if None in rate else rate, n_searched)

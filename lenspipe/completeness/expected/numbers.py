@@ -1,45 +1,49 @@
-"""How many lenses a search should find, beside what it found."""
+"""How many lenses a search should find, and how many it found."""
 
 import itertools
-import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lenspipe.candidates.area import area_deg2, searched_bricks
-from lenspipe.completeness.expected.graded import read_found
-from lenspipe.completeness.expected.parent_fraction import kept_part
-from lenspipe.completeness.expected.plots import draw_expected
-from lenspipe.completeness.expected.summary import summary_text
-from lenspipe.completeness.expected.tables import model_population, read_population, truth_of_run
+from lenspipe.completeness.expected.graded import GradedCandidates, read_graded_candidates
+from lenspipe.completeness.expected.parent_fraction import parent_fraction
+from lenspipe.completeness.expected.plots import plot_expected
+from lenspipe.completeness.expected.summary import format_summary
+from lenspipe.completeness.expected.tables import (
+    Population,
+    model_population,
+    read_conditions,
+    read_population,
+    simulated_population,
+)
 from lenspipe.completeness.selection_function import SelectionFunction
-from lenspipe.products.truth import QUOTED_ARC_SNR, QUOTED_THETA_E_ARCSEC
+from lenspipe.config.settings import Settings
+from lenspipe.products.files import require, write_json
+from lenspipe.products.tables import read_table, write_table
+from lenspipe.products.truth import QUOTED_ARC_SNR, QUOTED_THETA_E_ARCSEC, held_out_bricks
 from lenspipe.statistics.metrics import EDGES
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
-__all__ = ["by_galaxies", "compare", "expect", "expect_lenses"]
+__all__ = [
+    "compare_with_candidates",
+    "expect_lenses",
+    "expected_from_galaxies",
+    "expected_numbers",
+]
 
-#: Quantity that is binned -> edges.
-_BINNED = {"theta_e": EDGES["theta_e"], "mag": EDGES["mag"]}
+#: Edges of the bins of each quantity that numbers are given by.
+_BIN_EDGES = {"theta_e": EDGES["theta_e"], "mag": EDGES["mag"]}
 
 
-def expect_lenses(settings):
-    """Say how many lenses the search should find, and compare with what it found.
+def expect_lenses(settings: Settings) -> str:
+    """Predict how many lenses the search should find, and compare with how many it found.
 
-    Writes ``expected/expected.csv``, ``expected.png`` and, last, ``expected.json``; the summary
-    goes to the log.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-        Section ``expected`` says which population.
-
-    Returns
-    -------
-    str
-        The summary.
+    The population is that of config section ``expected``. Writes ``expected/expected.csv``,
+    ``expected.png`` and, last, ``expected.json``; the returned summary is also logged.
 
     Raises
     ------
@@ -48,71 +52,83 @@ def expect_lenses(settings):
     """
     if settings.targets:
         raise LenspipeError(
-            "config key targets: found a list of positions, expected a footprint: how many lenses "
-            "to find follows from an area; leave section expected out"
+            "config key targets: found a list of positions, expected a footprint: the expected "
+            "number of lenses requires an area; leave section expected out"
         )
-    paths = settings.paths
+    paths, bands = settings.paths, settings.survey.bands
     path = paths.selection("selection.fits")
-    if not path.exists():
-        raise LenspipeError(
-            f"{path}: no such file, expected the selection function; set selection.number above 0 "
-            "and run the workflow"
-        )
+    require(path, "selection_function", "set selection.number above 0 if it is 0")
     function = SelectionFunction.read(path)
-    kept = kept_part(settings)
-    if settings.expected.population:
-        own = settings.expected.population
-        population = read_population(own, settings, function, kept["part"])
-    elif settings.simulation:
-        population = truth_of_run(settings)
-    else:
-        population = model_population(settings, kept["part"])
+    fraction = parent_fraction(paths.audit, settings.parent.types, settings.release.types)
+    population = _choose_population(settings, function, fraction["part"])
     bricks = searched_bricks(settings)
-    if population.places:
+    if population.has_positions:
         bricks = bricks[bricks["brick"].isin(population.bricks)]
-    result = expect(function, population, area_deg2(bricks), settings.survey.bands)
+    result = expected_numbers(function, population, area_deg2(bricks), bands)
     result["n_bricks"] = len(bricks)
-    edges, band = _BINNED["mag"], settings.survey.bands[-1]
-    found = read_found(settings, edges, bricks["brick"] if population.places else None)
-    if not population.places:
-        result["kept"] = kept
-    # Only lenses painted as the real sky has them carry weights of it.
-    if not population.places and settings.selection.lenses == "real":
-        painted = pd.read_parquet(paths.selection("injected.parquet"))
-        result["by_galaxies"] = by_galaxies(function, painted, found.searched, edges, band)
-    compare(result, found, population)
-    pd.DataFrame(result["bins"]).pipe(_write_csv, paths.expected("expected.csv"))
-    draw_expected(result, paths.expected("expected.png"), band)
-    with atomic(paths.expected("expected.json")) as temporary:
-        temporary.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
-    text = summary_text(result)
+    candidates = read_graded_candidates(
+        paths, bands[-1], _BIN_EDGES["mag"], bricks["brick"] if population.has_positions else None
+    )
+    if not population.has_positions:
+        result["kept"] = fraction
+        # Only lenses injected as on the real sky carry weights of the real population.
+        if settings.selection.lenses == "real":
+            injected = read_table(paths.selection("injected.parquet"), "injected_lenses")
+            result["by_galaxies"] = expected_from_galaxies(
+                function, injected, candidates.n_searched, _BIN_EDGES["mag"], bands[-1]
+            )
+    compare_with_candidates(result, candidates, population)
+    write_table(paths.expected("expected.csv"), pd.DataFrame(result["bins"]))
+    plot_expected(result, paths.expected("expected.png"), bands[-1])
+    write_json(paths.expected("expected.json"), result)
+    text = format_summary(result)
     for line in text.splitlines():
         log.info("expected: %s", line)
     return text
 
 
-def _write_csv(table, path):
-    with atomic(path) as temporary:
-        table.to_csv(temporary, index=False)
+def _choose_population(
+    settings: Settings, function: SelectionFunction, fraction: float
+) -> Population:
+    """The user's table, the truth of a simulated sky, or else the model."""
+    paths, bands, path = settings.paths, settings.survey.bands, settings.expected.population
+    if path is None and settings.simulation:
+        return simulated_population(
+            paths, bands, held_out_bricks(settings.paths, settings.held_out)
+        )
+    hosts = read_conditions(paths, bands, settings.seed)
+    if path is None:
+        return model_population(
+            hosts,
+            bands,
+            seed=settings.seed,
+            draws=settings.expected.draws,
+            size=settings.cutouts.size,
+            parent_fraction=fraction,
+            mag_max=settings.parent.mag_z_max,
+        )
+    return read_population(
+        path,
+        function,
+        hosts,
+        bands,
+        seed=settings.seed,
+        parent_fraction=fraction,
+        mag_max=settings.parent.mag_z_max if bands[-1] == "z" else np.inf,
+        area_deg2=settings.expected.area_deg2,
+    )
 
 
-def expect(function, population, area, bands):
-    """Expect numbers of lenses found.
-
-    Parameters
-    ----------
-    function : lenspipe.completeness.selection_function.SelectionFunction
-    population : lenspipe.completeness.expected.tables.Population
-    area : float
-        That was searched, square degrees.
-    bands : sequence of str
-        Of the search.
+def expected_numbers(
+    function: SelectionFunction, population: Population, area: float, bands: Sequence[str]
+) -> dict[str, Any]:
+    """Compute the expected numbers of lenses found in an area, square degrees.
 
     Returns
     -------
     dict
-        As ``expected.json`` has it (docs/outputs.md), without what was found. Numbers are None
-        where it is not known how many lenses the population's rows stand for.
+        Content of ``expected.json`` (docs/outputs.md) without numbers found. Numbers are None if it
+        is unknown how many lenses the population's rows stand for.
 
     Raises
     ------
@@ -120,130 +136,150 @@ def expect(function, population, area, bands):
         The population lacks a quantity that the function depends on.
     """
     table, where = population.table, population.name
-    searched = population.kept > 0
-    result = {"population": population.name, "area_deg2": area}
+    searched = population.in_parent > 0
+    result: dict[str, Any] = {"population": population.name, "area_deg2": area}
     if not searched.any():
         raise LenspipeError(
-            f"{where}: found no lens whose galaxy the search has, of {len(table)}, expected one at "
-            "least; check magnitudes against config section parent"
+            f"{where}: found no lens whose galaxy the search includes, of {len(table)}, expected "
+            "at least one; check magnitudes against config section parent"
         )
-    seen = table[searched].reset_index(drop=True)
-    weights = None if population.weights is None else (population.weights * population.kept)
-    weights = weights if weights is None else weights[searched]
-    completeness = function.completeness(seen, where=where)
-    each = population.kept[searched] if weights is None else weights
-    part = completeness.mul(each, axis=0).sum() / each.sum()
-    result["completeness"] = {name: float(part[name]) for name in ("completeness", "low", "high")}
-    result["extrapolated"] = float(part["extrapolated"])
-    values = {"theta_e": seen["theta_e_arcsec"], "mag": seen[f"mag_{bands[-1]}"]}
-    if weights is None and not population.places:
-        kept = float(population.kept.mean())
-        numbers = dict.fromkeys(("on_sky_per_deg2", "searched_per_deg2", "expected_per_deg2"))
-        numbers |= {"expected": None, "visible": None, "bins": []}
-        return result | numbers | {"part_searched": kept}
+    lenses = table[searched].reset_index(drop=True)
+    weights = None
+    if population.weights is not None:
+        weights = (population.weights * population.in_parent)[searched]
+    completeness = function.completeness(lenses, where=where)
+    per_row = population.in_parent[searched] if weights is None else weights
+    mean = completeness.mul(per_row, axis=0).sum() / per_row.sum()
+    result["completeness"] = {name: float(mean[name]) for name in ("completeness", "low", "high")}
+    result["extrapolated"] = float(mean["extrapolated"])
+    if weights is None and not population.has_positions:
+        keys = ("on_sky_per_deg2", "searched_per_deg2", "expected_per_deg2", "expected", "visible")
+        part_searched = float(population.in_parent.mean())
+        return result | dict.fromkeys(keys) | {"bins": [], "part_searched": part_searched}
     if weights is None:
         result["on_sky_per_deg2"] = len(table) / area
-        result["searched_per_deg2"] = len(seen) / area
+        result["searched_per_deg2"] = len(lenses) / area
     else:
         result["on_sky_per_deg2"] = population.on_sky
         result["searched_per_deg2"] = float(weights.sum())
-    numbers = each * completeness["completeness"].to_numpy()
-    others = {n: f[searched] for n, f in (population.alternatives or {}).items()}
-    spread, result["systematic"] = _systematic(numbers, others, weights is not None)
-    weights = weights if weights is None else weights * area
+    numbers = per_row * completeness["completeness"].to_numpy()
+    factors = {name: f[searched] for name, f in (population.alternatives or {}).items()}
+    changes = _relative_changes(numbers, factors, weights is not None)
+    systematic, result["systematic"] = _combine(changes), changes
+    weights = None if weights is None else weights * area
+    values = {"theta_e": lenses["theta_e_arcsec"], "mag": lenses[f"mag_{bands[-1]}"]}
     result["bins"] = []
-    for name, edges in _BINNED.items():
-        place = np.clip(np.digitize(values[name], edges) - 1, 0, len(edges) - 2)
-        predicted = function.predict_number(seen, weights, place, where=where)
-        total = _ranges(predicted.loc["all"], spread)
+    for name, edges in _BIN_EDGES.items():
+        bins = np.clip(np.digitize(values[name], edges) - 1, 0, len(edges) - 2)
+        predicted = function.predict_number(lenses, weights, bins, where=where)
+        total = _with_systematics(predicted.loc["all"], systematic)
+        empty = {"n": 0.0, "expected": 0.0, "low": 0.0, "high": 0.0}
         for i, (low, high) in enumerate(itertools.pairwise(edges)):
             row = {"quantity": name, "from": low, "to": high if np.isfinite(high) else None}
-            nothing = {"n": 0.0, "expected": 0.0, "low": 0.0, "high": 0.0}
-            own = predicted.loc[i] if i in predicted.index else nothing
-            result["bins"].append(row | {"n": float(own["n"])} | _ranges(own, spread))
+            in_bin = predicted.loc[i] if i in predicted.index else empty
+            row |= {"n": float(in_bin["n"])} | _with_systematics(in_bin, systematic)
+            result["bins"].append(row)
     result["expected_per_deg2"] = total["expected"] / area
     result["expected"] = total
-    result["visible"] = _of_quoted(function, seen, weights, spread, where)
+    result["visible"] = _expect_visible(function, lenses, weights, systematic, where)
     return result
 
 
-def _of_quoted(function, lenses, weights, spread, where):
-    """Numbers of the lenses on which completeness is quoted, which the function knows best."""
+def _expect_visible(
+    function: SelectionFunction,
+    lenses: pd.DataFrame,
+    weights: np.ndarray | None,
+    systematic: tuple[float, float],
+    where: str,
+) -> dict[str, float] | None:
+    """Expected number of visually recognisable lenses, which the function describes best."""
     if "arc_snr" not in lenses:
         return None
-    quoted = lenses["theta_e_arcsec"] >= QUOTED_THETA_E_ARCSEC
-    quoted = (quoted & (lenses["arc_snr"] >= QUOTED_ARC_SNR)).to_numpy()
-    if not quoted.any():
-        return {"n": 0.0} | _ranges(dict.fromkeys(("expected", "low", "high"), 0.0), spread)
-    own = None if weights is None else weights[quoted]
-    predicted = function.predict_number(lenses[quoted], own, where=where).loc["all"]
-    return {"n": float(predicted["n"])} | _ranges(predicted, spread)
+    visible = lenses["theta_e_arcsec"] >= QUOTED_THETA_E_ARCSEC
+    visible = (visible & (lenses["arc_snr"] >= QUOTED_ARC_SNR)).to_numpy()
+    if not visible.any():
+        zero = dict.fromkeys(("expected", "low", "high"), 0.0)
+        return {"n": 0.0} | _with_systematics(zero, systematic)
+    weights = None if weights is None else weights[visible]
+    predicted = function.predict_number(lenses[visible], weights, where=where).loc["all"]
+    return {"n": float(predicted["n"])} | _with_systematics(predicted, systematic)
 
 
-def _ranges(predicted, spread):
-    """A predicted number with its interval by chance, and with that and the choices."""
+def _with_systematics(
+    predicted: Mapping[str, float], systematic: tuple[float, float]
+) -> dict[str, float]:
+    """A predicted number with its interval by chance, and with that and the systematics."""
     number, low, high = (float(predicted[name]) for name in ("expected", "low", "high"))
     return {
         "expected": number,
         "low": low,
         "high": high,
-        "systematic_low": low * (1 + spread[0]),
-        "systematic_high": high * (1 + spread[1]),
+        "systematic_low": low * (1 + systematic[0]),
+        "systematic_high": high * (1 + systematic[1]),
     }
 
 
-def _systematic(numbers, others, drawn):
-    """Relative changes by the model's choices, added up in quadrature, and one by one."""
+def _relative_changes(
+    numbers: np.ndarray, factors: Mapping[str, np.ndarray], has_weights: bool
+) -> dict[str, float]:
+    """Relative change of the expected number with each assumption, and by the finite draws."""
     total = numbers.sum()
-    changes = {name: float(numbers @ factors / total - 1) for name, factors in others.items()}
-    if drawn and others:
+    changes = {name: float(numbers @ f / total - 1) for name, f in factors.items()}
+    if has_weights and factors:
         chance = float(1.96 * np.sqrt((numbers**2).sum()) / total)
         changes |= {"chance of the draws lower": -chance, "chance of the draws higher": chance}
-    ends = [0.0, 0.0]
-    choices = {}
+    return changes
+
+
+def _combine(changes: Mapping[str, float]) -> tuple[float, float]:
+    """Relative changes added in quadrature, downwards and upwards."""
+    assumptions: dict[str, list[float]] = {}
     for name, change in changes.items():
-        choices.setdefault(name.rpartition(" ")[0], []).append(change)
-    for own in choices.values():
-        ends[0] += min(0.0, *own) ** 2
-        ends[1] += max(0.0, *own) ** 2
-    return (max(-np.sqrt(ends[0]), -1.0), np.sqrt(ends[1])), changes
+        # Names that differ only in their last word are the two directions of one assumption.
+        assumptions.setdefault(name.rpartition(" ")[0], []).append(change)
+    low2, high2 = 0.0, 0.0
+    for both in assumptions.values():
+        low2 += min(0.0, *both) ** 2
+        high2 += max(0.0, *both) ** 2
+    return max(-np.sqrt(low2), -1.0), np.sqrt(high2)
 
 
-def compare(result, found, population):
-    """Add what was found to what is expected, and whether the two are consistent.
+def compare_with_candidates(
+    result: dict[str, Any], candidates: GradedCandidates, population: Population
+) -> None:
+    """Add the numbers found to those expected, and whether the two are consistent.
 
-    They are where the intervals overlap: of the number expected, by chance and what is not known of
-    the selection function, and of the lenses among the candidates.
+    They are if the intervals overlap: that of the number expected, from chance and the uncertainty
+    of the selection function, and that of the lenses among the candidates.
 
     Parameters
     ----------
-    result : dict
-        As of `expect`; changed.
-    found : lenspipe.completeness.expected.graded.Found
-    population : lenspipe.completeness.expected.tables.Population
+    result
+        As returned by `expected_numbers`; modified.
     """
-    result["found"] = found.lenses() | {"graded": found.graded}
-    truth = None
-    if population.places:
+    result["found"] = candidates.count_lenses() | {"graded": candidates.graded}
+    table = candidates.table
+    true_radii = None
+    if population.has_positions:
         radii = population.table.set_index("id")["theta_e_arcsec"]
-        # Of merged galaxies either may be the lens.
-        truth = found.table["id"].map(radii).fillna(found.table["best_id"].map(radii))
-        result["found"]["true"] = int(truth.notna().sum())
-    counts = itertools.count()
+        # Either of two merged galaxies may be the lens.
+        true_radii = table["id"].map(radii).fillna(table["best_id"].map(radii))
+        result["found"]["true"] = int(true_radii.notna().sum())
+    mag_bins = itertools.count()
     for row in result["bins"]:
         low, high = row["from"], np.inf if row["to"] is None else row["to"]
         if row["quantity"] == "mag":
-            chosen = ((found.table["mag"] >= low) & (found.table["mag"] < high)).to_numpy()
-            row |= found.lenses(chosen, next(counts))
+            in_bin = ((table["mag"] >= low) & (table["mag"] < high)).to_numpy()
+            row |= candidates.count_lenses(in_bin, next(mag_bins))
         else:
             row |= dict.fromkeys(("candidates", "found", "found_low", "found_high"))
-        if truth is not None:
-            values = truth if row["quantity"] == "theta_e" else found.table["mag"]
-            row["true"] = int((truth.notna() & (values >= low) & (values < high)).sum())
+        if true_radii is not None:
+            values = true_radii if row["quantity"] == "theta_e" else table["mag"]
+            row["true"] = int((true_radii.notna() & (values >= low) & (values < high)).sum())
     result["verdict"] = _verdict(result["expected"], result["found"])
 
 
-def _verdict(expected, found):
+def _verdict(expected: Mapping[str, float] | None, found: Mapping[str, Any]) -> str:
     if expected is None:
         return "not known"
     if _overlap(expected["low"], expected["high"], found):
@@ -254,52 +290,56 @@ def _verdict(expected, found):
     return f"not consistent: {'fewer' if few else 'more'} found than expected"
 
 
-def _overlap(low, high, found):
-    # A part of a lens is no disagreement.
+def _overlap(low: float, high: float, found: Mapping[str, Any]) -> bool:
+    # A difference of less than one lens is no disagreement.
     return found["found_low"] <= np.ceil(high) and found["found_high"] >= np.floor(low)
 
 
-def by_galaxies(function, painted, searched, edges, band):
-    """Expect lenses from the search's own galaxies, which needs no velocity dispersion function.
+def expected_from_galaxies(
+    function: SelectionFunction,
+    injected: pd.DataFrame,
+    n_searched: np.ndarray,
+    edges: Sequence[float],
+    band: str,
+) -> dict[str, Any]:
+    """Predict lenses from the search's own galaxies, without a velocity dispersion function.
 
-    Each painted lens stands for the lenses like it behind its galaxy (``weight``) and behind the
-    galaxies of its bin of magnitude, of which some were painted on.
+    Each injected lens stands for the lenses like it behind its galaxy (``weight``), and its galaxy
+    for all galaxies of its bin of magnitude.
 
     Parameters
     ----------
-    function : lenspipe.completeness.selection_function.SelectionFunction
-    painted : pandas.DataFrame
-        The lenses that it was fitted to, with weight.
-    searched : (M,) int array
-        Galaxies searched, in bins of magnitude.
-    edges : sequence of float
+    injected
+        The lenses that the function was fitted to, with weight.
+    n_searched
+        Galaxies searched, in bins of magnitude in the band.
+    edges
         Of these bins.
-    band : str
-        Of the magnitude.
 
     Returns
     -------
     dict
-        ``theta_e_range`` (arcsec), ``lenses`` behind the galaxies, and how many of these to find:
-        ``expected``, ``low``, ``high`` (95 %, as of `expect`, with the chance of the draws).
+        ``theta_e_range`` (arcsec), ``lenses`` behind the galaxies, and how many of these should be
+        found: ``expected``, ``low``, ``high`` (95 %, including the scatter of the finite sample of
+        injected lenses).
     """
-    painted = painted[np.isfinite(painted["weight"]) & painted[f"mag_{band}"].notna()]
-    place = np.clip(np.digitize(painted[f"mag_{band}"], edges) - 1, 0, len(edges) - 2)
-    number = np.bincount(place, minlength=len(searched))
-    weights = painted["weight"].to_numpy() * (searched / np.maximum(number, 1))[place]
-    where = "painted lenses"
-    found = weights * function.completeness(painted, where=where)["completeness"].to_numpy()
-    own = function.predict_number(painted, weights, where=where).loc["all"]
-    # A few lenses stand for many.
-    chance = 1.96 * np.sqrt((found**2).sum())
+    injected = injected[np.isfinite(injected["weight"]) & injected[f"mag_{band}"].notna()]
+    bins = np.clip(np.digitize(injected[f"mag_{band}"], edges) - 1, 0, len(edges) - 2)
+    n_injected = np.bincount(bins, minlength=len(n_searched))
+    weights = injected["weight"].to_numpy() * (n_searched / np.maximum(n_injected, 1))[bins]
+    where = "injected lenses"
+    numbers = weights * function.completeness(injected, where=where)["completeness"].to_numpy()
+    predicted = function.predict_number(injected, weights, where=where).loc["all"]
+    # A few injected lenses stand for many.
+    scatter = 1.96 * np.sqrt((numbers**2).sum())
     low, high = (
-        own["expected"] + sign * np.hypot(own["expected"] - own[end], chance)
+        predicted["expected"] + sign * np.hypot(predicted["expected"] - predicted[end], scatter)
         for end, sign in (("low", -1), ("high", 1))
     )
     return {
-        "theta_e_range": [float(f(painted["theta_e_arcsec"])) for f in (np.min, np.max)],
+        "theta_e_range": [float(f(injected["theta_e_arcsec"])) for f in (np.min, np.max)],
         "lenses": float(weights.sum()),
-        "expected": float(own["expected"]),
+        "expected": float(predicted["expected"]),
         "low": float(max(low, 0)),
         "high": float(high),
     }

@@ -1,38 +1,48 @@
-"""Which part of the lenses' galaxies a search has in its parent sample."""
+"""Fraction of the lens galaxies that a search has in its parent sample."""
 
-import pandas as pd
+import os
+from collections.abc import Collection
 
-__all__ = ["kept_part"]
+from lenspipe.products.tables import read_table
 
-#: Tractor types that published lenses of this survey were fitted with, and their parts
+__all__ = ["parent_fraction"]
+
+#: Tractor types fitted to published lenses of this survey, and their fractions
 #: (docs/simulated-sky.md). Releases before DR9 have COMP in place of SER.
 LENS_TYPES = {"SER": 0.60, "DEV": 0.26, "REX": 0.11, "EXP": 0.03}
 
-#: Cuts that remove places on the sky rather than kinds of galaxies.
-_PLACES = ("min_exposures", "maskbits")
+#: Cuts that remove areas of the sky rather than types of galaxies.
+_AREA_CUTS = ("min_exposures", "maskbits")
 
 
-def kept_part(settings):
-    """Part of the lenses' galaxies that no cut but that in magnitude removes.
+def parent_fraction(
+    audit_path: str | os.PathLike[str],
+    parent_types: Collection[str],
+    release_types: Collection[str],
+) -> dict[str, float]:
+    """Fraction of the lens galaxies that pass all cuts but that in magnitude.
 
-    Exposures and masks remove as many lenses as galaxies of the same types and magnitudes, which
-    the audit counts. Of types those count that lenses have. The cut in Sersic index is left out:
-    lenses' galaxies are ellipticals.
+    Exposures and masks remove the same fraction of lenses as of galaxies of the same types and
+    magnitudes, which the audit counts. Types are weighted as those of lenses. The cut in Sersic
+    index is left out: lens galaxies are ellipticals.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
+    audit_path
+        Audit of the parent sample.
+    parent_types, release_types
+        Tractor types of the parent sample, and of the survey's release.
 
     Returns
     -------
     dict
-        ``places``, ``types`` and their product ``part``.
+        ``places`` (by area), ``types`` and their product ``part``.
     """
-    audit = pd.read_csv(settings.paths.audit).set_index("cut")
-    before, after = audit.loc[_PLACES[0], "before"], audit.loc[_PLACES[-1], "after"]
-    places = after / before if before else 1.0
-    parts = dict(LENS_TYPES)
-    if "SER" not in settings.release.types:
-        parts["COMP"] = parts.pop("SER")
-    types = sum(part for name, part in parts.items() if name in settings.parent.types)
-    return {"places": float(places), "types": float(types), "part": float(places * types)}
+    audit = read_table(audit_path, "audit").set_index("cut")
+    before, after = audit.loc[_AREA_CUTS[0], "before"], audit.loc[_AREA_CUTS[-1], "after"]
+    by_area = after / before if before else 1.0
+    fractions = dict(LENS_TYPES)
+    if "SER" not in release_types:
+        fractions["COMP"] = fractions.pop("SER")
+    by_type = sum(fraction for name, fraction in fractions.items() if name in parent_types)
+    return {"places": float(by_area), "types": float(by_type), "part": float(by_area * by_type)}

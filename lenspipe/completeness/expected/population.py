@@ -1,14 +1,16 @@
 """A simple model of the lenses on the sky, after Collett (2015, ApJ 811, 20); docs/expected.md."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
-from lenspipe.completeness.expected.brightness import estimate_snr, trace
+from lenspipe.completeness.expected.brightness import estimate_snr, trace_arcs
 from lenspipe.completeness.expected.deflectors import (
-    CHOI,
-    EVOLUTION,
+    CHOI_2007,
+    DENSITY_EVOLUTION,
     MAG_SCATTER,
-    SHETH,
+    SHETH_2003,
     Z_RANGE,
     dispersion_function,
     draw_dispersions,
@@ -19,28 +21,30 @@ from lenspipe.completeness.expected.deflectors import (
 from lenspipe.simulation.lensing import einstein_radius_sis
 from lenspipe.simulation.sources import SOURCE_DENSITY, draw_sizes, draw_sources, redshift_scale
 
-__all__ = ["alternatives", "draw_lenses", "draw_pool"]
+__all__ = ["alternative_weights", "draw_lenses", "draw_pool"]
 
-#: Least Einstein radius, arcsec: at half this survey's seeing no search sees what is smaller.
-LEAST_THETA_E = 0.5
+#: Minimum Einstein radius: half this survey's seeing, below which no search finds a lens.
+_MIN_THETA_E_ARCSEC = 0.5
 
-#: Lenses drawn in all; of these the promising ones are ray-traced more often.
-_POOL = 200_000
+#: Pairs of galaxies drawn; of the lenses among them promising ones are ray-traced more often.
+_N_PAIRS = 200_000
 
-#: What the estimate of signal to noise has to be for a lens to be traced as often as others.
-_PROMISING_SNR, _LEAST_CHANCE = 8.0, 0.03
+#: Estimated signal to noise above which lenses are traced in proportion to their weight, and
+#: minimum ratio of the probability of being traced to that.
+_PROMISING_SNR, _MIN_PROBABILITY = 8.0, 0.03
 
 
-def draw_pool(rng, bands, number=_POOL):
-    """Draw lenses as the model has them, of any visibility.
+def draw_pool(
+    rng: np.random.Generator, bands: Sequence[str], number: int = _N_PAIRS
+) -> pd.DataFrame:
+    """Draw lenses of the model, visible or not.
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-    bands : sequence of str
+    bands
         Of g, r, i and z.
-    number : int
-        Of pairs of galaxies that are tried.
+    number
+        Pairs of galaxies drawn.
 
     Returns
     -------
@@ -51,12 +55,12 @@ def draw_pool(rng, bands, number=_POOL):
         degree that it stands for).
     """
     z_lens = draw_redshifts(rng, number)
-    sigma_v, density = draw_dispersions(rng, number, **CHOI)
+    sigma_v, density = draw_dispersions(rng, number, **CHOI_2007)
     source = draw_sources(rng, number)
     theta_e = einstein_radius_sis(sigma_v, z_lens, source["z"])
     beta, angle = np.sqrt(rng.random(number)), rng.uniform(0, 2 * np.pi, number)
-    # Galaxies per square degree, times the sources in the circle that each images twice.
-    weight = density * volume_mpc3_per_deg2(Z_RANGE) * (1 + z_lens) ** EVOLUTION
+    # Galaxies per square degree, times the sources within the Einstein radius of each.
+    weight = density * volume_mpc3_per_deg2(Z_RANGE) * (1 + z_lens) ** DENSITY_EVOLUTION
     weight = weight * SOURCE_DENSITY * np.pi * (theta_e / 60) ** 2
     pool = pd.DataFrame(
         {
@@ -72,38 +76,44 @@ def draw_pool(rng, bands, number=_POOL):
             "weight": weight,
         }
     )
-    return pool[theta_e >= LEAST_THETA_E].reset_index(drop=True)
+    return pool[theta_e >= _MIN_THETA_E_ARCSEC].reset_index(drop=True)
 
 
-def draw_lenses(rng, bands, hosts, number, size=101, mag_max=np.inf, traced=True):
+def draw_lenses(
+    rng: np.random.Generator,
+    bands: Sequence[str],
+    hosts: pd.DataFrame,
+    number: int,
+    size: int = 101,
+    mag_max: float = np.inf,
+    traced: bool = True,
+) -> tuple[pd.DataFrame, float]:
     """Draw lenses with their arcs as the search's images would show them.
 
-    Each is seen under the conditions of a galaxy of its magnitude, whose colours, size and shape it
-    has as well.
+    Each is observed under the conditions of a galaxy of its magnitude, and has that galaxy's
+    colours, size and shape.
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-    bands : sequence of str
-    hosts : pandas.DataFrame
+    hosts
         Galaxies of the search: mag_<band>, psfsize_<band>, galdepth_<band>, shape_r, shape_e1,
         shape_e2.
-    number : int
+    number
         Rows of the result. A row stands for a number of lenses, ``weight``, so that promising
         lenses can be drawn more often.
-    size : int
+    size
         Side of a cutout, pixels.
-    mag_max : float
+    mag_max
         Lenses whose galaxy is fainter in z are left out.
-    traced : bool
+    traced
         Whether arcs are ray-traced, or estimated as two round spots.
 
     Returns
     -------
-    lenses : pandas.DataFrame
-        As of `draw_pool`, with the hosts' columns, mag_<band>, magnification, arc_snr (in the best
-        band), arc_mag_<band>, and snr_<band>.
-    on_sky : float
+    lenses
+        As returned by `draw_pool`, with the hosts' columns, mag_<band>, magnification, arc_snr (in
+        the best band), arc_mag_<band>, and snr_<band>.
+    on_sky
         Lenses per square degree, whatever the magnitude of their galaxy.
 
     Raises
@@ -114,18 +124,18 @@ def draw_lenses(rng, bands, hosts, number, size=101, mag_max=np.inf, traced=True
     pool = draw_pool(rng, bands)
     on_sky = float(pool["weight"].sum())
     pool = pool[pool["mag"] <= mag_max].reset_index(drop=True)
-    pool = _with_hosts(rng, pool, hosts, bands)
+    pool = _assign_hosts(rng, pool, hosts, bands)
     snr, magnification = estimate_snr(pool, bands)
-    chance = np.clip((snr.max(axis=1) / _PROMISING_SNR) ** 2, _LEAST_CHANCE, 1)
-    chance = chance * pool["weight"].to_numpy()
-    chance /= chance.sum()
-    chosen = rng.choice(len(pool), number, p=chance)
-    lenses = pool.iloc[chosen].reset_index(drop=True)
-    lenses["weight"] /= chance[chosen] * number
-    snr, magnification = snr[chosen], magnification[chosen]
-    _shape_mass(rng, lenses)
+    probability = np.clip((snr.max(axis=1) / _PROMISING_SNR) ** 2, _MIN_PROBABILITY, 1)
+    probability = probability * pool["weight"].to_numpy()
+    probability /= probability.sum()
+    rows = rng.choice(len(pool), number, p=probability)
+    lenses = pool.iloc[rows].reset_index(drop=True)
+    lenses["weight"] /= probability[rows] * number
+    snr, magnification = snr[rows], magnification[rows]
+    _draw_mass_and_clumps(rng, lenses)
     if traced:
-        snr, magnification, mags = trace(lenses, bands, size)
+        snr, magnification, mags = trace_arcs(lenses, bands, size)
     else:
         mags = lenses[[f"source_mag_{band}" for band in bands]].to_numpy()
         mags = mags - 2.5 * np.log10(magnification)[:, None]
@@ -135,21 +145,23 @@ def draw_lenses(rng, bands, hosts, number, size=101, mag_max=np.inf, traced=True
     return lenses, on_sky
 
 
-def _with_hosts(rng, pool, hosts, bands):
-    """Give each lens one of the thirty galaxies nearest in magnitude, made as bright as it is."""
+def _assign_hosts(
+    rng: np.random.Generator, pool: pd.DataFrame, hosts: pd.DataFrame, bands: Sequence[str]
+) -> pd.DataFrame:
+    """Give each lens one of the 31 galaxies nearest in magnitude, scaled to its brightness."""
     ordered = hosts.sort_values(f"mag_{bands[-1]}", ignore_index=True)
-    # The model's magnitudes are in z, which searches have as their last band.
-    place = np.searchsorted(ordered[f"mag_{bands[-1]}"], pool["mag"])
-    place = np.clip(place + rng.integers(-15, 16, len(pool)), 0, len(ordered) - 1)
-    chosen = ordered.iloc[place].reset_index(drop=True)
-    fainter = pool["mag"] - chosen[f"mag_{bands[-1]}"]
+    # The model's magnitudes are in z, which is the last band of searches.
+    rows = np.searchsorted(ordered[f"mag_{bands[-1]}"], pool["mag"])
+    rows = np.clip(rows + rng.integers(-15, 16, len(pool)), 0, len(ordered) - 1)
+    assigned = ordered.iloc[rows].reset_index(drop=True)
+    fainter = pool["mag"] - assigned[f"mag_{bands[-1]}"]
     for band in bands:
-        chosen[f"mag_{band}"] = chosen[f"mag_{band}"] + fainter
-    return pd.concat([pool, chosen], axis=1)
+        assigned[f"mag_{band}"] = assigned[f"mag_{band}"] + fainter
+    return pd.concat([pool, assigned], axis=1)
 
 
-def _shape_mass(rng, lenses):
-    """Ellipticity, shear and the source's clumps, as injected lenses have them."""
+def _draw_mass_and_clumps(rng: np.random.Generator, lenses: pd.DataFrame) -> None:
+    """Add ellipticity, shear and the source's clumps, as for injected lenses."""
     for i in (1, 2):
         light = lenses[f"shape_e{i}"].fillna(0)
         lenses[f"mass_e{i}"] = (0.7 * light + rng.normal(0, 0.04, len(lenses))).clip(-0.4, 0.4)
@@ -158,37 +170,39 @@ def _shape_mass(rng, lenses):
     lenses["clump_seed"] = rng.integers(2**31, size=len(lenses))
 
 
-def alternatives(lenses):
-    """Say by what each lens would count if another of the model's choices were right.
+def alternative_weights(lenses: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Factors by which the lenses' weights change under other assumptions of the model.
 
     Parameters
     ----------
-    lenses : pandas.DataFrame
-        As of `draw_pool`.
+    lenses
+        As returned by `draw_pool`, N rows.
 
     Returns
     -------
     dict
-        What is chosen otherwise -> factors of the weights, (N,) float array. Names that differ in
-        their last word only are two ends of one choice.
+        Assumption -> (N,) float array. Names that differ only in their last word are the two
+        directions of one assumption.
     """
     sigma_v, z_lens, z_source = (
         lenses[name].to_numpy(float) for name in ("sigma_v", "z_lens", "z_source")
     )
-    ours = dispersion_function(sigma_v, **CHOI)
+    adopted = dispersion_function(sigma_v, **CHOI_2007)
     scale = redshift_scale(lenses["source_mag_i"])
-    off = (lenses["mag"].to_numpy() - lens_magnitude(sigma_v, z_lens)) / MAG_SCATTER
-    found = {
-        "dispersion function of Sheth et al. (2003)": dispersion_function(sigma_v, **SHETH) / ours,
-        "constant comoving density of deflectors": (1 + z_lens) ** -EVOLUTION,
+    deviation = (lenses["mag"].to_numpy() - lens_magnitude(sigma_v, z_lens)) / MAG_SCATTER
+    sheth = dispersion_function(sigma_v, **SHETH_2003)
+    factors = {
+        "dispersion function of Sheth et al. (2003)": sheth / adopted,
+        "constant comoving density of deflectors": (1 + z_lens) ** -DENSITY_EVOLUTION,
     }
     for word, sign in (("lower", -1), ("higher", 1)):
-        other = CHOI | {"sigma": CHOI["sigma"] * (1 + 0.03 * sign)}
-        found[f"velocity dispersions 3 % {word}"] = dispersion_function(sigma_v, **other) / ours
-        found[f"density of sources 25 % {word}"] = np.full(len(lenses), 1 + 0.25 * sign)
-        moved = scale * (1 + 0.1 * sign)
-        power = (z_source / scale) ** 1.5 - (z_source / moved) ** 1.5
-        found[f"redshifts of sources 10 % {word}"] = (scale / moved) ** 3 * np.exp(power)
+        shifted = CHOI_2007 | {"sigma": CHOI_2007["sigma"] * (1 + 0.03 * sign)}
+        ratio = dispersion_function(sigma_v, **shifted) / adopted
+        factors[f"velocity dispersions 3 % {word}"] = ratio
+        factors[f"density of sources 25 % {word}"] = np.full(len(lenses), 1 + 0.25 * sign)
+        new_scale = scale * (1 + 0.1 * sign)
+        power = (z_source / scale) ** 1.5 - (z_source / new_scale) ** 1.5
+        factors[f"redshifts of sources 10 % {word}"] = (scale / new_scale) ** 3 * np.exp(power)
         step = 0.3 * sign / MAG_SCATTER
-        found[f"lenses' z magnitudes 0.3 {word}"] = np.exp(step * off - step**2 / 2)
-    return found
+        factors[f"lenses' z magnitudes 0.3 {word}"] = np.exp(step * deviation - step**2 / 2)
+    return factors

@@ -1,32 +1,27 @@
 """Expected numbers as a few lines of text."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from lenspipe.products.truth import QUOTED_ARC_SNR, QUOTED_THETA_E_ARCSEC
 
-__all__ = ["summary_text"]
+__all__ = ["format_summary"]
 
 
-def summary_text(result):
-    """Lay the numbers out for a terminal.
-
-    Parameters
-    ----------
-    result : dict
-        As ``expected.json`` has it.
-
-    Returns
-    -------
-    str
-    """
-    part, area = result["completeness"], result["area_deg2"]
+def format_summary(result: Mapping[str, Any]) -> str:
+    """Format the content of ``expected.json`` for a terminal."""
+    completeness, area = result["completeness"], result["area_deg2"]
     lines = [
         f"{result['population']}, {area:.4g} square degrees in {result['n_bricks']} bricks",
-        f"found of the lenses whose galaxies are searched: {_percent(part['completeness'])} "
-        f"(95 %: {_percent(part['low'])} to {_percent(part['high'])}); "
-        f"{_percent(result['extrapolated'])} are outside what was painted",
+        "completeness of lenses whose galaxies are searched: "
+        f"{_percent(completeness['completeness'])} (95 %: {_percent(completeness['low'])} to "
+        f"{_percent(completeness['high'])}); {_percent(result['extrapolated'])} are outside the "
+        "range of the injected lenses",
     ]
     if result["expected"] is None:
         lines.append(
-            "the table has no weights and no area is given (expected.area_deg2): no number follows"
+            "the table has no weights and no area is given (expected.area_deg2): the number of "
+            "lenses is unknown"
         )
     else:
         lines += [
@@ -35,36 +30,37 @@ def summary_text(result):
             f"{result['expected_per_deg2']:.3g} expected to be found",
             f"expected: {_number(result['expected'])}",
         ]
-        if own := result["visible"]:
+        if visible := result["visible"]:
             lines.append(
                 f"of these with theta_E >= {QUOTED_THETA_E_ARCSEC:g} arcsec and arc signal to "
-                f"noise >= {QUOTED_ARC_SNR:g}: {_number(own)} of {own['n']:.1f}"
+                f"noise >= {QUOTED_ARC_SNR:g}: {_number(visible)} of {visible['n']:.1f}"
             )
-    if own := result.get("by_galaxies"):
-        low, high = own["theta_e_range"]
+    if by_galaxies := result.get("by_galaxies"):
+        low, high = by_galaxies["theta_e_range"]
         lines.append(
-            f"from the galaxies searched: {own['expected']:.1f} (95 %: {own['low']:.0f} to "
-            f"{own['high']:.0f}) of {own['lenses']:.0f} lenses, theta_E {low:.1f} to {high:.1f} "
-            "arcsec"
+            f"from the galaxies searched: {by_galaxies['expected']:.1f} (95 %: "
+            f"{by_galaxies['low']:.0f} to {by_galaxies['high']:.0f}) of "
+            f"{by_galaxies['lenses']:.0f} lenses, theta_E {low:.1f} to {high:.1f} arcsec"
         )
     found = result["found"]
     number = "unknown" if found["found"] is None else f"{found['found']:.1f}"
-    true = f"; {found['true']} are, by the truth" if "true" in found else ""
-    how = "graded A to C" if found["graded"] else "without expected false positives"
+    true = f"; {found['true']} true lenses" if "true" in found else ""
+    method = "graded A to C" if found["graded"] else "minus expected false positives"
     lines.append(
-        f"found: {found['candidates']} candidates, lenses ({how}): {number} "
+        f"found: {found['candidates']} candidates, lenses ({method}): {number} "
         f"({found['found_low']:.0f} to {found['found_high']:.0f}){true}"
     )
     return "\n".join([*lines, result["verdict"]])
 
 
-def _number(own):
+def _number(expected: Mapping[str, float]) -> str:
     """A number with its intervals."""
-    low, high = own["systematic_low"], own["systematic_high"]
+    low, high = expected["systematic_low"], expected["systematic_high"]
     wider = f"; with the population's uncertainty {low:.0f} to {high:.0f}"
-    wider = wider if (low, high) != (own["low"], own["high"]) else ""
-    return f"{own['expected']:.1f} (95 %: {own['low']:.0f} to {own['high']:.0f}{wider})"
+    wider = wider if (low, high) != (expected["low"], expected["high"]) else ""
+    interval = f"95 %: {expected['low']:.0f} to {expected['high']:.0f}{wider}"
+    return f"{expected['expected']:.1f} ({interval})"
 
 
-def _percent(part):
-    return f"{100 * part:.1f} %"
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"

@@ -1,26 +1,38 @@
 """Lens populations as tables: of the user, of the simulated sky, of the model."""
 
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from astropy import units
 from astropy.table import Table
 
-from lenspipe.completeness.expected.population import alternatives, draw_lenses
-from lenspipe.products.truth import held_out_bricks
+from lenspipe.completeness.expected.population import alternative_weights, draw_lenses
+from lenspipe.completeness.quantities import LENS_QUANTITIES
+from lenspipe.completeness.selection_function import SelectionFunction
+from lenspipe.config.paths import RunPaths
+from lenspipe.products.bricks import chunks_of
+from lenspipe.products.tables import read_table
 from lenspipe.statistics.balance import values_of
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
-from lenspipe.utils.tables import read_table
+from lenspipe.utils.tables import read_user_table
 
-__all__ = ["Population", "model_population", "read_conditions", "read_population", "truth_of_run"]
+__all__ = [
+    "Population",
+    "model_population",
+    "read_conditions",
+    "read_population",
+    "simulated_population",
+]
 
-_KEY = "expected.population"
+_CONFIG_KEY = "expected.population"
 
-#: Galaxies of the search whose conditions are drawn from, and whose share of each chunk is read.
-_CONDITIONS = 50_000
+#: Approximate number of galaxies of the search whose conditions are read, and minimum per chunk.
+_N_CONDITIONS, _MIN_CONDITIONS_PER_CHUNK = 50_000, 50
 
 #: Other names of columns; <first> and <last> are bands.
 _ALIASES = {
@@ -32,47 +44,44 @@ _ALIASES = {
 
 
 class Population(NamedTuple):
-    """Lenses that a search is judged by.
+    """A population of lenses.
 
     Attributes
     ----------
-    name : str
-        Where they come from.
-    table : pandas.DataFrame
+    name
+        Where it comes from.
+    table
         A row per lens: theta_e_arcsec, arc_snr or arc_mag_<first band>, psfsize_<first band>,
-        depth_<first band>, mag_<last band>; brick and id if the lenses have a place.
-    weights : numpy.ndarray of float64 or None
-        Lenses per square degree that each row stands for. None: unknown, or each row is a lens.
-    kept : numpy.ndarray of float64
-        Chance that its galaxy is in the parent sample.
-    bricks : frozenset of str or None
-        Bricks in which each row is a lens on the sky. None where rows have no place.
-    on_sky : float or None
-        Lenses per square degree, with those left out because their galaxy is too faint.
-    alternatives : dict
-        Other choices -> factors of the weights.
+        depth_<first band>, mag_<last band>; brick and id if the lenses have positions.
+    weights
+        Lenses per square degree that each row stands for, float64, shape (N,). None: unknown, or
+        each row is a lens.
+    in_parent
+        Probability that the galaxy is in the parent sample, float64, shape (N,).
+    bricks
+        Bricks in which each row is a lens on the sky. None where rows have no position.
+    on_sky
+        Lenses per square degree, including those left out because their galaxy is too faint.
+    alternatives
+        As returned by `lenspipe.completeness.expected.population.alternative_weights`.
     """
 
     name: str
     table: pd.DataFrame
     weights: np.ndarray | None
-    kept: np.ndarray
-    bricks: frozenset | None = None
+    in_parent: np.ndarray
+    bricks: frozenset[str] | None = None
     on_sky: float | None = None
-    alternatives: dict | None = None
+    alternatives: dict[str, np.ndarray] | None = None
 
     @property
-    def places(self):
+    def has_positions(self) -> bool:
         """Whether each row is a lens on the sky that was searched."""
         return self.bricks is not None
 
 
-def read_conditions(settings):
-    """Read galaxies of the search, at random where there are very many.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
+def read_conditions(paths: RunPaths, bands: Sequence[str], seed: int) -> pd.DataFrame:
+    """Read galaxies of the search, a random subset of large samples.
 
     Returns
     -------
@@ -85,75 +94,87 @@ def read_conditions(settings):
     LenspipeError
         There is no such galaxy.
     """
-    bands = settings.survey.bands
-    chunks = pd.read_parquet(settings.paths.bricks, columns=["chunk"])["chunk"].unique()
-    rng = np.random.default_rng([settings.seed, 41])
-    needed = [f"{kind}_{band}" for kind in ("psfsize", "galdepth", "mag") for band in bands]
+    chunks = chunks_of(paths.bricks)
+    rng = np.random.default_rng([seed, 41])
+    needed = [f"{prefix}_{band}" for prefix in ("psfsize", "galdepth", "mag") for band in bands]
     tables = []
-    for chunk in sorted(chunks):
-        table = pd.read_parquet(settings.paths.parent(chunk))
+    for chunk in chunks:
+        table = read_table(paths.parent(chunk), "parent")
         if absent := [name for name in needed if name not in table]:
             raise LenspipeError(
-                f"{settings.paths.parent(chunk)}: found no columns {', '.join(absent)}, expected "
-                "them for the conditions that lenses are seen under; make the parent sample again"
+                f"{paths.parent(chunk)}: found no columns {', '.join(absent)}, expected them for "
+                "the conditions that lenses are observed under; make the parent sample again"
             )
         table = table[(np.isfinite(table[needed]) & (table[needed] > 0)).all(axis=1)]
-        share = min(len(table), max(_CONDITIONS // len(chunks), 50))
-        tables.append(table.iloc[np.sort(rng.permutation(len(table))[:share])])
+        number = min(len(table), max(_N_CONDITIONS // len(chunks), _MIN_CONDITIONS_PER_CHUNK))
+        tables.append(table.iloc[np.sort(rng.permutation(len(table))[:number])])
     hosts = pd.concat(tables, ignore_index=True)
     if hosts.empty:
         raise LenspipeError(
-            f"{settings.paths.audit}: found no galaxy with seeing, depth and magnitudes, expected "
-            "some; enlarge config section footprint"
+            f"{paths.audit}: found no galaxy with seeing, depth and magnitudes, expected some; "
+            "enlarge config section footprint"
         )
     return hosts.assign(**{f"depth_{bands[0]}": values_of(hosts, "depth", bands[0])})
 
 
-def read_population(path, settings, function, kept):
+def read_population(
+    path: str | os.PathLike[str],
+    function: SelectionFunction,
+    hosts: pd.DataFrame,
+    bands: Sequence[str],
+    *,
+    seed: int,
+    parent_fraction: float,
+    mag_max: float = np.inf,
+    area_deg2: float | None = None,
+) -> Population:
     """Read a table of a lens population.
 
     Parameters
     ----------
-    path : str or path-like
+    path
         Parquet, FITS, ECSV, TSV or else CSV, by the suffix. Columns are described in
-        docs/expected.md; seeing, depth and magnitudes that it lacks are drawn from the run.
-    settings : lenspipe.config.settings.Settings
-    function : lenspipe.completeness.selection_function.SelectionFunction
-        Its quantities say which columns are needed.
-    kept : float
-        Part of the lenses' galaxies that no cut but that in magnitude removes.
-
-    Returns
-    -------
-    Population
+        docs/expected.md.
+    function
+        Its quantities are the required columns.
+    hosts
+        As returned by `read_conditions`; missing seeing, depth and magnitudes are drawn from them.
+    parent_fraction
+        Fraction of the lens galaxies that pass all cuts but that in magnitude.
+    mag_max
+        Faintest magnitude of the parent sample in the last band.
+    area_deg2
+        Area that a table without weights stands for.
 
     Raises
     ------
     LenspipeError
-        The file can't be read, lacks a column, or has values that are none.
+        The file can't be read, lacks a column, or has invalid values.
     """
-    columns, units_of = _read_columns(path)
-    bands = settings.survey.bands
+    columns, column_units = _read_columns(path)
     table = pd.DataFrame(index=columns.index)
     if not len(table):
         raise LenspipeError(f"{path}: found no row, expected one per lens; add some")
     for quantity in function.quantities:
-        name = _find(columns, quantity.column, bands)
+        name = _find_column(columns, quantity.column, bands)
         if name:
-            table[quantity.column] = _numbers(path, columns, name, units_of, quantity.unit)
-        elif quantity.name in ("theta_e", "brightness"):
+            values = _in_unit(path, name, columns[name], column_units.get(name), quantity.unit)
+            table[quantity.column] = values
+        elif quantity.name in LENS_QUANTITIES:
             raise LenspipeError(
                 f"{path}: found columns {', '.join(columns)}, expected also {quantity.column}, "
-                "which the selection function depends on; add it, or correct config key " + _KEY
+                "which the selection function depends on; add it, or correct config key "
+                + _CONFIG_KEY
             )
         else:
             table[quantity.column] = np.nan
-    _fill(table, read_conditions(settings), settings.seed)
+    _draw_unknown(table, hosts, seed)
     weights = None
     if "weight" in columns:
-        weights = _numbers(path, columns, "weight", units_of, "deg-2")
-        if not (np.isfinite(weights) & (weights >= 0)).all():
-            row = int(np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))[0])
+        weights = _in_unit(path, "weight", columns["weight"], column_units.get("weight"), "deg-2")
+        valid = np.isfinite(weights) & (weights >= 0)
+        if not valid.all():
+            row = int(np.flatnonzero(~valid)[0])
             raise LenspipeError(
                 f"{path}: found weight {weights[row]} in row {row + 1}, expected lenses per square "
                 "degree, 0 or more; correct it"
@@ -162,31 +183,26 @@ def read_population(path, settings, function, kept):
             raise LenspipeError(
                 f"{path}: found weights of 0 only, expected lenses per square degree; correct them"
             )
-    elif settings.expected.area_deg2:
-        weights = np.full(len(table), 1 / settings.expected.area_deg2)
-    bright = table[f"mag_{bands[-1]}"].to_numpy() <= _mag_max(settings)
+    elif area_deg2:
+        weights = np.full(len(table), 1 / area_deg2)
+    in_parent = parent_fraction * (table[f"mag_{bands[-1]}"].to_numpy() <= mag_max)
     on_sky = None if weights is None else float(weights.sum())
-    return Population(str(path), table, weights, kept * bright, on_sky=on_sky)
+    return Population(str(path), table, weights, in_parent, on_sky=on_sky)
 
 
-def _mag_max(settings):
-    """Faintest magnitude in the last band, where the search has a cut in it."""
-    return settings.parent.mag_z_max if settings.survey.bands[-1] == "z" else np.inf
-
-
-def _read_columns(path):
-    """Column -> values, and column -> unit where it has one; names in lower case."""
-    table = read_table(path, "a lens population")
+def _read_columns(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Columns, and the units of those that have one; names in lower case."""
+    table = read_user_table(path, "a lens population")
     table.columns = [str(name).strip().lower() for name in table]
-    units_of = {}
+    column_units = {}
     if Path(str(path).lower().removesuffix(".gz")).suffix in (".fits", ".fit", ".ecsv"):
         with_units = Table.read(path)
-        units_of = {name.strip().lower(): with_units[name].unit for name in with_units.colnames}
-    return table, units_of
+        column_units = {name.strip().lower(): with_units[name].unit for name in with_units.colnames}
+    return table, column_units
 
 
-def _find(columns, name, bands):
-    """The column that a quantity has in a table, by its own name or another."""
+def _find_column(columns: Iterable[str], name: str, bands: Sequence[str]) -> str | None:
+    """Name or alias of a quantity's column in a table."""
     aliases = {
         key.replace("<first>", bands[0]).replace("<last>", bands[-1]): others
         for key, others in _ALIASES.items()
@@ -194,11 +210,12 @@ def _find(columns, name, bands):
     return next((n for n in (name, *aliases.get(name, ())) if n in columns), None)
 
 
-def _numbers(path, columns, name, units_of, unit):
-    """A column as numbers, in the unit that is wanted."""
-    values = pd.to_numeric(columns[name], errors="coerce").to_numpy(np.float64)
-    given = units_of.get(name)
-    # Magnitudes are what they are; a number without a unit is in that of docs/expected.md.
+def _in_unit(
+    path: str | os.PathLike[str], name: str, column: pd.Series, given: Any, unit: str
+) -> np.ndarray:
+    """A column as numbers, converted to a unit."""
+    values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+    # Magnitudes are not converted; a number without a unit is in that of docs/expected.md.
     if not given or not unit or unit == "mag":
         return values
     try:
@@ -209,8 +226,8 @@ def _numbers(path, columns, name, units_of, unit):
         ) from None
 
 
-def _fill(table, hosts, seed):
-    """Draw what is unknown of seeing, depth and magnitude, each row's from one galaxy."""
+def _draw_unknown(table: pd.DataFrame, hosts: pd.DataFrame, seed: int) -> None:
+    """Fill unknown seeing, depth and magnitude, for each row from one galaxy."""
     rows = hosts.iloc[np.random.default_rng([seed, 42]).integers(len(hosts), size=len(table))]
     for name in table:
         unknown = ~np.isfinite(table[name])
@@ -220,83 +237,80 @@ def _fill(table, hosts, seed):
             log.info("expected: %s of %d lenses drawn from the search", name, unknown.sum())
 
 
-def truth_of_run(settings):
-    """Lenses of a simulated sky, in the searched bricks that training never saw.
+def simulated_population(paths: RunPaths, bands: Sequence[str], bricks: pd.DataFrame) -> Population:
+    """Lenses of a simulated sky; whether their galaxies are in the parent sample is known.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-
-    Returns
-    -------
-    Population
-        Whose galaxies are in the parent sample or not, for certain.
+    bricks
+        As returned by `lenspipe.products.truth.held_out_bricks`.
 
     Raises
     ------
     LenspipeError
         There is no lens in those bricks.
     """
-    band, first = settings.survey.bands[-1], settings.survey.bands[0]
-    bricks = held_out_bricks(settings.paths, settings.held_out)
-    truth = pd.read_parquet(settings.paths.truth)
+    truth = read_table(paths.truth, "truth")
     truth = truth[(truth["kind"] == "lens") & truth["brick"].isin(bricks["brick"])]
     truth = truth[truth["primary"]].drop_duplicates("id", ignore_index=True)
     if truth.empty:
         raise LenspipeError(
-            f"{settings.paths.truth}: found no lens in {len(bricks)} held-out bricks, expected at "
-            "least one; enlarge config section footprint"
+            f"{paths.truth}: found no lens in {len(bricks)} held-out bricks, expected at least "
+            "one; enlarge config section footprint"
         )
-    columns = ["id", f"psfsize_{first}", f"galdepth_{first}", f"mag_{band}"]
+    columns = ["id", f"psfsize_{bands[0]}", f"galdepth_{bands[0]}", f"mag_{bands[-1]}"]
     parent = pd.concat(
-        pd.read_parquet(settings.paths.parent(chunk), columns=columns)
+        read_table(paths.parent(chunk), "parent", columns=columns)
         for chunk in sorted(bricks["chunk"].unique())
     )
     table = truth.merge(parent.drop_duplicates("id"), on="id", how="left")
-    kept = table["id"].isin(parent["id"]).to_numpy(float)
-    return Population("truth of the simulated sky", table, None, kept, frozenset(bricks["brick"]))
+    in_parent = table["id"].isin(parent["id"]).to_numpy(float)
+    names = frozenset(bricks["brick"])
+    return Population("truth of the simulated sky", table, None, in_parent, names)
 
 
-def model_population(settings, kept):
-    """Lenses of the model, seen as this search would see them.
+def model_population(
+    hosts: pd.DataFrame,
+    bands: Sequence[str],
+    *,
+    seed: int,
+    draws: int,
+    size: int,
+    parent_fraction: float,
+    mag_max: float,
+) -> Population:
+    """Lenses of the model, as this search would observe them.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-    kept : float
-        As of `read_population`.
-
-    Returns
-    -------
-    Population
+    hosts
+        As returned by `read_conditions`.
+    draws
+        Lenses that are drawn and ray-traced.
+    size
+        Side of a cutout, pixels.
+    parent_fraction, mag_max
+        As for `read_population`.
 
     Raises
     ------
     LenspipeError
-        lenstronomy is not installed; the run's bands lack z at the end.
+        lenstronomy is not installed; z is not the last of the run's bands.
     """
-    bands = settings.survey.bands
     if bands[-1] != "z":
         raise LenspipeError(
             f"config key survey.bands: found {', '.join(bands)}, expected z as the last for the "
-            f"model of lenses; give a table in {_KEY}"
+            f"model of lenses; give a table in {_CONFIG_KEY}"
         )
-    table, on_sky = draw_lenses(
-        np.random.default_rng([settings.seed, 43]),
-        bands,
-        read_conditions(settings),
-        settings.expected.draws,
-        settings.cutouts.size,
-        settings.parent.mag_z_max,
-    )
-    # The conditions' galaxies are others: their places are not the lenses'.
+    rng = np.random.default_rng([seed, 43])
+    table, on_sky = draw_lenses(rng, bands, hosts, draws, size, mag_max)
+    # Positions are those of the galaxies that gave the conditions, not of the lenses.
     table = table.drop(columns=["id", "brick"], errors="ignore")
-    weights = table["weight"].to_numpy()
     return Population(
         "model after Collett (2015)",
         table,
-        weights,
-        np.full(len(table), kept),
+        table["weight"].to_numpy(),
+        np.full(len(table), parent_fraction),
         on_sky=on_sky,
-        alternatives=alternatives(table),
+        alternatives=alternative_weights(table),
     )

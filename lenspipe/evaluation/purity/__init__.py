@@ -1,1 +1,1 @@
-"""Purity: how many galaxies pass that are not lenses."""
+"""Purity: false-positive rates of a search and the purity of its candidates."""

@@ -1,1 +1,1 @@
-"""Recovery: what became of published candidates."""
+"""Recovery: how many published candidates a search scored and selected, and why not."""

@@ -1,64 +1,62 @@
-"""What a search made of each entry of a published catalogue."""
+"""The outcome of a search for each entry of a published catalogue."""
 
-import json
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from lenspipe.catalogs.files import read_raw
 from lenspipe.catalogs.known_lenses import read_entries
 from lenspipe.config.flags import rejected
+from lenspipe.config.learning import Catalogue
 from lenspipe.config.paths import RunPaths
+from lenspipe.config.results import Recovery
+from lenspipe.config.settings import Settings
 from lenspipe.evaluation.recovery.reasons import explain_missing
-from lenspipe.evaluation.recovery.summary import draw_recovery, summarise, summary_text
+from lenspipe.evaluation.recovery.summary import draw_recovery, format_summary, summarise
+from lenspipe.products.bricks import chunks_of
+from lenspipe.products.files import write_json
 from lenspipe.products.models import splits_trained_on
 from lenspipe.products.sample import SPLITS
+from lenspipe.products.schema.completeness import RECOVERY
+from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.tables import write_table
 from lenspipe.utils.crossmatch import Sky, friends_of_friends, match_tables
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
 from lenspipe.utils.names import iau_name
 from lenspipe.utils.progress import log
 
-__all__ = ["compare", "match_scores", "recover", "recovery_of"]
+__all__ = ["compare", "match_scores", "measure_recovery", "recovery_of"]
 
-#: Key of the configuration, for messages.
+#: Configuration key, for messages.
 _KEY = "recovery.catalogs"
 
-#: More groups than this are no groups.
-_MOST_GROUPS = 30
+#: Maximum number of different values of the column that entries are counted by.
+_MAX_GROUPS = 30
 
 _GRADES = ("A", "B", "C", "ungraded", "D")
 
-_COLUMNS = (
-    *("line", "name", "ra", "dec", "grade", "group", "id", "separation_arcsec", "p", "scored"),
-    *("split", "reason", "detail", "n_matches", "duplicate_of"),
-)
+_COLUMNS = names_of(RECOVERY)
 
 _HIDDEN = ("system", "trained_on", "best")
 
 
 class _Scores(NamedTuple):
-    """Tables of scores, and the run that they are of, if they are of one."""
+    """Tables of scores, and the run that they belong to, if any."""
 
-    paths: list
+    paths: list[Path]
     run: RunPaths | None
 
 
-def recover(settings):
+def measure_recovery(settings: Settings) -> None:
     """Compare a run with each catalogue of ``recovery.catalogs``.
 
-    Writes ``recovery/<catalogue>.csv``, ``.png`` and, last, ``.json``; tables go to the log.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-
-    Raises
-    ------
-    LenspipeError
-        As in `compare`.
+    Writes ``recovery/<catalogue>.csv``, ``.png`` and, last, ``.json``; tables go to the log. Errors
+    are those of `compare`.
     """
     for catalogue in settings.recovery.catalogs:
         folder = settings.paths.recovery("")
@@ -67,76 +65,77 @@ def recover(settings):
             log.info(line)
 
 
-def recovery_of(scores, catalogue, own, folder, settings=None):
-    """Compare scores with a catalogue and write what comes of it.
+def recovery_of(
+    scores: str | os.PathLike[str],
+    catalogue: Catalogue,
+    recovery: Recovery,
+    folder: str | os.PathLike[str],
+    settings: Settings | None = None,
+) -> str:
+    """Compare scores with a catalogue, write the results and return the counts as lines of text.
+
+    Errors are those of `compare`.
 
     Parameters
     ----------
-    scores : str or path-like
+    scores
         A run's folder, a folder of scores, or a Parquet file of scores.
-    catalogue : lenspipe.config.learning.Catalogue
-    own : lenspipe.config.results.Recovery
-        How to compare.
-    folder : str or path-like
+    folder
         Where ``<catalogue>.csv``, ``.png`` and ``.json`` are written.
-    settings : lenspipe.config.settings.Settings, optional
+    settings
         Of the run.
-
-    Returns
-    -------
-    str
-        The counts as lines of text.
-
-    Raises
-    ------
-    LenspipeError
-        As in `compare`.
     """
-    entries, summary = compare(scores, catalogue, own, settings)
+    entries, summary = compare(scores, catalogue, recovery, settings)
     path = Path(folder) / f"{catalogue.label}.csv"
-    with atomic(path) as temporary:
-        shown = entries[list(_COLUMNS)].round({"separation_arcsec": 4})
-        shown.to_csv(temporary, index=False)
+    write_table(path, entries[_COLUMNS].round({"separation_arcsec": 4}))
     draw_recovery(entries, summary, path.with_suffix(".png"))
-    with atomic(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(summary, indent=1) + "\n")
-    return summary_text(summary)
+    write_json(path.with_suffix(".json"), summary)
+    return format_summary(summary)
 
 
-def compare(scores, catalogue, own, settings=None):
-    """Find what a search made of each entry of a catalogue.
+def compare(
+    scores: str | os.PathLike[str],
+    catalogue: Catalogue,
+    recovery: Recovery,
+    settings: Settings | None = None,
+) -> tuple[pd.DataFrame, dict]:
+    """Determine the outcome of a search for each entry of a catalogue.
 
-    The galaxy of an entry is the one within the radius with the best score: without a rejected flag
-    before those with one, and these before those without a score.
+    The galaxy of an entry is the one within the radius with the highest score; galaxies without a
+    rejected flag take precedence over flagged ones, and these over galaxies without a score.
 
     Parameters
     ----------
-    scores, catalogue, own, settings
-        As of `recovery_of`.
+    scores, catalogue, recovery, settings
+        As for `recovery_of`.
 
     Returns
     -------
     entries : pandas.DataFrame
         The columns in docs/outputs.md, a row per entry in the order of the catalogue; and system
-        (int; number of the entries that are one), trained_on (bool, or None where it is not known)
-        and best (float32; p if it counts at a threshold, else NaN).
+        (int; the same for entries of one system), trained_on (bool, or None where it is not known)
+        and best (float32; p if it is compared with thresholds, else NaN).
     summary : dict
-        What ``<catalogue>.json`` holds.
+        Content of ``<catalogue>.json``.
 
     Raises
     ------
     LenspipeError
-        There are no scores, or they lack a column; the catalogue is unreadable, or has no such
-        column, or no row with a position; the labelled sample is unreadable.
+        There are no scores, or they lack a column; the catalogue is unreadable, or lacks the column
+        to count by, or any position; the labelled sample is unreadable.
     """
-    found = _find_scores(scores)
-    entries = _read_catalogue(catalogue, own, settings)
-    matched = match_scores(found.paths, entries["ra"], entries["dec"], own.radius_arcsec, settings)
+    tables, run = _find_scores(Path(scores))
+    entries = _read_catalogue(catalogue, recovery, settings)
+    radius_arcsec = recovery.radius_arcsec
+    matched = match_scores(tables, entries["ra"], entries["dec"], radius_arcsec, settings)
     entries = entries.join(matched.drop(columns="rank"))
-    entries["split"], entries["trained_on"] = _splits(entries, found.run, own)
+    sample = _find_sample(recovery.sample, run)
+    entries["split"], entries["trained_on"] = (
+        _splits(entries, sample, radius_arcsec) if sample else ("", None)
+    )
     entries["scored"] = matched["rank"] > 0
     entries["best"] = entries["p"].where(matched["rank"] == 2).astype("float32")
-    lowest = np.float32(own.thresholds[0])
+    lowest = np.float32(recovery.thresholds[0])
     entries["reason"] = np.select(
         [matched["rank"] == 1, matched["rank"] == 0, entries["best"] >= lowest],
         ["flagged", "no score", "passed"],
@@ -145,32 +144,38 @@ def compare(scores, catalogue, own, settings=None):
     entries["detail"] = ""
     missing = entries[matched["rank"] < 0]
     entries.loc[missing.index, "reason"] = "not scored"
-    if found.run and len(missing):
-        why = explain_missing(missing, found.run, own.radius_arcsec, settings)
-        for column in why:
-            entries.loc[missing.index, column] = why[column]
-    summary = summarise(entries, catalogue.label, str(scores), own)
+    if run and len(missing):
+        explained = explain_missing(missing, run, radius_arcsec, settings)
+        for column in explained:
+            entries.loc[missing.index, column] = explained[column]
+    summary = summarise(entries, catalogue.label, str(scores), recovery)
     return entries[[*_COLUMNS, *_HIDDEN]], summary
 
 
-def match_scores(paths, ra, dec, radius_arcsec, settings=None):
-    """Find the best scored galaxy of each position; scores are read piece by piece.
+def match_scores(
+    paths: Iterable[str | os.PathLike[str]],
+    ra: ArrayLike,
+    dec: ArrayLike,
+    radius_arcsec: float,
+    settings: Settings | None = None,
+) -> pd.DataFrame:
+    """Find the galaxy with the best score at each position; scores are read piece by piece.
 
     Parameters
     ----------
-    paths : iterable of str or path-like
-        Parquet tables of scores: ra, dec, p and, if they have them, id and flags.
-    ra, dec : array_like, shape (N,)
-        Degrees.
-    radius_arcsec : float
-    settings : lenspipe.config.settings.Settings, optional
-        Their ``candidates.reject_flags`` tell which flags count; none do without, or for targets.
+    paths
+        Parquet tables of scores: ra, dec, p and optionally id and flags.
+    ra, dec
+        Degrees; shape (N,).
+    settings
+        Their ``candidates.reject_flags`` say which flags count; without settings, or for a list of
+        targets, none do.
 
     Returns
     -------
     pandas.DataFrame, N rows
         id (str), separation_arcsec (float64), p (float32), n_matches (int64; galaxies within the
-        radius) and rank (int64): 2 scored, 1 scored and flagged, 0 no score for it, -1 no galaxy.
+        radius) and rank (int64): 2 scored, 1 scored and flagged, 0 without score, -1 no galaxy.
 
     Raises
     ------
@@ -199,61 +204,60 @@ def match_scores(paths, ra, dec, radius_arcsec, settings=None):
     )
 
 
-def _find_scores(path):
-    """Find tables of scores, and the run that they belong to."""
-    path = Path(path)
+def _find_scores(path: Path) -> _Scores:
     if path.is_file():
         return _Scores([path], None)
     root = path.parent if path.name == "scores" and not (path / "scores").is_dir() else path
-    run = RunPaths(root.name, root.parent)
-    if run.bricks.exists():
-        # Tables of chunks that an earlier footprint had may lie beside them.
-        chunks = sorted(set(pd.read_parquet(run.bricks, columns=["chunk"])["chunk"]))
-        tables = [table for table in map(run.scores, chunks) if table.exists()]
+    run: RunPaths | None = RunPaths(root.name, root.parent)
+    if run and run.bricks.exists():
+        # There may also be tables of chunks that only an earlier footprint had.
+        tables = [table for table in map(run.scores, chunks_of(run.bricks)) if table.exists()]
     else:
         run, tables = None, sorted(path.glob("*.parquet"))
     if not tables:
         raise LenspipeError(
-            f"{path}: found no tables of scores (.parquet); give a run that has scored, a folder "
-            "of its scores, or one such table"
+            f"{path}: found no tables of scores (.parquet); give a run that has scores, a folder "
+            "of scores, or one such table"
         )
     return _Scores(tables, run)
 
 
-def _read_catalogue(catalogue, own, settings):
-    """Entries with the group that each is counted in, the system that it is of, and duplicates."""
+def _read_catalogue(
+    catalogue: Catalogue, recovery: Recovery, settings: Settings | None
+) -> pd.DataFrame:
+    """Entries with the group in which each is counted, its system, and duplicates."""
     entries = read_entries(settings, catalogue, _KEY)
     if entries.empty:
         raise LenspipeError(
             f"{catalogue.path}: found no row with a position, expected candidates; correct config "
             f"key {_KEY}"
         )
-    if own.by == "grade":
+    if recovery.by == "grade":
         entries["group"] = entries["grade"].where(entries["grade"] != "", "ungraded")
     else:
-        entries["group"] = _column(catalogue.path, own.by, entries, settings)
-    numbers = entries["group"].nunique()
-    if numbers > _MOST_GROUPS:
+        entries["group"] = _column(catalogue.path, recovery.by, entries, settings)
+    n_groups = entries["group"].nunique()
+    if n_groups > _MAX_GROUPS:
         raise LenspipeError(
-            f"{catalogue.path}: found {numbers} different values of {own.by}, expected at most "
-            f"{_MOST_GROUPS} to count by; choose another column (recovery.by)"
+            f"{catalogue.path}: found {n_groups} different values of {recovery.by}, expected at "
+            f"most {_MAX_GROUPS} to count by; choose another column (recovery.by)"
         )
     unnamed = entries["name"] == ""
     entries.loc[unnamed, "name"] = iau_name(entries["ra"], entries["dec"])[unnamed]
-    entries["system"] = friends_of_friends(entries["ra"], entries["dec"], own.radius_arcsec)
-    # The best grade stands for a system, then the first entry.
+    entries["system"] = friends_of_friends(entries["ra"], entries["dec"], recovery.radius_arcsec)
+    # A system is represented by its entry with the best grade, then by the first.
     grade = entries["grade"].where(entries["grade"] != "", "ungraded").map(_GRADES.index)
-    firsts = entries.assign(rank=grade).sort_values("rank", kind="stable")
-    firsts = firsts.drop_duplicates("system").set_index("system")["line"]
-    line = entries["system"].map(firsts)
+    best = entries.assign(rank=grade).sort_values("rank", kind="stable")
+    best = best.drop_duplicates("system").set_index("system")["line"]
+    line = entries["system"].map(best)
     entries["duplicate_of"] = line.where(line != entries["line"]).astype("Int64")
     return entries
 
 
-def _column(path, name, entries, settings):
-    """Any column of the catalogue's file as text, for the entries that have a position."""
+def _column(path: str, name: str, entries: pd.DataFrame, settings: Settings | None) -> pd.Series:
+    """Read any column of the catalogue as text, for the entries that have a position."""
     raw = read_raw(path, _KEY, settings)
-    names = [own.strip().lower() for own in raw.names]
+    names = [column.strip().lower() for column in raw.names]
     if name not in names:
         raise LenspipeError(
             f"{path}: found columns {', '.join(raw.names)}; expected {name} to count by; correct "
@@ -264,22 +268,28 @@ def _column(path, name, entries, settings):
     return pd.Series(values).map(lambda v: "" if pd.isna(v) else str(v).strip()).replace("", "-")
 
 
-def _splits(entries, run, own):
-    """Split of the labelled sample that has a galaxy near each entry, and whether it was learnt.
-
-    Of several the first of train, validation and test; the last column is None without a sample.
-    """
-    path = Path(own.sample) if own.sample else run and run.sample
-    if own.sample and not path.is_file():
+def _find_sample(given: str | None, run: RunPaths | None) -> Path | None:
+    """The labelled sample's table: a given one, otherwise that of the run if it has one."""
+    if given and not Path(given).is_file():
         raise LenspipeError(
-            f"{path}: no such file, expected the table of a labelled sample; correct config key "
+            f"{given}: no such file, expected the table of a labelled sample; correct config key "
             "recovery.sample"
         )
-    if not (path and path.is_file()):
-        return "", None
-    sky = Sky(entries["ra"], entries["dec"], own.radius_arcsec)
-    pairs = match_tables([path], sky, ["split"])
+    if given:
+        return Path(given)
+    return run.sample if run and run.sample.is_file() else None
+
+
+def _splits(
+    entries: pd.DataFrame, sample: Path, radius_arcsec: float
+) -> tuple[pd.Series, pd.Series]:
+    """Split of the labelled sample with a galaxy near each entry, and whether it was trained on.
+
+    Of several splits, the first of train, validation and test counts.
+    """
+    sky = Sky(entries["ra"], entries["dec"], radius_arcsec)
+    pairs = match_tables([sample], sky, ["split"])
     place = pairs["split"].map({name: place for place, name in enumerate(SPLITS)})
     first = place.groupby(pairs["entry"]).min().reindex(entries.index)
     split = first.map(dict(enumerate(SPLITS))).fillna("not in the sample")
-    return split, split.isin(splits_trained_on(path.parents[1] / "models")).astype(object)
+    return split, split.isin(splits_trained_on(sample.parents[1] / "models")).astype(object)

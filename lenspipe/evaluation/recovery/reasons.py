@@ -1,14 +1,20 @@
-"""Why entries of a catalogue have no score, as the run's own files and the survey's tell it."""
+"""Why entries of a catalogue have no score, according to the files of the run and of the survey."""
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from lenspipe.config.data import Parent
+from lenspipe.config.paths import RunPaths
+from lenspipe.config.settings import Settings
+from lenspipe.config.surveys.base import Release
 from lenspipe.parent.cuts import CUTS
 from lenspipe.parent.tractor import tractor_of_brick
 from lenspipe.products.chunks import try_bricks
 from lenspipe.products.manifests import read_manifest
+from lenspipe.products.tables import read_table
 from lenspipe.retrieval.sources import open_source
 from lenspipe.survey.bricks import bricks_at
 from lenspipe.utils.crossmatch import Sky, match_tables
@@ -22,7 +28,7 @@ ABSENT, UNKNOWN = "no catalogue object", "no object or cut, which is not known"
 
 OTHERWISE, NO_CUTOUT = "cut by other settings", "no cutout"
 
-#: What may become of an entry, in the order of the steps of a search.
+#: Possible outcomes for an entry, in the order of the steps of a search.
 REASONS = (
     *(FOOTPRINT, LATER, FAILED, UNKNOWN, ABSENT),
     *(f"cut: {cut}" for cut in CUTS),
@@ -31,15 +37,15 @@ REASONS = (
 
 
 class _Bricks(NamedTuple):
-    """What a run knows of its bricks: index brick; region, chunk; entries of two manifests."""
+    """Bricks of a run: table (index brick; region, chunk) and entries of two manifests."""
 
     table: pd.DataFrame
-    parent: dict
-    cutouts: dict
+    parent: dict[str, dict]
+    cutouts: dict[str, dict]
 
 
 class _Fate(NamedTuple):
-    """What became of an entry, and the object that came furthest."""
+    """Outcome for an entry, and the object that reached the latest step of the search."""
 
     reason: str
     detail: str = ""
@@ -47,27 +53,27 @@ class _Fate(NamedTuple):
     separation_arcsec: float = np.nan
 
 
-def explain_missing(missing, run, radius_arcsec, settings=None):
-    """Say of each entry without a scored galaxy how far a search came with it.
+def explain_missing(
+    missing: pd.DataFrame, run: RunPaths, radius_arcsec: float, settings: Settings | None = None
+) -> pd.DataFrame:
+    """Find the step of the search at which each entry without a scored galaxy was lost.
 
-    Of several objects within the radius the one that came furthest counts. Which cut removed it is
-    read from the survey's Tractor files, of the bricks of such entries only: local ones, or remote
-    ones where the run read them, too.
+    Of several objects within the radius the one that reached the latest step counts. Which cut
+    removed it is determined from the survey's Tractor files of the bricks of such entries: local
+    files, or remote ones if the run read them as well.
 
     Parameters
     ----------
-    missing : pandas.DataFrame
+    missing
         Columns ra, dec (degrees); any index.
-    run : lenspipe.config.paths.RunPaths
-    radius_arcsec : float
-    settings : lenspipe.config.settings.Settings, optional
+    settings
         Of the run. Without them the survey is not read.
 
     Returns
     -------
     pandas.DataFrame
-        Index of `missing`; reason (str; one of `REASONS`), detail (str; what is known of a failed
-        brick), id (str) and separation_arcsec (float64) of the object, empty and NaN without one.
+        Index of `missing`; reason (str; one of `REASONS`), detail (str; why a brick failed), id
+        (str) and separation_arcsec (float64) of the object, empty and NaN without one.
 
     Raises
     ------
@@ -75,12 +81,12 @@ def explain_missing(missing, run, radius_arcsec, settings=None):
         A table of the run can't be read.
     """
     ra, dec = (missing[name].to_numpy(np.float64) for name in ("ra", "dec"))
-    near = _bricks_near(ra, dec, radius_arcsec)
+    near = _nearby_bricks(ra, dec, radius_arcsec)
     bricks = _read_bricks(run, {name for names in near for name in names})
     sky = Sky(ra, dec, radius_arcsec)
     fates = _from_parent(run, bricks, sky)
     for entry in sorted(set(range(len(missing))) - set(fates)):
-        if fate := _of_brick(near[entry][0], run, bricks):
+        if fate := _from_brick(near[entry][0], run, bricks):
             fates[entry] = fate
     rest = {entry: near[entry] for entry in range(len(missing)) if entry not in fates}
     fates |= _from_survey(rest, bricks, sky, settings)
@@ -88,8 +94,8 @@ def explain_missing(missing, run, radius_arcsec, settings=None):
     return pd.DataFrame(ordered, index=missing.index, columns=_Fate._fields)
 
 
-def _bricks_near(ra, dec, radius_arcsec):
-    """Bricks that an object within the radius of each position may be in, its own first."""
+def _nearby_bricks(ra: np.ndarray, dec: np.ndarray, radius_arcsec: float) -> list[list[str]]:
+    """Bricks that may contain an object within the radius; first that of the position itself."""
     height = radius_arcsec / 3600
     width = np.minimum(height / np.maximum(np.cos(np.radians(dec)), 1e-9), 180)
     names = [
@@ -97,39 +103,40 @@ def _bricks_near(ra, dec, radius_arcsec):
         for i in (0, -1, 1)
         for j in (0, -1, 1)
     ]
-    return [list(dict.fromkeys(own)) for own in zip(*names, strict=True)]
+    return [list(dict.fromkeys(bricks)) for bricks in zip(*names, strict=True)]
 
 
-def _read_bricks(run, names):
-    """What the run knows of some bricks; those that are not in it are left out."""
-    table = pd.read_parquet(run.bricks, columns=["brick", "region", "chunk"]).set_index("brick")
+def _read_bricks(run: RunPaths, names: Iterable[str]) -> _Bricks:
+    """Read the run's records of some bricks; those that are not in the run are left out."""
+    table = read_table(run.bricks, "bricks", columns=["brick", "region", "chunk"])
+    table = table.set_index("brick")
     table = table[table.index.isin(names)]
-    found = _Bricks(table, {}, {})
+    bricks = _Bricks(table, {}, {})
     for chunk in sorted(set(table["chunk"])):
-        found.parent.update(read_manifest(run.manifest("parent", chunk)))
-        found.cutouts.update(read_manifest(run.manifest("cutouts", chunk)))
-    return found
+        bricks.parent.update(read_manifest(run.manifest("parent", chunk)))
+        bricks.cutouts.update(read_manifest(run.manifest("cutouts", chunk)))
+    return bricks
 
 
-def _from_parent(run, bricks, sky):
-    """Entries whose galaxy is in the parent sample, but not among the scores: entry -> fate."""
+def _from_parent(run: RunPaths, bricks: _Bricks, sky: Sky) -> dict[int, _Fate]:
+    """Fates of entries whose galaxy is in the parent sample, but not among the scores."""
     chunks = sorted(set(bricks.table["chunk"]))
     tables = [path for path in map(run.parent, chunks) if path.exists()]
     pairs = match_tables(tables, sky, ["id", "brick"])
     nearest = pairs.sort_values(["entry", "separation_arcsec"]).drop_duplicates("entry")
     fates = {}
     for row in nearest.itertuples():
-        made = bricks.cutouts.get(row.brick, {})
+        cutouts = bricks.cutouts.get(row.brick, {})
         reason = NO_CUTOUT
-        if made.get("status") == "failed":
+        if cutouts.get("status") == "failed":
             reason = FAILED
-        elif not made or not run.scores(bricks.table["chunk"].get(row.brick)).exists():
+        elif not cutouts or not run.scores(bricks.table["chunk"].get(row.brick)).exists():
             reason = LATER
-        fates[row.entry] = _Fate(reason, made.get("reason", ""), row.id, row.separation_arcsec)
+        fates[row.entry] = _Fate(reason, cutouts.get("reason", ""), row.id, row.separation_arcsec)
     return fates
 
 
-def _of_brick(brick, run, bricks):
+def _from_brick(brick: str, run: RunPaths, bricks: _Bricks) -> _Fate | None:
     """Fate of an entry without a galaxy in the parent sample; None if its brick was searched."""
     if brick not in bricks.table.index:
         return _Fate(FOOTPRINT)
@@ -139,40 +146,45 @@ def _of_brick(brick, run, bricks):
     return _Fate(FAILED, entry.get("reason", "")) if entry["status"] == "failed" else None
 
 
-def _from_survey(near, bricks, sky, settings):
-    """Entries (with the bricks near them) that were searched in vain: which cut, if any."""
-    wanted = sorted({name for names in near.values() for name in names} & {*bricks.table.index})
-    found, unread = {}, set(wanted)
-    if wanted and _is_readable(settings):
-        places = [(name, bricks.table.loc[name, "region"]) for name in wanted]
-        found, unread = _read_survey(settings, places, sky)
-    objects = [row for table in found.values() for row in table.itertuples()]
-    # The last one of an entry stays: that with the latest cut, of those the nearest.
+def _from_survey(
+    near: Mapping[int, list[str]], bricks: _Bricks, sky: Sky, settings: Settings | None
+) -> dict[int, _Fate]:
+    """Fates of entries (with the bricks near them) without a galaxy in their searched brick."""
+    names = sorted({name for names in near.values() for name in names} & {*bricks.table.index})
+    tables: dict[str, pd.DataFrame] = {}
+    unread = set(names)
+    if names and settings and _can_read_tractor(settings):
+        places = [(name, bricks.table.loc[name, "region"]) for name in names]
+        tables, unread = _read_survey(settings, places, sky)
+    objects = [row for table in tables.values() for row in table.itertuples()]
+    # The last object of an entry is kept: that with the latest cut, of those the nearest.
     objects.sort(key=lambda row: (row.cut, -row.separation_arcsec))
     furthest = {row.entry: row for row in objects}
-    names = [*(f"cut: {cut}" for cut in CUTS), OTHERWISE]
+    reasons = [*(f"cut: {cut}" for cut in CUTS), OTHERWISE]
     fates = {}
     for entry, bricks_near in near.items():
         if row := furthest.get(entry):
-            fates[entry] = _Fate(names[row.cut], "", row.id, row.separation_arcsec)
+            fates[entry] = _Fate(reasons[row.cut], "", row.id, row.separation_arcsec)
         else:
             fates[entry] = _Fate(ABSENT if unread.isdisjoint(bricks_near) else UNKNOWN)
     return fates
 
 
-def _is_readable(settings):
-    """Whether the survey's Tractor files can be asked without fetching what the run did not."""
-    if settings is None or settings.targets:
+def _can_read_tractor(settings: Settings) -> bool:
+    """Whether Tractor files can be read without downloading files that the run did not."""
+    if settings.targets:
         return False
     return settings.survey.catalogs == "tractor" or not is_remote(settings.survey_paths.tree)
 
 
-def _read_survey(settings, places, sky):
+def _read_survey(
+    settings: Settings, places: list[tuple[str, str]], sky: Sky
+) -> tuple[dict[str, pd.DataFrame], set[str]]:
     """Objects near entries, by brick, and the names of the bricks that could not be read."""
     paths = settings.survey_paths
     with open_source(settings.retrieval, settings.paths.hosts, paths.tree) as source:
 
-        def work(brick, region):
+        def read(brick: str, region: str) -> pd.DataFrame:
             table = tractor_of_brick(source, paths, brick, region, settings.survey.bands)
             rows, entries, separation = sky.pairs(table["ra"], table["dec"])
             objects = table.iloc[rows]
@@ -186,18 +198,18 @@ def _read_survey(settings, places, sky):
             )
 
         remote = is_remote(settings.survey_paths.tree)
-        found, failures = try_bricks(
+        tables, failures = try_bricks(
             places,
-            work,
+            read,
             "catalogues of entries without a score, bricks",
             threads=settings.retrieval.connections if remote else 1,
             status=source.traffic,
         )
-    return found, set(failures)
+    return tables, set(failures)
 
 
-def _first_cut(table, parent, release):
-    """Place in `CUTS` of the cut that removes each row; their number if none does."""
+def _first_cut(table: pd.DataFrame, parent: Parent, release: Release) -> np.ndarray:
+    """Index in `CUTS` of the first cut that removes each row; ``len(CUTS)`` if none does."""
     first = np.full(len(table), len(CUTS))
     for place, passes in reversed(list(enumerate(CUTS.values()))):
         first[~np.asarray(passes(table, parent, release), bool)] = place
