@@ -9,9 +9,6 @@ from lenspipe.config.learning import Catalogues
 
 _WHOLE = ("number", "inspect")
 
-#: At which probability models are judged where the search has no fixed one.
-_ASSUMED = 0.5
-
 
 class Threshold(Section):
     """Which galaxies are candidates; a number alone is a probability (docs/candidates.md)."""
@@ -54,11 +51,6 @@ class Threshold(Section):
             "false_positive_rate": f"false-positive rate ≤ {self.value:g}",
         }[self.by]
         return text + (f", per {' and '.join(self.per)}" if self.per else "")
-
-    @property
-    def assumed(self):
-        """The probability that models are judged at, before the scores of a search are known."""
-        return self.value if self.by == "probability" else _ASSUMED
 
 
 class Candidates(Section):

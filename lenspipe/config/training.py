@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from lenspipe.config.base import Positive, PositiveInt, Section, merged
+from lenspipe.config.base import Fraction, Positive, PositiveInt, Section, merged
 
 __all__ = ["RECIPES", "Augmentation", "Ensemble", "Evaluation", "Range", "Sweep", "Training"]
 
@@ -395,6 +395,11 @@ class Evaluation(Section):
     calibration: Literal["temperature", "isotonic"] = Field(
         "temperature",
         description="How scores become calibrated probabilities; fitted on the validation split.",
+    )
+    threshold: Fraction | None = Field(
+        None,
+        description="Probability at and above which a galaxy counts as found in a model's own "
+        "metrics and figures. None: that of candidates.threshold if it is a probability, else 0.5.",
     )
     bins: PositiveInt = Field(
         15, description="Bins of the reliability diagram and the expected calibration error."
