@@ -21,7 +21,7 @@ from lenspipe.products.predictions import read_held_out
 from lenspipe.products.scores import Cuts, iterate_scores
 from lenspipe.utils.progress import log
 
-__all__ = ["find_candidates"]
+__all__ = ["find_candidates", "forecast"]
 
 
 def find_candidates(settings: Settings) -> pd.DataFrame:
@@ -30,9 +30,8 @@ def find_candidates(settings: Settings) -> pd.DataFrame:
     For a list of targets each target with a cutout is a candidate, whatever its probability and
     flags, and none are merged.
 
-    Writes below ``candidates/``: ``threshold.json`` (the selection and its expected performance),
-    ``candidates.csv``, ``.reg``, ``.vot``, ``.html``, ``viewer.fits`` and, last,
-    ``candidates.fits``.
+    Writes below ``candidates/``: ``cuts.json`` (the selection), ``candidates.csv``, ``.reg``,
+    ``.vot``, ``viewer.fits`` and, last, ``candidates.fits``.
 
     Returns
     -------
@@ -89,6 +88,40 @@ def find_candidates(settings: Settings) -> pd.DataFrame:
     return table
 
 
+def forecast(settings: Settings) -> dict[str, Any]:
+    """Estimate completeness and purity of the candidates, and write their list.
+
+    Writes below ``candidates/``: ``threshold.json`` (the selection and its expected performance),
+    which is returned, and ``candidates.html``, with links to the pages of mosaics.
+    """
+    record = json.loads(settings.paths.cuts.read_text())
+    threshold = None if settings.targets else settings.candidates.threshold
+    held_out, measured_on = (None, None) if settings.targets else read_held_out(settings)
+    groups = record.pop("groups")
+    per = tuple(record["per"])
+    keys = [tuple(group[name] for name in per) for group in groups]
+    values = [np.inf if group["cut"] is None else group["cut"] for group in groups]
+    cuts, prior = Cuts(per, dict(zip(keys, values, strict=True))), settings.evaluation.prior
+    expected = {
+        key: expected_performance(held_out, cuts, threshold, prior, key) for key in (None, *keys)
+    }
+    record |= {
+        "measured_on": None if held_out is None else measured_on,
+        "prior": prior,
+        "expected": expected[None],
+        "groups": [
+            group | {"expected": expected[key]} for key, group in zip(keys, groups, strict=True)
+        ],
+    }
+    _log_forecast(record)
+    with atomic(settings.paths.threshold) as temporary:
+        temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
+    table = read_candidates(settings)
+    pages = page_numbers(table, settings)
+    write_html_page(table, pages, record, settings.run, threshold, settings.paths)
+    return record
+
+
 def _select(settings: Settings, cuts: Cuts) -> pd.DataFrame:
     """Galaxies above the threshold and without rejected flags, joined with the parent sample."""
     paths, counts = settings.paths, {"scored": 0, "unscored": 0, "flagged": 0}
@@ -130,7 +163,7 @@ def _count(
     galaxies: pd.DataFrame,
     table: pd.DataFrame,
 ) -> dict[str, Any]:
-    """The threshold and overall numbers for ``threshold.json``; no threshold for targets."""
+    """The threshold and overall numbers for ``cuts.json``; no threshold for targets."""
     return {
         "by": threshold.by if threshold else "targets",
         "value": threshold.value if threshold else None,
@@ -145,24 +178,24 @@ def _count(
 
 def _count_groups(
     cuts: Cuts, n_searched: dict[tuple[str, ...], int], galaxies: pd.DataFrame
-) -> dict[tuple[str, ...], dict[str, Any]]:
-    """Cut and numbers of each group for ``threshold.json``."""
+) -> list[dict[str, Any]]:
+    """Cut and numbers of each group for ``cuts.json``."""
     columns = [galaxies[name] for name in cuts.per]
     keys = list(zip(*columns, strict=True)) if columns else [()] * len(galaxies)
     n_above = pd.Series(keys, dtype=object).value_counts()
-    return {
-        key: dict(zip(cuts.per, key, strict=True))
+    return [
+        dict(zip(cuts.per, key, strict=True))
         | {
             "cut": None if np.isinf(cut) else cut,
             "n_searched": n_searched[key],
             "n_above": int(n_above.get(key, 0)),
         }
         for key, cut in cuts.values.items()
-    }
+    ]
 
 
 def _log_result(record: dict[str, Any], threshold: Threshold | None) -> None:
-    """Log the numbers of candidates and the expected completeness."""
+    """Log the numbers of candidates."""
     n_candidates, groups = record["n_candidates"], record["groups"]
     log.info(
         "candidates: %d, of %d %s; %d are known lenses%s",
@@ -183,6 +216,10 @@ def _log_result(record: dict[str, Any], threshold: Threshold | None) -> None:
         extra = n_candidates - threshold.value * len(groups)
         if extra > 0:
             log.info("candidates: %d more than requested, with tied scores", extra)
+
+
+def _log_forecast(record: dict[str, Any]) -> None:
+    """Log the expected completeness."""
     expected = record["expected"]
     if expected["completeness"] is not None:
         log.info(

@@ -12,6 +12,7 @@ from lenspipe.completeness.hosts import choose_hosts
 from lenspipe.config.flags import rejected
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.settings import Settings
+from lenspipe.config.stages import content_key
 from lenspipe.cutouts.reading import read_galaxies
 from lenspipe.plotting.galaxy_pages import draw_page
 from lenspipe.products.candidates import read_cuts
@@ -135,18 +136,8 @@ def _read_host_scores(paths: RunPaths, hosts: pd.DataFrame) -> pd.Series:
 def _parts_key(settings: Settings, hosts: pd.DataFrame, model_path: Path) -> str:
     """Hash of everything that injected lenses and their scores depend on."""
     files = [model_path, model_path.with_name("calibration.json")]
-    return digest(
-        _INJECTION_VERSION,
-        content_hash(hosts),
-        [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.exists()],
-        settings.seed,
-        settings.selection.theta_e_range,
-        settings.selection.source_mag_range,
-        settings.selection.lenses,
-        settings.injection,
-        settings.inference,
-        settings.training.name,
-    )
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.exists()]
+    return content_key("paint", settings, content_hash(hosts), hashes)
 
 
 def _plot_page(settings: Settings, injected: pd.DataFrame) -> None:

@@ -247,8 +247,8 @@ STAGES: dict[str, Stage] = {
         "seed ensemble.combine ensemble.hidden",
         noted=True,
     ),
-    # With the settings of the trial, `lenspipe.training.sweep.plan.of_trial`: other trials do not
-    # count. Its scores for the validation split are those that a search would give.
+    # Settings are those of the trial, `lenspipe.training.sweep.plan.trial_settings`; other trials do
+    # not count. Its scores for the validation split are those that a search would give.
     "sweep_trial": _stage(
         "sample -> trial",
         f"seed training {_SCORING}",

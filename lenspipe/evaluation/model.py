@@ -3,11 +3,17 @@
 import functools
 
 import numpy as np
+import pandas as pd
 
 from lenspipe.config.settings import Settings
 from lenspipe.evaluation.mistakes import draw_mistakes
 from lenspipe.evaluation.model_metrics import measure_split
-from lenspipe.evaluation.plots import draw_figures, mark_mistakes, shown_split
+from lenspipe.evaluation.plots import (
+    draw_figures,
+    draw_nothing_to_measure,
+    mark_mistakes,
+    shown_split,
+)
 from lenspipe.evaluation.predictions import predict_splits
 from lenspipe.products.files import write_json
 from lenspipe.products.models import TRAINING_KEYS, read_training
@@ -16,27 +22,23 @@ from lenspipe.products.tables import write_table
 from lenspipe.statistics.calibration import fit_calibration, write_calibration
 from lenspipe.utils.progress import log
 
-__all__ = ["SPLITS", "assess"]
+__all__ = ["SPLITS", "assess", "predict", "show_mistakes"]
 
 #: Held-out splits.
 SPLITS = ("validation", "test")
 
 
-def assess(settings: Settings) -> dict:
-    """Measure a model on the validation and test splits of the labelled sample.
+def predict(settings: Settings) -> pd.DataFrame:
+    """Score the validation and test splits of the labelled sample with a model, and calibrate it.
 
-    Writes below ``models/<name>/``: ``predictions.parquet`` (a row per galaxy),
-    ``calibration.json``, figures (``roc.png``, ``precision_recall.png``, ``threshold.png``,
-    ``scores.png``, ``reliability.png``; mistakes ``missed.png`` and ``false.png``) and last
-    ``metrics.json``. The numbers are explained in docs/evaluation.md.
+    Writes ``calibration.json`` and ``predictions.parquet`` (a row per galaxy, which are returned)
+    below ``models/<name>/``.
 
-    A network that was finally trained on the validation split as well (``training.refit``) is
-    evaluated on it as it was before, from ``validated.keras``. An ensemble that was trained on that
-    split, through such members or a stacker fitted to it, is not evaluated on it: only the AUC from
-    its construction is given, and there is no calibration.
+    A network that was finally trained on the validation split as well (``training.refit``) scores
+    it as it was before, from ``validated.keras``. An ensemble that was trained on that split,
+    through such members or a stacker fitted to it, does not score it, and is not calibrated.
 
     Settings are those of the model, `Settings.of_model`; of section training only the name matters.
-    Metrics that could not be measured are None.
 
     Raises
     ------
@@ -64,12 +66,15 @@ def assess(settings: Settings) -> dict:
     metrics |= {
         "prior": settings.evaluation.prior,
         "threshold": threshold,
+        "threshold_from": source,
         "temperature": calibration.temperature if calibration else None,
     }
     for split, rows in splits.items():
-        measured = measure_split(rows, calibration, settings.evaluation, threshold, bands[-1])
+        measured = measure_split(
+            rows, calibration, settings.evaluation, threshold, settings.survey.bands[-1]
+        )
         metrics |= {f"{split}_{key}": value for key, value in measured.items()}
-    if used_validation:
+    if _used_validation(notes):
         metrics["validation_auc"] = notes["val_auc"]
     draw_figures(name, splits, metrics, calibration, settings.evaluation.bins, path)
     if shown := shown_split(splits):
@@ -91,6 +96,46 @@ def assess(settings: Settings) -> dict:
     for split in SPLITS:
         _log_metrics(metrics, split)
     return metrics
+
+
+def show_mistakes(settings: Settings) -> None:
+    """Plot pages of the lenses that a model misses and of the non-lenses that it finds.
+
+    Writes ``missed.png`` and ``false.png`` below ``models/<name>/``. Settings are as for `predict`.
+    """
+    name = settings.training.name
+    path = functools.partial(settings.paths.model, name)
+    splits = _read_splits(settings)
+    shown = shown_split(splits)
+    if shown is None:
+        draw_nothing_to_measure(["missed", "false"], path)
+        return
+    threshold, source = settings.assessment_threshold
+    records = pd.read_parquet(settings.paths.sample, columns=["id", "shard", "row"])
+    galaxies = splits[shown].merge(records, on="id", how="left", validate="1:1")
+    draw_mistakes(
+        mark_mistakes(galaxies, threshold),
+        functools.partial(read_images, settings),
+        path,
+        title=f"{settings.run}, {name}, {shown} split",
+        rule=f"p ≥ {threshold:g}" + (" (default)" if source == "default" else ""),
+        mosaics=settings.mosaics,
+        bands=settings.survey.bands,
+    )
+
+
+def _used_validation(notes: dict) -> bool:
+    """Whether an ensemble was trained on the validation split."""
+    return "combine" in notes and (notes["refit"] or notes["combine"] == "stacker")
+
+
+def _read_splits(settings: Settings) -> dict[str, pd.DataFrame]:
+    """Predictions of each split."""
+    path = settings.paths.model(settings.training.name, "predictions.parquet")
+    if not path.exists():
+        raise LenspipeError(f"{path}: no such file; score the held-out galaxies first")
+    galaxies = pd.read_parquet(path)
+    return {split: galaxies[galaxies["split"] == split] for split in SPLITS}
 
 
 def _log_metrics(metrics: dict, split: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lenspipe.products.files import write_json
 
-__all__ = ["write_basis"]
+__all__ = ["write_basis", "write_chunks"]
 
 
 def write_basis(

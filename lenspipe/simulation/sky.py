@@ -29,7 +29,6 @@ from lenspipe.simulation.tractor import RELEASE_NUMBER, write_tractor
 from lenspipe.survey.bricks import brick_grid, brick_wcs
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
-from lenspipe.utils.hashing import digest
 from lenspipe.utils.progress import end_with, log
 
 __all__ = ["likely_published", "simulate"]

@@ -9,6 +9,7 @@ import pandas as pd
 
 from lenspipe.config.paths import network_source
 from lenspipe.config.settings import Settings
+from lenspipe.config.stages import content_key
 from lenspipe.config.training import Training
 from lenspipe.models.contents import count_parameters, normalisation, synchronise
 from lenspipe.models.registry import build
@@ -27,7 +28,6 @@ from lenspipe.training.results import (
 )
 from lenspipe.training.steps import ProgressLogger, Steps
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.hashing import digest
 from lenspipe.utils.progress import log
 from lenspipe.utils.tensorflow import gpus, keras
 
