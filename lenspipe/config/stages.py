@@ -136,8 +136,8 @@ def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-_CUTOUTS = "survey.release survey.bands cutouts"
-_PARENT = "survey.release survey.bands parent"
+_CUTOUTS = "survey.name survey.release survey.bands cutouts"
+_PARENT = "survey.name survey.release survey.bands parent"
 # What the scores of a model depend on; the number of cutouts per batch makes no difference.
 _SCORING = "inference.symmetries inference.backend inference.precision"
 # Images of a page and of a brick's page, and what the text above them states.
@@ -166,11 +166,13 @@ STAGES: dict[str, Stage] = {
     # No rule: the Snakefile makes the plan, and every job reads it.
     "plan": _stage(
         "targets footprint_lists -> plan",
-        "targets footprint simulation.boundary_dec chunks.nside survey.release survey.tree",
+        "targets footprint simulation.boundary_dec chunks.nside survey.name survey.release survey.tree",
         version=3,
     ),
     "bricks": _stage(
-        "sky targets plan -> bricks", "survey.release survey.bands", sources="survey.tree"
+        "sky targets plan -> bricks",
+        "survey.name survey.release survey.bands",
+        sources="survey.tree",
     ),
     "parent": _stage(
         "sky targets brick_positions -> parent parent_audit",

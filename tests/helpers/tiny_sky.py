@@ -6,7 +6,7 @@ import fitsio
 import numpy as np
 import pandas as pd
 
-from lenspipe.bricks import brick_wcs
+from lenspipe.survey.bricks import brick_wcs
 
 BRICKS = ("0101p000", "0103p000", "0106p000", "0108p000",
           "0111p000", "0113p000", "0116p000", "0118p000")  # fmt: skip
