@@ -21,7 +21,10 @@ from lenspipe.utils.hashing import digest
 if TYPE_CHECKING:
     from lenspipe.config.settings import Settings
 
-__all__ = ["STAGES", "Stage", "content_key", "stage_parameters", "upstream"]
+__all__ = ["RECORD_VERSION", "STAGES", "Stage", "content_key", "stage_parameters", "upstream"]
+
+#: Version of records, those for scoring and those of the labelled sample.
+RECORD_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,8 @@ STAGES: dict[str, Stage] = {
     # No rule: the Snakefile makes the plan, and every job reads it.
     "plan": _stage(
         "targets footprint_lists -> plan",
-        "targets footprint simulation.boundary_dec chunks.nside survey.name survey.release survey.tree",
+        "targets footprint simulation.boundary_dec chunks.nside survey.name survey.release "
+        "survey.tree",
         version=3,
     ),
     "bricks": _stage(
@@ -201,6 +205,7 @@ STAGES: dict[str, Stage] = {
     "sample": _stage(
         "sky graded_lists confusing_lists cleaning_model footprint_lists lenses -> sample splits",
         f"seed sample injection records footprint parent {_CUTOUTS}",
+        version=RECORD_VERSION,
         noted=True,
         sources="survey.tree catalogues_from pixels_from",
         without="sample.mined",
@@ -249,8 +254,8 @@ STAGES: dict[str, Stage] = {
         "seed ensemble.combine ensemble.hidden",
         noted=True,
     ),
-    # Settings are those of the trial, `lenspipe.training.sweep.plan.trial_settings`; other trials do
-    # not count. Its scores for the validation split are those that a search would give.
+    # Its settings are `lenspipe.training.sweep.plan.trial_settings`: other trials do not count. Its
+    # scores for the validation split are those that a search would give.
     "sweep_trial": _stage(
         "sample -> trial",
         f"seed training {_SCORING}",
@@ -268,7 +273,9 @@ STAGES: dict[str, Stage] = {
     "sweep": _stage("trial -> sweep", "sweep training.name training.refit", noted=True),
     # Records are as large as the cutouts and deleted once they are scored, so they wait until there
     # is a model to score them with.
-    "records": _stage("cutouts -> records", version=2, per="chunk", waits_for="search_model"),
+    "records": _stage(
+        "cutouts -> records", version=RECORD_VERSION, per="chunk", waits_for="search_model"
+    ),
     # The manifest of the cutouts says how many there are. What is kept of a scoring under way is
     # counted in batches.
     "scores": _stage(

@@ -22,13 +22,13 @@ from lenspipe.products.tables import write_table
 from lenspipe.statistics.calibration import fit_calibration, write_calibration
 from lenspipe.utils.progress import log
 
-__all__ = ["SPLITS", "assess", "predict", "show_mistakes"]
+__all__ = ["SPLITS", "assess", "predict_held_out", "show_mistakes"]
 
 #: Held-out splits.
 SPLITS = ("validation", "test")
 
 
-def predict(settings: Settings) -> pd.DataFrame:
+def predict_held_out(settings: Settings) -> pd.DataFrame:
     """Score the validation and test splits of the labelled sample with a model, and calibrate it.
 
     Writes ``calibration.json`` and ``predictions.parquet`` (a row per galaxy, which are returned)
@@ -101,7 +101,8 @@ def predict(settings: Settings) -> pd.DataFrame:
 def show_mistakes(settings: Settings) -> None:
     """Plot pages of the lenses that a model misses and of the non-lenses that it finds.
 
-    Writes ``missed.png`` and ``false.png`` below ``models/<name>/``. Settings are as for `predict`.
+    Writes ``missed.png`` and ``false.png`` below ``models/<name>/``. Settings are as for
+    `predict_held_out`.
     """
     name = settings.training.name
     path = functools.partial(settings.paths.model, name)

@@ -259,8 +259,8 @@ def test_found_is_above_the_cut_and_without_a_rejected_flag(settings, injected):
     chosen = changed(settings, candidates=by_fraction)
     with pytest.raises(LenspipeError, match=r"threshold\.json: no such file"):
         painting.inject_and_score(chosen)
-    settings.paths.threshold.parent.mkdir(exist_ok=True)
-    settings.paths.threshold.write_text(json.dumps(record))
+    settings.paths.cuts.parent.mkdir(exist_ok=True)
+    settings.paths.cuts.write_text(json.dumps(record))
     again = painting.inject_and_score(chosen)
     assert (again["found"] == (injected["p"] >= np.float32(cut))).all()
     assert again["found"].sum() == pytest.approx(NUMBER / 2, abs=2)

@@ -69,11 +69,5 @@ def basis(step):
 
 
 def grows(amount):
-    """Resource that doubles with each attempt: `retries` of a profile submit a failed job again.
-
-    Without retries it is a plain number: calling a function for each job takes a tenth of the time
-    in which a whole survey is planned.
-    """
-    if not workflow.execution_settings.retries:
-        return amount
+    """Resource that doubles with each attempt: `retries` of a profile submit a failed job again."""
     return lambda wildcards, attempt: amount * 2 ** (attempt - 1)

@@ -3,6 +3,6 @@
 from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.evaluation.model import predict
+    from lenspipe.evaluation.model import predict_held_out
 
-    predict(settings.of_model(snakemake.wildcards.model))
+    predict_held_out(settings.of_model(snakemake.wildcards.model))
