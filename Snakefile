@@ -58,7 +58,7 @@ RECOVERED = [PATHS.recovery(f"{catalogue.label}.json") for catalogue in SETTINGS
 PURITY = [] if SETTINGS.targets else [PATHS.purity("purity.json")]
 # What lenses painted onto galaxies of the search tell, where they are asked for.
 PAINTED = (
-    [PATHS.selection(f"{name}.json") for name in ("selection", "realism")]
+    [PATHS.selection(name) for name in ("selection.json", "realism.json", "injected.png")]
     if SETTINGS.selection.number
     else []
 )

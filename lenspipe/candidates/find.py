@@ -21,7 +21,7 @@ from lenspipe.products.predictions import read_held_out
 from lenspipe.products.scores import Cuts, iterate_scores
 from lenspipe.utils.progress import log
 
-__all__ = ["find_candidates", "forecast"]
+__all__ = ["find_candidates", "forecast", "list_candidates"]
 
 
 def find_candidates(settings: Settings) -> pd.DataFrame:
@@ -89,10 +89,9 @@ def find_candidates(settings: Settings) -> pd.DataFrame:
 
 
 def forecast(settings: Settings) -> dict[str, Any]:
-    """Estimate completeness and purity of the candidates, and write their list.
+    """Estimate completeness and purity of the candidates.
 
-    Writes below ``candidates/``: ``threshold.json`` (the selection and its expected performance),
-    which is returned, and ``candidates.html``, with links to the pages of mosaics.
+    Writes ``candidates/threshold.json``, the selection and its expected performance.
     """
     record = json.loads(settings.paths.cuts.read_text())
     threshold = None if settings.targets else settings.candidates.threshold
@@ -116,10 +115,16 @@ def forecast(settings: Settings) -> dict[str, Any]:
     _log_forecast(record)
     with atomic(settings.paths.threshold) as temporary:
         temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
+    return record
+
+
+def list_candidates(settings: Settings) -> None:
+    """Write ``candidates/candidates.html``, a table with links to the pages of the mosaics."""
+    record = json.loads(settings.paths.threshold.read_text())
+    threshold = None if settings.targets else settings.candidates.threshold
     table = read_candidates(settings)
     pages = page_numbers(table, settings)
     write_html_page(table, pages, record, settings.run, threshold, settings.paths)
-    return record
 
 
 def _select(settings: Settings, cuts: Cuts) -> pd.DataFrame:

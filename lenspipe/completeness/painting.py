@@ -28,7 +28,7 @@ from lenspipe.utils.hashing import digest
 from lenspipe.utils.progress import log, track
 from lenspipe.utils.tables import content_hash
 
-__all__ = ["inject_and_score", "injected_images"]
+__all__ = ["inject_and_score", "injected_images", "show_injected"]
 
 #: To be raised when the same input gives other lenses.
 _INJECTION_VERSION = 2
@@ -37,11 +37,10 @@ _INJECTION_VERSION = 2
 def inject_and_score(settings: Settings) -> pd.DataFrame:
     """Inject ``selection.number`` lenses, score them, and determine which the search would find.
 
-    Writes ``selection/injected.png``, a page of them for visual inspection, and last
-    ``selection/injected.parquet``, a row per lens; columns: docs/outputs.md. Hosts are chosen by
-    `lenspipe.completeness.hosts.choose_hosts`. A lens depends only on the seed, its galaxy and the
-    number of lenses injected into that before. Hosts with flags are kept: where the search rejects
-    them their lenses are lost. One batch of cutouts is in memory at a time, and a job that was
+    Writes ``selection/injected.parquet``, a row per lens; columns: docs/outputs.md. Hosts are
+    chosen by `lenspipe.completeness.hosts.choose_hosts`. A lens depends only on the seed, its
+    galaxy and the number of lenses injected into that before. Hosts with flags are kept: where the
+    search rejects them their lenses are lost. One batch of cutouts is in memory at a time, and a job that was
     killed resumes, losing at most the last few seconds of work.
 
     Returns
@@ -140,9 +139,15 @@ def _parts_key(settings: Settings, hosts: pd.DataFrame, model_path: Path) -> str
     return content_key("paint", settings, content_hash(hosts), hashes)
 
 
-def _plot_page(settings: Settings, injected: pd.DataFrame) -> None:
-    """Plot a random subset of the lenses, in descending order of signal to noise."""
-    mosaics = settings.mosaics
+def show_injected(settings: Settings) -> None:
+    """Plot a random subset of the injected lenses, in descending order of signal to noise.
+
+    Writes the page ``selection/injected.png``.
+    """
+    injected, mosaics = (
+        pd.read_parquet(settings.paths.selection("injected.parquet")),
+        settings.mosaics,
+    )
     rng = np.random.default_rng([settings.seed, 33])
     rows = rng.permutation(len(injected))[: mosaics.columns * mosaics.rows]
     shown = injected.iloc[rows].sort_values(["arc_snr", "id"], ascending=[False, True])

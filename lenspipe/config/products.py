@@ -217,6 +217,7 @@ PRODUCTS: dict[str, Product] = {
         covers="cuts",
     ),
     "threshold": _made(lambda p: p.threshold),
+    "candidate_list": _made(lambda p: p.candidate_file("candidates.html")),
     "sky_map": _made(lambda p: p.candidate_file("sky.png")),
     "mosaics": _made(lambda p: p.mosaic_index, beside="mosaics/page-*.png"),
     # How good it is.
@@ -227,6 +228,7 @@ PRODUCTS: dict[str, Product] = {
     ),
     "purity": _made(lambda p: p.purity("purity.json")),
     "injected": _made(lambda p: p.selection("injected.parquet")),
+    "injected_page": _made(lambda p: p.selection("injected.png")),
     "realism": _made(lambda p: p.selection("realism.json")),
     "selection": _made(lambda p: p.selection("selection.fits"), beside="selection/selection.json"),
     "expected": _made(lambda p: p.expected("expected.json")),

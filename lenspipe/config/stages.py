@@ -306,10 +306,11 @@ STAGES: dict[str, Stage] = {
         "targets bricks lenses redshifts predictions chunks -> candidates cuts",
         "candidates sample.match_radius_arcsec",
     ),
-    # The list of candidates links to the pages of the mosaics.
-    "forecast": _stage(
-        "candidates cuts predictions -> threshold",
-        "evaluation.prior mosaics.sort mosaics.rows mosaics.columns mosaics.panels",
+    "forecast": _stage("cuts predictions -> threshold", "evaluation.prior"),
+    # It links to the pages of the mosaics.
+    "candidate_list": _stage(
+        "candidates threshold -> candidate_list",
+        "mosaics.sort mosaics.rows mosaics.columns mosaics.panels",
     ),
     # The title says which galaxies are candidates.
     "sky_map": _stage("bricks candidates chunks -> sky_map", "candidates.threshold"),
@@ -332,14 +333,14 @@ STAGES: dict[str, Stage] = {
         "-> purity",
         f"learnt_splits evaluation.prior candidates.reject_flags {_RADII}",
     ),
-    # Which injected lenses are found, and their page, takes a moment: it is in no key.
+    # Which injected lenses are found takes a moment: it is in no key.
     "paint": _stage(
         f"{_INJECTED_FROM} -> injected",
-        f"{_INJECTION} selection.number {_INJECTED_RANGES} training.name candidates.reject_flags "
-        f"{_PAGE}",
+        f"{_INJECTION} selection.number {_INJECTED_RANGES} training.name candidates.reject_flags",
         version=3,
         key=f"seed injection inference.batch_size {_SCORING} {_INJECTED_RANGES} training.name",
     ),
+    "injected_page": _stage("injected chunks -> injected_page", _PAGE),
     "realism": _stage(
         f"{_INJECTED_FROM} confusing_lists -> realism",
         f"{_INJECTION} sample.grades sample.match_radius_arcsec mosaics.stretch",
@@ -377,7 +378,7 @@ STAGES: dict[str, Stage] = {
         updates="brick_mosaics",
     ),
     "summary": _stage(
-        "targets bricks audit threshold mosaics sky_map checks evaluation sample_report "
+        "targets bricks audit candidate_list mosaics sky_map checks evaluation sample_report "
         "all_metrics all_mistakes all_activations chunks brick_mosaics -> summary",
         "held_out mosaics.per_brick",
     ),

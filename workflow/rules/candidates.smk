@@ -45,7 +45,6 @@ rule forecast:
             caption="../report/cut.rst",
             category="Candidates",
         ),
-        PATHS.candidates.with_suffix(".html"),
     log:
         PATHS.log("forecast"),
     benchmark:
@@ -59,6 +58,26 @@ rule forecast:
         "Estimating completeness and purity of the candidates"
     script:
         "../scripts/forecast.py"
+
+
+rule candidate_list:
+    input:
+        *inputs("candidate_list"),
+    output:
+        PATHS.candidate_file("candidates.html"),
+    log:
+        PATHS.log("candidate_list"),
+    benchmark:
+        PATHS.benchmark("candidate_list")
+    resources:
+        mem_mb=grows(1000),
+        runtime=30,
+    params:
+        basis=made_from("candidate_list"),
+    message:
+        "Listing the candidates"
+    script:
+        "../scripts/candidate_list.py"
 
 
 rule sky_map:

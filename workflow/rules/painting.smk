@@ -11,11 +11,6 @@ rule paint:
         *inputs("paint"),
     output:
         PATHS.selection("injected.parquet"),
-        report(
-            PATHS.selection("injected.png"),
-            caption="../report/injected.rst",
-            category="Completeness",
-        ),
     log:
         PATHS.log("paint"),
     benchmark:
@@ -30,6 +25,30 @@ rule paint:
         "Painting lenses onto galaxies that training never saw"
     script:
         "../scripts/paint.py"
+
+
+rule injected_page:
+    input:
+        *inputs("injected_page"),
+    output:
+        report(
+            PATHS.selection("injected.png"),
+            caption="../report/injected.rst",
+            category="Completeness",
+        ),
+    log:
+        PATHS.log("injected_page"),
+    benchmark:
+        PATHS.benchmark("injected_page")
+    resources:
+        mem_mb=grows(2000),
+        runtime=30,
+    params:
+        basis=made_from("injected_page"),
+    message:
+        "Drawing a page of injected lenses"
+    script:
+        "../scripts/injected_page.py"
 
 
 rule realism:
