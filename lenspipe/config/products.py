@@ -36,7 +36,8 @@ class Product:
         Patterns, below the folder of the run, of further files that are complete where these are.
         ``{name}`` stands for the name, ``{brick}`` for each brick of the chunk.
     covers
-        Products that are complete where this one is, and change only together with it.
+        Products that are complete where this one is: if they are renewed, so is this one. Fewer
+        links make the graph of a whole survey faster to plan.
     chosen_by
         Settings that say which files these are: another value is another input.
     """
@@ -184,6 +185,9 @@ PRODUCTS: dict[str, Product] = {
     "search_model": Product(
         lambda s: [s.model_path], covers=("model",), chosen_by=("inference.model", "training.name")
     ),
+    "trained_model": Product(
+        lambda s: [s.model_path] if _trained(s) else [], chosen_by=("training.name",)
+    ),
     "calibration": _of_search("calibration.json", "model_calibration"),
     "predictions": _of_search("predictions.parquet", "model_predictions"),
     "trial": Product(
@@ -193,8 +197,8 @@ PRODUCTS: dict[str, Product] = {
     ),
     "sweep": _made(lambda p: p.sweep("best.yaml")),
     # The search.
-    "records": _made(RunPaths.records, per="chunk"),
-    "scores": _made(RunPaths.scores, per="chunk"),
+    "records": _made(RunPaths.records, per="chunk", covers="cutouts"),
+    "scores": _made(RunPaths.scores, per="chunk", covers="parent cutouts"),
     "brick_scores": _made(RunPaths.brick_scores, per="brick"),
     "brick_mosaics": _made(
         lambda p, chunk: p.manifest("mosaics", chunk),
@@ -207,7 +211,7 @@ PRODUCTS: dict[str, Product] = {
         lambda p, c: p.manifest("discard", c), per="chunk", when=lambda s: s.keep == "scores"
     ),
     # Hashes of the files of all chunks: one input in place of several of each chunk.
-    "chunks": _made(lambda p: p.chunks, covers="parent cutouts scores discarded"),
+    "chunks": _made(lambda p: p.chunks, covers="scores discarded"),
     "candidates": _made(lambda p: p.candidates),
     "cuts": _made(lambda p: p.cuts),
     # A cut in probability is known before the search, any other only after it.

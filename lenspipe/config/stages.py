@@ -274,12 +274,11 @@ STAGES: dict[str, Stage] = {
     # Records are as large as the cutouts and deleted once they are scored, so they wait until there
     # is a model to score them with.
     "records": _stage(
-        "cutouts -> records", version=RECORD_VERSION, per="chunk", waits_for="search_model"
+        "cutouts -> records", version=RECORD_VERSION, per="chunk", waits_for="trained_model"
     ),
-    # The manifest of the cutouts says how many there are. What is kept of a scoring under way is
-    # counted in batches.
+    # What is kept of a scoring under way is counted in batches.
     "scores": _stage(
-        "calibration records cutouts search_model -> scores",
+        "calibration records search_model -> scores",
         f"training.name {_SCORING}",
         per="chunk",
         noted=True,
@@ -298,10 +297,10 @@ STAGES: dict[str, Stage] = {
         "brick_pages",
         per="chunk",
         noted=True,
-        waits_for="brick_mosaics cutouts",
+        waits_for="brick_mosaics",
     ),
     # What comes after the deletion of cutouts makes some of them again, and these stay.
-    "chunks": _stage("parent cutouts scores discarded -> chunks"),
+    "chunks": _stage("scores discarded -> chunks"),
     "candidates": _stage(
         "targets bricks lenses redshifts predictions chunks -> candidates cuts",
         "candidates sample.match_radius_arcsec",
@@ -362,7 +361,7 @@ STAGES: dict[str, Stage] = {
         key=f"{_PAGE} mosaics.panels mosaics.sort candidates.threshold {_CAPTION}",
     ),
     "chunk_mosaics": _stage(
-        "scores cutouts -> brick_mosaics",
+        "scores -> brick_mosaics",
         _BRICK_PAGE,
         version=3,
         per="chunk",

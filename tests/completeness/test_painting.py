@@ -195,7 +195,7 @@ def test_rows_have_what_the_contract_says(settings, injected):
     pd.testing.assert_frame_equal(
         pd.read_parquet(settings.paths.selection("injected.parquet")), injected
     )
-    show_injected(settings)
+    painting.show_injected(settings)
     assert settings.paths.selection("injected.png").exists()
     assert not settings.paths.selection("parts").exists()
     catalog = pd.concat([read_cutouts(settings.paths.cutouts(brick))[1] for brick in TEST])
