@@ -15,8 +15,8 @@ from lenspipe.candidates.threshold import find_cuts
 from lenspipe.config.flags import rejected
 from lenspipe.config.results import Threshold
 from lenspipe.config.settings import Settings
-from lenspipe.products.candidates import page_numbers
-from lenspipe.products.files import write_json
+from lenspipe.products.candidates import page_numbers, read_candidates
+from lenspipe.products.files import read_json, write_json
 from lenspipe.products.predictions import read_held_out
 from lenspipe.products.scores import Cuts, iterate_scores
 from lenspipe.utils.progress import log
@@ -56,28 +56,10 @@ def find_candidates(settings: Settings) -> pd.DataFrame:
         ]
     table = order_columns(table, settings.survey.bands)
     threshold = None if settings.targets else settings.candidates.threshold
-    held_out, measured_on = (
-        (None, None) if settings.targets else read_held_out(settings.predictions)
-    )
-    expected = {
-        key: expected_performance(held_out, cuts, threshold, settings.evaluation.prior, key)
-        for key in (None, *cuts.values)
-    }
-    record = {
-        **_count(threshold, cuts, n_searched, galaxies, table),
-        "measured_on": None if held_out is None else measured_on,
-        "prior": settings.evaluation.prior,
-        "expected": expected[None],
-        "groups": [
-            group | {"expected": expected[key]}
-            for key, group in _count_groups(cuts, n_searched, galaxies).items()
-        ],
-    }
+    record = _count(threshold, cuts, n_searched, galaxies, table)
+    record["groups"] = _count_groups(cuts, n_searched, galaxies)
     _log_result(record, threshold)
-    write_json(settings.paths.threshold, record)
-    shown = table[table["rank"] > 0]
-    pages = page_numbers(shown, settings.mosaics, settings.survey.bands)
-    write_html_page(shown, pages, record, settings.run, threshold, settings.paths)
+    write_json(settings.paths.cuts, record)
     write_catalogues(
         table,
         min(cuts.lowest, 1.0),
@@ -88,19 +70,20 @@ def find_candidates(settings: Settings) -> pd.DataFrame:
     return table
 
 
-def forecast(settings: Settings) -> dict[str, Any]:
+def forecast(settings: Settings) -> None:
     """Estimate completeness and purity of the candidates.
 
     Writes ``candidates/threshold.json``, the selection and its expected performance.
     """
-    record = json.loads(settings.paths.cuts.read_text())
+    record, prior = read_json(settings.paths.cuts, "cuts"), settings.evaluation.prior
     threshold = None if settings.targets else settings.candidates.threshold
-    held_out, measured_on = (None, None) if settings.targets else read_held_out(settings)
-    groups = record.pop("groups")
-    per = tuple(record["per"])
+    held_out, measured_on = (
+        (None, None) if settings.targets else read_held_out(settings.predictions)
+    )
+    groups, per = record.pop("groups"), tuple(record["per"])
     keys = [tuple(group[name] for name in per) for group in groups]
     values = [np.inf if group["cut"] is None else group["cut"] for group in groups]
-    cuts, prior = Cuts(per, dict(zip(keys, values, strict=True))), settings.evaluation.prior
+    cuts = Cuts(per, dict(zip(keys, values, strict=True)))
     expected = {
         key: expected_performance(held_out, cuts, threshold, prior, key) for key in (None, *keys)
     }
@@ -113,17 +96,15 @@ def forecast(settings: Settings) -> dict[str, Any]:
         ],
     }
     _log_forecast(record)
-    with atomic(settings.paths.threshold) as temporary:
-        temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
-    return record
+    write_json(settings.paths.threshold, record)
 
 
 def list_candidates(settings: Settings) -> None:
     """Write ``candidates/candidates.html``, a table with links to the pages of the mosaics."""
-    record = json.loads(settings.paths.threshold.read_text())
+    record = read_json(settings.paths.threshold, "threshold")
     threshold = None if settings.targets else settings.candidates.threshold
-    table = read_candidates(settings)
-    pages = page_numbers(table, settings)
+    table = read_candidates(settings.paths.candidates)
+    pages = page_numbers(table, settings.mosaics, settings.survey.bands)
     write_html_page(table, pages, record, settings.run, threshold, settings.paths)
 
 

@@ -24,14 +24,10 @@ from lenspipe.products.tables import read_table, write_table
 from lenspipe.scoring.score import load_fitting
 from lenspipe.scoring.scorer import Scorer
 from lenspipe.simulation.injection import check_bands, inject
-from lenspipe.utils.hashing import digest
 from lenspipe.utils.progress import log, track
 from lenspipe.utils.tables import content_hash
 
 __all__ = ["inject_and_score", "injected_images", "show_injected"]
-
-#: To be raised when the same input gives other lenses.
-_INJECTION_VERSION = 2
 
 
 def inject_and_score(settings: Settings) -> pd.DataFrame:
@@ -55,7 +51,7 @@ def inject_and_score(settings: Settings) -> pd.DataFrame:
         candidates were not chosen yet; a galaxy has no cutout, or its chunk no scores.
     """
     check_bands(settings.survey.bands)
-    cuts = read_cuts(settings.paths.threshold, settings.candidates.threshold)
+    cuts = read_cuts(settings.paths.cuts, settings.candidates.threshold)
     path = settings.model_path
     model = load_fitting(settings, path)
     hosts = choose_hosts(settings)
@@ -76,7 +72,6 @@ def inject_and_score(settings: Settings) -> pd.DataFrame:
         host_scores = _read_host_scores(settings.paths, hosts)
         injected["p_host"] = hosts["id"].map(host_scores).to_numpy(np.float32)
         injected["found"] = cuts.passes(injected) & ~lost
-        _plot_page(settings, injected)
         write_table(settings.paths.selection("injected.parquet"), injected)
     log.info(
         "selection: %d of %d injected lenses found; %d are on cutouts that the search rejects",
@@ -144,10 +139,8 @@ def show_injected(settings: Settings) -> None:
 
     Writes the page ``selection/injected.png``.
     """
-    injected, mosaics = (
-        pd.read_parquet(settings.paths.selection("injected.parquet")),
-        settings.mosaics,
-    )
+    injected = read_table(settings.paths.selection("injected.parquet"), "injected_lenses")
+    mosaics = settings.mosaics
     rng = np.random.default_rng([settings.seed, 33])
     rows = rng.permutation(len(injected))[: mosaics.columns * mosaics.rows]
     shown = injected.iloc[rows].sort_values(["arc_snr", "id"], ascending=[False, True])

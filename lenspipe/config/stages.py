@@ -7,19 +7,15 @@ tests run every stage with nothing but its inputs and compare the settings that 
 Snakemake imports this module whenever it parses the Snakefile, so it imports nothing heavy.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel
 
-from lenspipe.config.products import PRODUCTS, Unit
+from lenspipe.config.settings import Settings
+from lenspipe.config.stage_files import STAGE_FILES, Unit
 from lenspipe.utils.hashing import digest
-
-if TYPE_CHECKING:
-    from lenspipe.config.settings import Settings
 
 __all__ = ["RECORD_VERSION", "STAGES", "Stage", "content_key", "stage_parameters", "upstream"]
 
@@ -34,8 +30,8 @@ class Stage:
     Attributes
     ----------
     inputs, outputs
-        Names of `PRODUCTS`; where an input is renewed, the stage runs again. A stage of the run
-        reads a chunk's product of every chunk.
+        Names of `STAGE_FILES`; where an input is renewed, the stage runs again. A stage of the run
+        reads the files of every chunk.
     settings
         Keys of the configuration (a section, a single key or a property of the settings) that
         change the outputs whatever the inputs hold. Keys that only change what an input holds are
@@ -51,11 +47,11 @@ class Stage:
     without
         Keys below those of `settings` that do not count.
     waits_for
-        Names of `PRODUCTS` that are read, but whose renewal must not run the stage again.
+        Names of `STAGE_FILES` that are read, but whose renewal must not run the stage again.
         `settings` names what they are made from, as far as it counts.
     updates
-        Names of `PRODUCTS` of other stages that this one updates if they exist; no stage runs again
-        for that.
+        Names of `STAGE_FILES` of other stages that this one updates if they exist; no stage runs
+        again for that.
     noted
         Whether the parameters are also written to ``basis/<stage>.json``, an input of the stage.
         Snakemake (9.27) does not compare parameters of jobs downstream of one that has to run, even
@@ -108,10 +104,10 @@ def upstream(name: str) -> set[str]:
     result: set[str] = set()
     pending = [*STAGES[name].inputs, *STAGES[name].waits_for]
     while pending:
-        product = pending.pop()
-        pending += PRODUCTS[product].covers
+        files = pending.pop()
+        pending += STAGE_FILES[files].covers
         for maker, stage in STAGES.items():
-            if product in stage.outputs and maker not in result:
+            if files in stage.outputs and maker not in result:
                 result.add(maker)
                 pending += [*stage.inputs, *stage.waits_for]
     return result

@@ -1,6 +1,8 @@
 """How well a trained model separates lenses from non-lenses on the held-out splits."""
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,8 +20,8 @@ from lenspipe.evaluation.predictions import predict_splits
 from lenspipe.products.files import write_json
 from lenspipe.products.models import TRAINING_KEYS, read_training
 from lenspipe.products.sample import read_images
-from lenspipe.products.tables import write_table
-from lenspipe.statistics.calibration import fit_calibration, write_calibration
+from lenspipe.products.tables import read_table, write_table
+from lenspipe.statistics.calibration import fit_calibration, read_calibration, write_calibration
 from lenspipe.utils.progress import log
 
 __all__ = ["SPLITS", "assess", "predict_held_out", "show_mistakes"]
@@ -28,11 +30,11 @@ __all__ = ["SPLITS", "assess", "predict_held_out", "show_mistakes"]
 SPLITS = ("validation", "test")
 
 
-def predict_held_out(settings: Settings) -> pd.DataFrame:
+def predict_held_out(settings: Settings) -> None:
     """Score the validation and test splits of the labelled sample with a model, and calibrate it.
 
-    Writes ``calibration.json`` and ``predictions.parquet`` (a row per galaxy, which are returned)
-    below ``models/<name>/``.
+    Writes ``calibration.json`` and ``predictions.parquet`` (a row per galaxy) below
+    ``models/<name>/``.
 
     A network that was finally trained on the validation split as well (``training.refit``) scores
     it as it was before, from ``validated.keras``. An ensemble that was trained on that split,
@@ -45,15 +47,12 @@ def predict_held_out(settings: Settings) -> pd.DataFrame:
     LenspipeError
         The model, the record of its training or the sample are missing or inconsistent.
     """
-    name = settings.training.name
-    path = functools.partial(settings.paths.model, name)
-    path("metrics.json").unlink(missing_ok=True)
+    path = functools.partial(settings.paths.model, settings.training.name)
+    path("predictions.parquet").unlink(missing_ok=True)
     notes = read_training(path("training.json"))
-    used_validation = "combine" in notes and (notes["refit"] or notes["combine"] == "stacker")
-    is_refit = notes["refit"] and "combine" not in notes
-    galaxies = predict_splits(settings, SPLITS[1:] if used_validation else SPLITS, is_refit)
-    splits = {split: galaxies[galaxies["split"] == split] for split in SPLITS}
-    validation = splits["validation"]
+    splits = SPLITS[1:] if _used_validation(notes) else SPLITS
+    galaxies = predict_splits(settings, splits, notes["refit"] and "combine" not in notes)
+    validation = galaxies[galaxies["split"] == "validation"]
     calibration = fit_calibration(
         validation["label"], validation["p"], settings.evaluation.calibration
     )
@@ -61,7 +60,30 @@ def predict_held_out(settings: Settings) -> pd.DataFrame:
     calibrated = calibration.apply(galaxies["p"]) if calibration else np.nan
     galaxies["p_calibrated"] = np.float32(calibrated)
     write_table(path("predictions.parquet"), galaxies.drop(columns=["shard", "row"]))
-    threshold, bands = settings.candidates.threshold.assumed, settings.survey.bands
+
+
+def assess(settings: Settings) -> dict:
+    """Measure a model on its predictions for the validation and test splits.
+
+    Writes below ``models/<name>/``: figures (``roc.png``, ``precision_recall.png``,
+    ``threshold.png``, ``scores.png``, ``reliability.png``) and last ``metrics.json``. The numbers
+    are explained in docs/evaluation.md. For an ensemble that was trained on the validation split
+    only the AUC from its construction is given there.
+
+    Settings are as for `predict_held_out`. Metrics that could not be measured are None.
+
+    Raises
+    ------
+    LenspipeError
+        The predictions, the calibration or the record of the training are missing.
+    """
+    name = settings.training.name
+    path = functools.partial(settings.paths.model, name)
+    path("metrics.json").unlink(missing_ok=True)
+    notes, splits = read_training(path("training.json")), _read_splits(settings)
+    calibration = read_calibration(path("calibration.json"))
+    threshold, source = settings.assessment_threshold
+    log.info("assessment of %s: galaxies count as found from p = %g (%s)", name, threshold, source)
     metrics = {key: notes[key] for key in TRAINING_KEYS}
     metrics |= {
         "prior": settings.evaluation.prior,
@@ -69,29 +91,13 @@ def predict_held_out(settings: Settings) -> pd.DataFrame:
         "threshold_from": source,
         "temperature": calibration.temperature if calibration else None,
     }
+    band = settings.survey.bands[-1]
     for split, rows in splits.items():
-        measured = measure_split(
-            rows, calibration, settings.evaluation, threshold, settings.survey.bands[-1]
-        )
+        measured = measure_split(rows, calibration, settings.evaluation, threshold, band)
         metrics |= {f"{split}_{key}": value for key, value in measured.items()}
     if _used_validation(notes):
         metrics["validation_auc"] = notes["val_auc"]
     draw_figures(name, splits, metrics, calibration, settings.evaluation.bins, path)
-    if shown := shown_split(splits):
-        draw_mistakes(
-            mark_mistakes(splits[shown], threshold),
-            functools.partial(
-                read_images,
-                settings.paths.sample,
-                n_bands=len(bands),
-                size=settings.cutouts.size,
-            ),
-            path,
-            title=f"{settings.run}, {name}, {shown} split",
-            rule=f"p ≥ {threshold:g}",
-            mosaics=settings.mosaics,
-            bands=bands,
-        )
     write_json(path("metrics.json"), metrics)
     for split in SPLITS:
         _log_metrics(metrics, split)
@@ -104,7 +110,7 @@ def show_mistakes(settings: Settings) -> None:
     Writes ``missed.png`` and ``false.png`` below ``models/<name>/``. Settings are as for
     `predict_held_out`.
     """
-    name = settings.training.name
+    name, bands = settings.training.name, settings.survey.bands
     path = functools.partial(settings.paths.model, name)
     splits = _read_splits(settings)
     shown = shown_split(splits)
@@ -112,20 +118,22 @@ def show_mistakes(settings: Settings) -> None:
         draw_nothing_to_measure(["missed", "false"], path)
         return
     threshold, source = settings.assessment_threshold
-    records = pd.read_parquet(settings.paths.sample, columns=["id", "shard", "row"])
-    galaxies = splits[shown].merge(records, on="id", how="left", validate="1:1")
+    sample = read_table(settings.paths.sample, "sample", columns=["id", "shard", "row"])
+    galaxies = splits[shown].merge(sample, on="id", how="left", validate="1:1")
     draw_mistakes(
         mark_mistakes(galaxies, threshold),
-        functools.partial(read_images, settings),
+        functools.partial(
+            read_images, settings.paths.sample, n_bands=len(bands), size=settings.cutouts.size
+        ),
         path,
         title=f"{settings.run}, {name}, {shown} split",
         rule=f"p ≥ {threshold:g}" + (" (default)" if source == "default" else ""),
         mosaics=settings.mosaics,
-        bands=settings.survey.bands,
+        bands=bands,
     )
 
 
-def _used_validation(notes: dict) -> bool:
+def _used_validation(notes: Mapping[str, Any]) -> bool:
     """Whether an ensemble was trained on the validation split."""
     return "combine" in notes and (notes["refit"] or notes["combine"] == "stacker")
 
@@ -133,9 +141,7 @@ def _used_validation(notes: dict) -> bool:
 def _read_splits(settings: Settings) -> dict[str, pd.DataFrame]:
     """Predictions of each split."""
     path = settings.paths.model(settings.training.name, "predictions.parquet")
-    if not path.exists():
-        raise LenspipeError(f"{path}: no such file; score the held-out galaxies first")
-    galaxies = pd.read_parquet(path)
+    galaxies = read_table(path, "predictions")
     return {split: galaxies[galaxies["split"] == split] for split in SPLITS}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from lenspipe.catalogs.versions import hash_list, list_version
 from lenspipe.config.settings import Settings
+from lenspipe.config.stages import content_key
 from lenspipe.products.plan import Plan
 from lenspipe.utils.files import is_remote
 

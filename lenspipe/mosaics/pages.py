@@ -22,7 +22,6 @@ from lenspipe.products.files import write_json
 from lenspipe.products.manifests import read_manifest, update_manifest, write_manifest
 from lenspipe.products.plan import bricks_of_chunk, find_brick
 from lenspipe.products.tables import read_table
-from lenspipe.utils.hashing import digest
 from lenspipe.utils.progress import log, track
 
 __all__ = ["brick_mosaic", "brick_mosaics_of_chunk", "candidate_pages"]
@@ -167,16 +166,12 @@ def _draw_brick(
         path,
         **_layout(settings.mosaics, settings.survey.bands),
         title=f"{settings.run}: brick {brick}",
-        subtitle=f"{len(shown)} of {n_galaxies} {_describe_ranking(settings)}; "
-        f"{_describe_tiles(settings)}",
+        subtitle=f"{len(shown)} of {n_galaxies} {'targets' if settings.targets else 'galaxies'}, "
+        f"most probable first; {_describe_tiles(settings)}",
         message="No galaxy of the parent sample in this brick.",
         key=key,
     )
     return entry
-
-
-def _describe_ranking(settings: Settings) -> str:
-    return f"{'targets' if settings.targets else 'galaxies'}, most probable first"
 
 
 def _describe_tiles(settings: Settings) -> str:

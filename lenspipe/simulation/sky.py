@@ -21,6 +21,7 @@ from lenspipe.config.data import Simulation
 from lenspipe.config.paths import SkyPaths
 from lenspipe.config.releases import BRICK_PIXELS, MASKBITS, PIXEL_SCALE_ARCSEC
 from lenspipe.config.settings import Settings
+from lenspipe.config.stages import content_key
 from lenspipe.footprint.select import select_bricks
 from lenspipe.simulation.conditions import BANDS, Conditions, draw_conditions, exposure_map
 from lenspipe.simulation.population import CONFUSING, draw_population, magnitude
@@ -32,9 +33,6 @@ from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import end_with, log
 
 __all__ = ["likely_published", "simulate"]
-
-#: Raised whenever the same settings give a different sky.
-VERSION = 1
 
 #: Flux per pixel above which a detector saturates, nanomaggies.
 SATURATION = 20.0
@@ -106,7 +104,13 @@ def simulate(
         max_workers=min(workers, len(jobs)), initializer=end_with, initargs=(os.getpid(),)
     ) as pool:
         begin = time.monotonic()
-        pending = {pool.submit(_make_brick, settings.seed, simulation, paths, job) for job in jobs}
+        pending = {
+            pool.submit(
+                *(_make_brick, settings.seed, simulation, paths, job),
+                content_key("simulate", settings, job),
+            )
+            for job in jobs
+        }
         while pending:
             done, pending = wait(pending, timeout=10, return_when=FIRST_COMPLETED)
             for future in done:
@@ -155,10 +159,11 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _make_brick(seed: int, simulation: Simulation, paths: SkyPaths, job: dict[str, Any]) -> None:
+def _make_brick(
+    seed: int, simulation: Simulation, paths: SkyPaths, job: dict[str, Any], key: str
+) -> None:
     """Make one brick unless its truth, which is written last, exists with the same key."""
     path = paths.part(job["region"], job["brick"]["brickname"])
-    key = digest(VERSION, seed, simulation, job)
     if path.exists() and pd.read_parquet(path).attrs.get("key") == key:
         return
     brick, region = job["brick"], job["region"]

@@ -91,10 +91,9 @@ def train(settings: Settings, after_epoch: AfterEpoch | None = None) -> dict[str
         data = TrainingData(shards, counts, shape, training, seed, devices)
         model = _initial_model(training, bands, data)
         source = network_source(training.network)
-        key = digest(
-            training, settings.seed, counts, sample_hashes(records),
-            _is_mixed(training), source.read_text() if source else None,
-        )  # fmt: skip
+        text = source.read_text() if source else None
+        content = counts, sample_hashes(records), _is_mixed(training), text
+        key = content_key("train", settings, *content)
         backup = Backup(paths.model(training.name, folder), key)
         return _Fit(model, training, bands, data, validation, backup)
 

@@ -19,8 +19,8 @@ from helpers.tiny_sky import write_sky
 
 from lenspipe.config.base import Section
 from lenspipe.config.paths import SkyPaths
-from lenspipe.config.products import PRODUCTS
 from lenspipe.config.settings import load_settings
+from lenspipe.config.stage_files import STAGE_FILES
 from lenspipe.config.stages import STAGES, upstream
 from lenspipe.footprint.plan import load_plan
 
@@ -177,36 +177,36 @@ def run(tmp_path_factory):
     return folder
 
 
-def units(settings, product, stage, name):
-    """Names of the chunks, bricks, models or trials whose product a stage reads."""
-    if product.per == "run":
+def units(settings, files, stage, name):
+    """Names of the chunks, bricks, models or trials whose files a stage reads."""
+    if files.per == "run":
         return [None]
-    if product.per == stage.per:
+    if files.per == stage.per:
         return [name]
     plan = load_plan(settings)
-    if product.per == "chunk":
+    if files.per == "chunk":
         return [plan.find(name)[0]] if stage.per == "brick" else sorted(plan)
-    if product.per == "trial":
+    if files.per == "trial":
         return [f"{number:03d}" for number in range(settings.sweep.n_trials)]
-    return settings.models if product.per == "model" else []
+    return settings.models if files.per == "model" else []
 
 
 def declared_files(settings, key, stage, name):
-    """Files of a product, and patterns of all files that are complete where it is."""
-    product = PRODUCTS[key]
-    files, patterns = [], []
-    for unit in units(settings, product, stage, name):
-        paths = product.paths(settings, *([unit] if unit else []))
-        files += paths
+    """Paths of files of the table, and patterns of all that is complete where they are."""
+    files = STAGE_FILES[key]
+    paths, patterns = [], []
+    for unit in units(settings, files, stage, name):
+        found = files.paths(settings, *([unit] if unit else []))
+        paths += found
         bricks = [""]
-        if product.per == "chunk":
+        if files.per == "chunk":
             bricks = [entry["brick"] for entry in load_plan(settings)[unit]]
-        if paths:
-            patterns += [p.format(name=unit, brick=b) for p in product.beside for b in bricks]
-    for covered in product.covers if files else ():
+        if found:
+            patterns += [p.format(name=unit, brick=b) for p in files.beside for b in bricks]
+    for covered in files.covers if paths else ():
         more, further = declared_files(settings, covered, stage, name)
         patterns += [*further, *(str(path.relative_to(RUN)) for path in more)]
-    return files, patterns
+    return paths, patterns
 
 
 def run_stage(watch, run, folder, rule, name, changes):
@@ -262,8 +262,8 @@ def undeclared_settings(rule, read):
     for stage in upstream(rule):
         keys |= {*STAGES[stage].settings, *STAGES[stage].sources}
     keys |= {key for name in keys for key in PROPERTIES.get(name, ())}
-    for product in (*STAGES[rule].inputs, *STAGES[rule].waits_for):
-        keys |= {*PRODUCTS[product].chosen_by}
+    for files in (*STAGES[rule].inputs, *STAGES[rule].waits_for):
+        keys |= {*STAGE_FILES[files].chosen_by}
     keys |= WITHOUT_CONSEQUENCE | OF_TRIALS.get(rule, set())
     return {key for key in read if not any(f"{key}.".startswith(f"{name}.") for name in keys)}
 

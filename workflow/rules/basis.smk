@@ -9,8 +9,8 @@ comes after no chunk, and a step that has this rule's file among its inputs foll
 stages of the table that are `noted`, each network (train-NAME) and each trial (trial_000).
 """
 
-# No stage makes these products.
-GIVEN = PRODUCTS.keys() - {name for stage in STAGES.values() for name in stage.outputs}
+# No stage makes these files.
+GIVEN = STAGE_FILES.keys() - {name for stage in STAGES.values() for name in stage.outputs}
 
 
 def parameters_of(wildcards):
@@ -30,7 +30,7 @@ def files_noted(wildcards):
     names = [name for name in getattr(STAGES.get(stage), "inputs", ()) if name in GIVEN]
     names += ["sky"] if stage == "sample" else []
     return [
-        path for name in names for path in PRODUCTS[name].paths(SETTINGS, *filter(None, [model]))
+        path for name in names for path in STAGE_FILES[name].paths(SETTINGS, *filter(None, [model]))
     ]
 
 

@@ -1,6 +1,6 @@
 """What rules have in common: inputs and parameters from the table of stages, resources."""
 
-from lenspipe.config.products import PRODUCTS
+from lenspipe.config.stage_files import STAGE_FILES
 from lenspipe.config.stages import STAGES
 from lenspipe.config.stages import stage_parameters
 
@@ -8,7 +8,7 @@ from lenspipe.config.stages import stage_parameters
 CONNECTIONS = SETTINGS.retrieval.connections if SETTINGS.asks_servers else 0
 
 
-def of_brick(product):
+def of_brick(files):
     """Input function: a brick's file, if the brick is in the footprint."""
 
     def find(wildcards):
@@ -17,36 +17,36 @@ def of_brick(product):
                 f"brick {wildcards.brick}: not in this run's footprint; {PATHS.bricks} lists its "
                 "bricks, and the footprint section of the configuration chooses them"
             )
-        return product.paths(SETTINGS, wildcards.brick)
+        return files.paths(SETTINGS, wildcards.brick)
 
     return find
 
 
-def of_chunks(product):
-    """Input function: the files of all chunks; nothing where the run has no such product.
+def of_chunks(files):
+    """Input function: the files of all chunks; nothing where the run has none.
 
     A list would be checked name by name whenever the Snakefile is read, which each job of a cluster
     does; this one is made where a rule that needs all chunks runs.
     """
-    patterns = [str(path) for path in product.paths(SETTINGS, "{chunk}")]
+    patterns = [str(path) for path in files.paths(SETTINGS, "{chunk}")]
     if not patterns:
         return []
     return lambda wildcards: [p.format(chunk=chunk) for p in patterns for chunk in CHUNKS]
 
 
 def files_of(name, per):
-    """Files of a product, as inputs of a stage that runs once per run, chunk, brick or model."""
-    product = PRODUCTS[name]
-    if product.per == "run":
-        return product.paths(SETTINGS)
+    """Files of that name in the table, as inputs of a stage that runs once for each of `per`."""
+    files = STAGE_FILES[name]
+    if files.per == "run":
+        return files.paths(SETTINGS)
     if name == "network":
         # Only some models have a user-defined network.
-        return lambda wildcards: product.paths(SETTINGS, wildcards.model)
-    if product.per == "brick":
-        return of_brick(product)
-    if product.per == per:
-        return product.paths(SETTINGS, f"{{{per}}}")
-    return of_chunks(product)
+        return lambda wildcards: files.paths(SETTINGS, wildcards.model)
+    if files.per == "brick":
+        return of_brick(files)
+    if files.per == per:
+        return files.paths(SETTINGS, f"{{{per}}}")
+    return of_chunks(files)
 
 
 def inputs(rule):

@@ -127,8 +127,8 @@ def trial_parameters(
 ) -> dict[str, Any]:
     """What a trial depends on: if it changes, the trial has to be run again.
 
-    They do not include the other trials nor, except for Optuna, the false-positive rate. The values
-    are as returned by `trials`.
+    Not included are the other trials and, except for Optuna, the false-positive rate. `values` are
+    as returned by `trials`.
     """
     if values is None:
         return stage_parameters("proposal", settings)

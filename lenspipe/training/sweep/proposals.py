@@ -24,7 +24,6 @@ from lenspipe.training.sweep.merit import merit
 from lenspipe.training.sweep.plan import trial_name, validated_values
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import room_to_write
-from lenspipe.utils.hashing import digest
 from lenspipe.utils.progress import log
 
 if TYPE_CHECKING:

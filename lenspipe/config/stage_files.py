@@ -3,27 +3,23 @@
 Snakemake imports this module whenever it parses the Snakefile, so it imports nothing heavy.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from lenspipe.config.paths import RunPaths, network_source
+from lenspipe.config.settings import Settings
 from lenspipe.utils.files import is_remote
 
-if TYPE_CHECKING:
-    from lenspipe.config.settings import Settings
+__all__ = ["STAGE_FILES", "FileSet", "Unit"]
 
-__all__ = ["PRODUCTS", "Product", "Unit"]
-
-#: What there is one product each for, or what a stage runs once for.
+#: What there is one set of files each for, or what a stage runs once for.
 Unit = Literal["run", "chunk", "brick", "model", "trial"]
 
 
 @dataclass(frozen=True)
-class Product:
+class FileSet:
     """Files that a stage makes or the user gives.
 
     Attributes
@@ -31,13 +27,13 @@ class Product:
     paths
         Called with the settings and, unless there is one per run, the name of the chunk, brick,
         model or trial (or its wildcard in braces). Returns the files that Snakemake looks at; none
-        where the run has no such product.
+        where the run has no such files.
     beside
         Patterns, below the folder of the run, of further files that are complete where these are.
         ``{name}`` stands for the name, ``{brick}`` for each brick of the chunk.
     covers
-        Products that are complete where this one is: if they are renewed, so is this one. Fewer
-        links make the graph of a whole survey faster to plan.
+        Sets that are complete where this one is: if they are renewed, so is this one. Fewer links
+        make the graph of a whole survey faster to plan.
     chosen_by
         Settings that say which files these are: another value is another input.
     """
@@ -53,14 +49,14 @@ def _trained(settings: Settings) -> bool:
     return not settings.inference.model
 
 
-def _given(keys: str, find: Callable[[Settings], Iterable[str | None]]) -> Product:
+def _given(keys: str, find: Callable[[Settings], Iterable[str | None]]) -> FileSet:
     """Files that the user names in some settings; a package or an address is no input."""
 
     def paths(settings: Settings) -> list[Path]:
         names = (name for name in find(settings) if name and name != "lenscat")
         return [Path(name) for name in names if not is_remote(name)]
 
-    return Product(paths, chosen_by=tuple(keys.split()))
+    return FileSet(paths, chosen_by=tuple(keys.split()))
 
 
 def _made(
@@ -69,16 +65,16 @@ def _made(
     per: Unit = "run",
     when: Callable[[Settings], Any] = lambda settings: True,
     **patterns: str,
-) -> Product:
+) -> FileSet:
     """A file that a stage makes, in runs for which `when` is true."""
 
     def paths(settings: Settings, *name: str) -> list[Path]:
         return [path(settings.paths, *name)] if when(settings) else []
 
-    return Product(paths, per, **{field: tuple(text.split()) for field, text in patterns.items()})
+    return FileSet(paths, per, **{field: tuple(text.split()) for field, text in patterns.items()})
 
 
-def _of_models(file: str, covers: str, ensemble: bool = True) -> Product:
+def _of_models(file: str, covers: str, ensemble: bool = True) -> FileSet:
     """A file of each network of the run and, if there is one, of the ensemble."""
 
     def paths(settings: Settings) -> list[Path]:
@@ -86,17 +82,17 @@ def _of_models(file: str, covers: str, ensemble: bool = True) -> Product:
         names = names if _trained(settings) else set()
         return [settings.paths.model(name, file) for name in sorted(names)]
 
-    return Product(paths, covers=(covers,), chosen_by=("ensemble.members",))
+    return FileSet(paths, covers=(covers,), chosen_by=("ensemble.members",))
 
 
-def _of_search(file: str, covers: str) -> Product:
+def _of_search(file: str, covers: str) -> FileSet:
     """A file of the model that the run searches with; beside a given model it may be missing."""
 
     def paths(settings: Settings) -> list[Path]:
         path = settings.model_path.with_name(file)
         return [path] if _trained(settings) or path.exists() else []
 
-    return Product(paths, covers=(covers,), chosen_by=("inference.model", "training.name"))
+    return FileSet(paths, covers=(covers,), chosen_by=("inference.model", "training.name"))
 
 
 def _network(settings: Settings, model: str) -> list[Path]:
@@ -117,7 +113,7 @@ def _grades(settings: Settings) -> list[Path]:
     return [path] if path.exists() else []
 
 
-PRODUCTS: dict[str, Product] = {
+STAGE_FILES: dict[str, FileSet] = {
     # Given by the user.
     "targets": _given("targets", lambda s: [s.targets]),
     "known_lists": _given(
@@ -132,8 +128,8 @@ PRODUCTS: dict[str, Product] = {
     "published": _given("recovery.catalogs", _published),
     "population": _given("expected.population", lambda s: [s.expected.population]),
     "training_sample": _given("recovery.sample", lambda s: [s.recovery.sample]),
-    "network": Product(_network, "model", chosen_by=("training.network",)),
-    "grades": Product(_grades),
+    "network": FileSet(_network, "model", chosen_by=("training.network",)),
+    "grades": FileSet(_grades),
     # The sky, its bricks and galaxies. The Snakefile makes the plan.
     "plan": _made(lambda p: p.plan),
     "sky": _made(lambda p: p.sky_manifest, beside="sky/**/*", when=lambda s: s.simulation),
@@ -182,15 +178,15 @@ PRODUCTS: dict[str, Product] = {
     "all_notes": _of_models("training.json", "training_notes"),
     "all_metrics": _of_models("metrics.json", "model_metrics"),
     "all_mistakes": _of_models("missed.png", "model_mistakes"),
-    "search_model": Product(
+    "search_model": FileSet(
         lambda s: [s.model_path], covers=("model",), chosen_by=("inference.model", "training.name")
     ),
-    "trained_model": Product(
+    "trained_model": FileSet(
         lambda s: [s.model_path] if _trained(s) else [], chosen_by=("training.name",)
     ),
     "calibration": _of_search("calibration.json", "model_calibration"),
     "predictions": _of_search("predictions.parquet", "model_predictions"),
-    "trial": Product(
+    "trial": FileSet(
         lambda s, trial: [s.paths.model(f"{s.training.name}_trial_{trial}", "trial.json")],
         "trial",
         beside=("models/*_trial_{name}/*",),
@@ -227,7 +223,7 @@ PRODUCTS: dict[str, Product] = {
     # How good it is.
     "checks": _made(lambda p: p.checks("checks.json")),
     "evaluation": _made(lambda p: p.evaluation("metrics.json"), when=lambda s: s.held_out),
-    "recovery": Product(
+    "recovery": FileSet(
         lambda s: [s.paths.recovery(f"{list_.label}.json") for list_ in s.recovery.catalogs]
     ),
     "purity": _made(lambda p: p.purity("purity.json")),
