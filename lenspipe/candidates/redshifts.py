@@ -74,7 +74,7 @@ def add_redshifts(table, settings):
 
 def _of_candidates(path, table, settings):
     """Kind -> redshift and error of each candidate in a table, (N,) float32, NaN for none."""
-    raw = read_raw(path, "candidates.redshifts", settings, wanted=_WANTED)
+    raw = read_raw(path, "candidates.redshifts", settings.retrieval, settings.paths.hosts, _WANTED)
     columns = {name.strip().lower(): raw.table[i] for i, name in enumerate(raw.names)}
 
     def number(name):

@@ -30,7 +30,9 @@ def with_lenses(settings, table, inside):
     LenspipeError
         No brick is left; as in `merge_known`.
     """
-    systems = merge_entries(read_catalogues(settings), settings)
+    sample, simulated = settings.sample, bool(settings.simulation)
+    tables = read_catalogues(sample, settings.paths, settings.retrieval, simulated)
+    systems = merge_entries(tables, sample.merge_radius_arcsec)
     if settings.sample.grades is not None:
         systems = systems[systems["grade"].isin(settings.sample.grades)]
     names = set(bricks_at(systems["ra"], systems["dec"])[0])

@@ -25,7 +25,7 @@ def with_targets(settings, table):
     LenspipeError
         No brick is left; as in `read_targets`.
     """
-    targets = read_targets(settings)
+    targets = read_targets(settings.targets)
     table = table[table["brick"].isin(set(targets["brick"]))]
     if table.empty:
         raise LenspipeError(
@@ -45,7 +45,7 @@ def report_absent(settings, table):
     table : pandas.DataFrame
         Of bricks with data, with the column brick.
     """
-    absent = targets_without_data(settings, table["brick"])
+    absent = targets_without_data(settings.targets, table["brick"])
     for row in absent.itertuples():
         log.info(
             "target %s (ra %.5f, dec %+.5f): no data of %s in its brick, %s",

@@ -70,7 +70,7 @@ def parent_of_targets(settings, chunk):
 def _parent(settings, chunk):
     """Rows of the parent sample of a chunk, in the order of the list."""
     regions = dict(bricks_of_chunk(settings.paths.plan, chunk))
-    targets = read_targets(settings)
+    targets = read_targets(settings.targets)
     targets = targets[targets["brick"].isin(regions)].reset_index(drop=True)
     columns = parent_columns(settings.survey.bands)
     blank = {"str": "", "float32": np.nan}

@@ -57,12 +57,14 @@ class RemoteSource(LocalSource):
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
+    retrieval : lenspipe.config.data.Retrieval
+    hosts : pathlib.Path
+        JSON file of the run that records how each server answers.
     """
 
-    def __init__(self, settings):
-        retrieval = self.retrieval = settings.retrieval
-        self._hosts, self._transports = settings.paths.hosts, {}
+    def __init__(self, retrieval, hosts):
+        self.retrieval = retrieval
+        self._hosts, self._transports = hosts, {}
         self._begin = time.monotonic()
         self._cache = Cache(retrieval.cache, 1e9 * retrieval.cache_gb)
         self._pool = concurrent.futures.ThreadPoolExecutor(retrieval.connections)

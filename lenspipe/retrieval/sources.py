@@ -28,5 +28,5 @@ def open_source(settings):
         yield LocalSource()
         return
 
-    with contextlib.closing(RemoteSource(settings)) as source:
+    with contextlib.closing(RemoteSource(settings.retrieval, settings.paths.hosts)) as source:
         yield source

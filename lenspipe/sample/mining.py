@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from astropy.coordinates import SkyCoord
 
-from lenspipe.catalogs.known_lenses import read_confusing, read_graded
+from lenspipe.catalogs.known_lenses import read_confusing, read_graded_lists
 from lenspipe.config.flags import rejected
 from lenspipe.config.settings import Settings
 from lenspipe.products.known_lenses import read_known
@@ -32,6 +32,7 @@ def mine(settings: Settings) -> pd.DataFrame:
         At most ``sample.mined`` rows of the scores.
     """
     paths, section = settings.paths, settings.sample
+    retrieval, simulated = settings.retrieval, bool(settings.simulation)
     split = pd.read_csv(paths.splits).set_index("brick")["split"]
     tables = [pd.read_parquet(paths.scores(chunk)) for chunk in read_plan(paths.plan)]
     scores = pd.concat(tables, ignore_index=True)
@@ -40,8 +41,8 @@ def mine(settings: Settings) -> pd.DataFrame:
     unknown = unused
     for entries, radius in (
         (read_known(paths.lenses), section.exclusion_arcsec),
-        (read_graded(settings), section.match_radius_arcsec),
-        (read_confusing(settings), section.match_radius_arcsec),
+        (read_graded_lists(section.graded, retrieval, paths.hosts), section.match_radius_arcsec),
+        (read_confusing(section, paths, retrieval, simulated), section.match_radius_arcsec),
     ):
         unknown = unknown[~_near(unknown, entries, radius)]
     mined = unknown.nlargest(section.mined, "p")

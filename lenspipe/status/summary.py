@@ -62,7 +62,7 @@ def summarise(settings):
     listed = read_table(paths.bricks, "bricks", columns=["brick", "chunk"])
     absent = None
     if settings.targets:
-        absent = targets_without_data(settings, listed["brick"])["id"].to_list()
+        absent = targets_without_data(settings.targets, listed["brick"])["id"].to_list()
     chunks = listed["chunk"].unique()
     bricks = read_manifests(paths.manifest("cutouts", chunk) for chunk in chunks)
     missing = _write_missing(paths.missing, bricks)
