@@ -1,4 +1,4 @@
-"""Measure how fast cutouts are scored, against Keras' own way.
+"""Measure how fast cutouts are scored, compared with Keras' own method.
 
 CMU DeepLens, untrained, and cutouts of 3 x 101 x 101 pixels of noise:
 
@@ -7,10 +7,10 @@ CMU DeepLens, untrained, and cutouts of 3 x 101 x 101 pixels of noise:
 - from the coadds of a full-depth-like brick on the local disk to the scores of 55 targets: astropy
   opens three images and slices, `predict` scores; beside it lenspipe, tile by tile. Models stay
   loaded, as over the bricks of a chunk;
-- the most memory of a process that scores 2,000 and 20,000 cutouts with a small network.
+- the peak memory of a process that scores 2,000 and 20,000 cutouts with a small network.
 
-All ways take turns, the first of which is left out; each ratio is taken within one turn, and
-medians are shown. It stops where scores differ. Takes five minutes.
+The methods take turns, of which the first is discarded; each ratio is taken within one turn, and
+medians are shown. It stops if scores differ. Takes five minutes.
 """
 
 import argparse
@@ -21,7 +21,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,7 +45,7 @@ from lenspipe.utils.tensorflow import gpus, keras
 
 BANDS, TARGETS, BATCH = "grz", 55, 256
 SMALL = {"widths": [4], "units": 1, "stem_filters": 4, "stem_stride": 4}
-#: Way -> backend and precision.
+#: Method -> backend and precision.
 OURS = {
     "tensorflow": ("tensorflow", "float32"),
     "openvino_f32": ("openvino", "float32"),
@@ -51,7 +53,7 @@ OURS = {
 }
 
 
-def make_model(**settings):
+def make_model(**settings: Any) -> keras.Model:
     """Return a network whose scores are neither all alike nor all 0 or 1."""
     keras.utils.set_random_seed(1)
     model = build("cmu_deeplens", **settings)
@@ -64,29 +66,29 @@ def make_model(**settings):
     return model
 
 
-def scorers(model, folder):
-    """Return {way: Scorer}, without those that this machine has not."""
-    found = {}
-    for way, (backend, precision) in OURS.items():
-        own = Inference(backend=backend, precision=precision, batch_size=BATCH)
+def scorers(model: keras.Model, folder: Path) -> dict[str, Scorer]:
+    """Return {method: Scorer} for the methods that this machine supports."""
+    result = {}
+    for method, (backend, precision) in OURS.items():
+        inference = Inference(backend=backend, precision=precision, batch_size=BATCH)
         try:
-            scorer = Scorer(model, folder / "model.keras", "resnet", own)
+            scorer = Scorer(model, folder / "model.keras", "resnet", inference)
         except LenspipeError as error:
-            print(f"without {way}: {error}", file=sys.stderr)
+            print(f"without {method}: {error}", file=sys.stderr)
             continue
         if precision == getattr(scorer.backend, "precision", precision):
-            found[way] = scorer
-    return found
+            result[method] = scorer
+    return result
 
 
-def score_records(scorer, paths, output):
+def score_records(scorer: Scorer, paths: list[Path], output: Path) -> np.ndarray:
     """Score records as the search does; return the scores."""
     data = dataset(paths, BATCH, len(BANDS), SIZE, columns=[*IDENTIFIERS, "image"])
     write_scores(output, scorer, ((batch["image"].numpy(), table_of(batch)) for batch in data))
     return pd.read_parquet(output)["p"].to_numpy()
 
 
-def predict_records(model, paths, output):
+def predict_records(model: keras.Model, paths: list[Path], output: Path) -> np.ndarray:
     """Score the same records as Keras does, and write the same table."""
     data = dataset(paths, BATCH, len(BANDS), SIZE, columns=["image"])
     p = model.predict(data.map(lambda batch: batch["image"]), verbose=0)[:, 0]
@@ -96,7 +98,9 @@ def predict_records(model, paths, output):
     return p
 
 
-def plain_brick(model, files, x, y):
+def plain_brick(
+    model: keras.Model, files: dict[tuple[str, str], Path], x: np.ndarray, y: np.ndarray
+) -> np.ndarray:
     """Score a brick's targets by whole images."""
     images = np.empty((len(x), len(BANDS), SIZE, SIZE), np.float32)
     half = SIZE // 2
@@ -108,106 +112,118 @@ def plain_brick(model, files, x, y):
     return model.predict(images, verbose=0)[:, 0]
 
 
-def our_brick(scorer, files, x, y):
+def our_brick(
+    scorer: Scorer, files: dict[tuple[str, str], Path], x: np.ndarray, y: np.ndarray
+) -> np.ndarray:
     """Score a brick's targets from the tiles that they touch."""
     bands = [read_stamps(files["image", band], x, y, SIZE, np.nan) for band in BANDS]
     return scorer(np.stack(bands, axis=1).astype(np.float32))["p"]
 
 
-def take_turns(ways, repeats, label):
-    """Return {way: list of seconds}; the first way's scores are what others have to give."""
-    seconds = {way: [] for way in ways}
+def take_turns(
+    methods: dict[str, Callable[[], np.ndarray]], repeats: int, label: str
+) -> dict[str, list[float]]:
+    """Return {method: list of seconds}; all must give the scores of the first method."""
+    seconds: dict[str, list[float]] = {method: [] for method in methods}
     for i in tqdm(range(repeats + 1), label, disable=None):
         expected = None
-        for way, function in ways.items():
+        for method, function in methods.items():
             begin = time.perf_counter()
             p = function()
             if i:
-                seconds[way].append(time.perf_counter() - begin)
+                seconds[method].append(time.perf_counter() - begin)
             expected = p if expected is None else expected
-            worst, allowed = np.abs(p - expected).max(), 0.02 if "bf16" in way else 1e-4
+            worst, allowed = np.abs(p - expected).max(), 0.02 if "bf16" in method else 1e-4
             if not worst <= allowed:
-                raise SystemExit(f"{way}: scores differ by {worst:.2g}, at most {allowed} expected")
+                raise SystemExit(
+                    f"{method}: scores differ by {worst:.2g}, at most {allowed} expected"
+                )
     return seconds
 
 
-def ratio(seconds, way, against="keras"):
-    """Median of how many times faster a way is; None where it was not measured."""
-    if way not in seconds:
+def ratio(seconds: dict[str, list[float]], method: str, reference: str = "keras") -> float | None:
+    """Median factor by which a method is faster; None if it was not measured."""
+    if method not in seconds:
         return None
-    pairs = zip(seconds[against], seconds[way], strict=True)
-    return statistics.median(other / own for other, own in pairs)
+    pairs = zip(seconds[reference], seconds[method], strict=True)
+    return statistics.median(slow / fast for slow, fast in pairs)
 
 
-def measure(folder, options):
+def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Return one flat dict."""
     model = make_model()
     sample = [part[: options.cutouts] for part in make_sample(np.random.default_rng(0))]
     paths = [folder / "cutouts.tfrecord"]
     write_records(paths[0], *sample)
     ours = scorers(model, folder)
-    ways = {"keras": lambda: predict_records(model, paths, folder / "keras.parquet")}
-    for way, scorer in ours.items():
-        ways[way] = lambda scorer=scorer: score_records(scorer, paths, folder / "ours.parquet")
-    records = take_turns(ways, options.repeats, "records")
+    methods = {"keras": lambda: predict_records(model, paths, folder / "keras.parquet")}
+    for method, scorer in ours.items():
+        methods[method] = lambda scorer=scorer: score_records(
+            scorer, paths, folder / "ours.parquet"
+        )
+    records = take_turns(methods, options.repeats, "records")
     files, (x, y) = make_bricks(options.tree or folder), targets(TARGETS)
-    ways = {"keras": lambda: plain_brick(model, files, x, y)}
-    for way, scorer in ours.items():
-        ways[way] = lambda scorer=scorer: our_brick(scorer, files, x, y)
-    brick = take_turns(ways, options.repeats, "bricks")
-    float32 = [ratio(brick, way) for way in ours if way != "openvino_bf16"]
+    methods = {"keras": lambda: plain_brick(model, files, x, y)}
+    for method, scorer in ours.items():
+        methods[method] = lambda scorer=scorer: our_brick(scorer, files, x, y)
+    brick = take_turns(methods, options.repeats, "bricks")
+    float32 = [ratio(brick, method) for method in ours if method != "openvino_bf16"]
     flat = {"keras_per_s": len(sample[0]) / statistics.median(records["keras"])}
-    flat |= {f"{way}_ratio": ratio(records, way) for way in OURS}
+    flat |= {f"{method}_ratio": ratio(records, method) for method in OURS}
     flat |= {"brick_to_scores_s": statistics.median(brick["keras"])}
     flat |= {"brick_to_scores_ratio": max(float32)}
-    flat |= {f"brick_to_scores_{way}_ratio": ratio(brick, way) for way in OURS}
+    flat |= {f"brick_to_scores_{method}_ratio": ratio(brick, method) for method in OURS}
     for number in (2000, 20000):
         flat[f"rss_mb_{number}"] = memory(folder, number)
     flat = {key: value and float(f"{value:.4g}") for key, value in flat.items()}
     return flat | {"device": gpus[0].name if gpus else "CPU"}
 
 
-def memory(folder, number):
-    """Return the most memory, MB, of a process that scores cutouts that are there as records."""
+def memory(folder: Path, number: int) -> float:
+    """Return the peak memory, MB, of a process that scores cutouts from existing records."""
     command = [sys.executable, __file__, "--score", str(folder), str(number)]
     result = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(result.stdout.split()[-1])
 
 
-def score_small(folder, number):
-    """Score cutouts with a small network; print the most memory, MB.
+def score_small(folder: Path, number: int) -> None:
+    """Score cutouts with a small network; print the peak memory, MB.
 
-    The file is read again and again; it was written by another process, whose memory is not this.
-    (Nor is it, but for ``getrusage``, that of the process which started this one.)
+    The file is read repeatedly; another process wrote it, so that its memory does not count. (Nor
+    does that of the parent process, which ``getrusage`` would include.)
     """
     (path,) = folder.glob("cutouts.tfrecord")
     paths = [path] * -(-number // measure_file(path)["count"])
-    own = Inference(backend="tensorflow")
-    scorer = Scorer(build("cmu_deeplens", **SMALL), folder / "model.keras", "resnet", own)
+    inference = Inference(backend="tensorflow")
+    scorer = Scorer(build("cmu_deeplens", **SMALL), folder / "model.keras", "resnet", inference)
     score_records(scorer, paths, folder / "scores.parquet")
     print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024)
 
 
-def print_table(flat, options):
-    """Print all ways side by side."""
+def print_table(flat: dict[str, Any], options: argparse.Namespace) -> None:
+    """Print all methods side by side."""
     print(f"{options.cutouts} cutouts, medians of {options.repeats} turns, {flat['device']}\n")
     print(f"{'times as fast as Keras':28}{'records':>10}{'brick':>10}")
-    for way in OURS:
-        values = flat[f"{way}_ratio"], flat[f"brick_to_scores_{way}_ratio"]
-        print(f"{way:28}" + "".join(f"{'-' if v is None else v:>10}" for v in values))
+    for method in OURS:
+        values = flat[f"{method}_ratio"], flat[f"brick_to_scores_{method}_ratio"]
+        print(f"{method:28}" + "".join(f"{'-' if v is None else v:>10}" for v in values))
     print(f"\nKeras: {flat['keras_per_s']} cutouts/s; brick in {flat['brick_to_scores_s']} s")
     print(f"memory, MB: {flat['rss_mb_2000']} (2,000 cutouts), {flat['rss_mb_20000']} (20,000)")
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--cutouts", type=int, default=512, help="cutouts of a turn, 1000 at most")
-    parser.add_argument("--repeats", type=int, default=5, help="turns of each")
-    parser.add_argument("--tree", type=Path, help="folder that keeps the brick (30 s to make)")
+    parser.add_argument("--cutouts", type=int, default=512, help="cutouts per turn, at most 1000")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of each method")
+    parser.add_argument(
+        "--tree", type=Path, help="folder in which to keep the brick (takes 30 s to make)"
+    )
     parser.add_argument("--json", action="store_true", help="print one flat object")
-    parser.add_argument("--score", nargs=2, metavar=("DIR", "N"), help="only the memory of N")
+    parser.add_argument(
+        "--score", nargs=2, metavar=("DIR", "N"), help="only measure the memory for N cutouts"
+    )
     options = parser.parse_args()
     if options.score:
         score_small(Path(options.score[0]), int(options.score[1]))

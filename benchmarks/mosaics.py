@@ -1,9 +1,9 @@
 """Measure how fast pages of candidates are drawn.
 
-Two runs of scattered candidates: each has a cutout in a file of its own, as best ranks of a large
-search have, and each file holds 55 galaxies. Measured on one core: reading of their cutouts, and
-drawing with the colour panel alone and with all panels. Times are CPU seconds, the best of the
-repeats; the pixels are noise with a galaxy, the worst there is for PNG.
+Each candidate has its cutout in a different file, like the top ranks of a large search; files hold
+55 galaxies each. Measured on one core: reading of the cutouts, and drawing with the colour panel
+alone and with all panels. Times are CPU seconds, the minimum of the repeats; the pixels are a
+galaxy with noise, the worst case for PNG.
 """
 
 import argparse
@@ -12,13 +12,15 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import fitsio
 import numpy as np
 import pandas as pd
 
-from lenspipe.config.settings import load_settings
+from lenspipe.config.settings import Settings, load_settings
 from lenspipe.cutouts.reading import read_galaxies
 from lenspipe.plotting.galaxy_pages import draw_page
 
@@ -27,15 +29,15 @@ PANELS = {"rgb": ["rgb"], "all": ["rgb", "g", "r", "z", "residual"]}
 NOISE = np.array([0.003, 0.006, 0.014])[:, None, None]
 
 
-def settings_with(name):
+def settings_with(name: str) -> Settings:
     return load_settings(
         {"run": name, "simulation": {}, "footprint": {"ra": [150, 151], "dec": [30, 31]}}
         | {"mosaics": {"panels": PANELS[name]}}
     )
 
 
-def write_bricks(settings, n_bricks, rng):
-    """Write files of cutouts; returns the best galaxy of each."""
+def write_bricks(settings: Settings, n_bricks: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Write files of cutouts; return the best galaxy of each."""
     size = settings.cutouts.size
     row, column = np.indices((size, size)) - size // 2
     light = np.exp(-np.hypot(row, column) / 5) * np.array([0.1, 0.4, 0.8])[:, None, None]
@@ -62,8 +64,8 @@ def write_bricks(settings, n_bricks, rng):
     )
 
 
-def best(repeats, work):
-    """Least CPU seconds of some runs, and the last one's result."""
+def best(repeats: int, work: Callable[[], Any]) -> tuple[float, Any]:
+    """Minimum CPU seconds of some runs, and the result of the last."""
     times = []
     for _ in range(repeats):
         begin = time.process_time()
@@ -72,29 +74,31 @@ def best(repeats, work):
     return min(times), result
 
 
-def figures(folder, n_pages, repeats):
-    """Return one flat dict."""
+def measure(folder: Path, n_pages: int, repeats: int) -> dict[str, float]:
+    """Return all results in one flat dict."""
     os.chdir(folder)
-    flat = {"pages": n_pages}
+    flat: dict[str, float] = {"pages": n_pages}
     for name in PANELS:
         settings = settings_with(name)
-        own = settings.mosaics
-        table = write_bricks(settings, n_pages * own.per_page, np.random.default_rng(1))
+        mosaics = settings.mosaics
+        table = write_bricks(settings, n_pages * mosaics.per_page, np.random.default_rng(1))
         reading, (images, _) = best(
             repeats, lambda settings=settings, table=table: read_galaxies(settings, table)
         )
 
-        def draw(own=own, table=table, images=images):
+        def draw(
+            mosaics: Any = mosaics, table: pd.DataFrame = table, images: np.ndarray = images
+        ) -> None:
             for number in range(n_pages):
-                part = slice(number * own.per_page, (number + 1) * own.per_page)
+                part = slice(number * mosaics.per_page, (number + 1) * mosaics.per_page)
                 draw_page(
                     images[part], table.iloc[part], folder / "page.png", bands="grz",
-                    panels=own.panels, columns=own.per_row, title="Page",
+                    panels=mosaics.panels, columns=mosaics.per_row, title="Page",
                 )  # fmt: skip
 
         drawing, _ = best(repeats, draw)
         flat |= {
-            f"{name}_galaxies_per_page": own.per_page,
+            f"{name}_galaxies_per_page": mosaics.per_page,
             f"{name}_read_s_page": reading / n_pages,
             f"{name}_draw_s_page": drawing / n_pages,
             f"{name}_pages_per_s_core": n_pages / (reading + drawing),
@@ -104,17 +108,17 @@ def figures(folder, n_pages, repeats):
     return {name: float(f"{value:.3g}") for name, value in flat.items()}
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--work", type=Path, help="folder for the files (2 GB)")
-    parser.add_argument("--pages", type=int, default=5, help="pages of each kind")
+    parser.add_argument("--pages", type=int, default=5, help="pages of each layout")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each")
     parser.add_argument("--json", action="store_true", help="print one flat object")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.work) as folder:
-        flat = figures(Path(folder), options.pages, options.repeats)
+        flat = measure(Path(folder), options.pages, options.repeats)
     if options.json:
         json.dump(flat, sys.stdout)
         print()
@@ -123,11 +127,12 @@ def main():
         f"{'panels':8}{'galaxies':>10}{'read s':>9}{'draw s':>9}{'MB':>7}{'pages/s':>9}{'ratio':>8}"
     )
     for name in PANELS:
-        of = {key.removeprefix(f"{name}_"): flat[key] for key in flat if key.startswith(name)}
-        ratio = of["pages_per_s_core"] / flat["rgb_pages_per_s_core"]
+        values = {key.removeprefix(f"{name}_"): flat[key] for key in flat if key.startswith(name)}
+        ratio = values["pages_per_s_core"] / flat["rgb_pages_per_s_core"]
         print(
-            f"{name:8}{of['galaxies_per_page']:10.0f}{of['read_s_page']:9.3f}"
-            f"{of['draw_s_page']:9.3f}{of['page_mb']:7.2f}{of['pages_per_s_core']:9.2f}{ratio:8.2f}"
+            f"{name:8}{values['galaxies_per_page']:10.0f}{values['read_s_page']:9.3f}"
+            f"{values['draw_s_page']:9.3f}{values['page_mb']:7.2f}"
+            f"{values['pages_per_s_core']:9.2f}{ratio:8.2f}"
         )
 
 

@@ -1,11 +1,11 @@
-"""Compare networks: train each with several seeds on one labelled sample and judge it.
+"""Compare networks: train each with several seeds on one labelled sample and evaluate it.
 
-Takes a configuration whose sample is there (`snakemake --cores 2 results/RUN/sample/sample.parquet
---configfile FILE`) and trains below its `models/`; what is trained already is not trained again.
-The networks are made small for a CPU: a stem of stride 2, the central 51 pixels. Each is judged on
-the test split as the workflow's `assess` does it, with 8 orientations. Speeds are measured at the
-end, in turn: images a second in training (batches of 32) and in scoring (one orientation, batches
-of 256), medians of the rounds.
+Takes a configuration whose sample exists (`snakemake --cores 2 results/RUN/sample/sample.parquet
+--configfile FILE`) and trains below its `models/`; existing models are not trained again. The
+networks are small enough for a CPU: a stem of stride 2, the central 51 pixels. Each is evaluated on
+the test split as by the workflow's `assess`, with 8 orientations. Speeds are measured at the end,
+in turn: images per second in training (batches of 32) and in scoring (one orientation, batches of
+256), medians of the rounds.
 """
 
 import argparse
@@ -14,13 +14,15 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from lenspipe.config.settings import load_settings, read_config
+from lenspipe.config.settings import Settings, load_settings, read_config
 from lenspipe.evaluation.model import assess
+from lenspipe.products.record_files import check_shards
 from lenspipe.scoring.score import load_model, predict
-from lenspipe.training.data import TrainingData, count_classes
+from lenspipe.training.data import TrainingData, count_classes, training_seed
 from lenspipe.training.devices import choose_devices
 from lenspipe.training.fitting import train
 from lenspipe.training.optimisation import make_optimizer
@@ -48,15 +50,15 @@ MEASURES = ("auc", "completeness_fpr_1e-2", "completeness_fpr_1e-3")
 STEPS, SCORED = 8, 1024
 
 
-def settings_of(config, network, seed):
+def settings_of(config: dict[str, Any], network: str, seed: int) -> Settings:
     """Settings of a network with a seed."""
     training = SHARED | NETWORKS[network] | {"network": network, "name": f"{network}_{seed}"}
     changes = {"seed": seed, "training": training, "inference": {"symmetries": 8}}
     return load_settings(config | changes)
 
 
-def judge(settings):
-    """Return metrics of a model; train and assess it where that has not been done."""
+def evaluate(settings: Settings) -> dict[str, Any]:
+    """Return the metrics of a model; train and assess it if that has not been done."""
     path = settings.paths.model
     name = settings.training.name
     if not path(name).exists():
@@ -66,25 +68,34 @@ def judge(settings):
     return json.loads(path(name, "metrics.json").read_text())
 
 
-def measure_speed(config, rounds):
-    """Return network -> images a second in training, and in scoring."""
-    ways = {}
+def measure_speed(config: dict[str, Any], rounds: int) -> dict[str, list[float]]:
+    """Return network -> images per second in training, and in scoring."""
+    prepared = {}
     for network in NETWORKS:
         settings = settings_of(config, network, 1)
-        counts = {"train": count_classes(settings)["train"]}
-        data = TrainingData(settings, counts, choose_devices("one"))
-        model = load_model(settings.paths.model(settings.training.name))
-        model.compile(make_optimizer(settings.training))
+        training = settings.training
+        counts = count_classes(settings.paths.sample, settings.sample.fractions)
+        data = TrainingData(
+            check_shards(settings.paths.records_manifest, "train"),
+            {"train": counts["train"]},
+            (len(settings.survey.bands), settings.cutouts.size),
+            training,
+            training_seed(training, settings.seed),
+            choose_devices("one"),
+        )
+        path = settings.paths.model(training.name)
+        model = load_model(path)
+        model.compile(make_optimizer(training))
         model.optimizer.build(model.trainable_variables)
-        steps = Steps(model, data, settings.training)
+        steps = Steps(model, data, training, path.parent)
         batches = [batch for batch, _ in zip(data.epoch(0), range(STEPS), strict=False)]
         images = np.concatenate([batch[0] for batch in batches])[:256]
-        ways[network] = (model, steps, batches, images)
+        prepared[network] = (model, steps, batches, images)
         steps.step(*batches[0])
         predict(model, images)
-    found = {network: ([], []) for network in NETWORKS}
+    speeds: dict[str, tuple[list[float], list[float]]] = {n: ([], []) for n in NETWORKS}
     for _ in range(rounds):
-        for network, (model, steps, batches, images) in ways.items():
+        for network, (model, steps, batches, images) in prepared.items():
             begin = time.perf_counter()
             for batch in batches:
                 loss = float(steps.step(*batch))
@@ -93,20 +104,24 @@ def measure_speed(config, rounds):
             for _ in range(SCORED // len(images)):
                 predict(model, images)
             end = time.perf_counter()
-            found[network][0].append(len(batches) * len(batches[0][0]) / (middle - begin))
-            found[network][1].append(SCORED / (end - middle))
-    return {network: [statistics.median(values) for values in f] for network, f in found.items()}
+            speeds[network][0].append(len(batches) * len(batches[0][0]) / (middle - begin))
+            speeds[network][1].append(SCORED / (end - middle))
+    return {
+        network: [statistics.median(values) for values in pair] for network, pair in speeds.items()
+    }
 
 
-def summarise(results, speeds):
-    """Return one flat dict: means over seeds, ends of all their intervals."""
+def summarise(
+    results: dict[str, list[dict[str, Any]]], speeds: dict[str, list[float]]
+) -> dict[str, Any]:
+    """Return one flat dict: means over seeds, extremes of their intervals."""
     flat = {}
     for network, runs in results.items():
         flat[f"{network}_parameters"] = runs[0]["parameters"]
         for measure in MEASURES:
             values = [run[f"test_{measure}"] for run in runs]
-            known = None not in values
-            flat[f"{network}_{measure}"] = statistics.mean(values) if known else None
+            measured = None not in values
+            flat[f"{network}_{measure}"] = statistics.mean(values) if measured else None
             flat[f"{network}_{measure}_values"] = values
             for end, choose in (("low", min), ("high", max)):
                 ends = [run.get(f"test_{measure}_{end}") for run in runs]
@@ -116,8 +131,8 @@ def summarise(results, speeds):
     return flat
 
 
-def print_table(flat, results):
-    """Print Markdown: each seed's value, and the widest of their 95 % intervals."""
+def print_table(flat: dict[str, Any], results: dict[str, list[dict[str, Any]]]) -> None:
+    """Print Markdown: the value of each seed, and the widest of their 95 % intervals."""
     print("| network | parameters | AUC | completeness at 1e-2 | at 1e-3 | training | scoring |")
     print("|---|---|---|---|---|---|---|")
     for network in results:
@@ -136,10 +151,11 @@ def print_table(flat, results):
         cells += [f"{flat[f'{network}_{way}_per_s']:.0f}" for way in ("training", "scoring")]
         print("| " + " | ".join(cells) + " |")
     first = next(iter(results.values()))[0]
-    print(f"\n{first['test_n_lenses']} lenses and {first['test_n_nonlenses']} others to judge by")
+    n_lenses, n_nonlenses = first["test_n_lenses"], first["test_n_nonlenses"]
+    print(f"\n{n_lenses} lenses and {n_nonlenses} non-lenses in the test split")
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -151,7 +167,7 @@ def main():
     configure_logging()
     config = read_config(options.config)
     results = {
-        network: [judge(settings_of(config, network, seed)) for seed in options.seeds]
+        network: [evaluate(settings_of(config, network, seed)) for seed in options.seeds]
         for network in NETWORKS
     }
     flat = summarise(results, measure_speed(config, options.rounds))

@@ -1,11 +1,11 @@
-"""The inspection portal: time from a key to the next image, and votes kept through `kill -9`.
+"""The inspection portal: time from key press to next image, and votes stored despite `kill -9`.
 
     python benchmarks/portal.py
 
-The first part grades 500 candidates in Chromium on this machine, each key as soon as the image is
-on the screen (faster than anybody grades), then once more at five a second. The second has 8
-graders send 200 votes each, while the server is killed twice and started again: it compares the
-votes that were acknowledged with those that are in the file.
+The first part grades 500 candidates in Chromium on this machine, with each key press as soon as the
+image is on the screen (faster than anybody grades), and then at five per second. In the second, 8
+graders send 200 votes each while the server is killed and restarted twice; the acknowledged votes
+are compared with those in the file.
 """
 
 import argparse
@@ -15,7 +15,9 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from playwright.sync_api import sync_playwright
@@ -24,11 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from helpers.portal import Grader, Started, make_run, vote
 
+from lenspipe.config.paths import RunPaths
 from lenspipe.inspection.store import Store
 
 GRADERS, VOTES, KILLS = 8, 200, 2
 
-# From the key's own time stamp to the frame after the one in which the next image was drawn.
+# From the time stamp of the key press to the frame after the one in which the image was drawn.
 WATCH = """() => {
   window.times = [];
   let pressed = 0;
@@ -39,8 +42,8 @@ WATCH = """() => {
 }"""
 
 
-def next_images(address, number, pause_s):
-    """Milliseconds from key to image, for each of a number of candidates."""
+def next_images(address: str, number: int, pause_s: float) -> np.ndarray:
+    """Milliseconds from key press to image, for each of a number of candidates."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
@@ -59,26 +62,27 @@ def next_images(address, number, pause_s):
     return np.array(times)
 
 
-def killed_votes(paths):
-    """Number of votes acknowledged, those of them in the file, and all in the file."""
-    names, acknowledged, lock = [f"grader{i}" for i in range(GRADERS)], [], threading.Lock()
+def killed_votes(paths: RunPaths) -> tuple[int, int, int]:
+    """Numbers of acknowledged votes, of those of them that are in the file, and of all in it."""
+    names, lock = [f"grader{i}" for i in range(GRADERS)], threading.Lock()
+    acknowledged: list[str] = []
     arguments = [word for name in names for word in ("--grader", name)]
     portal = Started(paths, *arguments)
 
-    def patient(work):
+    def retry(request: Callable[[], Any]) -> Any:
         while True:
             try:
-                if (answer := work()) is not None:
+                if (answer := request()) is not None:
                     return answer
             except OSError:
                 time.sleep(0.05)
 
-    def grade(name):
+    def grade(name: str) -> None:
         grader = Grader(portal.address, name)
-        about = patient(grader.list)
+        about = retry(grader.list)
         for number in range(VOTES):
             sent = vote(number, "ABCD"[number % 4])
-            patient(lambda sent=sent: grader.post(about, [sent]).status_code == 200 or None)
+            retry(lambda sent=sent: grader.post(about, [sent]).status_code == 200 or None)
             with lock:
                 acknowledged.append(sent["key"])
 
@@ -94,52 +98,54 @@ def killed_votes(paths):
         thread.join()
     portal.kill()
     store = Store(paths.inspection())
-    kept = [row["key"] for row in store.votes()]
+    stored = [row["key"] for row in store.votes()]
     store.close()
-    return len(acknowledged), len(set(acknowledged) & set(kept)), len(kept)
+    return len(acknowledged), len(set(acknowledged) & set(stored)), len(stored)
 
 
-def figures(folder, number):
-    """Return one flat dict."""
-    flat = {"candidates": number}
+def measure(folder: Path, number: int) -> dict[str, float]:
+    """Return all results in one flat dict."""
+    flat: dict[str, float] = {"candidates": number}
     paths = make_run(folder / "fast", n=number, per_brick=50, size=101)
     with Started(paths, "--grader", "fast", "--grader", "slow", "--repeats", "0.01") as portal:
         for name, pause_s in (("fast", 0.0), ("slow", 0.2)):
             times = next_images(f"{portal.address}/g/{name}/", number, pause_s)
-            what = "next_image" if name == "slow" else "next_image_at_once"
+            key = "next_image" if name == "slow" else "next_image_at_once"
             for q in (50, 95, 100):
-                flat[f"{what}_p{q}_ms"] = round(float(np.percentile(times, q)), 1)
+                flat[f"{key}_p{q}_ms"] = round(float(np.percentile(times, q)), 1)
     paths = make_run(folder / "killed", n=VOTES, size=33)
     begin = time.perf_counter()
-    acknowledged, kept, rows = killed_votes(paths)
+    acknowledged, stored, rows = killed_votes(paths)
     flat |= {"graders": GRADERS, "kills": KILLS, "votes_acknowledged": acknowledged}
-    flat |= {"votes_kept": kept, "votes_in_file": rows}
+    flat |= {"votes_kept": stored, "votes_in_file": rows}
     return flat | {"votes_s": round(time.perf_counter() - begin, 1)}
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--candidates", type=int, default=500, help="how many are graded")
+    parser.add_argument("--candidates", type=int, default=500, help="number of candidates to grade")
     parser.add_argument("--json", action="store_true", help="print one flat object")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        flat = figures(Path(folder), options.candidates)
+        flat = measure(Path(folder), options.candidates)
     if options.json:
         json.dump(flat, sys.stdout)
         print()
         return
-    print(f"{flat['candidates']} candidates; key to next image, ms\n")
+    print(f"{flat['candidates']} candidates; key press to next image, ms\n")
     print(f"{'':24}{'median':>8}{'95 %':>8}{'longest':>9}")
-    for what, name in (
-        ("as soon as it is seen", "next_image_at_once"),
-        ("five a second", "next_image"),
+    for label, name in (
+        ("as soon as it is shown", "next_image_at_once"),
+        ("five per second", "next_image"),
     ):
         median, p95, longest = (flat[f"{name}_p{q}_ms"] for q in (50, 95, 100))
-        print(f"{what:24}{median:8.1f}{p95:8.1f}{longest:9.1f}")
+        print(f"{label:24}{median:8.1f}{p95:8.1f}{longest:9.1f}")
     print(f"\n{flat['graders']} graders, server killed {flat['kills']} times")
-    print(f"votes acknowledged {flat['votes_acknowledged']}, of these kept {flat['votes_kept']}, ")
+    print(
+        f"votes acknowledged {flat['votes_acknowledged']}, of these stored {flat['votes_kept']}, "
+    )
     print(f"in the file {flat['votes_in_file']}")
 
 

@@ -1,15 +1,16 @@
-"""Measure a step of training against one that has nothing to read.
+"""Compare a training step with one that reads no input.
 
-Three ways to train the same network on the same cutouts (noise), as many steps in each, in turn:
+Three methods train the same network on the same cutouts (noise), with the same number of steps, in
+turn:
 
 - plain: Keras' own `model.fit` on arrays in memory,
-- ours: `lenspipe.training.fitting`, from records, with augmentation,
-- held: our step on one batch, again and again: what the device takes by itself.
+- ours: `lenspipe.training.steps`, from records, with augmentation,
+- held: our step on one batch, repeatedly: the time of the device alone.
 
 Figures are medians of the rounds, as are the ratios: each is taken within a round. `input_overhead`
-is by how much longer a step of ours takes than a plain one; `idle_share` is the part of our time in
-which the device waits for a batch. Runs on a GPU if there is one, in half precision (`--single` for
-single precision), and says what it ran on.
+is the relative excess of our time per step over the plain one; `idle_share` is the fraction of our
+time in which the device waits for a batch. Runs on a GPU if there is one, in half precision
+(`--single` for single precision), and reports the device.
 """
 
 import argparse
@@ -21,25 +22,28 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lenspipe.config.settings import load_settings
+from lenspipe.config.settings import Settings, load_settings
 from lenspipe.models.contents import normalisation
 from lenspipe.models.registry import build
-from lenspipe.products.parent import parent_columns
-from lenspipe.products.record_files import VERSION
+from lenspipe.products.record_files import VERSION, check_shards
 from lenspipe.products.records import write_records
-from lenspipe.training.data import TrainingData
+from lenspipe.survey.tractor import parent_columns
+from lenspipe.training.data import TrainingData, training_seed
 from lenspipe.training.devices import choose_devices
-from lenspipe.training.steps import Steps, Ticker
+from lenspipe.training.steps import ProgressLogger, Steps
 from lenspipe.utils.tensorflow import gpus, keras
 
 BANDS, SIZE, PER_FILE = "grz", 101, 1000
 
 
-def write_sample(settings, n, rng):
+def write_sample(
+    settings: Settings, n: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Write n cutouts as the training split; return images and labels."""
     images = rng.normal(0, 0.01, (n, len(BANDS), SIZE, SIZE)).astype(np.float32)
     labels = (np.arange(n) % 4 == 0).astype(np.float32)
@@ -57,12 +61,14 @@ def write_sample(settings, n, rng):
     return images, labels
 
 
-def make_model(settings, images):
+def make_model(settings: Settings, images: np.ndarray) -> keras.Model:
     """Make the network, adapted and compiled for plain training as well as for ours."""
-    own = settings.training
-    keras.config.set_dtype_policy("mixed_float16" if own.mixed_precision and gpus else "float32")
+    training = settings.training
+    keras.config.set_dtype_policy(
+        "mixed_float16" if training.mixed_precision and gpus else "float32"
+    )
     keras.utils.set_random_seed(1)
-    model = build(own.network, settings.survey.bands, SIZE, **own.network_settings)
+    model = build(training.network, settings.survey.bands, SIZE, **training.network_settings)
     for layer in normalisation(model):
         layer.adapt(images[:256])
     model.compile(keras.optimizers.Adam(1e-4), "binary_crossentropy", jit_compile=bool(gpus))
@@ -70,44 +76,54 @@ def make_model(settings, images):
     return model
 
 
-def measure(settings, options):
-    """Return the seconds per step of each way, a list of dicts, one for each round."""
+def measure(settings: Settings, options: argparse.Namespace) -> tuple[list[dict[str, float]], str]:
+    """Return the seconds per step of each method, a dict for each round; and the device."""
     n = options.steps * options.batch
     images, labels = write_sample(settings, n, np.random.default_rng(0))
     model = make_model(settings, images)
     lenses = int(labels.sum())
-    data = TrainingData(settings, {"train": (lenses, n - lenses)}, choose_devices("one"))
-    steps = Steps(model, data, settings.training)
+    data = TrainingData(
+        check_shards(settings.paths.records_manifest, "train"),
+        {"train": (lenses, n - lenses)},
+        (len(settings.survey.bands), SIZE),
+        settings.training,
+        training_seed(settings.training, settings.seed),
+        choose_devices("one"),
+    )
+    folder = settings.paths.model(settings.training.name).parent
+    steps = Steps(model, data, settings.training, folder)
     batch = next(iter(data.epoch(0)))
 
-    def plain():
+    def plain() -> None:
         model.fit(images, labels, options.batch, shuffle=False, verbose=0)
 
-    def ours():
-        steps.run(0, Ticker("step"))
+    def ours() -> None:
+        steps.run(0, ProgressLogger("step"))
 
-    def held():
+    def held() -> None:
         for _ in range(options.steps):
             loss = steps.step(*batch)
         float(loss)
 
-    # The first step of each is slow: it is compiled.
+    # The first step of each is slow, because it is compiled.
     model.fit(images[: options.batch], labels[: options.batch], options.batch, verbose=0)
     float(steps.step(*batch))
     rounds = []
     for _ in range(options.rounds):
         seconds = {}
-        for way in (plain, ours, held):
+        for method in (plain, ours, held):
             begin = time.perf_counter()
-            way()
-            seconds[way.__name__] = (time.perf_counter() - begin) / options.steps
+            method()
+            seconds[method.__name__] = (time.perf_counter() - begin) / options.steps
         rounds.append(seconds)
     return rounds, data.devices.name
 
 
-def summarise(rounds, device, options):
+def summarise(
+    rounds: list[dict[str, float]], device: str, options: argparse.Namespace
+) -> dict[str, Any]:
     """Return one flat dict."""
-    flat = {f"{way}_s": statistics.median(r[way] for r in rounds) for way in rounds[0]}
+    flat = {f"{method}_s": statistics.median(r[method] for r in rounds) for method in rounds[0]}
     flat["images_per_s"] = statistics.median(options.batch / r["ours"] for r in rounds)
     flat["input_overhead"] = statistics.median(r["ours"] / r["plain"] - 1 for r in rounds)
     flat["idle_share"] = statistics.median(max(1 - r["held"] / r["ours"], 0) for r in rounds)
@@ -115,28 +131,30 @@ def summarise(rounds, device, options):
     return flat | {"device": device, "network": options.network, "batch_size": options.batch}
 
 
-def print_table(flat, options):
+def print_table(flat: dict[str, Any], options: argparse.Namespace) -> None:
     print(f"{options.network}, batches of {options.batch}, on {flat['device']}")
     print(f"medians of {options.rounds} rounds of {options.steps} steps\n")
     print(f"{'':8}{'s/step':>10}{'images/s':>10}{'of plain':>10}")
-    for way in ("plain", "ours", "held"):
-        seconds = flat[f"{way}_s"]
+    for method in ("plain", "ours", "held"):
+        seconds = flat[f"{method}_s"]
         rate, ratio = options.batch / seconds, seconds / flat["plain_s"]
-        print(f"{way:8}{seconds:10.3f}{rate:10.1f}{ratio:10.3f}")
-    print(f"\ninput overhead {flat['input_overhead']:.1%}, idle share {flat['idle_share']:.1%}")
+        print(f"{method:8}{seconds:10.3f}{rate:10.1f}{ratio:10.3f}")
+    print(f"\ninput overhead {flat['input_overhead']:.1%}, idle fraction {flat['idle_share']:.1%}")
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--network", default="cmu_deeplens")
-    parser.add_argument("--settings", type=json.loads, default={}, help="JSON of the network's")
+    parser.add_argument(
+        "--settings", type=json.loads, default={}, help="JSON of the network's settings"
+    )
     parser.add_argument("--batch", type=int, default=64, help="cutouts in a batch")
-    parser.add_argument("--steps", type=int, default=6, help="steps of each way in a round")
+    parser.add_argument("--steps", type=int, default=6, help="steps of each method in a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--single", action="store_true", help="single precision on a GPU")
-    parser.add_argument("--work", type=Path, help="folder for the records (0.12 MB a cutout)")
+    parser.add_argument("--work", type=Path, help="folder for the records (0.12 MB per cutout)")
     parser.add_argument("--json", action="store_true", help="print one flat object")
     options = parser.parse_args()
     training = {"network": options.network, "network_settings": options.settings,

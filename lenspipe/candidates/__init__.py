@@ -1,4 +1,4 @@
-"""Stage candidates: threshold, merging, matching, names, ranks."""
+"""Stage candidates: threshold, merging, crossmatch with known lenses, names, ranks."""
 
 import lazy_loader
 
@@ -7,6 +7,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "area": ["area_deg2", "searched_bricks"],
         "find": ["find_candidates"],
-        "skymap": ["write_sky"],
+        "skymap": ["write_sky_map"],
     },
 )

@@ -1,4 +1,4 @@
-"""The part of the sky that was searched: its area, and as a multi-order coverage map."""
+"""The searched part of the sky: its area, and a multi-order coverage map."""
 
 import astropy.units as u
 import numpy as np
@@ -6,32 +6,29 @@ import pandas as pd
 from astropy_healpix import healpix_to_lonlat, lonlat_to_healpix, neighbours
 from mocpy import MOC
 
+from lenspipe.config.settings import Settings
 from lenspipe.products.manifests import read_manifest
 from lenspipe.survey.bricks import BRICK_DEG, brick_widths, brickids_at
 
-__all__ = ["area_deg2", "coverage", "searched_bricks"]
+__all__ = ["area_deg2", "coverage_map", "searched_bricks"]
 
-#: Order of the smallest cells of the map, 1.7 arcmin wide.
+#: HEALPix order of the map's smallest cells, which are 1.7 arcmin wide.
 ORDER = 11
 
-_WIDE_ORDER = 6
+_COARSE_ORDER = 6
 
-# Wide cells whose 1,024 small ones are looked at at once.
+# Coarse cells processed at once, each with its 1,024 small cells.
 _BLOCK = 1000
 
 
-def searched_bricks(settings):
+def searched_bricks(settings: Settings) -> pd.DataFrame:
     """Return the bricks that were searched, without those that failed.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
 
     Returns
     -------
     pandas.DataFrame
         brick, brickid, ra, dec, width (degrees of right ascension); each brick once, also where
-        both regions have it.
+        both regions contain it.
     """
     bricks = pd.read_parquet(settings.paths.bricks, columns=["brick", "ra", "dec", "chunk"])
     failed = {
@@ -46,17 +43,13 @@ def searched_bricks(settings):
     return bricks.drop(columns="chunk")
 
 
-def area_deg2(bricks):
-    """Area of bricks in square degrees; what is masked or without exposures in them counts.
+def area_deg2(bricks: pd.DataFrame) -> float:
+    """Area of bricks in square degrees, including masked and unexposed parts.
 
     Parameters
     ----------
-    bricks : pandas.DataFrame
-        As of `searched_bricks`.
-
-    Returns
-    -------
-    float
+    bricks
+        As returned by `searched_bricks`.
     """
     north, south = (
         np.radians(np.clip(bricks["dec"] + s * BRICK_DEG / 2, -90, 90)) for s in (1, -1)
@@ -64,31 +57,28 @@ def area_deg2(bricks):
     return float((bricks["width"] * np.degrees(np.sin(north) - np.sin(south))).sum())
 
 
-def coverage(bricks):
+def coverage_map(bricks: pd.DataFrame) -> MOC:
     """Make a multi-order coverage map of bricks (https://www.ivoa.net/documents/MOC/).
+
+    It contains all cells of order 11, 1.7 arcmin wide, whose centre is in one of the bricks.
 
     Parameters
     ----------
-    bricks : pandas.DataFrame
-        As of `searched_bricks`.
-
-    Returns
-    -------
-    mocpy.MOC
-        All cells of order 11, 1.7 arcmin wide, whose centre is in one of the bricks.
+    bricks
+        As returned by `searched_bricks`.
     """
     is_searched = np.zeros(brickids_at([0.0], [90.0])[0] + 1, bool)
     is_searched[bricks["brickid"]] = True
-    # Cells four times as wide as a brick that hold a brick's middle, and their neighbours.
-    places = [bricks[name].to_numpy() * u.deg for name in ("ra", "dec")]
-    wide = np.unique(lonlat_to_healpix(*places, 2**_WIDE_ORDER, order="nested"))
+    # Cells four times as wide as a brick that contain a brick's centre, and their neighbours.
+    centres = [bricks[name].to_numpy() * u.deg for name in ("ra", "dec")]
+    coarse = np.unique(lonlat_to_healpix(*centres, 2**_COARSE_ORDER, order="nested"))
     with np.errstate(invalid="ignore"):  # a few cells have seven, and -1 for the eighth
-        wide = np.unique(np.append(neighbours(wide, 2**_WIDE_ORDER, order="nested"), wide))
-    per_wide = 4 ** (ORDER - _WIDE_ORDER)
-    found = [np.zeros(0, np.int64)]
-    for block in np.array_split(wide[wide >= 0], len(wide) // _BLOCK + 1):
-        cells = (block[:, None] * per_wide + np.arange(per_wide)).ravel()
+        coarse = np.unique(np.append(neighbours(coarse, 2**_COARSE_ORDER, order="nested"), coarse))
+    n_small = 4 ** (ORDER - _COARSE_ORDER)
+    searched = [np.zeros(0, np.int64)]
+    for block in np.array_split(coarse[coarse >= 0], len(coarse) // _BLOCK + 1):
+        cells = (block[:, None] * n_small + np.arange(n_small)).ravel()
         ra, dec = healpix_to_lonlat(cells, 2**ORDER, order="nested")
-        found.append(cells[is_searched[brickids_at(ra.deg, dec.deg)]])
-    cells = np.concatenate(found).astype(np.uint64)
+        searched.append(cells[is_searched[brickids_at(ra.deg, dec.deg)]])
+    cells = np.concatenate(searched).astype(np.uint64)
     return MOC.from_healpix_cells(cells, np.full(len(cells), ORDER, np.uint8), max_depth=ORDER)

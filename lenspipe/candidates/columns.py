@@ -1,24 +1,32 @@
-"""Columns of the candidates: what they are, their units, and their UCDs."""
+"""Columns of the candidates: descriptions, units and UCDs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from astropy.table import Table
 
-__all__ = ["ordered", "with_units"]
+__all__ = ["order_columns", "table_with_units"]
 
-#: Column or its beginning -> description, unit, UCD (https://www.ivoa.net/documents/UCD1+/).
+# Column or its prefix -> description, unit, UCD (https://www.ivoa.net/documents/UCD1+/).
 _COLUMNS = {
-    "rank": ("Place in the order of p, from 1; 0 for a hidden known lens", None, "meta.code"),
+    "rank": ("Rank in order of p, from 1; 0 for a hidden known lens", None, "meta.code"),
     "name": (
-        "IAU-style name from the position, truncated; a target's own if it has one",
+        "IAU-style name from the truncated position; the given name of a target if it has one",
         None,
         "meta.id;meta.main",
     ),
-    "id": ("release-brickid-objid of the galaxy that names it; a target's name", None, "meta.id"),
+    "id": (
+        "release-brickid-objid of the galaxy that gives the name; the name of a target",
+        None,
+        "meta.id",
+    ),
     "ra": ("Right ascension, J2000", "deg", "pos.eq.ra;meta.main"),
     "dec": ("Declination, J2000", "deg", "pos.eq.dec;meta.main"),
-    "p": ("Probability of being a lens, the highest of its galaxies", None, "stat.probability"),
+    "p": ("Probability of being a lens, the maximum over its galaxies", None, "stat.probability"),
     "p_calibrated": (
-        "Probability after calibration on the labelled sample; NaN without",
+        "Probability after calibration on the labelled sample; NaN: not calibrated",
         None,
         "stat.probability",
     ),
@@ -30,66 +38,62 @@ _COLUMNS = {
     "brick": ("Name of the brick", None, "meta.id;obs.field"),
     "region": ("Region of the survey: north or south", None, "meta.id;obs"),
     "n_members": ("Galaxies merged into this candidate", None, "meta.number"),
-    "best_id": ("The most probable of its galaxies, whose scores these are", None, "meta.id.cross"),
-    "flags": ("What is wrong with the cutout, bitmask; 0 if nothing", None, "meta.code.qual"),
-    "z": ("Redshift; NaN without", None, "src.redshift"),
-    "z_err": ("Error of the redshift; NaN without", None, "stat.error;src.redshift"),
-    "z_kind": ("spec or phot, for spectroscopic or photometric", None, "meta.code"),
-    "z_source": ("Table that the redshift is from", None, "meta.ref"),
+    "best_id": (
+        "Its most probable galaxy, from which the scores are",
+        None,
+        "meta.id.cross",
+    ),
+    "flags": ("Problems of the cutout, bitmask; 0 if none", None, "meta.code.qual"),
+    "z": ("Redshift; NaN: none", None, "src.redshift"),
+    "z_err": ("Error of the redshift; NaN: none", None, "stat.error;src.redshift"),
+    "z_kind": ("spec (spectroscopic) or phot (photometric)", None, "meta.code"),
+    "z_source": ("Table from which the redshift is", None, "meta.ref"),
     "known": ("Whether a known lens is within the matching radius", None, "meta.code"),
     "known_grade": (
-        "Best grade of the nearest known lens, A to C; empty if it has none",
+        "Best grade of the nearest known lens, A to C; empty if there is none",
         None,
         "meta.code.qual",
     ),
     "known_as": ("Catalogues of the nearest known lens, each with its grade", None, "meta.bib"),
-    "viewer": ("The place in the sky viewer", None, "meta.ref.url"),
+    "viewer": ("The position in the sky viewer", None, "meta.ref.url"),
 }
 
 
-def _entry(name):
+def _entry(name: str) -> tuple[str, str | None, str]:
     """Description, unit and UCD of a column."""
-    kind, _, rest = name.partition("_")
-    description, unit, ucd = _COLUMNS[name] if name in _COLUMNS else _COLUMNS[f"{kind}_"]
+    prefix, _, rest = name.partition("_")
+    description, unit, ucd = _COLUMNS[name] if name in _COLUMNS else _COLUMNS[f"{prefix}_"]
     return description.format(rest), unit, ucd
 
 
-def ordered(table, bands):
-    """Choose and order the columns that are written.
+def order_columns(table: pd.DataFrame, bands: Sequence[str]) -> pd.DataFrame:
+    """Select and order the columns that are written.
 
     Parameters
     ----------
-    table : pandas.DataFrame
-        As of `lenspipe.candidates.systems.make_systems`, with redshifts and viewer where there are.
-    bands : sequence of str
-
-    Returns
-    -------
-    pandas.DataFrame
+    table
+        As returned by `lenspipe.candidates.systems.make_systems`, with redshifts and viewer where
+        available.
     """
     models = [name for name in table if name.startswith("p_")]
-    per_band = [f"{kind}_{band}" for kind in ("mag", "nobs", "psfsize") for band in bands]
+    per_band = [f"{prefix}_{band}" for prefix in ("mag", "nobs", "psfsize") for band in bands]
     names = ["rank", "name", "id", "ra", "dec", "p", *models, "type", *per_band, "brick", "region"]
     names += ["n_members", "best_id", "flags", "z", "z_err", "z_kind", "z_source"]
     names += ["known", "known_grade", "known_as", "viewer"]
     return table[[name for name in names if name in table]]
 
 
-def with_units(table, meta):
+def table_with_units(table: pd.DataFrame, meta: Mapping[str, Any]) -> Table:
     """Make a table with units and descriptions; UCDs are in the columns' ``meta``.
 
     Parameters
     ----------
-    table : pandas.DataFrame
-        As of `ordered`.
-    meta : dict
-        Of the whole.
-
-    Returns
-    -------
-    astropy.table.Table
+    table
+        As returned by `order_columns`.
+    meta
+        Of the table.
     """
-    result = Table(meta=meta)
+    result = Table(meta=dict(meta))
     for name in table.columns:
         values = table[name].to_numpy()
         if values.dtype == object or table[name].dtype in ("str", "string"):

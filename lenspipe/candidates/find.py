@@ -1,18 +1,22 @@
-"""From scores to candidates: chosen, merged, compared with known lenses, named and ranked."""
+"""From scores to candidates: selected, merged, matched with known lenses, named and ranked."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lenspipe.candidates.catalogue import viewer_address, write_catalogues
-from lenspipe.candidates.columns import ordered
-from lenspipe.candidates.forecast import expect
-from lenspipe.candidates.page import write_page
+from lenspipe.candidates.catalogue import write_catalogues
+from lenspipe.candidates.columns import order_columns
+from lenspipe.candidates.forecast import expected_performance
+from lenspipe.candidates.page import write_html_page
 from lenspipe.candidates.redshifts import add_redshifts
 from lenspipe.candidates.systems import make_systems
 from lenspipe.candidates.threshold import find_cuts
 from lenspipe.config.flags import rejected
+from lenspipe.config.results import Threshold
+from lenspipe.config.settings import Settings
+from lenspipe.products.candidates import page_numbers
 from lenspipe.products.predictions import read_held_out
 from lenspipe.products.scores import Cuts, iterate_scores
 from lenspipe.utils.files import atomic
@@ -21,19 +25,15 @@ from lenspipe.utils.progress import log
 __all__ = ["find_candidates"]
 
 
-def find_candidates(settings):
-    """Choose the galaxies above the threshold, merge them into systems, rank and write these.
+def find_candidates(settings: Settings) -> pd.DataFrame:
+    """Select the galaxies above the threshold, merge them into systems, rank and write these.
 
-    Of a list of targets each with a cutout is a candidate, whatever its probability and flags, and
-    none are merged.
+    For a list of targets each target with a cutout is a candidate, whatever its probability and
+    flags, and none are merged.
 
-    Writes below ``candidates/``: ``threshold.json`` (what was chosen and what to expect),
+    Writes below ``candidates/``: ``threshold.json`` (the selection and its expected performance),
     ``candidates.csv``, ``.reg``, ``.vot``, ``.html``, ``viewer.fits`` and, last,
     ``candidates.fits``.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
 
     Returns
     -------
@@ -44,7 +44,7 @@ def find_candidates(settings):
     ------
     LenspipeError
         A table is missing or lacks a galaxy; the known lenses are not merged yet; the threshold
-        can't be found, or a table of redshifts can't be read.
+        cannot be determined, or a table of redshifts cannot be read.
     """
     cuts, n_searched = (Cuts((), {}), {}) if settings.targets else find_cuts(settings)
     galaxies = _select(settings, cuts)
@@ -53,107 +53,138 @@ def find_candidates(settings):
         table = add_redshifts(table, settings)
     if settings.survey.tree:
         table["viewer"] = [
-            viewer_address(ra, dec, settings)
+            settings.release.viewer_address(ra, dec)
             for ra, dec in zip(table["ra"], table["dec"], strict=True)
         ]
-    table = ordered(table, settings.survey.bands)
-    record = _record(settings, cuts, n_searched, galaxies, table)
-    _report(record, galaxies, table, settings)
+    table = order_columns(table, settings.survey.bands)
+    threshold = None if settings.targets else settings.candidates.threshold
+    held_out, measured_on = (
+        (None, None) if settings.targets else read_held_out(settings.predictions)
+    )
+    expected = {
+        key: expected_performance(held_out, cuts, threshold, settings.evaluation.prior, key)
+        for key in (None, *cuts.values)
+    }
+    record = {
+        **_count(threshold, cuts, n_searched, galaxies, table),
+        "measured_on": None if held_out is None else measured_on,
+        "prior": settings.evaluation.prior,
+        "expected": expected[None],
+        "groups": [
+            group | {"expected": expected[key]}
+            for key, group in _count_groups(cuts, n_searched, galaxies).items()
+        ],
+    }
+    _log_result(record, threshold)
     with atomic(settings.paths.threshold) as temporary:
         temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
-    write_page(table, record, settings)
-    write_catalogues(table, min(cuts.lowest, 1.0), settings)
+    shown = table[table["rank"] > 0]
+    pages = page_numbers(shown, settings.mosaics, settings.survey.bands)
+    write_html_page(shown, pages, record, settings.run, threshold, settings.paths)
+    write_catalogues(
+        table,
+        min(cuts.lowest, 1.0),
+        settings.run,
+        settings.candidates.merge_radius_arcsec,
+        settings.paths,
+    )
     return table
 
 
-def _select(settings, cuts):
-    """Galaxies that pass threshold and flags, with what the parent sample knows of them."""
-    seen = {"scored": 0, "unscored": 0, "flagged": 0}
+def _select(settings: Settings, cuts: Cuts) -> pd.DataFrame:
+    """Galaxies above the threshold and without rejected flags, joined with the parent sample."""
+    paths, counts = settings.paths, {"scored": 0, "unscored": 0, "flagged": 0}
 
-    def choose(scores):
-        seen["scored"] += len(scores)
-        seen["unscored"] += int(scores["p"].isna().sum())
+    def count(scores: pd.DataFrame) -> pd.DataFrame:
+        counts["scored"] += len(scores)
+        counts["unscored"] += int(scores["p"].isna().sum())
         return scores
 
-    def above(table):
+    def select(table: pd.DataFrame) -> pd.DataFrame:
         if settings.targets:
             return table
         table = table[cuts.passes(table)]
         bad = rejected(table["flags"], settings)
-        seen["flagged"] += int(bad.sum())
+        counts["flagged"] += int(bad.sum())
         return table[~bad]
 
     if "type" in cuts.per:
-        # The type, which the cut depends on, is only known after the join.
-        tables = [above(t) for t in iterate_scores(settings.paths, "choosing", of_parent=choose)]
+        # The type, on which the cut depends, is only known after the join.
+        tables = [select(t) for t in iterate_scores(paths, "selecting", of_parent=count)]
     else:
-        tables = list(
-            iterate_scores(settings.paths, "choosing", of_parent=lambda t: above(choose(t)))
-        )
-    log.info("candidates: %d galaxies scored, %d without a score", seen["scored"], seen["unscored"])
+        tables = list(iterate_scores(paths, "selecting", of_parent=lambda t: select(count(t))))
+    log.info(
+        "candidates: %d galaxies scored, %d without a score", counts["scored"], counts["unscored"]
+    )
     if not settings.targets:
         log.info(
             "candidates: %d galaxies at or above the threshold rejected for their flags (%s)",
-            seen["flagged"],
-            ", ".join(settings.candidates.reject_flags) or "none asked for",
+            counts["flagged"],
+            ", ".join(settings.candidates.reject_flags) or "none configured",
         )
     return pd.concat([rows for rows in tables if len(rows)] or tables[:1], ignore_index=True)
 
 
-def _record(settings, cuts, n_searched, galaxies, table):
-    """Content of ``threshold.json``."""
-    own = settings.candidates.threshold
-    held_out, where = (None, None) if settings.targets else read_held_out(settings.predictions)
-    above = [galaxies[name] for name in cuts.per]
-    keys = list(zip(*above, strict=True)) if above else [()] * len(galaxies)
-    n_above = pd.Series(keys, dtype=object).value_counts()
-    groups = [
-        dict(zip(cuts.per, key, strict=True))
-        | {
-            "cut": None if np.isinf(cut) else cut,
-            "n_searched": n_searched[key],
-            "n_above": int(n_above.get(key, 0)),
-            "expected": expect(settings, held_out, cuts, key),
-        }
-        for key, cut in cuts.values.items()
-    ]
+def _count(
+    threshold: Threshold | None,
+    cuts: Cuts,
+    n_searched: dict[tuple[str, ...], int],
+    galaxies: pd.DataFrame,
+    table: pd.DataFrame,
+) -> dict[str, Any]:
+    """The threshold and overall numbers for ``threshold.json``; no threshold for targets."""
     return {
-        "by": "targets" if settings.targets else own.by,
-        "value": None if settings.targets else own.value,
+        "by": threshold.by if threshold else "targets",
+        "value": threshold.value if threshold else None,
         "per": list(cuts.per),
-        "n_searched": sum(n_searched.values()) if not settings.targets else len(galaxies),
+        "n_searched": sum(n_searched.values()) if threshold else len(galaxies),
         "n_above": len(galaxies),
         "n_candidates": len(table),
         "n_known": int(table["known"].sum()),
         "n_hidden": int((table["rank"] == 0).sum()),
-        "measured_on": None if held_out is None else where,
-        "prior": settings.evaluation.prior,
-        "expected": expect(settings, held_out, cuts),
-        "groups": groups,
     }
 
 
-def _report(record, galaxies, table, settings):
-    """Log what was chosen and what to expect of it."""
+def _count_groups(
+    cuts: Cuts, n_searched: dict[tuple[str, ...], int], galaxies: pd.DataFrame
+) -> dict[tuple[str, ...], dict[str, Any]]:
+    """Cut and numbers of each group for ``threshold.json``."""
+    columns = [galaxies[name] for name in cuts.per]
+    keys = list(zip(*columns, strict=True)) if columns else [()] * len(galaxies)
+    n_above = pd.Series(keys, dtype=object).value_counts()
+    return {
+        key: dict(zip(cuts.per, key, strict=True))
+        | {
+            "cut": None if np.isinf(cut) else cut,
+            "n_searched": n_searched[key],
+            "n_above": int(n_above.get(key, 0)),
+        }
+        for key, cut in cuts.values.items()
+    }
+
+
+def _log_result(record: dict[str, Any], threshold: Threshold | None) -> None:
+    """Log the numbers of candidates and the expected completeness."""
+    n_candidates, groups = record["n_candidates"], record["groups"]
     log.info(
         "candidates: %d, of %d %s; %d are known lenses%s",
-        len(table),
-        len(galaxies),
-        "targets" if settings.targets else f"galaxies ({settings.candidates.threshold})",
+        n_candidates,
+        record["n_above"],
+        f"galaxies ({threshold})" if threshold else "targets",
         record["n_known"],
         ", hidden" if record["n_hidden"] else "",
     )
-    for group in record["groups"]:
+    for group in groups:
         log.info(
             "candidates: cut %s%s: %d of %d galaxies",
             "above all" if group["cut"] is None else f"p >= {group['cut']:.9g}",
             "".join(f", {group[name]}" for name in record["per"]),
             group["n_above"], group["n_searched"],
         )  # fmt: skip
-    if settings.candidates.threshold.by == "inspect" and not settings.targets:
-        limit = settings.candidates.threshold.value * len(record["groups"])
-        if len(table) > limit:
-            log.info("candidates: %d more than asked for score alike", len(table) - limit)
+    if threshold and threshold.by == "inspect":
+        extra = n_candidates - threshold.value * len(groups)
+        if extra > 0:
+            log.info("candidates: %d more than requested, with tied scores", extra)
     expected = record["expected"]
     if expected["completeness"] is not None:
         log.info(

@@ -1,36 +1,45 @@
-"""What a cut promises: completeness and purity, from galaxies that the model never learnt from."""
+"""Expected completeness and purity of a cut, from galaxies that the model was not trained on."""
 
 import numpy as np
 import pandas as pd
 
+from lenspipe.config.results import Threshold
 from lenspipe.products.predictions import group_rows, random_nonlenses
+from lenspipe.products.scores import Cuts
 from lenspipe.statistics.metrics import completeness_interval, part_interval, purity_interval
 
-__all__ = ["expect"]
+__all__ = ["expected_performance"]
 
 
-def expect(settings, table, cuts, key=None):
-    """Say what a cut is expected to find, with 95 % intervals.
+def expected_performance(
+    table: pd.DataFrame | None,
+    cuts: Cuts,
+    threshold: Threshold | None,
+    prior: float,
+    key: tuple[str, ...] | None = None,
+) -> dict[str, float | None]:
+    """Expected performance of a cut, with 95 % intervals.
 
-    Completeness is the part of the held-out lenses that pass, the false-positive rate that of the
-    random non-lenses, and purity what they give where ``evaluation.prior`` of all galaxies are
-    lenses. Where a false-positive rate was asked for, it is taken for the true one, and
-    completeness has the interval that includes what is not known of the cut
-    (`lenspipe.statistics.metrics.completeness_interval`).
+    Completeness is the fraction of the held-out lenses that pass, the false-positive rate that of
+    the random non-lenses, and purity follows from both and the prior. A false-positive rate that
+    was requested is taken to be the true one; the interval of completeness then includes the
+    uncertainty of the cut (`lenspipe.statistics.metrics.completeness_interval`).
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-    table : pandas.DataFrame or None
-        As of `read_held_out`.
-    cuts : lenspipe.products.scores.Cuts
-    key : tuple of str, optional
-        The group that is meant; all without it.
+    table
+        As returned by `lenspipe.products.predictions.read_held_out`.
+    threshold
+        None for a list of targets.
+    prior
+        Fraction of all galaxies that are lenses.
+    key
+        Group of galaxies; all of them if not given.
 
     Returns
     -------
     dict
-        ``n_lenses``, ``n_nonlenses`` measured with; ``completeness``, ``false_positive_rate`` and
+        ``n_lenses``, ``n_nonlenses`` that were used; ``completeness``, ``false_positive_rate`` and
         ``purity``, each with its ``_low`` and ``_high``; None for what could not be measured.
     """
     if table is None:
@@ -38,22 +47,21 @@ def expect(settings, table, cuts, key=None):
     else:
         lenses, others = table[table["class"] == "lens"], random_nonlenses(table)
     if key is not None:
-        lenses, others = (group_rows(part, cuts.per, key) for part in (lenses, others))
-    completeness, fpr = (part_interval(cuts.passes(part)) for part in (lenses, others))
-    own = settings.candidates.threshold
-    is_one_cut = key is not None or not cuts.per
-    if own.by == "false_positive_rate" and is_one_cut and len(lenses):
-        ends = completeness_interval(
-            *(part["p"].to_numpy() for part in (lenses, others)), own.value
+        lenses, others = (group_rows(rows, cuts.per, key) for rows in (lenses, others))
+    completeness, fpr = (part_interval(cuts.passes(rows)) for rows in (lenses, others))
+    has_one_cut = key is not None or not cuts.per
+    if threshold and threshold.by == "false_positive_rate" and has_one_cut and len(lenses):
+        interval = completeness_interval(
+            lenses["p"].to_numpy(), others["p"].to_numpy(), threshold.value
         )
-        completeness, fpr = (completeness[0], *ends), (own.value,) * 3
-    purity = purity_interval(completeness, fpr, settings.evaluation.prior)
-    found = {"n_lenses": len(lenses), "n_nonlenses": len(others)}
+        completeness = (completeness[0], *interval)
+        fpr = (threshold.value,) * 3
+    result: dict[str, float | None] = {"n_lenses": len(lenses), "n_nonlenses": len(others)}
     for name, values in (
         ("completeness", completeness),
         ("false_positive_rate", fpr),
-        ("purity", purity),
+        ("purity", purity_interval(completeness, fpr, prior)),
     ):
         for end, value in zip(("", "_low", "_high"), values, strict=True):
-            found[name + end] = None if value is None or np.isnan(value) else value
-    return found
+            result[name + end] = None if value is None or np.isnan(value) else value
+    return result

@@ -1,41 +1,57 @@
 """The candidates as a plain HTML table."""
 
 import html
+from collections.abc import Mapping
+from typing import Any
 
-from lenspipe.products.candidates import page_numbers
+import numpy as np
+import pandas as pd
+
+from lenspipe.config.paths import RunPaths
+from lenspipe.config.results import Threshold
 from lenspipe.utils.files import atomic
 
-__all__ = ["write_page"]
+__all__ = ["write_html_page"]
 
 
-def write_page(table, record, settings):
+def write_html_page(
+    shown: pd.DataFrame,
+    pages: np.ndarray,
+    record: Mapping[str, Any],
+    run: str,
+    threshold: Threshold | None,
+    paths: RunPaths,
+) -> None:
     """Write ``candidates/candidates.html``.
 
     Parameters
     ----------
-    table : pandas.DataFrame
-        As of `lenspipe.candidates.columns.ordered`; hidden ones are left out.
-    record : dict
+    shown
+        Candidates as returned by `lenspipe.candidates.columns.order_columns`, without hidden ones.
+    pages
+        Number of the page of mosaics that shows each of them.
+    record
         Content of ``threshold.json``.
-    settings : lenspipe.config.settings.Settings
+    run
+        Name of the run.
+    threshold
+        None for a list of targets.
     """
-    shown = table[table["rank"] > 0]
     rows = []
-    numbers = page_numbers(shown, settings.mosaics, settings.survey.bands)
-    for row, number in zip(shown.itertuples(), numbers, strict=True):
-        page = f"../mosaics/{settings.paths.mosaic_page(number).name}"
+    for row, number in zip(shown.itertuples(), pages, strict=True):
+        page = f"../mosaics/{paths.mosaic_page(number).name}"
         links = f'<a href="{page}">page {number}</a>'
-        if settings.survey.tree:
+        if "viewer" in shown:
             links += f' <a href="{html.escape(row.viewer)}">sky viewer</a>'
         rows.append(
             f'<tr><td>{row.rank}<td class="name">{html.escape(row.name)}<td>{row.p:.4f}'
             f"<td>{row.ra:.5f}<td>{row.dec:+.5f}<td>{html.escape(row.known_as)}<td>{links}"
         )
     body = "\n".join(rows) or '<tr><td colspan="7">No galaxy passed the threshold.'
-    what = "Targets" if settings.targets else "Lens candidates"
-    title = html.escape(f"{what} of {settings.run}")
-    text = "<p>".join(html.escape(line) for line in _say(len(shown), record, settings))
-    with atomic(settings.paths.candidates.with_suffix(".html")) as temporary:
+    title = html.escape(f"{'Lens candidates' if threshold else 'Targets'} of {run}")
+    lines = _summary_lines(len(shown), record, threshold)
+    text = "<p>".join(html.escape(line) for line in lines)
+    with atomic(paths.candidates.with_suffix(".html")) as temporary:
         temporary.write_text(f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>
@@ -54,23 +70,25 @@ td, th {{ padding: 0.2em 0.9em; text-align: right; border-bottom: 1px solid #ddd
 """)
 
 
-def _say(n_shown, record, settings):
-    """Lines above the table: how many, by which rule, what to expect, what is hidden."""
-    if settings.targets:
+def _summary_lines(
+    n_shown: int, record: Mapping[str, Any], threshold: Threshold | None
+) -> list[str]:
+    """Lines above the table: number, threshold, expected performance, hidden lenses."""
+    if threshold is None:
         return [f"{n_shown} targets, most probable first."]
-    lines = [f"{n_shown} candidates, {settings.candidates.threshold}, most probable first."]
+    lines = [f"{n_shown} candidates, {threshold}, most probable first."]
     if hidden := record["n_hidden"]:
         lines.append(f"{hidden} known lenses are hidden; they are at the end of candidates.fits.")
     expected = record["expected"]
-    said = [
-        f"{name} {100 * expected[key]:.3g} % ({100 * expected[f'{key}_low']:.3g} to "
-        f"{100 * expected[f'{key}_high']:.3g} %)"
-        for name, key in (("completeness", "completeness"), ("purity", "purity"))
-        if expected[key] is not None
+    rates = [
+        f"{name} {100 * expected[name]:.3g} % ({100 * expected[f'{name}_low']:.3g} to "
+        f"{100 * expected[f'{name}_high']:.3g} %)"
+        for name in ("completeness", "purity")
+        if expected[name] is not None
     ]
-    if said:
+    if rates:
         lines.append(
             f"Expected from {record['measured_on']}, where one galaxy in {1 / record['prior']:.6g} "
-            f"is a lens: {', '.join(said)}, 95 % intervals."
+            f"is a lens: {', '.join(rates)}, 95 % intervals."
         )
-    return [*lines, "Where they are: sky.png beside this page."]
+    return [*lines, "Their positions on the sky: sky.png beside this page."]

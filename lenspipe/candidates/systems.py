@@ -1,9 +1,11 @@
-"""Galaxies above the cut as systems: merged, named, compared with known lenses, ranked."""
+"""Galaxies above the cut as systems: merged, named, matched with known lenses, ranked."""
 
 import numpy as np
+import pandas as pd
 from astropy.coordinates import SkyCoord
 
 from lenspipe.catalogs.names import shown_names
+from lenspipe.config.settings import Settings
 from lenspipe.products.known_lenses import read_known
 from lenspipe.utils.crossmatch import friends_of_friends
 from lenspipe.utils.names import unique_names
@@ -11,20 +13,19 @@ from lenspipe.utils.names import unique_names
 __all__ = ["make_systems"]
 
 
-def make_systems(galaxies, settings):
+def make_systems(galaxies: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """Merge galaxies into systems and rank these.
 
-    Neighbours linked by steps of at most ``candidates.merge_radius_arcsec`` are one system. The
-    brightest of them in the reddest band, likely the lens itself, names it and gives its position,
-    magnitudes and the like; its scores are those of its most probable galaxy. A system is known if
+    Galaxies linked by steps of at most ``candidates.merge_radius_arcsec`` are one system. The
+    brightest of them in the reddest band, probably the lens itself, gives the system its name,
+    position and magnitudes; the scores are those of the most probable galaxy. A system is known if
     any of its galaxies lies within ``sample.match_radius_arcsec`` of a known lens. Targets are not
     merged.
 
     Parameters
     ----------
-    galaxies : pandas.DataFrame
+    galaxies
         Rows of the scores joined with the parent sample.
-    settings : lenspipe.config.settings.Settings
 
     Returns
     -------
@@ -43,11 +44,13 @@ def make_systems(galaxies, settings):
     scores = [name for name in galaxies if name == "p" or name.startswith("p_")]
     by_score = galaxies.sort_values(["p", red, "id"], ascending=[False, True, True])
     best = by_score.drop_duplicates("group").set_index("group")[[*scores, "id"]]
-    by_light = galaxies.sort_values([red, "p", "id"], ascending=[True, False, True])
-    table = by_light.drop_duplicates("group").reset_index(drop=True)
+    by_brightness = galaxies.sort_values([red, "p", "id"], ascending=[True, False, True])
+    table = by_brightness.drop_duplicates("group").reset_index(drop=True)
     best = best.loc[table["group"]].reset_index(drop=True)
     table[scores], table["best_id"] = best[scores], best["id"]
-    lenses = _known_of_groups(galaxies, settings).reindex(table["group"]).reset_index(drop=True)
+    known = read_known(settings.paths.lenses)
+    lenses = _known_of_groups(galaxies, known, settings.sample.match_radius_arcsec)
+    lenses = lenses.reindex(table["group"]).reset_index(drop=True)
     table["known"] = lenses["grade"].notna()
     table["known_grade"] = lenses["grade"].fillna("")
     table["known_as"] = lenses["references"].fillna("")
@@ -61,9 +64,10 @@ def make_systems(galaxies, settings):
     return table.drop(columns=["group", "hidden"])
 
 
-def _known_of_groups(galaxies, settings):
-    """Grade and references of the known lens nearest to a group, for groups that have one."""
-    known = read_known(settings.paths.lenses)
+def _known_of_groups(
+    galaxies: pd.DataFrame, known: pd.DataFrame, radius_arcsec: float
+) -> pd.DataFrame:
+    """Grade and references of the nearest known lens, for groups that have one."""
     if known.empty or galaxies.empty:
         return known[["grade", "references"]].iloc[:0]
     lenses = SkyCoord(known["ra"], known["dec"], unit="deg")
@@ -71,6 +75,6 @@ def _known_of_groups(galaxies, settings):
     index, separation, _ = positions.match_to_catalog_sky(lenses)
     nearest = known.iloc[index][["grade", "references"]].reset_index(drop=True)
     nearest = nearest.assign(group=galaxies["group"].to_numpy(), arcsec=separation.arcsec)
-    nearest = nearest[nearest["arcsec"] <= settings.sample.match_radius_arcsec]
+    nearest = nearest[nearest["arcsec"] <= radius_arcsec]
     nearest = nearest.sort_values("arcsec", kind="stable").drop_duplicates("group")
     return nearest.set_index("group")[["grade", "references"]]

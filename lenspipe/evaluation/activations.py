@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from lenspipe.config.settings import Settings
 from lenspipe.models.activations import stages
+from lenspipe.models.contents import count_parameters
 from lenspipe.plotting.colour import colour_images
 from lenspipe.plotting.model_figures import draw_activations, draw_note
 from lenspipe.products.sample import read_images
@@ -44,7 +44,7 @@ def show_activations(settings: Settings) -> None:
     if not maps:
         draw_note(f"{name}: no layer of this network has activation maps", path)
         return
-    trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    trainable = count_parameters(model)
     rgb = colour_images(images, bands, settings.mosaics.stretch)
     draw_activations(
         maps,

@@ -1,37 +1,40 @@
-"""Which candidates get a sheet, and where on them the suspected source images are."""
+"""Choice of the candidates that get a sheet, and positions of their suspected source images."""
+
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from astropy.table import Table
 
+from lenspipe.config.paths import RunPaths
 from lenspipe.utils.errors import LenspipeError
 
 __all__ = ["choose", "read_arrows", "read_graded"]
 
-# Further away than any cutout reaches: a wrong name, hours, or pixels instead of arcsec.
-_FARTHEST_ARCSEC = 60
+# Larger than any cutout: beyond it a name is wrong, or the unit (hours, pixels).
+_MAX_DISTANCE_ARCSEC = 60
 
 
-def read_graded(paths, graded=None):
+def read_graded(paths: RunPaths, graded: Path | None = None) -> pd.DataFrame:
     """Read a run's candidates with their grades.
 
     Parameters
     ----------
-    paths : lenspipe.config.paths.RunPaths
-    graded : pathlib.Path, optional
-        CSV with ``name`` or ``id``, ``grade`` and perhaps ``mean``. If not given, the run's
-        ``inspection/grades.csv``, where that is; else grades that the candidates' own table has.
+    graded
+        CSV with ``name`` or ``id``, ``grade`` and optionally ``mean``. If not given, the run's
+        ``inspection/grades.csv``, if it exists; else the grades in the candidates' table, if any.
 
     Returns
     -------
     pandas.DataFrame
-        Columns of ``candidates/candidates.fits``, ``grade`` (empty without) and ``mean_grade``
-        (NaN without), best first.
+        Columns of ``candidates/candidates.fits``, ``grade`` (empty: none) and ``mean_grade``
+        (NaN: none), best first.
 
     Raises
     ------
     LenspipeError
-        No candidates, or grades that can't be read.
+        The run has no candidates, or the grades cannot be read.
     """
     if not paths.candidates.exists():
         raise LenspipeError(
@@ -41,100 +44,107 @@ def read_graded(paths, graded=None):
     table["grade"] = table["grade"].astype(str) if "grade" in table else ""
     if "mean_grade" not in table:
         table["mean_grade"] = np.nan
-    own = paths.root / "inspection" / "grades.csv"
-    graded = graded or (own if own.exists() else None)
+    exported = paths.inspection("grades.csv")
+    graded = graded or (exported if exported.exists() else None)
     if graded is None:
         return table
-    given = _read_csv(graded, "name or id, and grade")
-    key = next((name for name in ("id", "name") if name in given), None)
-    if key is None or "grade" not in given:
+    grades = _read_csv(graded, "name or id, and grade")
+    key = _first(("id", "name"), grades)
+    if key is None or "grade" not in grades:
         raise LenspipeError(
-            f"{graded}: found columns {', '.join(given)}, expected name or id, and grade; correct "
+            f"{graded}: found columns {', '.join(grades)}, expected name or id, and grade; correct "
             "the file"
         )
-    given = given.drop_duplicates(key, keep="last").set_index(key)
-    table["grade"] = table[key].map(given["grade"]).fillna("")
-    for mean in {"mean", "mean_grade"} & set(given):
-        table["mean_grade"] = pd.to_numeric(table[key].map(given[mean]), errors="coerce")
+    grades = grades.drop_duplicates(key, keep="last").set_index(key)
+    table["grade"] = table[key].map(grades["grade"]).fillna("")
+    for mean in {"mean", "mean_grade"} & set(grades):
+        table["mean_grade"] = pd.to_numeric(table[key].map(grades[mean]), errors="coerce")
     return table
 
 
-def choose(table, paths, names=None, grades=None, file=None):
-    """Choose candidates by one of three ways.
+def choose(
+    table: pd.DataFrame,
+    paths: RunPaths,
+    names: Iterable[str] | None = None,
+    grades: str | None = None,
+    file: Path | None = None,
+) -> pd.DataFrame:
+    """Choose candidates by names, grades or a file; exactly one of these is given.
 
     Parameters
     ----------
-    table : pandas.DataFrame
-        As of `read_graded`.
-    paths : lenspipe.config.paths.RunPaths
-    names : list of str, optional
+    table
+        As returned by `read_graded`.
+    names
         Names or ids.
-    grades : str, optional
+    grades
         Such as ``A,B``.
-    file : pathlib.Path, optional
-        Names or ids, one a line, or a CSV with a column ``name`` or ``id``.
+    file
+        Names or ids, one per line, or a CSV with a column ``name`` or ``id``.
 
     Returns
     -------
     pandas.DataFrame
-        In the order asked for, by grade in that of the table; each once.
+        In the requested order, or that of the table if chosen by grade; each once.
 
     Raises
     ------
     LenspipeError
-        A candidate is not there, or none is left.
+        A candidate does not exist, or none is chosen.
     """
     if grades is not None:
-        wanted = [grade.strip() for grade in grades.split(",") if grade.strip()]
-        chosen = table[table["grade"].isin(wanted)]
+        requested = [grade.strip() for grade in grades.split(",") if grade.strip()]
+        chosen = table[table["grade"].isin(requested)]
         if chosen.empty:
-            there = table["grade"][table["grade"] != ""].value_counts().sort_index()
-            found = ", ".join(f"{number} {grade}" for grade, number in there.items())
+            counts = table["grade"][table["grade"] != ""].value_counts().sort_index()
+            available = ", ".join(f"{number} {grade}" for grade, number in counts.items())
             raise LenspipeError(
-                f"--grades: found {found or 'no grades'}, expected some of {', '.join(wanted)}; "
-                "grade the candidates or give --graded"
+                f"--grades: found {available or 'no grades'}, expected some of "
+                f"{', '.join(requested)}; grade the candidates or give --graded"
             )
         return chosen.reset_index(drop=True)
     source = "--names" if file is None else file
-    wanted = list(dict.fromkeys(names if file is None else _read_names(file)))
+    requested = list(dict.fromkeys((names or ()) if file is None else _read_names(file)))
     places = pd.Series(table.index, index=table["id"]).to_dict()
     places |= pd.Series(table.index[::-1], index=table["name"][::-1]).to_dict()
-    if absent := [name for name in wanted if name not in places]:
+    if absent := [name for name in requested if name not in places]:
         more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
         raise LenspipeError(
             f"{source}: found {', '.join(absent[:3])}{more}, expected names or ids of the "
             f"{len(table)} candidates in {paths.candidates.with_suffix('.csv')}; correct them"
         )
-    if not wanted:
-        raise LenspipeError(f"{source}: found no names, expected one a line; name some candidates")
-    rows = list(dict.fromkeys(places[name] for name in wanted))
+    if not requested:
+        raise LenspipeError(
+            f"{source}: found no names, expected one per line; name some candidates"
+        )
+    rows = list(dict.fromkeys(places[name] for name in requested))
     return table.loc[rows].reset_index(drop=True)
 
 
-def _read_names(path):
+def _read_names(path: Path) -> list[str]:
     try:
         lines = [line.strip() for line in path.read_text().splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise LenspipeError(
-            f"{path}: can't be read ({error}); expected a text file with a name a line"
+            f"{path}: cannot be read ({error}); expected a text file with one name per line"
         ) from None
     lines = [line for line in lines if line and not line.startswith("#")]
     header = [word.strip().lower() for word in lines[0].split(",")] if lines else []
-    if key := next((name for name in ("name", "id") if name in header), None):
+    if key := _first(("name", "id"), header):
         table = _read_csv(path, key)
         return list(table[key].dropna())
     return lines
 
 
-def read_arrows(path, table):
-    """Read where the suspected source images of candidates are.
+def read_arrows(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Read the positions of candidates' suspected source images.
 
     Parameters
     ----------
-    path : pathlib.Path
-        CSV with ``name`` (or ``id``) of the candidate, ``label`` if wanted, and either ``ra`` and
+    path
+        CSV with ``name`` (or ``id``) of the candidate, optionally ``label``, and either ``ra`` and
         ``dec``, degrees, or ``dx`` and ``dy``, arcsec to the East and to the North of it.
-    table : pandas.DataFrame
+    table
         Candidates: name, id, ra, dec (degrees).
 
     Returns
@@ -145,10 +155,10 @@ def read_arrows(path, table):
     Raises
     ------
     LenspipeError
-        Columns are missing, a position can't be read, or lies more than 60 arcsec away.
+        Columns are missing, or a position is not a number or more than 60 arcsec away.
     """
     arrows = _read_csv(path, "name, ra, dec or name, dx, dy")
-    key = next((name for name in ("id", "name") if name in arrows), None)
+    key = _first(("id", "name"), arrows)
     pair = next((p for p in (("ra", "dec"), ("dx", "dy")) if {*p} <= {*arrows}), None)
     if key is None or pair is None:
         raise LenspipeError(
@@ -174,27 +184,33 @@ def read_arrows(path, table):
         arrows["ra"] = (centre["ra"] + arrows["dx"] / 3600 / cosine) % 360
         arrows["dec"] = centre["dec"] + arrows["dy"] / 3600
     distance = np.hypot(arrows["dx"], arrows["dy"])
-    if (distance > _FARTHEST_ARCSEC).any():
+    if (distance > _MAX_DISTANCE_ARCSEC).any():
         worst = arrows.loc[distance.idxmax()]
         raise LenspipeError(
             f'{path}: found in line {worst["index"] + 2} a position {distance.max():.0f}" from '
-            f'{worst[key]}, expected at most {_FARTHEST_ARCSEC}"; correct it'
+            f'{worst[key]}, expected at most {_MAX_DISTANCE_ARCSEC}"; correct it'
         )
     ids = table.drop_duplicates(key).set_index(key)["id"] if key == "name" else None
     arrows["id"] = arrows["name"].map(ids) if key == "name" else arrows["id"]
     letters = arrows.groupby("id").cumcount().map(lambda place: chr(ord("A") + place % 26))
-    given = arrows["label"] if "label" in arrows else pd.Series(np.nan, index=arrows.index)
-    arrows["label"] = given.where(given.notna(), letters).astype(str)
+    labels = arrows["label"] if "label" in arrows else pd.Series(np.nan, index=arrows.index)
+    arrows["label"] = labels.where(labels.notna(), letters).astype(str)
     return arrows[["id", "ra", "dec", "dx", "dy", "label"]]
 
 
-def _read_csv(path, expected):
-    """Read a CSV with names in lower case as texts; comments begin with #."""
+def _first(names: Iterable[str], columns: Iterable[str]) -> str | None:
+    """First of some names that is a column; None if none is."""
+    columns = set(columns)
+    return next((name for name in names if name in columns), None)
+
+
+def _read_csv(path: Path, expected: str) -> pd.DataFrame:
+    """Read a CSV as strings, column names in lower case; comments begin with #."""
     try:
         table = pd.read_csv(path, dtype=str, comment="#", skipinitialspace=True)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise LenspipeError(
-            f"{path}: can't be read as CSV ({reason}); expected columns {expected}"
+            f"{path}: cannot be read as CSV ({reason}); expected columns {expected}"
         ) from None
     return table.rename(columns=lambda name: name.strip().lower())

@@ -1,16 +1,20 @@
 """Sheets of chosen candidates: PNGs, one PDF, and the table of targets."""
 
 import contextlib
+import os
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.figure import Figure
 
 from lenspipe import __version__
 from lenspipe.config.flags import flag_note
-from lenspipe.config.paths import SkyPaths
+from lenspipe.config.paths import RunPaths, SkyPaths
 from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.config.settings import load_settings, read_config
 from lenspipe.followup.fields import (
@@ -22,10 +26,10 @@ from lenspipe.followup.fields import (
     resample,
     stamp_image,
 )
-from lenspipe.followup.plots import Panel, draw_comparison, draw_sheet
-from lenspipe.followup.target_table import einstein_radius, say_position, write_targets
+from lenspipe.followup.plots import Panel, plot_comparison, plot_sheet
+from lenspipe.followup.target_table import einstein_radius, format_position, write_targets
 from lenspipe.plotting.colour import BAND_SCALES, colour_images
-from lenspipe.plotting.galaxy_pages import say_p, say_redshift
+from lenspipe.plotting.galaxy_pages import format_probability, format_redshift
 from lenspipe.plotting.residual import residual_images
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.retrieval.local import LocalSource
@@ -42,17 +46,24 @@ CHART_ARCSEC = 120
 
 _DPI = 150
 
-# Of a cutout's pixel on the page; and most pixels along a side where another image has finer ones.
-_OVERSAMPLING, _MOST_PIXELS = 3, 1000
+# Pixels on the page per pixel of a cutout along each axis; maximum number of pixels along a side.
+_OVERSAMPLING, _MAX_PIXELS = 3, 1000
 
-# Side of what is cut from the coadds where a run's cutouts are gone.
-_PIXELS = 101
+# Size of stamps from the coadds where a run's cutouts have been deleted, pixels.
+_STAMP_PIXELS = 101
 
 _NO_ARROWS = pd.DataFrame({name: [] for name in ("id", "ra", "dec", "dx", "dy", "label")})
 
 
-def make_sheets(paths, table, folder, arrows=None, images=(), config=None):
-    """Make the sheets of candidates and the table of targets.
+def make_sheets(
+    paths: RunPaths,
+    table: pd.DataFrame,
+    folder: str | os.PathLike[str],
+    arrows: pd.DataFrame | None = None,
+    images: Iterable[Path] = (),
+    config: Sequence[Path] | None = None,
+) -> int:
+    """Make the sheets of candidates and the table of targets; return the number of sheets.
 
     Writes ``<name>.png`` for each candidate, ``<name>_image-1.png`` where the first of the other
     images covers it, ``targets.csv``, ``.tex`` and ``.txt`` and, last, ``sheets.pdf`` with all
@@ -60,27 +71,21 @@ def make_sheets(paths, table, folder, arrows=None, images=(), config=None):
 
     Parameters
     ----------
-    paths : lenspipe.config.paths.RunPaths
-    table : pandas.DataFrame
-        The candidates, as of `lenspipe.followup.choice.choose`.
-    folder : path-like
-        Where they are written.
-    arrows : pandas.DataFrame, optional
-        As of `lenspipe.followup.choice.read_arrows`.
-    images : sequence of pathlib.Path
-        FITS images of other origin.
-    config : sequence of pathlib.Path, optional
-        The run's configuration; that beside one of its models if not given.
-
-    Returns
-    -------
-    int
-        Number of sheets.
+    table
+        The candidates, as returned by `lenspipe.followup.choice.choose`.
+    folder
+        Output folder.
+    arrows
+        As returned by `lenspipe.followup.choice.read_arrows`.
+    images
+        FITS images from elsewhere, for comparison.
+    config
+        The run's configuration; the one stored with one of its models if not given.
 
     Raises
     ------
     LenspipeError
-        An image or a configuration can't be read, or a candidate has neither cutout nor coadds.
+        An image or a configuration cannot be read, or a candidate has neither cutout nor coadds.
     """
     others = [FitsImage(path) for path in images]
     arrows = _NO_ARROWS if arrows is None else arrows
@@ -88,15 +93,19 @@ def make_sheets(paths, table, folder, arrows=None, images=(), config=None):
     folder = Path(folder)
     files, bricks = file_names(table["name"]), read_bricks(paths)
     with _open_survey(paths, bricks, config) as survey, atomic(folder / "sheets.pdf") as temporary:
-        about = {"Title": f"Candidates of {paths.root.name}", "Creator": f"lenspipe {__version__}"}
         # Without a date the same input gives the same bytes.
-        with PdfPages(temporary, metadata=about | {"CreationDate": None}) as pdf:
+        metadata = {
+            "Title": f"Candidates of {paths.root.name}",
+            "Creator": f"lenspipe {__version__}",
+            "CreationDate": None,
+        }
+        with PdfPages(temporary, metadata=metadata) as pdf:
             rows = table.to_dict("records")
             for row, file in track(list(zip(rows, files, strict=True)), "drawing sheets"):
                 sheet = _Sheet(paths, row, bricks, survey, arrows_of[row["id"]])
-                pages = {f"{file}.png": sheet.draw()}
+                pages = {f"{file}.png": sheet.plot()}
                 for number, other in enumerate(others, 1):
-                    if comparison := sheet.compare(other):
+                    if comparison := sheet.plot_comparison(other):
                         pages[f"{file}_image-{number}.png"] = comparison
                 for name, figure in pages.items():
                     with atomic(folder / name) as png:
@@ -107,19 +116,11 @@ def make_sheets(paths, table, folder, arrows=None, images=(), config=None):
     return len(table)
 
 
-def file_names(names):
-    """Make names of files out of names of candidates.
+def file_names(names: Iterable[object]) -> list[str]:
+    """Make file names from names of candidates, which may contain any characters.
 
-    Parameters
-    ----------
-    names : iterable of str
-        May hold anything; those of a list of targets are the user's.
-
-    Returns
-    -------
-    list of str
-        Letters, digits and ``+-.`` only, none beginning with a dot, none twice, nor on file systems
-        that know no case.
+    They consist of letters, digits and ``+-.``, do not begin with a dot, and are unique even on
+    case-insensitive file systems.
     """
     taken, files = {"sheets"}, []
     for name in names:
@@ -134,8 +135,10 @@ def file_names(names):
 
 
 @contextlib.contextmanager
-def _open_survey(paths, bricks, config):
-    """Give the coadds of a run, None where nothing says where they are."""
+def _open_survey(
+    paths: RunPaths, bricks: pd.DataFrame, config: Sequence[Path] | None
+) -> Iterator[Survey | None]:
+    """Provide the coadds of a run; None if their location is not known."""
     if config is None:
         config = sorted(paths.root.glob("models/*/config.yaml"))[:1]
     if paths.sky_manifest.exists():
@@ -145,14 +148,33 @@ def _open_survey(paths, bricks, config):
         with open_source(settings) as source:
             yield Survey(settings.survey_paths, source, bricks)
     else:
-        log.info("sheets: no coadds for finder charts; --config says where they are")
+        log.info("sheets: no coadds for finder charts; give their location with --config")
         yield None
 
 
 class _Sheet:
-    """A candidate, its pixels, and what is said of it."""
+    """A candidate with its images and data.
 
-    def __init__(self, paths, row, bricks, survey, arrows):
+    Parameters
+    ----------
+    row
+        The candidate's columns.
+    bricks
+        As returned by `lenspipe.followup.fields.read_bricks`.
+    survey
+        None where coadds are not available.
+    arrows
+        As returned by `lenspipe.followup.choice.read_arrows`, of this candidate.
+    """
+
+    def __init__(
+        self,
+        paths: RunPaths,
+        row: dict[str, Any],
+        bricks: pd.DataFrame,
+        survey: Survey | None,
+        arrows: pd.DataFrame,
+    ) -> None:
         self.paths, self.row, self.survey, self.arrows = paths, row, survey, arrows
         self.bands = [band for band in BAND_SCALES if f"mag_{band}" in row]
         path, shape = paths.cutouts(row["brick"]), None
@@ -169,9 +191,10 @@ class _Sheet:
             brick = bricks[bricks["brick"] == row["brick"]].iloc[0]
             image = stamp_image(images[place], row["ra"], row["dec"], brick)
         elif survey:
-            # Cutouts may have been deleted once they were scored.
-            field = Field(row["ra"], row["dec"], _PIXELS * PIXEL_SCALE_ARCSEC, _PIXELS)
-            image = SkyImage(survey.show(field, self.bands), field.wcs)
+            # Cutouts may have been deleted after scoring.
+            side = _STAMP_PIXELS * PIXEL_SCALE_ARCSEC
+            field = Field(row["ra"], row["dec"], side, _STAMP_PIXELS)
+            image = SkyImage(survey.read(field, self.bands), field.wcs)
         else:
             raise LenspipeError(
                 f"{path}: found no such file, expected the cutout of {row['name']}; cut out this "
@@ -179,90 +202,90 @@ class _Sheet:
             )
         self.image = image
         self.residual = SkyImage(residual_images(image.pixels[None], shape)[0], image.wcs)
-        self.side = image.pixels.shape[-1] * PIXEL_SCALE_ARCSEC
+        self.side_arcsec = image.pixels.shape[-1] * PIXEL_SCALE_ARCSEC
 
-    def field(self, pixel_arcsec=PIXEL_SCALE_ARCSEC / _OVERSAMPLING, part=1):
-        """The cutout's field, or a part of it, in pixels of about this size."""
-        side = self.side * part
-        pixels = min(_MOST_PIXELS, round(side / pixel_arcsec))
+    def field(
+        self, pixel_arcsec: float = PIXEL_SCALE_ARCSEC / _OVERSAMPLING, fraction: float = 1
+    ) -> Field:
+        """The cutout's field, or a fraction of its side, in pixels of about the given size."""
+        side = self.side_arcsec * fraction
+        pixels = min(_MAX_PIXELS, round(side / pixel_arcsec))
         return Field(self.row["ra"], self.row["dec"], side, pixels)
 
-    def colour(self, field, image):
-        """A picture of a field."""
+    def colour(self, field: Field, image: SkyImage) -> np.ndarray:
+        """Colour image of a field."""
         return colour_images(resample(image, field)[None], self.bands)[0]
 
-    def draw(self):
-        """Draw the sheet."""
-        field, row = self.field(), self.row
-        side = f'{self.side:.0f}"'
+    def plot(self) -> Figure:
+        """Plot the sheet."""
+        field, side = self.field(), self.side_arcsec
         first = Panel(
-            self.colour(field, self.image), self.side, f"{' '.join(self.bands)}, {side}",
+            self.colour(field, self.image), side, f"{' '.join(self.bands)}, {side:.0f}\"",
             bar_arcsec=5, compass=True, labels=True,
         )  # fmt: skip
         stamps = resample(self.image, field)
         small = [
-            Panel(colour_images(stamps[None, [i]], [band])[0], self.side, band)
+            Panel(colour_images(stamps[None, [i]], [band])[0], side, band)
             for i, band in enumerate(self.bands)
         ]
-        small.append(Panel(self.colour(field, self.residual), self.side, "model subtracted"))
-        head = self._head()
-        return draw_sheet(
-            str(row["name"]), head, self._facts(), first, small, self._charts(field, stamps),
-            self.arrows, self._footer(),
+        small.append(Panel(self.colour(field, self.residual), side, "model subtracted"))
+        return plot_sheet(
+            str(self.row["name"]), self._subtitle(), self._facts(), first, small,
+            self._charts(field, stamps), self.arrows, self._footer(),
         )  # fmt: skip
 
-    def _charts(self, field, stamps):
-        """Finder charts: a wide one from the coadds, a near one from the cutout."""
+    def _charts(self, field: Field, stamps: np.ndarray) -> list[Panel]:
+        """Finder charts: a wide one from the coadds, a close-up from the cutout."""
         band = "r" if "r" in self.bands else self.bands[0]
         wide = Field(field.ra, field.dec, CHART_ARCSEC, round(CHART_ARCSEC / PIXEL_SCALE_ARCSEC))
-        pixels, message = None, "no coadds at hand: give --config"
+        pixels, message = None, "no coadds: give their location with --config"
         if self.survey:
             try:
-                pixels = self.survey.show(wide, [band])[0]
+                pixels = self.survey.read(wide, [band])[0]
             except LenspipeError as error:
                 log.warning("%s: no finder chart: %s", self.row["name"], error)
-                message = "coadds can't be read"
+                message = "the coadds cannot be read"
             else:
                 if not np.isfinite(pixels).any():
                     pixels, message = None, "no coadds here"
-        near = stamps[self.bands.index(band)]
-        if not np.isfinite(near).any():
-            near = None
-        common = {"compass": True, "inverted": True}
+        stamp = stamps[self.bands.index(band)]
+        close_up = stamp if np.isfinite(stamp).any() else None
+        side = self.side_arcsec
+        common: dict[str, Any] = {"compass": True, "inverted": True}
         return [
             Panel(pixels, CHART_ARCSEC, f"finder chart, {band}, {CHART_ARCSEC / 60:g}′",
-                  bar_arcsec=30, box_arcsec=self.side, message=message, **common),
-            Panel(near, self.side, f'finder chart, {band}, {self.side:.0f}"', bar_arcsec=5,
+                  bar_arcsec=30, box_arcsec=side, message=message, **common),
+            Panel(close_up, side, f'finder chart, {band}, {side:.0f}"', bar_arcsec=5,
                   labels=True, message=f"no data in {band}", **common),
         ]  # fmt: skip
 
-    def compare(self, other):
-        """Draw another image beside the survey's; None where it does not cover the candidate."""
+    def plot_comparison(self, other: FitsImage) -> Figure | None:
+        """Plot another image beside the survey's; None if it does not cover the candidate."""
         pairs, scale = [], other.scale_arcsec
-        for part in (1, 0.5):
-            field = self.field(min(scale, PIXEL_SCALE_ARCSEC / _OVERSAMPLING), part)
-            pixels = other.show(field)
+        for fraction in (1, 0.5):
+            field = self.field(min(scale, PIXEL_SCALE_ARCSEC / _OVERSAMPLING), fraction)
+            pixels = other.read(field)
             if pixels is None:
                 log.info("%s: does not cover %s", other.path, self.row["name"])
                 return None
             side = field.side_arcsec
-            common = {"bar_arcsec": 5 if part == 1 else 2, "compass": True, "labels": True}
+            bar_arcsec = 5 if fraction == 1 else 2
             titles = f"survey, {' '.join(self.bands)}", f'{other.path.name}, {scale:.3f}" pixels'
             images = self.colour(field, self.image), pixels
             pairs.append([
-                Panel(image, side, f'{title}, {side:.0f}"', **common)
+                Panel(image, side, f'{title}, {side:.0f}"', bar_arcsec, compass=True, labels=True)
                 for image, title in zip(images, titles, strict=True)
             ])  # fmt: skip
-        head = f"{self._head()}; beside another image"
-        return draw_comparison(str(self.row["name"]), head, pairs, self.arrows, self._footer())
+        subtitle = f"{self._subtitle()}; compared with another image"
+        return plot_comparison(str(self.row["name"]), subtitle, pairs, self.arrows, self._footer())
 
-    def _head(self):
+    def _subtitle(self) -> str:
         row = self.row
         return f"{self.paths.root.name}, rank {row['rank']}, brick {row['brick']} ({row['region']})"
 
-    def _facts(self):
+    def _facts(self) -> list[tuple[str, str]]:
         row, bands = self.row, self.bands
-        ra, dec = say_position(row["ra"], row["dec"])
+        ra, dec = format_position(row["ra"], row["dec"])
         iau = iau_name(row["ra"], row["dec"])[0]
         facts = [
             ("Position (J2000)", ""),
@@ -270,16 +293,22 @@ class _Sheet:
             ("", f"{row['ra']:.6f}°  {row['dec']:+.6f}°"),
             *([("IAU name", iau)] if iau != row["name"] else []),
             ("Photometry", ""),
-            (f"{', '.join(bands)} (AB)", "  ".join(_number(row.get(f"mag_{b}")) for b in bands)),
+            (
+                f"{', '.join(bands)} (AB)",
+                "  ".join(_format_number(row.get(f"mag_{b}")) for b in bands),
+            ),
             ("type", str(row["type"])),
             ("exposures", "  ".join(str(row.get(f"nobs_{band}", "?")) for band in bands)),
-            ("seeing", "  ".join(_number(row.get(f"psfsize_{b}")) for b in bands) + "  arcsec"),
-            ("redshift", say_redshift(row) or "unknown"),
+            (
+                "seeing",
+                "  ".join(_format_number(row.get(f"psfsize_{b}")) for b in bands) + "  arcsec",
+            ),
+            ("redshift", format_redshift(row) or "unknown"),
             ("Search", ""),
-            ("p", say_p(row["p"])),
+            ("p", format_probability(row["p"])),
         ]
         scores = [n for n in row if n.startswith("p_") and pd.notna(row[n]) and row[n] != row["p"]]
-        facts += [(name.replace("_", " "), say_p(row[name])) for name in scores[:3]]
+        facts += [(name.replace("_", " "), format_probability(row[name])) for name in scores[:3]]
         mean = "" if pd.isna(row["mean_grade"]) else f" (mean {row['mean_grade']:.2f})"
         facts.append(("grade", f"{row['grade']}{mean}" if row["grade"] else "not graded"))
         if row["known"]:
@@ -288,12 +317,11 @@ class _Sheet:
             facts.append(("flags", flag_note(row["flags"])))
         radius = einstein_radius(self.arrows)
         if np.isfinite(radius):
-            number = len(self.arrows)
-            said = f"{number} image{'s' * (number > 1)}"
-            facts.append(("Einstein radius", f'{radius:.1f}" (mean distance, {said})'))
+            n_images = f"{len(self.arrows)} image{'s' * (len(self.arrows) > 1)}"
+            facts.append(("Einstein radius", f'{radius:.1f}" (mean distance, {n_images})'))
         return facts
 
-    def _footer(self):
+    def _footer(self) -> str:
         simulated = self.paths.sky_manifest.exists()
         origin = "simulated images" if simulated else "images of the DESI Legacy Imaging Surveys"
         return (
@@ -303,5 +331,5 @@ class _Sheet:
         )
 
 
-def _number(value):
+def _format_number(value: float | None) -> str:
     return f"{value:.2f}" if value is not None and np.isfinite(value) else "–"

@@ -1,4 +1,4 @@
-"""Visual inspection: candidates graded by people in their browser."""
+"""Visual inspection: candidates graded by people in the browser."""
 
 import lazy_loader
 

@@ -1,60 +1,56 @@
-"""Lenses slipped into the graders' lists: simulated ones of the run, known ones of one's choice.
+"""Control lenses in the graders' lists: simulated ones of the run, and known ones.
 
-Each kind is a file of cutouts beside the votes, made once and then kept, as lists name its rows.
+Each kind is a file of cutouts beside the votes. It is made once and then kept, as the lists refer
+to its galaxies.
 """
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from astropy.io import fits
 
+from lenspipe.config.paths import RunPaths
 from lenspipe.inspection.images import Cutouts
+from lenspipe.products.sample import read_by_id
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
-from lenspipe.utils.tensorflow import tf
 
 __all__ = ["check_files", "keep_injected", "keep_known"]
 
 
-def check_files(paths):
-    """Files of what is slipped in: kind (known or injected) -> path, of those that are there."""
+def check_files(paths: RunPaths) -> dict[str, Path]:
+    """Existing files of control lenses: kind (known or injected) -> path."""
     files = {kind: paths.inspection(f"{kind}.fits") for kind in ("known", "injected")}
     return {kind: path for kind, path in files.items() if path.exists()}
 
 
-def keep_known(paths, source):
-    """Keep a file of cutouts of known lenses, in the layout of a run's cutouts, beside the votes.
-
-    Parameters
-    ----------
-    paths : lenspipe.config.paths.RunPaths
-    source : pathlib.Path
+def keep_known(paths: RunPaths, source: Path) -> None:
+    """Copy a file of cutouts of known lenses, in the format of a run's cutouts, beside the votes.
 
     Raises
     ------
     LenspipeError
-        It is no such file.
+        The source is not a file of cutouts.
     """
     Cutouts().rows(source)
     target = paths.inspection("known.fits")
     if target.exists():
-        log.info("%s: kept; delete it to take another", target)
+        log.info("%s: kept; delete it to use another file", target)
         return
     with atomic(target) as temporary:
         shutil.copyfile(source, temporary)
 
 
-def keep_injected(paths, number, seed):
-    """Take simulated lenses out of the run's labelled sample: arcs painted on its own galaxies.
+def keep_injected(paths: RunPaths, number: int, seed: int) -> None:
+    """Draw simulated lenses, arcs added to the run's own galaxies, from the labelled sample.
 
     Parameters
     ----------
-    paths : lenspipe.config.paths.RunPaths
-    number : int
+    number
         How many; all if there are fewer.
-    seed : int
 
     Raises
     ------
@@ -72,36 +68,21 @@ def keep_injected(paths, number, seed):
         )
     ids = "injected:" + pd.read_parquet(paths.injected)["id"].str.removeprefix("injected:")
     chosen = set(np.random.default_rng([seed, 31]).permutation(np.sort(ids))[:number])
-    images, rows = _find(sorted(paths.sample_shards("train").parent.glob("train-*")), chosen)
+    shards = sorted(paths.sample_shards("train").parent.glob("train-*"))
+    images, table = read_by_id(shards, chosen)
     if not images:
         raise LenspipeError(
             f"{paths.sample_shards('train')}: found none of the {len(ids)} simulated lenses of "
             f"{paths.injected}; make the sample again"
         )
-    dtype = [("id", f"S{max(len(row[0]) for row in rows)}"), ("ra", "f8"), ("dec", "f8")]
+    names = table["id"].str.removeprefix("injected:").to_numpy("S")
+    dtype = [("id", names.dtype), ("ra", "f8"), ("dec", "f8")]
+    rows = np.array(list(zip(names, table["ra"], table["dec"], strict=True)), dtype)
     hdus = [
         fits.PrimaryHDU(),
-        fits.ImageHDU(np.stack(images).astype(np.float32), name="IMAGE"),
-        fits.BinTableHDU(np.array(rows, dtype), name="CATALOG"),
+        fits.ImageHDU(np.stack(images), name="IMAGE"),
+        fits.BinTableHDU(rows, name="CATALOG"),
     ]
     with atomic(target) as temporary:
         fits.HDUList(hdus).writeto(temporary)
     log.info("%s: %d simulated lenses", target, len(images))
-
-
-def _find(shards, chosen):
-    """Images and (id, ra, dec) of some examples of the labelled sample."""
-    images, rows = [], []
-    for shard in shards:
-        for record in tf.data.TFRecordDataset(str(shard)).as_numpy_iterator():
-            feature = tf.train.Example.FromString(record).features.feature
-            id_ = feature["id"].bytes_list.value[0].decode()
-            if id_ in chosen:
-                dtype = feature["dtype"].bytes_list.value[0].decode()
-                image = np.frombuffer(
-                    feature["image"].bytes_list.value[0], f"<{np.dtype(dtype).str[1:]}"
-                )
-                images.append(image.reshape(list(feature["shape"].int64_list.value)))
-                position = np.frombuffer(feature["position"].bytes_list.value[0], "<f8")
-                rows.append((id_.removeprefix("injected:").encode(), *position))
-    return images, rows

@@ -2,76 +2,58 @@
 
 import csv
 import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from astropy.table import Table
 
+from lenspipe.config.paths import RunPaths
 from lenspipe.inspection.agreement import measure_agreement
+from lenspipe.inspection.store import Store
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 
-__all__ = ["NUMBERS", "export", "grade_of_mean", "grade_table", "means_of_stage"]
+__all__ = ["POINTS", "export", "grade_of_mean", "grade_table", "means_of_stage"]
 
-#: Numbers of the grades, as in Huang et al. (2021, ApJ 909, 27) and after.
-NUMBERS = {"A": 4, "B": 3, "C": 2, "D": 1}
+#: Numerical values of the grades, as in Huang et al. (2021, ApJ 909, 27).
+POINTS = {"A": 4, "B": 3, "C": 2, "D": 1}
 
-#: Least mean of each grade.
-LEAST = {"A": 3.5, "B": 2.75, "C": 2.0}
+#: Minimum mean of each grade.
+MIN_MEANS = {"A": 3.5, "B": 2.75, "C": 2.0}
 
 _DESCRIPTIONS = {
-    "grade": "Grade by the mean: A >= 3.5, B >= 2.75, C >= 2, D below; empty: no vote",
+    "grade": "Grade from the mean: A >= 3.5, B >= 2.75, C >= 2, D below; empty: no vote",
     "mean": "Mean of the graders' numbers, A = 4 to D = 1; NaN: no vote",
     "spread": "Standard deviation of these numbers; 0 for one vote",
-    "n_votes": "Graders who graded it in that stage",
-    "stage": "Stage of inspection that the grade is from; 0: no vote",
+    "n_votes": "Number of graders who voted in that stage",
+    "stage": "Stage of inspection of these votes; 0: no vote",
     "votes": "Graders with their grades",
-    "comments": "Graders with their comments, of all stages",
+    "comments": "Graders with their comments from all stages",
 }
 
 
-def grade_of_mean(mean):
-    """Grade that a mean of numbers gives.
-
-    Parameters
-    ----------
-    mean : float
-        1 to 4, or NaN.
-
-    Returns
-    -------
-    str
-        A from 3.5, B from 2.75, C from 2, D below; empty for NaN.
-    """
+def grade_of_mean(mean: float) -> str:
+    """Grade for a mean of 1 to 4: A from 3.5, B from 2.75, C from 2, D below; empty for NaN."""
     if np.isnan(mean):
         return ""
-    return next((grade for grade, least in LEAST.items() if mean >= least), "D")
+    return next((grade for grade, minimum in MIN_MEANS.items() if mean >= minimum), "D")
 
 
-def means_of_stage(store, stage):
-    """Mean number of each candidate that has a vote in a stage.
-
-    Returns
-    -------
-    pandas.Series of float
-        By the candidate's id; without repeats and checks.
-    """
-    votes = store.votes(stage=stage, latest=True)
-    numbers = pd.Series(
-        [NUMBERS[v["grade"]] for v in votes if _counts(v)],
-        [v["item"] for v in votes if _counts(v)],
-        dtype=float,
-    )
-    return numbers.groupby(level=0).mean()
+def means_of_stage(store: Store, stage: int) -> pd.Series:
+    """Mean value of each candidate's votes in a stage, by id; without repeats and controls."""
+    votes = [vote for vote in store.votes(stage=stage, latest=True) if _counts(vote)]
+    points = [POINTS[vote["grade"]] for vote in votes]
+    return pd.Series(points, [vote["item"] for vote in votes], dtype=float).groupby(level=0).mean()
 
 
-def grade_table(store, ids):
-    """Grades of candidates, each by the votes of the latest stage that it has votes of.
+def grade_table(store: Store, ids: Sequence[str]) -> pd.DataFrame:
+    """Grades of candidates, each from the votes of the latest stage in which it has votes.
 
     Parameters
     ----------
-    store : lenspipe.inspection.store.Store
-    ids : sequence of str
+    ids
         Of the candidates.
 
     Returns
@@ -80,43 +62,39 @@ def grade_table(store, ids):
         In the order of `ids`: grade, mean, spread, n_votes, stage, votes, comments; see
         docs/outputs.md.
     """
-    standing, said = {}, {}
+    by_stage: dict[str, dict[int, dict[str, str]]] = {}
+    comments: dict[str, list[str]] = {}
     for vote in store.votes(latest=True):
         item = vote["item"].removeprefix("repeat:")
         if vote["comment"]:
-            said.setdefault(item, []).append(f"{vote['grader']}: {vote['comment']}")
+            comments.setdefault(item, []).append(f"{vote['grader']}: {vote['comment']}")
         if _counts(vote):
-            stages = standing.setdefault(item, {})
+            stages = by_stage.setdefault(item, {})
             stages.setdefault(vote["stage"], {})[vote["grader"]] = vote["grade"]
     rows = []
     for id_ in ids:
-        stage, grades = max(standing.get(id_, {0: {}}).items())
-        numbers = [NUMBERS[grade] for grade in grades.values()]
-        mean = float(np.mean(numbers)) if numbers else np.nan
+        stage, grades = max(by_stage.get(id_, {0: {}}).items())
+        points = [POINTS[grade] for grade in grades.values()]
+        mean = float(np.mean(points)) if points else np.nan
         rows.append(
             {
                 "grade": grade_of_mean(mean),
                 "mean": mean,
-                "spread": float(np.std(numbers)) if numbers else np.nan,
-                "n_votes": len(numbers),
+                "spread": float(np.std(points)) if points else np.nan,
+                "n_votes": len(points),
                 "stage": stage,
                 "votes": " | ".join(f"{name}: {grades[name]}" for name in sorted(grades)),
-                "comments": " | ".join(said.get(id_, [])),
+                "comments": " | ".join(comments.get(id_, [])),
             }
         )
     table = pd.DataFrame(rows, index=list(ids), columns=list(_DESCRIPTIONS))
     return table.astype({"n_votes": "int32", "stage": "int32", "mean": float, "spread": float})
 
 
-def export(paths, store):
-    """Write the candidates with their grades, every vote, and how well the graders agree.
+def export(paths: RunPaths, store: Store) -> dict[str, int]:
+    """Write the candidates with their grades, all votes, and the agreement of the graders.
 
     Writes ``inspection/grades.fits``, ``grades.csv``, ``votes.csv`` and ``agreement.json``.
-
-    Parameters
-    ----------
-    paths : lenspipe.config.paths.RunPaths
-    store : lenspipe.inspection.store.Store
 
     Returns
     -------
@@ -135,16 +113,16 @@ def export(paths, store):
     grades = grade_table(store, ids)
     for name, description in _DESCRIPTIONS.items():
         values = grades[name].to_numpy()
-        # FITS has no strings of length 0, and no letters beyond ASCII.
+        # FITS has no strings of length 0, and no characters beyond ASCII.
         if values.dtype.kind not in "if":
-            values = [str(text).encode("ascii", "replace").decode() for text in values] or None
-            values = np.zeros(0, "U1") if values is None else np.array(values)
+            texts = [str(text).encode("ascii", "replace").decode() for text in values]
+            values = np.array(texts) if texts else np.zeros(0, "U1")
         table[name] = values
         table[name].description = description
     with atomic(paths.inspection("grades.fits")) as temporary:
         table.write(temporary, format="fits")
     frame = table.to_pandas()
-    # Comments in their own letters here.
+    # A CSV may have any characters.
     frame["comments"] = grades["comments"].to_numpy()
     with atomic(paths.inspection("grades.csv")) as temporary:
         frame.to_csv(temporary, index=False)
@@ -155,11 +133,9 @@ def export(paths, store):
         writer.writeheader()
         writer.writerows(votes)
     with atomic(paths.inspection("agreement.json")) as temporary:
-        known = (
-            [i for i, k in zip(ids, table["known"], strict=True) if k]
-            if "known" in table.colnames
-            else []
-        )
+        known = []
+        if "known" in table.colnames:
+            known = [id_ for id_, is_known in zip(ids, table["known"], strict=True) if is_known]
         stages = sorted({vote["stage"] for vote in votes})
         result = {
             f"stage_{stage}": measure_agreement(store.votes(stage=stage, latest=True), known)
@@ -169,6 +145,6 @@ def export(paths, store):
     return grades["grade"].value_counts().to_dict()
 
 
-def _counts(vote):
-    """Whether a vote is on a candidate itself, and not taken back."""
+def _counts(vote: Mapping[str, Any]) -> bool:
+    """Whether a vote is on a candidate, not on a repeat or control, and has not been withdrawn."""
     return bool(vote["grade"]) and ":" not in vote["item"]

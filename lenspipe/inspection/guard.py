@@ -1,15 +1,17 @@
-"""Who may ask the portal: pages of its own only, by a name of its own only."""
+"""Protection of the portal against requests from other web pages and under other host names."""
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["LOCAL_HOSTS", "Guard"]
 
-#: Hosts under which a browser on this machine, or at the end of an ssh tunnel, finds the portal.
+#: Host names of the portal for a browser on this machine, or at the end of an ssh tunnel.
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
-_MOST_BYTES = 4_000_000
+_MAX_BYTES = 4_000_000
 
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -25,34 +27,32 @@ _HEADERS = {
 
 
 class Guard:
-    """Middleware that refuses what other web pages ask, and says what this one may load.
+    """Middleware that rejects requests from other web pages, and restricts what this one may load.
 
-    - A request whose ``Host`` is none of ours comes from a name that was made to point here (DNS
-      rebinding).
-    - A request that changes something has to come from our own page: ``Origin`` equal to ``Host``,
-      and a body called JSON, which no form can send.
+    - A request with another ``Host`` comes from a name that was made to point here (DNS rebinding).
+    - A request that changes something must come from the portal's page: ``Origin`` equal to
+      ``Host``, and a JSON body, which no form can send.
 
     Parameters
     ----------
-    app : ASGI application
-    hosts : frozenset of str or None
-        Names that the portal goes by; None: any, where each grader has a token, which a browser
-        only gives to the host that it got it from.
+    hosts
+        Host names of the portal; None: any, if each grader has a token, which a browser only sends
+        to the host that set it.
     """
 
-    def __init__(self, app, hosts):
+    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None) -> None:
         self.app, self.hosts = app, hosts
 
-    async def __call__(self, scope, receive, send):
-        """Answer a request, or refuse it."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or reject it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
 
-        async def send_with_headers(message):
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = [(k.encode(), v.encode()) for k, v in _HEADERS.items()]
-                message["headers"] = [*message.get("headers", []), *own]
+                extra = [(k.encode(), v.encode()) for k, v in _HEADERS.items()]
+                message["headers"] = [*message.get("headers", []), *extra]
             await send(message)
 
         headers = {
@@ -64,24 +64,24 @@ class Guard:
             return
         await self.app(scope, receive, send_with_headers)
 
-    def _problem(self, method, headers):
-        """Say what is wrong with a request; None if nothing."""
+    def _problem(self, method: str, headers: Mapping[str, str]) -> str | None:
+        """Why a request is rejected; None if it is not."""
         host = headers.get("host", "")
         try:
             name = urlsplit(f"//{host}").hostname
         except ValueError:
             name = None
         if not name or (self.hosts is not None and name not in self.hosts):
-            return "this host is not the portal's"
+            return "not a host name of this portal"
         if headers.get("sec-fetch-site", "none") == "cross-site" and method != "GET":
-            return "asked by another site"
+            return "request from another site"
         if method in ("GET", "HEAD"):
             return None
         if urlsplit(headers.get("origin", "")).netloc != host:
-            return "asked by another page"
+            return "request from another page"
         if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             return "expected JSON"
         length = headers.get("content-length", "")
-        if not length.isdecimal() or int(length) > _MOST_BYTES:
-            return f"expected at most {_MOST_BYTES} bytes, and their number"
+        if not length.isdecimal() or int(length) > _MAX_BYTES:
+            return f"expected a content-length of at most {_MAX_BYTES} bytes"
         return None

@@ -1,15 +1,18 @@
-"""Candidates of a run, and their cutouts as pictures for the browser."""
+"""Candidates of a run, and their cutouts as images for the browser."""
 
 import functools
 import io
 import re
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from astropy.table import Table
 from PIL import Image
 
+from lenspipe.config.paths import RunPaths
 from lenspipe.plotting.colour import colour_images
 from lenspipe.plotting.residual import residual_images
 from lenspipe.utils.errors import LenspipeError
@@ -20,31 +23,27 @@ __all__ = ["Cutout", "Cutouts", "draw_strip", "read_candidates", "shown_bands"]
 
 _BRICK = re.compile(r"\d{4}[pm]\d{3}", re.ASCII)
 
-_USUAL_BANDS = {3: "grz", 4: "griz"}
+_DEFAULT_BANDS = {3: "grz", 4: "griz"}
 
-#: One band in grey is darker than it is as one of three colours.
+# A single band in grey is darker than as one of three colours.
 _GREY_GAIN = np.float32(2)
 
 _NEEDED = ("id", "ra", "dec", "brick")
 
 
-def read_candidates(paths):
+def read_candidates(paths: RunPaths) -> pd.DataFrame:
     """Read a run's candidates for inspection.
-
-    Parameters
-    ----------
-    paths : lenspipe.config.paths.RunPaths
 
     Returns
     -------
     pandas.DataFrame
-        By id: name, ra, dec (degrees), brick, flags, known (bool); empty where the run has no
-        candidates, or not yet. Columns that the file lacks but for the first four are filled in.
+        Indexed by id: name, ra, dec (degrees), brick, flags, known (bool); empty where the run has
+        no candidates (yet). Name, flags and known are filled in where the file lacks them.
 
     Raises
     ------
     LenspipeError
-        The file lacks a column, has an id twice, or a name of a brick that is none.
+        The file lacks a column, has a duplicate id, or an invalid brick name.
     """
     path = paths.candidates
     if not path.exists():
@@ -62,20 +61,20 @@ def read_candidates(paths):
             "the candidates again"
         )
     if "rank" in table.colnames and len(table):
-        table = table[np.asarray(table["rank"]) > 0]  # 0: a known lens that is hidden
+        table = table[np.asarray(table["rank"]) > 0]  # 0: a hidden known lens
     names = [n for n in (*_NEEDED, "name", "flags", "known") if n in table.colnames]
     table = table[names].to_pandas()
     table["id"], table["brick"] = table["id"].astype(str), table["brick"].astype(str)
-    for what, bad in (
-        ("an id twice", table["id"].duplicated()),
-        ("a brick that is none", ~table["brick"].str.fullmatch(_BRICK)),
-        # What is slipped in has a colon in its name.
+    for problem, bad in (
+        ("a duplicate id", table["id"].duplicated()),
+        ("an invalid brick", ~table["brick"].str.fullmatch(_BRICK)),
+        # The names of repeats and controls have a colon.
         ("an id with a colon", table["id"].str.contains(":")),
     ):
         if bad.any():
             row = table[bad].iloc[0]
             raise LenspipeError(
-                f"{path}: found {what} ({row['id']!r}, brick {row['brick']!r}), expected ids of "
+                f"{path}: found {problem} ({row['id']!r}, brick {row['brick']!r}), expected ids of "
                 "galaxies and names of bricks; make the candidates again"
             )
     if "name" not in table:
@@ -86,78 +85,63 @@ def read_candidates(paths):
 
 @dataclass
 class Cutout:
-    """A cutout to look at.
+    """A cutout for inspection.
 
     Attributes
     ----------
-    image : (B, S, S) float32 array
-        Nanomaggies, row 0 in the south.
-    bands : str
+    image
+        Nanomaggies, float32, (B, S, S), row 0 in the south.
+    bands
         The B bands.
-    shape : tuple of float
+    shape
         The galaxy's ``shape_e1`` and ``shape_e2``; NaN where the catalogue has none.
-    release : str
-        Data release; empty where the file does not say.
+    release
+        Data release; empty if unknown.
     """
 
     image: np.ndarray
     bands: str
-    shape: tuple
+    shape: tuple[float, ...]
     release: str
 
 
 class Cutouts:
-    """Cutouts by the name of their galaxy, out of files of a run's kind; safe between threads.
+    """Cutouts by the id of their galaxy, from files in the format of a run's cutouts; thread-safe.
 
     Parameters
     ----------
-    most_files : int
-        Files whose catalogue is kept in mind.
+    max_files
+        Number of files whose catalogue is cached.
     """
 
-    def __init__(self, most_files=2000):
-        # CFITSIO shares tables between its files.
+    def __init__(self, max_files: int = 2000) -> None:
+        # CFITSIO shares internal tables between its files.
         self._lock = threading.Lock()
-        self.catalogue = functools.lru_cache(most_files)(self._read_catalogue)
+        self._catalogue = functools.lru_cache(max_files)(self._read_catalogue)
 
-    def _read_catalogue(self, path):
-        """Galaxies of a file: id -> row, and the rows' shapes."""
+    def _read_catalogue(self, path: Path) -> tuple[dict[str, int], np.ndarray]:
         with open_fits(path) as hdus:
             columns = hdus["CATALOG"].get_colnames()
-            wanted = ["shape_e1", "shape_e2", "ra", "dec", "flags"]
-            rows = hdus["CATALOG"].read(columns=["id", *(n for n in wanted if n in columns)])
+            optional = ["shape_e1", "shape_e2", "ra", "dec", "flags"]
+            rows = hdus["CATALOG"].read(columns=["id", *(n for n in optional if n in columns)])
         ids = [text.decode() if isinstance(text, bytes) else str(text) for text in rows["id"]]
         return {id_.strip(): i for i, id_ in enumerate(ids)}, rows
 
-    def rows(self, path):
+    def rows(self, path: Path) -> tuple[dict[str, int], np.ndarray]:
         """Galaxies of a file.
 
-        Parameters
-        ----------
-        path : pathlib.Path
-
         Returns
         -------
-        places : dict
+        places
             Id -> row.
-        rows : numpy.ndarray
-            Structured: id, and what there is of shape_e1, shape_e2, ra, dec, flags.
+        rows
+            Structured array: id, and shape_e1, shape_e2, ra, dec, flags where available.
         """
         with self._lock:
-            return self.catalogue(path)
+            return self._catalogue(path)
 
-    def read(self, path, galaxy):
-        """Read one cutout, and no other of its file.
-
-        Parameters
-        ----------
-        path : pathlib.Path
-        galaxy : str
-            Its id.
-
-        Returns
-        -------
-        Cutout
+    def read(self, path: Path, galaxy: str) -> Cutout:
+        """Read a single cutout, given the galaxy's id.
 
         Raises
         ------
@@ -168,7 +152,7 @@ class Cutouts:
             raise LenspipeError(f"{path}: found no such file; cut out this brick again")
         try:
             with self._lock, open_fits(path) as hdus:
-                places, rows = self.catalogue(path)
+                places, rows = self._catalogue(path)
                 i = places[galaxy]
                 image = hdus["IMAGE"][i : i + 1, :, :, :][0].astype(np.float32)
                 header = hdus["IMAGE"].read_header()
@@ -176,53 +160,54 @@ class Cutouts:
             raise LenspipeError(
                 f"{path}: found no galaxy {galaxy}; cut out this brick again"
             ) from None
-        bands = str(header.get("BANDS", "")).strip() or _USUAL_BANDS.get(len(image), "")
+        bands = str(header.get("BANDS", "")).strip() or _DEFAULT_BANDS.get(len(image), "")
         if len(bands) != len(image):
             raise LenspipeError(
-                f"{path}: found {len(image)} bands, called {bands!r}; cut out this brick again"
+                f"{path}: found {len(image)} bands, named {bands!r}; cut out this brick again"
             )
         release = str(header.get("RELEASE", "")).strip()
         return Cutout(image, bands, _shape(rows[i]), release)
 
 
-def _shape(row):
+def _shape(row: np.void) -> tuple[float, ...]:
     names = "shape_e1", "shape_e2"
-    return tuple(float(row[n]) if n in row.dtype.names else np.nan for n in names)
+    return tuple(float(row[n]) if n in (row.dtype.names or ()) else np.nan for n in names)
 
 
-def draw_strip(cutout, residual=False, stretch="viewer", gain=1.0):
-    """Draw a cutout as a PNG of pictures side by side: in colour, g, r, z, the residual in colour.
+def draw_strip(
+    cutout: Cutout, residual: bool = False, stretch: str = "viewer", gain: float = 1.0
+) -> bytes:
+    """Draw a cutout as a PNG of images side by side: in colour, g, r, z, the residual in colour.
 
     Parameters
     ----------
-    cutout : Cutout
-    residual : bool
-        Whether image and residual change places; the bands are of the first.
+    residual
+        Whether image and residual are swapped; the single bands are those of the first.
     stretch : {'viewer', 'lupton'}
-    gain : float
+    gain
         Factor on all fluxes before the stretch.
 
     Returns
     -------
     bytes
-        A PNG of S rows, North up and East left, S columns for each picture. `shown_bands` says
-        which bands there are.
+        A PNG of S rows, North up and East left, S columns for each image, with the bands of
+        `shown_bands`.
     """
     image = cutout.image * np.float32(gain)
     shown, other = image, residual_images(image[None], [cutout.shape])[0]
     if residual:
         shown, other = other, shown
-    parts = [colour_images(shown[None], cutout.bands, stretch)]
+    pictures = [colour_images(shown[None], cutout.bands, stretch)]
     for band in shown_bands(cutout.bands):
         i = cutout.bands.index(band)
-        parts.append(colour_images(_GREY_GAIN * shown[None, i : i + 1], band, stretch))
-    parts.append(colour_images(other[None], cutout.bands, stretch))
-    strip = np.concatenate([part[0, ::-1] for part in parts], axis=1)
+        pictures.append(colour_images(_GREY_GAIN * shown[None, i : i + 1], band, stretch))
+    pictures.append(colour_images(other[None], cutout.bands, stretch))
+    strip = np.concatenate([picture[0, ::-1] for picture in pictures], axis=1)
     file = io.BytesIO()
     Image.fromarray(strip).save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
-def shown_bands(bands):
-    """Bands with a panel of their own: g, r, z where there are these, else the first three."""
+def shown_bands(bands: str) -> str:
+    """Bands shown in grey: g, r, z where available, else the first three."""
     return "grz" if {"g", "r", "z"} <= set(bands) else bands[:3]

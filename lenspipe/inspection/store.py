@@ -1,7 +1,7 @@
-"""Every vote of every grader, in one SQLite file that only grows.
+"""All votes of all graders, in one SQLite file that only grows.
 
-A vote is never changed: a later one of the same grader on the same image stands in its place, and
-one with an empty grade takes it back. The table itself refuses changes.
+A vote is never changed: a later one of the same grader on the same image replaces it, and one with
+an empty grade withdraws it. The database itself refuses changes.
 """
 
 import contextlib
@@ -13,14 +13,17 @@ import secrets
 import sqlite3
 import threading
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
 __all__ = ["GRADER_NAME", "Store"]
 
-#: Names of graders: they are in addresses and in files.
+#: Pattern of graders' names, which are part of addresses and files.
 GRADER_NAME = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,38}[\w-])?", re.ASCII)
 
 _SCHEMA = """
@@ -47,38 +50,40 @@ CREATE TABLE IF NOT EXISTS lists (
 CREATE INDEX IF NOT EXISTS votes_of_grader ON votes (grader, stage, item);
 """
 
-_FOR_EVER = """
+_TRIGGER = """
 CREATE TRIGGER IF NOT EXISTS {table}_{verb}_refused BEFORE {verb} ON {table}
-BEGIN SELECT RAISE(ABORT, 'votes are kept for ever'); END;
+BEGIN SELECT RAISE(ABORT, 'votes are kept forever'); END;
 """
 
-#: Seconds: before a wait for a lock is said, between two lines about it, and at most for a request.
-_SAY_AFTER, _SAY_AGAIN, PATIENCE = 2, 30, 60
+_WARN_AFTER_S, _WARN_EVERY_S = 2, 30
+
+#: Maximum time that a request waits for a locked file, seconds.
+LOCK_TIMEOUT_S = 60
 
 
 class Store:
     """The file of votes.
 
-    A damaged file is put aside under a name with the time in it, and a new one begun.
+    A damaged file is renamed, with the time in its new name, and a new one is created.
 
     Parameters
     ----------
-    path : pathlib.Path
-        Made if it isn't there.
+    path
+        Created if it does not exist.
 
     Attributes
     ----------
     identity : int
-        Random number of the file, by which a page knows that it talks to the same one.
+        Random number of the file, by which a page recognises it.
 
     Notes
     -----
     A vote is on the disk when `add_votes` returns: ``synchronous = FULL`` with a write-ahead log
-    (https://www.sqlite.org/pragma.html#pragma_synchronous). One connection, used by one thread at a
-    time; other programs may have the file open too.
+    (https://www.sqlite.org/pragma.html#pragma_synchronous). There is one connection, used by one
+    thread at a time; other programs may have the file open too.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
         try:
@@ -87,18 +92,18 @@ class Store:
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise LenspipeError(
-                    f"{path}: can't be opened ({error}); give a folder that can be written"
+                    f"{path}: cannot be opened ({error}); give a folder that can be written"
                 ) from None
-            self._put_aside(error)
+            self._rename_damaged(error)
             self._connection = self._open()
         except OSError as error:
             raise LenspipeError(
-                f"{path}: can't be made ({error.strerror}); give a folder that can be written"
+                f"{path}: cannot be created ({error.strerror}); give a folder that can be written"
             ) from None
 
-    def _open(self):
+    def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self.path, timeout=_SAY_AFTER, isolation_level=None, check_same_thread=False
+            self.path, timeout=_WARN_AFTER_S, isolation_level=None, check_same_thread=False
         )
         try:
             self._wait(lambda: self._prepare(connection))
@@ -107,7 +112,7 @@ class Store:
             raise
         return connection
 
-    def _prepare(self, connection):
+    def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         if (problem := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
@@ -119,40 +124,44 @@ class Store:
         self.identity = connection.execute("PRAGMA user_version").fetchone()[0]
         for table in ("votes", "lists"):
             for verb in ("UPDATE", "DELETE"):
-                connection.executescript(_FOR_EVER.format(table=table, verb=verb))
+                connection.executescript(_TRIGGER.format(table=table, verb=verb))
 
-    def _put_aside(self, error):
+    def _rename_damaged(self, error: Exception) -> None:
         """Keep a damaged file, with its log, under another name."""
-        aside = self.path.with_name(f"{self.path.stem}.damaged-{time.time_ns()}.sqlite")
+        renamed = self.path.with_name(f"{self.path.stem}.damaged-{time.time_ns()}.sqlite")
         for suffix in ("-wal", "-shm", ""):
             if os.path.exists(f"{self.path}{suffix}"):
-                os.rename(f"{self.path}{suffix}", f"{aside}{suffix}")
-        log.warning("%s: damaged (%s); kept as %s, a new one begun", self.path, error, aside.name)
+                os.rename(f"{self.path}{suffix}", f"{renamed}{suffix}")
+        log.warning(
+            "%s: damaged (%s); kept as %s, a new file is created", self.path, error, renamed.name
+        )
 
-    def _wait(self, work, patience=None):
-        """Do what needs the file; say so and wait while another program has it locked."""
-        begin, said = time.monotonic(), 0.0
+    def _wait(self, action: Callable[[], Any], timeout_s: float | None = None) -> Any:
+        """Perform an action on the file; warn and wait while another program has it locked."""
+        begin, last_warning = time.monotonic(), 0.0
         while True:
             try:
-                return work()
+                return action()
             except sqlite3.OperationalError as error:
                 waited = time.monotonic() - begin
                 locked = "locked" in str(error) or "busy" in str(error)
-                if not locked or (patience and waited > patience):
+                if not locked or (timeout_s and waited > timeout_s):
                     raise
-                if not said or waited - said > _SAY_AGAIN:
+                if not last_warning or waited - last_warning > _WARN_EVERY_S:
                     log.warning("%s: locked by another program; waiting for it", self.path)
-                    said = waited
+                    last_warning = waited
                 time.sleep(0.1)
 
-    def _query(self, text, values=()):
+    def _query(self, text: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._lock:
-            return self._wait(lambda: self._connection.execute(text, values).fetchall(), PATIENCE)
+            return self._wait(
+                lambda: self._connection.execute(text, values).fetchall(), LOCK_TIMEOUT_S
+            )
 
-    def _insert(self, text, rows):
+    def _insert(self, text: str, rows: Iterable[Sequence[Any]]) -> None:
         """Insert rows in one transaction."""
         with self._lock:
-            self._wait(lambda: self._connection.execute("BEGIN IMMEDIATE"), PATIENCE)
+            self._wait(lambda: self._connection.execute("BEGIN IMMEDIATE"), LOCK_TIMEOUT_S)
             try:
                 self._connection.executemany(text, rows)
                 self._connection.execute("COMMIT")
@@ -161,68 +170,60 @@ class Store:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def close(self):
-        """Close the file; what is committed goes from the log into it."""
+    def close(self) -> None:
+        """Close the file, merging its write-ahead log."""
         with self._lock:
             self._connection.close()
 
-    def add_grader(self, name):
-        """Let a grader in, who may be there already.
+    def add_grader(self, name: str) -> None:
+        """Add a grader, unless already known.
 
         Raises
         ------
         LenspipeError
-            A name that can't be one.
+            The name is not valid.
         """
         if not GRADER_NAME.fullmatch(name):
             raise LenspipeError(
                 f"--grader: found {name!r}, expected 1 to 40 letters, digits, '-', '_' and '.', "
-                "the first a letter or digit and the last no '.'"
+                "the first a letter or digit and the last not a '.'"
             )
         self._query("INSERT OR IGNORE INTO graders (name) VALUES (?)", (name,))
 
-    def graders(self):
+    def graders(self) -> list[str]:
         """Names of the graders, sorted."""
         return [name for (name,) in self._query("SELECT name FROM graders ORDER BY name")]
 
-    def new_token(self, name):
-        """Give a grader a new token, in place of any older; only its hash is kept.
+    def new_token(self, name: str) -> str:
+        """Give a grader a new token of 256 random bits, which replaces any older one.
 
-        Returns
-        -------
-        str
-            256 random bits.
+        Only its hash is stored.
         """
         token = secrets.token_urlsafe(32)
         self._query("UPDATE graders SET token_sha256 = ? WHERE name = ?", (_hash(token), name))
         return token
 
-    def has_token(self, name):
+    def has_token(self, name: str) -> bool:
         """Whether a grader has a token."""
         rows = self._query("SELECT token_sha256 FROM graders WHERE name = ?", (name,))
         return bool(rows and rows[0][0])
 
-    def admits(self, name, token, needed):
-        """Whether somebody who gives this name and token may vote.
+    def admits(self, name: str, token: str, needed: bool) -> bool:
+        """Whether somebody with this name and token may vote.
 
         Parameters
         ----------
-        name, token : str
-        needed : bool
-            Whether a grader without a token is kept out. One who has a token always has to show it.
-
-        Returns
-        -------
-        bool
+        needed
+            Whether graders without a token are refused. Those who have a token always need it.
         """
         rows = self._query("SELECT token_sha256 FROM graders WHERE name = ?", (name,))
         if not rows:
             return False
-        kept = rows[0][0]
-        return not needed if kept is None else hmac.compare_digest(kept, _hash(token))
+        stored = rows[0][0]
+        return not needed if stored is None else hmac.compare_digest(stored, _hash(token))
 
-    def list_of(self, grader, stage):
-        """Items of a grader's list in order; the place of each is its index."""
+    def list_of(self, grader: str, stage: int) -> list[str]:
+        """Items of a grader's list, in order; the place of each is its index."""
         return [
             item
             for (item,) in self._query(
@@ -231,32 +232,30 @@ class Store:
             )
         ]
 
-    def extend_list(self, grader, stage, items):
-        """Put items at the end of a grader's list, all or none.
+    def extend_list(self, grader: str, stage: int, items: Iterable[str]) -> None:
+        """Append items to a grader's list, all or none.
 
-        If another program did so meanwhile, its items remain and these are left out.
+        If another program has done so in the meantime, its items remain and these are dropped.
         """
         first = len(self.list_of(grader, stage))
         rows = [(grader, stage, first + i, item) for i, item in enumerate(items)]
         with contextlib.suppress(sqlite3.IntegrityError):
             self._insert("INSERT INTO lists VALUES (?, ?, ?, ?)", rows)
 
-    def add_votes(self, grader, stage, votes):
-        """Keep votes, all or none; they are on the disk when this returns.
+    def add_votes(self, grader: str, stage: int, votes: Iterable[Mapping[str, Any]]) -> None:
+        """Store votes, all or none; they are on the disk when this returns.
 
         Parameters
         ----------
-        grader : str
-        stage : int
-        votes : list of dict
-            key: made up by the browser, so that a vote that is sent twice is kept once; item;
-            grade: A to D, or empty where it is taken back or not given yet; comment; seconds: spent
-            on the image.
+        votes
+            key: chosen by the browser, so that a vote that is sent twice is stored once; item;
+            grade: A to D, or empty if withdrawn or not given yet; comment; seconds: spent on the
+            image.
 
         Raises
         ------
         sqlite3.Error
-            The file remained locked for a minute, or can't be written.
+            The file remained locked for a minute, or cannot be written.
         """
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         rows = [
@@ -269,23 +268,24 @@ class Store:
             rows,
         )
 
-    def votes(self, grader=None, stage=None, latest=False):
-        """Read votes.
+    def votes(
+        self, grader: str | None = None, stage: int | None = None, latest: bool = False
+    ) -> list[dict[str, Any]]:
+        """Read votes in the order in which they were given.
 
         Parameters
         ----------
-        grader : str, optional
-            Of this one only.
-        stage : int, optional
-            Of this one only.
-        latest : bool
-            Only those that no later one stands in the place of.
+        grader
+            Only votes of this grader.
+        stage
+            Only votes of this stage.
+        latest
+            Whether to leave out votes that a later one replaces.
 
         Returns
         -------
         list of dict
-            In the order in which they were given: n, key, grader, stage, item, grade, comment,
-            seconds, time (UTC, ISO 8601).
+            n, key, grader, stage, item, grade, comment, seconds, time (UTC, ISO 8601).
         """
         names = ("n", "key", "grader", "stage", "item", "grade", "comment", "seconds", "time")
         inner = "WHERE n IN (SELECT max(n) FROM votes GROUP BY grader, stage, item)"
@@ -297,6 +297,6 @@ class Store:
         return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def _hash(token):
-    # A token has 256 random bits: nothing to be gained from a slow hash.
+def _hash(token: str) -> str:
+    # A slow hash is not needed, as a token has 256 random bits.
     return hashlib.sha256(token.encode()).hexdigest()

@@ -6,7 +6,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "activations": ["features", "stages"],
-        "contents": ["foreign", "normalisation", "synchronise", "with_members"],
+        "contents": [
+            "count_parameters",
+            "find_foreign",
+            "normalisation",
+            "synchronise",
+            "with_member_outputs",
+        ],
         "layers": ["Median"],
         "registry": ["build"],
     },

@@ -1,10 +1,12 @@
 """Activations: what the stages of a network respond to."""
 
 import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
-from lenspipe.models.contents import layers_of, normalisation
+from lenspipe.models.contents import ensemble_members, layers_of
 from lenspipe.utils.tensorflow import keras
 
 __all__ = ["features", "stages"]
@@ -15,93 +17,88 @@ _CONVOLUTIONS = (
     keras.layers.SeparableConv2D,
 )
 
-# They only bring a map to the size that the next layer asks for.
+# They only bring a map to the size that the next layer needs.
 _MARGINS = (keras.layers.Cropping2D, keras.layers.ZeroPadding2D)
 
 
-def stages(model, images):
+def stages(model: keras.Model, images: np.ndarray) -> list[dict[str, Any]]:
     """Run a model and keep the last maps of each size.
 
     Parameters
     ----------
-    model : keras.Model
-        Any that lenspipe trains: its layers may be models of their own.
-    images : ndarray of float32, (N, B, S, S)
-        Cutouts, nanomaggies.
+    images
+        Cutouts, float32 (N, B, S, S), nanomaggies.
 
     Returns
     -------
     list of dict
-        In the order in which they are made; maps that follow each other in one size are one stage.
-        ``member`` (name of an ensemble's network, else empty), ``maps`` (ndarray of float32,
-        (N, S', S', C)) and ``convolutions``, how many made them from those before.
+        In order of computation; consecutive maps of one size are one stage. ``member`` (name of an
+        ensemble's network, else empty), ``maps`` (ndarray of float32, (N, S', S', C)) and
+        ``convolutions``, the number of convolutions since the previous stage.
     """
-    members = [m for m in model.layers if isinstance(m, keras.Model) and normalisation(m)]
-    found = []
-    for member in members or [model]:
-        found += _stages_of(member, images, member.name if members else "")
-    return found
+    members = {member.name: member for member in ensemble_members(model)} or {"": model}
+    return [stage for name, member in members.items() for stage in _stages(member, images, name)]
 
 
-def _stages_of(model, images, name):
-    found, convolutions = [], 0
+def _stages(model: keras.Model, images: np.ndarray, name: str) -> list[dict[str, Any]]:
+    result: list[dict[str, Any]] = []
+    convolutions = 0
 
-    def keep(layer, output):
+    def keep(layer: keras.layers.Layer, output: Any) -> None:
         nonlocal convolutions
         convolutions += isinstance(layer, _CONVOLUTIONS)
         maps = _as_maps(output)
         if maps is None or isinstance(layer, _MARGINS):
             return
         stage = {"member": name, "maps": maps, "convolutions": convolutions}
-        if found and found[-1]["maps"].shape[1] == maps.shape[1]:
-            stage["convolutions"] += found.pop()["convolutions"]
-        found.append(stage)
+        if result and result[-1]["maps"].shape[1] == maps.shape[1]:
+            stage["convolutions"] += result.pop()["convolutions"]
+        result.append(stage)
         convolutions = 0
 
     with _watched(layers_of(model), keep):
         model(images, training=False)
-    return found
+    return result
 
 
-def features(model, images, batch_size=64):
-    """Run a model and keep what its last layer of neurons works on.
+def features(model: keras.Model, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
+    """Run a model and keep the input of its last dense layer.
 
     Parameters
     ----------
-    model : keras.Model
-        Of an ensemble its first member.
-    images : ndarray of float32, (N, B, S, S)
-        Cutouts, nanomaggies.
-    batch_size : int
+    model
+        For an ensemble, its first member is used.
+    images
+        Cutouts, float32 (N, B, S, S), nanomaggies.
 
     Returns
     -------
     ndarray of float32, (N, K)
-        The last list of several numbers that a layer makes of a cutout; where none does, the mean
-        of each of the last maps.
+        The last vector of several numbers that a layer computes for a cutout; if there is none, the
+        mean of each of the last maps.
     """
-    members = [m for m in model.layers if isinstance(m, keras.Model) and normalisation(m)]
+    members = ensemble_members(model)
     model = members[0] if members else model
-    kept = {}
+    last = {}
 
-    def keep(_, output):
-        shape = getattr(output, "shape", ())
+    def keep(_: keras.layers.Layer, output: Any) -> None:
+        shape: Any = getattr(output, "shape", ())
         if len(shape) == 2 and shape[1] > 1:
-            kept["numbers"] = output
+            last["vector"] = output
         elif (maps := _as_maps(output)) is not None:
-            kept["maps"] = maps.mean(axis=(1, 2))
+            last["maps"] = maps.mean(axis=(1, 2))
 
     parts = []
     with _watched(layers_of(model), keep):
         for start in range(0, len(images), batch_size):
             model(images[start : start + batch_size], training=False)
-            parts.append(np.asarray(kept.get("numbers", kept["maps"]), np.float32))
+            parts.append(np.asarray(last.get("vector", last["maps"]), np.float32))
     return np.concatenate(parts)
 
 
-def _as_maps(output):
-    """Maps with channels last; None where an output is not made of square maps."""
-    shape = getattr(output, "shape", ())
+def _as_maps(output: Any) -> np.ndarray | None:
+    """Maps with channels last; None if an output does not consist of square maps."""
+    shape: Any = getattr(output, "shape", ())
     if len(shape) != 4:
         return None
     if shape[1] == shape[2] > 1:
@@ -112,22 +109,24 @@ def _as_maps(output):
 
 
 @contextlib.contextmanager
-def _watched(layers, keep):
-    """Tell what each of some layers returns while the block runs.
+def _watched(
+    layers: Iterator[keras.layers.Layer], keep: Callable[[keras.layers.Layer, Any], None]
+) -> Iterator[None]:
+    """Pass the output of each layer to a function while the block runs.
 
-    A model made of the layers' own tensors would not do: those within a model that is a layer
-    itself are not connected to the outer one's input.
+    A model built from the layers' own tensors would not work: the tensors of a model that is itself
+    a layer are not connected to the outer model's input.
     """
 
-    def watch(layer):
+    def watch(layer: keras.layers.Layer) -> None:
         call = layer.call
 
-        def call_and_tell(*args, **kwargs):
+        def call_and_keep(*args: Any, **kwargs: Any) -> Any:
             output = call(*args, **kwargs)
             keep(layer, output)
             return output
 
-        layer.call = call_and_tell
+        layer.call = call_and_keep
 
     watched = list({id(layer): layer for layer in layers}.values())
     try:

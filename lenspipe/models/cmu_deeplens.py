@@ -1,46 +1,42 @@
 """CMU DeepLens: a pre-activated residual network (Lanusse et al. 2018, arXiv:1703.02642)."""
 
+from collections.abc import Sequence
+
 from lenspipe.models.layers import bottleneck, head, stem
+from lenspipe.utils.tensorflow import keras
 
 __all__ = ["cmu_deeplens"]
 
 
 def cmu_deeplens(
-    bands,
-    size,
-    widths=(32, 64, 128, 256, 512),
-    units=3,
-    stem_filters=32,
-    stem_kernel=7,
-    stem_stride=1,
-    clip_sigma=250.0,
-    compress=False,
-    crop=None,
-):
-    """Make the network; the defaults are the paper's (its section 3.2 and figure 3).
+    bands: list[str],
+    size: int,
+    widths: Sequence[int] = (32, 64, 128, 256, 512),
+    units: int = 3,
+    stem_filters: int = 32,
+    stem_kernel: int = 7,
+    stem_stride: int = 1,
+    clip_sigma: float = 250.0,
+    compress: bool = False,
+    crop: int | None = None,
+) -> keras.Model:
+    """Build the network; the defaults are the paper's (its section 3.2 and figure 3).
 
     Parameters
     ----------
-    bands : list of str
-        Names of the bands, in order.
-    size : int
-        Side of a cutout, pixels.
-    widths : list of int
-        Channels that each stage gives; within its units there are half as many. Every stage but
-        the first halves the map.
-    units : int
+    bands, size
+        Names of the bands, in order; side of a cutout, pixels.
+    widths
+        Output channels of each stage; its units have half as many inside. Every stage but the
+        first halves the size of the map.
+    units
         Units in a stage.
-    stem_filters, stem_kernel, stem_stride : int
+    stem_filters, stem_kernel, stem_stride
         Of the first convolution.
     clip_sigma, compress
-        Of `lenspipe.models.layers.Normalise`.
-    crop : int, optional
-        Side of the central part that the network sees, pixels; all if not given.
-
-    Returns
-    -------
-    keras.Model
-        From cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1).
+        As for `lenspipe.models.layers.Normalise`.
+    crop
+        Side of the central region that the network sees, pixels; everything if not given.
     """
     inputs, x = stem(
         bands, size, stem_filters, stem_kernel, stem_stride, clip_sigma, compress, crop

@@ -1,28 +1,34 @@
-"""What is in a model: its layers, also those of models within it, and whether they are known."""
+"""Contents of a model: its layers, those of models within it, and whether they are known."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
 
 from lenspipe.models.layers import Normalise
 from lenspipe.utils.tensorflow import keras
 
-__all__ = ["foreign", "layers_of", "normalisation", "synchronise", "with_members"]
+__all__ = [
+    "count_parameters",
+    "ensemble_members",
+    "find_foreign",
+    "layers_of",
+    "normalisation",
+    "synchronise",
+    "with_member_outputs",
+]
 
-# Layers of Keras that run what their configuration holds.
+# Layers of Keras that run code held by their configuration.
 _RUN_CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
 
 _VALUES = {"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__"}
 
+# Layers that `lenspipe.training.ensemble.join` gives the members' probabilities to.
+_COMBINING = {"ensemble.mean", "ensemble.median", "ensemble.members"}
 
-def layers_of(model):
-    """Go through a model's layers and those of the models within it.
 
-    Parameters
-    ----------
-    model : keras.Model
-
-    Yields
-    ------
-    keras.layers.Layer
-        No model, but what these are made of.
-    """
+def layers_of(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Go through a model's layers, replacing each model among them by its layers."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from layers_of(layer)
@@ -30,69 +36,67 @@ def layers_of(model):
             yield layer
 
 
-def normalisation(model):
-    """Find the layers that normalise: one in a network, one for each member of an ensemble.
-
-    Parameters
-    ----------
-    model : keras.Model
-
-    Returns
-    -------
-    list of Normalise
-    """
+def normalisation(model: keras.Model) -> list[Normalise]:
+    """Find the layers that normalise: one in a network, one for each member of an ensemble."""
     return [layer for layer in layers_of(model) if isinstance(layer, Normalise)]
 
 
-def with_members(model):
-    """Let an ensemble tell what each of its members says, in the same pass.
+def count_parameters(model: keras.Model) -> int:
+    """Count the trainable parameters."""
+    return int(sum(np.prod(weight.shape) for weight in model.trainable_weights))
+
+
+def ensemble_members(model: keras.Model) -> list[keras.Model]:
+    """List an ensemble's members, the models within it that normalise, in order."""
+    return [
+        layer for layer in model.layers if isinstance(layer, keras.Model) and normalisation(layer)
+    ]
+
+
+def with_member_outputs(model: keras.Model) -> tuple[keras.Model, list[str]]:
+    """Add the probabilities of an ensemble's members to its output.
 
     Parameters
     ----------
-    model : keras.Model
+    model
         From cutouts to the probability of a lens, (N, 1).
 
     Returns
     -------
     model : keras.Model
-        To (N, 1 + K): the model's own probability, then its members'. A network is its own only.
+        To (N, 1 + K): the model's own probability, then those of its members. A network that is not
+        an ensemble is returned unchanged.
     names : list of str
         Of the K members.
     """
-    # The layer that takes the members' probabilities, by what `lenspipe.training.ensemble.join`
-    # calls it.
-    kinds = {"ensemble.mean", "ensemble.median", "ensemble.members"}
-    combining = next((layer for layer in model.layers if layer.name in kinds), None)
+    combining = next((layer for layer in model.layers if layer.name in _COMBINING), None)
     if combining is None:
         return model, []
-    names = [member._keras_history.operation.name for member in combining.input]
     both = keras.layers.Concatenate(name="ensemble.all")([model.output, *combining.input])
+    names = [member.name for member in ensemble_members(model)]
     return keras.Model(model.input, both, name="ensemble"), names
 
 
-def synchronise(model):
-    """Let batch normalisation take its statistics over the parts of a batch on all devices.
+def synchronise(model: keras.Model) -> None:
+    """Let batch normalisation take its statistics over the whole batch, shared by all devices.
 
-    Parameters
-    ----------
-    model : keras.Model
-        Changed in place.
+    The model is changed in place.
     """
     for layer in layers_of(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = True
 
 
-def foreign(config):
-    """Find in a model's configuration what lenspipe can't load, or should not.
+def find_foreign(config: Any) -> str | None:
+    """Find an object in a model's configuration that lenspipe can't or should not load.
 
-    Keras' safe mode refuses functions that are written out in the file. Here all is refused but
-    layers of Keras' own, without those that run code, and lenspipe's.
+    Keras' safe mode refuses functions that are written out in the file. Here everything is refused
+    except lenspipe's layers and Keras' own, without those that run code.
 
     Parameters
     ----------
-    config : object
-        As `keras.saving.serialize_keras_object` returns it, or as read from a model's file.
+    config
+        As returned by `keras.saving.serialize_keras_object`, or as read from a model's file.
 
     Returns
     -------
@@ -104,13 +108,13 @@ def foreign(config):
             inner = config["config"]
             named = isinstance(inner, str) and config["class_name"] == "function"
             return inner if named else str(config["class_name"])
-        parts = config.values()
+        parts = list(config.values())
     else:
-        parts = config if isinstance(config, list | tuple) else ()
-    return next((found for part in parts if (found := foreign(part))), None)
+        parts = list(config) if isinstance(config, list | tuple) else []
+    return next((name for part in parts if (name := find_foreign(part))), None)
 
 
-def _is_known(config):
+def _is_known(config: dict[str, Any]) -> bool:
     name, module = config["class_name"], str(config.get("module"))
     if name in _VALUES:
         return True

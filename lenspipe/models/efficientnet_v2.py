@@ -1,7 +1,8 @@
-"""EfficientNetV2 (Tan & Le 2021, arXiv:2104.00298), as Keras has it, for cutouts."""
+"""EfficientNetV2 (Tan & Le 2021, arXiv:2104.00298), as implemented by Keras, for cutouts."""
 
 import math
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,50 +17,45 @@ _VARIANTS = {
     "S": keras.applications.EfficientNetV2S,
 }
 
-_ADDRESS = "https://storage.googleapis.com/tensorflow/keras-applications/efficientnet_v2/"
+_WEIGHTS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/efficientnet_v2/"
 
 
 def efficientnet_v2(
-    bands,
-    size,
-    variant="S",
-    weights=None,
-    dropout=0.2,
-    clip_sigma=250.0,
-    compress=True,
-    crop=None,
-):
-    """Make the network.
+    bands: Sequence[str],
+    size: int,
+    variant: str = "S",
+    weights: str | None = None,
+    dropout: float = 0.2,
+    clip_sigma: float = 250.0,
+    compress: bool = True,
+    crop: int | None = None,
+) -> keras.Model:
+    """Build the network.
 
     Pixels are normalised, compressed by the inverse hyperbolic sine, and divided by the largest
-    value that this leaves. That puts them between -1 and 1, the range for which networks trained
-    on ImageNet expect colours; the sky is 0, as is the padding of Keras' convolutions. Three bands
-    take the places of red, green and blue from the last to the first; another number of bands
-    becomes three channels by a 1x1 convolution.
+    possible result. They then lie between -1 and 1, the range that networks trained on ImageNet
+    expect of colours; the sky is 0, as is the padding of Keras' convolutions. Three bands become
+    red, green and blue in reverse order; another number of bands becomes three channels by a 1x1
+    convolution.
 
     Parameters
     ----------
-    bands : list of str
+    bands
         Names of the bands, in order, the bluest first.
-    size : int
-        Side of a cutout, pixels; at least 32 of them have to be left by `crop`.
+    size
+        Side of a cutout, pixels; at least 32 of them have to remain after `crop`.
     variant : {"B0", "S"}
         The published size: 5.9 or 20.3 million parameters.
-    weights : str, optional
-        ``imagenet`` begins with weights trained on ImageNet, which Keras fetches once and keeps
-        below ``~/.keras/models``; where they can't be had, that is logged and random weights are
-        taken. Or the path of such a file. Random ones if not given.
-    dropout : float
-        Part of the numbers before the last unit that is left out at random while training.
+    weights
+        ``imagenet`` starts from weights trained on ImageNet, which Keras downloads once and keeps
+        below ``~/.keras/models``; if they are not available, this is logged and random weights are
+        used. Or the path of such a file. Random weights if not given.
+    dropout
+        Fraction of the inputs of the last unit that is dropped at random during training.
     clip_sigma, compress
-        Of `lenspipe.models.layers.Normalise`.
-    crop : int, optional
-        Side of the central part that the network sees, pixels; all if not given.
-
-    Returns
-    -------
-    keras.Model
-        From cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1).
+        As for `lenspipe.models.layers.Normalise`.
+    crop
+        Side of the central region that the network sees, pixels; everything if not given.
 
     Raises
     ------
@@ -78,7 +74,7 @@ def efficientnet_v2(
     return head(inputs, body(x), "efficientnet_v2", dropout)
 
 
-def _make_body(variant, weights, shape):
+def _make_body(variant: str, weights: str | None, shape: tuple[int | None, ...]) -> keras.Model:
     """Keras' network up to its global average pool."""
     make = partial(
         _VARIANTS[variant],
@@ -90,20 +86,19 @@ def _make_body(variant, weights, shape):
     if weights == "imagenet":
         try:
             return make(weights="imagenet")
-        except OSError as error:
-            reason = error
         except Exception as error:
-            # What Keras makes of a server that can't be reached is a bare Exception; of a file
-            # cut short a ValueError.
-            if type(error) is not Exception and "corrupted file" not in str(error):
+            # Keras raises a bare Exception if it can't reach the server, and a ValueError for a
+            # truncated file.
+            is_download = isinstance(error, OSError) or type(error) is Exception
+            if not is_download and "corrupted file" not in str(error):
                 raise
-            reason = error
+            reason = " ".join(str(error).split())
         file = f"efficientnetv2-{variant.lower()}_notop.h5"
         folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
         log.info(
-            "efficientnet_v2: the ImageNet weights can't be had (%s); beginning with random ones. "
-            "To use them, put %s into %s",
-            " ".join(str(reason).split()), _ADDRESS + file, folder,
+            "efficientnet_v2: the ImageNet weights are not available (%s); starting from random "
+            "ones. To use them, put %s into %s",
+            reason, _WEIGHTS_URL + file, folder,
         )  # fmt: skip
         weights = None
     return make(weights=weights)

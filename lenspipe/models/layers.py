@@ -1,9 +1,12 @@
-"""What the networks are made of: normalisation, the bottleneck unit, how members are combined."""
+"""Building blocks of the networks: normalisation, bottleneck unit, combination of members."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.tensorflow import keras
+from lenspipe.utils.tensorflow import keras, tf
 
 __all__ = ["Median", "Normalise", "begin", "bottleneck", "head", "stem"]
 
@@ -13,7 +16,7 @@ SIGMA_PER_MAD = 1.4826
 
 @keras.saving.register_keras_serializable("lenspipe")
 class Normalise(keras.layers.Layer):
-    """Turn nanomaggies into units of each band's noise.
+    """Convert nanomaggies to units of each band's noise.
 
     Pixels that are not finite become the sky level; then the sky level is subtracted, the result
     divided by the noise and clipped (CMU DeepLens, arXiv:1703.02642, section 3.1, which subtracts
@@ -22,37 +25,43 @@ class Normalise(keras.layers.Layer):
 
     Parameters
     ----------
-    bands : list of str
-        Names of the bands, kept so that a model can tell what it was made for.
-    clip_sigma : float
-        Largest absolute value after division.
-    compress : bool
-        Whether to return the inverse hyperbolic sine of the result, which keeps faint arcs and
-        galaxy cores in one range.
+    bands
+        Names of the bands, kept so that a model knows which cutouts it was made for.
+    clip_sigma
+        Maximum absolute value after division.
+    compress
+        Whether to return the inverse hyperbolic sine of the result, which compresses the range
+        between faint arcs and galaxy cores.
     **kwargs
-        Of `keras.layers.Layer`.
+        Arguments of `keras.layers.Layer`.
     """
 
-    def __init__(self, bands, clip_sigma=250.0, compress=False, **kwargs):
-        # Half precision would lose faint pixels before they are divided by the noise.
+    def __init__(
+        self,
+        bands: Sequence[str],
+        clip_sigma: float = 250.0,
+        compress: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        # In half precision faint pixels would be lost before they are divided by the noise.
         super().__init__(**{"dtype": "float32", "trainable": False} | kwargs)
         self.bands = list(bands)
         self.clip_sigma = clip_sigma
         self.compress = compress
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the weights ``level_nmgy`` and ``noise_nmgy``, each (B, 1, 1)."""
         shape = (len(self.bands), 1, 1)
         self.level_nmgy = self.add_weight(name="level", shape=shape, initializer="zeros")
         self.noise_nmgy = self.add_weight(name="noise", shape=shape, initializer="ones")
 
-    def adapt(self, images):
+    def adapt(self, images: np.ndarray) -> None:
         """Measure level and noise: median and scaled median absolute deviation of each band.
 
         Parameters
         ----------
-        images : ndarray of float32, (N, B, S, S)
-            Cutouts of the training split, nanomaggies; a thousand are plenty.
+        images
+            Cutouts of the training split, float32 (N, B, S, S), nanomaggies; hundreds are enough.
 
         Raises
         ------
@@ -75,7 +84,7 @@ class Normalise(keras.layers.Layer):
         self.level_nmgy.assign(level[:, None, None])
         self.noise_nmgy.assign(noise[:, None, None])
 
-    def call(self, images):
+    def call(self, images: tf.Tensor) -> tf.Tensor:
         """Normalise (N, B, S, S) nanomaggies."""
         ops = keras.ops
         images = ops.where(ops.isfinite(images), images, self.level_nmgy)
@@ -83,66 +92,68 @@ class Normalise(keras.layers.Layer):
         scaled = ops.clip(scaled, -self.clip_sigma, self.clip_sigma)
         return ops.arcsinh(scaled) if self.compress else scaled
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return the shape of the input."""
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal layer."""
-        own = {"bands": self.bands, "clip_sigma": self.clip_sigma, "compress": self.compress}
-        return super().get_config() | own
+        arguments = {"bands": self.bands, "clip_sigma": self.clip_sigma, "compress": self.compress}
+        return super().get_config() | arguments
 
 
 @keras.saving.register_keras_serializable("lenspipe")
 class Median(keras.layers.Layer):
-    """Median of the members' probabilities; of an even number the mean of the middle two.
+    """Median of the members' probabilities; for an even number, the mean of the middle two."""
 
-    Parameters
-    ----------
-    **kwargs
-        Of `keras.layers.Layer`.
-    """
-
-    def call(self, members):
+    def call(self, members: list[tf.Tensor]) -> tf.Tensor:
         """Combine a list of K tensors (N, 1) into one (N, 1)."""
         ordered = keras.ops.sort(keras.ops.concatenate(members, axis=1), axis=1)
         low, high = (len(members) - 1) // 2, len(members) // 2
         return (ordered[:, low : low + 1] + ordered[:, high : high + 1]) / 2
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(
+        self, input_shape: list[tuple[int | None, ...]]
+    ) -> tuple[int | None, ...]:
         """Return the shape of a member's probabilities."""
         return input_shape[0]
 
 
-def _convolution(x, filters, kernel, strides=1, bias=False):
+def _convolution(
+    x: keras.KerasTensor, filters: int, kernel: int, strides: int = 1, bias: bool = False
+) -> keras.KerasTensor:
     return keras.layers.Conv2D(
         filters, kernel, strides, padding="same", use_bias=bias, kernel_initializer="he_normal"
     )(x)
 
 
-def _activated(x):
+def _activated(x: keras.KerasTensor) -> keras.KerasTensor:
     return keras.layers.Activation("elu")(
         keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-4)(x)
     )
 
 
-def begin(bands, size, clip_sigma=250.0, compress=False, crop=None):
+def begin(
+    bands: Sequence[str],
+    size: int,
+    clip_sigma: float = 250.0,
+    compress: bool = False,
+    crop: int | None = None,
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Begin a network: cutouts in nanomaggies, cropped, normalised, channels last.
 
     Parameters
     ----------
-    bands : list of str
-        Names of the bands, in order.
-    size : int
-        Side of a cutout, pixels.
+    bands, size
+        Names of the bands, in order; side of a cutout, pixels.
     clip_sigma, compress
-        Of `Normalise`.
-    crop : int, optional
-        Side of the central part that is kept, pixels; all if not given.
+        As for `Normalise`.
+    crop
+        Side of the central region that is kept, pixels; everything if not given.
 
     Returns
     -------
-    inputs, x : keras tensors
+    inputs, x : keras.KerasTensor
         (B, S, S) as in the cutouts' files; (crop, crop, B), in units of the noise.
 
     Raises
@@ -157,23 +168,32 @@ def begin(bands, size, clip_sigma=250.0, compress=False, crop=None):
             raise ValueError(f"crop must be odd and at most {size}, found {crop}")
         x = keras.layers.Cropping2D((size - crop) // 2, data_format="channels_first")(x)
     x = Normalise(bands, clip_sigma, compress, name="normalise")(x)
-    # Channels last is the only layout that convolutions on CPUs know.
+    # On CPUs convolutions support channels last only.
     return inputs, keras.layers.Permute((2, 3, 1))(x)
 
 
-def stem(bands, size, filters=32, kernel=7, stride=1, clip_sigma=250.0, compress=False, crop=None):
+def stem(
+    bands: Sequence[str],
+    size: int,
+    filters: int = 32,
+    kernel: int = 7,
+    stride: int = 1,
+    clip_sigma: float = 250.0,
+    compress: bool = False,
+    crop: int | None = None,
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Begin a network as `begin` does and add its first convolution.
 
     Parameters
     ----------
     bands, size, clip_sigma, compress, crop
-        As `begin` takes them.
-    filters, kernel, stride : int
+        As for `begin`.
+    filters, kernel, stride
         Of the convolution.
 
     Returns
     -------
-    inputs, x : keras tensors
+    inputs, x : keras.KerasTensor
         (B, S, S) as in the cutouts' files; (S', S', filters), activated.
 
     Raises
@@ -185,23 +205,25 @@ def stem(bands, size, filters=32, kernel=7, stride=1, clip_sigma=250.0, compress
     return inputs, _activated(_convolution(x, filters, kernel, stride))
 
 
-def bottleneck(x, mid, out, stride=1, activate=True):
+def bottleneck(
+    x: keras.KerasTensor, mid: int, out: int, stride: int = 1, activate: bool = True
+) -> keras.KerasTensor:
     """Add a pre-activated bottleneck unit (arXiv:1703.02642, section 3.2).
 
     Parameters
     ----------
-    x : keras tensor
+    x
         (S, S, C).
-    mid, out : int
+    mid, out
         Channels of the first two convolutions, and of the last.
-    stride : int
+    stride
         Of the first convolution.
-    activate : bool
-        False where `x` is activated already.
+    activate
+        False where `x` is already activated.
 
     Returns
     -------
-    keras tensor
+    keras.KerasTensor
         (S / stride, S / stride, out).
     """
     activated = _activated(x) if activate else x
@@ -213,19 +235,19 @@ def bottleneck(x, mid, out, stride=1, activate=True):
     return keras.layers.Add()([_convolution(y, out, 1, bias=True), shortcut])
 
 
-def head(inputs, x, name, dropout=0.0):
+def head(
+    inputs: keras.KerasTensor, x: keras.KerasTensor, name: str, dropout: float = 0.0
+) -> keras.Model:
     """End a network: global average pool and one sigmoid unit, in single precision.
 
     Parameters
     ----------
-    inputs : keras tensor
-        Of the network.
-    x : keras tensor
-        (S, S, C), or (C,) where it is pooled already.
-    name : str
-        Of the network.
-    dropout : float
-        Part of the C numbers that is left out at random while training.
+    inputs, x
+        Input of the network; (S, S, C), or (C,) where it is already pooled.
+    name
+        Name of the network.
+    dropout
+        Fraction of the C numbers that is dropped at random during training.
 
     Returns
     -------

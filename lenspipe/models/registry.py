@@ -1,35 +1,40 @@
 """Networks by name."""
 
 import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from lenspipe.config.paths import network_source
 from lenspipe.models.cmu_deeplens import cmu_deeplens
 from lenspipe.models.efficientnet_v2 import efficientnet_v2
 from lenspipe.models.shielded_resnet import shielded_resnet
-from lenspipe.models.user_network import build_own, load_function
+from lenspipe.models.user_network import build_user_network, load_network_function
 from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.tensorflow import keras
 
 __all__ = ["NETWORKS", "build"]
 
 #: Name in the configuration -> function that makes the network.
-NETWORKS = {
+NETWORKS: dict[str, Callable[..., keras.Model]] = {
     "cmu_deeplens": cmu_deeplens,
     "shielded_resnet": shielded_resnet,
     "efficientnet_v2": efficientnet_v2,
 }
 
 
-def build(name, bands=("g", "r", "z"), size=101, **settings):
-    """Make an untrained network.
+def build(
+    name: str, bands: Sequence[str] = ("g", "r", "z"), size: int = 101, **settings: Any
+) -> keras.Model:
+    """Build an untrained network.
 
     Parameters
     ----------
-    name : str
-        One of `NETWORKS`; or a Python file of the user's own, a colon, and a function in it that
-        takes bands and size and returns a network.
-    bands : sequence of str
+    name
+        One of `NETWORKS`; or the path of a user's Python file, a colon, and the name of a function
+        in it that takes bands and size and returns a network.
+    bands
         Names of the bands, in the order of the cutouts.
-    size : int
+    size
         Side of a cutout, pixels.
     **settings
         Further arguments of the network's function.
@@ -43,21 +48,21 @@ def build(name, bands=("g", "r", "z"), size=101, **settings):
     Raises
     ------
     LenspipeError
-        No network of that name, a setting that it does not have or can't work with, or a network
-        of the user's own that lenspipe could not train or load.
+        No network of that name, an unknown or invalid setting, or a user-defined network that
+        lenspipe could not train or load.
 
     Examples
     --------
     >>> build("cmu_deeplens", size=61, widths=[8, 16], units=1).output_shape
     (None, 1)
     """
-    own = network_source(name)
-    if not own and name not in NETWORKS:
+    is_user_defined = network_source(name) is not None
+    if not is_user_defined and name not in NETWORKS:
         raise LenspipeError(
             f"config key training.network: found {name!r}, expected one of {', '.join(NETWORKS)}, "
             "or a Python file and a function in it (my_networks.py:tiny)"
         )
-    function = load_function(name) if own else NETWORKS[name]
+    function = load_network_function(name) if is_user_defined else NETWORKS[name]
     known = list(inspect.signature(function).parameters.values())[2:]
     takes_all = any(parameter.kind == parameter.VAR_KEYWORD for parameter in known)
     names = [parameter.name for parameter in known]
@@ -66,12 +71,12 @@ def build(name, bands=("g", "r", "z"), size=101, **settings):
             f"config key training.network_settings.{unknown[0]}: {name} has no such setting; "
             f"known: {', '.join(names) or 'none'}"
         )
-    if own:
-        return build_own(name, function, list(bands), size, settings)
+    if is_user_defined:
+        return build_user_network(name, function, list(bands), size, settings)
     try:
         return function(list(bands), size, **settings)
     except (TypeError, ValueError) as error:
         raise LenspipeError(
-            f"config key training.network_settings: {name} can't be made from {settings}: "
+            f"config key training.network_settings: {name} can't be built from {settings}: "
             f"{' '.join(str(error).split())}; docs/networks.md describes each setting"
         ) from error

@@ -10,56 +10,44 @@ PRESETS = {"60k": (32, 16, 16, 32), "194k": (52, 32, 12, 24)}
 
 
 def shielded_resnet(
-    bands,
-    size,
-    preset="60k",
-    width=None,
-    mid=None,
-    shield=None,
-    last=None,
-    stages=5,
-    units=3,
-    stem_filters=32,
-    stem_kernel=7,
-    stem_stride=1,
-    clip_sigma=250.0,
-    compress=False,
-    crop=None,
-):
-    """Make the network: groups of units, with 1x1 convolutions between them to cut the channels.
+    bands: list[str],
+    size: int,
+    preset: str = "60k",
+    width: int | None = None,
+    mid: int | None = None,
+    shield: int | None = None,
+    last: int | None = None,
+    stages: int = 5,
+    units: int = 3,
+    stem_filters: int = 32,
+    stem_kernel: int = 7,
+    stem_stride: int = 1,
+    clip_sigma: float = 250.0,
+    compress: bool = False,
+    crop: int | None = None,
+) -> keras.Model:
+    """Build the network: groups of units, separated by 1x1 convolutions that reduce the channels.
 
     The widths were not published. Those of preset 60k give 60,193 trainable parameters (the paper:
     about 60 thousand), those of 194k 192,953 (arXiv:2508.20087: 194,433).
 
     Parameters
     ----------
-    bands : list of str
-        Names of the bands, in order.
-    size : int
-        Side of a cutout, pixels.
+    bands, size
+        Names of the bands, in order; side of a cutout, pixels.
     preset : {"60k", "194k"}
-        Widths for about so many parameters, where they are not given.
-    width : int, optional
-        Channels that a stage gives.
-    mid : int, optional
-        Channels within a unit.
-    shield : int, optional
-        Channels of the shield before each stage but the first.
-    last : int, optional
-        Channels that the last stage gives.
-    stages, units : int
-        Stages, and units in a stage. Every stage but the first halves the map.
-    stem_filters, stem_kernel, stem_stride : int
+        Widths for about that many parameters, where they are not given.
+    width, mid, shield, last
+        Channels: output of a stage; within a unit; of the shield before each stage but the first;
+        output of the last stage.
+    stages, units
+        Stages, and units in a stage. Every stage but the first halves the size of the map.
+    stem_filters, stem_kernel, stem_stride
         Of the first convolution.
     clip_sigma, compress
-        Of `lenspipe.models.layers.Normalise`.
-    crop : int, optional
-        Side of the central part that the network sees, pixels; all if not given.
-
-    Returns
-    -------
-    keras.Model
-        From cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1).
+        As for `lenspipe.models.layers.Normalise`.
+    crop
+        Side of the central region that the network sees, pixels; everything if not given.
 
     Raises
     ------
@@ -70,8 +58,8 @@ def shielded_resnet(
         raise ValueError(f"found preset {preset!r}, expected one of {', '.join(PRESETS)}")
     given = (width, mid, shield, last)
     width, mid, shield, last = (
-        own if own is not None else default
-        for own, default in zip(given, PRESETS[preset], strict=True)
+        value if value is not None else default
+        for value, default in zip(given, PRESETS[preset], strict=True)
     )
     inputs, x = stem(
         bands, size, stem_filters, stem_kernel, stem_stride, clip_sigma, compress, crop

@@ -1,15 +1,21 @@
-"""Mosaics for inspection: pages of all candidates, and one of each brick's galaxies."""
+"""Mosaics for visual inspection: pages of all candidates, and of each brick's galaxies."""
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import fitsio
 import numpy as np
 import pandas as pd
 
 from lenspipe.catalogs.names import shown_names
+from lenspipe.config.paths import RunPaths
 from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
+from lenspipe.config.results import Mosaics
+from lenspipe.config.settings import Settings
 from lenspipe.cutouts.reading import read_galaxies
-from lenspipe.plotting.galaxy_pages import draw_page, key_of
+from lenspipe.plotting.galaxy_pages import draw_page, page_key
 from lenspipe.products.candidates import page_order, read_candidates
 from lenspipe.products.manifests import read_manifest, update_manifest, write_manifest
 from lenspipe.products.plan import bricks_of_chunk, find_brick
@@ -19,70 +25,67 @@ from lenspipe.utils.progress import log, track
 
 __all__ = ["brick_mosaic", "brick_mosaics_of_chunk", "candidate_pages"]
 
-#: Version of the drawing; change it when pages should be drawn anew.
+#: Version of the layout; change it to have all pages redrawn.
 VERSION = 2
 
-# Images held in memory while candidates are drawn: ~120 MB at 101 pixels and three bands.
+# Images held in memory at once: ~120 MB at 101 pixels and three bands.
 _BATCH = 1000
 
 
-def candidate_pages(settings):
+def candidate_pages(settings: Settings) -> None:
     """Draw all candidates as ``mosaics/page-0001.png`` and so on, in the order of ``mosaics.sort``.
 
-    A page is left as it is where its candidates, cutouts and settings are; those of an earlier run
-    that are too many are removed. ``mosaics/pages.json`` is written last: the pages' names and the
+    A page is kept if its candidates, cutouts and settings are unchanged; surplus pages of an
+    earlier run are removed. ``mosaics/pages.json`` is written last: the pages' names and the
     number of candidates. Without candidates there is one page that says so.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
     """
-    index, own = settings.paths.mosaic_index, settings.mosaics
+    index, mosaics = settings.paths.mosaic_index, settings.mosaics
     index.unlink(missing_ok=True)
     table = read_candidates(settings.paths.candidates)
     order = page_order(table, settings.mosaics, settings.survey.bands)
     table = table.iloc[order].reset_index(drop=True)
     table["note"] = np.where(table["known"], "known lens", "")
-    what, at = "lens candidates", f"candidates, {settings.candidates.threshold}"
+    noun, selection = "lens candidates", f"candidates, {settings.candidates.threshold}"
     if settings.targets:
-        what, at = "targets", "targets"
-    n_pages = max(1, -(-len(table) // own.per_page))
+        noun, selection = "targets", "targets"
+    n_pages = max(1, -(-len(table) // mosaics.per_page))
     pages = [settings.paths.mosaic_page(number) for number in range(1, n_pages + 1)]
     for path in index.parent.glob("page-*.png"):
         if path not in pages:
             path.unlink()
-    hashes = table["brick"].map(_cutouts_hashes(settings))
-    todo = {}
+    tiles = _describe_tiles(settings)
+    hashes = table["brick"].map(_cutouts_hashes(settings.paths))
+    outdated = {}
     for number, path in enumerate(pages):
-        shown = slice(number * own.per_page, (number + 1) * own.per_page)
+        shown = slice(number * mosaics.per_page, (number + 1) * mosaics.per_page)
         key = digest(
             VERSION,
             settings.run,
             table.iloc[shown].to_csv(index=False),
             list(hashes.iloc[shown]),
             len(table),
-            own,
+            mosaics,
             settings.survey.bands,
             settings.candidates.threshold,
         )
-        if key_of(path) != key:
-            todo[path] = shown, key
-    # Neighbours in rank are not neighbours on the sky: several pages share one reading.
-    batch = max(1, _BATCH // own.per_page)
-    for place, (path, (shown, key)) in enumerate(track(list(todo.items()), "drawing pages")):
+        if page_key(path) != key:
+            outdated[path] = shown, key
+    # Cutouts of several pages are read at once, as candidates of one brick have different ranks.
+    batch = max(1, _BATCH // mosaics.per_page)
+    for place, (path, (shown, key)) in enumerate(track(list(outdated.items()), "drawing pages")):
         if place % batch == 0:
-            parts = [part for part, _ in list(todo.values())[place : place + batch]]
-            rows = pd.concat([table.iloc[part] for part in parts])
+            slices = [part for part, _ in list(outdated.values())[place : place + batch]]
+            rows = pd.concat([table.iloc[part] for part in slices])
             images, catalog = read_galaxies(settings, rows)
             first = 0
         rows = table.iloc[shown]
         draw_page(
             images[first : first + len(rows)],
-            _with_facts(rows, catalog.iloc[first : first + len(rows)]),
+            _with_catalog(rows, catalog.iloc[first : first + len(rows)]),
             path,
-            **_look(settings),
-            title=f"{settings.run}: {what}, page {pages.index(path) + 1} of {n_pages}",
-            subtitle=f"{len(table)} {at}, {_ORDERS[own.sort]}; {_explain_tiles(settings)}",
+            **_layout(mosaics, settings.survey.bands),
+            title=f"{settings.run}: {noun}, page {pages.index(path) + 1} of {n_pages}",
+            subtitle=f"{len(table)} {selection}, {_ORDERS[mosaics.sort]}; {tiles}",
             message=f"No galaxy passed the threshold, {settings.candidates.threshold}.",
             key=key,
         )
@@ -92,40 +95,34 @@ def candidate_pages(settings):
         temporary.write_text(json.dumps(content, indent=1) + "\n")
     log.info(
         "mosaics: %d %s on %d pages in %s, %d of them drawn",
-        len(table), what, n_pages, index.parent, len(todo),
+        len(table), noun, n_pages, index.parent, len(outdated),
     )  # fmt: skip
 
 
 _ORDERS = {"p": "most probable first", "mag": "brightest first", "name": "by name"}
 
 
-def _with_facts(rows, catalog):
-    """Rows with what only the cutouts' catalogue has of them, such as magnitudes and shapes."""
+def _with_catalog(rows: pd.DataFrame, catalog: pd.DataFrame) -> pd.DataFrame:
+    """Add columns that only the cutouts' catalogue has, such as magnitudes and shapes."""
     more = catalog[catalog.columns.difference(rows.columns)]
     return rows.assign(**{name: values.to_numpy() for name, values in more.items()})
 
 
-def _look(settings):
-    """What all pages have in common."""
-    own = settings.mosaics
+def _layout(mosaics: Mosaics, bands: Sequence[str]) -> dict[str, Any]:
+    """Arguments of `draw_page` that are common to all pages."""
     return {
-        "bands": settings.survey.bands,
-        "stretch": own.stretch,
-        "panels": own.panels,
-        "columns": own.per_row,
+        "bands": bands,
+        "stretch": mosaics.stretch,
+        "panels": mosaics.panels,
+        "columns": mosaics.per_row,
     }
 
 
-def brick_mosaics_of_chunk(settings, chunk):
-    """Draw each brick of a chunk: its most probable galaxies, ranked; then the manifest.
+def brick_mosaics_of_chunk(settings: Settings, chunk: str) -> None:
+    """Draw the most probable galaxies of each brick of a chunk, ranked; then write the manifest.
 
-    A page is left as it is where its scores, cutouts and settings are.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-    chunk : str
-        Name of the chunk; its scores are read from ``scores/<chunk>.parquet``.
+    A page is kept if its scores, cutouts and settings are unchanged. Scores are read from
+    ``scores/<chunk>.parquet``.
     """
     scores = dict(iter(pd.read_parquet(settings.paths.scores(chunk)).groupby("brick")))
     cutouts = read_manifest(settings.paths.manifest("cutouts", chunk))
@@ -142,30 +139,25 @@ def brick_mosaics_of_chunk(settings, chunk):
     write_manifest(settings.paths.manifest("mosaics", chunk), entries)
 
 
-def brick_mosaic(settings, brick):
-    """Draw one brick from ``scores/bricks/<brick>.parquet``, as its chunk would.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-    brick : str
-        Name of the brick.
-    """
+def brick_mosaic(settings: Settings, brick: str) -> None:
+    """Draw one brick from ``scores/bricks/<brick>.parquet``, as `brick_mosaics_of_chunk` does."""
     chunk, _ = find_brick(settings.paths.plan, brick)
     entry = _draw_brick(settings, brick, pd.read_parquet(settings.paths.brick_scores(brick)))
     update_manifest(settings.paths.manifest("mosaics", chunk), {brick: entry})
 
 
-def _draw_brick(settings, brick, scores, deleted=""):
-    """Draw a brick's mosaic unless it is there already; returns the manifest's entry.
+def _draw_brick(
+    settings: Settings, brick: str, scores: pd.DataFrame, deleted: str = ""
+) -> dict[str, Any]:
+    """Draw a brick's mosaic unless it is up to date, and return the entry of the manifest.
 
-    `deleted` is the hash of the brick's cutouts where their file is gone.
+    `deleted` is the hash of the brick's cutouts if their file has been deleted.
     """
     path, n_galaxies = settings.paths.brick_mosaic(brick), len(scores)
     if n_galaxies:
         scores = scores.sort_values(["p", "id"], ascending=[False, True], na_position="last")
     shown = scores.head(settings.mosaics.brick_tiles).reset_index(drop=True)
-    # A brick by itself may be scored by another backend than its chunk: no reason to draw it anew.
+    # Rounded, as the backend that scores single bricks may differ from that of chunks.
     content = shown[["id", "p", "flags"]].round({"p": 3}).to_csv(index=False) if n_galaxies else ""
     key = digest(
         VERSION,
@@ -173,57 +165,56 @@ def _draw_brick(settings, brick, scores, deleted=""):
         brick,
         content,
         n_galaxies,
-        _cutouts_hash(settings, brick) or deleted,
+        _cutouts_hash(settings.paths.cutouts(brick)) or deleted,
         settings.mosaics,
         settings.survey.bands,
         settings.candidates.threshold,
     )
     entry = {"status": "done" if n_galaxies else "empty", "count": len(shown), "hash": key}
-    if key_of(path) == key:
+    if page_key(path) == key:
         return entry
     if n_galaxies:
         shown["rank"] = np.arange(1, len(shown) + 1)
         shown["name"] = shown_names(shown, settings.targets)
         images, catalog = read_galaxies(settings, shown)
-        shown = _with_facts(shown, catalog)
+        shown = _with_catalog(shown, catalog)
     draw_page(
         images if n_galaxies else (),
         shown,
         path,
-        **_look(settings),
+        **_layout(settings.mosaics, settings.survey.bands),
         title=f"{settings.run}: brick {brick}",
-        subtitle=f"{len(shown)} of {n_galaxies} {_explain_ranking(settings)}; "
-        f"{_explain_tiles(settings)}",
+        subtitle=f"{len(shown)} of {n_galaxies} {_describe_ranking(settings)}; "
+        f"{_describe_tiles(settings)}",
         message="No galaxy of the parent sample in this brick.",
         key=key,
     )
     return entry
 
 
-def _explain_ranking(settings):
+def _describe_ranking(settings: Settings) -> str:
     if settings.targets:
         return "targets, most probable first"
     return f"galaxies, most probable first; candidates: {settings.candidates.threshold}"
 
 
-def _explain_tiles(settings):
+def _describe_tiles(settings: Settings) -> str:
     field = settings.cutouts.size * PIXEL_SCALE_ARCSEC
     return (
         f'{field:.0f}" a side, {"".join(settings.survey.bands)}, {settings.mosaics.stretch} stretch'
     )
 
 
-def _cutouts_hash(settings, brick):
-    """Hash of a brick's cutouts; empty where there are none."""
-    path = settings.paths.cutouts(brick)
+def _cutouts_hash(path: Path) -> str:
+    """Hash of a file of cutouts; empty where there is none."""
     return str(fitsio.read_header(path, "IMAGE")["LPHASH"]) if path.exists() else ""
 
 
-def _cutouts_hashes(settings):
-    """Hash of each brick's cutouts, as the manifests of the chunks have it."""
-    chunks = sorted(pd.read_parquet(settings.paths.bricks, columns=["chunk"])["chunk"].unique())
+def _cutouts_hashes(paths: RunPaths) -> dict[str, str]:
+    """Hash of each brick's cutouts, from the manifests of the chunks."""
+    chunks = sorted(pd.read_parquet(paths.bricks, columns=["chunk"])["chunk"].unique())
     return {
         brick: entry["hash"]
         for chunk in chunks
-        for brick, entry in read_manifest(settings.paths.manifest("cutouts", chunk)).items()
+        for brick, entry in read_manifest(paths.manifest("cutouts", chunk)).items()
     }

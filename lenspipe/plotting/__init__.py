@@ -6,9 +6,19 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "colour": ["BAND_SCALES", "colour_images"],
-        "figures": ["BLUE", "GREEN", "GREY", "ORANGE", "save"],
-        "galaxy_pages": ["draw_page", "key_of", "say_p", "say_redshift"],
+        "galaxy_pages": ["draw_page", "format_probability", "format_redshift", "page_key"],
         "model_figures": ["draw_activations", "draw_note"],
         "residual": ["residual_images"],
+        "style": [
+            "BLUE",
+            "GREEN",
+            "GREY",
+            "ORANGE",
+            "mark_threshold",
+            "open_figure",
+            "plot_band",
+            "plot_points",
+            "save",
+        ],
     },
 )

@@ -1,7 +1,10 @@
-"""Colour images of cutouts, as people who grade lenses know them."""
+"""Colour images of cutouts in the stretches in which lenses are usually graded."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from astropy.visualization import make_lupton_rgb
+from numpy.typing import ArrayLike
 
 from lenspipe.utils.errors import LenspipeError
 
@@ -14,18 +17,18 @@ _PEDESTAL = 0.03
 
 _SOFTENING = 20.0
 
-#: Lupton's stretch in scaled flux, and the black point just below the sky.
+# Lupton's stretch in units of scaled flux, and the black point just below the sky.
 _LUPTON_STRETCH = 0.15
 
 _LUPTON_Q = 8.0
 
 _LUPTON_BLACK = -0.02
 
-# Where there is no data: diagonal stripes of two dark greys, which no sky looks like.
+# Pixels without data: diagonal stripes of two dark greys, unlike any sky.
 _STRIPES = np.array([[38, 38, 42], [62, 62, 68]], dtype=np.uint8)
 
 
-def viewer_rgb(images, bands=("g", "r", "z")):
+def viewer_rgb(images: ArrayLike, bands: Sequence[str] = ("g", "r", "z")) -> np.ndarray:
     """Colour images in the stretch of the Legacy Surveys' sky viewer.
 
     With x = max(0, scale * flux + 0.03) in each band and I their mean, a channel is
@@ -34,16 +37,16 @@ def viewer_rgb(images, bands=("g", "r", "z")):
 
     Parameters
     ----------
-    images : array_like, shape (N, 3, S, S)
-        Nanomaggies, from the bluest band to the reddest.
-    bands : sequence of str
+    images
+        Nanomaggies, (N, 3, S, S), from the bluest band to the reddest.
+    bands
         The three bands.
 
     Returns
     -------
-    numpy.ndarray, uint8, shape (N, S, S, 3)
+    uint8 array, shape (N, S, S, 3)
         Red, green, blue are the last, second and first band. A pixel without data in one band is
-        dark in that band; one without data in any is striped grey.
+        dark in that band; one without data in all bands is striped grey.
 
     Raises
     ------
@@ -58,14 +61,14 @@ def viewer_rgb(images, bands=("g", "r", "z")):
     return _striped(np.moveaxis(rgb, 1, -1), empty)
 
 
-def lupton_rgb(images, bands=("g", "r", "z")):
-    """Colour images after Lupton et al. (2004, PASP 116, 133): hue kept where it is bright.
+def lupton_rgb(images: ArrayLike, bands: Sequence[str] = ("g", "r", "z")) -> np.ndarray:
+    """Colour images after Lupton et al. (2004, PASP 116, 133), which keep hues at any brightness.
 
-    Parameters and results are those of `viewer_rgb`; fluxes have the same scale per band.
+    Arguments, results and scales of the bands are those of `viewer_rgb`.
     """
     scaled, empty = _scaled(images, bands)
     n, _, height, width = scaled.shape
-    # All images stacked into one tall one: the stretch works pixel by pixel.
+    # All images stacked into one tall image: the stretch works pixel by pixel.
     blue, green, red = scaled.transpose(1, 0, 2, 3).reshape(3, n * height, width)
     if n == 0:
         return np.zeros((0, height, width, 3), np.uint8)
@@ -79,14 +82,14 @@ def lupton_rgb(images, bands=("g", "r", "z")):
     return _striped(rgb.reshape(n, height, width, 3), empty)
 
 
-def colour_images(images, bands, stretch="viewer"):
+def colour_images(images: ArrayLike, bands: Sequence[str], stretch: str = "viewer") -> np.ndarray:
     """Colour images of cutouts in any bands.
 
     Parameters
     ----------
-    images : array_like, shape (N, B, S, S)
-        Nanomaggies; NaN where there is no data.
-    bands : sequence of str
+    images
+        Nanomaggies, (N, B, S, S); NaN where there is no data.
+    bands
         The B bands, bluest first. Of four, g, r and z are shown; of two, the redder one is both
         green and red; a single one is grey.
     stretch : {'viewer', 'lupton'}
@@ -94,13 +97,13 @@ def colour_images(images, bands, stretch="viewer"):
 
     Returns
     -------
-    numpy.ndarray, uint8, shape (N, S, S, 3)
+    uint8 array, shape (N, S, S, 3)
         In the orientation of the cutouts: row 0 is the south.
 
     Raises
     ------
     LenspipeError
-        Images that don't fit the bands.
+        The images do not fit the bands.
     """
     images, bands = np.asarray(images), list(bands)
     if images.ndim != 4 or images.shape[1] != len(bands) or not bands:
@@ -116,8 +119,8 @@ def colour_images(images, bands, stretch="viewer"):
     return stretches[stretch](images[:, shown], [bands[i] for i in shown])
 
 
-def _scaled(images, bands):
-    """Scaled fluxes, 0 where there is none, and where no band has any: (N,3,S,S), (N,S,S)."""
+def _scaled(images: ArrayLike, bands: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Scaled fluxes, 0 without data, (N, 3, S, S), and the pixels without data, (N, S, S)."""
     images = np.asarray(images, dtype=np.float32)
     unknown = [band for band in bands if band not in BAND_SCALES]
     if unknown or len(bands) != 3 or images.ndim != 4 or images.shape[1] != 3:
@@ -130,8 +133,8 @@ def _scaled(images, bands):
     return np.where(finite, images, 0) * scale, ~finite.any(axis=1)
 
 
-def _striped(rgb, empty):
-    """Stripe the pixels without data."""
+def _striped(rgb: np.ndarray, empty: np.ndarray) -> np.ndarray:
+    """Fill the pixels without data with stripes."""
     rows, columns = np.indices(empty.shape[1:])
     stripes = _STRIPES[(rows + columns) // 5 % 2]
     return np.where(empty[..., None], stripes, rgb)

@@ -1,10 +1,15 @@
-"""A page of cutouts for the eye: colour, single bands, residuals, and a few words on each."""
+"""Pages of cutouts for visual inspection: colour, single bands, residuals, and captions."""
 
 import functools
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
@@ -14,12 +19,12 @@ from lenspipe.plotting.colour import colour_images
 from lenspipe.plotting.residual import residual_images
 from lenspipe.utils.files import atomic
 
-__all__ = ["TILE", "draw_page", "key_of", "say_p", "say_redshift"]
+__all__ = ["TILE_PIXELS", "draw_page", "format_probability", "format_redshift", "page_key"]
 
-#: Side of the first panel on the page, pixels: twice a cutout of 101. The others have half of it.
-TILE = 202
+#: Side of the first panel on the page, pixels: twice a cutout of 101. The others are half as large.
+TILE_PIXELS = 202
 
-_HALF = TILE // 2
+_HALF = TILE_PIXELS // 2
 
 _GAP, _LINE, _HEADER, _MARGIN = 8, 16, 58, 12
 
@@ -29,69 +34,69 @@ _BACKGROUND, _TEXT, _FAINT, _NOTE = (16, 17, 20), (236, 236, 236), (165, 168, 17
 
 _MARKS, _SHADOW = (235, 235, 235), (0, 0, 0)
 
-# Columns that hold a redshift, the best first, and its kind where the column's name says it.
+# Columns of redshifts, the preferred one first, and their kind where the name of the column tells.
 _REDSHIFTS = {"z": "", "z_spec": "spec", "z_phot": "phot", "z_phot_median": "phot"}
 
 
 def draw_page(
-    images,
-    table,
-    path,
+    images: ArrayLike,
+    table: pd.DataFrame,
+    path: str | os.PathLike[str],
     *,
-    bands,
-    stretch="viewer",
-    columns=6,
-    panels=("rgb",),
-    title="",
-    subtitle="",
-    message="",
-    key="",
-):
-    """Draw galaxies side by side, each with panels, rank, probability, name, and what is known.
+    bands: Sequence[str],
+    stretch: str = "viewer",
+    columns: int = 6,
+    panels: Sequence[str] = ("rgb",),
+    title: str = "",
+    subtitle: str = "",
+    message: str = "",
+    key: str = "",
+) -> None:
+    """Draw galaxies side by side, each with its panels and a caption.
 
-    The first panel has a scale bar and arrows to the North, which is up, and to the East, which is
-    left; the others stand beside it at half its size, two above each other. A galaxy with flags
-    has a frame, and in it what they say. The same input gives the same bytes.
+    The first panel has a scale bar and arrows to the North (up) and East (left); the others are
+    beside it at half its size, in columns of two. A galaxy with flags has a frame with the flags
+    in words. The same input gives the same bytes.
 
     Parameters
     ----------
-    images : array_like, shape (N, B, S, S)
-        Cutouts in nanomaggies, row 0 in the south.
-    table : pandas.DataFrame
-        N rows with ``rank`` and ``name``; where there are such columns also ``p`` (NaN where there
-        is none), ``note`` (said of a galaxy), ``flags``, a redshift (see `say_redshift`),
-        ``shape_e1`` and ``shape_e2`` (for the residual), and, all in a third line, the reddest
-        band's ``mag_<band>``, ``type`` and ``nobs_<band>``.
-    path : str or path-like
-        The PNG.
-    bands : sequence of str
+    images
+        Cutouts in nanomaggies, (N, B, S, S), row 0 in the south.
+    table
+        N rows with ``rank`` and ``name``, and optionally ``p`` (NaN where there is none), ``note``
+        (shown in the caption), ``flags``, a redshift (see `format_redshift`), ``shape_e1`` and
+        ``shape_e2`` (for the residual), and, for a third line of the caption, the reddest band's
+        ``mag_<band>``, ``type`` and ``nobs_<band>``.
+    path
+        Of the PNG.
+    bands
         The B bands.
     stretch : {'viewer', 'lupton'}
-        Colour stretch.
-    columns : int
+    columns
         Galaxies in a row.
-    panels : sequence of str
+    panels
         'rgb', 'residual' (in colour, after `lenspipe.plotting.residual.residual_images`), or bands.
-    title, subtitle : str
+    title, subtitle
         The lines above the tiles.
-    message : str
-        Stands in the middle of a page without tiles.
-    key : str
-        What the page was made of; kept in the PNG's text, see `key_of`.
+    message
+        Shown in the middle of a page without tiles.
+    key
+        Identifies the page's input; stored in the PNG's text, see `page_key`.
     """
-    block = TILE + _HALF * (len(panels) // 2)
+    block = TILE_PIXELS + _HALF * (len(panels) // 2)
     caption = (3 if f"mag_{bands[-1]}" in table else 2) * _LINE + 2
+    tall = TILE_PIXELS + caption
     n_rows = max(1, -(-len(table) // columns))
     width = 2 * _MARGIN + columns * (block + _GAP) - _GAP
-    height = _HEADER + _MARGIN + n_rows * (TILE + caption + _GAP) - _GAP
+    height = _HEADER + _MARGIN + n_rows * (tall + _GAP) - _GAP
     canvas = np.full((height, width, 3), _BACKGROUND, np.uint8)
     corners = [
-        (_MARGIN + i % columns * (block + _GAP), _HEADER + i // columns * (TILE + caption + _GAP))
+        (_MARGIN + i % columns * (block + _GAP), _HEADER + i // columns * (tall + _GAP))
         for i in range(len(table))
     ]
+    cutouts = np.asarray(images)
     if corners:
-        images = np.asarray(images)
-        for number, pictures in enumerate(_pictures(images, table, bands, stretch, panels)):
+        for number, pictures in enumerate(_pictures(cutouts, table, bands, stretch, panels)):
             left, top, side = _place(number)
             for picture, (x, y) in zip(_enlarge(pictures, side), corners, strict=True):
                 canvas[y + top : y + top + side, x + left : x + left + side] = picture
@@ -103,7 +108,7 @@ def draw_page(
         middle = (width // 2, (height + _HEADER) // 2)
         draw.text(middle, message, font=_font(20), fill=_TEXT, anchor="mm")
     else:
-        marks = _marks(tuple(panels), _SCALE_BAR_ARCSEC / PIXEL_SCALE_ARCSEC / images.shape[-1])
+        marks = _marks(tuple(panels), _SCALE_BAR_ARCSEC / PIXEL_SCALE_ARCSEC / cutouts.shape[-1])
         for row, corner in zip(table.to_dict("records"), corners, strict=True):
             page.paste(marks, corner, marks)
             _draw_caption(draw, *corner, block, row, bands)
@@ -113,8 +118,14 @@ def draw_page(
         page.save(temporary, format="PNG", compress_level=4, pnginfo=info)
 
 
-def _pictures(images, table, bands, stretch, panels):
-    """Yield the pictures of each panel, (N, S, S, 3), first row at the top: the North."""
+def _pictures(
+    images: np.ndarray,
+    table: pd.DataFrame,
+    bands: Sequence[str],
+    stretch: str,
+    panels: Sequence[str],
+) -> Iterator[np.ndarray]:
+    """Yield the images of each panel, (N, S, S, 3), with the North in the first row."""
     for panel in panels:
         if panel == "rgb":
             pictures = colour_images(images, bands, stretch)
@@ -128,44 +139,46 @@ def _pictures(images, table, bands, stretch, panels):
         yield pictures[:, ::-1]
 
 
-def _place(number):
+def _place(number: int) -> tuple[int, int, int]:
     """Left, top and side of a panel in its block."""
     if number == 0:
-        return 0, 0, TILE
+        return 0, 0, TILE_PIXELS
     column, row = divmod(number - 1, 2)
-    return TILE + column * _HALF, row * _HALF, _HALF
+    return TILE_PIXELS + column * _HALF, row * _HALF, _HALF
 
 
-def _enlarge(pictures, side):
-    """Bring pictures to a side in pixels.
+def _enlarge(pictures: np.ndarray, side: int) -> np.ndarray:
+    """Scale images to a side in pixels.
 
-    By whole pixels where they fit: nothing is invented, and the file is less than half as large.
+    Pixels are repeated where the factor is whole: without interpolation files are less than half
+    as large.
     """
     factor = side / pictures.shape[1]
     if factor % 1 == 0:
         return pictures.repeat(int(factor), axis=1).repeat(int(factor), axis=2)
-    return np.array(
-        [
-            Image.fromarray(np.ascontiguousarray(picture)).resize((side, side), Image.LANCZOS)
-            for picture in pictures
-        ]
-    )
+    images = (Image.fromarray(np.ascontiguousarray(picture)) for picture in pictures)
+    return np.array([image.resize((side, side), Image.Resampling.LANCZOS) for image in images])
 
 
 @functools.cache
-def _font(size, bold=False):
-    """DejaVu, which matplotlib brings along."""
+def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """DejaVu, as shipped with matplotlib."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name
     return ImageFont.truetype(str(path), size)
 
 
+def _outlined(colour: tuple[int, int, int]) -> dict[str, Any]:
+    """Style of texts on images."""
+    return {"font": _font(11), "fill": colour, "stroke_width": 1, "stroke_fill": _SHADOW}
+
+
 @functools.cache
-def _marks(panels, bar):
-    """What lies over all galaxies alike, drawn once; `bar` is a part of the first panel's side."""
-    layer = Image.new("RGBA", (TILE + _HALF * (len(panels) // 2), TILE))
+def _marks(panels: tuple[str, ...], bar: float) -> Image.Image:
+    """Marks common to all galaxies; `bar` is a fraction of the first panel's side."""
+    layer = Image.new("RGBA", (TILE_PIXELS + _HALF * (len(panels) // 2), TILE_PIXELS))
     draw = ImageDraw.Draw(layer)
-    text = {"font": _font(11), "fill": _MARKS, "stroke_width": 1, "stroke_fill": _SHADOW}
+    text = _outlined(_MARKS)
     for number, panel in enumerate(panels):
         left, top, side = _place(number)
         if number:
@@ -173,10 +186,10 @@ def _marks(panels, bar):
             draw.line((left, top, left + side, top), fill=_BACKGROUND)
         if len(panels) > 1:
             draw.text((left + 5, top + 4), panel, anchor="la", **text)
-    left, bottom, length = 8, TILE - 9, bar * TILE
+    left, bottom, length = 8, TILE_PIXELS - 9, bar * TILE_PIXELS
     _draw_line(draw, (left, bottom, left + length, bottom))
     draw.text((left + length / 2, bottom - 4), f'{_SCALE_BAR_ARCSEC}"', anchor="mb", **text)
-    right, top, arm = TILE - 10, 18, 15
+    right, top, arm = TILE_PIXELS - 10, 18, 15
     corner = top + arm
     _draw_line(draw, (right, corner, right, top))
     _draw_line(draw, (right, corner, right - arm, corner))
@@ -190,20 +203,26 @@ def _marks(panels, bar):
     return layer
 
 
-def _draw_line(draw, ends):
+def _draw_line(draw: ImageDraw.ImageDraw, ends: tuple[float, float, float, float]) -> None:
     draw.line(ends, fill=_SHADOW, width=4)
     draw.line(ends, fill=_MARKS, width=2)
 
 
-def _draw_caption(draw, x, y, block, row, bands):
+def _draw_caption(
+    draw: ImageDraw.ImageDraw,
+    x: int,
+    y: int,
+    block: int,
+    row: Mapping[str, Any],
+    bands: Sequence[str],
+) -> None:
     """Rank, p and note; name and redshift; magnitude, type and exposures; a frame for flags."""
     if flags := row.get("flags"):
-        draw.rectangle((x, y, x + block - 1, y + TILE - 1), outline=_NOTE, width=2)
-        text = {"font": _font(11), "fill": _NOTE, "stroke_width": 1, "stroke_fill": _SHADOW}
-        said = _fit(flag_note(flags), TILE - 70)
-        draw.text((x + TILE - 8, y + TILE - 8), said, anchor="rs", **text)
-    y, right = y + TILE + 2, x + block
-    rank, p = f"{row['rank']}", say_p(row["p"]) if "p" in row else ""
+        draw.rectangle((x, y, x + block - 1, y + TILE_PIXELS - 1), outline=_NOTE, width=2)
+        note = _fit(flag_note(flags), TILE_PIXELS - 70)
+        draw.text((x + TILE_PIXELS - 8, y + TILE_PIXELS - 8), note, anchor="rs", **_outlined(_NOTE))
+    y, right = y + TILE_PIXELS + 2, x + block
+    rank, p = f"{row['rank']}", format_probability(row["p"]) if "p" in row else ""
     p = f"p {p}" if p and not np.isnan(row["p"]) else p
     bold, plain, small = _font(13, bold=True), _font(13), _font(12)
     draw.text((x, y), rank, font=bold, fill=_TEXT)
@@ -211,17 +230,17 @@ def _draw_caption(draw, x, y, block, row, bands):
     draw.text((after, y), p, font=plain, fill=_TEXT)
     room = right - after - plain.getlength(p) - 8
     draw.text((right, y), _fit(row.get("note") or "", room), font=small, fill=_NOTE, anchor="ra")
-    redshift = say_redshift(row)
+    redshift = format_redshift(row)
     redshift = f"z {redshift}" if redshift else ""
     draw.text((right, y + _LINE), redshift, font=small, fill=_TEXT, anchor="ra")
     name = _fit(str(row["name"]), block - small.getlength(redshift) - (8 if redshift else 0))
     draw.text((x, y + _LINE), name, font=small, fill=_FAINT)
-    facts = _say_facts(row, bands)
-    draw.text((x, y + 2 * _LINE), _fit(facts, block), font=small, fill=_FAINT)
+    photometry = _format_photometry(row, bands)
+    draw.text((x, y + 2 * _LINE), _fit(photometry, block), font=small, fill=_FAINT)
 
 
-def _say_facts(row, bands):
-    """Such as ``mag z 18.43  DEV  5 5 4 exposures``."""
+def _format_photometry(row: Mapping[str, Any], bands: Sequence[str]) -> str:
+    """Such as ``mag z 18.43   DEV   exp 5/5/4``."""
     facts = []
     if f"mag_{bands[-1]}" in row:
         facts = [f"mag {bands[-1]} {row[f'mag_{bands[-1]}']:.2f}"]
@@ -231,25 +250,18 @@ def _say_facts(row, bands):
     return "   ".join(facts)
 
 
-def _fit(text, room):
-    """Cut a text in the small font so that it fits."""
+def _fit(text: str, room: float) -> str:
+    """Shorten a text in the small font so that it fits."""
     font = _font(12)
     while text and font.getlength(text) > room:
         text = text[:-2].rstrip(" .,…") + "…" if len(text) > 2 else ""
     return text
 
 
-def say_p(p):
-    """Say a probability: four decimals, more where they would hide the order near 1.
+def format_probability(p: float) -> str:
+    """Format a probability with four decimals, or more near 1 to keep the order visible.
 
-    Parameters
-    ----------
-    p : float
-
-    Returns
-    -------
-    str
-        Such as ``0.9731`` or ``0.9999961``; ``no score`` for NaN.
+    Such as ``0.9731`` or ``0.9999961``; ``no score`` for NaN.
     """
     if np.isnan(p):
         return "no score"
@@ -258,18 +270,18 @@ def say_p(p):
     return f"{p:.7f}".rstrip("0") if p < 1 else "1"
 
 
-def say_redshift(row):
-    """Say the redshift of a galaxy and its kind.
+def format_redshift(row: Mapping[str, Any]) -> str:
+    """Format the redshift of a galaxy and its kind, such as ``0.512 spec``.
 
     Parameters
     ----------
-    row : mapping
+    row
         With ``z`` and ``z_kind``, or ``z_spec``, ``z_phot`` or ``z_phot_median``, if any.
 
     Returns
     -------
     str
-        Such as ``0.512 spec``; empty without a positive one.
+        Empty without a positive redshift.
     """
     for name, kind in _REDSHIFTS.items():
         if row.get(name, 0) > 0:
@@ -277,18 +289,8 @@ def say_redshift(row):
     return ""
 
 
-def key_of(path):
-    """Read the key kept in a page.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-
-    Returns
-    -------
-    str or None
-        None without a page.
-    """
+def page_key(path: Path) -> str | None:
+    """Read the key stored in a page; None without a page."""
     if not path.exists():
         return None
     with Image.open(path) as page:

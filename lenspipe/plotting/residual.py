@@ -1,45 +1,47 @@
-"""What is left of galaxies when a smooth elliptical model is subtracted: arcs, companions, arms."""
+"""Residuals of galaxies after subtraction of a smooth elliptical model: arcs, companions, arms."""
 
 import itertools
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lenspipe.utils.errors import LenspipeError
 
 __all__ = ["residual_images"]
 
-# Images at a time: ~50 MB of scratch at 101 pixels and three bands.
+# Images processed at a time: ~50 MB of memory at 101 pixels and three bands.
 _BATCH = 128
 
-# Weighted moments: first guess of the weight's sigma, pixels; its bounds; how often it is fitted.
-_SIGMA, _LEAST, _MOST, _STEPS = 3.0, 1.5, 8.0, 12
+# Weighted moments: initial sigma of the weight and its bounds, pixels; number of iterations.
+_SIGMA, _MIN_SIGMA, _MAX_SIGMA, _N_ITERATIONS = 3.0, 1.5, 8.0, 12
 
-# Galaxies further than this from the middle of their cutout are not what it was cut for, pixels.
-_OFF_CENTRE = 1.5
+# Maximum offset of the central galaxy from the cutout's centre, pixels.
+_MAX_OFFSET = 1.5
 
-_ROUNDEST, _FLATTEST = 1.0, 0.2
+_MIN_AXIS_RATIO = 0.2
 
 
-def residual_images(images, shapes=None):
+def residual_images(images: ArrayLike, shapes: ArrayLike | None = None) -> np.ndarray:
     """Subtract a smooth elliptical model of the central galaxy in each band.
 
-    The model is the median in elliptical annuli about the galaxy's centre, kept from rising
-    outwards, so that of a full ring what outshines the light inside is left over, too. All
-    bands share centre and ellipse, which are fixed with radius, as in the isophotes of Jedrzejewski
-    (1987, MNRAS 226, 747). The centre, and the ellipse where none is given, come from moments with
-    an elliptical Gaussian weight that is fitted to them (Bernstein & Jarvis 2002, AJ 123, 583).
+    The model is the median in elliptical annuli about the galaxy's centre, constrained to decrease
+    outwards, so that a full ring that is brighter than the light inside it remains in the residual.
+    All bands share one centre and one ellipse, the same at all radii (cf. the isophotes of
+    Jedrzejewski 1987, MNRAS 226, 747). The centre, and the ellipse where none is given, are
+    adaptive moments with an elliptical Gaussian weight (Bernstein & Jarvis 2002, AJ 123, 583).
 
     Parameters
     ----------
-    images : array_like, shape (N, B, S, S)
-        Nanomaggies, row 0 in the south and column 0 in the east; NaN where there is no data.
-    shapes : array_like, shape (N, 2), optional
-        Tractor's ``shape_e1``, ``shape_e2``: (a - b) / (a + b) times cos and sin of twice the
-        position angle, North through East. A row that is not finite is as if not given.
+    images
+        Nanomaggies, (N, B, S, S), row 0 in the south and column 0 in the east; NaN where there is
+        no data.
+    shapes
+        Tractor's ``shape_e1``, ``shape_e2``, (N, 2): (a - b) / (a + b) times cos and sin of twice
+        the position angle, North through East. Measured on the image where a row is not finite.
 
     Returns
     -------
-    numpy.ndarray, float32, shape (N, B, S, S)
+    float32 array, shape (N, B, S, S)
         Nanomaggies; NaN where the image is not finite.
 
     Raises
@@ -67,7 +69,7 @@ def residual_images(images, shapes=None):
     return result
 
 
-def _subtract(images, shapes):
+def _subtract(images: np.ndarray, shapes: np.ndarray) -> np.ndarray:
     n, bands, size, _ = images.shape
     finite = np.isfinite(images)
     centre, measured = _moments(np.where(finite, images, 0))
@@ -82,7 +84,7 @@ def _subtract(images, shapes):
     groups = list(itertools.pairwise(edges))
     knots = np.stack([sorted_radius[:, low:high].mean(axis=1) for low, high in groups], axis=-1)
     profile = np.stack([_median(inside_out[..., low:high]) for low, high in groups], axis=-1)
-    profile = _never_rising(profile)
+    profile = _decreasing(profile)
     model = np.empty_like(pixels)
     for i in range(n):
         for band in range(bands):
@@ -90,8 +92,8 @@ def _subtract(images, shapes):
     return (pixels - model).reshape(images.shape)
 
 
-def _edges(size):
-    """First pixel of each annulus when pixels are sorted by elliptical radius, and their number.
+def _edges(size: int) -> list[int]:
+    """First pixel of each annulus when pixels are sorted by elliptical radius; last, their number.
 
     The radius is that of the circle of the same area, so annuli hold the same numbers of pixels
     in all images: a pixel wide at the centre, a tenth of their radius further out.
@@ -103,16 +105,16 @@ def _edges(size):
     return [*dict.fromkeys(edges), size**2]
 
 
-def _median(values):
-    """Median over the last axis without NaNs; infinite where all are NaN."""
+def _median(values: np.ndarray) -> np.ndarray:
+    """Median over the last axis, ignoring NaNs; infinite where all are NaN."""
     values = np.sort(values, axis=-1)  # NaNs last
     number = np.isfinite(values).sum(axis=-1, keepdims=True)
     middle = [np.take_along_axis(values, np.maximum(number - k, 0) // 2, axis=-1) for k in (0, 1)]
     return np.where(number > 0, (middle[0] + middle[1]) / 2, np.inf)[..., 0]
 
 
-def _never_rising(profile):
-    """Bound a profile by its values further in; fill what has none."""
+def _decreasing(profile: np.ndarray) -> np.ndarray:
+    """Limit a profile to its values further in; fill where there is no value."""
     profile = np.minimum.accumulate(profile, axis=-1)
     first = np.argmax(np.isfinite(profile), axis=-1)
     known = np.take_along_axis(profile, first[..., None], axis=-1)
@@ -120,7 +122,7 @@ def _never_rising(profile):
     return np.where(np.isfinite(filled), filled, 0)
 
 
-def _radii(centre, axis_ratio, angle, size):
+def _radii(centre: np.ndarray, axis_ratio: np.ndarray, angle: np.ndarray, size: int) -> np.ndarray:
     """Elliptical radius of each pixel, (N, S, S)."""
     north, west = np.indices((size, size), np.float32)
     north = north - centre[:, 1, None, None]
@@ -131,39 +133,39 @@ def _radii(centre, axis_ratio, angle, size):
     return np.sqrt(along**2 * ratio + across**2 / ratio).astype(np.float32)
 
 
-def _ellipse(shapes):
+def _ellipse(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Axis ratio and position angle in radians, North through East."""
     e = np.hypot(shapes[:, 0], shapes[:, 1])
-    ratio = np.clip((1 - e) / (1 + e), _FLATTEST, _ROUNDEST)
+    ratio = np.clip((1 - e) / (1 + e), _MIN_AXIS_RATIO, 1.0)
     return ratio, np.arctan2(shapes[:, 1], shapes[:, 0]) / 2
 
 
-def _moments(images):
+def _moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Centre (column, row) and ellipticity of the flux in all bands, (N, 2) each."""
     n, _, size, _ = images.shape
     middle = size // 2
     reach = min(middle, 15)
     part = slice(middle - reach, middle + reach + 1)
     stamp = images[:, :, part, part].astype(np.float64)
-    # A lens is red and its arcs are blue: in flux the bands that show the lens count most.
+    # Lens galaxies are red and arcs blue: summed in flux, the bands of the lens galaxy dominate.
     light = stamp.sum(axis=1)
     y, x = np.indices(light.shape[1:]) - float(reach)
     centre, covariance = np.zeros((n, 2)), np.tile(_SIGMA**2 * np.eye(2), (n, 1, 1))
-    for _ in range(_STEPS):
+    for _ in range(_N_ITERATIONS):
         dx, dy = x - centre[:, 0, None, None], y - centre[:, 1, None, None]
         (a, b), (_, c) = np.linalg.inv(covariance).transpose(1, 2, 0)[..., None, None]
         weighted = light * np.exp(-(a * dx**2 + 2 * b * dx * dy + c * dy**2) / 2)
         flux = weighted.sum(axis=(1, 2))
         flux = np.where(flux > 0, flux, np.inf)
         mean = np.stack([(weighted * d).sum(axis=(1, 2)) / flux for d in (dx, dy)], axis=1)
-        centre = np.clip(centre + mean, -_OFF_CENTRE, _OFF_CENTRE)
+        centre = np.clip(centre + mean, -_MAX_OFFSET, _MAX_OFFSET)
         xx, xy, yy = ((weighted * d).sum(axis=(1, 2)) / flux for d in (dx**2, dx * dy, dy**2))
-        # A Gaussian seen through a weight of its own shape has half its covariance.
+        # A Gaussian weighted by itself has half its covariance.
         moment = 2 * np.stack([np.stack([xx, xy], -1), np.stack([xy, yy], -1)], -1)
         size2, axes = np.linalg.eigh(moment)
-        size2 = np.clip(size2, _LEAST**2, _MOST**2)
+        size2 = np.clip(size2, _MIN_SIGMA**2, _MAX_SIGMA**2)
         covariance = axes * size2[:, None] @ axes.transpose(0, 2, 1)
     xx, xy, yy = covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]
-    # |e| = (a - b) / (a + b) from (a^2 - b^2) / (a^2 + b^2); columns run to the west.
+    # |e| = (a - b) / (a + b) from (a^2 - b^2) / (a^2 + b^2); columns increase to the west.
     norm = xx + yy + 2 * np.sqrt(np.maximum(xx * yy - xy**2, 0))
     return centre + middle, np.stack([yy - xx, -2 * xy], axis=1) / norm[:, None]

@@ -36,7 +36,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "provenance": ["write_basis"],
         "record_files": ["check_shards", "measure", "VERSION", "write_file"],
         "records": ["dataset", "IDENTIFIERS", "serialise_examples", "table_of", "write_records"],
-        "sample": ["read_images", "sample_version", "SPLITS", "used_before"],
+        "sample": ["read_by_id", "read_images", "sample_version", "SPLITS", "used_before"],
         "scores": ["Cuts", "iterate_scores"],
         "tables": ["read_table", "write_table"],
         "truth": [

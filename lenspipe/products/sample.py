@@ -1,16 +1,19 @@
 """The labelled sample: its splits, versions and records."""
 
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from lenspipe.products.files import read_json
+from lenspipe.products.record_files import first_record
 from lenspipe.products.records import dataset
 from lenspipe.products.tables import read_table
 from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.tensorflow import tf
 
-__all__ = ["SPLITS", "read_images", "sample_version", "used_before"]
+__all__ = ["SPLITS", "read_by_id", "read_images", "sample_version", "used_before"]
 
 SPLITS = ("train", "validation", "test")
 
@@ -65,6 +68,36 @@ def read_images(path: Path, table: pd.DataFrame, n_bands: int, size: int) -> np.
                 "all; draw the labelled sample again"
             )
     return images
+
+
+def read_by_id(
+    shards: Iterable[Path], ids: Collection[str]
+) -> tuple[list[np.ndarray], pd.DataFrame]:
+    """Read galaxies of the labelled sample from its records by id, with cutouts of any shape.
+
+    Returns
+    -------
+    images
+        Nanomaggies, float32, (B, S, S) each, of the galaxies that were found, in the order of the
+        records.
+    table
+        Columns id, ra, dec (degrees) of these.
+    """
+    images, tables = [], [pd.DataFrame({"id": [], "ra": [], "dec": []})]
+    columns = ["id", "ra", "dec", "image"]
+    for shard in shards:
+        first = first_record(shard)
+        if first is None:
+            continue
+        features = tf.train.Example.FromString(first).features.feature
+        n_bands, size, _ = features["shape"].int64_list.value
+        for batch in dataset([shard], 100, n_bands, size, columns=columns):
+            values = {name: batch[name].numpy() for name in columns}
+            values["id"] = values["id"].astype(str)
+            selected = np.isin(values["id"], list(ids))
+            images += list(values.pop("image")[selected])
+            tables.append(pd.DataFrame({name: array[selected] for name, array in values.items()}))
+    return images, pd.concat(tables[1:] or tables, ignore_index=True)
 
 
 def used_before(folder: Path) -> set[str]:

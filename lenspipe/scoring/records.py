@@ -1,5 +1,8 @@
 """Records of a chunk, written for scoring."""
 
+from collections.abc import Iterator
+
+from lenspipe.config.settings import Settings
 from lenspipe.cutouts.chunk import cutouts_at
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.products.manifests import read_manifest
@@ -10,26 +13,15 @@ from lenspipe.utils.progress import log, track
 __all__ = ["records_of_chunk"]
 
 
-def records_of_chunk(settings, chunk):
+def records_of_chunk(settings: Settings, chunk: str) -> int:
     """Write the records of a chunk, brick after brick in the order of their names.
 
-    Bricks whose cutouts failed are left out, with a line in the log; flagged cutouts stay.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-        The run's settings.
-    chunk : str
-        Name of the chunk.
-
-    Returns
-    -------
-    int
-        How many records were written.
+    Bricks whose cutouts failed are left out, with a line in the log; flagged cutouts are included.
+    Return the number of records.
     """
     bricks = read_manifest(settings.paths.manifest("cutouts", chunk))
 
-    def examples():
+    def examples() -> Iterator[bytes]:
         for brick, entry in track(sorted(bricks.items()), f"chunk {chunk}: records of bricks"):
             if entry["status"] == "failed":
                 log.info("brick %s: left out, it has no cutouts: %s", brick, entry.get("reason"))

@@ -2,18 +2,23 @@
 
 import hashlib
 import json
+import os
 import zipfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lenspipe.config.learning import Inference
+from lenspipe.config.settings import Settings
 from lenspipe.cutouts.chunk import cutouts_at
-from lenspipe.models.contents import foreign, normalisation
+from lenspipe.models.contents import find_foreign, normalisation
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.products.manifests import read_manifest
-from lenspipe.products.parts import open_parts
+from lenspipe.products.parts import Parts, open_parts
 from lenspipe.products.records import IDENTIFIERS, dataset, table_of
 from lenspipe.scoring.backends.tensorflow import compiled, run_padded
 from lenspipe.scoring.scorer import Scorer
@@ -34,22 +39,14 @@ __all__ = [
     "write_scores",
 ]
 
-#: Rows of a Parquet file that are written at once; fewer would make it larger and slow to read.
+#: Minimum rows per row group of a Parquet file; smaller groups make it larger and slow to read.
 _ROW_GROUP = 16384
 
 
-def load_model(path):
+def load_model(path: str | os.PathLike[str]) -> keras.Model:
     """Load a trained model; nothing in the file is run as code.
 
-    Parameters
-    ----------
-    path : str or path-like
-        File model.keras.
-
-    Returns
-    -------
-    keras.Model
-        From cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1).
+    It maps cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1).
 
     Raises
     ------
@@ -60,16 +57,16 @@ def load_model(path):
         raise LenspipeError(f"{path}: no such file; train the model first")
     try:
         with zipfile.ZipFile(path) as archive:
-            odd = foreign(json.loads(archive.read("config.json")))
-        model = None if odd else keras.saving.load_model(path, compile=False, safe_mode=True)
+            foreign = find_foreign(json.loads(archive.read("config.json")))
+        model = None if foreign else keras.saving.load_model(path, compile=False, safe_mode=True)
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0]
         raise LenspipeError(
             f"{path}: can't be read as a Keras model ({reason}); delete it and train again"
         ) from error
-    if odd:
+    if foreign:
         raise LenspipeError(
-            f"{path}: found {odd} in the model, expected Keras' own layers and lenspipe's only, so "
+            f"{path}: found {foreign} in the model, expected only layers of Keras and lenspipe, so "
             "that nothing in the file is run as code; build the network of those and train it here"
         )
     if not normalisation(model):
@@ -80,42 +77,31 @@ def load_model(path):
     return model
 
 
-def predict(model, images, batch_size=None, symmetries=1):
-    """Score one batch with a model that may still be trained on.
+def predict(
+    model: keras.Model, images: np.ndarray, batch_size: int | None = None, symmetries: int = 1
+) -> np.ndarray:
+    """Score one batch with a model that may still be training: float32, (N,).
 
     Parameters
     ----------
-    model : keras.Model
-        As `load_model` returns it.
-    images : ndarray of float32, (N, B, S, S)
-        Cutouts, nanomaggies.
-    batch_size : int, optional
+    images
+        Cutouts, float32 (N, B, S, S), nanomaggies.
+    batch_size
         Size to which the batch is padded, at least N; N if not given.
     symmetries : {1, 8}
         Orientations whose scores are averaged.
-
-    Returns
-    -------
-    ndarray of float32, (N,)
-        Probability of a lens.
     """
     batch_size = batch_size or len(images)
     return run_padded(compiled(model, batch_size, symmetries), images, batch_size)[:, 0]
 
 
-def check_shape(model, shape):
-    """Make sure that a model was made for cutouts of a shape.
-
-    Parameters
-    ----------
-    model : keras.Model
-    shape : tuple of int
-        (B, S, S).
+def check_shape(model: keras.Model, shape: tuple[int, ...]) -> None:
+    """Make sure that a model was made for cutouts of a shape, (B, S, S).
 
     Raises
     ------
     LenspipeError
-        It was made for others.
+        It was made for another shape.
     """
     if shape != model.input_shape[1:]:
         raise LenspipeError(
@@ -124,24 +110,19 @@ def check_shape(model, shape):
         )
 
 
-def score_images(model, images, batch_size=256, symmetries=1):
-    """Score cutouts.
+def score_images(
+    model: keras.Model, images: np.ndarray, batch_size: int = 256, symmetries: int = 1
+) -> np.ndarray:
+    """Score cutouts: float32, (N,).
 
     Parameters
     ----------
-    model : keras.Model
-        As `load_model` returns it.
-    images : ndarray of float32, (N, B, S, S)
-        Cutouts, nanomaggies; N may be 0.
-    batch_size : int
-        Cutouts per step; less memory with fewer.
+    images
+        Cutouts, float32 (N, B, S, S), nanomaggies; N may be 0.
+    batch_size
+        Cutouts per step; smaller batches need less memory.
     symmetries : {1, 8}
         Orientations whose scores are averaged.
-
-    Returns
-    -------
-    ndarray of float32, (N,)
-        Probability of a lens.
 
     Raises
     ------
@@ -156,18 +137,8 @@ def score_images(model, images, batch_size=256, symmetries=1):
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
-def load_fitting(settings, path=None):
-    """Load a model and make sure that it was made for the run's cutouts.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-    path : str or path-like, optional
-        The model; the one that the run searches with if not given.
-
-    Returns
-    -------
-    keras.Model
+def load_fitting(settings: Settings, path: str | os.PathLike[str] | None = None) -> keras.Model:
+    """Load a model, by default that of the search, and check that it fits the run's cutouts.
 
     Raises
     ------
@@ -187,25 +158,14 @@ def load_fitting(settings, path=None):
     return model
 
 
-def score_chunk(settings, chunk):
+def score_chunk(settings: Settings, chunk: str) -> int:
     """Score the records of a chunk and write ``scores/<chunk>.parquet``.
 
     Columns: id, release, brickid, objid, brick, region, ra, dec, flags; of an ensemble
     ``p_<member>`` for each; ``p_<model>``, p, p_calibrated (all float32). Flagged cutouts are
     scored too. Cutouts come in batches and rows go to the file in groups, so that memory does not
-    grow with their number. A job that was killed goes on where it was, but for the last seconds.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-        The run's settings.
-    chunk : str
-        Name of the chunk.
-
-    Returns
-    -------
-    int
-        How many cutouts were scored.
+    grow with their number. A killed job resumes where it was, losing at most a few seconds of work.
+    Return the number of cutouts.
 
     Raises
     ------
@@ -218,15 +178,19 @@ def score_chunk(settings, chunk):
         raise LenspipeError(f"{path}: no such file; make the records of chunk {chunk} first")
     batch_size = settings.inference.batch_size
     shape = len(settings.survey.bands), settings.cutouts.size
-    entries = read_manifest(settings.paths.manifest("cutouts", chunk)).values()
-    steps = -(-sum(entry["count"] for entry in entries) // batch_size) or None
-    scorer = _scorer(settings, model)
-    with open_parts(settings.paths.score_parts(chunk), _key(settings, chunk)) as parts:
+    manifest = settings.paths.manifest("cutouts", chunk)
+    steps = -(-sum(entry["count"] for entry in read_manifest(manifest).values()) // batch_size)
+    name = settings.training.name
+    scorer = Scorer(model, settings.model_path, name, settings.inference)
+    key = _key(settings.model_path, manifest, settings.inference, name)
+    with open_parts(settings.paths.score_parts(chunk), key) as parts:
         done = parts.batches if parts else 0
         data = dataset([path], batch_size, *shape, columns=[*IDENTIFIERS, "image"]).skip(done)
         batches = (
             (batch["image"].numpy(), table_of(batch))
-            for batch in track(data, f"chunk {chunk}: batches scored", steps and steps - done)
+            for batch in track(
+                data, f"chunk {chunk}: batches scored", steps - done if steps else None
+            )
         )
         try:
             number = write_scores(settings.paths.scores(chunk), scorer, batches, parts)
@@ -239,26 +203,8 @@ def score_chunk(settings, chunk):
     return number
 
 
-def score_brick(settings, brick):
-    """Score the cutouts of one brick and write ``scores/bricks/<brick>.parquet``.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-        The run's settings.
-    brick : str
-        Name of the brick.
-
-    Returns
-    -------
-    int
-        How many cutouts were scored.
-
-    Raises
-    ------
-    LenspipeError
-        As `score_chunk`.
-    """
+def score_brick(settings: Settings, brick: str) -> int:
+    """Score one brick like a chunk, into ``scores/bricks/<brick>.parquet``."""
     model = load_fitting(settings)
     images, table = read_cutouts(cutouts_at(settings, brick))
     check_shape(model, images.shape[1:])
@@ -268,49 +214,43 @@ def score_brick(settings, brick):
         (images[start : start + batch_size], table[start : start + batch_size])
         for start in range(0, len(table), batch_size)
     )
-    path = settings.paths.brick_scores(brick)
-    number = write_scores(path, _scorer(settings, model), batches)
+    scorer = Scorer(model, settings.model_path, settings.training.name, settings.inference)
+    number = write_scores(settings.paths.brick_scores(brick), scorer, batches)
     log.info("brick %s: scored %d cutouts", brick, number)
     return number
 
 
-def _scorer(settings, model):
-    return Scorer(model, settings.model_path, settings.training.name, settings.inference)
-
-
-def _key(settings, chunk):
+def _key(model: Path, manifest: Path, inference: Inference, name: str) -> str:
     """Hash all that the scores of a chunk depend on."""
-    model = settings.model_path
-    calibration = model.with_name("calibration.json")
-    files = [model, settings.paths.manifest("cutouts", chunk), calibration]
+    files = [model, manifest, model.with_name("calibration.json")]
     hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.exists()]
-    return digest(hashes, settings.inference, settings.training.name)
+    return digest(hashes, inference, name)
 
 
-def write_scores(path, scorer, batches, parts=None):
-    """Write identifiers and scores of batches as they come.
+def write_scores(
+    path: str | os.PathLike[str],
+    scorer: Scorer,
+    batches: Iterable[tuple[np.ndarray, pd.DataFrame]],
+    parts: Parts | None = None,
+) -> int:
+    """Write identifiers and scores of batches as they come; return the number of rows.
 
     Parameters
     ----------
-    path : str or path-like
+    path
         Parquet file.
-    scorer : lenspipe.scoring.scorer.Scorer
-    batches : iterable
-        Of images, float32 (N, B, S, S) nanomaggies, and their table with the columns
+    batches
+        Images, float32 (N, B, S, S) nanomaggies, and their table with the columns
         `lenspipe.products.records.IDENTIFIERS`.
-    parts : lenspipe.products.parts.Parts, optional
-        Keeps scores as they come; those that it has already are written first.
-
-    Returns
-    -------
-    int
-        How many rows were written.
+    parts
+        Keeps scores as they come; those that it already has are written first.
     """
-    kinds = {name: pa.string() if dtype == "str" else dtype for name, dtype in IDENTIFIERS.items()}
-    schema = pa.schema([*kinds.items(), *((name, "float32") for name in scorer.columns)])
-    number, waiting = 0, []
+    types = {name: pa.string() if dtype == "str" else dtype for name, dtype in IDENTIFIERS.items()}
+    schema = pa.schema([*types.items(), *((name, "float32") for name in scorer.columns)])
+    number = 0
+    waiting: list[pa.Table] = []
 
-    def tables():
+    def tables() -> Iterator[pa.Table]:
         if parts:
             yield from parts.tables()
         for images, table in batches:
@@ -320,7 +260,7 @@ def write_scores(path, scorer, batches, parts=None):
                 parts.add(scored)
             yield scored
 
-    def flush():
+    def flush() -> None:
         writer.write_table(pa.concat_tables(waiting))
         waiting.clear()
 

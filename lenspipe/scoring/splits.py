@@ -1,7 +1,12 @@
 """Scores of a split of the labelled sample."""
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
 import pandas as pd
 
+from lenspipe.config.settings import Settings
 from lenspipe.products.record_files import check_shards
 from lenspipe.products.records import dataset
 from lenspipe.scoring.backends.choose import open_backend
@@ -10,45 +15,63 @@ from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import track
 from lenspipe.utils.tensorflow import tf
 
-__all__ = ["score_split"]
+__all__ = ["score_batches", "score_split"]
 
 
-def score_split(settings, split, file="model.keras"):
-    """Score the galaxies of a split with a model.
+def score_batches(
+    batches: Iterable[dict[str, Any]],
+    score: Callable[[np.ndarray], np.ndarray],
+    progress: Callable[[int], object] | None = None,
+) -> pd.DataFrame:
+    """Score batches of records.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-        Of the model.
-    split : {"validation", "test"}
-    file : str
-        Which file of the model's folder.
+    batches
+        As returned by `lenspipe.products.records.dataset`, with images and labels, and perhaps ids.
+    score
+        From images, float32 (N, B, S, S) nanomaggies, to probabilities, (N,).
+    progress
+        Called after each batch with the number of batches scored.
 
     Returns
     -------
-    pandas.DataFrame or None
-        Columns id, label and p (float32) in the order of the records; None where the sample has no
-        such split.
+    pandas.DataFrame
+        Columns id (if the batches have it), label and p, in the order of the records.
     """
-    own, name = settings.inference, settings.training.name
+    tables = []
+    for batch in batches:
+        ids = {"id": batch["id"].numpy().astype(str)} if "id" in batch else {}
+        p = score(batch["image"].numpy())
+        tables.append(pd.DataFrame(ids | {"label": batch["label"].numpy(), "p": p}))
+        if progress:
+            progress(len(tables))
+    return pd.concat(tables, ignore_index=True)
+
+
+def score_split(settings: Settings, split: str, file: str = "model.keras") -> pd.DataFrame | None:
+    """Score the galaxies of a split with a file of the model's folder.
+
+    Return the columns id, label and p (float32) in the order of the records; None where the sample
+    has no such split.
+    """
+    inference, name = settings.inference, settings.training.name
     shards = check_shards(settings.paths.records_manifest, split)
     shape = len(settings.survey.bands), settings.cutouts.size
     if not shards:
         return None
-    # What scores the search: in bfloat16 other numbers come out than in float32.
-    backend = open_backend(load_fitting(settings, settings.paths.model(name, file)), own)
-    tables = []
-    batches = dataset(shards, own.batch_size, *shape, columns=["id", "label", "image"])
-    what = f"{name}: batches of the {split} split scored"
+    # The backend of the search: in bfloat16 scores differ from those in float32.
+    model = load_fitting(settings, settings.paths.model(name, file))
+    backend = open_backend(model, inference)
+    batches = dataset(shards, inference.batch_size, *shape, columns=["id", "label", "image"])
     try:
-        for batch in track(batches, what):
-            p = backend(batch["image"].numpy())[:, 0]
-            ids, label = batch["id"].numpy().astype(str), batch["label"].numpy()
-            tables.append(pd.DataFrame({"id": ids, "label": label, "p": p}))
+        return score_batches(
+            track(batches, f"{name}: batches of the {split} split scored"),
+            lambda images: backend(images)[:, 0],
+        )
     except tf.errors.OpError as error:
         raise LenspipeError(
             f"{shards[0].parent}: found a file of records that can't be read to its end "
             f"({type(error).__name__}), expected whole ones; delete {settings.paths.sample} and "
             "run again to write the sample anew"
         ) from error
-    return pd.concat(tables, ignore_index=True)

@@ -1,10 +1,13 @@
-"""Stacks: cutouts in anyone's file, FITS or npz, read and scored batch by batch."""
+"""Stacks: cutouts in a user's file, FITS or npz, read and scored batch by batch."""
 
 import contextlib
 import math
+import os
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -21,58 +24,63 @@ from lenspipe.utils.tables import check_output, write_table
 
 __all__ = ["open_stack", "score_stack"]
 
-#: Columns that go on from the table beside the cutouts into the scores.
-_KEPT = ("name", *IDENTIFIERS)
+#: Columns that are copied from the table beside the cutouts to the scores.
+_COPIED = ("name", *IDENTIFIERS)
 
 #: Bytes that identify a zip archive, which an npz is.
 _ZIP = b"PK\x03\x04"
 
 
-def score_stack(model, cutouts, output, table=None, own=None):
+#: Shape of all cutouts, whether they are floats, reader of batches, table beside them.
+_Opened = tuple[tuple[int, ...], bool, Callable[[int], Iterator[np.ndarray]], pd.DataFrame]
+
+
+def score_stack(
+    model: str | os.PathLike[str],
+    cutouts: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    table: str | os.PathLike[str] | None = None,
+    inference: Inference | None = None,
+) -> int:
     """Score the cutouts of a file and write a table.
 
     Columns: row, from 0; name, id, release, brickid, objid, brick, region, ra, dec and flags where
-    the table beside the cutouts has them; of an ensemble ``p_<member>``; p; p_calibrated (NaN
-    without).
+    the table beside the cutouts has them; of an ensemble ``p_<member>``; p; p_calibrated (NaN if
+    the model has no calibration). Return the number of cutouts.
 
     Parameters
     ----------
-    model : str or path-like
+    model
         File model.keras, or the folder that holds it.
-    cutouts : str or path-like
-        As `open_stack` takes it.
-    output : str or path-like
+    cutouts
+        As for `open_stack`.
+    output
         CSV, Parquet or FITS, by its suffix.
-    table : str or path-like, optional
+    table
         CSV with a row per cutout, in their order.
-    own : lenspipe.config.learning.Inference, optional
+    inference
         The defaults if not given.
-
-    Returns
-    -------
-    int
-        How many cutouts were scored.
 
     Raises
     ------
     LenspipeError
         Something can't be read, or model, cutouts and table don't fit together.
     """
-    own = own or Inference()
+    inference = inference or Inference()
     check_output(output)
     path = Path(model) / "model.keras" if Path(model).is_dir() else Path(model)
     network = load_model(path)
     bands, shape = normalisation(network)[0].bands, network.input_shape[1:]
     with open_stack(cutouts) as (array_shape, batches, beside):
-        turn = _layout(cutouts, array_shape, shape, bands)
+        axes = _axes(cutouts, array_shape, shape, bands)
         rows = _read_csv(table) if table else beside
         rows = _known_columns(table or cutouts, rows, array_shape[0])
-        scorer = Scorer(network, path, "model", own)
-        parts, steps = [], math.ceil(array_shape[0] / own.batch_size)
-        for images in track(batches(own.batch_size), f"{cutouts}: batches scored", steps):
-            images = images.transpose(turn).astype(np.float32)
+        scorer = Scorer(network, path, "model", inference)
+        parts, steps = [], math.ceil(array_shape[0] / inference.batch_size)
+        for images in track(batches(inference.batch_size), f"{cutouts}: batches scored", steps):
+            images = images.transpose(axes).astype(np.float32)
             parts.append(pd.DataFrame(scorer(np.ascontiguousarray(images))))
-    # Its name is the file's, which the user knows; in the table p is enough.
+    # The file has no name for the model; column p holds the same scores.
     scores = pd.concat(parts, ignore_index=True).drop(columns="p_model")
     write_table(output, pd.concat([rows, scores], axis=1))
     log.info("%s: scored %d cutouts", cutouts, len(rows))
@@ -80,24 +88,25 @@ def score_stack(model, cutouts, output, table=None, own=None):
 
 
 @contextlib.contextmanager
-def open_stack(path):
+def open_stack(
+    path: str | os.PathLike[str],
+) -> Iterator[tuple[tuple[int, ...], Callable[[int], Iterator[np.ndarray]], pd.DataFrame]]:
     """Open a file of cutouts to be read in batches.
 
     Parameters
     ----------
-    path : str or path-like
-        FITS with a 4-D image and, if there is one, a table; or npz with one 4-D array and, if there
-        are any, arrays with a value per cutout.
+    path
+        FITS with a 4-D image and optionally a table; or npz with one 4-D array and optionally
+        arrays with a value per cutout.
 
     Yields
     ------
     shape : tuple of int
         Of all cutouts.
     batches : callable
-        From a number to an iterator over arrays of at most so many cutouts, in order.
+        From a number to an iterator over arrays of at most that many cutouts, in order.
     beside : pandas.DataFrame
-        Name, identifiers and position of each cutout, as far as they are there; without columns if
-        none are.
+        Name, identifiers and position of each cutout, if available; without columns if not.
 
     Raises
     ------
@@ -119,14 +128,14 @@ def open_stack(path):
             raise LenspipeError(f"{path}: found no cutouts (shape {shape}), expected at least one")
         if not is_float:
             raise LenspipeError(
-                f"{path}: found pixels that are no floating-point numbers, expected nanomaggies; "
+                f"{path}: found pixels that are not floating-point numbers, expected nanomaggies; "
                 "convert them"
             )
         yield shape, batches, beside
 
 
 @contextlib.contextmanager
-def _open_fits(path):
+def _open_fits(path: Path) -> Iterator[_Opened]:
     with open_fits(path) as hdus:
         images = [hdu for hdu in hdus if hdu.get_exttype() == "IMAGE_HDU" and hdu.get_dims()]
         if not images:
@@ -137,44 +146,46 @@ def _open_fits(path):
         beside = {}
         if table is not None:
             columns = {name.lower(): name for name in table.get_colnames()}
-            read = {name: table.read(columns=[columns[name]]) for name in _KEPT if name in columns}
+            read = {
+                name: table.read(columns=[columns[name]]) for name in _COPIED if name in columns
+            }
             beside = {name: rows[columns[name]] for name, rows in read.items()}
 
-        def batches(number):
+        def batches(number: int) -> Iterator[np.ndarray]:
             for start in range(0, shape[0], number):
                 yield image[start : min(start + number, shape[0]), :, :, :]
 
-        is_float = image.get_info()["img_equiv_type"] < 0  # CFITSIO's numbers of types
+        is_float = image.get_info()["img_equiv_type"] < 0  # CFITSIO's type codes
         table = pd.DataFrame({name: _native(values) for name, values in beside.items()})
         yield shape, is_float, batches, table
 
 
 @contextlib.contextmanager
-def _open_npz(path):
+def _open_npz(path: Path) -> Iterator[_Opened]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.removesuffix(".npy"): name for name in archive.namelist()}
             headers = {name: _npy_header(archive, member) for name, member in names.items()}
             images = [name for name, (shape, *_) in headers.items() if len(shape) == 4]
             if len(images) != 1:
-                found = ", ".join(f"{name} {shape}" for name, (shape, *_) in headers.items())
+                arrays = ", ".join(f"{name} {shape}" for name, (shape, *_) in headers.items())
                 raise LenspipeError(
-                    f"{path}: found arrays {found or 'none'}, expected one of shape (N, bands, "
+                    f"{path}: found arrays {arrays or 'none'}, expected one of shape (N, bands, "
                     "size, size) or (N, size, size, bands)"
                 )
-            shape, in_columns, dtype = headers[images[0]]
-            if in_columns:
+            shape, fortran_order, dtype = headers[images[0]]
+            if fortran_order:
                 raise LenspipeError(
                     f"{path}: found array {images[0]} in Fortran's order, expected C's; save "
                     "numpy.ascontiguousarray of it"
                 )
             beside = {}
-            for name in _KEPT:
+            for name in _COPIED:
                 if name in names and len(headers[name][0]) == 1:
                     with archive.open(names[name]) as file:
                         beside[name] = np.lib.format.read_array(file, allow_pickle=False)
 
-            def batches(number):
+            def batches(number: int) -> Iterator[np.ndarray]:
                 with archive.open(names[images[0]]) as file:
                     _read_npy_header(file)
                     for start in range(0, shape[0], number):
@@ -195,39 +206,44 @@ def _open_npz(path):
         ) from None
 
 
-def _npy_header(archive, member):
+def _npy_header(archive: zipfile.ZipFile, member: str) -> tuple[tuple[int, ...], bool, np.dtype]:
     with archive.open(member) as file:
         return _read_npy_header(file)
 
 
-def _read_npy_header(file):
-    """Shape, whether in Fortran's order, and type of an array whose content comes next."""
+def _read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether in Fortran's order, and type of an array; its content comes next."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0
     return (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)
 
 
-def _native(values):
-    """Values as pandas takes them: in the machine's byte order, text decoded."""
+def _native(values: np.ndarray) -> np.ndarray:
+    """Convert to what pandas accepts: native byte order, text decoded."""
     if values.dtype.kind in "SU":
         return np.char.strip(np.char.decode(values) if values.dtype.kind == "S" else values)
     return values.astype(values.dtype.newbyteorder("="))
 
 
-def _layout(path, found, shape, bands):
-    """Order of axes that turns cutouts as found into (N, B, S, S)."""
-    if found[1:] == shape:
+def _axes(
+    path: str | os.PathLike[str],
+    stack_shape: tuple[int, ...],
+    shape: tuple[int, ...],
+    bands: Sequence[str],
+) -> tuple[int, int, int, int]:
+    """Order of axes that turns the stack into (N, B, S, S)."""
+    if stack_shape[1:] == shape:
         return 0, 1, 2, 3
-    if found[1:] == (*shape[1:], shape[0]):
+    if stack_shape[1:] == (*shape[1:], shape[0]):
         return 0, 3, 1, 2
     raise LenspipeError(
-        f"{path}: found cutouts of shape {found[1:]}, expected {shape} or "
+        f"{path}: found cutouts of shape {stack_shape[1:]}, expected {shape} or "
         f"{(*shape[1:], shape[0])}: the model was made for bands {','.join(bands)} and {shape[1]} "
-        "pixels; cut them so"
+        "pixels; make cutouts of that shape"
     )
 
 
-def _read_csv(path):
+def _read_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
     try:
         return pd.read_csv(path, dtype={"name": str, "id": str, "brick": str, "region": str})
     except (OSError, ValueError) as error:
@@ -237,12 +253,12 @@ def _read_csv(path):
         ) from None
 
 
-def _known_columns(path, table, number):
-    """The columns that are kept, after the number of the row."""
+def _known_columns(path: str | os.PathLike[str], table: pd.DataFrame, number: int) -> pd.DataFrame:
+    """Number of the row, and the columns that are copied to the scores."""
     if len(table.columns) and len(table) != number:
         raise LenspipeError(
             f"{path}: found {len(table)} rows for {number} cutouts, expected one for each, in order"
         )
     columns = {name.lower(): name for name in table.columns}
     rows = pd.DataFrame({"row": np.arange(number)})
-    return rows.assign(**{name: table[columns[name]] for name in _KEPT if name in columns})
+    return rows.assign(**{name: table[columns[name]] for name in _COPIED if name in columns})

@@ -1,4 +1,4 @@
-"""Stage training: networks, ensembles, and sweeps of settings."""
+"""Training of networks and ensembles, and sweeps over training settings."""
 
 import lazy_loader
 
@@ -10,8 +10,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "ensemble": ["combine"],
         "fitting": ["train"],
         "optimisation": ["make_optimizer"],
-        "steps": ["Steps", "Ticker"],
-        "sweep.plan": ["check_sweep", "made_from", "name_of_trial", "trials"],
+        "steps": ["ProgressLogger", "Steps"],
+        "sweep.plan": ["check_sweep", "trial_dependencies", "trial_name", "trials"],
         "sweep.summary": ["summarise_sweep"],
         "sweep.trial": ["run_trial"],
     },

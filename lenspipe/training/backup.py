@@ -1,10 +1,13 @@
-"""State of a training after each epoch, so that a killed one can go on."""
+"""State of a training after each epoch, so that an interrupted training can be resumed."""
 
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
+from lenspipe.utils.tensorflow import keras
 
 __all__ = ["Backup"]
 
@@ -12,43 +15,40 @@ __all__ = ["Backup"]
 class Backup:
     """State of a training: weights, optimiser, history.
 
-    keras.callbacks.BackupAndRestore is not used: it writes in place (killed while it writes, it
-    leaves what it can't read) and knows neither the history nor the best weights. The order of the
-    sample depends on the epoch alone, so that the number of epochs is its position.
+    keras.callbacks.BackupAndRestore is not used: it writes in place, so a file cut off by a kill
+    can't be read, and it stores neither the history nor the best weights. The order of the sample
+    depends on the epoch alone, so the number of epochs is the position in it.
 
     Parameters
     ----------
-    folder : pathlib.Path
-        Where the state is. Where several machines train together all see it, and one writes.
-    key : str
-        Of settings and sample; the state of another key is not used. None: only to remove it.
+    folder
+        Folder of the state. Where several machines train together, all see it and one writes.
+    key
+        Hash of settings and sample; a state with another key is not used. None: only to remove it.
     """
 
-    def __init__(self, folder, key=None):
+    def __init__(self, folder: Path, key: str | None = None) -> None:
         self.folder, self.key = folder, key
         self.state = folder / "state.json"
-        self.best = None
+        self.best: str | None = None
 
-    def restore(self, model):
+    def restore(self, model: keras.Model) -> tuple[list[dict[str, Any]], float]:
         """Load the last state into a compiled model.
 
-        Returns
-        -------
-        history : list of dict
-            Empty where there is no state.
-        seconds : float
-            Time spent on them.
+        Return the history, a row per epoch (empty where there is no state), and the seconds spent.
         """
         state = json.loads(self.state.read_text()) if self.state.exists() else {}
         if state.get("key") != self.key:
             return [], 0.0
-        log.info("going on after epoch %d", len(state["history"]))
+        log.info("resuming after epoch %d", len(state["history"]))
         model.load_weights(self.folder / state["weights"])
         self.best = state["best"]
         return state["history"], state["seconds"]
 
-    def save(self, model, history, seconds, is_best):
-        """Save the state; only the renaming of state.json makes it the one that counts."""
+    def save(
+        self, model: keras.Model, history: list[dict[str, Any]], seconds: float, is_best: bool
+    ) -> None:
+        """Save the state; it becomes the valid one only when state.json is renamed."""
         weights = f"epoch-{len(history)}.weights.h5"
         with atomic(self.folder / weights) as temporary:
             model.save_weights(temporary)
@@ -63,11 +63,12 @@ class Backup:
             if old.name not in (weights, self.best):
                 old.unlink()
 
-    def load_best(self, model):
-        """Load the weights of the epoch that was saved last as the best."""
+    def load_best(self, model: keras.Model) -> None:
+        """Load the weights of the last epoch that was saved as the best."""
+        assert self.best is not None
         model.load_weights(self.folder / self.best)
 
-    def remove(self):
+    def remove(self) -> None:
         """Delete the state."""
         if self.folder.exists():
             shutil.rmtree(self.folder)

@@ -1,68 +1,63 @@
-"""What a network is trained and validated on, epoch by epoch."""
+"""Batches that a network is trained and validated on, epoch by epoch."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lenspipe.products.record_files import check_shards
+from lenspipe.config.training import Training
 from lenspipe.products.records import dataset
 from lenspipe.scoring.score import predict
+from lenspipe.scoring.splits import score_batches
 from lenspipe.statistics.metrics import auc, cross_entropy
 from lenspipe.training.augmentation import draw
+from lenspipe.training.devices import Devices
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.tensorflow import gpus, tf
+from lenspipe.utils.tensorflow import gpus, keras, tf
 
-__all__ = ["TrainingData", "ValidationData", "count_classes", "seed_of"]
+__all__ = ["TrainingData", "ValidationData", "count_classes", "training_seed"]
 
-#: Largest weight of a lens that ``lens_weight: null`` chooses.
+#: Maximum weight of a lens that ``lens_weight: null`` chooses.
 MAX_LENS_WEIGHT = 10.0
 
-#: Cutouts on which the network's normalisation is measured.
-_ADAPT = 512
+#: Number of cutouts on which the network's normalisation is measured.
+_NORMALISED_ON = 512
 
 
-def count_classes(settings):
-    """Count lenses and others, and say clearly where a class is missing.
+def count_classes(sample: Path, fractions: Sequence[float]) -> dict[str, tuple[int, int]]:
+    """Count lenses and non-lenses in splits ``train`` and ``validation`` of the sample's table.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-
-    Returns
-    -------
-    dict
-        ``train`` and ``validation`` -> (lenses, others).
+    sample
+        Table of the labelled sample.
+    fractions
+        ``sample.fractions``: fractions of the lenses in the splits.
 
     Raises
     ------
     LenspipeError
-        One of these splits should hold some of both and does not.
+        A split that should have both classes lacks one.
     """
-    sample = pd.read_parquet(settings.paths.sample, columns=["split", "label"])
+    table = pd.read_parquet(sample, columns=["split", "label"])
     counts = {}
-    for split, part in zip(("train", "validation"), settings.sample.fractions, strict=False):
-        labels = sample.loc[sample["split"] == split, "label"]
+    for split, fraction in zip(("train", "validation"), fractions, strict=False):
+        labels = table.loc[table["split"] == split, "label"]
         counts[split] = (int((labels == 1).sum()), int((labels == 0).sum()))
-        if part and 0 in counts[split]:
+        if fraction and 0 in counts[split]:
             raise LenspipeError(
-                f"{settings.paths.sample}: found {counts[split][0]} lenses and {counts[split][1]} "
-                f"others in the {split} split, expected some of each; give more known lenses "
+                f"{sample}: found {counts[split][0]} lenses and {counts[split][1]} non-lenses in "
+                f"the {split} split, expected some of each; give more known lenses "
                 "(sample.known_lenses), search more sky (footprint), or change sample.fractions"
             )
     return counts
 
 
-def seed_of(settings):
-    """Seed of a network's training: its own, or the run's.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-
-    Returns
-    -------
-    int
-    """
-    return settings.seed if settings.training.seed is None else settings.training.seed
+def training_seed(training: Training, run_seed: int) -> int:
+    """Seed of a network's training: ``training.seed``, or else the run's."""
+    return run_seed if training.seed is None else training.seed
 
 
 class TrainingData:
@@ -70,32 +65,47 @@ class TrainingData:
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-    counts : dict
-        As `count_classes` gives it, of the splits that are trained on.
-    devices : lenspipe.training.devices.Devices
-        Between which each batch is divided.
+    shards
+        Files of records of the splits to train on.
+    counts
+        Split -> (lenses, non-lenses), of the splits to train on.
+    shape
+        Number of bands and side of a cutout in pixels.
+    training
+        Batch size and weights are used.
+    seed
+        Seed of the order of the sample and of its augmentation.
+    devices
+        Each batch is divided between them.
 
     Attributes
     ----------
     batch_size, steps : int
         Cutouts in a batch; batches in an epoch. The last batch is left out if it isn't full:
-        normalisation suffers from a batch of a few.
+        batch normalisation suffers from a batch of a few.
+
+    Raises
+    ------
+    LenspipeError
+        The devices can't share a batch, or would clip gradients separately.
     """
 
-    def __init__(self, settings, counts, devices):
-        own = settings.training
-        self.settings, self.devices = settings, devices
-        self.shards = [
-            path
-            for split in counts
-            for path in check_shards(settings.paths.records_manifest, split)
-        ]
-        self.shape = len(settings.survey.bands), settings.cutouts.size
-        lenses, others = (sum(numbers) for numbers in zip(*counts.values(), strict=True))
-        self.lens_weight = own.lens_weight or max(1.0, min(others / lenses, MAX_LENS_WEIGHT))
-        self.batch_size = min(own.batch_size, lenses + others)
-        self.steps = (lenses + others) // self.batch_size
+    def __init__(
+        self,
+        shards: Sequence[Path],
+        counts: Mapping[str, tuple[int, int]],
+        shape: tuple[int, int],
+        training: Training,
+        seed: int,
+        devices: Devices,
+    ) -> None:
+        self.shards, self.shape, self.seed, self.devices = shards, shape, seed, devices
+        lenses, nonlenses = (sum(numbers) for numbers in zip(*counts.values(), strict=True))
+        self.lens_weight = training.lens_weight or max(
+            1.0, min(nonlenses / lenses, MAX_LENS_WEIGHT)
+        )
+        self.batch_size = min(training.batch_size, lenses + nonlenses)
+        self.steps = (lenses + nonlenses) // self.batch_size
         if self.batch_size % devices.n_replicas:
             whole = max(self.batch_size // devices.n_replicas, 1) * devices.n_replicas
             raise LenspipeError(
@@ -103,45 +113,43 @@ class TrainingData:
                 f"between {devices.n_replicas} devices; set it to {whole}"
             )
 
-        clipping = own.optimizer_settings.keys() & {"clipnorm", "clipvalue", "global_clipnorm"}
+        clipping = training.optimizer_settings.keys() & {
+            "clipnorm",
+            "clipvalue",
+            "global_clipnorm",
+        }
         if clipping and devices.n_replicas > 1:
             raise LenspipeError(
-                f"config key training.optimizer_settings.{min(clipping)}: Keras would clip each of "
-                f"the {devices.n_replicas} devices' part of the gradients by itself; leave it out, "
+                f"config key training.optimizer_settings.{min(clipping)}: Keras would clip the "
+                f"gradients of each of the {devices.n_replicas} devices separately; leave it out, "
                 "or set training.strategy to one"
             )
 
-    def some_images(self):
-        """Cutouts to measure level and noise on, (512, B, S, S) or fewer."""
-        batches = dataset(self.shards, _ADAPT, *self.shape, columns=["image"])
+    def some_images(self) -> np.ndarray:
+        """Read cutouts to measure level and noise on, (512, B, S, S) or fewer."""
+        batches = dataset(self.shards, _NORMALISED_ON, *self.shape, columns=["image"])
         return next(iter(batches))["image"].numpy()
 
-    def _seed(self, epoch):
-        return seed_of(self.settings) * 100_003 + epoch
+    def _epoch_seed(self, epoch: int) -> int:
+        return self.seed * 100_003 + epoch
 
-    def _records(self, epoch, columns, part=(0, 1)):
+    def _records(
+        self, epoch: int, columns: list[str], part: tuple[int, int] = (0, 1)
+    ) -> tf.data.Dataset:
         return dataset(
             self.shards,
             self.batch_size,
             *self.shape,
             columns=columns,
-            shuffle=self._seed(epoch),
+            shuffle=self._epoch_seed(epoch),
             drop_remainder=True,
             part=part,
         )
 
-    def epoch(self, epoch):
-        """Batches of an epoch, (images, draws, labels, weights), for `Step`.
+    def epoch(self, epoch: int) -> Iterable[Any]:
+        """Batches of an epoch (from 0), (images, draws, labels, weights), for `Steps`.
 
-        Parameters
-        ----------
-        epoch : int
-            From 0.
-
-        Returns
-        -------
-        iterable
-            Where several devices share a batch, of `tf.distribute.DistributedValues`.
+        Where several devices share a batch, these are `tf.distribute.DistributedValues`.
         """
         if self.devices.n_replicas == 1:
             batches = self._batches(epoch, 0, 1, 1)
@@ -157,13 +165,13 @@ class TrainingData:
             )
         )
 
-    def _batches(self, epoch, machine, n_machines, n_local):
+    def _batches(self, epoch: int, machine: int, n_machines: int, n_local: int) -> tf.data.Dataset:
         """Batches for the devices of a machine, device after device."""
-        seed = tf.constant(self._seed(epoch), tf.int64)
+        seed = tf.constant(self._epoch_seed(epoch), tf.int64)
         n_here = self.batch_size // n_machines
         first = machine * n_here
 
-        def prepare(step, batch):
+        def prepare(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
             label = batch["label"][:, None]
             weight = tf.where(label == 1, self.lens_weight, 1.0)
             draws = draw(self.batch_size, tf.stack([seed, step]))[first : first + n_here]
@@ -180,18 +188,8 @@ class TrainingData:
         steps = tf.data.experimental.assert_cardinality(self.steps * n_local)
         return batches.apply(steps).prefetch(tf.data.AUTOTUNE)
 
-    def ids(self, epoch, step):
-        """Identifiers of the galaxies of a batch.
-
-        Parameters
-        ----------
-        epoch, step : int
-            From 0.
-
-        Returns
-        -------
-        list of str
-        """
+    def ids(self, epoch: int, step: int) -> list[str]:
+        """Identifiers of the galaxies of a batch; epoch and step count from 0."""
         batch = next(iter(self._records(epoch, ["id"]).skip(step)))
         return [id_.decode() for id_ in batch["id"].numpy()]
 
@@ -201,40 +199,39 @@ class ValidationData:
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
+    shards
+        Files of its records.
+    batch_size
+        Cutouts that are scored at once.
+    shape
+        Number of bands and side of a cutout in pixels.
     """
 
-    def __init__(self, settings):
-        shape = len(settings.survey.bands), settings.cutouts.size
-        self.batches = dataset(
-            check_shards(settings.paths.records_manifest, "validation"),
-            settings.inference.batch_size,
-            *shape,
-            columns=["image", "label"],
-        )
+    def __init__(self, shards: Sequence[Path], batch_size: int, shape: tuple[int, int]) -> None:
+        self.batches = dataset(shards, batch_size, *shape, columns=["image", "label"])
 
-    def measure(self, model, tick):
+    def measure(
+        self, model: keras.Model, progress: Callable[[str], object]
+    ) -> tuple[float | None, float | None, np.ndarray, np.ndarray]:
         """Measure a model.
 
         Parameters
         ----------
-        model : keras.Model
-        tick : callable
-            Is told after each batch how far this is.
+        progress
+            Called after each batch with a text.
 
         Returns
         -------
         loss, area : float
             Binary cross-entropy, area under the ROC curve.
-        lenses, others : ndarray of float64, (N,), (M,)
+        lenses, nonlenses : ndarray of float64, (N,), (M,)
             Probabilities.
         """
-        pairs = []
-        for batch in self.batches:
-            pairs.append((batch["label"].numpy(), predict(model, batch["image"].numpy())))
-            tick(f"validation, {len(pairs)} batches")
-        label, p = (
-            np.concatenate(values).astype(np.float64) for values in zip(*pairs, strict=True)
+        scores = score_batches(
+            self.batches,
+            lambda images: predict(model, images),
+            lambda n: progress(f"validation, {n} batches"),
         )
-        lenses, others = p[label == 1], p[label == 0]
-        return cross_entropy(label, p), auc(lenses, others), lenses, others
+        label, p = (scores[name].to_numpy(np.float64) for name in ("label", "p"))
+        lenses, nonlenses = p[label == 1], p[label == 0]
+        return cross_entropy(label, p), auc(lenses, nonlenses), lenses, nonlenses

@@ -1,16 +1,20 @@
-"""What combining networks adds: members and combinations compared on galaxies never trained on."""
+"""Gain of an ensemble: members and combinations compared on galaxies never trained on."""
 
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import scipy.special
 import scipy.stats
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lenspipe.statistics.metrics import auc, completeness_at_fpr, completeness_interval
 from lenspipe.utils.progress import log
 
-__all__ = ["compare", "draw"]
+__all__ = ["compare", "plot_report"]
 
 #: False-positive rates of the comparison, by their names in ensemble.json.
 RATES = {"1e-1": 0.1, "1e-2": 0.01, "1e-3": 0.001}
@@ -18,175 +22,180 @@ RATES = {"1e-1": 0.1, "1e-2": 0.01, "1e-3": 0.001}
 _RESAMPLED = 1000
 
 
-def compare(settings, galaxies, combined):
+def compare(
+    members: list[str], how: str, galaxies: pd.DataFrame, combined: pd.DataFrame, seed: int
+) -> dict[str, Any]:
     """Compare members, and combinations with the best of them.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-        The run's settings.
-    galaxies : pandas.DataFrame
-        Columns split, label and one of each member's name. The comparison is on the test split, or
-        on the validation split where there is no test.
-    combined : pandas.DataFrame
+    members
+        Names.
+    how
+        Name of the combination that the ensemble uses.
+    galaxies
+        Columns split, label and one with each member's name. The comparison is on the test split,
+        or on the validation split where there is no test split.
+    combined
         A column for each combination (mean, median, stacker), aligned with `galaxies`.
+    seed
+        Seed of the bootstrap.
 
     Returns
     -------
     dict
         Content of ensemble.json, docs/networks.md; None for what could not be measured.
     """
-    names = settings.models
     splits = set(galaxies["split"])
     judged_on = next((split for split in ("test", "validation") if split in splits), None)
     held_out = galaxies["split"] == judged_on
     is_lens = galaxies["label"] > 0.5
-    scores = galaxies[names].join(combined.add_prefix("combined."))
-    lenses, others = scores[held_out & is_lens], scores[held_out & ~is_lens]
+    scores = galaxies[members].join(combined.add_prefix("combined."))
+    lenses, nonlenses = scores[held_out & is_lens], scores[held_out & ~is_lens]
     validation = galaxies["split"] == "validation"
     chosen_on = "validation" if (validation & is_lens).any() else judged_on
-    those = galaxies["split"] == chosen_on
-    best = max(names, key=lambda name: _merit(scores[name], those & is_lens, those & ~is_lens))
-    report = {
-        "members": names,
-        "combine": settings.ensemble.combine,
+    mask = galaxies["split"] == chosen_on
+    best = max(members, key=lambda name: _merit(scores[name], mask & is_lens, mask & ~is_lens))
+    report: dict[str, Any] = {
+        "members": members,
+        "combine": how,
         "judged_on": judged_on,
         "n_lenses": len(lenses),
-        "n_nonlenses": len(others),
+        "n_nonlenses": len(nonlenses),
         "best_member": best,
         "best_member_chosen_on": chosen_on,
-        "of_members": {name: _measure(lenses[name], others[name]) for name in names},
+        "of_members": {name: _measure(lenses[name], nonlenses[name]) for name in members},
         "of_combinations": {},
         "gain_over_best_member": {},
-        "agreement": [_agreement(lenses, others, *pair) for pair in _pairs(names)],
+        "agreement": [
+            _agreement(lenses, nonlenses, first, second)
+            for first, second in itertools.combinations(members, 2)
+        ],
     }
     for name in combined:
         column = f"combined.{name}"
-        report["of_combinations"][name] = _measure(lenses[column], others[column])
+        report["of_combinations"][name] = _measure(lenses[column], nonlenses[column])
         report["gain_over_best_member"][name] = _gain(
-            lenses[[best, column]].to_numpy(), others[[best, column]].to_numpy(), settings.seed
+            lenses[[best, column]].to_numpy(), nonlenses[[best, column]].to_numpy(), seed
         )
-    _say(report)
+    _log_gains(report)
     return report
 
 
-def draw(report):
-    """Draw completeness of members and combinations, and how alike the members are.
-
-    Parameters
-    ----------
-    report : dict
-        As `compare` returns it.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    names = report["members"]
-    models = report["of_members"] | {
-        f"{name} of all": found for name, found in report["of_combinations"].items()
-    }
+def plot_report(report: dict[str, Any]) -> Figure:
+    """Plot what `compare` returned: completeness, and correlations between members."""
+    members = report["members"]
+    combinations = report["of_combinations"]
+    models = report["of_members"] | {f"{name} of all": combinations[name] for name in combinations}
     figure = Figure(figsize=(10, 1.8 + 0.4 * len(models)), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[2, 1])
+    _plot_completeness(left, models)
+    left.set_title(
+        f"{report['judged_on'] or 'no'} split: {report['n_lenses']} lenses, "
+        f"{report['n_nonlenses']} non-lenses",
+        fontsize=10,
+    )
+    left.axhline(len(members) - 0.5, color="0.7", lw=1)
+    if left.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside lower left", ncols=3, fontsize=8)
+    _plot_correlations(right, members, report["agreement"])
+    return figure
+
+
+def _plot_completeness(axes: Axes, models: dict[str, dict[str, Any]]) -> None:
     for i, (rate, colour) in enumerate(zip(RATES, ("#009E73", "#0072B2", "#D55E00"), strict=True)):
         key = f"completeness_fpr_{rate}"
-        places = [n for n, found in enumerate(models.values()) if found[key] is not None]
+        places = [n for n, model in enumerate(models.values()) if model[key] is not None]
         if not places:
             continue
         rows = [list(models.values())[n] for n in places]
         value, low, high = (
             np.array([row[key + end] for row in rows]) for end in ("", "_low", "_high")
         )
-        # Where all are found the interval ends below the value.
-        ends = np.maximum([value - low, high - value], 0)
-        style = {"fmt": "o", "ms": 5, "capsize": 3, "color": colour}
+        # Where all lenses are found the interval ends below the value.
+        errors = np.maximum([value - low, high - value], 0)
+        style: dict[str, Any] = {"fmt": "o", "ms": 5, "capsize": 3, "color": colour}
         label = f"at a false-positive rate of {rate}"
-        left.errorbar(value, np.array(places) + 0.18 * (i - 1), xerr=ends, label=label, **style)
-    left.set_yticks(range(len(models)), models)
-    left.set(ylim=(len(models) - 0.5, -0.5), xlim=(-0.02, 1.02), xlabel="completeness")
-    left.set_title(
-        f"{report['judged_on'] or 'no'} split: {report['n_lenses']} lenses, "
-        f"{report['n_nonlenses']} others",
-        fontsize=10,
-    )
-    left.axhline(len(names) - 0.5, color="0.7", lw=1)
-    left.grid(color="0.92")
-    if left.get_legend_handles_labels()[0]:
-        figure.legend(loc="outside lower left", ncols=3, fontsize=8)
-    matrix = np.full((len(names), len(names)), np.nan)
-    for pair in report["agreement"]:
-        i, j = (names.index(name) for name in pair["members"])
+        axes.errorbar(value, np.array(places) + 0.18 * (i - 1), xerr=errors, label=label, **style)
+    axes.set_yticks(range(len(models)), models)
+    axes.set(ylim=(len(models) - 0.5, -0.5), xlim=(-0.02, 1.02), xlabel="completeness")
+    axes.grid(color="0.92")
+
+
+def _plot_correlations(axes: Axes, members: list[str], agreement: list[dict[str, Any]]) -> None:
+    matrix = np.full((len(members), len(members)), np.nan)
+    for pair in agreement:
+        i, j = (members.index(name) for name in pair["members"])
         for cell, of in (((i, j), "lenses"), ((j, i), "others")):
             value = pair[of]["spearman"]
             if value is not None:
                 matrix[cell] = value
-                right.text(cell[1], cell[0], f"{value:.2f}", ha="center", va="center")
-    right.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu_r", alpha=0.6)
-    right.set_facecolor("0.95")
-    right.set_xticks(range(len(names)), names, rotation=30, ha="right")
-    right.set_yticks(range(len(names)), names)
-    right.set_title("rank correlation:\nlenses above, others below", fontsize=10)
-    return figure
+                axes.text(cell[1], cell[0], f"{value:.2f}", ha="center", va="center")
+    axes.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu_r", alpha=0.6)
+    axes.set_facecolor("0.95")
+    axes.set_xticks(range(len(members)), members, rotation=30, ha="right")
+    axes.set_yticks(range(len(members)), members)
+    axes.set_title("rank correlation:\nlenses above, non-lenses below", fontsize=10)
 
 
-def _merit(p, lenses, others):
-    """What decides which member is the best: completeness at 1 %, then the area."""
-    found = completeness_at_fpr(p[lenses], p[others], 0.01)[0], auc(p[lenses], p[others])
-    return tuple(-1 if value is None else value for value in found)
+def _merit(p: pd.Series, lenses: pd.Series, nonlenses: pd.Series) -> tuple[float, ...]:
+    """Order of the members: by completeness at a rate of 1 %, then by area."""
+    measured = completeness_at_fpr(p[lenses], p[nonlenses], 0.01)[0], auc(p[lenses], p[nonlenses])
+    return tuple(-1 if value is None else value for value in measured)
 
 
-def _measure(lenses, others):
+def _measure(lenses: Sequence[float], nonlenses: Sequence[float]) -> dict[str, float | None]:
     """Area under the ROC curve, and completeness with its 95 % interval at each rate."""
-    measured = {"auc": auc(lenses, others)}
+    measured = {"auc": auc(lenses, nonlenses)}
     for name, rate in RATES.items():
         key = f"completeness_fpr_{name}"
-        measured[key] = completeness_at_fpr(lenses, others, rate)[0]
+        measured[key] = completeness_at_fpr(lenses, nonlenses, rate)[0]
         measured[key + "_low"], measured[key + "_high"] = completeness_interval(
-            lenses, others, rate
+            lenses, nonlenses, rate
         )
     return measured
 
 
-def _gain(lenses, others, seed):
-    """What the second column has more than the first, with 95 % intervals.
+def _gain(lenses: np.ndarray, nonlenses: np.ndarray, seed: int) -> dict[str, float | None]:
+    """Differences of the second column from the first, with 95 % intervals.
 
-    Galaxies are drawn again with replacement, the same for both columns (Efron 1979, Ann. Stat. 7,
-    1): what both find or miss adds nothing to the interval.
+    Bootstrap (Efron 1979, Ann. Stat. 7, 1) with the same galaxies for both columns: galaxies that
+    both find or miss do not widen the interval.
     """
-    gains = _differences(lenses, others)
+    gains = _differences(lenses, nonlenses)
     rng = np.random.default_rng(seed)
-    drawn = []
-    if len(lenses) and len(others):
+    resampled = []
+    if len(lenses) and len(nonlenses):
         for _ in range(_RESAMPLED):
-            some = (rng.choice(galaxies, len(galaxies)) for galaxies in (lenses, others))
-            drawn.append(_differences(*some))
-    found = {}
+            some = (rng.choice(galaxies, len(galaxies)) for galaxies in (lenses, nonlenses))
+            resampled.append(_differences(*some))
+    result: dict[str, float | None] = {}
     for key, value in gains.items():
         low, high = (None, None)
         if value is not None:
-            low, high = np.quantile([row[key] for row in drawn], [0.025, 0.975]).tolist()
-        found |= {key: value, f"{key}_low": low, f"{key}_high": high}
-    return found
+            low, high = np.quantile([row[key] for row in resampled], [0.025, 0.975]).tolist()
+        result |= {key: value, f"{key}_low": low, f"{key}_high": high}
+    return result
 
 
-def _differences(lenses, others):
-    (first, second), (below, beside) = lenses.T, others.T
-    pairs = {"auc": (auc(first, below), auc(second, beside))}
+def _differences(lenses: np.ndarray, nonlenses: np.ndarray) -> dict[str, float | None]:
+    pairs = {"auc": [auc(*columns) for columns in zip(lenses.T, nonlenses.T, strict=True)]}
     for name, rate in RATES.items():
-        pairs[f"completeness_fpr_{name}"] = (
-            completeness_at_fpr(first, below, rate)[0],
-            completeness_at_fpr(second, beside, rate)[0],
-        )
-    return {key: None if None in pair else pair[1] - pair[0] for key, pair in pairs.items()}
+        pairs[f"completeness_fpr_{name}"] = [
+            completeness_at_fpr(*columns, rate)[0]
+            for columns in zip(lenses.T, nonlenses.T, strict=True)
+        ]
+    return {
+        key: None if first is None or second is None else second - first
+        for key, (first, second) in pairs.items()
+    }
 
 
-def _pairs(names):
-    return itertools.combinations(names, 2)
-
-
-def _agreement(lenses, others, first, second):
+def _agreement(
+    lenses: pd.DataFrame, nonlenses: pd.DataFrame, first: str, second: str
+) -> dict[str, Any]:
     """How alike two members are: correlations, and the lenses that both miss."""
-    cuts = [completeness_at_fpr(lenses[name], others[name], 0.01)[1] for name in (first, second)]
+    cuts = [completeness_at_fpr(lenses[n], nonlenses[n], 0.01)[1] for n in (first, second)]
     missed = dict.fromkeys(("missed_by_first", "missed_by_second", "missed_by_both", "shared"))
     if None not in cuts:
         one, other = lenses[first] <= cuts[0], lenses[second] <= cuts[1]
@@ -200,13 +209,13 @@ def _agreement(lenses, others, first, second):
     return {
         "members": [first, second],
         "lenses": _correlation(lenses[first], lenses[second]),
-        "others": _correlation(others[first], others[second]),
+        "others": _correlation(nonlenses[first], nonlenses[second]),
         "missed_fpr_1e-2": missed,
     }
 
 
-def _correlation(first, second):
-    """Spearman's rank correlation, and Pearson's of the logits."""
+def _correlation(first: pd.Series, second: pd.Series) -> dict[str, float | None]:
+    """Spearman's rank correlation, and Pearson's correlation of the logits."""
     logits = [
         scipy.special.logit(np.clip(p.to_numpy(float), 1e-7, 1 - 1e-7)) for p in (first, second)
     ]
@@ -218,8 +227,7 @@ def _correlation(first, second):
     }
 
 
-def _say(report):
-    """Log the main figures."""
+def _log_gains(report: dict[str, Any]) -> None:
     key = "completeness_fpr_1e-2"
     for name, gain in report["gain_over_best_member"].items():
         if gain[key] is not None:

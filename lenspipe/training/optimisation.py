@@ -1,11 +1,20 @@
-"""Loss, optimiser, learning rate, and which epoch is the best."""
+"""Loss, optimiser, learning rate, and the choice of the epoch to keep."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
+from lenspipe.config.training import Training
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.tensorflow import keras
+from lenspipe.utils.tensorflow import keras, tf
 
-__all__ = ["best_epoch", "learning_rate", "loss_of", "make_optimizer", "settled_from"]
+__all__ = [
+    "best_epoch",
+    "first_settled_epoch",
+    "learning_rate",
+    "loss_function",
+    "make_optimizer",
+]
 
 _OPTIMIZERS = {
     "adam": keras.optimizers.Adam,
@@ -14,120 +23,76 @@ _OPTIMIZERS = {
 }
 
 
-def make_optimizer(own):
+def make_optimizer(training: Training) -> keras.Optimizer:
     """Make the optimiser.
-
-    Parameters
-    ----------
-    own : lenspipe.config.training.Training
-
-    Returns
-    -------
-    keras.Optimizer
 
     Raises
     ------
     LenspipeError
-        It does not know one of ``optimizer_settings``, or the training can't heed it.
+        One of ``optimizer_settings`` is unknown, or has no effect in lenspipe's training.
     """
-    if ignored := own.optimizer_settings.keys() & {"use_ema", "gradient_accumulation_steps"}:
+    if ignored := training.optimizer_settings.keys() & {"use_ema", "gradient_accumulation_steps"}:
         raise LenspipeError(
-            f"config key training.optimizer_settings.{min(ignored)}: lenspipe's training can't "
-            "heed it; leave it out"
+            f"config key training.optimizer_settings.{min(ignored)}: lenspipe's training does not "
+            "support it; leave it out"
         )
     try:
-        return _OPTIMIZERS[own.optimizer](own.learning_rate, **own.optimizer_settings)
+        return _OPTIMIZERS[training.optimizer](
+            training.learning_rate, **training.optimizer_settings
+        )
     except (TypeError, ValueError) as error:
         raise LenspipeError(
-            f"config key training.optimizer_settings: found {own.optimizer_settings}, which "
-            f"Keras' {own.optimizer} refuses ({' '.join(str(error).split())}); correct them"
+            f"config key training.optimizer_settings: found {training.optimizer_settings}, which "
+            f"Keras' {training.optimizer} refuses ({' '.join(str(error).split())}); correct them"
         ) from error
 
 
-def learning_rate(own, epoch):
-    """Learning rate in an epoch.
-
-    Parameters
-    ----------
-    own : lenspipe.config.training.Training
-    epoch : int
-        From 0.
-
-    Returns
-    -------
-    float
-    """
-    rate = own.learning_rate
-    if epoch < own.warmup_epochs:
-        return rate * (epoch + 1) / (own.warmup_epochs + 1)
-    if own.schedule == "steps":
-        return rate * own.decay_factor ** sum(start <= epoch for start in own.decay_epochs)
-    part = (epoch - own.warmup_epochs) / max(own.epochs - own.warmup_epochs, 1)
-    return rate * (1 + math.cos(math.pi * part)) / 2
+def learning_rate(training: Training, epoch: int) -> float:
+    """Learning rate in an epoch, counted from 0."""
+    rate = training.learning_rate
+    if epoch < training.warmup_epochs:
+        return rate * (epoch + 1) / (training.warmup_epochs + 1)
+    if training.schedule == "steps":
+        return rate * training.decay_factor ** sum(s <= epoch for s in training.decay_epochs)
+    elapsed = epoch - training.warmup_epochs
+    fraction = elapsed / max(training.epochs - training.warmup_epochs, 1)
+    return rate * (1 + math.cos(math.pi * fraction)) / 2
 
 
-def settled_from(own):
-    """First epoch, from 0, of those of which ``keep: settled`` keeps the best.
-
-    Parameters
-    ----------
-    own : lenspipe.config.training.Training
-
-    Returns
-    -------
-    int
-    """
-    if own.keep == "last":
-        return own.epochs - 1
-    if own.keep == "best":
+def first_settled_epoch(training: Training) -> int:
+    """First epoch, from 0, that may be kept according to ``training.keep``."""
+    if training.keep == "last":
+        return training.epochs - 1
+    if training.keep == "best":
         return 0
-    if own.schedule == "cosine":
-        return own.epochs - math.ceil(own.epochs / 10)
-    starts = [start for start in own.decay_epochs if start < own.epochs]
-    return max([min(own.warmup_epochs, own.epochs - 1), *starts])
+    if training.schedule == "cosine":
+        return training.epochs - math.ceil(training.epochs / 10)
+    starts = [start for start in training.decay_epochs if start < training.epochs]
+    return max([min(training.warmup_epochs, training.epochs - 1), *starts])
 
 
-def best_epoch(own, history):
-    """The epoch to keep.
+def best_epoch(training: Training, history: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Choose the row of the history to keep.
 
-    Parameters
-    ----------
-    own : lenspipe.config.training.Training
-    history : list of dict
-        What was measured after each epoch.
-
-    Returns
-    -------
-    dict or None
-        An entry of `history`: of equal ones the first, the last one without a validation split;
-        None where the epochs that count have not come yet.
+    That is the first of equally good ones, or the last one without a validation split; None before
+    the first epoch that may be kept.
     """
-    candidates = history[settled_from(own) :]
+    candidates = history[first_settled_epoch(training) :]
     if not candidates:
         return None
     if candidates[-1]["val_auc"] is None:
         return candidates[-1]
-    if own.monitor == "loss":
+    if training.monitor == "loss":
         return min(candidates, key=lambda row: row["val_loss"])
     return max(candidates, key=lambda row: (row["val_auc"], -row["val_loss"]))
 
 
-def loss_of(own):
-    """Loss of each example.
-
-    Parameters
-    ----------
-    own : lenspipe.config.training.Training
-
-    Returns
-    -------
-    callable
-        From labels (N, 1) and probabilities (N, 1) to losses (N,).
-    """
-    if own.loss == "focal":
+def loss_function(training: Training) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Loss of each example: from labels (N, 1) and probabilities (N, 1) to losses (N,)."""
+    if training.loss == "focal":
         return lambda label, p: keras.losses.binary_focal_crossentropy(
-            label, p, gamma=2.0, label_smoothing=own.label_smoothing
+            label, p, gamma=2.0, label_smoothing=training.label_smoothing
         )
     return lambda label, p: keras.losses.binary_crossentropy(
-        label, p, label_smoothing=own.label_smoothing
+        label, p, label_smoothing=training.label_smoothing
     )

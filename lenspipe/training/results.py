@@ -1,30 +1,32 @@
-"""What a training leaves."""
+"""Files that a training leaves."""
 
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import matplotlib.figure
+import pandas as pd
 import yaml
 
 import lenspipe
+from lenspipe.config.settings import Settings
 from lenspipe.utils.files import atomic
+from lenspipe.utils.tensorflow import keras
 
-__all__ = ["code_version", "sample_hashes", "write_model", "write_notes"]
+__all__ = ["code_version", "sample_hashes", "write_history", "write_model", "write_notes"]
 
 
-def code_version():
-    """Version of this code: the package's, and the commit where it runs from a checkout.
+def code_version() -> str:
+    """Version of this code, such as ``0.1.0+g1a2b3c4``.
 
-    Returns
-    -------
-    str
-        Such as ``0.1.0+g1a2b3c4``; ``-dirty`` where files differ from the commit.
+    The package's version, and the commit where it runs from a checkout; ``-dirty`` where files
+    differ from the commit.
     """
     folder = Path(lenspipe.__file__).parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude", "*"]
     try:
-        # Elsewhere than in a checkout of its own the folder is ignored, and has no commit.
+        # Outside a checkout of lenspipe the folder is ignored, and has no commit.
         subprocess.run([*command[:3], "ls-files", "--error-unmatch", "__init__.py"],
                        check=True, capture_output=True)  # fmt: skip
         commit = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
@@ -33,60 +35,36 @@ def code_version():
     return f"{lenspipe.__version__}+g{commit}"
 
 
-def sample_hashes(settings):
-    """Checksums of the sample's files, as in its manifest.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-
-    Returns
-    -------
-    dict
-        Name of a file of records -> CRC-32 of its frames.
-    """
-    manifest = json.loads(settings.paths.records_manifest.read_text())
-    return {name: entry["frames_crc32"] for name, entry in manifest["shards"].items()}
+def sample_hashes(manifest: Path) -> dict[str, str]:
+    """CRC-32 of the frames of each file of records, from the sample's manifest."""
+    shards = json.loads(manifest.read_text())["shards"]
+    return {name: entry["frames_crc32"] for name, entry in shards.items()}
 
 
-def write_notes(settings, history, notes):
-    """Write what describes a model: ``history.csv``, ``history.png``, ``config.yaml``, and last
-    ``training.json``.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-        Of the model, `Settings.of_model`.
-    history : pandas.DataFrame
-        A row per epoch.
-    notes : dict
-        Content of ``training.json``.
-    """
-    path = lambda file: settings.paths.model(settings.training.name, file)  # noqa: E731
-    with atomic(path("history.csv")) as temporary:
+def write_history(folder: Path, history: pd.DataFrame, kept_epoch: int) -> None:
+    """Write ``history.csv`` (a row per epoch) and ``history.png``."""
+    with atomic(folder / "history.csv") as temporary:
         history.to_csv(temporary, index=False)
-    with atomic(path("history.png")) as temporary:
-        _plot(history, notes).savefig(temporary, dpi=120, metadata={"Software": None})
-    with atomic(path("config.yaml")) as temporary:
+    with atomic(folder / "history.png") as temporary:
+        _plot(history, kept_epoch).savefig(temporary, dpi=120, metadata={"Software": None})
+
+
+def write_notes(folder: Path, settings: Settings, notes: dict[str, Any]) -> None:
+    """Write ``config.yaml``, all settings of the run, and ``training.json``, the notes."""
+    with atomic(folder / "config.yaml") as temporary:
         plain = settings.model_dump(mode="json")
         temporary.write_text(yaml.safe_dump(plain, sort_keys=False))
-    with atomic(path("training.json")) as temporary:
-        temporary.write_text(json.dumps(notes, indent=1) + "\n")
+    with atomic(folder / "training.json") as temporary:
+        temporary.write_text(json.dumps(notes, indent=1, allow_nan=False) + "\n")
 
 
-def write_model(path, model):
-    """Write a model in Keras' format.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-    model : keras.Model
-    """
+def write_model(path: Path, model: keras.Model) -> None:
+    """Write a model in Keras' format."""
     with atomic(path) as temporary:
         model.save(temporary)
 
 
-def _plot(history, notes):
+def _plot(history: pd.DataFrame, kept_epoch: int) -> matplotlib.figure.Figure:
     figure = matplotlib.figure.Figure(figsize=(9, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.semilogy(history["epoch"], history["loss"], label="training (weighted, augmented)")
@@ -96,7 +74,7 @@ def _plot(history, notes):
     left.legend()
     if validated:
         right.plot(history["epoch"], history["val_auc"])
-    right.axvline(notes["kept_epoch"], color="0.6", lw=1, label="kept")
+    right.axvline(kept_epoch, color="0.6", lw=1, label="kept")
     right.set(xlabel="epoch", ylabel="area under the ROC curve, validation")
     right.legend()
     return figure

@@ -1,77 +1,80 @@
-"""Fitting of the stacker, which combines the probabilities of an ensemble's members."""
+"""Fit of the stacker, which combines the probabilities of an ensemble's members."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from lenspipe.models import stacker
+from lenspipe.models.stacker import stacker
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.tensorflow import keras, tf
 
-__all__ = ["LEAST", "fit_stacker"]
+__all__ = ["MIN_PER_CLASS", "fit_stacker"]
 
-#: Fewest lenses, and others, to fit to.
-LEAST = 10
+#: Minimum number of lenses, and of non-lenses, for a fit.
+MIN_PER_CLASS = 10
 
-#: Parts into which the galaxies are divided to find how long to fit.
+#: Folds of the cross-validation that finds the number of steps.
 FOLDS = 5
 
-# The fit is looked at every so many steps, and ends after so many looks.
-_STRIDE, _LOOKS = 10, 50
+# The fit is evaluated every so many steps, and stops after so many evaluations.
+_STRIDE, _EVALUATIONS = 10, 50
 
 _RATE, _WEIGHT_DECAY = 0.01, 0.01
 
 
-def fit_stacker(p, label, hidden=300, seed=1):
-    """Fit a stacker to the probabilities of lenses and other galaxies that no member learnt from.
+def fit_stacker(
+    p: ArrayLike, label: ArrayLike, hidden: int = 300, seed: int = 1
+) -> tuple[keras.Model, np.ndarray, int]:
+    """Fit a stacker to the probabilities of lenses and non-lenses that no member was trained on.
 
-    Binary cross-entropy is lowered by Adam with decoupled weight decay on all galaxies at once. How
-    many steps are right, five fits tell of which each leaves out a fifth of either class: as many
-    as give the lowest loss on what was left out. A sample of hundreds, which the network's 1,201
-    weights could learn by heart, is stopped early so.
+    Binary cross-entropy is minimised by Adam with decoupled weight decay on all galaxies at once.
+    The number of steps is found by five-fold cross-validation, each fold with a fifth of either
+    class: the number with the lowest loss on the galaxies left out. A sample of hundreds, which the
+    network's 1,201 weights could memorise, is so stopped early.
 
     Parameters
     ----------
-    p : array_like of float, (N, K)
-        Probabilities given by each member.
-    label : array_like, (N,)
-        1 lens, 0 none.
-    hidden : int
+    p
+        Probabilities given by each member, (N, K).
+    label
+        1 lens, 0 non-lens, (N,).
+    hidden
         Units in the hidden layer.
-    seed : int
-        Of the first weights and of the five parts.
+    seed
+        Seed of the initial weights and of the folds.
 
     Returns
     -------
     model : keras.Model
         From (N, K) to (N, 1).
     left_out : ndarray of float32, (N,)
-        Its probabilities for the same galaxies by those of the five fits that did not see them.
+        Probabilities for the same galaxies, each by the fit that left it out.
     steps : int
-        How many were taken.
+        Number of steps taken.
 
     Raises
     ------
     LenspipeError
-        There are less than `LEAST` lenses or others.
+        There are fewer than `MIN_PER_CLASS` lenses or non-lenses.
     """
     p, label = np.asarray(p, np.float32), np.asarray(label, np.float32)
     counts = int(label.sum()), int((1 - label).sum())
-    if min(counts) < LEAST:
+    if min(counts) < MIN_PER_CLASS:
         raise LenspipeError(
             f"config key ensemble.combine: for the stacker found {counts[0]} lenses and "
-            f"{counts[1]} others in the validation split, expected at least {LEAST} of "
+            f"{counts[1]} non-lenses in the validation split, expected at least {MIN_PER_CLASS} of "
             "each; enlarge that split by sample.fractions, or set ensemble.combine to mean"
         )
-    fold = _divide(label, np.random.default_rng(seed))
-    # The fit is small, and on a CPU the same numbers come out each time.
+    fold = _assign_folds(label, np.random.default_rng(seed))
+    # The fit is small, and reproducible on a CPU.
     with tf.device("CPU"):
         fit = _Fit(p.shape[1], hidden, seed)
-        left_out = np.zeros((_LOOKS, len(p)), np.float32)
+        left_out = np.zeros((_EVALUATIONS, len(p)), np.float32)
         for number in range(FOLDS):
             held = fold == number
             fit.restart()
-            for look in range(_LOOKS):
+            for evaluation in range(_EVALUATIONS):
                 fit.advance(tf.constant(p[~held]), tf.constant(label[~held, None]))
-                left_out[look, held] = fit.model(p[held]).numpy()[:, 0]
+                left_out[evaluation, held] = fit.model(p[held]).numpy()[:, 0]
         best = _earliest(label, left_out)
         fit.restart()
         for _ in range(best + 1):
@@ -79,8 +82,8 @@ def fit_stacker(p, label, hidden=300, seed=1):
     return fit.model, left_out[best], (best + 1) * _STRIDE
 
 
-def _divide(label, rng):
-    """Number of each galaxy's part; each has as many lenses as the next, but for one."""
+def _assign_folds(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Fold of each galaxy; the numbers of lenses per fold differ by at most one."""
     fold = np.zeros(len(label), int)
     for value in (0, 1):
         places = rng.permutation(np.flatnonzero(label == value))
@@ -88,8 +91,8 @@ def _divide(label, rng):
     return fold
 
 
-def _earliest(label, left_out):
-    """First look, from 0, whose loss is the lowest but for what chance may make of it."""
+def _earliest(label: np.ndarray, left_out: np.ndarray) -> int:
+    """First evaluation whose loss exceeds the lowest by no more than its standard error."""
     p = np.clip(left_out.astype(np.float64), 1e-7, 1 - 1e-7)
     losses = -np.where(label > 0.5, np.log(p), np.log1p(-p))
     excess = losses - losses[losses.mean(axis=1).argmin()]
@@ -97,23 +100,23 @@ def _earliest(label, left_out):
 
 
 class _Fit:
-    """A stacker that can be fitted again from the same beginning, without compiling it anew."""
+    """A stacker that can be fitted again from the same initial state without recompiling."""
 
-    def __init__(self, members, hidden, seed):
+    def __init__(self, members: int, hidden: int, seed: int) -> None:
         self.model = stacker(members, hidden, seed)
         self.optimizer = keras.optimizers.AdamW(_RATE, weight_decay=_WEIGHT_DECAY)
         self.optimizer.build(self.model.trainable_variables)
         self.variables = [*self.model.variables, *self.optimizer.variables]
-        self.first = [variable.numpy() for variable in self.variables]
+        self.initial = [variable.numpy() for variable in self.variables]
         signature = [tf.TensorSpec((None, n), tf.float32) for n in (members, 1)]
         self.advance = tf.function(self._advance, input_signature=signature)
 
-    def restart(self):
-        """Go back to the beginning."""
-        for variable, value in zip(self.variables, self.first, strict=True):
+    def restart(self) -> None:
+        """Go back to the initial state."""
+        for variable, value in zip(self.variables, self.initial, strict=True):
             variable.assign(value)
 
-    def _advance(self, p, label):
+    def _advance(self, p: tf.Tensor, label: tf.Tensor) -> None:
         for _ in tf.range(_STRIDE):
             with tf.GradientTape() as tape:
                 losses = keras.losses.binary_crossentropy(label, self.model(p))

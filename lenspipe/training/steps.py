@@ -1,119 +1,122 @@
-"""The steps of an epoch, and what can go wrong in them."""
+"""Steps of an epoch, and the errors that can end it."""
 
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from lenspipe.config.training import Training
 from lenspipe.models.contents import normalisation
 from lenspipe.training.augmentation import augment
-from lenspipe.training.optimisation import loss_of
+from lenspipe.training.data import TrainingData
+from lenspipe.training.optimisation import loss_function
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
-from lenspipe.utils.tensorflow import gpus, tf
+from lenspipe.utils.tensorflow import gpus, keras, tf
 
-__all__ = ["Steps", "Ticker"]
+__all__ = ["ProgressLogger", "Steps"]
 
-#: Most steps between two looks at the losses; a look waits for the device.
-_LOOK_EVERY = 20
+#: Maximum number of steps between two checks of the losses; a check waits for the device.
+_CHECK_EVERY = 20
 
-#: Least time between two lines within an epoch, seconds.
+#: Minimum time between two log lines within an epoch, seconds.
 _LINE_SECONDS = 10
 
-#: Factor of loss scaling below which a training is lost; it begins at 32768.
-_LEAST_SCALE = 1e-3
+#: Loss scale below which a training has failed; it starts at 32768.
+_MIN_SCALE = 1e-3
 
-#: Galaxies of a bad batch that are named in the message.
+#: Number of galaxies of a bad batch that the message names.
 _NAMED = 5
 
 
-class Ticker:
-    """Lines in the log within a long epoch.
+class ProgressLogger:
+    """Logs the progress within a long epoch.
 
     Parameters
     ----------
-    what : str
-        Begins each line.
+    label
+        Start of each line.
     """
 
-    def __init__(self, what):
-        self.what = what
+    def __init__(self, label: str) -> None:
+        self.label = label
         self.last = time.monotonic()
 
-    def __call__(self, text):
-        """Log a line unless there was one a moment ago."""
+    def __call__(self, text: str) -> None:
+        """Log a line unless the last one was logged only just before."""
         if self.is_due():
             self.last = time.monotonic()
-            log.info("%s: %s", self.what, text)
+            log.info("%s: %s", self.label, text)
 
-    def is_due(self):
-        """Whether the last line was long ago."""
+    def is_due(self) -> bool:
+        """Whether enough time has passed for another line."""
         return time.monotonic() - self.last > _LINE_SECONDS
 
 
 class Steps:
     """Trains a network batch by batch, on one device or on several.
 
-    Keras' own `fit` is not used: Keras 3.15 does not take the batches of several machines, and its
-    loop waits for the device after each step.
+    Keras' own `fit` is not used: Keras 3.15 does not accept the batches of several machines, and
+    its loop waits for the device after each step.
 
     Parameters
     ----------
-    model : keras.Model
+    model
         Compiled, so that its optimiser is saved with it.
-    data : lenspipe.training.data.TrainingData
-    own : lenspipe.config.training.Training
-    compiled : bool, optional
-        Whether to compile with XLA; by default on a GPU. Several devices exchange numbers within a
-        step, which XLA can't.
+    folder
+        Folder of the model; ``not-finite.txt`` there lists the galaxies of a batch whose loss is
+        not finite.
+    compiled
+        Whether to compile with XLA; by default on a GPU. Never with several devices, which exchange
+        numbers within a step: XLA can't do that.
     """
 
-    def __init__(self, model, data, own, compiled=bool(gpus)):
-        self.model, self.data, self.own = model, data, own
-        self.loss = loss_of(own)
+    def __init__(
+        self,
+        model: keras.Model,
+        data: TrainingData,
+        training: Training,
+        folder: Path,
+        compiled: bool = bool(gpus),
+    ) -> None:
+        self.model, self.data, self.training, self.folder = model, data, training, folder
+        self.loss = loss_function(training)
         strategy = data.devices.strategy
         one_device = data.devices.n_replicas == 1
         on_device = tf.function(self._on_device, jit_compile=compiled and one_device)
 
-        def on_all_devices(*batch):
+        def on_all_devices(*batch: Any) -> tf.Tensor:
             return strategy.reduce("SUM", strategy.run(on_device, batch), axis=None)
 
         self.step = on_device if one_device else tf.function(on_all_devices)
 
-    def _on_device(self, images, draws, labels, weights):
+    def _on_device(
+        self, images: tf.Tensor, draws: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor
+    ) -> tf.Tensor:
         model, optimizer = self.model, self.model.optimizer
         noise = normalisation(model)[0].noise_nmgy
-        images = augment(images, draws, self.own.augmentation, noise)
+        images = augment(images, draws, self.training.augmentation, noise)
         with tf.GradientTape() as tape:
             losses = self.loss(labels, model(images, training=True))
             loss = tf.reduce_sum(losses * weights[:, 0]) / self.data.batch_size
-            # Penalties of a network, some of them perhaps in half precision.
+            # Regularisation losses of the network may be in half precision.
             penalties = [tf.cast(penalty, tf.float32) for penalty in model.losses]
             loss += sum(penalties) / self.data.devices.n_replicas
             scaled = optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, model.trainable_variables)
         if self.data.devices.n_replicas > 1:
-            # Loss scaling looks at one device's gradients only: an overflow anywhere must be seen
-            # by all.
-            spoiled = tf.add_n([tf.reduce_sum(0 * gradient) for gradient in gradients])
-            spoiled = tf.distribute.get_replica_context().all_reduce("SUM", spoiled)
-            gradients = [gradient + tf.cast(spoiled, gradient.dtype) for gradient in gradients]
+            # Loss scaling checks the gradients of one device only, but all devices have to notice
+            # an overflow on any of them.
+            overflow = tf.add_n([tf.reduce_sum(0 * gradient) for gradient in gradients])
+            overflow = tf.distribute.get_replica_context().all_reduce("SUM", overflow)
+            gradients = [gradient + tf.cast(overflow, gradient.dtype) for gradient in gradients]
         optimizer.apply_gradients(list(zip(gradients, model.trainable_variables, strict=True)))
         return loss
 
-    def run(self, epoch, tick):
-        """Train for an epoch.
-
-        Parameters
-        ----------
-        epoch : int
-            From 0.
-        tick : Ticker
-
-        Returns
-        -------
-        float
-            Mean loss.
+    def run(self, epoch: int, progress: ProgressLogger) -> float:
+        """Train for an epoch (from 0) and return the mean loss.
 
         Raises
         ------
@@ -121,45 +124,45 @@ class Steps:
             The loss is not finite, or memory ran out.
         """
         _reseed(self.model, epoch * self.data.steps)
-        losses, looked_at = [], 0
+        losses: list[Any] = []
+        n_checked = 0
         try:
             for batch in self.data.epoch(epoch):
                 losses.append(self.step(*batch))
-                many = len(losses) - looked_at == _LOOK_EVERY or len(losses) == self.data.steps
-                if many or tick.is_due():
-                    self._look(epoch, losses, looked_at)
-                    looked_at = len(losses)
-                    tick(f"{len(losses)} steps, loss {np.mean(losses):.4f}")
+                is_last = len(losses) == self.data.steps
+                if len(losses) - n_checked == _CHECK_EVERY or is_last or progress.is_due():
+                    self._check(epoch, losses, n_checked)
+                    n_checked = len(losses)
+                    progress(f"{len(losses)} steps, loss {np.mean(losses):.4f}")
         except tf.errors.OpError as error:
             if "RESOURCE_EXHAUSTED" in str(error) or "OOM" in str(error):
                 raise self._out_of_memory() from error
             raise
         return float(np.mean(losses))
 
-    def _look(self, epoch, losses, first):
-        """Stop if a loss is not finite; they are plain numbers afterwards."""
+    def _check(self, epoch: int, losses: list[Any], first: int) -> None:
+        """Raise an error if a loss from `first` on is not finite; convert these to numbers."""
         losses[first:] = [float(loss) for loss in losses[first:]]
         bad = np.flatnonzero(~np.isfinite(losses[first:]))
-        # Halved at each step whose gradients overflow: where none is finite it sinks and sinks.
+        # Each step whose gradients overflow halves the scale: if none is finite it keeps falling.
         scale = getattr(self.model.optimizer, "dynamic_scale", None)
-        if bad.size == 0 and (scale is None or float(scale.numpy()) >= _LEAST_SCALE):
+        if bad.size == 0 and (scale is None or float(scale.numpy()) >= _MIN_SCALE):
             return
         step = first + int(bad[0]) if bad.size else len(losses) - 1
         ids = self.data.ids(epoch, step)
-        settings = self.data.settings
-        path = settings.paths.model(self.own.name, "not-finite.txt")
+        path = self.folder / "not-finite.txt"
         with atomic(path) as temporary:
             temporary.write_text("".join(f"{id_}\n" for id_ in ids))
         raise LenspipeError(
-            f"training of {self.own.name}: the "
+            f"training of {self.training.name}: the "
             + (f"loss is not finite ({losses[step]})" if bad.size else "gradients are not finite")
             + f" in epoch {epoch + 1}, step {step + 1}; lower training.learning_rate (found "
-            f"{self.own.learning_rate:g}) and look at the cutouts of that batch, "
+            f"{self.training.learning_rate:g}) and look at the cutouts of that batch, "
             f"{', '.join(ids[:_NAMED])}{', ...' if len(ids) > _NAMED else ''} ({path} has all "
             f"{len(ids)})"
         )
 
-    def _out_of_memory(self):
+    def _out_of_memory(self) -> LenspipeError:
         devices, size = self.data.devices, self.data.batch_size
         smaller = size // 2 // devices.n_replicas * devices.n_replicas
         advice = (
@@ -171,8 +174,8 @@ class Steps:
         )
 
 
-def _reseed(model, step):
-    """Let what a network draws at random (dropout) be as after that many steps undisturbed."""
+def _reseed(model: keras.Model, step: int) -> None:
+    """Set the random states of the network (dropout) as after that many uninterrupted steps."""
     for variable in model.variables:
         if variable.path.endswith("seed_generator_state"):
             first = int(variable.numpy()[0])

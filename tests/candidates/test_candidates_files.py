@@ -18,11 +18,11 @@ from helpers.scored_run import BRICKS, CHUNK, make_run, make_settings, write_tab
 from mocpy import MOC
 from PIL import Image
 
-from lenspipe.candidates.area import area_deg2, coverage, searched_bricks
+from lenspipe.candidates.area import area_deg2, coverage_map, searched_bricks
 from lenspipe.candidates.catalogue import write_catalogues
-from lenspipe.candidates.columns import ordered
+from lenspipe.candidates.columns import order_columns
 from lenspipe.candidates.find import find_candidates
-from lenspipe.candidates.skymap import draw_sky_map, write_sky
+from lenspipe.candidates.skymap import plot_sky_map, write_sky_map
 from lenspipe.candidates.systems import make_systems
 from lenspipe.mosaics.pages import candidate_pages
 from lenspipe.products.candidates import read_candidates
@@ -96,7 +96,7 @@ def test_all_formats_hold_the_same_or_nothing(run, threshold):
     )
     page = path.with_suffix(".html").read_text()
     assert ("No galaxy passed the threshold" in page) == (threshold == 1)
-    write_sky(settings)
+    write_sky_map(settings)
     with Image.open(path.with_name("sky.png")) as image:
         assert image.width > 500
 
@@ -219,7 +219,7 @@ def test_only_what_was_searched_is_covered(run):
     write_manifest(settings.paths.manifest("cutouts", CHUNK), failed | done)
     assert BRICKS[0] not in set(searched_bricks(settings)["brick"])
     find_candidates(settings)
-    write_sky(settings)
+    write_sky_map(settings)
     moc = MOC.load(settings.paths.candidate_file("searched.fits"), format="fits")
     text = settings.paths.candidate_file("searched.json").read_text()
     assert MOC.from_json(json.loads(text)) == moc
@@ -248,13 +248,13 @@ def test_a_map_is_drawn_across_zero_and_of_all_the_sky(tmp_path, wide):
     bricks = pd.DataFrame({"ra": np.mod(ra, 360), "dec": 0.0, "width": 0.25})
     bricks["brickid"] = brickids_at(bricks["ra"], bricks["dec"])
     table = pd.DataFrame({"ra": [0.1, 359.9], "dec": [0.0, 0.01], "known": [True, False]})
-    draw_sky_map(bricks, table, "title", tmp_path / "sky.png")
+    plot_sky_map(bricks, table, "title", tmp_path / "sky.png")
     with Image.open(tmp_path / "sky.png") as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     blue = (np.abs(pixels - [0, 114, 178]).sum(axis=-1) < 90).any()
     assert blue
     assert pixels.shape[1] == (1320 if wide else 960)
-    moc = coverage(bricks)
+    moc = coverage_map(bricks)
     assert moc.sky_fraction * 41252.96 == pytest.approx(area_deg2(bricks), rel=0.05)
 
 
@@ -270,7 +270,7 @@ def test_tens_of_thousands_of_candidates(run):
         galaxies[f"{kind}_{band}"] = np.float32(18)
     table = make_systems(galaxies, settings)
     assert table["name"].is_unique
-    table = ordered(table.assign(viewer="x"), "grz")
-    write_catalogues(table, 0.8, settings)
+    table = order_columns(table.assign(viewer="x"), "grz")
+    write_catalogues(table, 0.8, settings.run, 5.0, settings.paths)
     assert len(check_votable(settings.paths.candidates.with_suffix(".vot")).array) == len(table)
     assert iau_name(*table.loc[0, ["ra", "dec"]])[0] == table.loc[0, "name"][:22]

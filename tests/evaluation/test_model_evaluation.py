@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.fake_run import make_run
-from lenspipe.models.build import build
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
@@ -14,6 +13,7 @@ from lenspipe.config.settings import load_settings
 from lenspipe.evaluation import model as assessment
 from lenspipe.evaluation.model import assess
 from lenspipe.evaluation.model_metrics import measure_split
+from lenspipe.models.registry import build
 from lenspipe.products.sample import read_images
 from lenspipe.sample.build import build_sample
 from lenspipe.scoring.score import load_model, predict

@@ -18,7 +18,7 @@ from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.followup.choice import choose, read_arrows, read_graded
 from lenspipe.followup.fields import Field, FitsImage, SkyImage, Survey, read_bricks, resample
 from lenspipe.followup.sheets import _Sheet, file_names, make_sheets
-from lenspipe.followup.target_table import say_position
+from lenspipe.followup.target_table import format_position
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.retrieval.local import LocalSource
 from lenspipe.survey.bricks import brick_wcs
@@ -114,7 +114,7 @@ def arrows_in(axes):
     ],
 )
 def test_positions_in_sexagesimal(ra, dec, expected):
-    assert say_position(ra, dec) == expected
+    assert format_position(ra, dec) == expected
 
 
 def test_names_of_files_stay_in_their_folder():
@@ -161,7 +161,7 @@ def test_wrong_choices_are_named(run, tmp_path):
     file.write_text("\n# none\n")
     with pytest.raises(LenspipeError, match=r"list\.txt: found no names"):
         choose(table, paths, file=file)
-    with pytest.raises(LenspipeError, match=r"nowhere\.txt: can't be read"):
+    with pytest.raises(LenspipeError, match=r"nowhere\.txt: cannot be read"):
         choose(table, paths, file=tmp_path / "nowhere.txt")
     file.write_text("name,verdict\na,b\n")
     with pytest.raises(LenspipeError, match="found columns name, verdict, expected name or id"):
@@ -222,7 +222,7 @@ def test_a_source_lies_under_the_same_arrow_in_both_images(run, tmp_path, scale,
     arrows = read_arrows(tmp_path / "arrows.csv", table)
     bricks = read_bricks(settings.paths)
     sheet = _Sheet(settings.paths, row, bricks, None, arrows)
-    axes = [a for a in sheet.compare(FitsImage(file)).axes if a.images]
+    axes = [a for a in sheet.plot_comparison(FitsImage(file)).axes if a.images]
     assert [a.get_title(loc="left").split(",")[0] for a in axes] == ["survey", "hst_drz.fits"] * 2
     for survey, other in (axes[:2], axes[2:]):
         np.testing.assert_allclose(peak(survey), [east, north], atol=0.1)
@@ -252,13 +252,13 @@ def test_other_images_are_checked(run, tmp_path):
         wcs = turned_wcs(ra, dec, 0.05, 0, [50, 50])
         away = tmp_path / f"{number}.fits"
         fits.PrimaryHDU(np.ones((100, 100), np.float32), wcs.to_header()).writeto(away)
-        assert FitsImage(away).show(field) is None
+        assert FitsImage(away).read(field) is None
     # Of a large image one part has no exposure; planes before the image are the first.
     wcs = turned_wcs(row["ra"], row["dec"], 0.2, 0, [50, 50])
     cube = np.ones((2, 100, 100), np.float32)
     cube[:, :, :50] = 0
     fits.PrimaryHDU(cube, wcs.to_header()).writeto(tmp_path / "cube.fits")
-    shown = FitsImage(tmp_path / "cube.fits").show(field)
+    shown = FitsImage(tmp_path / "cube.fits").read(field)
     np.testing.assert_allclose(np.isfinite(shown).mean(), 0.5, atol=0.03)
 
 
@@ -274,7 +274,7 @@ def test_finder_charts_reach_into_the_next_brick(run, tmp_path):
         write_coadd(tmp_path / "tree", brick, "r", stars, 500, centre=there)
     survey = Survey(RELEASES["dr9"].paths(tmp_path / "tree"), LocalSource(), bricks)
     field = Field(*centre, 120, 458)
-    shown = survey.show(field, ["r"])[0]
+    shown = survey.read(field, ["r"])[0]
     scale = 120 / 458
     for east, north in ((-30, 20), (25, 35)):
         column, row = 228.5 - east / scale, 228.5 + north / scale
@@ -282,8 +282,8 @@ def test_finder_charts_reach_into_the_next_brick(run, tmp_path):
         assert part.max() > 0.8
     assert np.isfinite(shown).all()
     # A band without coadd, and a field without brick.
-    assert np.isnan(survey.show(field, ["g"])).all()
-    assert np.isnan(survey.show(Field(200, 50, 120, 100), ["r"])).all()
+    assert np.isnan(survey.read(field, ["g"])).all()
+    assert np.isnan(survey.read(Field(200, 50, 120, 100), ["r"])).all()
 
 
 def test_resampling_keeps_pixels_and_gaps(run):
@@ -324,14 +324,14 @@ def test_nothing_on_a_sheet_overlaps(run, tmp_path):
     row |= {"p_resnet": 0.5, "p_shielded": 0.4, "p_efficientnet": 0.3, "mean_grade": 3.5}
     arrows = pd.DataFrame({"dx": [1.0, -2.0], "dy": [2.0, -1.0], "label": ["A", "B"]})
     sheet = _Sheet(settings.paths, row, read_bricks(settings.paths), None, arrows)
-    figure = sheet.draw()
+    figure = sheet.plot()
     FigureCanvasAgg(figure)
     assert overlaps(figure) == []
     said = [text.get_text() for text in figure.texts]
     assert any("0.512 spec" in text for text in said)
     assert any('2.2"' in text for text in said)
     assert "A (mean 3.50)" in said
-    ra, dec = say_position(row["ra"], row["dec"])
+    ra, dec = format_position(row["ra"], row["dec"])
     assert f"{ra}  {dec}" in said
     assert f"{row['ra']:.6f}°  {row['dec']:+.6f}°" in said
 
@@ -371,7 +371,7 @@ def test_the_command_makes_sheets_pdf_and_tables(run, tmp_path, capsys):
     assert list(targets["theta_e_arcsec"]) == ["", "1.5", ""]
     assert list(targets["priority"]) == ["", "2", ""]
     assert list(targets["mag_z"]) == [f"{table['mag_z'][i]:.2f}" for i in (0, 4, 2)]
-    assert list(targets["ra"]) == [say_position(table["ra"][i], 0)[0] for i in (0, 4, 2)]
+    assert list(targets["ra"]) == [format_position(table["ra"][i], 0)[0] for i in (0, 4, 2)]
     latex = (folder / "targets.tex").read_text()
     assert r"../../evil \$x\_1\$ \& co & " in latex
     assert len(Table.read(folder / "targets.tex", format="ascii.latex")) == 3
@@ -409,7 +409,7 @@ def test_the_configuration_says_where_coadds_are(run, tmp_path, caplog):
         assert main([*command, "--config", "own.yaml"]) == 0
         assert "finder chart" not in caplog.text
         assert main(command) == 0
-        assert "no coadds for finder charts; --config says where they are" in caplog.text
+        assert "no coadds for finder charts; give their location with --config" in caplog.text
         # A damaged coadd costs the chart, not the sheet.
         next((tmp_path / "tree").rglob("*.fits.fz")).write_bytes(b"SIMPLE")
         assert main([*command, "--config", "own.yaml"]) == 0
@@ -425,7 +425,7 @@ def test_arrows_stay_on_their_image(run):
     arrows = pd.DataFrame({"dx": [half - 0.2, 0.0, 0.0], "dy": [0.0, 0.5 - half, 0.0]})
     arrows = arrows.assign(label=["A", "B", "C"])
     sheet = _Sheet(settings.paths, row, read_bricks(settings.paths), None, arrows)
-    for axes in sheet.draw().axes:
+    for axes in sheet.plot().axes:
         for tail, tip in arrows_in(axes):
             assert np.abs([tail, tip]).max() < half
 
@@ -444,7 +444,7 @@ def test_coadds_stand_in_for_deleted_cutouts(run, tmp_path):
                     read_bricks(settings.paths))  # fmt: skip
     sheet = _Sheet(settings.paths, row.to_dict(), read_bricks(settings.paths), survey,
                    pd.DataFrame({"dx": [], "dy": [], "label": []}))  # fmt: skip
-    first = sheet.draw().axes[0]
+    first = sheet.plot().axes[0]
     np.testing.assert_allclose(peak(first), [5.0, -3.0], atol=PIXEL_SCALE_ARCSEC / 2)
     assert sheet.image.pixels.shape == (3, 101, 101)
     assert make_sheets(settings.paths, rows, tmp_path / "out") == 1

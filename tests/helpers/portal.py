@@ -27,7 +27,7 @@ from lenspipe.utils.names import iau_name
 COMMAND = [
     sys.executable,
     "-c",
-    "import sys, lenspipe.cli.main as cli; sys.exit(cli.main())",
+    "import sys; from lenspipe.cli.main import main; sys.exit(main())",
     "inspect",
 ]
 

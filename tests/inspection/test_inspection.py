@@ -18,7 +18,7 @@ from lenspipe.inspection.agreement import cohen_kappa, fleiss_kappa, measure_agr
 from lenspipe.inspection.controls import check_files, keep_injected, keep_known
 from lenspipe.inspection.grades import export, grade_of_mean, grade_table
 from lenspipe.inspection.images import Cutout, Cutouts, draw_strip, read_candidates
-from lenspipe.inspection.lists import Lists, Mix, kind_of
+from lenspipe.inspection.lists import Lists, Mix, split_item
 from lenspipe.inspection.store import Store
 from lenspipe.utils.errors import LenspipeError
 
@@ -48,58 +48,58 @@ def put(store, grader, grades, stage=1, comment=""):
 
 def test_each_grader_has_an_order_of_their_own_that_stays(run):
     lists = Lists(run.paths, run.store, Mix())
-    anna, ben = lists.of("anna"), lists.of("ben")
+    anna, ben = lists.for_grader("anna"), lists.for_grader("ben")
     assert anna != ben
     assert sorted(i for i in anna if ":" not in i) == sorted(lists.candidates.index)
-    assert Lists(run.paths, run.store, Mix(seed=5, repeats=0.5)).of("anna") == anna
+    assert Lists(run.paths, run.store, Mix(seed=5, repeats=0.5)).for_grader("anna") == anna
     again = Store(run.paths.root / "other.sqlite")
     again.add_grader("anna")
-    assert Lists(run.paths, again, Mix()).of("anna") == anna
-    assert Lists(run.paths, again, Mix()).of("anna") == anna
+    assert Lists(run.paths, again, Mix()).for_grader("anna") == anna
+    assert Lists(run.paths, again, Mix()).for_grader("anna") == anna
     again.add_grader("carl")
-    assert Lists(run.paths, again, Mix(seed=1)).of("carl") != Lists(run.paths, run.store, Mix()).of(
-        "carl"
-    )
+    assert Lists(run.paths, again, Mix(seed=1)).for_grader("carl") != Lists(
+        run.paths, run.store, Mix()
+    ).for_grader("carl")
     again.close()
 
 
 def test_repeats_come_long_after(run):
-    anna = Lists(run.paths, run.store, Mix(repeats=0.2)).of("anna")
-    repeats = [i for i in anna if kind_of(i)[0] == "repeat"]
+    anna = Lists(run.paths, run.store, Mix(repeats=0.2)).for_grader("anna")
+    repeats = [i for i in anna if split_item(i)[0] == "repeat"]
     assert len(repeats) == len(set(repeats)) == 6
     for item in repeats:
-        assert anna.index(item) - anna.index(kind_of(item)[1]) >= len(anna) // 3 - 2
+        assert anna.index(item) - anna.index(split_item(item)[1]) >= len(anna) // 3 - 2
 
 
 def test_new_candidates_come_at_the_end_and_lost_ones_are_passed_over(run):
-    before = Lists(run.paths, run.store, Mix()).of("anna")
+    before = Lists(run.paths, run.store, Mix()).for_grader("anna")
     parts = [pd.DataFrame({"id": [f"9010-1-{i}" for i in range(900, 903)]})]
     new = parts[0].assign(ra=1.0, dec=[1.0, 2.0, 3.0], brick="1000p300", flags=0)
     old = read_candidates(run.paths).reset_index().iloc[1:]
     write_candidates(run.paths, pd.concat([old[list(new)], new], ignore_index=True))
     lists = Lists(run.paths, run.store, Mix())
-    after = lists.of("anna")
+    after = lists.for_grader("anna")
     assert after[: len(before)] == before
     assert sorted(after[len(before) :]) == sorted(new["id"])
     gone = [item for item in after if not lists.exists(item)]
-    assert {kind_of(item)[1] for item in gone} == {"9010-1000-0"}
+    assert {split_item(item)[1] for item in gone} == {"9010-1000-0"}
 
 
 def test_stage_two_has_what_stage_one_liked(run):
     put(run.store, "anna", {"9010-1000-0": "A", "9010-1000-1": "C", "9010-1000-2": "D"})
     put(run.store, "ben", {"9010-1000-0": "B", "9010-1000-1": "D", "repeat:9010-1000-2": "A"})
-    assert Lists(run.paths, run.store, Mix(stage=2)).of("carl") == ["9010-1000-0"]
+    assert Lists(run.paths, run.store, Mix(stage=2)).for_grader("carl") == ["9010-1000-0"]
     lists = Lists(run.paths, run.store, Mix(stage=2, limit=1.5, repeats=0))
-    assert sorted(lists.of("anna")) == ["9010-1000-0", "9010-1000-1"]
+    assert sorted(lists.for_grader("anna")) == ["9010-1000-0", "9010-1000-1"]
 
 
 def test_what_is_slipped_in_looks_like_any_other(run):
     keep_known(run.paths, run.paths.cutouts("1001p300"))
-    lists = Lists(run.paths, run.store, Mix(checks=check_files(run.paths)))
-    items = lists.of("anna")
-    assert sum(kind_of(item)[0] == "known" for item in items) == 10
+    lists = Lists(run.paths, run.store, Mix(controls=check_files(run.paths)))
+    items = lists.for_grader("anna")
+    assert sum(split_item(item)[0] == "known" for item in items) == 10
     planted = next(item for item in items if item.startswith("known:"))
-    galaxy = kind_of(planted)[1]
+    galaxy = split_item(planted)[1]
     assert lists.describe(planted) == lists.describe(galaxy) == lists.describe(f"repeat:{galaxy}")
     np.testing.assert_array_equal(lists.read(planted).image, lists.read(galaxy).image)
 
@@ -162,17 +162,19 @@ def test_candidates_that_lead_elsewhere_are_refused(run, column, value):
     table = Table.read(run.paths.candidates)
     table[column] = [value, *map(str, table[column][1:])]
     table.write(run.paths.candidates, overwrite=True)
-    with pytest.raises(LenspipeError, match=r"candidates.fits: found (a brick|an id)"):
+    with pytest.raises(
+        LenspipeError, match=r"candidates.fits: found (an invalid brick|a duplicate id|an id)"
+    ):
         read_candidates(run.paths)
 
 
 def test_a_run_without_candidates_has_empty_lists(run):
     run.paths.candidates.unlink()
-    assert Lists(run.paths, run.store, Mix()).of("anna") == []
+    assert Lists(run.paths, run.store, Mix()).for_grader("anna") == []
     write_candidates(
         run.paths, pd.DataFrame({n: [] for n in ("id", "ra", "dec", "brick", "flags")})
     )
-    assert Lists(run.paths, run.store, Mix()).of("anna") == []
+    assert Lists(run.paths, run.store, Mix()).for_grader("anna") == []
 
 
 def test_cutouts_are_read_one_at_a_time(run):
@@ -246,7 +248,7 @@ def test_export_is_a_catalogue_and_the_next_sample_reads_it(run, tmp_path, monke
     before = Table.read(run.paths.candidates)
     assert table.colnames[: len(before.colnames)] == before.colnames
     assert list(table["grade"][:5].filled("")) == ["A", "A", "C", "D", ""]
-    assert table["grade"].description.startswith("Grade by the mean")
+    assert table["grade"].description.startswith("Grade from the mean")
     csv = pd.read_csv(run.paths.inspection("grades.csv"))
     assert csv["comments"][0] == 'anna: Bögen, "faint"\n, blue'
     votes = pd.read_csv(run.paths.inspection("votes.csv"))

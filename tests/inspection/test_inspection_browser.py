@@ -219,11 +219,11 @@ def test_nobody_grades_what_is_not_seen(browser, paths):
         for view in ("#single", "#grid"):
             anna.page.wait_for_selector(view)
             anna.page.keyboard.press("a")
-            assert anna.text("#say") == "The picture is not there yet"
+            assert anna.text("#announcement") == "The image is not loaded yet"
             anna.page.keyboard.press("g")
         anna.page.keyboard.press("g")
         anna.page.keyboard.press("n")
-        assert anna.text("#say") == "The pictures are not all there yet"
+        assert anna.text("#announcement") == "Not all images are loaded yet"
         anna.saved()
         assert store.votes() == []
 
@@ -235,7 +235,7 @@ def test_a_lost_picture_is_said(browser, paths):
         expected = "found no such file; cut out this brick again"
         sync_api.expect(anna.page.locator("#problem")).to_contain_text(expected)
         anna.page.keyboard.press("a")
-        assert anna.text("#say") == "The picture is not there yet"
+        assert anna.text("#announcement") == "The image is not loaded yet"
         assert store.votes() == []
 
 

@@ -70,7 +70,7 @@ def test_others_are_shown_to_who_is_done(paths):
         anna.grade(about, {e["place"]: "B" for e in about["entries"][:-1]})
         before = anna.session.get(f"{anna.address}/result", timeout=60)
         assert before.status_code == 403
-        assert "when all of yours are given" in before.json()["error"]
+        assert "once you have graded all images" in before.json()["error"]
         anna.grade(about, {about["entries"][-1]["place"]: "B"})
         result = anna.session.get(f"{anna.address}/result", timeout=60).json()
         assert sum(result["counts"].values()) == 20
@@ -82,7 +82,7 @@ def test_others_are_shown_to_who_is_done(paths):
 def test_the_second_stage(paths):
     with serving(paths, stage=2) as (address, _):
         about = Grader(address, "anna").list()
-        assert about["message"] == "No candidate has a mean of at least 2 in the stage before."
+        assert about["message"] == "No candidate has a mean of at least 2 in the previous stage."
     with serving(paths, repeats=0) as (address, _):
         anna = Grader(address, "anna")
         about = anna.list()
@@ -131,7 +131,7 @@ def test_no_candidates_are_said(paths):
     with serving(paths) as (address, _):
         about = Grader(address, "anna").list()
     assert about["entries"] == []
-    assert about["message"] == "The search ended without a candidate."
+    assert about["message"] == "The search found no candidates."
     paths.candidates.unlink()
     with serving(paths) as (address, _):
         assert "no candidates yet" in Grader(address, "anna").list()["message"]
@@ -152,11 +152,11 @@ def test_unknown_graders_and_wrong_tokens_are_refused(paths):
                 assert requests.get(url, cookies=cookies, timeout=60).status_code in (403, 404)
         wrong = requests.get(f"{address}/g/anna/?token={other}", timeout=60)
         assert wrong.status_code == 403
-        assert "ask who runs the portal" in wrong.json()["error"]
+        assert "ask whoever runs the portal" in wrong.json()["error"]
         asked = {"Accept": "text/html,*/*"}
         wrong = requests.get(f"{address}/g/anna/", headers=asked, timeout=60)
         assert wrong.status_code == 403
-        assert "<p>no such grader, or not with this token" in wrong.text
+        assert "<p>unknown grader or wrong token" in wrong.text
         session = requests.Session()
         page = session.get(f"{address}/g/anna/?token={token}", timeout=60)
         assert page.status_code == 200
@@ -288,13 +288,13 @@ def test_votes_that_cannot_be_kept_are_not_acknowledged(paths, monkeypatch):
     with serving(paths) as (address, store):
         anna = Grader(address, "anna")
         about = anna.list()
-        monkeypatch.setattr("lenspipe.inspection.store.PATIENCE", 0.2)
+        monkeypatch.setattr("lenspipe.inspection.store.LOCK_TIMEOUT_S", 0.2)
         store._connection.execute("PRAGMA busy_timeout = 50")
         other = sqlite3.connect(store.path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         answer = anna.post(about, [vote(0, "A")])
         assert answer.status_code == 503
-        assert "could not be kept (database is locked)" in answer.json()["error"]
+        assert "could not be stored (database is locked)" in answer.json()["error"]
         other.execute("ROLLBACK")
         other.close()
         assert anna.post(about, [vote(0, "A")]).status_code == 200

@@ -59,7 +59,7 @@ def test_of_several_votes_all_or_none_are_kept(store):
 @pytest.mark.parametrize("change", ["UPDATE votes SET grade = 'A'", "DELETE FROM votes"])
 def test_the_table_refuses_changes(store, change):
     put(store, "x", "D")
-    with sqlite3.connect(store.path) as other, pytest.raises(sqlite3.Error, match="for ever"):
+    with sqlite3.connect(store.path) as other, pytest.raises(sqlite3.Error, match="forever"):
         other.execute(change)
     other.close()
     assert [v["grade"] for v in store.votes()] == ["D"]
@@ -130,7 +130,7 @@ def test_it_waits_for_a_lock_and_says_so(store, caplog, monkeypatch):
 
 
 def test_a_lock_that_stays_ends_in_an_error(store, monkeypatch):
-    monkeypatch.setattr("lenspipe.inspection.store.PATIENCE", 0.3)
+    monkeypatch.setattr("lenspipe.inspection.store.LOCK_TIMEOUT_S", 0.3)
     store._connection.execute("PRAGMA busy_timeout = 100")
     other = sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

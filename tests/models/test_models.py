@@ -129,7 +129,7 @@ def test_efficientnet_names_what_it_can_not_do():
 
 @pytest.fixture
 def keras_home(tmp_path, monkeypatch):
-    """A home of Keras' own without any weights."""
+    """An empty folder for Keras' downloads."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))
     return tmp_path
@@ -142,7 +142,7 @@ def keras_home(tmp_path, monkeypatch):
         ConnectionResetError("Connection reset"),
     ],
 )
-def test_without_imagenet_weights_it_begins_with_random_ones(
+def test_without_imagenet_weights_it_starts_from_random_ones(
     error, keras_home, monkeypatch, caplog
 ):
     caplog.set_level("INFO", "lenspipe")
@@ -155,8 +155,8 @@ def test_without_imagenet_weights_it_begins_with_random_ones(
     model = build("efficientnet_v2", size=33, variant="B0", weights="imagenet")
     assert model.output_shape == (None, 1)
     (line,) = caplog.messages
-    assert "the ImageNet weights can't be had (" in line
-    assert "beginning with random ones. To use them, put https://" in line
+    assert "the ImageNet weights are not available (" in line
+    assert "starting from random ones. To use them, put https://" in line
     assert line.endswith(f"efficientnetv2-b0_notop.h5 into {keras_home / 'models'}")
 
 
@@ -169,7 +169,7 @@ def test_a_mistake_in_fetching_is_not_taken_for_a_missing_network(keras_home, mo
         build("efficientnet_v2", size=33, variant="B0", weights="imagenet")
 
 
-def test_imagenet_weights_are_used_where_they_can_be_had(efficientnet, monkeypatch, tmp_path):
+def test_imagenet_weights_are_used_where_available(efficientnet, monkeypatch, tmp_path):
     body = efficientnet.get_layer("efficientnetv2-b0")
     body.save_weights(tmp_path / "pretrained.weights.h5")
     monkeypatch.setattr(
@@ -209,7 +209,7 @@ def test_unknown_network_setting_and_value_are_named():
     assert tuple(NETWORKS) == config_networks
     with pytest.raises(LenspipeError, match=r"network_settings\.depth: cmu_deeplens has no such"):
         build("cmu_deeplens", depth=3)
-    with pytest.raises(LenspipeError, match=r"can't be made from \{'widths': 5\}"):
+    with pytest.raises(LenspipeError, match=r"can't be built from \{'widths': 5\}"):
         build("cmu_deeplens", widths=5)
 
 

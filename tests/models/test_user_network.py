@@ -1,4 +1,4 @@
-"""Networks of the user's own, and what a model's file may hold."""
+"""User-defined networks, and what a model's file may hold."""
 
 import textwrap
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lenspipe.config.paths import network_source
-from lenspipe.models.contents import foreign, normalisation
+from lenspipe.models.contents import find_foreign, normalisation
 from lenspipe.models.layers import head, stem
 from lenspipe.models.registry import build
 from lenspipe.scoring.score import load_model
@@ -15,9 +15,8 @@ from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.tensorflow import keras
 
 TINY = """
+from lenspipe.models.layers import head, stem
 from lenspipe.utils.tensorflow import keras
-from lenspipe.models.layers import head
-from lenspipe.models.layers import stem
 
 def tiny(bands, size, filters=4, depth=1):
     inputs, x = stem(bands, size, filters=filters, kernel=3, stride=2, compress=True)
@@ -43,7 +42,7 @@ def refusal(function="tiny", **settings):
     return line
 
 
-def test_network_of_ones_own_is_made_saved_and_loaded():
+def test_user_defined_network_is_built_saved_and_loaded():
     write(TINY)
     model = build("mine.py:tiny", "griz", 21, filters=8)
     assert model.input_shape == (None, 4, 21, 21)
@@ -135,9 +134,8 @@ def test_mistakes_in_the_file_are_named_with_their_line():
 )
 def test_network_that_could_not_be_trained_or_loaded_is_refused(body, problem):
     write(f"""
+        from lenspipe.models.layers import head, stem
         from lenspipe.utils.tensorflow import keras
-        from lenspipe.models.layers import head
-        from lenspipe.models.layers import stem
 
         class Mine(keras.layers.Layer):
             def call(self, x):
@@ -172,7 +170,7 @@ def test_file_with_code_is_refused_in_one_line(within):
     with pytest.raises(LenspipeError) as caught:
         load_model("odd.keras")
     (line,) = str(caught.value).splitlines()
-    assert line.startswith("odd.keras: found Lambda in the model, expected Keras' own layers and")
+    assert line.startswith("odd.keras: found Lambda in the model, expected only layers of ")
 
 
 def test_file_with_a_class_that_is_not_known_is_refused_in_one_line():
@@ -201,9 +199,9 @@ def test_file_with_a_class_that_is_not_known_is_refused_in_one_line():
     ],
 )
 def test_what_may_be_in_a_file(config, name):
-    assert foreign({"layers": [1, "two", [config]]}) == name
+    assert find_foreign({"layers": [1, "two", [config]]}) == name
 
 
 @pytest.mark.parametrize("name", ["cmu_deeplens", "shielded_resnet"])
 def test_lenspipes_own_networks_hold_nothing_else(name):
-    assert foreign(keras.saving.serialize_keras_object(build(name, size=33))) is None
+    assert find_foreign(keras.saving.serialize_keras_object(build(name, size=33))) is None

@@ -15,7 +15,7 @@ from lenspipe.candidates.find import find_candidates
 from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.cutouts.reading import read_galaxies
 from lenspipe.mosaics.pages import candidate_pages
-from lenspipe.plotting.galaxy_pages import TILE, draw_page
+from lenspipe.plotting.galaxy_pages import TILE_PIXELS, draw_page
 from lenspipe.products.candidates import page_numbers, page_order
 from lenspipe.products.manifests import read_manifest, write_manifest
 from lenspipe.survey.coadds import read_geometry, read_stamps
@@ -54,9 +54,9 @@ def test_a_source_in_the_north_east_is_upper_left_in_every_panel(tmp_path, dec):
     x, y = np.round(wcs.all_world2pix([150.0], [dec], 0)).astype(int)
     stamp = read_stamps(tmp_path / "coadd.fits", x, y, 101, np.nan)
     page = page_of(tmp_path, np.repeat(stamp[:, None], 3, axis=1), PANELS)
-    half = TILE // 2
-    corners = [(0, 0, TILE)] + [
-        (TILE + half * column, half * row, half) for column in (0, 1) for row in (0, 1)
+    half = TILE_PIXELS // 2
+    corners = [(0, 0, TILE_PIXELS)] + [
+        (TILE_PIXELS + half * column, half * row, half) for column in (0, 1) for row in (0, 1)
     ]
     for left, top, side in corners:
         panel = page[TOP + top : TOP + top + side, LEFT + left : LEFT + left + side].sum(axis=2)
@@ -78,7 +78,7 @@ def test_panels_show_their_bands(tmp_path):
     images[0, 1] = 0.2
     page = page_of(tmp_path, images, PANELS)
     middle = {
-        name: page[TOP + top + 50, LEFT + TILE + left + 50]
+        name: page[TOP + top + 50, LEFT + TILE_PIXELS + left + 50]
         for name, left, top in (("g", 0, 0), ("r", 0, 101), ("z", 101, 0), ("residual", 101, 101))
     }
     assert (middle["r"] > 150).all()
@@ -94,8 +94,8 @@ def test_more_panels_leave_room_for_fewer_galaxies():
     for panels in (["rgb"], ["rgb", "residual"], PANELS, ["g", "r", "z"]):
         own = make_settings(mosaics={"panels": panels}).mosaics
         assert own.per_page == own.per_row * own.rows
-        widths[len(panels)] = own.per_row * (TILE + TILE // 2 * (len(panels) // 2))
-        assert widths[len(panels)] <= 6 * TILE
+        widths[len(panels)] = own.per_row * (TILE_PIXELS + TILE_PIXELS // 2 * (len(panels) // 2))
+        assert widths[len(panels)] <= 6 * TILE_PIXELS
     assert make_settings(mosaics={}).mosaics.per_row == 6
     assert make_settings(mosaics={"panels": PANELS}).mosaics.per_row == 3
     with pytest.raises(LenspipeError, match=r"mosaics.panels: found i, expected rgb, residual and"):
@@ -109,10 +109,10 @@ def test_flags_and_facts_are_seen(tmp_path):
     facts = {"mag_z": 18.43, "type": "DEV", "nobs_g": 5, "nobs_r": 4, "nobs_z": 6}
     plain = page_of(tmp_path, images, flags=0, **facts)
     flagged = page_of(tmp_path, images, flags=4, **facts)
-    frame = flagged[TOP, LEFT : LEFT + TILE]
+    frame = flagged[TOP, LEFT : LEFT + TILE_PIXELS]
     assert (frame == (255, 190, 80)).all()
-    assert not (plain[TOP, LEFT : LEFT + TILE] == (255, 190, 80)).all(axis=1).any()
-    lines = slice(TOP + TILE + 2, None)
+    assert not (plain[TOP, LEFT : LEFT + TILE_PIXELS] == (255, 190, 80)).all(axis=1).any()
+    lines = slice(TOP + TILE_PIXELS + 2, None)
     for name, value in (("z_spec", 0.5), ("z_phot", 0.5), ("mag_z", 18.0), ("nobs_r", 1)):
         other = page_of(tmp_path, images, flags=0, **facts | {name: value})
         assert not np.array_equal(other[lines], plain[lines])

@@ -199,7 +199,7 @@ def test_part_of_non_lenses_from_other_bins():
 def drawn(monkeypatch):
     """Figures instead of files."""
     kept = []
-    monkeypatch.setattr(figures, "save", lambda figure, path: kept.append(figure))
+    monkeypatch.setattr("lenspipe.plotting.style.save", lambda figure, path: kept.append(figure))
     return kept
 
 

@@ -9,7 +9,7 @@ import scipy.stats
 
 from lenspipe.config.learning import Inference
 from lenspipe.config.settings import load_settings
-from lenspipe.models.contents import layers_of, normalisation, with_members
+from lenspipe.models.contents import layers_of, normalisation, with_member_outputs
 from lenspipe.models.registry import build
 from lenspipe.scoring.backends import choose as backends
 from lenspipe.scoring.backends.folding import fold
@@ -163,7 +163,7 @@ def test_a_folded_network_has_fewer_normalisations():
 @pytest.mark.parametrize("how", ["mean", "median"])
 def test_members_of_an_ensemble_are_scored_in_the_same_pass(how):
     members = {"one": made(*CMU, 1), "other": made(*SHIELDED, 2), "third": made(*CMU, 3)}
-    model, names = with_members(join(members, how))
+    model, names = with_member_outputs(join(members, how))
     assert names == list(members)
     images = some_images()
     scores = opened(model, backend="tensorflow")(images)
@@ -175,7 +175,7 @@ def test_members_of_an_ensemble_are_scored_in_the_same_pass(how):
 
 def test_a_network_has_no_members():
     model = made(*CMU, 1)
-    assert with_members(model) == (model, [])
+    assert with_member_outputs(model) == (model, [])
 
 
 class Fake:
@@ -194,27 +194,32 @@ class Fake:
 @pytest.mark.parametrize(
     ("seconds", "score", "chosen", "said"),
     [
-        (0.1, 0.5, "other", "scoring with other; tried, cutouts per second: usual 32, other 320"),
-        (2.0, 0.5, "usual", "scoring with usual; tried, cutouts per second: usual 32, other 16"),
-        (0.1, 0.6, "usual", "scoring with usual: scores of other differ by up to 0.1"),
-        (0.1, np.nan, "usual", "scoring with usual: scores of other differ by up to nan"),
+        (0.1, 0.5, "other", "scoring with other; tried, cutouts per second: default 32, other 320"),
+        (
+            2.0,
+            0.5,
+            "default",
+            "scoring with default; tried, cutouts per second: default 32, other 16",
+        ),
+        (0.1, 0.6, "default", "scoring with default: scores of other differ by up to 0.1"),
+        (0.1, np.nan, "default", "scoring with default: scores of other differ by up to nan"),
     ],
 )
 def test_auto_takes_the_faster_if_it_agrees(seconds, score, chosen, said, monkeypatch, caplog):
     clock = [0.0]
     monkeypatch.setattr(backends.time, "perf_counter", lambda: clock[0])
-    usual, other = Fake("usual", clock, 1.0), Fake("other", clock, seconds, score)
-    auto = backends.Auto(usual, lambda: other)
+    default, other = Fake("default", clock, 1.0), Fake("other", clock, seconds, score)
+    auto = backends.AutoBackend(default, lambda: other)
     assert len(auto(some_images(5))) == 5
-    assert (auto.name, usual.calls, other.calls) == ("usual", 1, 0)
+    assert (auto.name, default.calls, other.calls) == ("default", 1, 0)
     with caplog.at_level(logging.INFO, "lenspipe"):
         assert len(auto(some_images(100, 5))) == 100
     assert said in caplog.text
     assert auto.name == chosen
-    before = usual.calls, other.calls
+    before = default.calls, other.calls
     auto(some_images(100, 5))
-    more = usual.calls - before[0], other.calls - before[1]
-    assert more == ((1, 0) if chosen == "usual" else (0, 1))
+    more = default.calls - before[0], other.calls - before[1]
+    assert more == ((1, 0) if chosen == "default" else (0, 1))
 
 
 def test_without_openvino_tensorflow_scores(monkeypatch, caplog):

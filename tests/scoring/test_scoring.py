@@ -13,6 +13,7 @@ from lenspipe.products.cutouts import read_cutouts
 from lenspipe.products.manifests import write_manifest
 from lenspipe.scoring import score as inference
 from lenspipe.scoring.records import records_of_chunk
+from lenspipe.scoring.scorer import Scorer
 from lenspipe.statistics.calibration import fit_calibration, write_calibration
 from lenspipe.training.ensemble import join
 from lenspipe.utils.errors import LenspipeError
@@ -98,14 +99,14 @@ class Counted:
 @pytest.fixture
 def counted(monkeypatch):
     """Make scorers end after some batches; returns a function that sets how many."""
-    made, most, scorer = [], [99], inference._scorer
+    made, most = [], [99]
     monkeypatch.setattr(parts, "_SECONDS", 0.0)
 
-    def make(settings, model):
-        made.append(Counted(scorer(settings, model), most[0]))
+    def make(*args):
+        made.append(Counted(Scorer(*args), most[0]))
         return made[-1]
 
-    monkeypatch.setattr(inference, "_scorer", make)
+    monkeypatch.setattr(inference, "Scorer", make)
 
     def score(settings, after=99):
         most[0] = after
@@ -142,7 +143,9 @@ def test_what_was_scored_with_another_model_is_not_kept(settings, counted, tmp_p
 
 def test_two_at_the_same_chunk_do_not_mix(settings, counted):
     assert counted(settings, after=2) == 2
-    key = inference._key(settings, CHUNK)
+    manifest = settings.paths.manifest("cutouts", CHUNK)
+    name = settings.training.name
+    key = inference._key(settings.model_path, manifest, settings.inference, name)
     with parts.open_parts(settings.paths.score_parts(CHUNK), key) as first:
         assert first.batches == 2
         assert counted(settings) == 3

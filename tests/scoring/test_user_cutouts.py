@@ -142,7 +142,7 @@ def test_pixels_are_read_batch_by_batch(name, tmp_path):
         (IMAGES[:, 0], "shape (11, 21, 21), expected (N, bands, size, size)"),
         (IMAGES[:, :2], "found cutouts of shape (2, 21, 21), expected (3, 21, 21) or (21, 21, 3)"),
         (IMAGES[:, :, 1:, 1:], "the model was made for bands g,r,z and 21 pixels"),
-        ((1000 * IMAGES).astype("i4"), "found pixels that are no floating-point numbers"),
+        ((1000 * IMAGES).astype("i4"), "found pixels that are not floating-point numbers"),
         (IMAGES[:0], "found no cutouts"),
     ],
 )

@@ -16,8 +16,8 @@ from helpers.fake_run import make_run
 from lenspipe.sample.build import build_sample
 from lenspipe.scoring.score import load_model, score_images
 from lenspipe.training import devices
-from lenspipe.training import fitting as training
 from lenspipe.training.devices import choose_devices
+from lenspipe.training.fitting import train
 from lenspipe.utils.errors import LenspipeError
 
 CONFIG = {
@@ -50,7 +50,7 @@ def run(tmp_path_factory):
             6, 40, 10, 10, size=33, sample=sample, training=CONFIG | {"name": "one"}
         )
         build_sample(settings)
-        training.train(settings)
+        train(settings)
     return folder
 
 
@@ -166,11 +166,11 @@ def test_an_overflow_on_any_device_is_seen_by_all(run):
         TWO_DEVICES
         + """
 import numpy as np
+from pathlib import Path
 from types import SimpleNamespace
 from lenspipe.utils.tensorflow import keras
 from lenspipe.config.training import Training
 from lenspipe.models.registry import build
-from lenspipe.training import devices
 from lenspipe.training.devices import choose_devices
 from lenspipe.training.steps import Steps
 
@@ -180,7 +180,7 @@ with devices.strategy.scope():
     model = build("cmu_deeplens", size=21, widths=[4, 8], units=1, stem_filters=4)
     model.compile(keras.optimizers.Adam(0.01))
     model.optimizer.build(model.trainable_variables)
-steps = Steps(model, SimpleNamespace(devices=devices, batch_size=4), Training())
+steps = Steps(model, SimpleNamespace(devices=devices, batch_size=4), Training(), Path("."))
 images = np.random.default_rng(0).normal(size=(4, 3, 21, 21)).astype(np.float32)
 weights = np.array([[1], [1], [1], [np.inf]], np.float32)  # on the second device
 for weights in (np.ones((4, 1), np.float32), weights):
@@ -205,13 +205,13 @@ def test_hosts_of_slurm_stay_in_its_order(monkeypatch):
     monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", "2,1")
     monkeypatch.setenv("SLURM_JOB_ID", "1002")
     monkeypatch.setenv("SLURM_PROCID", "1")
-    found = devices._of_slurm()
+    found = devices._slurm_config()
     assert found["cluster"]["worker"] == ["node9:12032", "node9:12033", "node10:12032"]
     assert found["task"] == {"type": "worker", "index": 1}
     monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", "2,17")
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "19")
     with pytest.raises(LenspipeError, match="found 17 tasks on a node, expected at most 16"):
-        devices._of_slurm()
+        devices._slurm_config()
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_hosts_of_slurm_stay_in_its_order(monkeypatch):
 )
 def test_clusters_that_are_not_of_workers_are_refused(monkeypatch, config):
     monkeypatch.setenv("TF_CONFIG", json.dumps(config))
-    with pytest.raises(LenspipeError, match="expected workers only and one of them"):
+    with pytest.raises(LenspipeError, match="expected only workers, and this task among them"):
         choose_devices("auto")
 
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from lenspipe.config.settings import load_settings
-from lenspipe.models import stacker
 from lenspipe.models.contents import normalisation
 from lenspipe.models.layers import Median
 from lenspipe.models.registry import build
+from lenspipe.models.stacker import stacker
 from lenspipe.scoring.score import load_fitting, load_model, score_images
 from lenspipe.statistics.metrics import auc, completeness_at_fpr
 from lenspipe.training import ensemble, ensemble_report, stacking
@@ -79,7 +79,7 @@ def run(tmp_path, monkeypatch):
     """Members without training, and predictions drawn at random: 3 x 500 galaxies."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ensemble_report, "_RESAMPLED", 100)
-    monkeypatch.setattr(stacking, "_LOOKS", 10)
+    monkeypatch.setattr(stacking, "_EVALUATIONS", 10)
     monkeypatch.setattr(ensemble, "sample_version", lambda settings: 1)
     settings, rng = configure(), np.random.default_rng(3)
     n = 1500
@@ -232,7 +232,7 @@ def test_stacker_needs_lenses(run):
     few.loc[few.index[few["split"] == "validation"][:5], "label"] = 1
     for i, name in enumerate(NAMES):
         write_member(settings, name, run.p[:, i], few)
-    with pytest.raises(LenspipeError, match="found 5 lenses and 495 others in the validation"):
+    with pytest.raises(LenspipeError, match="found 5 lenses and 495 non-lenses in the valid"):
         ensemble.combine(settings)
     ensemble.combine(configure("mean"))
     report = json.loads(settings.paths.model("all", "ensemble.json").read_text())
@@ -284,10 +284,11 @@ def test_member_without_predictions_or_with_others_is_refused(run):
 
 def test_order_of_the_rows_does_not_matter(run):
     settings = configure()
-    before = ensemble.read_predictions(settings)
+    files = {name: settings.paths.model(name, "predictions.parquet") for name in NAMES}
+    before = ensemble.read_predictions(files)
     shuffled = np.random.default_rng(0).permutation(len(run.table))
     write_member(settings, "b", run.p[shuffled, 1], run.table.iloc[shuffled])
-    pd.testing.assert_frame_equal(ensemble.read_predictions(settings), before)
+    pd.testing.assert_frame_equal(ensemble.read_predictions(files), before)
 
 
 def test_a_gain_that_both_models_share_has_no_width():

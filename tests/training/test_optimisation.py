@@ -4,10 +4,10 @@ import pytest
 from lenspipe.config.training import Training
 from lenspipe.training.optimisation import (
     best_epoch,
+    first_settled_epoch,
     learning_rate,
-    loss_of,
+    loss_function,
     make_optimizer,
-    settled_from,
 )
 from lenspipe.utils.errors import LenspipeError
 
@@ -52,13 +52,13 @@ HISTORY = history_of((0.9, 0.2), (0.8, 0.3), (0.85, 0.1), (0.85, 0.25))
 )
 def test_kept_epoch(settings, first, kept):
     own = Training(epochs=4, **settings)
-    assert settled_from(own) == first
+    assert first_settled_epoch(own) == first
     assert best_epoch(own, HISTORY)["epoch"] == kept
 
 
-def test_what_training_can_not_heed_is_refused():
+def test_settings_without_effect_are_refused():
     with pytest.raises(
-        LenspipeError, match=r"optimizer_settings\.use_ema: lenspipe's training can"
+        LenspipeError, match=r"optimizer_settings\.use_ema: lenspipe's training does"
     ):
         make_optimizer(Training(optimizer_settings={"use_ema": True}))
     with pytest.raises(ValueError, match="patience: found with keep: last"):
@@ -77,12 +77,12 @@ def test_without_validation_the_last_epoch_is_kept():
 def test_losses_are_those_of_the_textbook():
     label, p = np.array([[1.0], [0.0]]), np.array([[0.8], [0.4]])
     plain = -np.log([0.8, 0.6])
-    np.testing.assert_allclose(loss_of(Training())(label, p), plain, rtol=1e-5)
+    np.testing.assert_allclose(loss_function(Training())(label, p), plain, rtol=1e-5)
     smooth = -0.9 * np.log([0.8, 0.6]) - 0.1 * np.log([0.2, 0.4])
-    found = loss_of(Training(label_smoothing=0.2))(label, p)
+    found = loss_function(Training(label_smoothing=0.2))(label, p)
     np.testing.assert_allclose(found, smooth, rtol=1e-5)
     # Lin et al. 2017: (1 - p)^2 times the cross-entropy.
-    focal = loss_of(Training(loss="focal"))(label, p)
+    focal = loss_function(Training(loss="focal"))(label, p)
     np.testing.assert_allclose(focal, plain * np.array([0.2, 0.4]) ** 2, rtol=1e-5)
 
 

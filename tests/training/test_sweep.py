@@ -16,8 +16,14 @@ from lenspipe.config.settings import load_settings
 from lenspipe.sample.build import build_sample
 from lenspipe.statistics.metrics import auc, completeness_at_fpr
 from lenspipe.training.sweep import plan, trial
-from lenspipe.training.sweep.merit import check_rate, merit
-from lenspipe.training.sweep.plan import check_sweep, made_from, name_of_trial, of_trial, trials
+from lenspipe.training.sweep.merit import check_fpr, merit
+from lenspipe.training.sweep.plan import (
+    check_sweep,
+    trial_dependencies,
+    trial_name,
+    trial_settings,
+    trials,
+)
 from lenspipe.training.sweep.proposals import Proposal
 from lenspipe.training.sweep.summary import summarise_sweep
 from lenspipe.training.sweep.trial import run_trial
@@ -108,7 +114,7 @@ def run_all(settings):
 
 
 def result(settings, number):
-    path = settings.paths.model(name_of_trial(settings, number), "trial.json")
+    path = settings.paths.model(trial_name(settings, number), "trial.json")
     return json.loads(path.read_text())
 
 
@@ -233,7 +239,7 @@ def test_a_trial_differs_in_its_own_keys_only():
         "network_settings.units": 2,
         "optimizer_settings.beta_1": 0.8,
     }
-    own = of_trial(settings, 7, values).training
+    own = trial_settings(settings, 7, values).training
     assert own.name == "small_trial_007"
     assert (own.augmentation.noise, own.augmentation.shift_pixels) == (0.2, 2)
     assert own.network_settings == NETWORK | {"units": 2}
@@ -244,9 +250,9 @@ def test_a_trial_differs_in_its_own_keys_only():
 
 def test_another_network_does_not_inherit_the_arguments_of_this_one():
     values = {"network_settings.units": 2, "network": "shielded_resnet"}
-    own = of_trial(configure(), 0, values).training
+    own = trial_settings(configure(), 0, values).training
     assert own.network_settings == {"units": 2}
-    own = of_trial(configure(), 0, {"network": "cmu_deeplens"}).training
+    own = trial_settings(configure(), 0, {"network": "cmu_deeplens"}).training
     assert own.network_settings == NETWORK
 
 
@@ -254,7 +260,7 @@ def test_a_trial_is_made_from_what_changes_its_training():
     base = configure(method="random", trials=3, settings=RANGE)
 
     def of(settings):
-        return made_from(settings, 1, trials(settings)[1])
+        return trial_dependencies(settings, 1, trials(settings)[1])
 
     assert of(configure(method="random", trials=9, settings=RANGE, fpr=0.2)) == of(base)
     assert of(configure({"epochs": 9}, method="random", trials=3, settings=RANGE)) != of(base)
@@ -280,11 +286,11 @@ def test_what_a_sweep_needs(monkeypatch):
 @given(st.integers(1, 10**6))
 def test_the_smallest_rate_that_is_offered_can_be_measured(n_others):
     with pytest.raises(LenspipeError, match="expected at least") as caught:
-        check_rate(configure(fpr=0.9 / n_others), n_others)
+        check_fpr(0.9 / n_others, n_others)
     offered = float(str(caught.value).split("at least ")[1].split(",")[0])
     assert 1 / n_others <= offered <= 1.01 / n_others
     if offered < 1:
-        check_rate(configure(fpr=offered), n_others)
+        check_fpr(offered, n_others)
 
 
 @given(st.data())
@@ -350,7 +356,7 @@ def test_equal_completeness_is_decided_by_area_then_by_loss(stand_in):
             ((lenses, others), 0),
         ]
     ):
-        path = settings.paths.model(name_of_trial(settings, number), "validation.parquet")
+        path = settings.paths.model(trial_name(settings, number), "validation.parquet")
         label = [1] * 12 + [0] * 24
         pd.DataFrame({"label": label, "p": np.concatenate(scores)}).to_parquet(path)
         path.with_name("trial.json").write_text(
@@ -379,7 +385,7 @@ def test_where_all_fail_the_first_says_why(stand_in):
     settings = configure(settings={"learning_rate": [1.0, 2.0]})
     run_all(settings)
     with pytest.raises(
-        LenspipeError, match=r"no trial that came to its end among 2; .*_000, failed: the loss is"
+        LenspipeError, match=r"no trial that was completed among 2; .*_000, failed: the loss is"
     ):
         summarise_sweep(settings)
     assert not settings.paths.sweep("sweep.csv").exists()
@@ -468,7 +474,7 @@ def test_optuna_proposes_and_breaks_off_what_falls_behind(stand_in, caplog):
     assert best["completeness"] == done["completeness"].max()
     assert table["training.learning_rate"].nunique() == 14
     for number in pruned["trial"]:
-        folder = settings.paths.model(name_of_trial(settings, number)).parent
+        folder = settings.paths.model(trial_name(settings, number)).parent
         names = {path.name for path in folder.iterdir()}
         assert names == {"trial.json", "validation.parquet", "proposal.json"}
 

@@ -12,13 +12,15 @@ from helpers.fake_run import make_run
 from lenspipe import __version__
 from lenspipe.config.settings import load_settings
 from lenspipe.models.layers import head, stem
+from lenspipe.products.record_files import check_shards
 from lenspipe.sample.build import build_sample
 from lenspipe.scoring.score import load_model, score_images
-from lenspipe.training import fitting as training
 from lenspipe.training.backup import Backup
-from lenspipe.training.data import TrainingData, ValidationData, count_classes
+from lenspipe.training.data import TrainingData, ValidationData, count_classes, training_seed
 from lenspipe.training.devices import choose_devices
-from lenspipe.training.steps import Steps, Ticker
+from lenspipe.training.fitting import _Fit, _make, train
+from lenspipe.training.results import write_model
+from lenspipe.training.steps import ProgressLogger, Steps
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 from lenspipe.utils.tensorflow import keras, tf
@@ -58,6 +60,24 @@ def configure(**changes):
     )  # fmt: skip
 
 
+def training_data(settings, devices=None):
+    """The training split as a training uses it."""
+    own, counts = settings.training, count_classes(settings.paths.sample, (0.6, 0.15, 0.25))
+    seed = training_seed(own, settings.seed)
+    shards = check_shards(settings.paths.records_manifest, "train")
+    devices = devices or choose_devices("one")
+    return TrainingData(shards, {"train": counts["train"]}, (3, 33), own, seed, devices)
+
+
+def steps_of(model, data, settings, **options):
+    folder = settings.paths.model(settings.training.name).parent
+    return Steps(model, data, settings.training, folder, **options)
+
+
+def make_network(settings, mixed=False):
+    return _make(settings.training, settings.survey.bands, 33, mixed=mixed)
+
+
 def some_images():
     return np.random.default_rng(1).normal(0, 0.01, (20, 3, 33, 33)).astype(np.float32)
 
@@ -72,7 +92,7 @@ def trained(run):
     log.setLevel("INFO")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(run)
-        metrics = training.train(configure())
+        metrics = train(configure())
         folder = configure().paths.model("small").parent
         files = {path.name: path.read_bytes() for path in folder.iterdir()}
         scores = score_images(load_model(folder / "model.keras"), some_images())
@@ -112,7 +132,7 @@ def test_it_keeps_the_best_of_the_settled_epochs(trained):
     assert trained.metrics["val_auc"] == pytest.approx(best["val_auc"])
 
 
-def test_a_killed_training_goes_on_and_ends_the_same(trained, settings, monkeypatch, caplog):
+def test_a_killed_training_is_resumed_and_ends_the_same(trained, settings, monkeypatch, caplog):
     caplog.set_level("INFO", "lenspipe")
     save = Backup.save
 
@@ -125,10 +145,10 @@ def test_a_killed_training_goes_on_and_ends_the_same(trained, settings, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(Backup, "save", save_and_die)
         with pytest.raises(KeyboardInterrupt):
-            training.train(settings)
+            train(settings)
     assert not settings.paths.model("small").exists()
-    training.train(settings)
-    assert "going on after epoch 3" in caplog.text
+    train(settings)
+    assert "resuming after epoch 3" in caplog.text
     history = pd.read_csv(settings.paths.model("small", "history.csv"))
     whole = read_history(trained.files["history.csv"])
     columns = ["epoch", "learning_rate", "loss", "val_loss", "val_auc"]
@@ -141,13 +161,13 @@ def test_a_killed_training_goes_on_and_ends_the_same(trained, settings, monkeypa
 def test_a_state_of_other_settings_is_not_used(settings, caplog):
     caplog.set_level("INFO", "lenspipe")
     settings = configure(name="other", epochs=1)
-    model = training._make(settings)
+    model = make_network(settings)
     model.compile("adam")
     backup = Backup(settings.paths.model("other", "backup"), "a")
     backup.save(model, [{"val_auc": 1}], 1.0, is_best=True)
     assert Backup(backup.folder, "b").restore(model) == ([], 0.0)
-    assert training.train(settings)["epochs"] == 1
-    assert "going on" not in caplog.text
+    assert train(settings)["epochs"] == 1
+    assert "resuming" not in caplog.text
     assert not backup.folder.exists()
 
 
@@ -156,10 +176,8 @@ def test_loss_that_is_not_finite_is_named_with_its_batch(settings):
     with pytest.raises(
         LenspipeError, match=r"not finite \(nan\) in epoch 1, step 2; lower training\.learning_rate"
     ) as error:
-        training.train(settings)
-    devices = choose_devices("one")
-    counts = {"train": count_classes(settings)["train"]}
-    ids = TrainingData(settings, counts, devices).ids(0, 1)
+        train(settings)
+    ids = training_data(settings).ids(0, 1)
     path = settings.paths.model("wild", "not-finite.txt")
     assert path.read_text().splitlines() == ids
     assert len(ids) == 16
@@ -167,8 +185,7 @@ def test_loss_that_is_not_finite_is_named_with_its_batch(settings):
 
 
 def test_ids_of_a_batch_are_those_of_its_images(settings):
-    counts = {"train": count_classes(settings)["train"]}
-    data = TrainingData(settings, counts, choose_devices("one"))
+    data = training_data(settings)
     labels = [batch[2].numpy()[:, 0] for batch in data.epoch(3)]
     sample = pd.read_parquet(settings.paths.sample).set_index("id")["label"]
     assert len(labels) == data.steps == 225 // 16
@@ -182,51 +199,47 @@ def test_out_of_memory_names_the_batch_size_and_a_smaller_one(settings, monkeypa
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
     monkeypatch.setattr(
-        Steps, "__init__", lambda self, model, data, own: vars(self).update(
-            model=model, data=data, own=own, step=step
+        Steps, "__init__", lambda self, model, data, training, folder: vars(self).update(
+            model=model, data=data, training=training, folder=folder, step=step
         )
     )  # fmt: skip
     settings = configure(name="large", batch_size=size)
     with pytest.raises(LenspipeError, match=rf"batch_size: CPU ran out .* with batches of {size};"):
-        training.train(settings)
+        train(settings)
     with pytest.raises(LenspipeError, match="set it to 8 and" if size == 16 else "can't be divid"):
-        training.train(settings)
+        train(settings)
 
 
 def test_an_error_that_is_not_of_memory_stays_what_it_is(settings, monkeypatch):
-    counts = {"train": count_classes(settings)["train"]}
-    data = TrainingData(settings, counts, choose_devices("one"))
-    model = training._make(settings)
+    data = training_data(settings)
+    model = make_network(settings)
     model.compile("adam")
-    steps = Steps(model, data, settings.training)
+    steps = steps_of(model, data, settings)
 
     def step(*_):
         raise tf.errors.InternalError(None, None, "no such luck")
 
     monkeypatch.setattr(steps, "step", step)
     with pytest.raises(tf.errors.InternalError, match="luck"):
-        steps.run(0, Ticker("x"))
+        steps.run(0, ProgressLogger("x"))
 
 
 def test_a_batch_that_devices_can_not_share_is_refused(settings):
     devices = choose_devices("one")
     three = SimpleNamespace(n_replicas=3, strategy=devices.strategy, name="3 x GPU")
-    counts = {"train": count_classes(settings)["train"]}
     with pytest.raises(LenspipeError, match="batch of 16 can't be divided between 3 devices; set"):
-        TrainingData(settings, counts, three)
+        training_data(settings, three)
 
 
 def test_clipping_is_refused_where_each_device_would_clip_its_part(settings):
     settings = configure(optimizer_settings={"clipnorm": 1.0})
     two = SimpleNamespace(n_replicas=2, strategy=None, name="2 x GPU")
-    counts = {"train": count_classes(settings)["train"]}
-    with pytest.raises(LenspipeError, match=r"optimizer_settings\.clipnorm: Keras would clip each"):
-        TrainingData(settings, counts, two)
+    with pytest.raises(LenspipeError, match=r"optimizer_settings\.clipnorm: Keras would clip the"):
+        training_data(settings, two)
 
 
 def test_a_network_with_penalties_learns_in_half_precision(settings):
-    counts = {"train": count_classes(settings)["train"]}
-    data = TrainingData(settings, counts, choose_devices("one"))
+    data = training_data(settings)
     keras.config.set_dtype_policy("mixed_float16")
     try:
         inputs, x = stem("grz", 33, 4, stride=4)
@@ -237,33 +250,27 @@ def test_a_network_with_penalties_learns_in_half_precision(settings):
         keras.config.set_dtype_policy("float32")
     model.get_layer("normalise").adapt(data.some_images())
     model.compile(keras.optimizers.Adam(3e-3))
-    assert np.isfinite(Steps(model, data, settings.training).run(0, Ticker("x")))
+    assert np.isfinite(steps_of(model, data, settings).run(0, ProgressLogger("x")))
 
 
 def test_gradients_that_are_never_finite_end_the_training(settings):
-    counts = {"train": count_classes(settings)["train"]}
-    data = TrainingData(settings, counts, choose_devices("one"))
-    model = training._make(settings, mixed=True)
+    data = training_data(settings)
+    model = make_network(settings, mixed=True)
     model.compile(keras.optimizers.Adam(3e-3))
     model.optimizer.build(model.trainable_variables)
     model.optimizer.dynamic_scale.assign(1e-5)
     with pytest.raises(LenspipeError, match="the gradients are not finite in epoch 1, step 14;"):
-        Steps(model, data, settings.training).run(0, Ticker("x"))
+        steps_of(model, data, settings).run(0, ProgressLogger("x"))
 
 
 def test_members_of_an_ensemble_may_differ_by_seed(settings):
-    counts = {"train": count_classes(settings)["train"]}
-    ids = [
-        TrainingData(configure(seed=seed), counts, choose_devices("one")).ids(0, 0)
-        for seed in (None, 1, 2)
-    ]
+    ids = [training_data(configure(seed=seed)).ids(0, 0) for seed in (None, 1, 2)]
     assert ids[0] == ids[1]
     assert ids[0] != ids[2]
 
 
 def test_parts_of_a_batch_make_the_whole(settings):
-    counts = {"train": count_classes(settings)["train"]}
-    data = TrainingData(settings, counts, choose_devices("one"))
+    data = training_data(settings)
     whole = next(iter(data._batches(2, 0, 1, 1)))
     parts = [next(iter(data._batches(2, i, 2, 1))) for i in range(2)]
     quarters = [batch for i in range(2) for batch in list(data._batches(2, i, 2, 2))[:2]]
@@ -274,17 +281,19 @@ def test_parts_of_a_batch_make_the_whole(settings):
 
 def test_it_learns_in_half_precision_and_with_xla(settings):
     settings = configure(name="half", network_settings=NETWORK | {"widths": [4, 8]})
-    counts = {"train": count_classes(settings)["train"]}
-    data = TrainingData(settings, counts, choose_devices("one"))
+    data = training_data(settings)
     keras.utils.set_random_seed(1)
-    model = training._make(settings, mixed=True)
+    model = make_network(settings, mixed=True)
     model.get_layer("normalise").adapt(data.some_images())
     model.compile(keras.optimizers.Adam(3e-3))
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
-    steps = Steps(model, data, settings.training, compiled=True)
-    losses = [steps.run(epoch, Ticker("x")) for epoch in range(3)]
+    steps = steps_of(model, data, settings, compiled=True)
+    losses = [steps.run(epoch, ProgressLogger("x")) for epoch in range(3)]
     assert losses[2] < losses[0] < 2
-    loss, area, lenses, others = ValidationData(settings).measure(model, print)
+    validation = ValidationData(
+        check_shards(settings.paths.records_manifest, "validation"), 256, (3, 33)
+    )
+    loss, area, lenses, others = validation.measure(model, print)
     assert (len(lenses), len(others)) == (15, 30)
     assert np.isfinite(loss)
     assert 0 <= area <= 1
@@ -294,7 +303,7 @@ def test_training_stops_when_there_has_long_been_no_better_epoch(settings):
     settings = configure(
         name="patient", learning_rate=1e-9, decay_epochs=[], patience=2, keep="best", epochs=9
     )
-    notes = training.train(settings)
+    notes = train(settings)
     history = pd.read_csv(settings.paths.model("patient", "history.csv"))
     assert len(history) == notes["epochs"] == notes["kept_epoch"] + 2 < 9
 
@@ -303,8 +312,8 @@ def test_refit_learns_from_the_validation_split_too_and_keeps_the_first_model(se
     caplog.set_level("INFO", "lenspipe")
     settings = configure(name="twice", refit=True, epochs=2, decay_epochs=[])
     assert settings.held_out == "test"
-    notes = training.train(settings)
-    assert "once more" in caplog.text
+    notes = train(settings)
+    assert "again, on the training and validation splits" in caplog.text
     assert notes["refit"]
     assert notes["val_auc"] is not None
     folder = settings.paths.model("twice").parent
@@ -318,7 +327,7 @@ def test_refit_learns_from_the_validation_split_too_and_keeps_the_first_model(se
 def test_each_epoch_is_reported_with_its_validation_scores(settings):
     reports = []
     settings = configure(name="told", epochs=2, decay_epochs=[])
-    training.train(settings, lambda *report: reports.append(report))
+    train(settings, lambda *report: reports.append(report))
     assert [row["epoch"] for row, _, _ in reports] == [1, 2]
     row, lenses, others = reports[-1]
     assert (len(lenses), len(others)) == (15, 30)
@@ -330,20 +339,21 @@ def test_split_without_lenses_is_refused(tmp_path, monkeypatch):
     settings = configure()
     settings.paths.sample.parent.mkdir(parents=True)
     pd.DataFrame({"split": ["train"] * 3, "label": [0.0] * 3}).to_parquet(settings.paths.sample)
-    with pytest.raises(LenspipeError, match=r"sample\.parquet: found 0 lenses and 3 others in the"):
-        training.train(settings)
+    with pytest.raises(LenspipeError, match=r"sample\.parquet: found 0 lenses and 3 non-lenses in"):
+        train(settings)
 
 
 def test_mixed_precision_model_is_saved_in_single_precision(settings):
     settings = configure(name="mixed")
-    model = training._make(settings, mixed=True)
+    model = make_network(settings, mixed=True)
     assert model.dtype_policy.name == "mixed_float16"
-    fit = training._Fit.__new__(training._Fit)
-    fit.settings, fit.model = settings, model
+    fit = _Fit.__new__(_Fit)
+    fit.model, fit.training, fit.bands = model, settings.training, settings.survey.bands
+    fit.data = SimpleNamespace(shape=(3, 33))
     fit.backup = Backup(settings.paths.model("mixed", "backup"), "a")
     model.compile("adam")
     fit.backup.save(model, [{}], 1.0, is_best=True)
-    training.write_model(settings.paths.model("mixed"), fit.kept_model())
+    write_model(settings.paths.model("mixed"), fit.kept_model())
     fit.backup.remove()
     saved = load_model(settings.paths.model("mixed"))
     assert {layer.compute_dtype for layer in saved.layers} == {"float32"}
@@ -357,7 +367,7 @@ def test_without_a_validation_split_the_last_epoch_is_kept(tmp_path, monkeypatch
     sample = {"negatives_per_lens": 1, "fractions": "none"}
     settings = make_run(4, 20, 5, 5, size=33, sample=sample, training=TRAINING | {"epochs": 2})
     build_sample(settings)
-    metrics = training.train(settings)
+    metrics = train(settings)
     assert metrics["kept_epoch"] == 2
     assert metrics["val_auc"] is metrics["val_loss"] is None
     assert metrics["counts"]["validation"] == {"lens": 0, "other": 0}
@@ -371,4 +381,4 @@ def test_a_shard_of_another_sample_is_refused(tmp_path, monkeypatch):
     shard = settings.paths.sample.with_name("train-00000.tfrecord")
     shard.write_bytes(shard.read_bytes()[:-1000])
     with pytest.raises(LenspipeError, match=r"train-00000\.tfrecord: found bytes .*, expected"):
-        training.train(settings)
+        train(settings)

@@ -15,7 +15,7 @@ from helpers.fake_run import make_run
 
 from lenspipe.sample.build import build_sample
 from lenspipe.scoring.score import load_model, score_images
-from lenspipe.training import fitting as training
+from lenspipe.training.fitting import train
 
 EPOCHS, KILLS = 12, 2
 TRAINING = {
@@ -38,7 +38,7 @@ def settings(tmp_path, monkeypatch):
 
 
 def test_twice_in_random_epochs(settings, tmp_path):
-    whole = training.train(settings)
+    whole = train(settings)
     config = settings.model_dump(mode="json")
     config["training"]["name"] = "killed"
     (tmp_path / "killed.yaml").write_text(yaml.safe_dump(config))

@@ -285,9 +285,8 @@ def test_a_truncated_coadd_costs_only_its_brick(finished, results):
 
 
 OWN_NETWORK = """
+from lenspipe.models.layers import head, stem
 from lenspipe.utils.tensorflow import keras
-from lenspipe.models.layers import head
-from lenspipe.models.layers import stem
 
 def tiny(bands, size, filters=4):
     inputs, x = stem(bands, size, filters, stride=4)

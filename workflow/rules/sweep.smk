@@ -1,19 +1,16 @@
-"""A search over settings of the training: `snakemake sweep`.
+"""A sweep over training settings: `snakemake sweep`.
 
-Needs: the labelled sample. Gives: a model and a result per trial, their table, the best one's settings
-and a figure.
+Needs: the labelled sample. Gives: a model and a result per trial, their table, the settings of the best
+one and a figure.
 """
 
 from lenspipe.config.paths import network_source
-from lenspipe.training.sweep.plan import check_sweep
-from lenspipe.training.sweep.plan import made_from as trial_made_from
-from lenspipe.training.sweep.plan import name_of_trial
-from lenspipe.training.sweep.plan import trials
+from lenspipe.training.sweep.plan import check_sweep, trial_dependencies, trial_name, trials
 
 TRIALS = trials(SETTINGS)
-# What each trial is made from, for rule basis: a trial whose settings stay is not trained again.
+# Dependencies of each trial, for rule basis: a trial whose settings stay the same is not trained again.
 MADE_FROM |= {
-    f"trial_{number:03d}": trial_made_from(SETTINGS, number, values)
+    f"trial_{number:03d}": trial_dependencies(SETTINGS, number, values)
     for number, values in enumerate(TRIALS)
 }
 MADE_FROM["sweep"] = section("sweep")
@@ -26,12 +23,12 @@ def results_of_trials(wildcards):
     except LenspipeError as error:
         raise WorkflowError(str(error)) from None
     return [
-        PATHS.model(name_of_trial(SETTINGS, number), "trial.json") for number in range(len(TRIALS))
+        PATHS.model(trial_name(SETTINGS, number), "trial.json") for number in range(len(TRIALS))
     ]
 
 
 def sources_of_trial(wildcards):
-    """Input function: the file of a network of the user's own."""
+    """Input function: the file of a user-defined network."""
     values = TRIALS[int(wildcards.trial)] or {}
     return network_source(values.get("network", SETTINGS.training.network)) or []
 

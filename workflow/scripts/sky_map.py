@@ -3,6 +3,6 @@
 from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.candidates.skymap import write_sky
+    from lenspipe.candidates.skymap import write_sky_map
 
-    write_sky(settings)
+    write_sky_map(settings)

@@ -1,4 +1,4 @@
-// Votes on their way: kept in this browser until the server says that they are on its disk.
+// Votes to be sent: kept in this browser until the server confirms that they are on its disk.
 
 export class Outbox {
   constructor(about, saved, complain) {
@@ -7,8 +7,8 @@ export class Outbox {
     this.complain = complain;
     this.sending = null;
     this.failing = false;
-    // Each tab keeps its own, and takes over what a closed one left; what an open one sends too is
-    // known to the server by its key.
+    // Each tab keeps its own votes and takes over those of closed tabs. The server recognises votes
+    // that are sent twice by their key.
     const prefix = `lenspipe votes ${about.file} ${about.grader} ${about.stage} `;
     const left = Object.keys(localStorage).filter((name) => name.startsWith(prefix)).sort();
     this.votes = left.flatMap((name) => JSON.parse(localStorage.getItem(name)));
@@ -20,7 +20,7 @@ export class Outbox {
 
   get waiting() { return this.votes.length; }
 
-  // What waits here is newer than what the server has.
+  // Votes waiting here are newer than those on the server.
   apply(entries) {
     const at = new Map(entries.map((entry) => [entry.place, entry]));
     for (const { place, grade, comment } of this.votes)
@@ -38,7 +38,7 @@ export class Outbox {
       if (this.votes.length) localStorage.setItem(this.name, JSON.stringify(this.votes));
       else localStorage.removeItem(this.name);
     } catch (error) {
-      // The browser has no room: votes wait in this page alone, which asks before it is closed.
+      // The browser's storage is full: votes wait in this page only, which warns before closing.
       console.warn(error);
     }
     this.saved(this.votes.length, this.failing);
@@ -62,7 +62,7 @@ export class Outbox {
     }
   }
 
-  // Empty if all is well, else what is wrong.
+  // Empty on success, else a message.
   async post(votes) {
     let answer, content;
     try {
@@ -73,9 +73,9 @@ export class Outbox {
       });
       content = await answer.json();
     } catch {
-      return "The portal does not answer. Go on: your votes are kept here and sent when it runs again.";
+      return "The portal does not answer. You can go on: your votes are kept here and sent when it is running again.";
     }
-    if (!answer.ok) return `${content.error}. Your votes are kept here and tried again.`;
+    if (!answer.ok) return `${content.error}. Your votes are kept here and sent again.`;
     const kept = new Set(content.kept);
     this.votes = this.votes.filter((vote) => !kept.has(vote.key));
     return "";

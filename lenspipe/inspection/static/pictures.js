@@ -1,15 +1,15 @@
-// Pictures: fetched ahead and kept decoded; painted with scale bar and directions.
+// Images: fetched in advance and kept decoded; drawn with a scale bar and compass.
 
-const MOST = 400;
+const MAX_IMAGES = 400;
 
 export class Pictures {
-  constructor(how) {
-    this.how = how;
+  constructor(currentView) {
+    this.currentView = currentView;
     this.images = new Map();
   }
 
   fetch(place) {
-    const { residual, stretch, gain } = this.how();
+    const { residual, stretch, gain } = this.currentView();
     const address = `image/${place}?residual=${residual ? 1 : 0}&stretch=${stretch}&gain=${gain.toFixed(4)}`;
     let entry = this.images.get(address);
     if (!entry) {
@@ -19,16 +19,16 @@ export class Pictures {
       entry.loaded = image.decode().then(() => (entry.ready = true), () => this.images.delete(address));
       entry.address = address;
     }
-    // Asked for again: the last to go.
+    // Recently requested images are dropped last.
     this.images.delete(address);
     this.images.set(address, entry);
-    if (this.images.size > MOST) this.images.delete(this.images.keys().next().value);
+    if (this.images.size > MAX_IMAGES) this.images.delete(this.images.keys().next().value);
     return entry;
   }
 
   prefetch(places) { for (const place of places) if (place !== undefined) this.fetch(place); }
 
-  // Calls `use` at once where the picture is there, else when it comes.
+  // Calls `use` at once if the image is loaded, else when it arrives.
   get(place, use, complain) {
     const entry = this.fetch(place);
     if (entry.ready) return use(entry.image);
@@ -44,7 +44,7 @@ export function blank(canvas) {
   canvas.getContext("2d").fillRect(0, 0, canvas.width, canvas.height);
 }
 
-// Part 0 of a strip is the colour image; then come the bands, then the residual.
+// Part 0 of a strip is the colour image, followed by the bands and the residual.
 export function paint(canvas, image, part, { pixel, zoom, x, y }) {
   const size = image.naturalHeight;
   const side = Math.round(canvas.clientWidth * devicePixelRatio) || size;

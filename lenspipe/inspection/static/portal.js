@@ -1,5 +1,5 @@
-// The inspection portal in the browser. Votes are first kept here, then sent until the server says
-// that they are on its disk; pictures are fetched before they are needed.
+// The inspection portal in the browser. Votes are first kept here, then sent until the server
+// confirms that they are on its disk; images are fetched before they are needed.
 
 import { Pictures, blank, paint } from "./pictures.js";
 import { Outbox } from "./outbox.js";
@@ -25,14 +25,14 @@ async function load() {
   outbox.apply(state.entries);
   const given = state.entries.map((e, at) => ({ at, n: e.n, grade: e.grade })).filter((e) => e.grade);
   given.sort((one, other) => one.n - other.n);
-  // What can be undone is what has a grade; what was there before is not known any more.
+  // Grades of an earlier session can be undone, but not their changes.
   state.history = given.map(({ at }) => [{ at, grade: "", comment: state.entries[at].comment }]);
   state.durations = [];
   $("empty").hidden = state.entries.length > 0;
   $("empty").textContent = about.message;
   $("grades").hidden = !state.entries.length;
   if (!state.entries.length) return;
-  // Each band, and the colour image that is not the large one.
+  // Each band, and whichever of colour image and residual is not the large one.
   $("bands").replaceChildren(...[...about.bands, "residual"].map(buildPanel));
   const last = given.length ? given.at(-1).at : -1;
   const next = nextUngraded(last);
@@ -67,8 +67,8 @@ function put(at, grade, comment, seconds) {
 
 function vote(grade) {
   const at = state.at;
-  // Nobody grades what is not on the screen yet.
-  if (!state.entries[at].seen) return say("The picture is not there yet");
+  // Only images that have been shown can be graded.
+  if (!state.entries[at].seen) return announce("The image is not loaded yet");
   keepComment();
   const { grade: before, comment } = state.entries[at];
   const seconds = secondsSpent();
@@ -83,7 +83,7 @@ function vote(grade) {
 
 function gradeRest() {
   const page = pageOf(state.at).filter((at) => !state.entries[at].grade && !state.entries[at].lost);
-  if (!page.every((at) => state.entries[at].seen)) return say("The pictures are not all there yet");
+  if (!page.every((at) => state.entries[at].seen)) return announce("Not all images are loaded yet");
   if (page.length) {
     const seconds = secondsSpent() / page.length;
     state.history.push(page.map((at) => ({ at, grade: "", comment: state.entries[at].comment })));
@@ -105,10 +105,10 @@ function endOfGrid() {
 
 function undo() {
   const last = state.history.pop();
-  if (!last) return say("Nothing to undo");
+  if (!last) return announce("Nothing to undo");
   for (const { at, grade, comment } of last) put(at, grade, comment, 0);
   show(last[0].at);
-  say(`Taken back. ${spoken()}`);
+  announce(`Undone. ${spoken()}`);
 }
 
 function keepComment() {
@@ -118,7 +118,7 @@ function keepComment() {
   put(state.at, entry.grade, comment, 0);
 }
 
-// --- What is seen --------------------------------------------------------------------------------
+// --- Display -------------------------------------------------------------------------------------
 
 function show(at) {
   state.at = Math.max(0, Math.min(at, state.entries.length - 1));
@@ -135,7 +135,7 @@ function show(at) {
   const given = state.entries[state.at].grade;
   for (const button of document.querySelectorAll("footer .grade"))
     button.setAttribute("aria-pressed", button.dataset.grade === given);
-  say(spoken());
+  announce(spoken());
 }
 
 function showSingle() {
@@ -160,7 +160,7 @@ function draw() {
   const canvases = [$("large"), ...$("bands").querySelectorAll("canvas")];
   const about = { pixel: state.about.pixel_arcsec, ...view };
   if ($("large").dataset.place !== String(entry.place)) {
-    // Until its own picture comes, better none than that of another.
+    // Do not show the image of another candidate until this one is loaded.
     canvases.forEach(blank);
     $("large").setAttribute("aria-busy", "true");
   }
@@ -178,7 +178,7 @@ function draw() {
   $("large").setAttribute("aria-label", `${view.residual ? "Residual" : "Colour image"}, North up, East left`);
 }
 
-// What a picture that can't be had does to its candidate.
+// Called when the image of a candidate cannot be loaded.
 function lost(entry) {
   return (error) => {
     entry.lost = true;
@@ -230,7 +230,7 @@ async function finish() {
 
 function spoken() { return spokenEntry(state.entries, state.at); }
 
-function say(text) { $("say").textContent = text; }
+function announce(text) { $("announcement").textContent = text; }
 
 function complain(text) {
   $("problem").textContent = text ?? "";
@@ -385,10 +385,10 @@ $("large").addEventListener("pointermove", (event) => {
 });
 new ResizeObserver(() => state.entries.length && $("done").hidden && (state.grid ? showGrid() : draw())).observe($("main"));
 window.addEventListener("beforeunload", (event) => outbox?.waiting && event.preventDefault());
-// While the page is hidden nobody looks at it.
+// Time while the page is hidden does not count.
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) state.spent += performance.now() - state.begin;
   state.begin = performance.now();
 });
 
-load().catch(() => complain("The portal does not answer; reload the page when it runs again."));
+load().catch(() => complain("The portal does not answer; reload the page when it is running again."));

@@ -1,4 +1,4 @@
-// Tiles of the grid: a picture, its grade, a button for each grade. Panels beside the large picture.
+// Tiles of the grid: an image, its grade, a button for each grade. Panels beside the large image.
 
 export function buildTile(entry, { show, open, grade }) {
   const tile = element("div", "tile");

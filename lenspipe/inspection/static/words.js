@@ -1,4 +1,4 @@
-// What is said, on the page and to those who listen to it.
+// Texts on the page and for screen readers.
 
 export function spokenEntry(entries, at) {
   const { grade, flags, comment } = entries[at];
@@ -6,7 +6,7 @@ export function spokenEntry(entries, at) {
   return [...words, comment && "has a comment"].filter(Boolean).join(", ");
 }
 
-// By the median of the last 50 votes; nothing before the fifth.
+// From the median of the last 50 votes; empty for fewer than five.
 export function timeLeft(seconds, number) {
   const recent = seconds.slice(-50).filter((s) => s > 0).sort((a, b) => a - b);
   if (recent.length < 5 || !number) return "";

@@ -1,1 +1,1 @@
-"""What computes scores: TensorFlow or OpenVINO."""
+"""Backends that compute scores: TensorFlow or OpenVINO."""

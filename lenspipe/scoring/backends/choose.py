@@ -1,73 +1,87 @@
-"""What runs a trained network: TensorFlow, or OpenVINO on CPUs where it is installed and faster.
+"""Choice of the backend: TensorFlow, or OpenVINO on CPUs where it is installed and faster.
 
-A backend is a function with a ``name``, from cutouts, float32 (N, B, S, S) nanomaggies, to scores,
-float32 (N, K). It is made for one model, which must not change any more.
+A backend is a callable with a ``name``, from cutouts, float32 (N, B, S, S) nanomaggies, to scores,
+float32 (N, K). It is made for one model, which must not change afterwards.
 """
 
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from lenspipe.config.learning import Inference
 from lenspipe.scoring.backends.tensorflow import TensorFlow
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
-from lenspipe.utils.tensorflow import gpus
+from lenspipe.utils.tensorflow import gpus, keras
 
-__all__ = ["Auto", "open_backend"]
+if TYPE_CHECKING:
+    from lenspipe.scoring.backends.openvino import OpenVINO
 
-#: Cutouts of a trial, and how often each backend scores them.
-_TRIED, _TIMES = 32, 2
+__all__ = ["AutoBackend", "Backend", "open_backend"]
 
-#: Most by which float32 scores of two backends may differ.
+#: Cutouts of a trial, and number of times that each backend scores them.
+_TRIAL_SIZE, _REPEATS = 32, 2
+
+#: Maximum difference of float32 scores between two backends.
 _TOLERANCE = 1e-4
 
 
-def open_backend(model, own):
-    """Make what scores cutouts with a model.
+class Backend(Protocol):
+    """What scores cutouts."""
+
+    @property
+    def name(self) -> str:
+        """Name for the log."""
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Score (N, B, S, S) cutouts; N may be 0."""
+
+
+def open_backend(model: keras.Model, inference: Inference) -> Backend:
+    """Open the backend for a model.
 
     Parameters
     ----------
-    model : keras.Model
+    model
         From (N, B, S, S) nanomaggies to (N, K).
-    own : lenspipe.config.learning.Inference
-        Its keys backend, precision, batch_size and symmetries.
-
-    Returns
-    -------
-    callable
-        From ndarray of float32, (N, B, S, S), to ndarray of float32, (N, K); N may be 0.
+    inference
+        Its keys backend, precision, batch_size and symmetries are used.
 
     Raises
     ------
     LenspipeError
-        OpenVINO is asked for by name, but not installed, or it can't take the model.
+        OpenVINO is requested by name, but not installed, or it can't run the model.
 
     Notes
     -----
-    With ``auto``, a GPU is TensorFlow's. On a CPU whichever was faster over the first cutouts
-    scores all; where fewer than 32 come at once no trial would pay, and TensorFlow scores them. In
-    bfloat16 scores differ in the third digit, so there no clock decides: OpenVINO takes them where
-    it can.
+    With ``auto``, TensorFlow is used on a GPU. On a CPU the backend that is faster for the first
+    cutouts scores everything; if fewer than 32 come at once a trial would not pay, and TensorFlow
+    scores them. In bfloat16 scores differ in the third digit, so the choice must not depend on
+    timing: OpenVINO is used whenever it can run the model.
     """
 
-    def other():
-        return _openvino(model, own)
+    def open_openvino() -> Backend:
+        return _openvino(model, inference)
 
-    if own.backend == "openvino":
-        return other()
-    if own.backend == "auto" and own.precision == "bfloat16" and not gpus:
+    if inference.backend == "openvino":
+        return open_openvino()
+    if inference.backend == "auto" and inference.precision == "bfloat16" and not gpus:
         try:
-            found = other()
+            backend = _openvino(model, inference)
         except LenspipeError as error:
             log.info("scoring with TensorFlow in float32: %s", error)
         else:
-            if found.precision == "bfloat16":
-                return found
-    usual = TensorFlow(model, own.batch_size, own.symmetries)
-    return usual if own.backend == "tensorflow" or gpus else Auto(usual, other)
+            if backend.precision == "bfloat16":
+                return backend
+    tensorflow = TensorFlow(model, inference.batch_size, inference.symmetries)
+    if inference.backend == "tensorflow" or gpus:
+        return tensorflow
+    return AutoBackend(tensorflow, open_openvino)
 
 
-def _openvino(model, own):
+def _openvino(model: keras.Model, inference: Inference) -> "OpenVINO":
     try:
         from lenspipe.scoring.backends.openvino import OpenVINO
     except ModuleNotFoundError as error:
@@ -77,57 +91,55 @@ def _openvino(model, own):
             "openvino: not installed; config key inference.backend needs it: pip install "
             "'lenspipe[openvino]'"
         ) from None
-    return OpenVINO(model, own.symmetries, own.precision)
+    return OpenVINO(model, inference.symmetries, inference.precision)
 
 
-class Auto:
-    """The faster of two backends, found out on the first cutouts.
+class AutoBackend:
+    """The faster of two backends, as measured on the first cutouts.
 
     Parameters
     ----------
-    usual : callable
-        A backend.
-    make_other : callable
-        Makes the other one, which has to agree with the usual one; not called without a trial.
+    open_other
+        Opens the other backend, whose scores have to agree; not called without a trial.
     """
 
-    def __init__(self, usual, make_other):
-        self._usual, self._make_other = usual, make_other
-        self._chosen = None
+    def __init__(self, default: Backend, open_other: Callable[[], Backend]) -> None:
+        self._default, self._open_other = default, open_other
+        self._chosen: Backend | None = None
 
     @property
-    def name(self):
+    def name(self) -> str:
         """Name of the backend in use."""
-        return (self._chosen or self._usual).name
+        return (self._chosen or self._default).name
 
-    def __call__(self, images):
+    def __call__(self, images: np.ndarray) -> np.ndarray:
         """Score (N, B, S, S) cutouts."""
-        if self._chosen is None and len(images) >= _TRIED:
-            self._chosen = self._try(images[:_TRIED])
-        return (self._chosen or self._usual)(images)
+        if self._chosen is None and len(images) >= _TRIAL_SIZE:
+            self._chosen = self._choose(images[:_TRIAL_SIZE])
+        return (self._chosen or self._default)(images)
 
-    def _try(self, images):
-        usual = self._usual
+    def _choose(self, images: np.ndarray) -> Backend:
+        default = self._default
         try:
-            other = self._make_other()
+            other = self._open_other()
         except LenspipeError as error:
-            log.info("scoring with %s: %s", usual.name, error)
-            return usual
-        scores = {backend.name: backend(images) for backend in (usual, other)}  # and warm up
-        difference = float(np.abs(scores[usual.name] - scores[other.name]).max())
+            log.info("scoring with %s: %s", default.name, error)
+            return default
+        scores = {backend.name: backend(images) for backend in (default, other)}  # also warms up
+        difference = float(np.abs(scores[default.name] - scores[other.name]).max())
         if not difference <= _TOLERANCE:
             log.info(
-                "scoring with %s: scores of %s differ by up to %.2g", usual.name, other.name,
+                "scoring with %s: scores of %s differ by up to %.2g", default.name, other.name,
                 difference,
             )  # fmt: skip
-            return usual
-        seconds = {usual.name: [], other.name: []}
-        for backend in (usual, other) * _TIMES:
+            return default
+        seconds: dict[str, list[float]] = {default.name: [], other.name: []}
+        for backend in (default, other) * _REPEATS:
             begin = time.perf_counter()
             backend(images)
             seconds[backend.name].append(time.perf_counter() - begin)
         rates = {name: len(images) / min(times) for name, times in seconds.items()}
-        chosen = other if rates[other.name] > rates[usual.name] else usual
+        chosen = other if rates[other.name] > rates[default.name] else default
         text = ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items())
         log.info("scoring with %s; tried, cutouts per second: %s", chosen.name, text)
         return chosen

@@ -1,11 +1,13 @@
 """Scoring with OpenVINO, on CPUs: an optional dependency, imported by this module alone."""
 
+from typing import Any
+
 import numpy as np
 import openvino
 
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
-from lenspipe.utils.tensorflow import tf
+from lenspipe.utils.tensorflow import keras, tf
 
 __all__ = ["OpenVINO"]
 
@@ -15,7 +17,7 @@ class OpenVINO:
 
     Parameters
     ----------
-    model : keras.Model
+    model
         From (N, B, S, S) nanomaggies to (N, K).
     symmetries : {1, 8}
         Orientations whose scores are averaged.
@@ -25,22 +27,22 @@ class OpenVINO:
     Raises
     ------
     LenspipeError
-        OpenVINO can't take the model.
+        OpenVINO can't run the model.
 
     Notes
     -----
-    Cutouts are worked on one by one, as many at a time as suits the cores: the feature maps of one
-    fit into a core's cache, those of a batch do not, which costs a third of the speed.
+    Cutouts are processed one by one, as many in parallel as suits the cores: the feature maps of
+    one fit into a core's cache, those of a batch do not, which costs a third of the speed.
     """
 
     name = "OpenVINO"
 
-    def __init__(self, model, symmetries, precision):
+    def __init__(self, model: keras.Model, symmetries: int, precision: str) -> None:
         self.precision, self._symmetries = precision, symmetries
         self._outputs = model.output_shape[1]
         core = openvino.Core()
-        able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if precision == "bfloat16" and "BF16" not in able:
+        capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if precision == "bfloat16" and "BF16" not in capabilities:
             log.info("this CPU has no bfloat16; scoring in float32")
             self.precision = "float32"
         function = tf.function(
@@ -56,28 +58,28 @@ class OpenVINO:
             self._queue = openvino.AsyncInferQueue(core.compile_model(network, "CPU", hints))
         except RuntimeError as error:
             raise LenspipeError(
-                f"model: OpenVINO can't take it ({' '.join(str(error).split())[:200]}); set "
+                f"model: OpenVINO can't run it ({' '.join(str(error).split())[:200]}); set "
                 "inference.backend to tensorflow"
             ) from None
 
-    def __call__(self, images):
+    def __call__(self, images: np.ndarray) -> np.ndarray:
         """Score (N, B, S, S) cutouts."""
         scores = np.empty((len(images), self._symmetries, self._outputs), np.float32)
 
-        def keep(request, place):
+        def keep(request: Any, place: tuple[int, int]) -> None:
             scores[place] = request.get_output_tensor(0).data[0]
 
         self._queue.set_callback(keep)
         for i in range(len(images)):
             for orientation in range(self._symmetries):
-                turned = np.ascontiguousarray(_turn(images[i], orientation))
-                self._queue.start_async({0: turned[None]}, userdata=(i, orientation))
+                oriented = np.ascontiguousarray(_orient(images[i], orientation))
+                self._queue.start_async({0: oriented[None]}, userdata=(i, orientation))
         self._queue.wait_all()
         return scores.mean(axis=1)
 
 
-def _turn(image, orientation):
-    """One of the 8 orientations of (B, S, S), numbered as TensorFlow's are."""
+def _orient(image: np.ndarray, orientation: int) -> np.ndarray:
+    """One of the 8 orientations of (B, S, S), numbered as in the TensorFlow backend."""
     image = image[:, ::-1] if orientation & 1 else image
     image = image[:, :, ::-1] if orientation & 2 else image
     return image.transpose(0, 2, 1) if orientation & 4 else image

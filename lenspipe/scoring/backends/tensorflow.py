@@ -1,16 +1,17 @@
 """Scoring with TensorFlow: compiled for a GPU, or folded and frozen for a CPU."""
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from lenspipe.scoring.backends.folding import fold
-from lenspipe.utils.tensorflow import gpus, tf
+from lenspipe.utils.tensorflow import gpus, keras, tf
 
 __all__ = ["TensorFlow", "compiled", "run_padded"]
 
-#: Cutouts that a CPU works on at once: as fast as more, and their feature maps take less memory.
+#: Cutouts that a CPU processes at once: as fast as more, and with less memory for feature maps.
 _AT_ONCE = 32
 
 
@@ -19,18 +20,19 @@ class TensorFlow:
 
     Parameters
     ----------
-    model : keras.Model
+    model
         From (N, B, S, S) nanomaggies to (N, K).
-    batch_size : int
-        Cutouts that a GPU works on at once.
+    batch_size
+        Cutouts that a GPU processes at once.
     symmetries : {1, 8}
         Orientations whose scores are averaged.
     """
 
     name = "TensorFlow"
 
-    def __init__(self, model, batch_size, symmetries):
+    def __init__(self, model: keras.Model, batch_size: int, symmetries: int) -> None:
         self._outputs = model.output_shape[1]
+        self._score: Callable[[np.ndarray], np.ndarray]
         if gpus:
             self._at_once = batch_size
             self._score = functools.partial(
@@ -41,7 +43,7 @@ class TensorFlow:
             frozen = _freeze(fold(model), symmetries)
             self._score = lambda images: frozen(tf.constant(images))[0].numpy()
 
-    def __call__(self, images):
+    def __call__(self, images: np.ndarray) -> np.ndarray:
         """Score (N, B, S, S) cutouts."""
         parts = [
             self._score(images[start : start + self._at_once])
@@ -51,19 +53,12 @@ class TensorFlow:
 
 
 @functools.lru_cache(maxsize=4)
-def compiled(model, batch_size, symmetries):
-    """Compile a model for one shape of batch, so that nothing is traced twice.
+def compiled(
+    model: keras.Model, batch_size: int, symmetries: int
+) -> Callable[[np.ndarray], tf.Tensor]:
+    """Compile a model for one batch size, so that nothing is traced twice.
 
-    Parameters
-    ----------
-    model : keras.Model
-        May be trained on; the function follows.
-    batch_size : int
-    symmetries : {1, 8}
-
-    Returns
-    -------
-    tf.Function
+    The model may still be training; the function uses its current weights.
     """
     return tf.function(
         _mean_score(model, symmetries),
@@ -72,15 +67,18 @@ def compiled(model, batch_size, symmetries):
     )
 
 
-def run_padded(function, images, batch_size):
-    """Give a function that takes batches of one size a batch that may be smaller.
+def run_padded(
+    function: Callable[[np.ndarray], tf.Tensor], images: np.ndarray, batch_size: int
+) -> np.ndarray:
+    """Call a function for batches of one size with a batch that may be smaller.
 
     Parameters
     ----------
-    function : callable
-        As of `compiled`.
-    images : ndarray of float32, (N, B, S, S)
-    batch_size : int
+    function
+        As reoriented by `compiled`.
+    images
+        float32, (N, B, S, S).
+    batch_size
         At least N.
 
     Returns
@@ -94,23 +92,23 @@ def run_padded(function, images, batch_size):
     return function(images).numpy()[:n].astype(np.float32)
 
 
-def _mean_score(model, symmetries):
-    def mean_score(images):
+def _mean_score(model: keras.Model, symmetries: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    def mean_score(images: tf.Tensor) -> tf.Tensor:
         scores = []
         for orientation in range(symmetries):
-            turned = tf.reverse(images, [2]) if orientation & 1 else images
-            turned = tf.reverse(turned, [3]) if orientation & 2 else turned
-            turned = tf.transpose(turned, (0, 1, 3, 2)) if orientation & 4 else turned
-            scores.append(model(turned, training=False))
+            oriented = tf.reverse(images, [2]) if orientation & 1 else images
+            oriented = tf.reverse(oriented, [3]) if orientation & 2 else oriented
+            oriented = tf.transpose(oriented, (0, 1, 3, 2)) if orientation & 4 else oriented
+            scores.append(model(oriented, training=False))
         return tf.add_n(scores) / symmetries
 
     return mean_score
 
 
-def _freeze(model, symmetries):
-    """Make constants of the weights, so that TensorFlow can compute ahead what depends on no image.
+def _freeze(model: keras.Model, symmetries: int) -> Callable[[tf.Tensor], list[tf.Tensor]]:
+    """Turn the weights into constants, so that TensorFlow can precompute what no image enters.
 
-    With them a biased convolution and its activation become one operation.
+    A biased convolution and its activation then become one operation.
     """
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
     function = tf.function(_mean_score(model, symmetries), input_signature=signature)

@@ -1,1 +1,1 @@
-"""A sweep over settings of the training."""
+"""A search over settings of the training."""

@@ -2,38 +2,48 @@
 
 import json
 import math
+import os
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lenspipe.config.training import Range
+from lenspipe.config.training import Range, Sweep
 from lenspipe.plotting.figures import BLUE, GREY, ORANGE, save
 
-__all__ = ["draw_sweep"]
+__all__ = ["plot_sweep"]
 
 _COLUMNS = 3
 
-#: Most whole numbers of a range that are drawn as categories.
-_FEW = 12
+#: Maximum number of distinct integers of a range that are plotted as categories.
+_MAX_CATEGORIES = 12
 
-#: Width over which trials with the same value are spread, in distances of categories.
+#: Width over which trials with the same value are spread, in units of the categories' distance.
 _SPREAD = 0.6
 
 
-def draw_sweep(sweep, table, chosen, what, path):
-    """Draw completeness against each setting.
+def plot_sweep(
+    sweep: Sweep,
+    table: pd.DataFrame,
+    values: Sequence[dict[str, Any]],
+    sample: str,
+    path: str | os.PathLike[str],
+) -> None:
+    """Plot completeness against each setting.
 
     Parameters
     ----------
-    sweep : lenspipe.config.training.Sweep
-    table : pandas.DataFrame
+    table
         A row per trial, with the columns of sweep.csv.
-    chosen : sequence of dict
-        Of each trial key -> value.
-    what : str
-        On what the trials were measured.
-    path : str or path-like
-        The PNG.
+    values
+        For each trial key -> value.
+    sample
+        Description of the galaxies on which the trials were measured.
+    path
+        Of the PNG.
     """
     keys = list(sweep.settings)
     n_columns = min(_COLUMNS, len(keys))
@@ -42,10 +52,10 @@ def draw_sweep(sweep, table, chosen, what, path):
     panels = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False)
     failed = int((table["status"] == "failed").sum())
     note = f"; {failed} of {len(table)} failed" if failed else ""
-    figure.suptitle(f"{len(table)} trials on {what} of the validation split{note}", fontsize=10)
+    figure.suptitle(f"{len(table)} trials on {sample} of the validation split{note}", fontsize=10)
     for key, axes in zip(keys, panels.flat, strict=False):
-        x = _place(axes, sweep.settings[key], [values[key] for values in chosen])
-        _draw_trials(axes, x, table)
+        x = _set_up_axis(axes, sweep.settings[key], [chosen[key] for chosen in values])
+        _plot_trials(axes, x, table)
         axes.set_xlabel(key)
     for axes in panels.flat[len(keys) :]:
         axes.set_axis_off()
@@ -56,19 +66,20 @@ def draw_sweep(sweep, table, chosen, what, path):
     save(figure, path)
 
 
-def _place(axes, choices, values):
-    """Prepare the axis of a setting; return where each trial is on it, shape (N,)."""
-    is_range = isinstance(choices, Range)
-    if is_range and not (choices.is_whole and len(set(values)) <= _FEW):
-        axes.set_xscale("log" if choices.log else "linear")
-        return np.array(values, np.float64)
-    # Values of a list, and few whole numbers, are categories; trials that share one stand side by
-    # side.
-    numbers = {_text(value): value for value in values if _is_number(value)}
+def _set_up_axis(axes: Axes, choices: list | Range, values: Sequence[Any]) -> np.ndarray:
+    """Set up the axis of a setting; return the position of each trial on it, shape (N,)."""
+    if isinstance(choices, Range):
+        as_categories = choices.is_whole and len(set(values)) <= _MAX_CATEGORIES
+        if not as_categories:
+            axes.set_xscale("log" if choices.log else "linear")
+            return np.array(values, np.float64)
+    # Values of a list, and a few distinct integers, are categories; trials with the same value are
+    # placed side by side.
+    numbers = {_format_value(value): value for value in values if _is_number(value)}
     texts = sorted(
-        {_text(value) for value in values}, key=lambda text: (numbers.get(text, 0), text)
+        {_format_value(value) for value in values}, key=lambda text: (numbers.get(text, 0), text)
     )
-    places = np.array([texts.index(_text(value)) for value in values])
+    places = np.array([texts.index(_format_value(value)) for value in values])
     counts = np.bincount(places, minlength=len(texts))
     rank = np.array([(places[:i] == place).sum() for i, place in enumerate(places)])
     offset = (rank + 0.5) / counts[places] - 0.5
@@ -77,31 +88,31 @@ def _place(axes, choices, values):
     return places + _SPREAD * offset
 
 
-def _is_number(value):
+def _is_number(value: Any) -> bool:
     return isinstance(value, float | int) and not isinstance(value, bool)
 
 
-def _text(value):
+def _format_value(value: Any) -> str:
     if _is_number(value):
         return f"{value:g}"
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _draw_trials(axes, x, table):
+def _plot_trials(axes: Axes, x: np.ndarray, table: pd.DataFrame) -> None:
     value, low, high = (
         table[name].to_numpy(np.float64) for name in ("completeness", "low", "high")
     )
     best = (table["rank"] == 1).fillna(False).to_numpy(bool)
     done = (table["status"] == "done").to_numpy() & ~best
     pruned = (table["status"] == "pruned").to_numpy()
-    for which, marker, colour, label in (
+    for mask, marker, colour, label in (
         (done, "o", BLUE, "trial, with 95 % interval"),
-        (pruned, "x", GREY, "broken off, at its last epoch"),
+        (pruned, "x", GREY, "pruned, at its last epoch"),
         (best, "D", ORANGE, "best trial"),
     ):
-        if which.any():
-            axes.plot(x[which], value[which], marker, color=colour, ms=5.5, label=label, zorder=3)
+        if mask.any():
+            axes.plot(x[mask], value[mask], marker, color=colour, ms=5.5, label=label, zorder=3)
         if marker != "x":
-            axes.vlines(x[which], low[which], high[which], color=colour, lw=1, alpha=0.6)
+            axes.vlines(x[mask], low[mask], high[mask], color=colour, lw=1, alpha=0.6)
     axes.set_ylim(-0.03, 1.03)
     axes.grid(color="0.92")

@@ -1,108 +1,109 @@
-"""What a sweep found: a table of its trials, the best one's settings, and a figure."""
+"""Results of a sweep: a table of its trials, the settings of the best one, and a figure."""
 
 import json
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
+from lenspipe.config.settings import Settings
 from lenspipe.statistics.metrics import auc, completeness_at_fpr, completeness_interval
-from lenspipe.training.sweep.merit import check_rate
-from lenspipe.training.sweep.plan import check_sweep, name_of_trial, of_trial
-from lenspipe.training.sweep.plots import draw_sweep
+from lenspipe.training.sweep.merit import check_fpr
+from lenspipe.training.sweep.plan import check_sweep, trial_name, trial_settings
+from lenspipe.training.sweep.plots import plot_sweep
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
 __all__ = ["summarise_sweep"]
 
-#: Columns that are whole numbers or empty.
-_WHOLE = ["rank", "kept_epoch", "epochs", "parameters"]
+#: Columns that are integers or empty.
+_INTEGERS = ["rank", "kept_epoch", "epochs", "parameters"]
 
-_AS_THEY_ARE = ("val_loss", "kept_epoch", "epochs", "seconds", "parameters", "name", "reason")
+_COPIED = ("val_loss", "kept_epoch", "epochs", "seconds", "parameters", "name", "reason")
 
 
-def summarise_sweep(settings):
+def summarise_sweep(settings: Settings) -> pd.DataFrame:
     """Compare the trials of a sweep.
 
-    The best has the highest completeness at ``sweep.fpr`` on the validation split, among equal ones
-    the largest area under the ROC curve, then the lowest loss. Only trials that came to their end
-    compete. Writes ``sweep/sweep.csv``, a row per trial; ``sweep/sweep.png``; and
-    ``sweep/best.yaml``, a section training.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-        Of the run.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The table, columns as in docs/outputs.md.
+    The best has the highest completeness at ``sweep.fpr`` on the validation split; ties are broken
+    by the largest area under the ROC curve, then the lowest loss. Only completed trials are ranked.
+    Writes ``sweep/sweep.csv``, a row per trial; ``sweep/sweep.png``; and ``sweep/best.yaml``, a
+    section training. Return the table.
 
     Raises
     ------
     LenspipeError
-        Nothing is swept, a trial is missing, none was trained to its end, or the validation split
-        can't measure the false-positive rate.
+        Nothing is swept, a trial is missing, none was completed, or the validation split can't
+        measure the false-positive rate.
     """
     check_sweep(settings)
-    numbers = range(settings.sweep.n_trials)
-    entries, scores = zip(*(_read(settings, number) for number in numbers), strict=True)
+    sweep, paths = settings.sweep, settings.paths
+    numbers = range(sweep.n_trials)
+    folders = [paths.model(trial_name(settings, number)).parent for number in numbers]
+    entries, scores = zip(*(_read_trial(folder) for folder in folders), strict=True)
     done = [k for k in numbers if entries[k]["status"] == "done"]
     if not done:
         raise LenspipeError(
-            f"sweep: found no trial that came to its end among {len(numbers)}; the first, "
+            f"sweep: found no trial that was completed among {len(numbers)}; the first, "
             f"{entries[0]['name']}, {entries[0]['status']}: {entries[0]['reason']}"
         )
-    check_rate(settings, len(scores[done[0]][1]))
-    table = pd.DataFrame([_row(settings, *pair) for pair in zip(entries, scores, strict=True)])
+    lenses, nonlenses = scores[done[0]]
+    check_fpr(sweep.fpr, len(nonlenses))
+    table = pd.DataFrame(
+        [
+            _row(entry, of_lenses, of_nonlenses, sweep.fpr)
+            for entry, (of_lenses, of_nonlenses) in zip(entries, scores, strict=True)
+        ]
+    )
     order = table[table["status"] == "done"].sort_values(
         ["completeness", "val_auc", "val_loss", "trial"], ascending=[False, False, True, True]
     )
     table.insert(2, "rank", pd.Series(range(1, len(order) + 1), order.index))
-    table = table.astype(dict.fromkeys(_WHOLE, "Int64"))
+    table = table.astype(dict.fromkeys(_INTEGERS, "Int64"))
     best = order.iloc[0]
-    paths = settings.paths
     with atomic(paths.sweep("sweep.csv")) as temporary:
         table.to_csv(temporary, index=False)
-    chosen = [entry["settings"] for entry in entries]
-    lenses, others = scores[done[0]]
-    draw_sweep(
-        settings.sweep, table, chosen, f"{len(lenses)} lenses and {len(others)} others",
-        paths.sweep("sweep.png"),
-    )  # fmt: skip
-    words = (
+    values = [entry["settings"] for entry in entries]
+    sample = f"{len(lenses)} lenses and {len(nonlenses)} non-lenses"
+    plot_sweep(sweep, table, values, sample, paths.sweep("sweep.png"))
+    result = (
         f"trial {best['trial']:03d} of {len(numbers)}: completeness {best['completeness']:.3f} "
         f"({best['low']:.3f} to {best['high']:.3f}) at a false-positive rate of "
-        f"{settings.sweep.fpr:g}, AUC {best['val_auc']:.4f}, on the validation split"
+        f"{sweep.fpr:g}, AUC {best['val_auc']:.4f}, on the validation split"
     )
-    training = of_trial(settings, best["trial"], chosen[best["trial"]]).training
+    training = trial_settings(settings, best["trial"], values[best["trial"]]).training
     section = training.model_dump(mode="json")
     section |= {"name": settings.training.name, "refit": settings.training.refit}
     with atomic(paths.sweep("best.yaml")) as temporary:
         text = yaml.safe_dump({"training": section}, sort_keys=False)
-        temporary.write_text(f"# {words}.\n{text}")
-    log.info("best: %s", words)
+        temporary.write_text(f"# {result}.\n{text}")
+    log.info("best: %s", result)
     alike = int((order["completeness"] >= best["low"]).sum()) - 1
     log.info("completeness of %d other trials is within its interval", alike)
     return table
 
 
-def _read(settings, number):
-    """What a trial left: content of trial.json, and scores of lenses and others."""
-    name = name_of_trial(settings, number)
-    path = settings.paths.model(name, "trial.json")
+def _read_trial(folder: Path) -> tuple[dict[str, Any], tuple[np.ndarray, np.ndarray]]:
+    """Content of trial.json, and scores of lenses and non-lenses."""
+    path = folder / "trial.json"
     if not path.exists():
         raise LenspipeError(f"{path}: no such file, expected the trial's result; run the sweep")
-    entry = json.loads(path.read_text())
-    scores = pd.read_parquet(settings.paths.model(name, "validation.parquet"))
-    return entry, tuple(scores.loc[scores["label"] == label, "p"].to_numpy() for label in (1, 0))
+    table = pd.read_parquet(folder / "validation.parquet")
+    lenses, nonlenses = (table.loc[table["label"] == label, "p"].to_numpy() for label in (1, 0))
+    return json.loads(path.read_text()), (lenses, nonlenses)
 
 
-def _row(settings, entry, scores):
-    """A trial's row of the table; its settings carry `training.`, as `epochs` is two things."""
-    fpr = settings.sweep.fpr
-    low, high = completeness_interval(*scores, fpr)
+def _row(
+    entry: dict[str, Any], lenses: np.ndarray, nonlenses: np.ndarray, fpr: float
+) -> dict[str, Any]:
+    """A trial's row of the table.
+
+    Columns of its settings begin with ``training.``, as `epochs` is also the number it trained.
+    """
+    low, high = completeness_interval(lenses, nonlenses, fpr)
     return {
         "trial": entry["trial"],
         "status": entry["status"],
@@ -110,9 +111,9 @@ def _row(settings, entry, scores):
             f"training.{key}": value if isinstance(value, int | float | str) else json.dumps(value)
             for key, value in entry["settings"].items()
         },
-        "completeness": completeness_at_fpr(*scores, fpr)[0],
+        "completeness": completeness_at_fpr(lenses, nonlenses, fpr)[0],
         "low": low,
         "high": high,
-        "val_auc": auc(*scores),
-        **{key: entry[key] for key in _AS_THEY_ARE},
+        "val_auc": auc(lenses, nonlenses),
+        **{key: entry[key] for key in _COPIED},
     }
