@@ -13,6 +13,7 @@ import yaml
 import lenspipe
 from lenspipe.config.reference import config_reference
 from lenspipe.config.settings import load_settings
+from lenspipe.products.outputs import outputs_document
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -64,6 +65,12 @@ def imports_of(paths, own=()):
 def test_config_reference_is_up_to_date():
     assert (ROOT / "config" / "README.md").read_text() == config_reference(), (
         "write it anew: python -m lenspipe.config.reference > config/README.md"
+    )
+
+
+def test_description_of_outputs_is_up_to_date():
+    assert (ROOT / "docs" / "outputs.md").read_text() == outputs_document(), (
+        "write it anew: python -m lenspipe.products.outputs > docs/outputs.md"
     )
 
 

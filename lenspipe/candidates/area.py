@@ -8,6 +8,7 @@ from mocpy import MOC
 
 from lenspipe.config.settings import Settings
 from lenspipe.products.manifests import read_manifest
+from lenspipe.products.tables import read_table
 from lenspipe.survey.bricks import BRICK_DEG, brick_widths, brickids_at
 
 __all__ = ["area_deg2", "coverage_map", "searched_bricks"]
@@ -30,7 +31,7 @@ def searched_bricks(settings: Settings) -> pd.DataFrame:
         brick, brickid, ra, dec, width (degrees of right ascension); each brick once, also where
         both regions contain it.
     """
-    bricks = pd.read_parquet(settings.paths.bricks, columns=["brick", "ra", "dec", "chunk"])
+    bricks = read_table(settings.paths.bricks, "bricks", columns=["brick", "ra", "dec", "chunk"])
     failed = {
         brick
         for chunk in bricks["chunk"].unique()

@@ -8,6 +8,7 @@ from astropy.table import Table
 from lenspipe import __version__
 from lenspipe.candidates.columns import table_with_units
 from lenspipe.config.paths import RunPaths
+from lenspipe.products.tables import write_table
 from lenspipe.utils.files import atomic
 
 __all__ = ["write_catalogues"]
@@ -36,8 +37,7 @@ def write_catalogues(
     """
     path = paths.candidates
     shown = table[table["rank"] > 0]
-    with atomic(path.with_suffix(".csv")) as temporary:
-        table.to_csv(temporary, index=False)
+    write_table(path.with_suffix(".csv"), table)
     with atomic(path.with_suffix(".reg")) as temporary:
         temporary.write_text(_format_regions(shown))
     with atomic(paths.candidate_file("viewer.fits")) as temporary:

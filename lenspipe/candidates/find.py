@@ -1,6 +1,5 @@
 """From scores to candidates: selected, merged, matched with known lenses, named and ranked."""
 
-import json
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,9 @@ from lenspipe.config.flags import rejected
 from lenspipe.config.results import Threshold
 from lenspipe.config.settings import Settings
 from lenspipe.products.candidates import page_numbers
+from lenspipe.products.files import write_json
 from lenspipe.products.predictions import read_held_out
 from lenspipe.products.scores import Cuts, iterate_scores
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
 __all__ = ["find_candidates"]
@@ -76,8 +75,7 @@ def find_candidates(settings: Settings) -> pd.DataFrame:
         ],
     }
     _log_result(record, threshold)
-    with atomic(settings.paths.threshold) as temporary:
-        temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
+    write_json(settings.paths.threshold, record)
     shown = table[table["rank"] > 0]
     pages = page_numbers(shown, settings.mosaics, settings.survey.bands)
     write_html_page(shown, pages, record, settings.run, threshold, settings.paths)

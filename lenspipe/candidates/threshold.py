@@ -65,7 +65,7 @@ def _cuts_at_rate(
     """
     if table is None:
         raise LenspipeError(
-            f"{source}: found no such file, expected the scores of held-out galaxies, on which a "
+            f"{source}: no such file, expected the scores of held-out galaxies, on which a "
             "false-positive rate is measured; put predictions.parquet of the model beside it, or "
             "choose another candidates.threshold.by"
         )

@@ -9,12 +9,11 @@ from scipy.stats import norm, t
 
 from lenspipe.config.quality import Checks
 from lenspipe.products.checks import not_measured, result
+from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.schema.results import DRIFT
 from lenspipe.utils.crossmatch import unit_vectors
 
-__all__ = ["COLUMNS", "Drift"]
-
-#: Columns of drift.csv.
-COLUMNS = ["brick", "chunk", "region", "n", "statistic", "deviation", "z", "p"]
+__all__ = ["Drift"]
 
 #: Minimum numbers for a measurement: galaxies of a brick, bricks and chunks of a region.
 _MIN_GALAXIES, _MIN_BRICKS, _MIN_CHUNKS = 20, 5, 3
@@ -64,9 +63,9 @@ class Drift:
         dict
             As returned by `lenspipe.products.checks.result`.
         pandas.DataFrame
-            Outliers, with `COLUMNS`; brick is empty for a whole chunk.
+            Outliers, with the columns of drift.csv; brick is empty for a whole chunk.
         """
-        checks, outliers = self._checks, pd.DataFrame(columns=COLUMNS)
+        checks, outliers = self._checks, pd.DataFrame(columns=names_of(DRIFT))
         table = pd.concat(self._tables, ignore_index=True).merge(bricks, on="brick")
         table = table[table["n"] >= _MIN_GALAXIES]
         enough = table.groupby("region")["brick"].transform("size") >= _MIN_BRICKS
@@ -79,7 +78,9 @@ class Drift:
         is_outlier = (rows["p"] < checks.level / len(rows)) & (
             rows["deviation"].abs() > checks.max_drift
         )
-        outliers = rows.loc[is_outlier, COLUMNS].sort_values("z", key=np.abs, ascending=False)
+        outliers = rows.loc[is_outlier, names_of(DRIFT)].sort_values(
+            "z", key=np.abs, ascending=False
+        )
         outliers = outliers.reset_index(drop=True)
         # Each brick and each chunk has two rows, one for each statistic.
         n_chunks = int((rows["brick"] == "").sum() // 2)

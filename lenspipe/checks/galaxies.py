@@ -8,6 +8,7 @@ from lenspipe.config.flags import rejected
 from lenspipe.config.settings import Settings
 from lenspipe.evaluation.random_galaxies import FATES, RandomGalaxies
 from lenspipe.products.bricks import chunks_of
+from lenspipe.products.tables import read_table
 from lenspipe.utils.progress import track
 
 __all__ = ["draw_galaxies"]
@@ -37,14 +38,14 @@ def draw_galaxies(settings: Settings) -> tuple[np.ndarray, pd.DataFrame]:
     population, rng = RandomGalaxies(settings), np.random.default_rng([settings.seed, 60])
     scores, tables = [], []
     for chunk in track(chunks_of(settings.paths.bricks), "checks: random galaxies, chunks"):
-        table = pd.read_parquet(paths.scores(chunk), columns=_COLUMNS)
+        table = read_table(paths.scores(chunk), "scores", columns=_COLUMNS)
         table = table[table["p"].notna() & ~rejected(table["flags"], settings)]
         table = table[rng.random(len(table)) < fraction]
         scores.append(table["p"].to_numpy(np.float32))
         table = table.drop_duplicates("id")
         fates, _ = population.classify(table)
         table = table[fates == FATES.index("random")]
-        parent = pd.read_parquet(paths.parent(chunk)).drop_duplicates("id")
+        parent = read_table(paths.parent(chunk), "parent").drop_duplicates("id")
         extra = parent[["id", *parent.columns.difference(table.columns)]]
         tables.append(table.merge(extra, on="id", how="left"))
     random = pd.concat(tables, ignore_index=True)

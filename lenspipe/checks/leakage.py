@@ -11,6 +11,7 @@ from lenspipe.products.checks import not_measured, result
 from lenspipe.products.record_files import check_shards
 from lenspipe.products.records import dataset
 from lenspipe.products.sample import SPLITS
+from lenspipe.products.tables import read_table
 from lenspipe.sample.splits import cells_of_bricks, on_two_sides
 from lenspipe.utils.crossmatch import chord, unit_vectors
 
@@ -29,7 +30,7 @@ def check_leakage(settings: Settings, sample: pd.DataFrame | None) -> dict:
     if sample is None:
         return not_measured("the run has no labelled sample")
     sample = sample.assign(host=sample["id"].str.removeprefix("injected:"))
-    bricks = pd.read_parquet(settings.paths.bricks, columns=["brick", "ra", "dec"])
+    bricks = read_table(settings.paths.bricks, "bricks", columns=["brick", "ra", "dec"])
     sample["cell"] = sample["brick"].map(cells_of_bricks(settings, bricks).to_dict())
     real = sample[sample["class"] != "injected"]
     lenses = real[real["label"] > 0.5]

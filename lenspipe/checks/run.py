@@ -1,14 +1,12 @@
 """All standing checks of a run."""
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import pandas as pd
 
 from lenspipe.catalogs.names import shown_names
 from lenspipe.checks.depth import check_depth, check_regions
-from lenspipe.checks.drift import COLUMNS, Drift
+from lenspipe.checks.drift import Drift
 from lenspipe.checks.duplicates import Duplicates
 from lenspipe.checks.galaxies import draw_galaxies
 from lenspipe.checks.leakage import check_leakage
@@ -20,8 +18,10 @@ from lenspipe.plotting.galaxy_pages import draw_page
 from lenspipe.products.bricks import chunks_of
 from lenspipe.products.candidates import read_candidates
 from lenspipe.products.checks import RED, not_measured
-from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
+from lenspipe.products.files import read_json, require, write_json
+from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.schema.results import DRIFT
+from lenspipe.products.tables import read_table, write_table
 from lenspipe.utils.progress import log, track
 
 __all__ = ["run_checks"]
@@ -46,34 +46,31 @@ def run_checks(settings: Settings) -> dict:
     final = paths.checks("checks.json")
     final.unlink(missing_ok=True)
     for chunk in chunks:
-        if not paths.scores(chunk).exists():
-            raise LenspipeError(
-                f"{paths.scores(chunk)}: found no such file, expected scores; score chunk {chunk} "
-                "first"
-            )
-    sample = None if settings.inference.model else pd.read_parquet(paths.sample)
+        require(paths.scores(chunk), "scores")
+    sample = None if settings.inference.model else read_table(paths.sample, "sample")
     scores, random = draw_galaxies(settings)
     drift, duplicates = Drift(settings.checks, scores), Duplicates(paths)
     for chunk in track(chunks, "checks: chunks"):
-        table = pd.read_parquet(paths.scores(chunk), columns=["id", "brick", "ra", "dec", "p"])
+        table = read_table(paths.scores(chunk), "scores", columns=["id", "brick", "ra", "dec", "p"])
         drift.add(chunk, table)
         duplicates.add(chunk, table)
     names = read_candidates(settings.paths.candidates, hidden=True)["name"]
     if settings.targets:
         depth = regions = drifted = not_measured("the run scores a list of targets")
-        outliers = pd.DataFrame(columns=COLUMNS)
+        outliers = pd.DataFrame(columns=names_of(DRIFT))
         # A position that is listed twice is a candidate twice.
         names = names.iloc[:0]
     else:
-        sample_report = None if sample is None else _read_json(paths.sample_report("report.json"))
-        bricks = pd.read_parquet(paths.bricks, columns=["brick", "region", "ra", "dec"])
+        report_path = paths.sample_report("report.json")
+        has_report = sample is not None and report_path.exists()
+        sample_report = read_json(report_path, "sample_report") if has_report else None
+        bricks = read_table(paths.bricks, "bricks", columns=["brick", "region", "ra", "dec"])
         drifted, outliers = drift.result(bricks)
         depth = check_depth(settings.checks, settings.survey.bands, random, sample_report)
         regions = check_regions(
             settings.checks, settings.seed, sorted(bricks["region"].unique()), random, sample
         )
-    with atomic(paths.checks("drift.csv")) as temporary:
-        outliers.to_csv(temporary, index=False, float_format="%.6g")
+    write_table(paths.checks("drift.csv"), outliers, float_format="%.6g")
     _draw_outliers(settings, outliers, duplicates.chunk_of)
     checks = {
         "depth leak": depth,
@@ -88,16 +85,11 @@ def run_checks(settings: Settings) -> dict:
         "checks": [{"check": name, **check} for name, check in checks.items()],
     }
     write_page(report, outliers, paths.checks("checks.html"))
-    with atomic(final) as temporary:
-        temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+    write_json(final, report)
     for name, check in checks.items():
         status = check["status"].upper() if check["status"] == RED else check["status"]
         log.info("checks: %s: %s: %s", name, status, check["why"])
     return report
-
-
-def _read_json(path: Path) -> dict | None:
-    return json.loads(path.read_text()) if path.exists() else None
 
 
 def _draw_outliers(settings: Settings, outliers: pd.DataFrame, chunk_of: Mapping[str, str]) -> None:
@@ -128,7 +120,7 @@ def _highest_scores(
     bricks: list[str], chunk_of: Mapping[str, str], paths: RunPaths
 ) -> pd.DataFrame:
     tables = [
-        pd.read_parquet(paths.scores(chunk_of[brick]), filters=[("brick", "==", brick)])
+        read_table(paths.scores(chunk_of[brick]), "scores", filters=[("brick", "==", brick)])
         .nlargest(_SHOWN_GALAXIES, "p")
         .assign(note=brick)
         for brick in bricks

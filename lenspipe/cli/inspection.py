@@ -83,11 +83,11 @@ def _run(options: Namespace) -> None:
     from lenspipe.inspection.grades import export
     from lenspipe.inspection.lists import Lists, Mix
     from lenspipe.inspection.store import Store
+    from lenspipe.products.files import require
 
     configure_logging()
     if "export" in given:
-        if not paths.inspection().exists():
-            raise LenspipeError(f"{paths.inspection()}: no such file; nobody has graded this run")
+        require(paths.inspection(), "votes_database")
         with contextlib.closing(Store(paths.inspection())) as store:
             counts = export(paths, store)
         numbers = ", ".join(

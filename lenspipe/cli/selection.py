@@ -30,11 +30,11 @@ def _add_arguments(parser: ArgumentParser) -> None:
 def _run(options: Namespace) -> None:
     configure_logging()
     from lenspipe.completeness.selection_function import SelectionFunction
-    from lenspipe.utils.tables import check_output, read_table, write_table
+    from lenspipe.utils.tables import check_output, read_user_table, write_table
 
     check_output(options.output)
     function = SelectionFunction.read(options.function)
-    table = read_table(options.population, "a population of lenses")
+    table = read_user_table(options.population, "a population of lenses")
     columns: dict[str, Any] = {}
     for name in ("weights", "by"):
         column = getattr(options, name)

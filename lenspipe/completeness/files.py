@@ -1,7 +1,7 @@
 """The selection function as a FITS file; docs/selection.md describes its layout."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,49 +13,12 @@ from numpy.typing import ArrayLike
 from lenspipe import __version__
 from lenspipe.completeness.quantities import Quantity
 from lenspipe.completeness.splines import Spline, Terms
+from lenspipe.products.schema.completeness import CELLS, COEFFICIENTS, DESIGN, SMOOTHING
+from lenspipe.products.schema.declarations import Column, names_of
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 
 __all__ = ["read_attributes", "write_attributes"]
-
-#: Columns of each table and their descriptions. Units of minimum, maximum and median of MODEL are
-#: in its column `unit`.
-_MODEL_COLUMNS = {
-    "name": "Quantity",
-    "column": "Column of tables of lenses that holds it",
-    "unit": "Unit; empty if dimensionless",
-    "scale": "Scale of the splines: log is log10(x), log1p log10(1 + x)",
-    "title": "Label of axes",
-    "used": "Whether completeness depends on it; false for one value or none",
-    "minimum": "Minimum among the injected lenses, on the scale",
-    "maximum": "Maximum among the injected lenses, on the scale",
-    "median": "Median of the injected lenses, in the unit",
-    "n_knots": "Number of knots",
-    "knots": "Knots of the cubic B-splines, on the scale; NaN after the last",
-}
-
-_COEFFICIENT_COLUMNS = {
-    "term": "Quantities that the basis function of this coefficient depends on",
-    "coefficient": "Coefficient of the logit of completeness",
-    "centre": "Mean of the basis function over the injected lenses, subtracted",
-    "freedom": "Effective degrees of freedom",
-}
-
-_SMOOTHING_COLUMNS = {
-    "penalty": "Direction in which the function is smoothed, or interaction",
-    "smoothing": "Smoothing parameter",
-}
-
-_CELL_COLUMNS = {
-    "n_painted": "Lenses injected in the cell",
-    "n_found": "Lenses found",
-    "completeness": "Fraction found; NaN in an empty cell",
-    "completeness_low": "Lower end of its 95 % interval (Wilson)",
-    "completeness_high": "Upper end of its 95 % interval (Wilson)",
-    "model": "Smooth function, mean over lenses; at the centre of an empty cell",
-    "model_low": "Lower end of its 95 % interval",
-    "model_high": "Upper end of its 95 % interval",
-}
 
 #: Keyword of the header -> key of the function's meta, and description.
 _META_KEYWORDS = {
@@ -93,7 +56,7 @@ def write_attributes(
         _model_row(quantity, splines.get(quantity.name), max_knots, attributes["medians"])
         for quantity in quantities
     ]
-    model = Table({name: [row[name] for row in rows] for name in _MODEL_COLUMNS})
+    model = Table({name: [row[name] for row in rows] for name in names_of(DESIGN)})
     coefficients = Table(
         {
             "term": Terms(splines).columns,
@@ -111,9 +74,9 @@ def write_attributes(
     hdus = [primary]
     if cells is not None:
         hdus.append(_cells_hdu(cells, {quantity.name: quantity.unit for quantity in quantities}))
-    hdus.append(_table_hdu(model, "MODEL", _MODEL_COLUMNS))
-    hdus.append(_table_hdu(coefficients, "COEFFICIENTS", _COEFFICIENT_COLUMNS))
-    hdus.append(_table_hdu(smoothing, "SMOOTHING", _SMOOTHING_COLUMNS))
+    hdus.append(_table_hdu(model, "MODEL", DESIGN))
+    hdus.append(_table_hdu(coefficients, "COEFFICIENTS", COEFFICIENTS))
+    hdus.append(_table_hdu(smoothing, "SMOOTHING", SMOOTHING))
     hdus.append(fits.ImageHDU(attributes["covariance"], name="COVARIANCE"))
     with atomic(path) as temporary:
         fits.HDUList(hdus).writeto(temporary)
@@ -137,16 +100,15 @@ def _model_row(
 
 def _cells_hdu(cells: pd.DataFrame, units: Mapping[str, str]) -> fits.BinTableHDU:
     table = Table.from_pandas(cells)
-    descriptions = dict(_CELL_COLUMNS)
     for name, unit in units.items():
-        for end, word in (("low", "Lower"), ("high", "Upper")):
+        for end in ("low", "high"):
             table[f"{name}_{end}"].unit = unit or None
-            descriptions[f"{name}_{end}"] = f"{word} edge of the cell in {name}"
-    return _table_hdu(table, "CELLS", descriptions)
+    return _table_hdu(table, "CELLS", CELLS)
 
 
-def _table_hdu(table: Table, name: str, descriptions: Mapping[str, str]) -> fits.BinTableHDU:
+def _table_hdu(table: Table, name: str, columns: Sequence[Column]) -> fits.BinTableHDU:
     """A table as FITS; the descriptions become comments of the columns."""
+    descriptions = {column.name: column.description for column in columns}
     hdu = fits.table_to_hdu(table)
     hdu.name = name
     for i, column in enumerate(table.colnames, 1):
@@ -170,7 +132,7 @@ def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         with fits.open(path) as hdus:
             header = hdus[0].header
-            model = [dict(zip(_MODEL_COLUMNS, row, strict=True)) for row in hdus["MODEL"].data]
+            model = [dict(zip(names_of(DESIGN), row, strict=True)) for row in hdus["MODEL"].data]
             table = hdus["COEFFICIENTS"].data
             columns = {name: _native(table[name]) for name in ("coefficient", "centre", "freedom")}
             smoothing = {str(name): float(value) for name, value in hdus["SMOOTHING"].data}

@@ -9,6 +9,7 @@ from astropy.coordinates import SkyCoord
 from lenspipe.config.settings import Settings
 from lenspipe.products.known_lenses import read_known
 from lenspipe.products.sample import used_before
+from lenspipe.products.tables import read_table
 from lenspipe.products.truth import held_out_bricks
 from lenspipe.simulation.lensing import chance_undrowned
 from lenspipe.utils.errors import LenspipeError
@@ -36,7 +37,7 @@ def lens_positions(settings: Settings) -> pd.DataFrame:
     known = read_known(settings.paths.lenses)[["ra", "dec"]]
     if not settings.simulation:
         return known
-    truth = pd.read_parquet(settings.paths.truth, columns=["ra", "dec", "kind"])
+    truth = read_table(settings.paths.truth, "truth", columns=["ra", "dec", "kind"])
     return pd.concat([known, truth.loc[truth["kind"] == "lens", ["ra", "dec"]]], ignore_index=True)
 
 
@@ -66,7 +67,8 @@ def read_host_pool(settings: Settings, bricks: pd.DataFrame) -> pd.DataFrame:
     trained_on = galaxies_trained_on(settings)
     tables = []
     for chunk, names in track(list(bricks.groupby("chunk")["brick"]), "hosts: chunks read"):
-        table = pd.read_parquet(settings.paths.parent(chunk), filters=[("brick", "in", [*names])])
+        filters = [("brick", "in", [*names])]
+        table = read_table(settings.paths.parent(chunk), "parent", filters=filters)
         tables.append(table[~table["id"].isin(trained_on)])
     pool, lenses = pd.concat(tables), lens_positions(settings)
     pool = remove_near(pool, lenses, settings.sample.exclusion_arcsec)
@@ -145,7 +147,7 @@ def select_like_planted(
     pandas.DataFrame
         Rows of ellipticals, each kept with the probability that its light does not drown the arcs.
     """
-    truth = pd.read_parquet(truth_path, columns=["id", "kind"])
+    truth = read_table(truth_path, "truth", columns=["id", "kind"])
     ellipticals = truth.loc[truth["kind"] == "elliptical", "id"]
     probability = chance_undrowned(pool["mag_g"].fillna(-np.inf))
     return pool[pool["id"].isin(ellipticals) & (rng.random(len(pool)) < probability)]

@@ -16,11 +16,13 @@ from lenspipe.cutouts.reading import read_galaxies
 from lenspipe.plotting.galaxy_pages import draw_page
 from lenspipe.products.candidates import read_cuts
 from lenspipe.products.parts import open_parts
+from lenspipe.products.schema.completeness import HOST
+from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.schema.registry import band_values
+from lenspipe.products.tables import read_table, write_table
 from lenspipe.scoring.score import load_fitting
 from lenspipe.scoring.scorer import Scorer
 from lenspipe.simulation.injection import check_bands, inject
-from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
 from lenspipe.utils.hashing import digest
 from lenspipe.utils.progress import log, track
 from lenspipe.utils.tables import content_hash
@@ -29,12 +31,6 @@ __all__ = ["inject_and_score", "injected_images"]
 
 #: To be raised when the same input gives other lenses.
 _INJECTION_VERSION = 2
-
-_HOST_COLUMNS = (
-    *("id", "draw", "release", "brickid", "objid", "brick", "region", "type", "ra", "dec"),
-)
-
-_CONDITION_PREFIXES = ("mag_", "nobs_", "galdepth_", "psfsize_")
 
 
 def inject_and_score(settings: Settings) -> pd.DataFrame:
@@ -81,8 +77,7 @@ def inject_and_score(settings: Settings) -> pd.DataFrame:
         injected["p_host"] = hosts["id"].map(host_scores).to_numpy(np.float32)
         injected["found"] = cuts.passes(injected) & ~lost
         _plot_page(settings, injected)
-        with atomic(settings.paths.selection("injected.parquet")) as temporary:
-            injected.to_parquet(temporary, index=False)
+        write_table(settings.paths.selection("injected.parquet"), injected)
     log.info(
         "selection: %d of %d injected lenses found; %d are on cutouts that the search rejects",
         injected["found"].sum(), len(injected), lost.sum(),
@@ -123,8 +118,7 @@ def _score_batch(settings: Settings, hosts: pd.DataFrame, scorer: Scorer) -> pd.
     """Rows of a batch of injected lenses, without whether they are found."""
     images, catalog, truth = injected_images(settings, hosts)
     table = catalog.assign(draw=hosts["draw"].to_numpy())
-    conditions = [name for name in table if name.startswith(_CONDITION_PREFIXES)]
-    table = table[[*_HOST_COLUMNS, *conditions, "flags"]]
+    table = table[names_of(HOST, **band_values(settings.survey.bands))]
     return pd.concat([table, truth.drop(columns="id")], axis=1).assign(**scorer(images))
 
 
@@ -132,11 +126,9 @@ def _read_host_scores(paths: RunPaths, hosts: pd.DataFrame) -> pd.Series:
     """The search's score p of each galaxy without an injected lens, by id."""
     tables = []
     for chunk, names in hosts.groupby("chunk")["brick"]:
-        path = paths.scores(chunk)
-        if not path.exists():
-            raise LenspipeError(f"{path}: no such file; score chunk {chunk} first")
         filters = [("brick", "in", names.unique().tolist())]
-        tables.append(pd.read_parquet(path, columns=["id", "p"], filters=filters))
+        table = read_table(paths.scores(chunk), "scores", columns=["id", "p"], filters=filters)
+        tables.append(table)
     return pd.concat(tables).set_index("id")["p"]
 
 

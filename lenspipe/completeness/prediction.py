@@ -10,6 +10,7 @@ from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.config.flags import rejected
 from lenspipe.config.settings import Settings
 from lenspipe.products.candidates import read_cuts
+from lenspipe.products.tables import read_table
 from lenspipe.products.truth import read_rows, with_truth
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
@@ -44,7 +45,7 @@ def read_planted_lenses(settings: Settings) -> pd.DataFrame:
     cuts = read_cuts(settings.paths.threshold, settings.candidates.threshold)
     found = cuts.passes(lenses) & ~rejected(lenses["flags"], settings)
     table = lenses[["id", "theta_e_arcsec", "arc_snr"]].assign(found=found)
-    truth = pd.read_parquet(settings.paths.truth, columns=["id", "arc_mag_g"])
+    truth = read_table(settings.paths.truth, "truth", columns=["id", "arc_mag_g"])
     table = table.merge(truth.drop_duplicates("id"), on="id")
     parent = read_rows(settings.paths.bricks, settings.paths.parent, "parent", set(lenses["brick"]))
     return table.merge(parent, on="id", validate="1:1")

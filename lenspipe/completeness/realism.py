@@ -1,6 +1,5 @@
 """Realism of injected lenses: whether they can be told from known ones."""
 
-import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,13 +20,16 @@ from lenspipe.cutouts.reading import read_galaxies
 from lenspipe.models.activations import features
 from lenspipe.plotting.model_figures import draw_note
 from lenspipe.products.candidates import read_cuts
+from lenspipe.products.files import write_json
 from lenspipe.products.known_lenses import read_known
+from lenspipe.products.schema.completeness import MEASURED
+from lenspipe.products.schema.declarations import names_of_keys
+from lenspipe.products.tables import read_table
 from lenspipe.products.truth import held_out_bricks
 from lenspipe.scoring.score import load_fitting
 from lenspipe.scoring.scorer import Scorer
 from lenspipe.simulation.injection import check_bands, inject
 from lenspipe.statistics.two_sample import ring_fluxes, tell_apart
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
 __all__ = ["measure_realism"]
@@ -38,11 +40,6 @@ _MIN_REAL_LENSES, _MAX_REAL_LENSES = 20, 1000
 
 #: Galaxies among which hosts are searched for, per real lens.
 _HOST_CANDIDATES_PER_LENS = 20
-
-_MEASURED_KEYS = [
-    *(f"auc_{space}{end}" for space in ("features", "photometry") for end in ("", "_low", "_high")),
-    *("ks", "ks_p", "found_real", "found_injected", "median_p_real", "median_p_injected"),
-]
 
 
 def measure_realism(settings: Settings) -> dict[str, Any]:
@@ -78,7 +75,7 @@ def measure_realism(settings: Settings) -> dict[str, Any]:
     result: dict[str, Any] = {"n_real": len(real), "n_injected": len(hosts)}
     result |= {"n_bricks": real["brick"].nunique()}
     result |= {"trained_on": None if settings.inference.model else False, "verdict": "measured"}
-    result |= dict.fromkeys(_MEASURED_KEYS)
+    result |= dict.fromkeys(names_of_keys(MEASURED))
     path = settings.paths.selection("realism.png")
     if len(hosts) < _MIN_REAL_LENSES:
         few = f"hosts: {len(hosts)}"
@@ -93,8 +90,7 @@ def measure_realism(settings: Settings) -> dict[str, Any]:
         ]
         injected, _ = inject(backgrounds, hosts, generators, settings)
         result |= _compare(settings, images, real, injected, hosts, path)
-    with atomic(settings.paths.selection("realism.json")) as temporary:
-        temporary.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    write_json(settings.paths.selection("realism.json"), result)
     _log_result(result)
     return result
 
@@ -113,7 +109,7 @@ def _read_known_lenses(
     for chunk, names in bricks.groupby("chunk")["brick"]:
         filters = [("brick", "in", [*names])]
         columns = ["id", "brick", "ra", "dec"]
-        table = pd.read_parquet(settings.paths.parent(chunk), columns=columns, filters=filters)
+        table = read_table(settings.paths.parent(chunk), "parent", columns=columns, filters=filters)
         if len(table) and len(known):
             galaxies = SkyCoord(table["ra"], table["dec"], unit="deg")
             entry, distance, _ = galaxies.match_to_catalog_sky(lenses)

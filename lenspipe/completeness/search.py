@@ -1,7 +1,6 @@
 """The selection function of a run: fitted, tested on planted lenses, written and plotted."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from lenspipe.completeness.quantities import selection_quantities
 from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.config.settings import Settings
 from lenspipe.products.candidates import read_cuts
-from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
+from lenspipe.products.files import read_json, write_json
+from lenspipe.products.tables import read_table
 from lenspipe.utils.progress import log
 
 __all__ = ["half_completeness_radius", "measure_selection_function"]
@@ -47,7 +46,7 @@ def measure_selection_function(settings: Settings) -> dict[str, Any]:
     """
     paths, selection = settings.paths, settings.selection
     path = paths.selection("injected.parquet")
-    injected = pd.read_parquet(path)
+    injected = read_table(path, "injected_lenses")
     quantities = selection_quantities(settings.survey.bands, selection.brightness)
     cuts = read_cuts(paths.threshold, settings.candidates.threshold)
     meta = {
@@ -64,28 +63,16 @@ def measure_selection_function(settings: Settings) -> dict[str, Any]:
     if settings.simulation and settings.held_out:
         prediction = predict_planted(settings, function)
         plot_prediction(prediction, function, paths.selection("prediction.png"))
-        _write_json(paths.selection("prediction.json"), prediction)
+        write_json(paths.selection("prediction.json"), prediction)
     function.write(paths.selection("selection.fits"), cells)
-    _write_json(paths.selection("selection.json"), summary)
+    write_json(paths.selection("selection.json"), summary)
     _log_summary(summary)
     return summary
 
 
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
 def _read_realism(path: Path) -> dict[str, Any] | None:
     """Comparison of the run's injected lenses with real ones, if there is one."""
-    if not path.exists():
-        return None
-    try:
-        return json.loads(path.read_text())
-    except ValueError:
-        raise LenspipeError(
-            f"{path}: can't be read as JSON, expected the output of rule realism; delete it"
-        ) from None
+    return read_json(path, "realism") if path.exists() else None
 
 
 def half_completeness_radius(

@@ -1,59 +1,45 @@
-"""Flags of a cutout: what can be wrong with it, and which cutouts are rejected."""
+"""Flags of a cutout: its defects, and which of them reject it."""
 
 import enum
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-__all__ = ["FLAGS", "flag_note", "rejected"]
+from lenspipe.config.settings import Settings
+
+__all__ = ["BAD_FLAGS", "FLAGS", "MEANINGS", "flag_note", "rejected"]
 
 
 class FLAGS(enum.IntFlag):
-    """What is wrong with a cutout."""
+    """Defects of a cutout; `MEANINGS` describes them."""
 
-    #: A configured band has no coadd in this brick; its pixels are NaN.
     MISSING_BAND = 1
-    #: The stamp reaches over the edge of the coadd; pixels beyond are NaN.
     EDGE = 2
-    #: More of it is masked than cutouts.max_masked_fraction (see `flag_stamps`).
     MASKED = 4
-    #: A pixel that should have a value is NaN or infinite.
     NONFINITE = 8
-    #: The central pixel has no exposure in a band that the brick has.
     NO_EXPOSURE = 16
 
 
-#: What keeps a cutout out of the sample; a masked part does not.
+#: Flag -> its meaning; `lenspipe.cutouts.stamps.flag_stamps` sets them.
+MEANINGS = {
+    FLAGS.MISSING_BAND: "a band has no coadd in this brick; its pixels are NaN",
+    FLAGS.EDGE: "the stamp extends beyond the edge of the coadd; pixels beyond are NaN",
+    FLAGS.MASKED: "a larger fraction of it is masked than `cutouts.max_masked_fraction`",
+    FLAGS.NONFINITE: "a pixel that should have a value is NaN or infinite",
+    FLAGS.NO_EXPOSURE: "the central pixel has no exposure in a band for which the brick has a "
+    "coadd",
+}
+
+#: Flags that keep a cutout out of the labelled sample; a masked fraction does not.
 BAD_FLAGS = FLAGS.MISSING_BAND | FLAGS.EDGE | FLAGS.NONFINITE | FLAGS.NO_EXPOSURE
 
 
-def flag_note(flags):
-    """Say what is wrong with a cutout.
-
-    Parameters
-    ----------
-    flags : int
-        Bits of `FLAGS`.
-
-    Returns
-    -------
-    str
-        Such as ``missing band, edge``; empty if nothing is.
-    """
+def flag_note(flags: int) -> str:
+    """Describe bits of `FLAGS` in words, such as ``missing band, edge``."""
     return ", ".join(flag.name.lower().replace("_", " ") for flag in FLAGS if int(flags) & flag)
 
 
-def rejected(flags, settings):
-    """Which cutouts have a flag of ``candidates.reject_flags``.
-
-    Parameters
-    ----------
-    flags : array_like of int, shape (N,)
-        As in the cutout files.
-    settings : lenspipe.config.settings.Settings
-
-    Returns
-    -------
-    numpy.ndarray of bool, shape (N,)
-    """
+def rejected(flags: ArrayLike, settings: Settings) -> np.ndarray:
+    """Whether each cutout has a flag of ``candidates.reject_flags``; flags as in its file."""
     mask = sum(int(FLAGS[name]) for name in set(settings.candidates.reject_flags))
     return (np.asarray(flags, dtype=np.int64) & mask) != 0

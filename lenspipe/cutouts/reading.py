@@ -50,11 +50,6 @@ def read_galaxies(settings, table):
     catalogs = []
     for brick, group in table.groupby("brick"):
         path = cutouts_at(settings, brick)
-        if not path.exists():
-            raise LenspipeError(
-                f"{path}: found no such file, expected cutouts of {len(group)} galaxies; cut out "
-                "this brick again"
-            )
         cutouts, catalog = read_cutouts(path)
         places = pd.Index(catalog["id"]).get_indexer(group["id"])
         if (places < 0).any():

@@ -10,6 +10,7 @@ from lenspipe.models.contents import count_parameters
 from lenspipe.plotting.colour import colour_images
 from lenspipe.plotting.model_figures import draw_activations, draw_note
 from lenspipe.products.sample import read_images
+from lenspipe.products.tables import read_table
 from lenspipe.scoring.score import load_fitting
 from lenspipe.utils.errors import LenspipeError
 
@@ -61,15 +62,13 @@ def show_activations(settings: Settings) -> None:
 
 def _choose_galaxies(path: Path, sample_path: Path) -> pd.DataFrame | None:
     """Rows of the sample, with their scores, of the two galaxies; None without a split."""
-    if not path.exists():
-        raise LenspipeError(f"{path}: no such file; assess the model first")
-    predictions = pd.read_parquet(path, columns=["id", "split", "label", "p"])
+    predictions = read_table(path, "predictions", columns=["id", "split", "label", "p"])
     for split in ("test", "validation"):
         table = predictions[predictions["split"] == split].sort_values(["p", "id"])
         lenses, nonlenses = table[table["label"] > 0.5], table[table["label"] <= 0.5]
         if len(lenses) and len(nonlenses):
             chosen = pd.concat([lenses.tail(1), nonlenses.head(1)])[["id", "p"]]
-            sample = pd.read_parquet(sample_path, columns=["id", "shard", "row"])
+            sample = read_table(sample_path, "sample", columns=["id", "shard", "row"])
             rows = chosen.merge(sample, on="id")
             if len(rows) == len(chosen):
                 return rows

@@ -1,7 +1,6 @@
 """How well a trained model separates lenses from non-lenses on the held-out splits."""
 
 import functools
-import json
 
 import numpy as np
 
@@ -10,10 +9,11 @@ from lenspipe.evaluation.mistakes import draw_mistakes
 from lenspipe.evaluation.model_metrics import measure_split
 from lenspipe.evaluation.plots import draw_figures, mark_mistakes, shown_split
 from lenspipe.evaluation.predictions import predict_splits
+from lenspipe.products.files import write_json
 from lenspipe.products.models import TRAINING_KEYS, read_training
 from lenspipe.products.sample import read_images
+from lenspipe.products.tables import write_table
 from lenspipe.statistics.calibration import fit_calibration, write_calibration
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
 __all__ = ["SPLITS", "assess"]
@@ -46,7 +46,7 @@ def assess(settings: Settings) -> dict:
     name = settings.training.name
     path = functools.partial(settings.paths.model, name)
     path("metrics.json").unlink(missing_ok=True)
-    notes = read_training(settings.paths.model(settings.training.name, "training.json"))
+    notes = read_training(path("training.json"))
     used_validation = "combine" in notes and (notes["refit"] or notes["combine"] == "stacker")
     is_refit = notes["refit"] and "combine" not in notes
     galaxies = predict_splits(settings, SPLITS[1:] if used_validation else SPLITS, is_refit)
@@ -58,9 +58,7 @@ def assess(settings: Settings) -> dict:
     write_calibration(path("calibration.json"), calibration)
     calibrated = calibration.apply(galaxies["p"]) if calibration else np.nan
     galaxies["p_calibrated"] = np.float32(calibrated)
-    with atomic(path("predictions.parquet")) as temporary:
-        columns = [column for column in galaxies if column not in ("shard", "row")]
-        galaxies[columns].to_parquet(temporary, index=False)
+    write_table(path("predictions.parquet"), galaxies.drop(columns=["shard", "row"]))
     threshold, bands = settings.candidates.threshold.assumed, settings.survey.bands
     metrics = {key: notes[key] for key in TRAINING_KEYS}
     metrics |= {
@@ -89,8 +87,7 @@ def assess(settings: Settings) -> dict:
             mosaics=settings.mosaics,
             bands=bands,
         )
-    with atomic(path("metrics.json")) as temporary:
-        temporary.write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n")
+    write_json(path("metrics.json"), metrics)
     for split in SPLITS:
         _log_metrics(metrics, split)
     return metrics

@@ -7,15 +7,15 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.config.settings import Settings
+from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.schema.learning import PREDICTED
+from lenspipe.products.schema.registry import band_values
+from lenspipe.products.tables import read_table
 from lenspipe.scoring.splits import score_split
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
 __all__ = ["predict_splits"]
-
-_COLUMNS = ["id", "split", "label", "class", "grade", "type", "region", "brick", "ra", "dec"]
-
-_CONDITIONS = ("mag_", "nobs_")
 
 _TRUTH = ["id", "theta_e_arcsec", "arc_snr"]
 
@@ -47,7 +47,7 @@ def predict_splits(
         Model, records and sample are inconsistent.
     """
     paths = settings.paths
-    sample = pd.read_parquet(paths.sample)
+    sample = read_table(paths.sample, "sample")
     sample = sample[sample["split"].isin(splits)]
     empty = pd.DataFrame({"id": pd.Series(dtype=str), "label": [], "p": pd.Series(dtype="f4")})
     files = dict.fromkeys(splits, "model.keras")
@@ -64,8 +64,8 @@ def predict_splits(
 
 def _join(sample: pd.DataFrame, scores: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Join scores with the rows of the sample's table, in its order; `path` is for messages."""
-    conditions = [column for column in sample if column.startswith(_CONDITIONS)]
-    sample = sample[[*_COLUMNS, *conditions, "shard", "row"]]
+    bands = [name.removeprefix("nobs_") for name in sample if name.startswith("nobs_")]
+    sample = sample[[*names_of(PREDICTED, **band_values(bands)), "shard", "row"]]
     table = sample.merge(scores, on="id", how="left", suffixes=("", "_record"), validate="1:1")
     differing = table.loc[table["label"] != table["label_record"], "id"].tolist()
     differing += sorted(set(scores["id"]) - set(sample["id"]))

@@ -11,6 +11,7 @@ from lenspipe.config.flags import rejected
 from lenspipe.config.settings import Settings
 from lenspipe.products.known_lenses import read_known
 from lenspipe.products.models import splits_trained_on
+from lenspipe.products.tables import read_table
 from lenspipe.utils.crossmatch import Sky
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
@@ -57,8 +58,8 @@ class RandomGalaxies:
         self._graded = _sky(lenses, radius_arcsec)
         self._unlisted = _index([])
         if settings.simulation:
-            truth = pd.read_parquet(
-                settings.paths.truth, columns=["id"], filters=[("kind", "==", "lens")]
+            truth = read_table(
+                settings.paths.truth, "truth", columns=["id"], filters=[("kind", "==", "lens")]
             )
             self._unlisted = _index(truth["id"])
         self._training_ids, self._training_bricks = _index([]), _index([])
@@ -152,7 +153,7 @@ def read_grades(path: Path) -> pd.DataFrame | None:
 def _read_sample(path: Path, columns: list[str]) -> pd.DataFrame:
     if not path.exists():
         raise LenspipeError(
-            f"{path}: found no such file, expected the labelled sample that the model was trained "
+            f"{path}: no such file, expected the labelled sample that the model was trained "
             "on; build it, or correct config key recovery.sample"
         )
     try:

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +14,8 @@ from lenspipe.cutouts.reading import read_images
 from lenspipe.evaluation.mistakes import draw_mistakes
 from lenspipe.plotting import figures
 from lenspipe.products.candidates import read_cuts
+from lenspipe.products.files import write_json
+from lenspipe.products.tables import read_table
 from lenspipe.products.truth import QUOTED_ARC_SNR, QUOTED_THETA_E_ARCSEC, read_rows, with_truth
 from lenspipe.statistics.metrics import (
     EDGES,
@@ -25,7 +26,6 @@ from lenspipe.statistics.metrics import (
     wilson_interval,
 )
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
 __all__ = ["evaluate"]
@@ -108,15 +108,14 @@ def evaluate(settings: Settings) -> dict:
         mosaics=settings.mosaics,
         bands=settings.survey.bands,
     )
-    with atomic(paths.evaluation("metrics.json")) as temporary:
-        temporary.write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n")
+    write_json(paths.evaluation("metrics.json"), metrics)
     _log_metrics(metrics)
     return metrics
 
 
 def _labelled(settings: Settings) -> pd.DataFrame:
     """Galaxies of the labelled sample's test split."""
-    sample = pd.read_parquet(settings.paths.sample)
+    sample = read_table(settings.paths.sample, "sample")
     sample = sample.loc[
         (sample["split"] == settings.held_out) & (sample["class"] != "injected"),
         ["id", "brick", "label"],

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from astropy.table import Table
 
 from lenspipe.config.paths import RunPaths
+from lenspipe.products.candidates import read_candidates
 from lenspipe.utils.errors import LenspipeError
 
 __all__ = ["choose", "read_arrows", "read_graded"]
@@ -23,7 +23,7 @@ def read_graded(paths: RunPaths, graded: Path | None = None) -> pd.DataFrame:
     ----------
     graded
         CSV with ``name`` or ``id``, ``grade`` and optionally ``mean``. If not given, the run's
-        ``inspection/grades.csv``, if it exists; else the grades in the candidates' table, if any.
+        ``inspection/grades.csv``, if it exists.
 
     Returns
     -------
@@ -36,14 +36,8 @@ def read_graded(paths: RunPaths, graded: Path | None = None) -> pd.DataFrame:
     LenspipeError
         The run has no candidates, or the grades cannot be read.
     """
-    if not paths.candidates.exists():
-        raise LenspipeError(
-            f"{paths.candidates}: found no such file, expected the run's candidates; search first"
-        )
-    table = Table.read(paths.candidates, format="fits", character_as_bytes=False).to_pandas()
-    table["grade"] = table["grade"].astype(str) if "grade" in table else ""
-    if "mean_grade" not in table:
-        table["mean_grade"] = np.nan
+    table = read_candidates(paths.candidates, hidden=True)
+    table = table.assign(grade="", mean_grade=np.nan)
     exported = paths.inspection("grades.csv")
     graded = graded or (exported if exported.exists() else None)
     if graded is None:

@@ -16,6 +16,7 @@ from scipy.ndimage import map_coordinates
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.config.surveys.base import SurveyPaths
+from lenspipe.products.tables import read_table
 from lenspipe.survey.bricks import BRICK_DEG, brick_wcs
 from lenspipe.survey.coadds import read_geometry, read_stamps
 from lenspipe.utils.errors import LenspipeError
@@ -284,4 +285,4 @@ def _celestial(header: fits.Header, hdus: fits.HDUList) -> WCS | None:
 
 def read_bricks(paths: RunPaths) -> pd.DataFrame:
     """Read a run's bricks: brick, region, ra, dec of their centres (degrees)."""
-    return pd.read_parquet(paths.bricks, columns=["brick", "region", "ra", "dec"])
+    return read_table(paths.bricks, "bricks", columns=["brick", "region", "ra", "dec"])

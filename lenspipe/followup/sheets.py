@@ -32,6 +32,7 @@ from lenspipe.plotting.colour import BAND_SCALES, colour_images
 from lenspipe.plotting.galaxy_pages import format_probability, format_redshift
 from lenspipe.plotting.residual import residual_images
 from lenspipe.products.cutouts import read_cutouts
+from lenspipe.products.files import require
 from lenspipe.retrieval.local import LocalSource
 from lenspipe.retrieval.sources import open_source
 from lenspipe.utils.errors import LenspipeError
@@ -196,10 +197,7 @@ class _Sheet:
             field = Field(row["ra"], row["dec"], side, _STAMP_PIXELS)
             image = SkyImage(survey.read(field, self.bands), field.wcs)
         else:
-            raise LenspipeError(
-                f"{path}: found no such file, expected the cutout of {row['name']}; cut out this "
-                "brick again, or give --config to take it from the coadds"
-            )
+            require(path, "cutouts", "give --config to take the cutout from the coadds")
         self.image = image
         self.residual = SkyImage(residual_images(image.pixels[None], shape)[0], image.wcs)
         self.side_arcsec = image.pixels.shape[-1] * PIXEL_SCALE_ARCSEC

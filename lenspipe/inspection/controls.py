@@ -8,12 +8,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from astropy.io import fits
 
 from lenspipe.config.paths import RunPaths
 from lenspipe.inspection.images import Cutouts
 from lenspipe.products.sample import read_by_id
+from lenspipe.products.tables import read_table
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
@@ -66,7 +66,7 @@ def keep_injected(paths: RunPaths, number: int, seed: int) -> None:
             f"--injected: found no {paths.injected}, expected simulated lenses; search with "
             "config key sample.injected_per_lens, or leave --injected out"
         )
-    ids = "injected:" + pd.read_parquet(paths.injected)["id"].str.removeprefix("injected:")
+    ids = "injected:" + read_table(paths.injected, "injected")["id"].str.removeprefix("injected:")
     chosen = set(np.random.default_rng([seed, 31]).permutation(np.sort(ids))[:number])
     shards = sorted(paths.sample_shards("train").parent.glob("train-*"))
     images, table = read_by_id(shards, chosen)

@@ -1,7 +1,6 @@
 """From votes to grades: A is 4, B 3, C 2, D 1; the mean over the graders gives the grade."""
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,10 @@ from astropy.table import Table
 from lenspipe.config.paths import RunPaths
 from lenspipe.inspection.agreement import measure_agreement
 from lenspipe.inspection.store import Store
-from lenspipe.utils.errors import LenspipeError
+from lenspipe.products.files import require, write_json
+from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.schema.results import GRADES, VOTES
+from lenspipe.products.tables import write_table
 from lenspipe.utils.files import atomic
 
 __all__ = ["POINTS", "export", "grade_of_mean", "grade_table", "means_of_stage"]
@@ -22,16 +24,6 @@ POINTS = {"A": 4, "B": 3, "C": 2, "D": 1}
 
 #: Minimum mean of each grade.
 MIN_MEANS = {"A": 3.5, "B": 2.75, "C": 2.0}
-
-_DESCRIPTIONS = {
-    "grade": "Grade from the mean: A >= 3.5, B >= 2.75, C >= 2, D below; empty: no vote",
-    "mean": "Mean of the graders' numbers, A = 4 to D = 1; NaN: no vote",
-    "spread": "Standard deviation of these numbers; 0 for one vote",
-    "n_votes": "Number of graders who voted in that stage",
-    "stage": "Stage of inspection of these votes; 0: no vote",
-    "votes": "Graders with their grades",
-    "comments": "Graders with their comments from all stages",
-}
 
 
 def grade_of_mean(mean: float) -> str:
@@ -87,7 +79,7 @@ def grade_table(store: Store, ids: Sequence[str]) -> pd.DataFrame:
                 "comments": " | ".join(comments.get(id_, [])),
             }
         )
-    table = pd.DataFrame(rows, index=list(ids), columns=list(_DESCRIPTIONS))
+    table = pd.DataFrame(rows, index=list(ids), columns=names_of(GRADES))
     return table.astype({"n_votes": "int32", "stage": "int32", "mean": float, "spread": float})
 
 
@@ -106,42 +98,38 @@ def export(paths: RunPaths, store: Store) -> dict[str, int]:
     LenspipeError
         The run has no candidates.
     """
-    if not paths.candidates.exists():
-        raise LenspipeError(f"{paths.candidates}: no such file; find the run's candidates first")
-    table = Table.read(paths.candidates, format="fits", character_as_bytes=False)
+    path = require(paths.candidates, "candidates")
+    table = Table.read(path, format="fits", character_as_bytes=False)
     ids = [str(id_) for id_ in table["id"]]
     grades = grade_table(store, ids)
-    for name, description in _DESCRIPTIONS.items():
-        values = grades[name].to_numpy()
+    for column in GRADES:
+        values = grades[column.name].to_numpy()
         # FITS has no strings of length 0, and no characters beyond ASCII.
         if values.dtype.kind not in "if":
             texts = [str(text).encode("ascii", "replace").decode() for text in values]
             values = np.array(texts) if texts else np.zeros(0, "U1")
-        table[name] = values
-        table[name].description = description
+        table[column.name] = values
+        table[column.name].description = column.description
     with atomic(paths.inspection("grades.fits")) as temporary:
         table.write(temporary, format="fits")
     frame = table.to_pandas()
     # A CSV may have any characters.
     frame["comments"] = grades["comments"].to_numpy()
-    with atomic(paths.inspection("grades.csv")) as temporary:
-        frame.to_csv(temporary, index=False)
+    write_table(paths.inspection("grades.csv"), frame)
     votes = store.votes()
     with atomic(paths.inspection("votes.csv")) as temporary, open(temporary, "w") as file:
-        names = ["n", "grader", "stage", "item", "grade", "comment", "seconds", "time"]
-        writer = csv.DictWriter(file, names, extrasaction="ignore")
+        writer = csv.DictWriter(file, names_of(VOTES), extrasaction="ignore")
         writer.writeheader()
         writer.writerows(votes)
-    with atomic(paths.inspection("agreement.json")) as temporary:
-        known = []
-        if "known" in table.colnames:
-            known = [id_ for id_, is_known in zip(ids, table["known"], strict=True) if is_known]
-        stages = sorted({vote["stage"] for vote in votes})
-        result = {
-            f"stage_{stage}": measure_agreement(store.votes(stage=stage, latest=True), known)
-            for stage in stages
-        }
-        temporary.write_text(json.dumps(result, indent=1) + "\n")
+    known = []
+    if "known" in table.colnames:
+        known = [id_ for id_, is_known in zip(ids, table["known"], strict=True) if is_known]
+    stages = sorted({vote["stage"] for vote in votes})
+    result = {
+        f"stage_{stage}": measure_agreement(store.votes(stage=stage, latest=True), known)
+        for stage in stages
+    }
+    write_json(paths.inspection("agreement.json"), result)
     return grades["grade"].value_counts().to_dict()
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from lenspipe.config.paths import RunPaths
 from lenspipe.plotting.colour import colour_images
 from lenspipe.plotting.residual import residual_images
+from lenspipe.products.files import require
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.fits import open_fits
 from lenspipe.utils.names import iau_name
@@ -148,8 +149,7 @@ class Cutouts:
         LenspipeError
             The file is missing or damaged, or lacks the galaxy.
         """
-        if not path.exists():
-            raise LenspipeError(f"{path}: found no such file; cut out this brick again")
+        require(path, "cutouts")
         try:
             with self._lock, open_fits(path) as hdus:
                 places, rows = self._catalogue(path)

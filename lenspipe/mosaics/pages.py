@@ -1,6 +1,5 @@
 """Mosaics for visual inspection: pages of all candidates, and of each brick's galaxies."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,12 @@ from lenspipe.config.results import Mosaics
 from lenspipe.config.settings import Settings
 from lenspipe.cutouts.reading import read_galaxies
 from lenspipe.plotting.galaxy_pages import draw_page, page_key
+from lenspipe.products.bricks import chunks_of
 from lenspipe.products.candidates import page_order, read_candidates
+from lenspipe.products.files import write_json
 from lenspipe.products.manifests import read_manifest, update_manifest, write_manifest
 from lenspipe.products.plan import bricks_of_chunk, find_brick
-from lenspipe.utils.files import atomic
+from lenspipe.products.tables import read_table
 from lenspipe.utils.hashing import digest
 from lenspipe.utils.progress import log, track
 
@@ -90,9 +91,8 @@ def candidate_pages(settings: Settings) -> None:
             key=key,
         )
         first += len(rows)
-    with atomic(index) as temporary:
-        content = {"n_candidates": len(table), "pages": [path.name for path in pages]}
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    content = {"n_candidates": len(table), "pages": [path.name for path in pages]}
+    write_json(index, content)
     log.info(
         "mosaics: %d %s on %d pages in %s, %d of them drawn",
         len(table), noun, n_pages, index.parent, len(outdated),
@@ -124,7 +124,7 @@ def brick_mosaics_of_chunk(settings: Settings, chunk: str) -> None:
     A page is kept if its scores, cutouts and settings are unchanged. Scores are read from
     ``scores/<chunk>.parquet``.
     """
-    scores = dict(iter(pd.read_parquet(settings.paths.scores(chunk)).groupby("brick")))
+    scores = dict(iter(read_table(settings.paths.scores(chunk), "scores").groupby("brick")))
     cutouts = read_manifest(settings.paths.manifest("cutouts", chunk))
     entries = {}
     for brick, _ in track(bricks_of_chunk(settings.paths.plan, chunk), f"mosaics of chunk {chunk}"):
@@ -142,7 +142,8 @@ def brick_mosaics_of_chunk(settings: Settings, chunk: str) -> None:
 def brick_mosaic(settings: Settings, brick: str) -> None:
     """Draw one brick from ``scores/bricks/<brick>.parquet``, as `brick_mosaics_of_chunk` does."""
     chunk, _ = find_brick(settings.paths.plan, brick)
-    entry = _draw_brick(settings, brick, pd.read_parquet(settings.paths.brick_scores(brick)))
+    scores = read_table(settings.paths.brick_scores(brick), "brick_scores")
+    entry = _draw_brick(settings, brick, scores)
     update_manifest(settings.paths.manifest("mosaics", chunk), {brick: entry})
 
 
@@ -212,9 +213,8 @@ def _cutouts_hash(path: Path) -> str:
 
 def _cutouts_hashes(paths: RunPaths) -> dict[str, str]:
     """Hash of each brick's cutouts, from the manifests of the chunks."""
-    chunks = sorted(pd.read_parquet(paths.bricks, columns=["chunk"])["chunk"].unique())
     return {
         brick: entry["hash"]
-        for chunk in chunks
+        for chunk in chunks_of(paths.bricks)
         for brick, entry in read_manifest(paths.manifest("cutouts", chunk)).items()
     }

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
-from lenspipe.config.flags import FLAGS
+from lenspipe.config.flags import MEANINGS
 from lenspipe.products.schema.declarations import Column, Key, Product, Section
 from lenspipe.products.schema.registry import PRODUCTS
 from lenspipe.products.schema.sections import CHUNKS, INTRODUCTION, SECTIONS
@@ -21,13 +21,6 @@ _WIDTH = 110
 _FEWEST_REPEATED = 3
 #: Files of one row that are named each; of more only the folder.
 _MOST_NAMED = 6
-_MEANINGS = {
-    "MISSING_BAND": "a band has no coadd in this brick; its pixels are NaN",
-    "EDGE": "the stamp extends beyond the edge of the coadd; pixels beyond are NaN",
-    "MASKED": "a larger fraction of it is masked than `cutouts.max_masked_fraction`",
-    "NONFINITE": "a pixel that should have a value is NaN or infinite",
-    "NO_EXPOSURE": "the central pixel has no exposure in a band for which the brick has a coadd",
-}
 #: Products whose sections describe columns that others repeat.
 _HOMES = ("scores", "parent", "sample", "injected_lenses")
 #: Wildcard -> how the document writes it.
@@ -124,7 +117,7 @@ def _short(paths: Sequence[str]) -> list[str]:
 
 
 def _flags() -> str:
-    rows = [f"| {flag.value} | {flag.name} | {_MEANINGS[flag.name]} |" for flag in FLAGS]
+    rows = [f"| {flag.value} | {flag.name} | {text} |" for flag, text in MEANINGS.items()]
     return "\n".join(["| bit | name | meaning |", "|---|---|---|", *rows])
 
 

@@ -21,7 +21,7 @@ from astropy.io.votable import parse_single_table
 from astropy.table import Table
 
 from lenspipe.products.record_files import first_record
-from lenspipe.products.schema.declarations import Column, Key, Product, expand
+from lenspipe.products.schema.declarations import Column, Key, Product, expand, names_of_keys
 from lenspipe.products.schema.registry import band_values, product_of
 from lenspipe.utils.tensorflow import tf
 
@@ -192,11 +192,7 @@ def compare_keys(content: Any, keys: Iterable[Key]) -> list[str]:
     """
     if content in (None, {}, []):
         return []
-    patterns = {
-        key.name + end: key
-        for key in keys
-        for end in (("", "_low", "_high") if key.interval else ("",))
-    }
+    patterns = {name: key for key in keys for name in names_of_keys([key])}
     expressions = {name: re.compile(_expression(name)) for name in patterns}
     # The more letters outside placeholders, the more specific.
     order = sorted(patterns, key=lambda name: -len(re.sub(r"<\w+>", "", name)))

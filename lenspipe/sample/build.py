@@ -14,20 +14,21 @@ from lenspipe.config.flags import BAD_FLAGS
 from lenspipe.config.learning import Sample
 from lenspipe.config.settings import Settings
 from lenspipe.cutouts.chunk import cutouts_at
+from lenspipe.products.cutouts import read_flags
 from lenspipe.products.known_lenses import read_known
 from lenspipe.products.sample import SPLITS, sample_version
+from lenspipe.products.schema.columns import WITH_TYPE
+from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.tables import read_table
 from lenspipe.sample.cleaning import Cleaner
 from lenspipe.sample.fair_draw import BIN, draw_fairly, fair_ratio
 from lenspipe.sample.shards import write_sample
 from lenspipe.sample.splits import cells_of_bricks, on_two_sides, split_bricks
 from lenspipe.survey.bricks import bricks_at
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.fits import open_fits
 from lenspipe.utils.progress import log, track
 
 __all__ = ["build_sample"]
-
-_COLUMNS = ["id", "release", "brickid", "objid", "brick", "region", "ra", "dec", "type"]
 
 #: Order in which classes of non-lenses are drawn.
 _PRIORITY = {"graded": 0, "confusing": 1, "random": 2}
@@ -57,7 +58,7 @@ def build_sample(settings: Settings) -> pd.DataFrame:
         A list is unreadable, or matches no galaxy; a split has no lens, or no non-lens.
     """
     paths, section, seed = settings.paths, settings.sample, settings.seed
-    bricks = pd.read_parquet(paths.bricks)
+    bricks = read_table(paths.bricks, "bricks")
     known = read_known(paths.lenses)
     retrieval, simulated = settings.retrieval, bool(settings.simulation)
     lists = {
@@ -126,9 +127,7 @@ def _read_parent(
     """
     tables = []
     for chunk, path in track(chunks.items(), "sample: chunks matched", len(chunks)):
-        if not path.exists():
-            raise LenspipeError(f"{path}: no such file; make the parent sample of {chunk} first")
-        table = pd.read_parquet(path, columns=[*_COLUMNS, exposures])
+        table = read_table(path, "parent", columns=[*names_of(WITH_TYPE), exposures])
         table = table.rename(columns={exposures: "exposures"}).assign(chunk=chunk)
         here = SkyCoord(table["ra"], table["dec"], unit="deg")
         for name, entries in lists.items():
@@ -309,8 +308,4 @@ class _UsableCutouts:
 
 def _read_flags(path: Path) -> dict[str, int]:
     """Galaxy -> flags of its cutout; empty if there is no such file."""
-    if not path.exists():
-        return {}
-    with open_fits(path) as hdus:
-        rows = hdus["CATALOG"].read(columns=["id", "flags"])
-    return dict(zip(rows["id"].astype(str), rows["flags"].tolist(), strict=True))
+    return read_flags(path) if path.exists() else {}

@@ -13,13 +13,13 @@ import pandas as pd
 from lenspipe.config.settings import Settings
 from lenspipe.cutouts.reading import read_images
 from lenspipe.plotting.galaxy_pages import draw_page
-from lenspipe.utils.files import atomic
+from lenspipe.products.schema.columns import RANKING
+from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.tables import write_table
 from lenspipe.utils.names import iau_name
 from lenspipe.utils.progress import log
 
 __all__ = ["write_for_grading"]
-
-_COLUMNS = ["rank", "name", "id", "ra", "dec", "brick", "p", "grade"]
 
 
 def write_for_grading(
@@ -53,8 +53,7 @@ def write_for_grading(
         table = pd.concat([table, before[~before["id"].isin(table["id"])]])
     table["rank"] = np.arange(1, len(table) + 1)
     table["name"] = iau_name(table["ra"], table["dec"])
-    with atomic(path) as temporary:
-        table[_COLUMNS].round({"ra": 7, "dec": 7, "p": 6}).to_csv(temporary, index=False)
+    write_table(path, table[names_of(RANKING)].round({"ra": 7, "dec": 7, "p": 6}))
     per_page, pages = settings.mosaics.columns * settings.mosaics.rows, []
     for number, first in enumerate(range(0, len(table), per_page), 1):
         rows = table.iloc[first : first + per_page]

@@ -1,7 +1,5 @@
 """Mining: galaxies with the highest scores that are in no sample and no catalogue."""
 
-import json
-
 import numpy as np
 import pandas as pd
 from astropy.coordinates import SkyCoord
@@ -9,11 +7,12 @@ from astropy.coordinates import SkyCoord
 from lenspipe.catalogs.known_lenses import read_confusing, read_graded_lists
 from lenspipe.config.flags import rejected
 from lenspipe.config.settings import Settings
+from lenspipe.products.files import write_json
 from lenspipe.products.known_lenses import read_known
 from lenspipe.products.plan import read_plan
 from lenspipe.products.sample import sample_version, used_before
+from lenspipe.products.tables import read_table
 from lenspipe.sample.grading_lists import write_for_grading
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
 __all__ = ["mine"]
@@ -33,8 +32,8 @@ def mine(settings: Settings) -> pd.DataFrame:
     """
     paths, section = settings.paths, settings.sample
     retrieval, simulated = settings.retrieval, bool(settings.simulation)
-    split = pd.read_csv(paths.splits).set_index("brick")["split"]
-    tables = [pd.read_parquet(paths.scores(chunk)) for chunk in read_plan(paths.plan)]
+    split = read_table(paths.splits, "splits").set_index("brick")["split"]
+    tables = [read_table(paths.scores(chunk), "scores") for chunk in read_plan(paths.plan)]
     scores = pd.concat(tables, ignore_index=True)
     scores = scores[(scores["brick"].map(split) == "train") & ~rejected(scores["flags"], settings)]
     unused = scores[~scores["id"].isin(used_before(settings.paths.sample_version(1).parent))]
@@ -53,9 +52,8 @@ def mine(settings: Settings) -> pd.DataFrame:
     )  # fmt: skip
     path = paths.mined(sample_version(settings.paths.records_manifest))
     pages = write_for_grading(settings, mined, path, "mined")
-    with atomic(paths.mined_index) as temporary:
-        content = {"list": path.name, "pages": [page.name for page in pages]}
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    content = {"list": path.name, "pages": [page.name for page in pages]}
+    write_json(paths.mined_index, content)
     return mined
 
 

@@ -11,10 +11,10 @@ import pandas as pd
 from lenspipe.config.settings import Settings
 from lenspipe.plotting import figures
 from lenspipe.plotting.galaxy_pages import draw_page
+from lenspipe.products.files import write_json
 from lenspipe.products.sample import SPLITS, read_images
+from lenspipe.products.tables import read_table
 from lenspipe.statistics.balance import compare_quantities, values_of
-from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
 from lenspipe.utils.html import write_html
 from lenspipe.utils.names import iau_name
 from lenspipe.utils.progress import log
@@ -55,9 +55,7 @@ def report_sample(settings: Settings) -> dict[str, Any]:
     paths = settings.paths
     final = paths.sample_report("report.json")
     final.unlink(missing_ok=True)
-    if not paths.sample.exists():
-        raise LenspipeError(f"{paths.sample}: no such file; draw the labelled sample first")
-    sample = pd.read_parquet(paths.sample)
+    sample = read_table(paths.sample, "sample")
     sample["exposures"] = sample[f"nobs_{settings.survey.bands[-1]}"]
     real = sample[sample["class"] != "injected"].reset_index(drop=True)
     report = {"run": settings.run, "counts": _all_counts(sample, real)} | _count_bins(real)
@@ -72,8 +70,7 @@ def report_sample(settings: Settings) -> dict[str, Any]:
     figures.draw_sky(real, paths.sample_report("sky.png"))
     report["mosaics"] = _draw_mosaics(settings, sample)
     _write_page(paths.sample_report("report.html"), report)
-    with atomic(final) as temporary:
-        temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+    write_json(final, report)
     return report
 
 

@@ -1,6 +1,5 @@
 """The labelled sample's files: records in shards, tables, and the versions of each round."""
 
-import json
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,12 +9,17 @@ from lenspipe.config.paths import RunPaths
 from lenspipe.config.settings import Settings
 from lenspipe.cutouts.chunk import cutouts_at
 from lenspipe.products.cutouts import read_cutouts
+from lenspipe.products.files import write_json
 from lenspipe.products.record_files import VERSION
 from lenspipe.products.records import write_records
 from lenspipe.products.sample import SPLITS
+from lenspipe.products.schema.columns import CONDITIONS
+from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.schema.learning import SAMPLE
+from lenspipe.products.schema.registry import band_values
+from lenspipe.products.tables import read_table, write_table
 from lenspipe.sample.fair_draw import bin_names
 from lenspipe.simulation.injection import inject
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log, track
 from lenspipe.utils.tables import content_hash
 
@@ -23,13 +27,6 @@ __all__ = ["write_sample"]
 
 #: Maximum number of examples in a file of records.
 _SHARD = 1000
-
-_IDENTIFIERS = ["id", "release", "brickid", "objid", "brick", "region", "ra", "dec", "type"]
-
-_LABELS = ["label", "class", "grade", "references", "split", "bin", "shard", "row"]
-
-#: Prefixes of the columns that are copied from the tables of the cutouts.
-_CONDITIONS = ("mag_", "nobs_", "galdepth_", "psfsize_")
 
 
 def write_sample(
@@ -60,6 +57,7 @@ def write_sample(
     chosen[["grade", "references"]] = chosen[["grade", "references"]].fillna("")
     rng = np.random.default_rng([settings.seed, 23])
     tables, truths, shards = [], [], {}
+    values = band_values(settings.survey.bands)
     for split in SPLITS:
         of_split = chosen[chosen["split"] == split].sort_values(["brick", "id"])
         of_split = of_split.iloc[rng.permutation(len(of_split))].reset_index(drop=True)
@@ -70,7 +68,7 @@ def write_sample(
             images, table, truth = _gather(settings, rows, rng)
             labels = rows["label"].to_numpy()
             shards[path.name] = write_records(path, images, table, labels, dtype)
-            conditions = table[[c for c in table if c.startswith(_CONDITIONS)]]
+            conditions = table[names_of(CONDITIONS, **values)]
             rows = rows.assign(shard=path.name, row=np.arange(len(rows)))
             tables.append(pd.concat([rows, conditions.reset_index(drop=True)], axis=1))
             truths.append(truth)
@@ -78,28 +76,21 @@ def write_sample(
             if path.name not in shards:
                 path.unlink()
     sample = pd.concat(tables, ignore_index=True)
-    conditions = [column for column in sample if column.startswith(_CONDITIONS)]
-    sample = sample[[*_IDENTIFIERS, "chunk", *conditions, *_LABELS]]
+    sample = sample[names_of(SAMPLE, **values)]
     sample = sample.astype(dict.fromkeys(("region", "type", "chunk"), str))
     if truths := [truth for truth in truths if len(truth)]:
-        with atomic(paths.injected) as temporary:
-            pd.concat(truths, ignore_index=True).to_parquet(temporary, index=False)
-    with atomic(paths.sample_lenses) as temporary:
-        lenses.to_csv(temporary, index=False)
-    with atomic(paths.splits) as temporary:
-        rows = sorted(split_of.items())
-        pd.DataFrame(rows, columns=["brick", "split"]).to_csv(temporary, index=False)
+        write_table(paths.injected, pd.concat(truths, ignore_index=True))
+    write_table(paths.sample_lenses, lenses)
+    write_table(paths.splits, pd.DataFrame(sorted(split_of.items()), columns=["brick", "split"]))
     manifest = {
         "version": VERSION,
         "dtype": dtype,
         "sample_version": _keep_version(paths, sample),
         "shards": shards,
     }
-    with atomic(paths.records_manifest) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=1) + "\n")
-    with atomic(paths.sample) as temporary:
-        sample.to_parquet(temporary, index=False)
-    return pd.read_parquet(paths.sample)
+    write_json(paths.records_manifest, manifest)
+    write_table(paths.sample, sample)
+    return read_table(paths.sample, "sample")
 
 
 def _gather(
@@ -134,12 +125,11 @@ def _keep_version(paths: RunPaths, sample: pd.DataFrame) -> int:
     key = content_hash(sample[["id", "label", "class", "grade", "split"]])
     version = 1
     while (path := paths.sample_version(version)).exists():
-        table = pd.read_parquet(path)
+        table = read_table(path, "sample_version")
         if content_hash(table[["id", "label", "class", "grade", "split"]]) == key:
             log.info("sample: version %d, unchanged", version)
             return version
         version += 1
-    with atomic(path) as temporary:
-        sample.to_parquet(temporary, index=False)
+    write_table(path, sample)
     log.info("sample: version %d", version)
     return version

@@ -17,6 +17,7 @@ from lenspipe.config.settings import Settings
 from lenspipe.cutouts.chunk import cutouts_at
 from lenspipe.models.contents import find_foreign, normalisation
 from lenspipe.products.cutouts import read_cutouts
+from lenspipe.products.files import require
 from lenspipe.products.manifests import read_manifest
 from lenspipe.products.parts import Parts, open_parts
 from lenspipe.products.records import IDENTIFIERS, dataset, table_of
@@ -54,7 +55,7 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
         No such file, or it is not a model of lenspipe.
     """
     if not Path(path).exists():
-        raise LenspipeError(f"{path}: no such file; train the model first")
+        raise LenspipeError(f"{path}: no such file, expected a trained model; train it first")
     try:
         with zipfile.ZipFile(path) as archive:
             foreign = find_foreign(json.loads(archive.read("config.json")))
@@ -174,8 +175,7 @@ def score_chunk(settings: Settings, chunk: str) -> int:
     """
     model = load_fitting(settings)
     path = settings.paths.records(chunk)
-    if not path.exists():
-        raise LenspipeError(f"{path}: no such file; make the records of chunk {chunk} first")
+    require(path, "records")
     batch_size = settings.inference.batch_size
     shape = len(settings.survey.bands), settings.cutouts.size
     manifest = settings.paths.manifest("cutouts", chunk)

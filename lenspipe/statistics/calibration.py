@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 from scipy.optimize import isotonic_regression, minimize_scalar
 from scipy.special import expit, logit
 
+from lenspipe.products.files import require, write_json
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
 
 __all__ = ["Calibration", "fit_calibration", "read_calibration", "write_calibration"]
 
@@ -105,8 +105,7 @@ def fit_calibration(label: ArrayLike, p: ArrayLike, method: str) -> Calibration 
 def write_calibration(path: str | os.PathLike[str], calibration: Calibration | None) -> None:
     """Write a calibration as JSON; None as ``null``."""
     content = calibration and vars(calibration)
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    write_json(path, content)
 
 
 def read_calibration(path: Path) -> Calibration | None:
@@ -117,8 +116,7 @@ def read_calibration(path: Path) -> Calibration | None:
     LenspipeError
         The file does not exist or is not a calibration.
     """
-    if not path.exists():
-        raise LenspipeError(f"{path}: no such file, expected a calibration; assess the model first")
+    require(path, "calibration")
     try:
         content = json.loads(path.read_text())
         if content is None:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from lenspipe.config.training import Training
 from lenspipe.products.records import dataset
+from lenspipe.products.tables import read_table
 from lenspipe.scoring.score import predict
 from lenspipe.scoring.splits import score_batches
 from lenspipe.statistics.metrics import auc, cross_entropy
@@ -41,7 +41,7 @@ def count_classes(sample: Path, fractions: Sequence[float]) -> dict[str, tuple[i
     LenspipeError
         A split that should have both classes lacks one.
     """
-    table = pd.read_parquet(sample, columns=["split", "label"])
+    table = read_table(sample, "sample", columns=["split", "label"])
     counts = {}
     for split, fraction in zip(("train", "validation"), fractions, strict=False):
         labels = table.loc[table["split"] == split, "label"]

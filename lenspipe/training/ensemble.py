@@ -1,6 +1,5 @@
 """Several networks as one model."""
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +11,10 @@ import pandas as pd
 from lenspipe.config.settings import Settings
 from lenspipe.models.contents import count_parameters
 from lenspipe.models.layers import Median
+from lenspipe.products.files import write_json
 from lenspipe.products.models import read_training
 from lenspipe.products.sample import sample_version
+from lenspipe.products.tables import read_table
 from lenspipe.scoring.score import load_fitting
 from lenspipe.statistics.metrics import auc, cross_entropy
 from lenspipe.training.ensemble_report import compare, plot_report
@@ -98,8 +99,7 @@ def combine(settings: Settings) -> dict[str, Any]:
         "combine": ensemble.combine,
         "stacker_steps": steps,
     }
-    with atomic(paths.model(name, "ensemble.json")) as temporary:
-        temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+    write_json(paths.model(name, "ensemble.json"), report)
     with atomic(paths.model(name, "ensemble.png")) as temporary:
         plot_report(report).savefig(temporary, dpi=120, metadata={"Software": None})
     write_notes(paths.model(name).parent, settings, summary)
@@ -128,9 +128,7 @@ def read_predictions(files: Mapping[str, Path]) -> pd.DataFrame:
     first = next(iter(files))
     galaxies = None
     for name, path in files.items():
-        if not path.exists():
-            raise LenspipeError(f"{path}: no such file; assess the model {name} first")
-        table = pd.read_parquet(path, columns=["id", "split", "label", "p"])
+        table = read_table(path, "predictions", columns=["id", "split", "label", "p"])
         table = table.rename(columns={"p": name}).sort_values("id", ignore_index=True)
         if galaxies is None:
             galaxies = table

@@ -1,6 +1,5 @@
 """Files that a training leaves."""
 
-import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ import yaml
 
 import lenspipe
 from lenspipe.config.settings import Settings
+from lenspipe.products.files import read_json, write_json
+from lenspipe.products.tables import write_table
 from lenspipe.utils.files import atomic
 from lenspipe.utils.tensorflow import keras
 
@@ -37,14 +38,13 @@ def code_version() -> str:
 
 def sample_hashes(manifest: Path) -> dict[str, str]:
     """CRC-32 of the frames of each file of records, from the sample's manifest."""
-    shards = json.loads(manifest.read_text())["shards"]
+    shards = read_json(manifest, "records_manifest")["shards"]
     return {name: entry["frames_crc32"] for name, entry in shards.items()}
 
 
 def write_history(folder: Path, history: pd.DataFrame, kept_epoch: int) -> None:
     """Write ``history.csv`` (a row per epoch) and ``history.png``."""
-    with atomic(folder / "history.csv") as temporary:
-        history.to_csv(temporary, index=False)
+    write_table(folder / "history.csv", history)
     with atomic(folder / "history.png") as temporary:
         _plot(history, kept_epoch).savefig(temporary, dpi=120, metadata={"Software": None})
 
@@ -54,8 +54,7 @@ def write_notes(folder: Path, settings: Settings, notes: dict[str, Any]) -> None
     with atomic(folder / "config.yaml") as temporary:
         plain = settings.model_dump(mode="json")
         temporary.write_text(yaml.safe_dump(plain, sort_keys=False))
-    with atomic(folder / "training.json") as temporary:
-        temporary.write_text(json.dumps(notes, indent=1, allow_nan=False) + "\n")
+    write_json(folder / "training.json", notes)
 
 
 def write_model(path: Path, model: keras.Model) -> None:

@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "html": ["write_html"],
         "names": ["iau_name", "unique_names"],
         "progress": ["configure_logging", "end_with", "log", "track"],
-        "tables": ["check_output", "content_hash", "read_table", "write_table"],
+        "tables": ["check_output", "content_hash", "read_user_table", "write_table"],
         "tensorflow": ["gpus", "keras", "tf"],
     },
 )

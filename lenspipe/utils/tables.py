@@ -11,13 +11,13 @@ from astropy.table import Table
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 
-__all__ = ["check_output", "content_hash", "read_table", "write_table"]
+__all__ = ["check_output", "content_hash", "read_user_table", "write_table"]
 
 #: Formats that can be written.
 SUFFIXES = (".csv", ".parquet", ".fits")
 
 
-def read_table(path: str | os.PathLike[str], what: str) -> pd.DataFrame:
+def read_user_table(path: str | os.PathLike[str], what: str) -> pd.DataFrame:
     """Read a user's table of numbers and texts.
 
     Parameters

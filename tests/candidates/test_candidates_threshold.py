@@ -198,7 +198,7 @@ def test_without_held_out_galaxies_nothing_is_promised(run):
     found = record(settings)
     assert found["measured_on"] is None
     assert {found["expected"][key] for key in ("completeness", "purity")} == {None}
-    with pytest.raises(LenspipeError, match=r"predictions\.parquet: found no such file, expected"):
+    with pytest.raises(LenspipeError, match=r"predictions\.parquet: no such file, expected"):
         find_candidates(with_threshold("false_positive_rate", 0.02))
 
 

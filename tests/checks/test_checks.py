@@ -405,7 +405,7 @@ def test_a_chunk_without_galaxies(run):
 def test_scores_that_are_missing(run):
     settings, *_ = run
     settings.paths.scores("64-000001").unlink()
-    with pytest.raises(LenspipeError, match=r"64-000001\.parquet: found no such file"):
+    with pytest.raises(LenspipeError, match=r"64-000001\.parquet: no such file"):
         run_checks(settings)
     assert not settings.paths.checks("checks.json").exists()
 

@@ -545,7 +545,7 @@ def test_a_run_without_planted_lenses_is_refused(run):
     with pytest.raises(LenspipeError, match=r"truth\.parquet: found no lens among"):
         search.measure_selection_function(settings)
     settings.paths.selection("realism.json").write_text("{")
-    with pytest.raises(LenspipeError, match=r"realism\.json: can't be read as JSON"):
+    with pytest.raises(LenspipeError, match=r"realism\.json: can't be read "):
         search.measure_selection_function(settings)
 
 

@@ -159,5 +159,5 @@ def test_predictions_of_another_sample_are_refused(settings):
     with pytest.raises(LenspipeError, match=r"predictions\.parquet: found galaxies that .* lacks"):
         show_activations(settings)
     path.unlink()
-    with pytest.raises(LenspipeError, match=r"predictions\.parquet: no such file; assess"):
+    with pytest.raises(LenspipeError, match=r"predictions\.parquet: no such file, expected scores"):
         show_activations(settings)

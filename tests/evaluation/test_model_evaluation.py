@@ -255,13 +255,13 @@ def test_without_a_test_split(tmp_path, monkeypatch, fractions):
 
 def test_what_is_missing_or_odd_is_named(settings, no_figures):
     notes = settings.paths.model("small", "training.json")
-    with pytest.raises(LenspipeError, match=r"other/training\.json: no such file; train the model"):
+    with pytest.raises(LenspipeError, match=r"other/training\.json: no such file, expected"):
         assess(settings.of_model("other"))
     notes.write_text(json.dumps({"name": "small"}))
     with pytest.raises(LenspipeError, match=r"training\.json: lacks network, expected"):
         assess(settings)
     notes.write_text("{")
-    with pytest.raises(LenspipeError, match=r"training\.json: can't be read as JSON"):
+    with pytest.raises(LenspipeError, match=r"training\.json: can't be read "):
         assess(settings)
     notes.write_text(json.dumps(NOTES))
 

@@ -185,7 +185,7 @@ def test_cutouts_are_read_one_at_a_time(run):
     assert len(cutout.shape) == 2
     with pytest.raises(LenspipeError, match="found no galaxy 9010-1000-70"):
         cutouts.read(path, "9010-1000-70")
-    with pytest.raises(LenspipeError, match="found no such file; cut out"):
+    with pytest.raises(LenspipeError, match="no such file, expected cutouts"):
         cutouts.read(run.paths.cutouts("1234p300"), "x")
 
 

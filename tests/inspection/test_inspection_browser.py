@@ -232,7 +232,7 @@ def test_a_lost_picture_is_said(browser, paths):
     for path in paths.root.glob("cutouts/*/*.fits"):
         path.unlink()
     with serving(paths) as (address, store), Page(browser, address, expected="404") as anna:
-        expected = "found no such file; cut out this brick again"
+        expected = "no such file, expected cutouts"
         sync_api.expect(anna.page.locator("#problem")).to_contain_text(expected)
         anna.page.keyboard.press("a")
         assert anna.text("#announcement") == "The image is not loaded yet"

@@ -121,9 +121,7 @@ def test_a_lost_cutout_is_said(paths):
         answers = [requests.get(f"{address}/g/anna/image/{i}", timeout=60) for i in range(20)]
         bad = [answer for answer in answers if answer.status_code != 200]
         assert len(bad) == 10
-        assert (
-            "1000p300.fits: found no such file; cut out this brick again" in bad[0].json()["error"]
-        )
+        assert "1000p300.fits: no such file, expected cutouts" in bad[0].json()["error"]
 
 
 def test_no_candidates_are_said(paths):
@@ -331,7 +329,7 @@ def test_many_graders_at_once(paths):
         (["{run}/nothing"], "found no such folder"),
         (["{run}", "--repeats", "2"], "--repeats: found 2, expected 0 to 1"),
         (["{run}", "--grader", "../x"], "--grader: found '../x', expected 1 to 40 letters"),
-        (["{run}", "--export"], "nobody has graded this run"),
+        (["{run}", "--export"], "no such file, expected a database of votes"),
         (["{run}", "--injected", "3"], "--injected: found no"),
         (["{run}", "--known", "{run}/no.fits"], "no.fits: no such file"),
         (["{run}", "--port", "99999999"], "can't listen there"),

@@ -209,5 +209,5 @@ def test_cutouts_that_do_not_fit_are_named(run):
     with pytest.raises(LenspipeError, match=r"expected \(3, 51, 51\)"):
         read_images(other, scores.head(1))
     settings.paths.cutouts(BRICKS[0]).unlink()
-    with pytest.raises(LenspipeError, match=r"0101p000\.fits: found no such file"):
+    with pytest.raises(LenspipeError, match=r"0101p000\.fits: no such file"):
         read_images(settings, scores.head(1))

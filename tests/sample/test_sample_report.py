@@ -182,7 +182,7 @@ def test_records_of_another_sample_are_refused(run, no_figures, monkeypatch):
 
 def test_no_sample_is_an_error(run, monkeypatch):
     settings, *_ = run
-    with pytest.raises(LenspipeError, match="no such file; draw the labelled sample first"):
+    with pytest.raises(LenspipeError, match="no such file, expected the labelled sample"):
         report_sample(settings.model_copy(update={"run": "another"}))
 
 

@@ -225,7 +225,7 @@ def test_model_of_other_bands_or_size_is_refused(settings):
 
 def test_missing_garbled_and_foreign_models_are_refused(tmp_path):
     path = tmp_path / "model.keras"
-    with pytest.raises(LenspipeError, match=r"model\.keras: no such file; train"):
+    with pytest.raises(LenspipeError, match=r"model\.keras: no such file, expected a trained"):
         inference.load_model(path)
     path.write_bytes(b"not a model")
     with pytest.raises(LenspipeError, match="can't be read as a Keras model"):
@@ -247,7 +247,7 @@ def test_truncated_model_is_refused(settings, tmp_path):
 
 
 def test_missing_and_truncated_records_are_refused(settings):
-    with pytest.raises(LenspipeError, match="make the records of chunk 64-000007 first"):
+    with pytest.raises(LenspipeError, match=r"64-000007\.tfrecord: no such file"):
         inference.score_chunk(settings, "64-000007")
     path = settings.paths.records("64-000008")
     content = settings.paths.records(CHUNK).read_bytes()

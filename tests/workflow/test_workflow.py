@@ -17,6 +17,8 @@ import yaml
 from lenspipe.cli.main import main
 from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.products.cutouts import read_cutouts
+from lenspipe.products.schema.registry import PRODUCTS
+from lenspipe.products.verify import compare_run
 
 pytestmark = pytest.mark.workflow
 
@@ -100,6 +102,13 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def results(finished):
     return finished / "results" / "tiny"
+
+
+def test_its_files_are_those_of_the_schema(results):
+    problems, numbers = compare_run(results)
+    assert problems == []
+    made = {key for key, product in PRODUCTS.items() if not product.optional and product.path}
+    assert made - numbers.keys() <= {key for key in made if PRODUCTS[key].temporary}
 
 
 def test_it_leaves_everything_that_it_promises(finished, results):

@@ -1,14 +1,16 @@
 """Lenses among the candidates: graded, or all without the expected false positives."""
 
-import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from astropy.table import Table
 
 from lenspipe.config.paths import RunPaths
+from lenspipe.products.bricks import chunks_of
+from lenspipe.products.candidates import read_candidates
+from lenspipe.products.files import read_json
+from lenspipe.products.tables import read_table
 
 __all__ = ["GradedCandidates", "read_graded_candidates"]
 
@@ -91,19 +93,19 @@ def read_graded_candidates(
         Bricks to include; all if not given.
     """
     mag = f"mag_{band}"
-    table = Table.read(paths.candidates, format="fits", character_as_bytes=False)
-    table = table["id", "best_id", "brick", mag].to_pandas().rename(columns={mag: "mag"})
+    table = read_candidates(paths.candidates, hidden=True)
+    table = table[["id", "best_id", "brick", mag]].rename(columns={mag: "mag"})
     table["grade"] = ""
     grades_path = paths.inspection("grades.csv")
     if grades_path.exists():
         grades = pd.read_csv(grades_path, dtype=str, keep_default_na=False)
         grades = grades.drop_duplicates("id").set_index("id")["grade"]
         table["grade"] = table["id"].map(grades).fillna("")
-    expected = json.loads(paths.threshold.read_text())["expected"]
+    expected = read_json(paths.threshold, "threshold")["expected"]
     rate = tuple(expected[f"false_positive_rate{end}"] for end in ("", "_low", "_high"))
     n_searched = np.zeros(len(edges) - 1, int)
-    for chunk in pd.read_parquet(paths.bricks, columns=["chunk"])["chunk"].unique():
-        parent = pd.read_parquet(paths.parent(chunk), columns=["brick", mag])
+    for chunk in chunks_of(paths.bricks):
+        parent = read_table(paths.parent(chunk), "parent", columns=["brick", mag])
         if bricks is not None:
             parent = parent[parent["brick"].isin(bricks)]
         n_searched += np.histogram(parent[mag], edges)[0]

@@ -1,7 +1,6 @@
 """How many lenses a search should find, and how many it found."""
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,10 +21,11 @@ from lenspipe.completeness.expected.tables import (
 )
 from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.config.settings import Settings
+from lenspipe.products.files import require, write_json
+from lenspipe.products.tables import read_table, write_table
 from lenspipe.products.truth import QUOTED_ARC_SNR, QUOTED_THETA_E_ARCSEC, held_out_bricks
 from lenspipe.statistics.metrics import EDGES
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
 __all__ = [
@@ -57,11 +57,7 @@ def expect_lenses(settings: Settings) -> str:
         )
     paths, bands = settings.paths, settings.survey.bands
     path = paths.selection("selection.fits")
-    if not path.exists():
-        raise LenspipeError(
-            f"{path}: no such file, expected the selection function; set selection.number above 0 "
-            "and run the workflow"
-        )
+    require(path, "selection_function", "set selection.number above 0 if it is 0")
     function = SelectionFunction.read(path)
     fraction = parent_fraction(paths.audit, settings.parent.types, settings.release.types)
     population = _choose_population(settings, function, fraction["part"])
@@ -77,16 +73,14 @@ def expect_lenses(settings: Settings) -> str:
         result["kept"] = fraction
         # Only lenses injected as on the real sky carry weights of the real population.
         if settings.selection.lenses == "real":
-            injected = pd.read_parquet(paths.selection("injected.parquet"))
+            injected = read_table(paths.selection("injected.parquet"), "injected_lenses")
             result["by_galaxies"] = expected_from_galaxies(
                 function, injected, candidates.n_searched, _BIN_EDGES["mag"], bands[-1]
             )
     compare_with_candidates(result, candidates, population)
-    with atomic(paths.expected("expected.csv")) as temporary:
-        pd.DataFrame(result["bins"]).to_csv(temporary, index=False)
+    write_table(paths.expected("expected.csv"), pd.DataFrame(result["bins"]))
     plot_expected(result, paths.expected("expected.png"), bands[-1])
-    with atomic(paths.expected("expected.json")) as temporary:
-        temporary.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    write_json(paths.expected("expected.json"), result)
     text = format_summary(result)
     for line in text.splitlines():
         log.info("expected: %s", line)

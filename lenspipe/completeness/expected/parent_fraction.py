@@ -3,7 +3,7 @@
 import os
 from collections.abc import Collection
 
-import pandas as pd
+from lenspipe.products.tables import read_table
 
 __all__ = ["parent_fraction"]
 
@@ -38,7 +38,7 @@ def parent_fraction(
     dict
         ``places`` (by area), ``types`` and their product ``part``.
     """
-    audit = pd.read_csv(audit_path).set_index("cut")
+    audit = read_table(audit_path, "audit").set_index("cut")
     before, after = audit.loc[_AREA_CUTS[0], "before"], audit.loc[_AREA_CUTS[-1], "after"]
     by_area = after / before if before else 1.0
     fractions = dict(LENS_TYPES)

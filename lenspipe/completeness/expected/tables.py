@@ -14,10 +14,12 @@ from lenspipe.completeness.expected.population import alternative_weights, draw_
 from lenspipe.completeness.quantities import LENS_QUANTITIES
 from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.config.paths import RunPaths
+from lenspipe.products.bricks import chunks_of
+from lenspipe.products.tables import read_table
 from lenspipe.statistics.balance import values_of
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
-from lenspipe.utils.tables import read_table
+from lenspipe.utils.tables import read_user_table
 
 __all__ = [
     "Population",
@@ -92,12 +94,12 @@ def read_conditions(paths: RunPaths, bands: Sequence[str], seed: int) -> pd.Data
     LenspipeError
         There is no such galaxy.
     """
-    chunks = pd.read_parquet(paths.bricks, columns=["chunk"])["chunk"].unique()
+    chunks = chunks_of(paths.bricks)
     rng = np.random.default_rng([seed, 41])
     needed = [f"{prefix}_{band}" for prefix in ("psfsize", "galdepth", "mag") for band in bands]
     tables = []
-    for chunk in sorted(chunks):
-        table = pd.read_parquet(paths.parent(chunk))
+    for chunk in chunks:
+        table = read_table(paths.parent(chunk), "parent")
         if absent := [name for name in needed if name not in table]:
             raise LenspipeError(
                 f"{paths.parent(chunk)}: found no columns {', '.join(absent)}, expected them for "
@@ -190,7 +192,7 @@ def read_population(
 
 def _read_columns(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Columns, and the units of those that have one; names in lower case."""
-    table = read_table(path, "a lens population")
+    table = read_user_table(path, "a lens population")
     table.columns = [str(name).strip().lower() for name in table]
     column_units = {}
     if Path(str(path).lower().removesuffix(".gz")).suffix in (".fits", ".fit", ".ecsv"):
@@ -248,7 +250,7 @@ def simulated_population(paths: RunPaths, bands: Sequence[str], bricks: pd.DataF
     LenspipeError
         There is no lens in those bricks.
     """
-    truth = pd.read_parquet(paths.truth)
+    truth = read_table(paths.truth, "truth")
     truth = truth[(truth["kind"] == "lens") & truth["brick"].isin(bricks["brick"])]
     truth = truth[truth["primary"]].drop_duplicates("id", ignore_index=True)
     if truth.empty:
@@ -258,7 +260,7 @@ def simulated_population(paths: RunPaths, bands: Sequence[str], bricks: pd.DataF
         )
     columns = ["id", f"psfsize_{bands[0]}", f"galdepth_{bands[0]}", f"mag_{bands[-1]}"]
     parent = pd.concat(
-        pd.read_parquet(paths.parent(chunk), columns=columns)
+        read_table(paths.parent(chunk), "parent", columns=columns)
         for chunk in sorted(bricks["chunk"].unique())
     )
     table = truth.merge(parent.drop_duplicates("id"), on="id", how="left")

@@ -1,7 +1,6 @@
 """False-positive rates of a search and the purity of its candidates, measured and written."""
 
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,11 +19,14 @@ from lenspipe.evaluation.purity.yields import (
 )
 from lenspipe.evaluation.random_galaxies import FATES, RandomGalaxies, read_grades
 from lenspipe.products.candidates import read_cuts
+from lenspipe.products.files import write_json
 from lenspipe.products.predictions import read_held_out
+from lenspipe.products.schema.completeness import PURITY
+from lenspipe.products.schema.declarations import names_of
 from lenspipe.products.scores import Cuts
+from lenspipe.products.tables import write_table
 from lenspipe.statistics.calibration import read_calibration
 from lenspipe.statistics.metrics import Estimate
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
 __all__ = ["format_purity", "measure_purity"]
@@ -32,7 +34,7 @@ __all__ = ["format_purity", "measure_purity"]
 #: False-positive rates for which thresholds are given, if there are enough galaxies.
 _RATES = tuple(10.0**-power for power in range(1, 8))
 
-_COLUMNS = ["group", "value", "threshold", "n", "passed", "rate", "low", "high"]
+_COLUMNS = names_of(PURITY)
 
 
 def measure_purity(settings: Settings) -> dict:
@@ -76,11 +78,9 @@ def measure_purity(settings: Settings) -> dict:
     summary["graded"] = (
         None if grades is None else _add_grades(summary["yield"], search, grades, cuts)
     )
-    with atomic(settings.paths.purity("purity.csv")) as temporary:
-        table.to_csv(temporary, index=False)
+    write_table(settings.paths.purity("purity.csv"), table)
     draw_purity(table, summary, settings.paths.purity("purity.png"), settings.survey.bands[-1])
-    with atomic(settings.paths.purity("purity.json")) as temporary:
-        temporary.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    write_json(settings.paths.purity("purity.json"), summary)
     for line in format_purity(summary).splitlines():
         log.info("purity: %s", line)
     return summary

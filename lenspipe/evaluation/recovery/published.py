@@ -1,6 +1,5 @@
 """The outcome of a search for each entry of a published catalogue."""
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,11 +19,15 @@ from lenspipe.config.results import Recovery
 from lenspipe.config.settings import Settings
 from lenspipe.evaluation.recovery.reasons import explain_missing
 from lenspipe.evaluation.recovery.summary import draw_recovery, format_summary, summarise
+from lenspipe.products.bricks import chunks_of
+from lenspipe.products.files import write_json
 from lenspipe.products.models import splits_trained_on
 from lenspipe.products.sample import SPLITS
+from lenspipe.products.schema.completeness import RECOVERY
+from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.tables import write_table
 from lenspipe.utils.crossmatch import Sky, friends_of_friends, match_tables
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
 from lenspipe.utils.names import iau_name
 from lenspipe.utils.progress import log
 
@@ -38,10 +41,7 @@ _MAX_GROUPS = 30
 
 _GRADES = ("A", "B", "C", "ungraded", "D")
 
-_COLUMNS = (
-    *("line", "name", "ra", "dec", "grade", "group", "id", "separation_arcsec", "p", "scored"),
-    *("split", "reason", "detail", "n_matches", "duplicate_of"),
-)
+_COLUMNS = names_of(RECOVERY)
 
 _HIDDEN = ("system", "trained_on", "best")
 
@@ -88,12 +88,9 @@ def recovery_of(
     """
     entries, summary = compare(scores, catalogue, recovery, settings)
     path = Path(folder) / f"{catalogue.label}.csv"
-    with atomic(path) as temporary:
-        shown = entries[list(_COLUMNS)].round({"separation_arcsec": 4})
-        shown.to_csv(temporary, index=False)
+    write_table(path, entries[_COLUMNS].round({"separation_arcsec": 4}))
     draw_recovery(entries, summary, path.with_suffix(".png"))
-    with atomic(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(summary, indent=1) + "\n")
+    write_json(path.with_suffix(".json"), summary)
     return format_summary(summary)
 
 
@@ -215,8 +212,7 @@ def _find_scores(path: Path) -> _Scores:
     run: RunPaths | None = RunPaths(root.name, root.parent)
     if run and run.bricks.exists():
         # There may also be tables of chunks that only an earlier footprint had.
-        chunks = sorted(set(pd.read_parquet(run.bricks, columns=["chunk"])["chunk"]))
-        tables = [table for table in map(run.scores, chunks) if table.exists()]
+        tables = [table for table in map(run.scores, chunks_of(run.bricks)) if table.exists()]
     else:
         run, tables = None, sorted(path.glob("*.parquet"))
     if not tables:

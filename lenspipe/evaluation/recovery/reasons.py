@@ -14,6 +14,7 @@ from lenspipe.parent.cuts import CUTS
 from lenspipe.parent.tractor import tractor_of_brick
 from lenspipe.products.chunks import try_bricks
 from lenspipe.products.manifests import read_manifest
+from lenspipe.products.tables import read_table
 from lenspipe.retrieval.sources import open_source
 from lenspipe.survey.bricks import bricks_at
 from lenspipe.utils.crossmatch import Sky, match_tables
@@ -107,7 +108,8 @@ def _nearby_bricks(ra: np.ndarray, dec: np.ndarray, radius_arcsec: float) -> lis
 
 def _read_bricks(run: RunPaths, names: Iterable[str]) -> _Bricks:
     """Read the run's records of some bricks; those that are not in the run are left out."""
-    table = pd.read_parquet(run.bricks, columns=["brick", "region", "chunk"]).set_index("brick")
+    table = read_table(run.bricks, "bricks", columns=["brick", "region", "chunk"])
+    table = table.set_index("brick")
     table = table[table.index.isin(names)]
     bricks = _Bricks(table, {}, {})
     for chunk in sorted(set(table["chunk"])):

@@ -131,7 +131,8 @@ PURITY_SUMMARY = (
     Key("graded.bins[].sky_probability", "their mean probability on the sky", optional=True),
 )  # fmt: skip
 
-INJECTED = (
+#: Columns of the galaxy of an injected lens.
+HOST = (
     IDENTITY[0],
     Column("draw", "int64", "", "number of the lens on its galaxy, from 0; unique with `id`"),
     *only(IDENTITY, "release", "brickid", "objid", "brick", "region"),
@@ -139,20 +140,29 @@ INJECTED = (
     *only(IDENTITY, "ra", "dec"),
     *CONDITIONS,
     FLAGS,
+)
+INJECTED = (
+    *HOST,
     *TRUTH,
     *SCORES,
     Column("p_host", "float32", "", "score of the galaxy without an injected lens"),
     Column("found", "bool", "", "whether the search would select it as a candidate"),
 )
 
-REALISM = (
+_COMPARED = (
     Key("n_real", "number of real lenses compared"),
     Key("n_injected", "number of injected lenses compared"),
     Key("n_bricks", "number of bricks of the real ones"),
     Key("trained_on", "false: the model was never trained on the real ones; null: not known"),
     Key("verdict", "`measured`, or which of them are too few"),
-    Key("auc_features", "how well they can be distinguished by features of the network, 0.5 to 1",
-        interval=True),
+)
+#: Null if too few lenses can be compared.
+MEASURED = (
+    Key(
+        "auc_features",
+        "how well they can be distinguished by features of the network, 0.5 to 1",
+        interval=True,
+    ),
     Key("auc_photometry", "how well they can be distinguished by their photometry", interval=True),
     Key("ks", "Kolmogorov-Smirnov distance of their scores, 0 to 1"),
     Key("ks_p", "its probability if both had the same distribution"),
@@ -160,7 +170,8 @@ REALISM = (
     Key("found_injected", "fraction of injected lenses at or above it"),
     Key("median_p_real", "median score of real lenses"),
     Key("median_p_injected", "median score of injected lenses"),
-)  # fmt: skip
+)
+REALISM = (*_COMPARED, *MEASURED)
 
 #: HDU MODEL of selection.fits. Units of minimum, maximum and median are in the column `unit`.
 DESIGN = (
@@ -170,7 +181,7 @@ DESIGN = (
     Column("scale", "str", "", "Scale of the splines: log is log10(x), log1p log10(1 + x)"),
     Column("title", "str", "", "Label of axes"),
     Column("used", "bool", "",
-           "Whether completeness depends on it; if not, it had one value only, or none"),
+           "Whether completeness depends on it; false for one value or none"),
     Column("minimum", "float64", "", "Minimum injected, on the scale"),
     Column("maximum", "float64", "", "Maximum injected, on the scale"),
     Column("median", "float64", "", "Median of those injected, in the unit"),
@@ -201,7 +212,7 @@ CELLS = (
     Column("completeness_low", "float64", "", "Lower end of its 95 % interval (Wilson)"),
     Column("completeness_high", "float64", "", "Upper end of its 95 % interval (Wilson)"),
     Column("model", "float64", "",
-           "Mean of the smooth function over the lenses injected; at the middle without any"),
+           "Smooth function, mean over lenses; at the centre of an empty cell"),
     Column("model_low", "float64", "", "Lower end of its 95 % interval"),
     Column("model_high", "float64", "", "Upper end of its 95 % interval"),
 )  # fmt: skip
@@ -288,9 +299,9 @@ EXPECTED = (
     *(Key(f"expected.{name}", f"in the area: {text}" if name == "expected" else text,
           optional=True) for name, text in _RANGE),
     *(Key(f"visible.{name}", text, optional=True)
-      for name, text in (("n", "of lenses with theta_E >= 1.2 arcsec and arcs with a "
-                          "signal-to-noise ratio >= 10: their number; null without "
-                          "signal-to-noise ratios"), *_RANGE)),
+      for name, text in (("n", "of the lenses for which completeness is quoted, theta_E >= 1.2 "
+                          "arcsec and arcs with a signal-to-noise ratio >= 10: their number; null "
+                          "without signal-to-noise ratios"), *_RANGE)),
     Key("part_searched", "without weights only: fraction of the rows whose galaxies are searched",
         optional=True),
     Key("n_bricks", "number of bricks of that area"),

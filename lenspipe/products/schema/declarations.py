@@ -4,7 +4,17 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-__all__ = ["Column", "Hdu", "Key", "Product", "Section", "dtypes_of", "expand", "names_of"]
+__all__ = [
+    "Column",
+    "Hdu",
+    "Key",
+    "Product",
+    "Section",
+    "dtypes_of",
+    "expand",
+    "names_of",
+    "names_of_keys",
+]
 
 #: Placeholder in the name of a column: ``mag_<band>``.
 _PLACEHOLDER = re.compile(r"<(\w+)>")
@@ -214,3 +224,9 @@ def names_of(columns: Iterable[Column], **values: Sequence[str]) -> list[str]:
 def dtypes_of(columns: Iterable[Column], **values: Sequence[str]) -> dict[str, str]:
     """Map the names of columns to their types, for given values of their placeholders."""
     return {column.name: column.dtype for column in expand(columns, values)}
+
+
+def names_of_keys(keys: Iterable[Key]) -> list[str]:
+    """List the names of keys, with the ends of their intervals."""
+    ends = {False: ("",), True: ("", "_low", "_high")}
+    return [key.name + end for key in keys for end in ends[key.interval]]

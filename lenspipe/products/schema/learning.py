@@ -61,13 +61,17 @@ SAMPLE = (
     *CONDITIONS,
     *LABELS,
 )  # fmt: skip
-PREDICTIONS = (
+#: Columns of the sample that the table of predictions repeats.
+PREDICTED = (
     IDENTITY[0],
     *only(LABELS, "split", "label", "class", "grade"),
     TYPE,
     *only(IDENTITY, "region", "brick"),
     *POSITION,
     *MAGNITUDES,
+)
+PREDICTIONS = (
+    *PREDICTED,
     Column("p", "float32", "", "score, with `inference.symmetries`"),
     Column("theta_e_arcsec", "float32", "arcsec",
            "Einstein radius where it is known: simulated skies, injected lenses"),
@@ -411,7 +415,7 @@ PRODUCTS = (
         "calibration", "models/{model}/calibration.json", _MODEL, "assess",
         noun="a calibration", section="how-well-a-model-does",
         description="`calibration.json`, which is null if there is none; "
-        "`lenspipe.calibration.read_calibration` reads it:",
+        "`lenspipe.statistics.calibration.read_calibration` reads it:",
         keys=CALIBRATION, optional=_TRAINED,
     ),
     Product(

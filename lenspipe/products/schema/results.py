@@ -66,7 +66,7 @@ GRADES = (
     Column("stage", "int32", "", "Stage of inspection that the grade is from; 0: no vote"),
     Column("votes", "str", "", "Graders with their grades, such as anna: A | ben: B"),
     Column("comments", "str", "",
-           "Graders with their comments, of all stages; non-ASCII letters are ? in FITS"),
+           "Graders with their comments, of all stages; in FITS as ASCII"),
 )  # fmt: skip
 VOTES = (
     Column("n", "int64", "", "number of the vote, in the order of arrival"),
@@ -150,15 +150,17 @@ _BIN = (("from", "lower edge"), ("to", "upper edge; null if open"), ("n", "numbe
 METRICS = (
     Key("judged_by", "`truth` or `labels`"),
     Key("auc", "area under the ROC curve, of all lenses"),
-    Key("auc_visible", "the same of visible lenses; with truth only", optional=True),
-    Key("completeness_fpr10", "completeness of the visible lenses (without truth: of all) at a "
-        "false-positive rate of 10 %"),
+    Key("auc_visible", "the same of the lenses for which completeness is quoted; with truth only",
+        optional=True),
+    Key("completeness_fpr10", "completeness of the lenses for which it is quoted (without "
+        "truth: of all) at a false-positive rate of 10 %"),
     Key("completeness_fpr01", "at 1 %; the interval takes into account that the cut is measured "
         "as well ([how](evaluation.md#intervals))", interval=True),
     Key("completeness_fpr001", "at 0.1 %"),
     Key("n_bricks", "number of bricks with which it was measured"),
     Key("n_lenses", "number of lenses"),
-    Key("n_visible_lenses", "number of visible lenses; with truth only", optional=True),
+    Key("n_visible_lenses", "number of lenses for which completeness is quoted; with truth only",
+        optional=True),
     Key("n_nonlenses", "number of non-lenses"),
     Key("threshold", "the (lowest) cut of the candidates"),
     Key("n_above_threshold", "number of galaxies that pass their cut and the flags"),
@@ -414,8 +416,9 @@ PRODUCTS = (
     Product(
         "metrics", "evaluation/metrics.json", "performance of the search", "evaluate",
         noun="the metrics of the search", section="metrics", keys=METRICS, optional=_EVALUATED,
-        notes="A lens is visible if its Einstein radius is at least 1.2 arcsec and its arcs have "
-        "a signal-to-noise ratio of at least 10.",
+        notes="On a simulated sky completeness is quoted for lenses with an Einstein radius of at "
+        "least 1.2 arcsec and arcs with a signal-to-noise ratio of at least 10; keys call them "
+        "`visible`.",
     ),
     *(
         Product(f"evaluation_{name}", f"evaluation/{name}.png", title, "evaluate",

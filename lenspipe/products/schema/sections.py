@@ -14,7 +14,11 @@ A galaxy is identified by release, brickid and objid of its Tractor catalogue. `
 `9010-506100-17`, and serves to join all tables.
 
 Keys of nested objects of a JSON document are joined by dots here, and `[]` marks the items of a
-list."""
+list.
+
+This file is written by `python -m lenspipe.products.outputs > docs/outputs.md` from the schema in
+`lenspipe/products/schema/`; edit that instead. `python -m lenspipe.products.verify results/<run>`
+compares the files of a run with it."""
 
 CHUNKS = "A chunk is a cell of the nested HEALPix grid, `<nside>-<cell>`: `64-005304`."
 

@@ -17,11 +17,12 @@ import numpy as np
 
 from lenspipe.config.settings import Settings
 from lenspipe.config.training import Range
+from lenspipe.products.files import write_json
 from lenspipe.training.results import sample_hashes
 from lenspipe.training.sweep.merit import merit
 from lenspipe.training.sweep.plan import trial_dependencies, trial_name, validated_values
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic, room_to_write
+from lenspipe.utils.files import room_to_write
 from lenspipe.utils.hashing import digest
 from lenspipe.utils.progress import log
 
@@ -155,8 +156,7 @@ class Proposal:
         trial.set_user_attr("trial", self.number)
         values = {key: _suggest(trial, key, options) for key, options in choices.items()}
         content = {"key": self.key, "number": trial.number, "values": values}
-        with atomic(self.path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n")
+        write_json(self.path, content)
         return trial
 
     def should_prune(self, epoch: int, lenses: np.ndarray, nonlenses: np.ndarray) -> bool:

@@ -9,6 +9,8 @@ import pandas as pd
 import yaml
 
 from lenspipe.config.settings import Settings
+from lenspipe.products.files import read_json
+from lenspipe.products.tables import read_table, write_table
 from lenspipe.statistics.metrics import auc, completeness_at_fpr, completeness_interval
 from lenspipe.training.sweep.merit import check_fpr
 from lenspipe.training.sweep.plan import check_sweep, trial_name, trial_settings
@@ -64,8 +66,7 @@ def summarise_sweep(settings: Settings) -> pd.DataFrame:
     table.insert(2, "rank", pd.Series(range(1, len(order) + 1), order.index))
     table = table.astype(dict.fromkeys(_INTEGERS, "Int64"))
     best = order.iloc[0]
-    with atomic(paths.sweep("sweep.csv")) as temporary:
-        table.to_csv(temporary, index=False)
+    write_table(paths.sweep("sweep.csv"), table)
     values = [entry["settings"] for entry in entries]
     sample = f"{len(lenses)} lenses and {len(nonlenses)} non-lenses"
     plot_sweep(sweep, table, values, sample, paths.sweep("sweep.png"))
@@ -88,12 +89,10 @@ def summarise_sweep(settings: Settings) -> pd.DataFrame:
 
 def _read_trial(folder: Path) -> tuple[dict[str, Any], tuple[np.ndarray, np.ndarray]]:
     """Content of trial.json, and scores of lenses and non-lenses."""
-    path = folder / "trial.json"
-    if not path.exists():
-        raise LenspipeError(f"{path}: no such file, expected the trial's result; run the sweep")
-    table = pd.read_parquet(folder / "validation.parquet")
+    entry = read_json(folder / "trial.json", "trial")
+    table = read_table(folder / "validation.parquet", "trial_scores")
     lenses, nonlenses = (table.loc[table["label"] == label, "p"].to_numpy() for label in (1, 0))
-    return json.loads(path.read_text()), (lenses, nonlenses)
+    return entry, (lenses, nonlenses)
 
 
 def _row(

@@ -1,6 +1,5 @@
 """One trial of a sweep: a training with its settings, and the result."""
 
-import json
 import time
 from typing import Any
 
@@ -8,7 +7,9 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.config.settings import Settings
+from lenspipe.products.files import write_json
 from lenspipe.products.record_files import check_shards
+from lenspipe.products.tables import write_table
 from lenspipe.scoring.splits import score_split
 from lenspipe.training.backup import Backup
 from lenspipe.training.data import count_classes
@@ -17,7 +18,6 @@ from lenspipe.training.sweep.merit import check_fpr
 from lenspipe.training.sweep.plan import check_sweep, trial_settings, trials
 from lenspipe.training.sweep.proposals import Proposal
 from lenspipe.utils.errors import DiskFullError, LenspipeError
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
 __all__ = ["run_trial"]
@@ -116,10 +116,8 @@ def run_trial(settings: Settings, number: int) -> dict[str, Any]:
     }
     label = np.repeat([1, 0], [len(lenses), len(nonlenses)]).astype(np.int8)
     scores = pd.DataFrame({"label": label, "p": np.concatenate([lenses, nonlenses])})
-    with atomic(folder / "validation.parquet") as temporary:
-        scores.astype({"p": np.float32}).to_parquet(temporary, index=False)
-    with atomic(folder / "trial.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    write_table(folder / "validation.parquet", scores.astype({"p": np.float32}))
+    write_json(folder / "trial.json", content)
     if proposal:
         proposal.close(status, lenses, nonlenses)
     if status != "done":
