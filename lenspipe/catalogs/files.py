@@ -172,21 +172,23 @@ def _read_ecsv(path: Path, zipped: bool) -> Raw:
     return Raw(table, names, units, range(comments + 2, comments + 2 + len(table)))
 
 
-def _read_fits(path: Path, wanted: Collection[str] | None) -> Raw:
+def _read_fits(path: Path, columns_to_read: Collection[str] | None) -> Raw:
     path.stat()  # raises the FileNotFoundError that the caller reports
     with open_fits(path) as fits:
         tables = [hdu for hdu in fits if hdu.get_exttype() in ("BINARY_TBL", "ASCII_TBL")]
         if not tables:
             raise ValueError("no table in it")
-        every, header = tables[0].get_colnames(), tables[0].read_header()
-        chosen = [name for name in every if wanted is None or name.lower() in wanted]
-        data = tables[0].read(columns=chosen) if chosen else np.zeros(0, [(every[0], "f8")])
+        all_names, header = tables[0].get_colnames(), tables[0].read_header()
+        chosen = [
+            name for name in all_names if columns_to_read is None or name.lower() in columns_to_read
+        ]
+        data = tables[0].read(columns=chosen) if chosen else np.zeros(0, [(all_names[0], "f8")])
     # Columns with several numbers per row hold no positions.
     names = [name for name in data.dtype.names if data[name].ndim == 1]
     columns = {}
     for number, name in enumerate(names):
         columns[number] = data[name].astype(data[name].dtype.newbyteorder("="))
     units: list[str | None] = [
-        str(header.get(f"TUNIT{every.index(name) + 1}") or "") for name in names
+        str(header.get(f"TUNIT{all_names.index(name) + 1}") or "") for name in names
     ]
     return Raw(pd.DataFrame(columns), names, units, range(1, len(data) + 1))

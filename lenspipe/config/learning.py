@@ -18,10 +18,10 @@ class Catalogue(Section):
     name: str | None = Field(
         None, description="Name used in references to its lenses. None: the name of the file."
     )
-    grade: Grade | None = Field(None, description="Grade of its lenses without a grade.")
+    grade: Grade | None = Field(None, description="Grade assigned to its lenses without one.")
     grades: dict[str, Grade] = Field(
         {"confident": "A", "probable": "C"},
-        description="Grades that its words stand for, in addition to A to D.",
+        description="Grades that other words in its column of grades stand for.",
     )
     ra_unit: Literal["deg", "hour"] | None = Field(
         None, description="Unit of numbers in ra. None: that of the column, or degrees."
