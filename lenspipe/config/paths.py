@@ -29,8 +29,8 @@ class SkyPaths(LegacyPaths):
         Folder of the sky.
     """
 
-    def __init__(self, tree: str | Path) -> None:
-        super().__init__(tree, RELEASES["dr9"])
+    def __init__(self, tree: str | os.PathLike[str]) -> None:
+        super().__init__(Path(tree), RELEASES["dr9"])
         self.tree: Path = Path(tree)
         self.manifest = self.tree / "sky.json"
         self.truth = self.tree / "truth.parquet"

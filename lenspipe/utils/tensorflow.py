@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from lenspipe.utils.progress import log
 
-__all__ = ["gpus", "keras", "tf"]
+__all__ = ["as_if_missing", "gpus", "keras", "tf"]
 
 
 @contextlib.contextmanager
@@ -39,7 +39,7 @@ def _quiet_standard_error() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _as_if_missing(*names: str) -> Iterator[None]:
+def as_if_missing(*names: str) -> Iterator[None]:
     """Make modules appear not installed to an import, unless they have been imported before."""
     hidden = [name for name in names if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
@@ -56,7 +56,7 @@ _verbose = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "0"
 
 # Keras imports both, if installed, for its image galleries and wrappers, which lenspipe does not
 # use: a fifth of the time of the import.
-_without_extras = _as_if_missing("matplotlib.pyplot", "sklearn")
+_without_extras = as_if_missing("matplotlib.pyplot", "sklearn")
 
 # The garbage collector need not traverse half a million objects that stay until the end: a fifth
 # of the remaining time, and a fraction of all later work.
