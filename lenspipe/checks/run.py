@@ -101,7 +101,7 @@ def _draw_outliers(settings: Settings, outliers: pd.DataFrame, chunk_of: Mapping
     table = _highest_scores(bricks[:_SHOWN_BRICKS], chunk_of, settings.paths)
     images = ()
     if len(table):
-        table = table.assign(rank=table.index + 1, name=shown_names(table, settings))
+        table = table.assign(rank=table.index + 1, name=shown_names(table, settings.targets))
         images, _ = read_galaxies(settings, table)
     draw_page(
         images,
