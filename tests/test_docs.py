@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 #: Needed without being imported: `snakemake --report`, the commands.
 NOT_IMPORTED = {
-    *("aiohttp", "pygments", "pytest-xdist", "ruff", "snakefmt", "snakemake"),
+    *("aiohttp", "mypy", "pygments", "pytest-xdist", "ruff", "snakefmt", "snakemake"),
+    *("types-pyyaml", "types-requests"),
 }
 #: Import names that several distributions share.
 SHARED_NAMES = {"google": "protobuf"}

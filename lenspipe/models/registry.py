@@ -1,24 +1,21 @@
 """Networks by name."""
 
+import importlib
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from lenspipe.config.paths import network_source
-from lenspipe.models.cmu_deeplens import cmu_deeplens
-from lenspipe.models.efficientnet_v2 import efficientnet_v2
-from lenspipe.models.shielded_resnet import shielded_resnet
+from lenspipe.config.training import NETWORKS as NAMES
 from lenspipe.models.user_network import build_user_network, load_network_function
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.tensorflow import keras
 
 __all__ = ["NETWORKS", "build"]
 
-#: Name in the configuration -> function that makes the network.
+#: Name in the configuration -> function that makes the network: that of the module of this name.
 NETWORKS: dict[str, Callable[..., keras.Model]] = {
-    "cmu_deeplens": cmu_deeplens,
-    "shielded_resnet": shielded_resnet,
-    "efficientnet_v2": efficientnet_v2,
+    name: getattr(importlib.import_module(f"lenspipe.models.{name}"), name) for name in NAMES
 }
 
 
