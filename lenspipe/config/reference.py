@@ -57,9 +57,6 @@ it differs from the settings' models. Edit those (`lenspipe/config/`) or the int
 `lenspipe/config/reference.py`) instead.
 """
 
-#: Keys of sections that are sections themselves.
-_NESTED = ("augmentation", "healpix", "threshold")
-
 
 def config_reference() -> str:
     """Describe every key in Markdown: an introduction and a table for each section."""
@@ -75,11 +72,11 @@ def config_reference() -> str:
     parts = [_HEAD, "## Top level\n", _table("", top, schema["required"])]
     for name, section in below:
         parts += [f"## {name}\n", f"{section['description']}\n"]
-        plain = {k: v for k, v in section["properties"].items() if k not in _NESTED}
+        plain = {k: v for k, v in section["properties"].items() if not _section(v)}
         parts.append(_table(f"{name}.", plain, section.get("required", [])))
         for key, field in section["properties"].items():
-            if key in _NESTED:
-                part = sections[_section(field)]
+            if nested := _section(field):
+                part = sections[nested]
                 parts += [f"### {name}.{key}\n", f"{part['description']}\n"]
                 needed = part.get("required", [])
                 parts.append(_table(f"{name}.{key}.", part["properties"], needed))
