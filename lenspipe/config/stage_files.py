@@ -146,7 +146,10 @@ STAGE_FILES: dict[str, FileSet] = {
     ),
     "audit": _made(lambda p: p.audit),
     "cutouts": _made(
-        lambda p, c: p.manifest("cutouts", c), per="chunk", beside="cutouts/*/{brick}.fits"
+        lambda p, chunk: p.manifest("cutouts", chunk),
+        per="chunk",
+        beside="cutouts/*/{brick}.fits",
+        covers="parent",
     ),
     "brick_cutouts": _made(RunPaths.cutouts, per="brick"),
     # The labelled sample and the models.
@@ -194,7 +197,7 @@ STAGE_FILES: dict[str, FileSet] = {
     "sweep": _made(lambda p: p.sweep("best.yaml")),
     # The search.
     "records": _made(RunPaths.records, per="chunk", covers="cutouts"),
-    "scores": _made(RunPaths.scores, per="chunk", covers="parent cutouts"),
+    "scores": _made(RunPaths.scores, per="chunk", covers="cutouts"),
     "brick_scores": _made(RunPaths.brick_scores, per="brick"),
     "brick_mosaics": _made(
         lambda p, chunk: p.manifest("mosaics", chunk),

@@ -167,7 +167,7 @@ STAGES: dict[str, Stage] = {
         "targets footprint_lists -> plan",
         "targets footprint simulation.boundary_dec chunks.nside survey.name survey.release "
         "survey.tree",
-        version=3,
+        version=2,
     ),
     "bricks": _stage(
         "sky targets plan -> bricks",
@@ -182,7 +182,7 @@ STAGES: dict[str, Stage] = {
     ),
     "audit": _stage("parent_audit -> audit"),
     "cutouts": _stage(
-        "sky parent -> cutouts", _CUTOUTS, version=3, per="chunk", sources="pixels_from"
+        "sky parent -> cutouts", _CUTOUTS, version=2, per="chunk", sources="pixels_from"
     ),
     # It selects the brick's galaxies itself.
     "brick_cutouts": _stage(
@@ -205,7 +205,7 @@ STAGES: dict[str, Stage] = {
         noted=True,
         sources="survey.tree catalogues_from pixels_from",
         without="sample.mined",
-        waits_for="bricks parent cutouts",
+        waits_for="bricks cutouts",
     ),
     "sample_report": _stage("sample -> sample_report", f"seed {_PAGE}", noted=True),
     # The lists to be graded are no outputs: Snakemake would delete them, grades and all, before
@@ -332,7 +332,7 @@ STAGES: dict[str, Stage] = {
     "paint": _stage(
         f"{_INJECTED_FROM} -> injected",
         f"{_INJECTION} selection.number {_INJECTED_RANGES} training.name candidates.reject_flags",
-        version=3,
+        version=2,
         key=f"seed injection inference.batch_size {_SCORING} {_INJECTED_RANGES} training.name",
     ),
     "injected_page": _stage("injected chunks -> injected_page", _PAGE),
@@ -353,7 +353,7 @@ STAGES: dict[str, Stage] = {
     "mosaics": _stage(
         "bricks candidates chunks -> mosaics",
         f"{_PAGE} mosaics.panels mosaics.sort candidates.threshold",
-        version=3,
+        version=2,
         key=f"{_PAGE} mosaics.panels mosaics.sort candidates.threshold {_CAPTION}",
     ),
     "chunk_mosaics": _stage(
