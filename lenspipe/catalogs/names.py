@@ -21,7 +21,8 @@ def shown_names(table, settings):
     -------
     numpy.ndarray of str, shape (N,)
     """
-    names = pd.Series(iau_name(table["ra"], table["dec"]), index=table.index, dtype=object)
+    names = iau_name(table["ra"], table["dec"], settings.release.name_prefix)
+    names = pd.Series(names, index=table.index, dtype=object)
     if settings.targets:
         listed = read_targets(settings).set_index("id")["name"]
         own = table["id"].map(listed[listed != ""])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lenspipe.catalogs.lists import read_list
-from lenspipe.survey.bricks import bricks_at
+from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
 
 __all__ = ["read_targets", "targets_without_data"]
@@ -38,11 +38,11 @@ def read_targets(settings):
     """
     path = Path(settings.targets)
     stat = path.stat() if path.exists() else None
-    return _read(path, stat and (stat.st_size, stat.st_mtime_ns)).copy()
+    return _read(path, stat and (stat.st_size, stat.st_mtime_ns), settings.release.brick_deg).copy()
 
 
 @functools.lru_cache(1)
-def _read(path, stamp):
+def _read(path, stamp, brick_deg):
     """Read a list; kept while its stamp is the same, since every brick's mosaic asks for names."""
     table = read_list(path, key="targets", strict=True)
     if table.empty:
@@ -64,7 +64,7 @@ def _read(path, stamp):
             f"{path}: found more than one row named {', '.join(twice[:5])}{more}, expected a name "
             "for each position; rename or delete them"
         )
-    table["brick"], table["brickid"] = bricks_at(table["ra"], table["dec"])
+    table["brick"], table["brickid"] = brick_grid(brick_deg).bricks_at(table["ra"], table["dec"])
     return table[["id", "name", "number", "ra", "dec", "brick", "brickid"]]
 
 

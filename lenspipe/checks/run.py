@@ -22,6 +22,7 @@ from lenspipe.products.files import read_json, require, write_json
 from lenspipe.products.schema.declarations import names_of
 from lenspipe.products.schema.results import DRIFT
 from lenspipe.products.tables import read_table, write_table
+from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.progress import log, track
 
 __all__ = ["run_checks"]
@@ -49,7 +50,7 @@ def run_checks(settings: Settings) -> dict:
         require(paths.scores(chunk), "scores")
     sample = None if settings.inference.model else read_table(paths.sample, "sample")
     scores, random = draw_galaxies(settings)
-    drift, duplicates = Drift(settings.checks, scores), Duplicates(paths)
+    drift, duplicates = Drift(settings.checks, scores), Duplicates(paths, brick_grid(settings.release.brick_deg))
     for chunk in track(chunks, "checks: chunks"):
         table = read_table(paths.scores(chunk), "scores", columns=["id", "brick", "ra", "dec", "p"])
         drift.add(chunk, table)
@@ -108,6 +109,7 @@ def _draw_outliers(settings: Settings, outliers: pd.DataFrame, chunk_of: Mapping
         table,
         settings.paths.checks("drift.png"),
         bands=settings.survey.bands,
+        pixel_scale_arcsec=settings.release.pixel_scale_arcsec,
         stretch=settings.mosaics.stretch,
         columns=_SHOWN_GALAXIES,
         title=f"{settings.run}: bricks whose scores differ strongly from their neighbours'",

@@ -1,7 +1,7 @@
 """Bricks that hold a known lens."""
 
 from lenspipe.catalogs.known_lenses import merge_entries, read_catalogues
-from lenspipe.survey.bricks import bricks_at
+from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
@@ -33,7 +33,8 @@ def with_lenses(settings, table, inside):
     systems = merge_entries(read_catalogues(settings), settings)
     if settings.sample.grades is not None:
         systems = systems[systems["grade"].isin(settings.sample.grades)]
-    names = set(bricks_at(systems["ra"], systems["dec"])[0])
+    grid = brick_grid(settings.release.brick_deg)
+    names = set(grid.bricks_at(systems["ra"], systems["dec"])[0])
     holds = table["brick"].isin(names)
     chosen = inside & holds if settings.footprint.known_lenses == "only" else inside | holds
     log.info(

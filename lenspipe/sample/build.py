@@ -24,7 +24,7 @@ from lenspipe.sample.cleaning import Cleaner
 from lenspipe.sample.fair_draw import BIN, draw_fairly, fair_ratio
 from lenspipe.sample.shards import write_sample
 from lenspipe.sample.splits import cells_of_bricks, on_two_sides, split_bricks
-from lenspipe.survey.bricks import bricks_at
+from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log, track
 

@@ -196,7 +196,9 @@ def _map(settings, chunks):
     states["failed"] = failed, figures.ORANGE
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "map.png"
-        figures.draw_states(np.array(table["ra"]), np.array(table["dec"]), states, path)
+        figures.draw_states(
+            np.array(table["ra"]), np.array(table["dec"]), states, settings.release.brick_deg, path
+        )
         return path.read_bytes()
 
 

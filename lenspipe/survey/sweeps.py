@@ -27,7 +27,7 @@ def sweep_names(ra, dec, release):
     ----------
     ra, dec : float
         Centre of the brick, degrees.
-    release : lenspipe.config.releases.Release
+    release : lenspipe.config.surveys.base.Release
 
     Returns
     -------

@@ -6,13 +6,15 @@ import pandas as pd
 __all__ = ["iau_name", "unique_names"]
 
 
-def iau_name(ra, dec):
+def iau_name(ra, dec, prefix):
     """Names from positions, truncated as the IAU asks: ``DESI-011.5084-01.9412``.
 
     Parameters
     ----------
     ra, dec : float or array_like, shape (N,)
         Degrees.
+    prefix : str
+        Of the survey: ``DESI``.
 
     Returns
     -------
@@ -23,7 +25,7 @@ def iau_name(ra, dec):
     dec = np.atleast_1d(np.asarray(dec, dtype=np.float64))
     ra_units = _truncate(ra) % 3_600_000
     names = [
-        f"DESI-{r // 10000:03d}.{r % 10000:04d}{sign}{d // 10000:02d}.{d % 10000:04d}"
+        f"{prefix}-{r // 10000:03d}.{r % 10000:04d}{sign}{d // 10000:02d}.{d % 10000:04d}"
         for r, sign, d in zip(
             ra_units, np.where(dec < 0, "-", "+"), _truncate(np.abs(dec)), strict=True
         )
