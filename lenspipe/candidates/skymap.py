@@ -42,8 +42,7 @@ def write_sky_map(settings: Settings) -> None:
     noun = "targets" if settings.targets else f"candidates, {settings.candidates.threshold}"
     area = area_deg2(bricks, brick_deg)
     title = (
-        f"{settings.run}: {len(table):,} {noun}\n{len(bricks):,} bricks, "
-        f"{area:,.4g} square degrees"
+        f"{settings.run}: {len(table):,} {noun}\n{len(bricks):,} bricks, {area:,.4g} square degrees"
     )
     plot_sky_map(bricks, table, brick_deg, title, paths.candidate_file("sky.png"))
     log.info("sky: %d bricks, %.4g square degrees searched", len(bricks), area)

@@ -50,7 +50,8 @@ def run_checks(settings: Settings) -> dict:
         require(paths.scores(chunk), "scores")
     sample = None if settings.inference.model else read_table(paths.sample, "sample")
     scores, random = draw_galaxies(settings)
-    drift, duplicates = Drift(settings.checks, scores), Duplicates(paths, brick_grid(settings.release.brick_deg))
+    drift = Drift(settings.checks, scores)
+    duplicates = Duplicates(paths, brick_grid(settings.release.brick_deg))
     for chunk in track(chunks, "checks: chunks"):
         table = read_table(paths.scores(chunk), "scores", columns=["id", "brick", "ra", "dec", "p"])
         drift.add(chunk, table)
@@ -67,7 +68,10 @@ def run_checks(settings: Settings) -> dict:
         sample_report = read_json(report_path, "sample_report") if has_report else None
         bricks = read_table(paths.bricks, "bricks", columns=["brick", "region", "ra", "dec"])
         drifted, outliers = drift.result(bricks)
-        depth = check_depth(settings.checks, settings.survey.bands, random, sample_report)
+        zero_point_mag = settings.release.zero_point_mag
+        depth = check_depth(
+            settings.checks, settings.survey.bands, zero_point_mag, random, sample_report
+        )
         regions = check_regions(
             settings.checks, settings.seed, sorted(bricks["region"].unique()), random, sample
         )

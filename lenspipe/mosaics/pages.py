@@ -1,6 +1,5 @@
 """Mosaics for visual inspection: pages of all candidates, and of each brick's galaxies."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import pandas as pd
 
 from lenspipe.catalogs.names import shown_names
 from lenspipe.config.paths import RunPaths
-from lenspipe.config.results import Mosaics
 from lenspipe.config.settings import Settings
 from lenspipe.cutouts.reading import read_galaxies
 from lenspipe.plotting.galaxy_pages import draw_page, page_key

@@ -71,7 +71,8 @@ def _flux_below(mag, zero_point_mag):
     # A step of float32 magnitudes is up to some tens of steps of fluxes.
     near = np.arange(-1000, 1001, dtype=np.int32) + estimate.view(np.int32)
     fluxes = near.view(np.float32)
-    first = int(np.argmax(to_magnitude(fluxes, zero_point_mag).astype(np.float32) <= np.float32(mag)))
+    mags = to_magnitude(fluxes, zero_point_mag).astype(np.float32)
+    first = int(np.argmax(mags <= np.float32(mag)))
     return (float(fluxes[max(first - 1, 0)]) + float(fluxes[first])) / 2
 
 

@@ -286,7 +286,7 @@ def _maskbits(
         )
     for band in BANDS:
         saturated = canvas[band] > SATURATION
-        bits = (1 << MASK_BITS[f"SATUR_{band.upper()}"]) | (1 << MASK_BITS[f"ALLMASK_{band.upper()}"])
+        bits = RELEASE.mask((f"SATUR_{band.upper()}", f"ALLMASK_{band.upper()}"))
         mask |= saturated * np.int16(bits)
     return mask
 

@@ -22,9 +22,7 @@ _GALDEPTH_RADIUS_ARCSEC = 0.45
 _SERSIC_SLOPE, _TOTAL_FLUX_RATIO = 7.669, 22.67
 
 
-def noise_from_depth(
-    galdepth: ArrayLike, fwhm: ArrayLike, pixel_scale_arcsec: float
-) -> np.ndarray:
+def noise_from_depth(galdepth: ArrayLike, fwhm: ArrayLike, pixel_scale_arcsec: float) -> np.ndarray:
     """Noise per pixel of a coadd, nanomaggies.
 
     The noise of a flux is that per pixel times the root of the number of pixels that the galaxy

@@ -64,7 +64,8 @@ def expect_lenses(settings: Settings) -> str:
     bricks = searched_bricks(settings)
     if population.has_positions:
         bricks = bricks[bricks["brick"].isin(population.bricks)]
-    result = expected_numbers(function, population, area_deg2(bricks, settings.release.brick_deg), bands)
+    area = area_deg2(bricks, settings.release.brick_deg)
+    result = expected_numbers(function, population, area, bands)
     result["n_bricks"] = len(bricks)
     candidates = read_graded_candidates(
         paths, bands[-1], _BIN_EDGES["mag"], bricks["brick"] if population.has_positions else None

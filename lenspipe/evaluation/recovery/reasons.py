@@ -10,7 +10,6 @@ from lenspipe.config.data import Parent
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.settings import Settings
 from lenspipe.config.surveys.base import Release
-from lenspipe.config.surveys.base import Release
 from lenspipe.parent.cuts import CUTS
 from lenspipe.parent.tractor import tractor_of_brick
 from lenspipe.products.chunks import try_bricks
