@@ -122,7 +122,7 @@ def _sources(rng, number=6000):
 
 
 def _write(path, images, compress, qlevel, qmethod):
-    header = dict(brick_wcs(RA, DEC).to_header())
+    header = dict(brick_wcs(RA, DEC, RELEASES["dr9"]).to_header())
     # The survey's headers are this long with versions, settings and provenance.
     header |= {f"DEPVER{i:02d}": "/a/path/or/a/version/of/some/software" for i in range(100)}
     lossy = {"qlevel": qlevel, "qmethod": qmethod, "dither_seed": 1} if qmethod else {}

@@ -96,7 +96,7 @@ def test_rings_see_where_light_is_and_its_colour():
     images[:, :, 30, 30] = [1.0, 2.0, 4.0]
     images[1, 0, 30, 38] = 5.0  # 2.1 arcsec away
     images[2, :, :, :10] = np.nan
-    plain, arc, lacking = ring_fluxes(images)
+    plain, arc, lacking = ring_fluxes(images, 0.262)
     assert plain == pytest.approx(lacking)
     assert plain[0] == pytest.approx(np.arcsinh(1 / 0.05))
     assert np.flatnonzero(arc[:18] != plain[:18]).tolist() == [2]
