@@ -1,30 +1,35 @@
-"""Names under which galaxies are shown."""
+"""Displayed names of galaxies."""
 
+import numpy as np
 import pandas as pd
 
 from lenspipe.catalogs.targets import read_targets
+from lenspipe.config.surveys.base import Release
 from lenspipe.utils.names import iau_name
 
 __all__ = ["shown_names"]
 
 
-def shown_names(table, settings):
-    """Names under which galaxies are shown: of a list of targets its own, else IAU names.
+def shown_names(table: pd.DataFrame, targets: str | None, release: Release) -> np.ndarray:
+    """Return the names of galaxies as given in a list of targets, or else IAU names.
 
     Parameters
     ----------
-    table : pandas.DataFrame
+    table
         Columns id, ra and dec.
-    settings : lenspipe.config.settings.Settings
+    targets
+        Path of the list, if there is one.
+    release
+        Of the survey.
 
     Returns
     -------
     numpy.ndarray of str, shape (N,)
     """
-    names = iau_name(table["ra"], table["dec"], settings.release.name_prefix)
+    names = iau_name(table["ra"], table["dec"], release.name_prefix)
     names = pd.Series(names, index=table.index, dtype=object)
-    if settings.targets:
-        listed = read_targets(settings).set_index("id")["name"]
-        own = table["id"].map(listed[listed != ""])
-        names = own.where(own.notna(), names)
+    if targets:
+        listed = read_targets(targets, release.brick_deg).set_index("id")["name"]
+        given = table["id"].map(listed[listed != ""])
+        names = given.where(given.notna(), names)
     return names.to_numpy(dtype=str)

@@ -9,12 +9,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "bricks": ["brick_grid", "brick_wcs"],
         "coadds": ["read_geometry", "read_stamps"],
         "photometry": ["to_flux", "to_magnitude"],
-        "service": ["fetch_stamps"],
+        "service": ["CutoutService"],
         "sweeps": ["read_sweep", "sweep_names", "sweep_path"],
-        "tractor": [
-            "absent_columns",
-            "catalog_columns",
-            "tractor_table",
-        ],
+        "tractor": ["absent_columns", "catalog_columns", "tractor_table"],
     },
 )

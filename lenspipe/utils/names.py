@@ -2,19 +2,20 @@
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 __all__ = ["iau_name", "unique_names"]
 
 
-def iau_name(ra, dec, prefix):
-    """Names from positions, truncated as the IAU asks: ``DESI-011.5084-01.9412``.
+def iau_name(ra: ArrayLike, dec: ArrayLike, prefix: str) -> np.ndarray:
+    """Return names from positions, truncated as the IAU asks: ``DESI-011.5084-01.9412``.
 
     Parameters
     ----------
-    ra, dec : float or array_like, shape (N,)
-        Degrees.
-    prefix : str
-        Of the survey: ``DESI``.
+    ra, dec
+        Degrees, shape (N,) or scalar.
+    prefix
+        Of the survey, such as ``DESI``.
 
     Returns
     -------
@@ -33,8 +34,8 @@ def iau_name(ra, dec, prefix):
     return np.array(names, dtype=str)
 
 
-def _truncate(value):
-    """Whole units of 0.0001 in a value >= 0.
+def _truncate(value: np.ndarray) -> np.ndarray:
+    """Whole units of 0.0001 in values >= 0.
 
     ``units / 1e4`` is the double nearest to that decimal, so comparing with it is exact, where
     ``floor(value * 1e4)`` would take 11.5084 for 115083.99...
@@ -43,8 +44,8 @@ def _truncate(value):
     return units - (units / 1e4 > value)
 
 
-def unique_names(names, ra, dec):
-    """Tell apart sources that have one name: a, b, ... after it, in the order of ra, then dec.
+def unique_names(names: ArrayLike, ra: ArrayLike, dec: ArrayLike) -> np.ndarray:
+    """Distinguish sources with the same name by letters: a, b, ... in the order of ra, then dec.
 
     The IAU's rules ask for such a letter where two sources share a position's digits
     (https://cdsweb.u-strasbg.fr/Dic/iau-spec.html). The order is that of positions, so that a name
@@ -52,14 +53,15 @@ def unique_names(names, ra, dec):
 
     Parameters
     ----------
-    names : array_like of str, shape (N,)
-    ra, dec : array_like, shape (N,)
-        Degrees.
+    names
+        Strings, shape (N,).
+    ra, dec
+        Degrees, shape (N,).
 
     Returns
     -------
     numpy.ndarray of str, shape (N,)
-        A name that only one source has is left as it is.
+        Names of single sources are unchanged.
     """
     table = pd.DataFrame({"name": np.asarray(names, str), "ra": ra, "dec": dec})
     table["number"] = table.sort_values(["ra", "dec"], kind="stable").groupby("name").cumcount()
@@ -69,7 +71,7 @@ def unique_names(names, ra, dec):
     return table["name"].to_numpy(dtype=str)
 
 
-def _letters(number):
+def _letters(number: int) -> str:
     """Letters that count from a: a ... z, aa, ab ..."""
     letters = ""
     number += 1

@@ -79,15 +79,20 @@ def write_config(folder, **changes):
 
 
 def hashes(folder, pattern):
+    """File -> its sum; there is one at least."""
+    paths = [path for path in sorted(folder.glob(pattern)) if path.is_file()]
+    assert paths, f"{folder}: no file matches {pattern}"
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.glob(pattern))
-        if path.is_file()
+        for path in paths
     }
 
 
 def times(folder):
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.fits")}
+    """FITS file -> when it was written; there is one at least."""
+    paths = list(folder.rglob("*.fits"))
+    assert paths, f"{folder}: no FITS file"
+    return {path: path.stat().st_mtime_ns for path in paths}
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +260,10 @@ def test_killed_while_training_it_ends_as_if_undisturbed(finished, results):
         time.sleep(0.2)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    run(finished)
+    # Scores are there, of the same sample: the model is made again only if it is named.
+    model = results / "models" / "resnet" / "model.keras"
+    run(finished, "all", str(model.relative_to(finished)))
+    assert model.exists()
     assert hashes(results, "sample/*") == sample
     again = pd.read_parquet(path).set_index("id")["p"]
     np.testing.assert_allclose(again.loc[scores.index], scores, atol=1e-5)
