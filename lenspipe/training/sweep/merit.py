@@ -36,5 +36,6 @@ def merit(lenses: np.ndarray, nonlenses: np.ndarray, fpr: float) -> float:
     """
     completeness, _ = completeness_at_fpr(lenses, nonlenses, fpr)
     area = auc(lenses, nonlenses)
-    assert completeness is not None and area is not None, "refused by `check_fpr`"
+    assert completeness is not None  # `check_fpr` refuses rates that can't be measured
+    assert area is not None
     return completeness + area / (2 * len(lenses))
