@@ -362,7 +362,7 @@ def always(monkeypatch, run):
     path.write_text("not read here")
     injected = lenses(200).assign(weight=0.05)
     write_table(injected, run.paths.selection("injected.parquet"))
-    monkeypatch.setattr(SelectionFunction, "read", lambda path: Constant())
+    monkeypatch.setattr(SelectionFunction, "read", lambda path, zero_point_mag: Constant())
     return run
 
 
