@@ -13,7 +13,7 @@ from lenspipe.candidates.area import area_deg2, coverage_map, searched_bricks
 from lenspipe.config.settings import Settings
 from lenspipe.plotting.style import BLUE, GREY, ORANGE, open_figure
 from lenspipe.products.candidates import read_candidates
-from lenspipe.survey.bricks import BRICK_DEG
+from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
@@ -33,22 +33,27 @@ def write_sky_map(settings: Settings) -> None:
     """
     paths = settings.paths
     bricks, table = searched_bricks(settings), read_candidates(paths.candidates)
-    moc = coverage_map(bricks)
+    brick_deg = settings.release.brick_deg
+    moc = coverage_map(bricks, brick_grid(brick_deg))
     with atomic(paths.candidate_file("searched.fits")) as temporary:
         moc.save(temporary, format="fits", overwrite=True)
     with atomic(paths.candidate_file("searched.json")) as temporary:
         temporary.write_text(json.dumps(moc.serialize("json")) + "\n")
     noun = "targets" if settings.targets else f"candidates, {settings.candidates.threshold}"
+    area = area_deg2(bricks, brick_deg)
     title = (
-        f"{settings.run}: {len(table):,} {noun}\n{len(bricks):,} bricks, "
-        f"{area_deg2(bricks):,.4g} square degrees"
+        f"{settings.run}: {len(table):,} {noun}\n{len(bricks):,} bricks, {area:,.4g} square degrees"
     )
-    plot_sky_map(bricks, table, title, paths.candidate_file("sky.png"))
-    log.info("sky: %d bricks, %.4g square degrees searched", len(bricks), area_deg2(bricks))
+    plot_sky_map(bricks, table, brick_deg, title, paths.candidate_file("sky.png"))
+    log.info("sky: %d bricks, %.4g square degrees searched", len(bricks), area)
 
 
 def plot_sky_map(
-    bricks: pd.DataFrame, table: pd.DataFrame, title: str, path: str | os.PathLike[str]
+    bricks: pd.DataFrame,
+    table: pd.DataFrame,
+    brick_deg: float,
+    title: str,
+    path: str | os.PathLike[str],
 ) -> None:
     """Plot bricks and candidates, East to the left; a wide area on a map of the whole sky.
 
@@ -58,6 +63,8 @@ def plot_sky_map(
         As returned by `lenspipe.candidates.area.searched_bricks`.
     table
         Columns ra, dec (degrees) and known (bool).
+    brick_deg
+        Height of a brick, degrees.
     """
     middle = _circular_mean(bricks["ra"])
     extent = max(map(_extent, (_offset(bricks["ra"], middle), bricks["dec"])))
@@ -67,7 +74,7 @@ def plot_sky_map(
     east = _offset(bricks["ra"], centre)
     x, y = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]).T / 2
     corners_east = np.clip(east[:, None] + x * bricks["width"].to_numpy()[:, None], -180, 180)
-    corners_dec = np.clip(bricks["dec"].to_numpy()[:, None] + y * BRICK_DEG, -90, 90)
+    corners_dec = np.clip(bricks["dec"].to_numpy()[:, None] + y * brick_deg, -90, 90)
     unit = np.radians(1) if is_wide else 1
     corners = np.stack([corners_east, corners_dec], axis=-1) * [-unit, unit]
     with open_figure(path, *((11, 6) if is_wide else (8, 7))) as figure:

@@ -167,6 +167,7 @@ def _plot_page(settings: Settings, injected: pd.DataFrame) -> None:
         shown,
         settings.paths.selection("injected.png"),
         bands=settings.survey.bands,
+        pixel_scale_arcsec=settings.release.pixel_scale_arcsec,
         stretch=mosaics.stretch,
         columns=mosaics.columns,
         title=f"{settings.run}: injected lenses",

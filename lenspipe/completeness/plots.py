@@ -59,7 +59,9 @@ def plot_completeness(
     figure = Figure(figsize=(12, 7.6), layout="constrained")
     axes = figure.subplots(2, 3).ravel()
     _plot_map(figure, axes[0], function)
-    values = read_quantities(injected, function.quantities, "injected lenses")
+    values = read_quantities(
+        injected, function.quantities, function.zero_point_mag, "injected lenses"
+    )
     for panel, quantity in zip(axes[1:], function.quantities, strict=True):
         _plot_curve(panel, function, injected, values[quantity.name], quantity)
     axes[3].set_ylabel("completeness of injected lenses")

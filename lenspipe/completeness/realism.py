@@ -176,7 +176,8 @@ def _compare(
     both = np.concatenate([images, injected])
     is_real = np.arange(len(both)) < len(images)
     brick = np.concatenate([real["brick"], hosts["brick"]])
-    spaces = {"features": features(model, both), "photometry": ring_fluxes(both)}
+    photometry = ring_fluxes(both, settings.release.pixel_scale_arcsec)
+    spaces = {"features": features(model, both), "photometry": photometry}
     result: dict[str, Any] = {}
     for name, space in spaces.items():
         area = tell_apart(space, is_real, brick)

@@ -86,6 +86,7 @@ def assess(settings: Settings) -> dict:
             rule=f"p ≥ {threshold:g}",
             mosaics=settings.mosaics,
             bands=bands,
+            release=settings.release,
         )
     write_json(path("metrics.json"), metrics)
     for split in SPLITS:

@@ -107,6 +107,7 @@ def evaluate(settings: Settings) -> dict:
         rule=str(settings.candidates.threshold),
         mosaics=settings.mosaics,
         bands=settings.survey.bands,
+        release=settings.release,
     )
     write_json(paths.evaluation("metrics.json"), metrics)
     _log_metrics(metrics)

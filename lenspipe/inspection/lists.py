@@ -14,6 +14,7 @@ from lenspipe.config.paths import RunPaths
 from lenspipe.inspection.grades import means_of_stage
 from lenspipe.inspection.images import Cutout, Cutouts, read_candidates
 from lenspipe.inspection.store import Store
+from lenspipe.products.cutouts import read_release
 from lenspipe.utils.names import iau_name
 
 __all__ = ["Lists", "Mix", "split_item"]
@@ -57,6 +58,7 @@ class Lists:
     def __init__(self, paths: RunPaths, store: Store, mix: Mix) -> None:
         self.paths, self.store, self.mix = paths, store, mix
         self.candidates = read_candidates(paths)
+        self.release = read_release(map(paths.cutouts, self.candidates["brick"].unique()))
         self.cutouts = Cutouts()
         self.controls = {kind: self.cutouts.rows(path) for kind, path in mix.controls.items()}
         self._entries: dict[str, dict[str, Any]] = {}
@@ -115,7 +117,7 @@ class Lists:
             for kind, (places, rows) in self.controls.items():
                 table = pd.DataFrame({n: rows[n] for n in rows.dtype.names or () if n != "id"})
                 table = table.assign(**{n: 0 for n in ("ra", "dec", "flags") if n not in table})
-                names = iau_name(table["ra"], table["dec"])
+                names = iau_name(table["ra"], table["dec"], self.release.name_prefix)
                 for galaxy, i in places.items():
                     row = table.iloc[i]
                     entry = _entry(names[i], row["ra"], row["dec"], row["flags"])

@@ -1,6 +1,5 @@
 """Mosaics for visual inspection: pages of all candidates, and of each brick's galaxies."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,6 @@ import pandas as pd
 
 from lenspipe.catalogs.names import shown_names
 from lenspipe.config.paths import RunPaths
-from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
-from lenspipe.config.results import Mosaics
 from lenspipe.config.settings import Settings
 from lenspipe.cutouts.reading import read_galaxies
 from lenspipe.plotting.galaxy_pages import draw_page, page_key
@@ -84,7 +81,7 @@ def candidate_pages(settings: Settings) -> None:
             images[first : first + len(rows)],
             _with_catalog(rows, catalog.iloc[first : first + len(rows)]),
             path,
-            **_layout(mosaics, settings.survey.bands),
+            **_layout(settings),
             title=f"{settings.run}: {noun}, page {pages.index(path) + 1} of {n_pages}",
             subtitle=f"{len(table)} {selection}, {_ORDERS[mosaics.sort]}; {tiles}",
             message=f"No galaxy passed the threshold, {settings.candidates.threshold}.",
@@ -108,10 +105,12 @@ def _with_catalog(rows: pd.DataFrame, catalog: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**{name: values.to_numpy() for name, values in more.items()})
 
 
-def _layout(mosaics: Mosaics, bands: Sequence[str]) -> dict[str, Any]:
+def _layout(settings: Settings) -> dict[str, Any]:
     """Arguments of `draw_page` that are common to all pages."""
+    mosaics = settings.mosaics
     return {
-        "bands": bands,
+        "bands": settings.survey.bands,
+        "pixel_scale_arcsec": settings.release.pixel_scale_arcsec,
         "stretch": mosaics.stretch,
         "panels": mosaics.panels,
         "columns": mosaics.per_row,
@@ -176,14 +175,14 @@ def _draw_brick(
         return entry
     if n_galaxies:
         shown["rank"] = np.arange(1, len(shown) + 1)
-        shown["name"] = shown_names(shown, settings.targets)
+        shown["name"] = shown_names(shown, settings.targets, settings.release)
         images, catalog = read_galaxies(settings, shown)
         shown = _with_catalog(shown, catalog)
     draw_page(
         images if n_galaxies else (),
         shown,
         path,
-        **_layout(settings.mosaics, settings.survey.bands),
+        **_layout(settings),
         title=f"{settings.run}: brick {brick}",
         subtitle=f"{len(shown)} of {n_galaxies} {_describe_ranking(settings)}; "
         f"{_describe_tiles(settings)}",
@@ -200,7 +199,7 @@ def _describe_ranking(settings: Settings) -> str:
 
 
 def _describe_tiles(settings: Settings) -> str:
-    field = settings.cutouts.size * PIXEL_SCALE_ARCSEC
+    field = settings.cutouts.size * settings.release.pixel_scale_arcsec
     return (
         f'{field:.0f}" a side, {"".join(settings.survey.bands)}, {settings.mosaics.stretch} stretch'
     )

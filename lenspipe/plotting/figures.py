@@ -22,7 +22,6 @@ from lenspipe.plotting.style import (
     plot_points,
     save,
 )
-from lenspipe.survey.bricks import BRICK_DEG
 
 __all__ = [
     "BLUE",
@@ -251,6 +250,7 @@ def draw_states(
     ra: ArrayLike,
     dec: ArrayLike,
     states: Mapping[str, tuple[np.ndarray, str]],
+    brick_deg: float,
     path: str | os.PathLike[str],
 ) -> None:
     """Plot the state of bricks; East is to the left.
@@ -261,10 +261,12 @@ def draw_states(
         Centres of the N bricks, degrees.
     states
         Label -> (bool array of shape (N,), colour); later ones are plotted on top.
+    brick_deg
+        Height of a brick, degrees.
     """
     x, y, centre = _project(ra, dec)
     # Corners of each brick, whose sides follow the coordinates.
-    dx, dy = BRICK_DEG / 2 / np.cos(np.radians(dec)), np.full(len(y), BRICK_DEG / 2)
+    dx, dy = brick_deg / 2 / np.cos(np.radians(dec)), np.full(len(y), brick_deg / 2)
     signs = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]])
     corners = np.stack([x, y], -1)[:, None] + signs * np.stack([dx, dy], -1)[:, None]
     with open_figure(path, 9, 5.4 if centre is not None else 7) as figure:

@@ -24,7 +24,7 @@ from lenspipe.sample.cleaning import Cleaner
 from lenspipe.sample.fair_draw import BIN, draw_fairly, fair_ratio
 from lenspipe.sample.shards import write_sample
 from lenspipe.sample.splits import cells_of_bricks, on_two_sides, split_bricks
-from lenspipe.survey.bricks import bricks_at
+from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log, track
 
@@ -68,7 +68,9 @@ def build_sample(settings: Settings) -> pd.DataFrame:
     }
     chunks = {chunk: paths.parent(chunk) for chunk in sorted(bricks["chunk"].unique())}
     parent = _read_parent(chunks, f"nobs_{settings.survey.bands[-1]}", lists)
-    lenses = _match_lenses(section, parent, known, bricks["brick"], paths.lenses)
+    lenses = _match_lenses(
+        section, parent, known, bricks["brick"], settings.release.brick_deg, paths.lenses
+    )
     usable = _UsableCutouts(functools.partial(cutouts_at, settings))
     matched = parent.loc[lenses["row"].dropna().astype(int)].assign(
         grade=lenses["grade"].to_numpy()[lenses["row"].notna()],
@@ -148,7 +150,12 @@ def _nearest(parent: pd.DataFrame, name: str, radius_arcsec: float) -> pd.Series
 
 
 def _match_lenses(
-    section: Sample, parent: pd.DataFrame, known: pd.DataFrame, bricks: pd.Series, source: Path
+    section: Sample,
+    parent: pd.DataFrame,
+    known: pd.DataFrame,
+    bricks: pd.Series,
+    brick_deg: float,
+    source: Path,
 ) -> pd.DataFrame:
     """Known lenses with the row of their galaxy (NaN: none) and their fate."""
     nearest = _nearest(parent, "known", section.match_radius_arcsec)
@@ -157,7 +164,8 @@ def _match_lenses(
     for column in ("id", "brick", "type"):
         lenses[column] = parent[column].astype(object).reindex(rows).set_axis(rows.index)
     lenses["distance_arcsec"] = parent["known_arcsec"].reindex(rows).set_axis(rows.index)
-    on_bricks = pd.Series(bricks_at(known["ra"], known["dec"])[0], known.index).isin(bricks)
+    brick_names = brick_grid(brick_deg).bricks_at(known["ra"], known["dec"])[0]
+    on_bricks = pd.Series(brick_names, known.index).isin(bricks)
     lenses["fate"] = "used"
     # Later fates take precedence.
     for fate, column, accepted in (

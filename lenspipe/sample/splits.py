@@ -9,7 +9,6 @@ from astropy.coordinates import SkyCoord
 from astropy_healpix import HEALPix
 from numpy.typing import ArrayLike
 
-from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.config.settings import Settings
 from lenspipe.products.sample import SPLITS
 
@@ -138,7 +137,8 @@ def on_two_sides(settings: Settings, table: pd.DataFrame, lenses: pd.DataFrame) 
     table, lenses
         Columns ra, dec (degrees) and split.
     """
-    corner = u.Quantity(settings.cutouts.size * PIXEL_SCALE_ARCSEC / np.sqrt(2), "arcsec")
+    side = settings.cutouts.size * settings.release.pixel_scale_arcsec
+    corner = u.Quantity(side / np.sqrt(2), "arcsec")
     result = np.zeros(len(table), bool)
     for split in SPLITS:
         of_split = (table["split"] == split).to_numpy()

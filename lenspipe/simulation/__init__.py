@@ -17,7 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "spot_snr",
         ],
         "lensing": ["blurred_arcs", "chance_undrowned", "comoving_distance", "einstein_radius_sis"],
-        "population": ["CONFUSING", "draw_population", "mag_star", "magnitude", "nanomaggies"],
+        "population": ["CONFUSING", "draw_population", "mag_star"],
         "sky": ["simulate"],
         "sources": ["draw_sizes", "draw_sources", "redshift_scale", "SOURCE_DENSITY"],
     },

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.statistics.metrics import wilson_interval
 from lenspipe.utils.errors import LenspipeError
 
@@ -20,7 +19,7 @@ _FOLDS = 5
 _RADII_ARCSEC, _SOFTENING_NMGY = (0, 0.8, 1.5, 2.2, 3.0, 4.0, 5.5), 0.05
 
 
-def ring_fluxes(images: np.ndarray) -> np.ndarray:
+def ring_fluxes(images: np.ndarray, pixel_scale_arcsec: float) -> np.ndarray:
     """Measure the light of cutouts, (N, B, S, S) in nanomaggies, in rings around the centre.
 
     Pixels that are not finite count as the mean of their ring.
@@ -33,7 +32,7 @@ def ring_fluxes(images: np.ndarray) -> np.ndarray:
         other rings together.
     """
     size = images.shape[-1]
-    axis = (np.arange(size) - size // 2) * PIXEL_SCALE_ARCSEC
+    axis = (np.arange(size) - size // 2) * pixel_scale_arcsec
     radius = np.hypot(axis[:, None], axis)
     rings = []
     for low, high in itertools.pairwise(_RADII_ARCSEC):

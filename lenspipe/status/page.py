@@ -176,12 +176,12 @@ def write_status_page(
         columns=_COLUMNS,
         rows=_rows(status),
         remarks=_remarks(status),
-        sky_map=_plot_map(settings.paths.bricks, chunks),
+        sky_map=_plot_map(settings.paths.bricks, chunks, settings.release.brick_deg),
     )
     return status
 
 
-def _plot_map(bricks: Path, chunks: Mapping[str, Chunk]) -> str | None:
+def _plot_map(bricks: Path, chunks: Mapping[str, Chunk], brick_deg: float) -> str | None:
     """Return a map of the bricks by state, as base64-encoded PNG; None without a brick table."""
     if not chunks or not bricks.exists():
         return None
@@ -197,5 +197,6 @@ def _plot_map(bricks: Path, chunks: Mapping[str, Chunk]) -> str | None:
     states["failed"] = failed, figures.ORANGE
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "map.png"
-        figures.draw_states(np.array(table["ra"]), np.array(table["dec"]), states, path)
+        ra, dec = np.array(table["ra"]), np.array(table["dec"])
+        figures.draw_states(ra, dec, states, brick_deg, path)
         return base64.b64encode(path.read_bytes()).decode()

@@ -96,7 +96,7 @@ def test_rings_see_where_light_is_and_its_colour():
     images[:, :, 30, 30] = [1.0, 2.0, 4.0]
     images[1, 0, 30, 38] = 5.0  # 2.1 arcsec away
     images[2, :, :, :10] = np.nan
-    plain, arc, lacking = ring_fluxes(images)
+    plain, arc, lacking = ring_fluxes(images, 0.262)
     assert plain == pytest.approx(lacking)
     assert plain[0] == pytest.approx(np.arcsinh(1 / 0.05))
     assert np.flatnonzero(arc[:18] != plain[:18]).tolist() == [2]
@@ -172,8 +172,9 @@ def test_lenses_that_were_trained_on_are_left_out(settings):
     assert result["n_real"] == 2 * 6
     assert result["verdict"].startswith("too few real lenses")
     given = changed(settings, inference={"model": str(settings.paths.model("resnet"))})
-    assert len(realism._read_known_lenses(given, realism.held_out_bricks(given),
-                                     np.random.default_rng(1))) == 14 * 6  # fmt: skip
+    bricks = realism.held_out_bricks(given.paths, given.held_out)
+    lenses = realism._read_known_lenses(given, bricks, np.random.default_rng(1))
+    assert len(lenses) == 14 * 6
 
 
 def test_flagged_cutouts_are_left_out(settings):

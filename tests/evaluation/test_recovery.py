@@ -23,7 +23,7 @@ from lenspipe.parent.cuts import CUTS
 from lenspipe.parent.select import parent_of_chunk
 from lenspipe.products.manifests import read_manifest, write_manifest
 from lenspipe.statistics.metrics import wilson_interval
-from lenspipe.survey.bricks import bricks_at
+from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils import crossmatch
 from lenspipe.utils.crossmatch import Sky
 from lenspipe.utils.errors import LenspipeError
@@ -416,13 +416,14 @@ def test_neighbouring_bricks_are_looked_at():
     rng = np.random.default_rng(8)
     dec = np.r_[rng.uniform(-90, 90, 300), 89.9999, -89.9999, np.arange(-88.875, 89, 5)]
     ra = np.r_[rng.uniform(0, 360, 302), np.zeros(len(dec) - 302)]
-    near = reasons._nearby_bricks(ra, dec, 200.0)
-    assert [names[0] for names in near] == bricks_at(ra, dec)[0].tolist()
+    grid = brick_grid(0.25)
+    near = reasons._nearby_bricks(ra, dec, 200.0, grid)
+    assert [names[0] for names in near] == grid.bricks_at(ra, dec)[0].tolist()
     for place in range(len(ra)):
         angle = np.linspace(0, 2 * np.pi, 40)
         there = around((ra[place], dec[place]), 199 * np.cos(angle), 199 * np.sin(angle))
         if abs(dec[place]) < 89.5:
-            assert set(bricks_at(*there)[0]) <= set(near[place])
+            assert set(grid.bricks_at(*there)[0]) <= set(near[place])
 
 
 def test_the_rule_writes_a_table_counts_and_a_figure(search):

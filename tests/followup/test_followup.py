@@ -13,7 +13,6 @@ from helpers.scored_run import make_run, make_settings, write_cutouts
 
 from lenspipe.candidates.find import find_candidates
 from lenspipe.cli.main import main
-from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.followup.choice import choose, read_arrows, read_graded
 from lenspipe.followup.fields import Field, FitsImage, SkyImage, Survey, read_bricks, resample
@@ -57,7 +56,7 @@ def turned_wcs(ra, dec, scale_arcsec, angle_deg, crpix, mirrored=False):
 
 def write_coadd(tree, brick, band, sources, side=700, centre=None):
     """Part of a coadd, with sources (ra, dec), where SurveyPaths looks for it."""
-    wcs = brick_wcs(brick.ra, brick.dec)
+    wcs = brick_wcs(brick.ra, brick.dec, RELEASES["dr9"])
     x, y = wcs.all_world2pix(*(centre or (brick.ra, brick.dec)), 0)
     wcs.wcs.crpix -= np.round([x, y]) - side // 2
     image = sum(spot(wcs, (side, side), *source, 2) for source in sources)
@@ -72,7 +71,7 @@ def plant(settings, row, east, north):
     path = settings.paths.cutouts(row["brick"])
     images, catalog = read_cutouts(path)
     brick = read_bricks(settings.paths).set_index("brick").loc[row["brick"]]
-    wcs = brick_wcs(brick["ra"], brick["dec"])
+    wcs = brick_wcs(brick["ra"], brick["dec"], RELEASES["dr9"])
     x, y = np.round(wcs.all_world2pix(row["ra"], row["dec"], 0))
     size = images.shape[-1]
     wcs.wcs.crpix -= [x - size // 2, y - size // 2]
@@ -422,7 +421,7 @@ def test_the_configuration_says_where_coadds_are(run, tmp_path, caplog):
 def test_arrows_stay_on_their_image(run):
     settings, table = run
     row = table.iloc[0].to_dict()
-    half = 41 * PIXEL_SCALE_ARCSEC / 2
+    half = 41 * RELEASES["dr9"].pixel_scale_arcsec / 2
     arrows = pd.DataFrame({"dx": [half - 0.2, 0.0, 0.0], "dy": [0.0, 0.5 - half, 0.0]})
     arrows = arrows.assign(label=["A", "B", "C"])
     sheet = _Sheet(settings.paths, row, read_bricks(settings.paths), None, arrows)
@@ -446,7 +445,9 @@ def test_coadds_stand_in_for_deleted_cutouts(run, tmp_path):
     sheet = _Sheet(settings.paths, row.to_dict(), read_bricks(settings.paths), survey,
                    pd.DataFrame({"dx": [], "dy": [], "label": []}))  # fmt: skip
     first = sheet.plot().axes[0]
-    np.testing.assert_allclose(peak(first), [5.0, -3.0], atol=PIXEL_SCALE_ARCSEC / 2)
+    np.testing.assert_allclose(
+        peak(first), [5.0, -3.0], atol=RELEASES["dr9"].pixel_scale_arcsec / 2
+    )
     assert sheet.image.pixels.shape == (3, 101, 101)
     assert make_sheets(settings.paths, rows, tmp_path / "out") == 1
     assert (tmp_path / "out" / "sheets.pdf").exists()

@@ -192,7 +192,7 @@ def test_cutouts_are_read_one_at_a_time(run):
 def test_a_strip_has_north_up():
     image = np.zeros((3, 11, 11), np.float32)
     image[0, 9, 2] = 1  # in g, in the north and east
-    strip = Image.open(io.BytesIO(draw_strip(Cutout(image, "grz", (np.nan, np.nan), ""))))
+    strip = Image.open(io.BytesIO(draw_strip(Cutout(image, "grz", (np.nan, np.nan)))))
     assert strip.size == (55, 11)
     pixels = np.asarray(strip).astype(int)
     assert pixels[1, 2, 2] > 200  # blue
@@ -200,9 +200,7 @@ def test_a_strip_has_north_up():
     assert pixels[1, 11 + 2].min() > 200  # the panel of g
     assert pixels[1, 22 + 2].max() < 60
     brighter = np.asarray(
-        Image.open(
-            io.BytesIO(draw_strip(Cutout(image + 0.01, "grz", (np.nan, np.nan), ""), gain=5))
-        )
+        Image.open(io.BytesIO(draw_strip(Cutout(image + 0.01, "grz", (np.nan, np.nan)), gain=5)))
     )
     assert brighter.mean() > pixels.mean()
 

@@ -19,6 +19,8 @@ from lenspipe.plotting.galaxy_pages import draw_page
 from lenspipe.products.manifests import read_manifest, write_manifest
 from lenspipe.utils.errors import LenspipeError
 
+IMAGES = {"bands": "grz", "pixel_scale_arcsec": 0.262}
+
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
@@ -97,7 +99,7 @@ def test_north_is_up_and_east_is_left(tmp_path):
     images = np.zeros((1, 3, 101, 101), np.float32)
     # High rows are the North, low columns the East.
     images[0, :, 90, 10] = 5
-    draw_page(images, page_table(1), tmp_path / "page.png", bands="grz", columns=1)
+    draw_page(images, page_table(1), tmp_path / "page.png", **IMAGES, columns=1)
     page = pixels(tmp_path / "page.png").sum(axis=2)
     height, width = page.shape
     tile_top = height - 12 - 34 - 202
@@ -108,15 +110,15 @@ def test_north_is_up_and_east_is_left(tmp_path):
 
 def test_a_page_has_rows_of_captioned_tiles(tmp_path):
     images = np.zeros((5, 3, 41, 41), np.float32)
-    draw_page(images, page_table(5), tmp_path / "a.png", bands="grz", columns=3, title="A run")
+    draw_page(images, page_table(5), tmp_path / "a.png", **IMAGES, columns=3, title="A run")
     shape = pixels(tmp_path / "a.png").shape
-    draw_page(images[:3], page_table(3), tmp_path / "b.png", bands="grz", columns=3, title="A run")
+    draw_page(images[:3], page_table(3), tmp_path / "b.png", **IMAGES, columns=3, title="A run")
     first = pixels(tmp_path / "b.png")
     assert first.shape[1] == shape[1] > 3 * 202
     assert shape[0] - first.shape[0] == 202 + 34 + 8
     # Another probability, name, note or title can be seen.
     for change in ({"p": 0.8}, {"name": "DESI-1"}, {"note": "known lens"}, {"p": np.nan}):
-        draw_page(images[:3], page_table(3, **change), tmp_path / "c.png", bands="grz", columns=3,
+        draw_page(images[:3], page_table(3, **change), tmp_path / "c.png", **IMAGES, columns=3,
                   title="A run")  # fmt: skip
         assert not np.array_equal(pixels(tmp_path / "c.png"), first)
 
@@ -135,7 +137,7 @@ def test_candidates_fill_pages_in_order(run):
     assert {path.name for path in stale.parent.glob("page-*")} == set(index["pages"])
     # The page drawn by hand from the same rows is the same but for its header.
     rows = table.iloc[8:16].assign(note=np.where(table["known"][8:16], "known lens", ""))
-    draw_page(read_images(settings, rows), rows, "x.png", bands="grz", columns=4)
+    draw_page(read_images(settings, rows), rows, "x.png", **IMAGES, columns=4)
     np.testing.assert_array_equal(pixels("x.png")[58:], pixels(settings.paths.mosaic_page(2))[58:])
 
 

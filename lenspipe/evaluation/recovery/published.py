@@ -17,6 +17,8 @@ from lenspipe.config.learning import Catalogue
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.results import Recovery
 from lenspipe.config.settings import Settings
+from lenspipe.config.surveys.base import Release
+from lenspipe.config.surveys.registry import default_release
 from lenspipe.evaluation.recovery.reasons import explain_missing
 from lenspipe.evaluation.recovery.summary import draw_recovery, format_summary, summarise
 from lenspipe.products.bricks import chunks_of
@@ -84,7 +86,7 @@ def recovery_of(
     folder
         Where ``<catalogue>.csv``, ``.png`` and ``.json`` are written.
     settings
-        Of the run.
+        Of the run. Without them the release is that of the default configuration.
     """
     entries, summary = compare(scores, catalogue, recovery, settings)
     path = Path(folder) / f"{catalogue.label}.csv"
@@ -126,7 +128,8 @@ def compare(
         to count by, or any position; the labelled sample is unreadable.
     """
     tables, run = _find_scores(Path(scores))
-    entries = _read_catalogue(catalogue, recovery, settings)
+    release = settings.release if settings else default_release()
+    entries = _read_catalogue(catalogue, recovery, settings, release)
     radius_arcsec = recovery.radius_arcsec
     matched = match_scores(tables, entries["ra"], entries["dec"], radius_arcsec, settings)
     entries = entries.join(matched.drop(columns="rank"))
@@ -146,7 +149,7 @@ def compare(
     missing = entries[matched["rank"] < 0]
     entries.loc[missing.index, "reason"] = "not scored"
     if run and len(missing):
-        explained = explain_missing(missing, run, radius_arcsec, settings)
+        explained = explain_missing(missing, run, radius_arcsec, release, settings)
         for column in explained:
             entries.loc[missing.index, column] = explained[column]
     summary = summarise(entries, catalogue.label, str(scores), recovery)
@@ -224,7 +227,7 @@ def _find_scores(path: Path) -> _Scores:
 
 
 def _read_catalogue(
-    catalogue: Catalogue, recovery: Recovery, settings: Settings | None
+    catalogue: Catalogue, recovery: Recovery, settings: Settings | None, release: Release
 ) -> pd.DataFrame:
     """Entries with the group in which each is counted, its system, and duplicates."""
     retrieval, hosts = (settings.retrieval, settings.paths.hosts) if settings else (None, None)
@@ -245,7 +248,8 @@ def _read_catalogue(
             f"most {_MAX_GROUPS} to count by; choose another column (recovery.by)"
         )
     unnamed = entries["name"] == ""
-    entries.loc[unnamed, "name"] = iau_name(entries["ra"], entries["dec"])[unnamed]
+    names = iau_name(entries["ra"], entries["dec"], release.name_prefix)
+    entries.loc[unnamed, "name"] = names[unnamed]
     entries["system"] = friends_of_friends(entries["ra"], entries["dec"], recovery.radius_arcsec)
     # A system is represented by its entry with the best grade, then by the first.
     grade = entries["grade"].where(entries["grade"] != "", "ungraded").map(_GRADES.index)
