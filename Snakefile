@@ -8,8 +8,9 @@ import os
 import sys
 from pathlib import Path
 
-from lenspipe.footprint.plan import load_plan
 from lenspipe.config.settings import load_settings
+from lenspipe.config.stages import STAGES
+from lenspipe.footprint.plan import load_plan
 from lenspipe.status.disk import describe_disk_space
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.status.failures import reopen
@@ -51,23 +52,20 @@ if workflow.is_main_process:
         logger.warning(warning)
 # Tells whether this run, which may make something else only, has summed up the whole search.
 SUMMARY_BEFORE = PATHS.summary.stat().st_mtime_ns if PATHS.summary.exists() else None
-# A given model is searched with as it is: no sample, no training, no evaluation.
-TRAINED = [] if SETTINGS.inference.model else SETTINGS.models
-MODEL = SETTINGS.inference.model or PATHS.model(SETTINGS.training.name)
 # What comes of a comparison with published candidates, where it is asked for.
 RECOVERED = [PATHS.recovery(f"{catalogue.label}.json") for catalogue in SETTINGS.recovery.catalogs]
 # Which galaxies pass without being lenses; of a list of targets nobody asks that.
 PURITY = [] if SETTINGS.targets else [PATHS.purity("purity.json")]
 # What lenses painted onto galaxies of the search tell, where they are asked for.
 PAINTED = (
-    [PATHS.selection(f"{name}.json") for name in ("selection", "realism")]
+    [PATHS.selection(name) for name in ("selection.json", "realism.json", "injected.png")]
     if SETTINGS.selection.number
     else []
 )
-# What a search of a list of targets reads besides the survey.
-TARGETS = [SETTINGS.targets] if SETTINGS.targets else []
 # How many lenses to find, where completeness is measured; a list of targets has no area.
-EXPECTED = [PATHS.expected("expected.json")] if PAINTED and not TARGETS else []
+EXPECTED = [PATHS.expected("expected.json")] if PAINTED and not SETTINGS.targets else []
+# Stages whose parameters are also a file, workflow/rules/basis.smk.
+NOTED = [name for name, stage in STAGES.items() if stage.noted]
 # Jobs end soon after the workflow that started them has gone, even if it was killed with -9.
 os.environ["LENSPIPE_WORKFLOW_PID"] = str(os.getpid())
 
@@ -76,7 +74,7 @@ wildcard_constraints:
     chunk=r"\d+-\d+",
     brick=r"\d{4}[pm]\d{3}",
     folder=r"\d{3}",
-    step=r"sample|assess|ensemble|scores|mosaics|sweep|train-\w+|trial_\d+",
+    step="|".join([*NOTED, r"train-\w+", r"trial_\d+"]),
     model=r"[A-Za-z]\w*",
 
 
@@ -99,6 +97,7 @@ include: "workflow/rules/cutouts.smk"
 include: "workflow/rules/records.smk"
 include: "workflow/rules/known.smk"
 include: "workflow/rules/scores.smk"
+include: "workflow/rules/chunks.smk"
 include: "workflow/rules/candidates.smk"
 include: "workflow/rules/mosaics.smk"
 include: "workflow/rules/checks.smk"
@@ -131,6 +130,7 @@ if SETTINGS.keep == "scores":
     include: "workflow/rules/discard.smk"
 
 
+# A given model is searched with as it is: no sample, no training, no evaluation.
 if not SETTINGS.inference.model:
 
     include: "workflow/rules/sample.smk"

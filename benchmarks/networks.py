@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from lenspipe.config.settings import Settings, load_settings, read_config
-from lenspipe.evaluation.model import assess
+from lenspipe.evaluation.model import assess, predict_held_out
 from lenspipe.products.record_files import check_shards
 from lenspipe.scoring.score import load_model, predict
 from lenspipe.training.data import TrainingData, count_classes, training_seed
@@ -64,6 +64,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     if not path(name).exists():
         train(settings)
     if not path(name, "metrics.json").exists():
+        predict_held_out(settings)
         assess(settings)
     return json.loads(path(name, "metrics.json").read_text())
 

@@ -25,7 +25,7 @@ import pandas as pd
 from lenspipe.candidates.find import find_candidates
 from lenspipe.checks.run import run_checks
 from lenspipe.config.settings import load_settings, read_config
-from lenspipe.evaluation.model import assess
+from lenspipe.evaluation.model import assess, predict_held_out
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.products.manifests import read_manifest
 from lenspipe.products.records import write_records
@@ -59,6 +59,7 @@ def spoil_depth(settings):
     own = settings.of_model(settings.training.name)
     shutil.rmtree(paths.model(own.training.name).parent)
     train(own)
+    predict_held_out(own)
     assess(own)
     for chunk in sorted(pd.read_parquet(paths.bricks)["chunk"].unique()):
         records_of_chunk(settings, chunk)

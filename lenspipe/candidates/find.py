@@ -15,13 +15,13 @@ from lenspipe.candidates.threshold import find_cuts
 from lenspipe.config.flags import rejected
 from lenspipe.config.results import Threshold
 from lenspipe.config.settings import Settings
-from lenspipe.products.candidates import page_numbers
-from lenspipe.products.files import write_json
+from lenspipe.products.candidates import page_numbers, read_candidates
+from lenspipe.products.files import read_json, write_json
 from lenspipe.products.predictions import read_held_out
 from lenspipe.products.scores import Cuts, iterate_scores
 from lenspipe.utils.progress import log
 
-__all__ = ["find_candidates"]
+__all__ = ["find_candidates", "forecast", "list_candidates"]
 
 
 def find_candidates(settings: Settings) -> pd.DataFrame:
@@ -30,9 +30,8 @@ def find_candidates(settings: Settings) -> pd.DataFrame:
     For a list of targets each target with a cutout is a candidate, whatever its probability and
     flags, and none are merged.
 
-    Writes below ``candidates/``: ``threshold.json`` (the selection and its expected performance),
-    ``candidates.csv``, ``.reg``, ``.vot``, ``.html``, ``viewer.fits`` and, last,
-    ``candidates.fits``.
+    Writes below ``candidates/``: ``cuts.json`` (the selection), ``candidates.csv``, ``.reg``,
+    ``.vot``, ``viewer.fits`` and, last, ``candidates.fits``.
 
     Returns
     -------
@@ -57,28 +56,10 @@ def find_candidates(settings: Settings) -> pd.DataFrame:
         ]
     table = order_columns(table, settings.survey.bands)
     threshold = None if settings.targets else settings.candidates.threshold
-    held_out, measured_on = (
-        (None, None) if settings.targets else read_held_out(settings.predictions)
-    )
-    expected = {
-        key: expected_performance(held_out, cuts, threshold, settings.evaluation.prior, key)
-        for key in (None, *cuts.values)
-    }
-    record = {
-        **_count(threshold, cuts, n_searched, galaxies, table),
-        "measured_on": None if held_out is None else measured_on,
-        "prior": settings.evaluation.prior,
-        "expected": expected[None],
-        "groups": [
-            group | {"expected": expected[key]}
-            for key, group in _count_groups(cuts, n_searched, galaxies).items()
-        ],
-    }
+    record = _count(threshold, cuts, n_searched, galaxies, table)
+    record["groups"] = _count_groups(cuts, n_searched, galaxies)
     _log_result(record, threshold)
-    write_json(settings.paths.threshold, record)
-    shown = table[table["rank"] > 0]
-    pages = page_numbers(shown, settings.mosaics, settings.survey.bands)
-    write_html_page(shown, pages, record, settings.run, threshold, settings.paths)
+    write_json(settings.paths.cuts, record)
     write_catalogues(
         table,
         min(cuts.lowest, 1.0),
@@ -87,6 +68,44 @@ def find_candidates(settings: Settings) -> pd.DataFrame:
         settings.paths,
     )
     return table
+
+
+def forecast(settings: Settings) -> None:
+    """Estimate completeness and purity of the candidates.
+
+    Writes ``candidates/threshold.json``, the selection and its expected performance.
+    """
+    record, prior = read_json(settings.paths.cuts, "cuts"), settings.evaluation.prior
+    threshold = None if settings.targets else settings.candidates.threshold
+    held_out, measured_on = (
+        (None, None) if settings.targets else read_held_out(settings.predictions)
+    )
+    groups, per = record.pop("groups"), tuple(record["per"])
+    keys = [tuple(group[name] for name in per) for group in groups]
+    values = [np.inf if group["cut"] is None else group["cut"] for group in groups]
+    cuts = Cuts(per, dict(zip(keys, values, strict=True)))
+    expected = {
+        key: expected_performance(held_out, cuts, threshold, prior, key) for key in (None, *keys)
+    }
+    record |= {
+        "measured_on": None if held_out is None else measured_on,
+        "prior": prior,
+        "expected": expected[None],
+        "groups": [
+            group | {"expected": expected[key]} for key, group in zip(keys, groups, strict=True)
+        ],
+    }
+    _log_forecast(record)
+    write_json(settings.paths.threshold, record)
+
+
+def list_candidates(settings: Settings) -> None:
+    """Write ``candidates/candidates.html``, a table with links to the pages of the mosaics."""
+    record = read_json(settings.paths.threshold, "threshold")
+    threshold = None if settings.targets else settings.candidates.threshold
+    table = read_candidates(settings.paths.candidates)
+    pages = page_numbers(table, settings.mosaics, settings.survey.bands)
+    write_html_page(table, pages, record, settings.run, threshold, settings.paths)
 
 
 def _select(settings: Settings, cuts: Cuts) -> pd.DataFrame:
@@ -130,7 +149,7 @@ def _count(
     galaxies: pd.DataFrame,
     table: pd.DataFrame,
 ) -> dict[str, Any]:
-    """The threshold and overall numbers for ``threshold.json``; no threshold for targets."""
+    """The threshold and overall numbers for ``cuts.json``; no threshold for targets."""
     return {
         "by": threshold.by if threshold else "targets",
         "value": threshold.value if threshold else None,
@@ -145,24 +164,24 @@ def _count(
 
 def _count_groups(
     cuts: Cuts, n_searched: dict[tuple[str, ...], int], galaxies: pd.DataFrame
-) -> dict[tuple[str, ...], dict[str, Any]]:
-    """Cut and numbers of each group for ``threshold.json``."""
+) -> list[dict[str, Any]]:
+    """Cut and numbers of each group for ``cuts.json``."""
     columns = [galaxies[name] for name in cuts.per]
     keys = list(zip(*columns, strict=True)) if columns else [()] * len(galaxies)
     n_above = pd.Series(keys, dtype=object).value_counts()
-    return {
-        key: dict(zip(cuts.per, key, strict=True))
+    return [
+        dict(zip(cuts.per, key, strict=True))
         | {
             "cut": None if np.isinf(cut) else cut,
             "n_searched": n_searched[key],
             "n_above": int(n_above.get(key, 0)),
         }
         for key, cut in cuts.values.items()
-    }
+    ]
 
 
 def _log_result(record: dict[str, Any], threshold: Threshold | None) -> None:
-    """Log the numbers of candidates and the expected completeness."""
+    """Log the numbers of candidates."""
     n_candidates, groups = record["n_candidates"], record["groups"]
     log.info(
         "candidates: %d, of %d %s; %d are known lenses%s",
@@ -183,6 +202,10 @@ def _log_result(record: dict[str, Any], threshold: Threshold | None) -> None:
         extra = n_candidates - threshold.value * len(groups)
         if extra > 0:
             log.info("candidates: %d more than requested, with tied scores", extra)
+
+
+def _log_forecast(record: dict[str, Any]) -> None:
+    """Log the expected completeness."""
     expected = record["expected"]
     if expected["completeness"] is not None:
         log.info(

@@ -12,6 +12,7 @@ from lenspipe.completeness.hosts import choose_hosts
 from lenspipe.config.flags import rejected
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.settings import Settings
+from lenspipe.config.stages import content_key
 from lenspipe.cutouts.reading import read_galaxies
 from lenspipe.plotting.galaxy_pages import draw_page
 from lenspipe.products.candidates import read_cuts
@@ -23,25 +24,20 @@ from lenspipe.products.tables import read_table, write_table
 from lenspipe.scoring.score import load_fitting
 from lenspipe.scoring.scorer import Scorer
 from lenspipe.simulation.injection import check_bands, inject
-from lenspipe.utils.hashing import digest
 from lenspipe.utils.progress import log, track
 from lenspipe.utils.tables import content_hash
 
-__all__ = ["inject_and_score", "injected_images"]
-
-#: To be raised when the same input gives other lenses.
-_INJECTION_VERSION = 2
+__all__ = ["inject_and_score", "injected_images", "show_injected"]
 
 
 def inject_and_score(settings: Settings) -> pd.DataFrame:
     """Inject ``selection.number`` lenses, score them, and determine which the search would find.
 
-    Writes ``selection/injected.png``, a page of them for visual inspection, and last
-    ``selection/injected.parquet``, a row per lens; columns: docs/outputs.md. Hosts are chosen by
-    `lenspipe.completeness.hosts.choose_hosts`. A lens depends only on the seed, its galaxy and the
-    number of lenses injected into that before. Hosts with flags are kept: where the search rejects
-    them their lenses are lost. One batch of cutouts is in memory at a time, and a job that was
-    killed resumes, losing at most the last few seconds of work.
+    Writes ``selection/injected.parquet``, a row per lens; columns: docs/outputs.md. Hosts are
+    chosen by `lenspipe.completeness.hosts.choose_hosts`. A lens depends only on the seed, its
+    galaxy and the number of lenses injected into that before. Hosts with flags are kept: where the
+    search rejects them their lenses are lost. One batch of cutouts is in memory at a time, and a
+    job that was killed resumes, losing at most the last few seconds of work.
 
     Returns
     -------
@@ -55,7 +51,7 @@ def inject_and_score(settings: Settings) -> pd.DataFrame:
         candidates were not chosen yet; a galaxy has no cutout, or its chunk no scores.
     """
     check_bands(settings.survey.bands)
-    cuts = read_cuts(settings.paths.threshold, settings.candidates.threshold)
+    cuts = read_cuts(settings.paths.cuts, settings.candidates.threshold)
     path = settings.model_path
     model = load_fitting(settings, path)
     hosts = choose_hosts(settings)
@@ -76,7 +72,6 @@ def inject_and_score(settings: Settings) -> pd.DataFrame:
         host_scores = _read_host_scores(settings.paths, hosts)
         injected["p_host"] = hosts["id"].map(host_scores).to_numpy(np.float32)
         injected["found"] = cuts.passes(injected) & ~lost
-        _plot_page(settings, injected)
         write_table(settings.paths.selection("injected.parquet"), injected)
     log.info(
         "selection: %d of %d injected lenses found; %d are on cutouts that the search rejects",
@@ -135,22 +130,16 @@ def _read_host_scores(paths: RunPaths, hosts: pd.DataFrame) -> pd.Series:
 def _parts_key(settings: Settings, hosts: pd.DataFrame, model_path: Path) -> str:
     """Hash of everything that injected lenses and their scores depend on."""
     files = [model_path, model_path.with_name("calibration.json")]
-    return digest(
-        _INJECTION_VERSION,
-        content_hash(hosts),
-        [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.exists()],
-        settings.seed,
-        settings.selection.theta_e_range,
-        settings.selection.source_mag_range,
-        settings.selection.lenses,
-        settings.injection,
-        settings.inference,
-        settings.training.name,
-    )
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.exists()]
+    return content_key("paint", settings, content_hash(hosts), hashes)
 
 
-def _plot_page(settings: Settings, injected: pd.DataFrame) -> None:
-    """Plot a random subset of the lenses, in descending order of signal to noise."""
+def show_injected(settings: Settings) -> None:
+    """Plot a random subset of the injected lenses, in descending order of signal to noise.
+
+    Writes the page ``selection/injected.png``.
+    """
+    injected = read_table(settings.paths.selection("injected.parquet"), "injected_lenses")
     mosaics = settings.mosaics
     rng = np.random.default_rng([settings.seed, 33])
     rows = rng.permutation(len(injected))[: mosaics.columns * mosaics.rows]

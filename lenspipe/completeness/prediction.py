@@ -42,7 +42,7 @@ def read_planted_lenses(settings: Settings) -> pd.DataFrame:
             f"{settings.paths.truth}: found no lens among the galaxies scored in bricks not used "
             "for training, expected some to compare with; enlarge config section footprint"
         )
-    cuts = read_cuts(settings.paths.threshold, settings.candidates.threshold)
+    cuts = read_cuts(settings.paths.cuts, settings.candidates.threshold)
     found = cuts.passes(lenses) & ~rejected(lenses["flags"], settings)
     table = lenses[["id", "theta_e_arcsec", "arc_snr"]].assign(found=found)
     truth = read_table(settings.paths.truth, "truth", columns=["id", "arc_mag_g"])

@@ -172,7 +172,7 @@ def _compare(
         table.assign(p=_score(scorer, cutouts, batch_size))
         for cutouts, table in ((images, real), (injected, hosts))
     ]
-    cuts = read_cuts(settings.paths.threshold, settings.candidates.threshold)
+    cuts = read_cuts(settings.paths.cuts, settings.candidates.threshold)
     both = np.concatenate([images, injected])
     is_real = np.arange(len(both)) < len(images)
     brick = np.concatenate([real["brick"], hosts["brick"]])

@@ -48,7 +48,7 @@ def measure_selection_function(settings: Settings) -> dict[str, Any]:
     path = paths.selection("injected.parquet")
     injected = read_table(path, "injected_lenses")
     quantities = selection_quantities(settings.survey.bands, selection.brightness)
-    cuts = read_cuts(paths.threshold, settings.candidates.threshold)
+    cuts = read_cuts(paths.cuts, settings.candidates.threshold)
     meta = {
         "run": settings.run,
         "threshold": min(cuts.lowest, 1.0),

@@ -73,6 +73,8 @@ class RunPaths:
         self.injected = self.root / "sample" / "injected.parquet"
         self.mined_index = self.root / "mined" / "pages.json"
         self.candidates = self.root / "candidates" / "candidates.fits"
+        self.chunks = self.root / "manifests" / "chunks.json"
+        self.cuts = self.candidate_file("cuts.json")
         self.threshold = self.candidate_file("threshold.json")
         self.mosaic_index = self.root / "mosaics" / "pages.json"
         self.summary = self.root / "summary.json"

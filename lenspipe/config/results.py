@@ -10,9 +10,6 @@ from lenspipe.config.learning import Catalogue, Catalogues
 #: Values of `Threshold.by` for which the value is a number of objects.
 _COUNTS = ("number", "inspect")
 
-#: Threshold at which models are evaluated if the search has no fixed one.
-_DEFAULT_PROBABILITY = 0.5
-
 
 class Threshold(Section):
     """The threshold for candidates; a number alone is a probability (docs/candidates.md)."""
@@ -59,11 +56,6 @@ class Threshold(Section):
             "false_positive_rate": f"false-positive rate ≤ {self.value:g}",
         }[self.by]
         return text + (f", per {' and '.join(self.per)}" if self.per else "")
-
-    @property
-    def assumed(self) -> float:
-        """The threshold at which models are evaluated, before the scores of a search are known."""
-        return self.value if self.by == "probability" else _DEFAULT_PROBABILITY
 
 
 class Candidates(Section):

@@ -34,6 +34,9 @@ from lenspipe.utils.errors import LenspipeError
 
 __all__ = ["Settings", "load_settings", "nested", "read_config"]
 
+#: Minimum score of a lens in a model's own metrics where no setting gives one.
+DEFAULT_THRESHOLD = 0.5
+
 
 class Settings(Section):
     """All settings of one run."""
@@ -251,6 +254,40 @@ class Settings(Section):
         addresses += [*self.sample.confusing, *self.sample.graded]
         addresses += [survey.service] if self.cutouts.source == "service" else []
         return any(re.match("https?://", address or "") for address in addresses)
+
+    @property
+    def catalogues_from(self) -> list[str | None]:
+        """Kind and place of the catalogues of galaxies; none for a list of targets."""
+        if self.targets:
+            return []
+        survey = self.survey
+        places = {"tractor": survey.tree, "sweeps": survey.sweeps or survey.tree, "tap": survey.tap}
+        return [survey.catalogs, places[survey.catalogs]]
+
+    @property
+    def pixels_from(self) -> str | None:
+        """Place that cutouts are cut at: the survey's tree, or the cutout service."""
+        return self.survey.service if self.cutouts.source == "service" else self.survey.tree
+
+    @property
+    def assessment_threshold(self) -> tuple[float, str]:
+        """Minimum score of a lens in a model's own metrics, and the setting that it comes from.
+
+        A cut by number, fraction or rate is known only after the search: the metrics then use 0.5,
+        unless ``evaluation.threshold`` is given.
+        """
+        if self.evaluation.threshold is not None:
+            return self.evaluation.threshold, "evaluation.threshold"
+        if self.candidates.threshold.by == "probability":
+            return self.candidates.threshold.value, "candidates.threshold"
+        return DEFAULT_THRESHOLD, "default"
+
+    @property
+    def brick_pages(self) -> list | None:
+        """Appearance of the mosaics of all bricks; None where bricks have none."""
+        own = self.mosaics
+        pages = [own.stretch, own.panels, own.columns, own.brick_tiles]
+        return pages if own.per_brick else None
 
     @property
     def held_out(self) -> Literal["test", "validation"] | None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from lenspipe.config.base import Positive, PositiveInt, Section, merged
+from lenspipe.config.base import Fraction, Positive, PositiveInt, Section, merged
 
 __all__ = ["RECIPES", "Augmentation", "Ensemble", "Evaluation", "Range", "Sweep", "Training"]
 
@@ -389,6 +389,11 @@ class Evaluation(Section):
     calibration: Literal["temperature", "isotonic"] = Field(
         "temperature",
         description="Calibration of scores as probabilities, fitted on the validation split.",
+    )
+    threshold: Fraction | None = Field(
+        None,
+        description="Probability at and above which a galaxy counts as found in a model's own "
+        "metrics and figures. None: that of candidates.threshold if it is a probability, else 0.5.",
     )
     bins: PositiveInt = Field(
         15,

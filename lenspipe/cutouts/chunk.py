@@ -18,6 +18,7 @@ import lenspipe
 from lenspipe.config.data import Cutouts
 from lenspipe.config.flags import FLAGS
 from lenspipe.config.settings import Settings
+from lenspipe.config.stages import STAGES
 from lenspipe.cutouts.stamps import CoaddStamps, ServiceStamps, StampSource, flag_stamps
 from lenspipe.parent.select import parent_of_brick
 from lenspipe.products.chunks import try_bricks
@@ -42,9 +43,6 @@ from lenspipe.utils.progress import log
 from lenspipe.utils.tables import content_hash
 
 __all__ = ["cut_brick", "cut_chunk", "cut_one", "cutouts_at", "discard_chunk"]
-
-#: Increased when the same input gives other cutouts, so that existing files are made again.
-STAGE_VERSION = 2
 
 #: Number of bricks of a remote tree processed at a time: while one is cut, another is fetched.
 BRICKS_AT_ONCE = 2
@@ -245,7 +243,7 @@ def _key(
     """
     return digest(
         "cutouts",
-        STAGE_VERSION,
+        STAGES["cutouts"].version,
         source.bands,
         source.release.name,
         region,

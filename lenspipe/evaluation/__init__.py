@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "activations": ["show_activations"],
-        "model": ["assess"],
+        "model": ["assess", "predict_held_out", "show_mistakes"],
         "purity.random_rates": ["measure_purity"],
         "random_galaxies": ["FATES", "RandomGalaxies"],
         "recovery.published": ["match_scores", "measure_recovery", "recovery_of"],

@@ -1,57 +1,58 @@
 """How well a trained model separates lenses from non-lenses on the held-out splits."""
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from lenspipe.config.settings import Settings
 from lenspipe.evaluation.mistakes import draw_mistakes
 from lenspipe.evaluation.model_metrics import measure_split
-from lenspipe.evaluation.plots import draw_figures, mark_mistakes, shown_split
+from lenspipe.evaluation.plots import (
+    draw_figures,
+    draw_nothing_to_measure,
+    mark_mistakes,
+    shown_split,
+)
 from lenspipe.evaluation.predictions import predict_splits
 from lenspipe.products.files import write_json
 from lenspipe.products.models import TRAINING_KEYS, read_training
 from lenspipe.products.sample import read_images
-from lenspipe.products.tables import write_table
-from lenspipe.statistics.calibration import fit_calibration, write_calibration
+from lenspipe.products.tables import read_table, write_table
+from lenspipe.statistics.calibration import fit_calibration, read_calibration, write_calibration
 from lenspipe.utils.progress import log
 
-__all__ = ["SPLITS", "assess"]
+__all__ = ["SPLITS", "assess", "predict_held_out", "show_mistakes"]
 
 #: Held-out splits.
 SPLITS = ("validation", "test")
 
 
-def assess(settings: Settings) -> dict:
-    """Measure a model on the validation and test splits of the labelled sample.
+def predict_held_out(settings: Settings) -> None:
+    """Score the validation and test splits of the labelled sample with a model, and calibrate it.
 
-    Writes below ``models/<name>/``: ``predictions.parquet`` (a row per galaxy),
-    ``calibration.json``, figures (``roc.png``, ``precision_recall.png``, ``threshold.png``,
-    ``scores.png``, ``reliability.png``; mistakes ``missed.png`` and ``false.png``) and last
-    ``metrics.json``. The numbers are explained in docs/evaluation.md.
+    Writes ``calibration.json`` and ``predictions.parquet`` (a row per galaxy) below
+    ``models/<name>/``.
 
-    A network that was finally trained on the validation split as well (``training.refit``) is
-    evaluated on it as it was before, from ``validated.keras``. An ensemble that was trained on that
-    split, through such members or a stacker fitted to it, is not evaluated on it: only the AUC from
-    its construction is given, and there is no calibration.
+    A network that was finally trained on the validation split as well (``training.refit``) scores
+    it as it was before, from ``validated.keras``. An ensemble that was trained on that split,
+    through such members or a stacker fitted to it, does not score it, and is not calibrated.
 
     Settings are those of the model, `Settings.of_model`; of section training only the name matters.
-    Metrics that could not be measured are None.
 
     Raises
     ------
     LenspipeError
         The model, the record of its training or the sample are missing or inconsistent.
     """
-    name = settings.training.name
-    path = functools.partial(settings.paths.model, name)
-    path("metrics.json").unlink(missing_ok=True)
+    path = functools.partial(settings.paths.model, settings.training.name)
+    path("predictions.parquet").unlink(missing_ok=True)
     notes = read_training(path("training.json"))
-    used_validation = "combine" in notes and (notes["refit"] or notes["combine"] == "stacker")
-    is_refit = notes["refit"] and "combine" not in notes
-    galaxies = predict_splits(settings, SPLITS[1:] if used_validation else SPLITS, is_refit)
-    splits = {split: galaxies[galaxies["split"] == split] for split in SPLITS}
-    validation = splits["validation"]
+    splits = SPLITS[1:] if _used_validation(notes) else SPLITS
+    galaxies = predict_splits(settings, splits, notes["refit"] and "combine" not in notes)
+    validation = galaxies[galaxies["split"] == "validation"]
     calibration = fit_calibration(
         validation["label"], validation["p"], settings.evaluation.calibration
     )
@@ -59,39 +60,90 @@ def assess(settings: Settings) -> dict:
     calibrated = calibration.apply(galaxies["p"]) if calibration else np.nan
     galaxies["p_calibrated"] = np.float32(calibrated)
     write_table(path("predictions.parquet"), galaxies.drop(columns=["shard", "row"]))
-    threshold, bands = settings.candidates.threshold.assumed, settings.survey.bands
+
+
+def assess(settings: Settings) -> dict:
+    """Measure a model on its predictions for the validation and test splits.
+
+    Writes below ``models/<name>/``: figures (``roc.png``, ``precision_recall.png``,
+    ``threshold.png``, ``scores.png``, ``reliability.png``) and last ``metrics.json``. The numbers
+    are explained in docs/evaluation.md. For an ensemble that was trained on the validation split
+    only the AUC from its construction is given there.
+
+    Settings are as for `predict_held_out`. Metrics that could not be measured are None.
+
+    Raises
+    ------
+    LenspipeError
+        The predictions, the calibration or the record of the training are missing.
+    """
+    name = settings.training.name
+    path = functools.partial(settings.paths.model, name)
+    path("metrics.json").unlink(missing_ok=True)
+    notes, splits = read_training(path("training.json")), _read_splits(settings)
+    calibration = read_calibration(path("calibration.json"))
+    threshold, source = settings.assessment_threshold
+    log.info("assessment of %s: galaxies count as found from p = %g (%s)", name, threshold, source)
     metrics = {key: notes[key] for key in TRAINING_KEYS}
     metrics |= {
         "prior": settings.evaluation.prior,
         "threshold": threshold,
+        "threshold_from": source,
         "temperature": calibration.temperature if calibration else None,
     }
+    band = settings.survey.bands[-1]
     for split, rows in splits.items():
-        measured = measure_split(rows, calibration, settings.evaluation, threshold, bands[-1])
+        measured = measure_split(rows, calibration, settings.evaluation, threshold, band)
         metrics |= {f"{split}_{key}": value for key, value in measured.items()}
-    if used_validation:
+    if _used_validation(notes):
         metrics["validation_auc"] = notes["val_auc"]
     draw_figures(name, splits, metrics, calibration, settings.evaluation.bins, path)
-    if shown := shown_split(splits):
-        draw_mistakes(
-            mark_mistakes(splits[shown], threshold),
-            functools.partial(
-                read_images,
-                settings.paths.sample,
-                n_bands=len(bands),
-                size=settings.cutouts.size,
-            ),
-            path,
-            title=f"{settings.run}, {name}, {shown} split",
-            rule=f"p ≥ {threshold:g}",
-            mosaics=settings.mosaics,
-            bands=bands,
-            release=settings.release,
-        )
     write_json(path("metrics.json"), metrics)
     for split in SPLITS:
         _log_metrics(metrics, split)
     return metrics
+
+
+def show_mistakes(settings: Settings) -> None:
+    """Plot pages of the lenses that a model misses and of the non-lenses that it finds.
+
+    Writes ``missed.png`` and ``false.png`` below ``models/<name>/``. Settings are as for
+    `predict_held_out`.
+    """
+    name, bands = settings.training.name, settings.survey.bands
+    path = functools.partial(settings.paths.model, name)
+    splits = _read_splits(settings)
+    shown = shown_split(splits)
+    if shown is None:
+        draw_nothing_to_measure(["missed", "false"], path)
+        return
+    threshold, source = settings.assessment_threshold
+    sample = read_table(settings.paths.sample, "sample", columns=["id", "shard", "row"])
+    galaxies = splits[shown].merge(sample, on="id", how="left", validate="1:1")
+    draw_mistakes(
+        mark_mistakes(galaxies, threshold),
+        functools.partial(
+            read_images, settings.paths.sample, n_bands=len(bands), size=settings.cutouts.size
+        ),
+        path,
+        title=f"{settings.run}, {name}, {shown} split",
+        rule=f"p ≥ {threshold:g}" + (" (default)" if source == "default" else ""),
+        mosaics=settings.mosaics,
+        bands=bands,
+        release=settings.release,
+    )
+
+
+def _used_validation(notes: Mapping[str, Any]) -> bool:
+    """Whether an ensemble was trained on the validation split."""
+    return "combine" in notes and (notes["refit"] or notes["combine"] == "stacker")
+
+
+def _read_splits(settings: Settings) -> dict[str, pd.DataFrame]:
+    """Predictions of each split."""
+    path = settings.paths.model(settings.training.name, "predictions.parquet")
+    galaxies = read_table(path, "predictions")
+    return {split: galaxies[galaxies["split"] == split] for split in SPLITS}
 
 
 def _log_metrics(metrics: dict, split: str) -> None:

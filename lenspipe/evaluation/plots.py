@@ -1,6 +1,6 @@
 """Figures of a model's assessment."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,9 @@ from lenspipe.plotting import figures, model_figures
 from lenspipe.statistics.calibration import Calibration
 from lenspipe.statistics.metrics import roc_curve
 
-__all__ = ["draw_figures", "mark_mistakes", "shown_split"]
+__all__ = ["draw_figures", "draw_nothing_to_measure", "mark_mistakes", "shown_split"]
 
-_FIGURES = ("roc", "precision_recall", "threshold", "scores", "reliability", "missed", "false")
+_FIGURES = ("roc", "precision_recall", "threshold", "scores", "reliability")
 
 
 def shown_split(splits: Mapping[str, pd.DataFrame]) -> str | None:
@@ -36,7 +36,7 @@ def draw_figures(
     """Plot all figures of a model except its mistakes.
 
     Most show the test split, or the validation split where there is no test split; without either
-    each figure, including the mistakes, says so.
+    each figure says so.
 
     Parameters
     ----------
@@ -53,12 +53,7 @@ def draw_figures(
     """
     shown = shown_split(splits)
     if shown is None:
-        for figure in _FIGURES:
-            model_figures.draw_note(
-                "Nothing to measure: no split that the model\nwas not trained on has lenses and "
-                "non-lenses",
-                path(f"{figure}.png"),
-            )
+        draw_nothing_to_measure(_FIGURES, path)
         return
     scores = {
         split: (rows.loc[rows["label"] > 0.5, "p"], rows.loc[rows["label"] <= 0.5, "p"])
@@ -79,10 +74,13 @@ def draw_figures(
         points=[point for point in points if point[1] is not None],
     )
     title = f"{name}, {shown} split: {_format_counts(lenses, nonlenses)}"
-    model_figures.draw_precision_recall(
-        lenses, nonlenses, prior, threshold, title, path("precision_recall.png")
+    at = title + (
+        f"; p ≥ {threshold:g} (default)" if metrics["threshold_from"] == "default" else ""
     )
-    model_figures.draw_threshold(lenses, nonlenses, prior, threshold, title, path("threshold.png"))
+    model_figures.draw_precision_recall(
+        lenses, nonlenses, prior, threshold, at, path("precision_recall.png")
+    )
+    model_figures.draw_threshold(lenses, nonlenses, prior, threshold, at, path("threshold.png"))
     figures.draw_scores(galaxies["p"], _classes(galaxies), threshold, path("scores.png"))
     model_figures.draw_reliability(
         galaxies["label"],
@@ -91,6 +89,16 @@ def draw_figures(
         title + ("; calibration fitted to it" if calibration and shown == "validation" else ""),
         path("reliability.png"),
     )
+
+
+def draw_nothing_to_measure(names: Iterable[str], path: Callable[[str], Path]) -> None:
+    """Plot figures that say that no split can be measured."""
+    for name in names:
+        model_figures.draw_note(
+            "Nothing to measure: no split that the model\nwas not trained on has lenses and "
+            "non-lenses",
+            path(f"{name}.png"),
+        )
 
 
 def mark_mistakes(galaxies: pd.DataFrame, threshold: float) -> pd.DataFrame:

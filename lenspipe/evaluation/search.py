@@ -64,7 +64,7 @@ def evaluate(settings: Settings) -> dict:
     if unscored.any():
         log.info("evaluation: %d galaxies have no score; they count as not found", unscored.sum())
     galaxies["p"] = galaxies["p"].astype(np.float64).fillna(_UNSCORED)
-    cuts = read_cuts(settings.paths.threshold, settings.candidates.threshold)
+    cuts = read_cuts(settings.paths.cuts, settings.candidates.threshold)
     galaxies["selected"] = cuts.passes(galaxies) & ~rejected(galaxies["flags"], settings)
     where = f"the {settings.held_out} {'bricks' if has_truth else 'split'}"
     for name, n in (("lens", galaxies["lens"].sum()), ("non-lens", (~galaxies["lens"]).sum())):

@@ -11,14 +11,11 @@ from typing import Any
 
 from lenspipe.catalogs.versions import hash_list, list_version
 from lenspipe.config.settings import Settings
+from lenspipe.config.stages import content_key
 from lenspipe.products.plan import Plan
 from lenspipe.utils.files import is_remote
-from lenspipe.utils.hashing import digest
 
 __all__ = ["load_plan"]
-
-#: Of the layout of the plan's file.
-_PLAN_VERSION = 2
 
 
 def load_plan(settings: Settings) -> Plan:
@@ -60,12 +57,5 @@ def _plan_key(settings: Settings) -> str:
         sample = settings.sample
         lists += [*sample.known_lenses, sample.grades, sample.merge_radius_arcsec]
         lists += [list_version(catalogue.path) for catalogue in sample.known_lenses]
-    return digest(
-        _PLAN_VERSION,
-        settings.survey,
-        settings.footprint,
-        settings.chunks,
-        settings.simulation,
-        [(stat.st_size, stat.st_mtime_ns) for stat in stats],
-        *lists,
-    )
+    times = [(stat.st_size, stat.st_mtime_ns) for stat in stats]
+    return content_key("plan", settings, times, *lists)

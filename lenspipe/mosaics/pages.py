@@ -10,6 +10,7 @@ import pandas as pd
 from lenspipe.catalogs.names import shown_names
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.settings import Settings
+from lenspipe.config.stages import content_key
 from lenspipe.cutouts.reading import read_galaxies
 from lenspipe.plotting.galaxy_pages import draw_page, page_key
 from lenspipe.products.bricks import chunks_of
@@ -18,13 +19,9 @@ from lenspipe.products.files import write_json
 from lenspipe.products.manifests import read_manifest, update_manifest, write_manifest
 from lenspipe.products.plan import bricks_of_chunk, find_brick
 from lenspipe.products.tables import read_table
-from lenspipe.utils.hashing import digest
 from lenspipe.utils.progress import log, track
 
 __all__ = ["brick_mosaic", "brick_mosaics_of_chunk", "candidate_pages"]
-
-#: Version of the layout; change it to have all pages redrawn.
-VERSION = 2
 
 # Images held in memory at once: ~120 MB at 101 pixels and three bands.
 _BATCH = 1000
@@ -56,16 +53,9 @@ def candidate_pages(settings: Settings) -> None:
     outdated = {}
     for number, path in enumerate(pages):
         shown = slice(number * mosaics.per_page, (number + 1) * mosaics.per_page)
-        key = digest(
-            VERSION,
-            settings.run,
-            table.iloc[shown].to_csv(index=False),
-            list(hashes.iloc[shown]),
-            len(table),
-            mosaics,
-            settings.survey.bands,
-            settings.candidates.threshold,
-        )
+        rows = table.iloc[shown].to_csv(index=False)
+        content = settings.run, rows, list(hashes.iloc[shown]), len(table)
+        key = content_key("mosaics", settings, *content)
         if page_key(path) != key:
             outdated[path] = shown, key
     # Cutouts of several pages are read at once, as candidates of one brick have different ranks.
@@ -88,8 +78,7 @@ def candidate_pages(settings: Settings) -> None:
             key=key,
         )
         first += len(rows)
-    content = {"n_candidates": len(table), "pages": [path.name for path in pages]}
-    write_json(index, content)
+    write_json(index, {"n_candidates": len(table), "pages": [path.name for path in pages]})
     log.info(
         "mosaics: %d %s on %d pages in %s, %d of them drawn",
         len(table), noun, n_pages, index.parent, len(outdated),
@@ -159,17 +148,8 @@ def _draw_brick(
     shown = scores.head(settings.mosaics.brick_tiles).reset_index(drop=True)
     # Rounded, as the backend that scores single bricks may differ from that of chunks.
     content = shown[["id", "p", "flags"]].round({"p": 3}).to_csv(index=False) if n_galaxies else ""
-    key = digest(
-        VERSION,
-        settings.run,
-        brick,
-        content,
-        n_galaxies,
-        _cutouts_hash(settings.paths.cutouts(brick)) or deleted,
-        settings.mosaics,
-        settings.survey.bands,
-        settings.candidates.threshold,
-    )
+    pixels = _cutouts_hash(settings.paths.cutouts(brick)) or deleted
+    key = content_key("chunk_mosaics", settings, settings.run, brick, content, n_galaxies, pixels)
     entry = {"status": "done" if n_galaxies else "empty", "count": len(shown), "hash": key}
     if page_key(path) == key:
         return entry
@@ -184,18 +164,12 @@ def _draw_brick(
         path,
         **_layout(settings),
         title=f"{settings.run}: brick {brick}",
-        subtitle=f"{len(shown)} of {n_galaxies} {_describe_ranking(settings)}; "
-        f"{_describe_tiles(settings)}",
+        subtitle=f"{len(shown)} of {n_galaxies} {'targets' if settings.targets else 'galaxies'}, "
+        f"most probable first; {_describe_tiles(settings)}",
         message="No galaxy of the parent sample in this brick.",
         key=key,
     )
     return entry
-
-
-def _describe_ranking(settings: Settings) -> str:
-    if settings.targets:
-        return "targets, most probable first"
-    return f"galaxies, most probable first; candidates: {settings.candidates.threshold}"
 
 
 def _describe_tiles(settings: Settings) -> str:

@@ -68,7 +68,7 @@ def read_cuts(path: str | os.PathLike[str], threshold: Threshold) -> Cuts:
     Parameters
     ----------
     path
-        ``candidates/threshold.json``; not read if the cut is a given probability.
+        ``candidates/cuts.json``; not read if the cut is a given probability.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def read_cuts(path: str | os.PathLike[str], threshold: Threshold) -> Cuts:
     """
     if threshold.by == "probability":
         return Cuts((), {(): threshold.value})
-    record = read_json(path, "threshold")
+    record = read_json(path, "cuts")
     values = {}
     for group in record["groups"]:
         key = tuple(group[name] for name in record["per"])

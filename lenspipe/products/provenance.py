@@ -1,4 +1,4 @@
-"""The basis of a step: settings and lists from which it is made, as a file."""
+"""What steps are made from, as files: settings and lists, and the files of all chunks."""
 
 import hashlib
 import os
@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lenspipe.config.settings import Settings
 from lenspipe.products.files import write_json
+from lenspipe.products.plan import read_plan
 
-__all__ = ["write_basis"]
+__all__ = ["write_basis", "write_chunks"]
 
 
 def write_basis(
@@ -27,3 +29,19 @@ def write_basis(
     """
     sums = {str(file): hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files}
     write_json(path, {"settings": settings, "files": sums}, sort_keys=True)
+
+
+def write_chunks(settings: Settings) -> None:
+    """Write hashes of each chunk's files, the input of stages that look at all chunks.
+
+    ``manifests/chunks.json`` holds chunk -> SHA-256 of its parent sample, manifest of cutouts and
+    scores. It stays the same where a chunk is made again with the same result.
+    """
+    paths, hashes = settings.paths, {}
+    for chunk in read_plan(paths.plan):
+        content = hashlib.sha256()
+        for path in (paths.parent(chunk), paths.manifest("cutouts", chunk), paths.scores(chunk)):
+            with path.open("rb") as file:
+                content.update(hashlib.file_digest(file, "sha256").digest())
+        hashes[chunk] = content.hexdigest()
+    write_json(paths.chunks, hashes, sort_keys=True)

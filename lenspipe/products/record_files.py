@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lenspipe.config.stages import RECORD_VERSION
 from lenspipe.products.files import read_json
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
@@ -18,7 +19,7 @@ from lenspipe.utils.tensorflow import tf
 __all__ = ["VERSION", "check_shards", "first_record", "measure", "write_file"]
 
 #: Version of the schema of the records and of their manifest.
-VERSION = 2
+VERSION = RECORD_VERSION
 
 #: Bytes around a record: before it its length (8) with a checksum (4), after it its own checksum.
 _BEFORE, _AFTER = 12, 4

@@ -12,8 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lenspipe.config.learning import Inference
 from lenspipe.config.settings import Settings
+from lenspipe.config.stages import content_key
 from lenspipe.cutouts.chunk import cutouts_at
 from lenspipe.models.contents import find_foreign, normalisation
 from lenspipe.products.cutouts import read_cutouts
@@ -25,7 +25,6 @@ from lenspipe.scoring.backends.tensorflow import compiled, run_padded
 from lenspipe.scoring.scorer import Scorer
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
-from lenspipe.utils.hashing import digest
 from lenspipe.utils.progress import log, track
 from lenspipe.utils.tensorflow import keras, tf
 
@@ -182,7 +181,7 @@ def score_chunk(settings: Settings, chunk: str) -> int:
     steps = -(-sum(entry["count"] for entry in read_manifest(manifest).values()) // batch_size)
     name = settings.training.name
     scorer = Scorer(model, settings.model_path, name, settings.inference)
-    key = _key(settings.model_path, manifest, settings.inference, name)
+    key = content_key("scores", settings, _hashes(settings.model_path, manifest))
     with open_parts(settings.paths.score_parts(chunk), key) as parts:
         done = parts.batches if parts else 0
         data = dataset([path], batch_size, *shape, columns=[*IDENTIFIERS, "image"]).skip(done)
@@ -220,11 +219,10 @@ def score_brick(settings: Settings, brick: str) -> int:
     return number
 
 
-def _key(model: Path, manifest: Path, inference: Inference, name: str) -> str:
-    """Hash all that the scores of a chunk depend on."""
+def _hashes(model: Path, manifest: Path) -> list[str]:
+    """Hashes of the files that the scores of a chunk depend on."""
     files = [model, manifest, model.with_name("calibration.json")]
-    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.exists()]
-    return digest(hashes, inference, name)
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.exists()]
 
 
 def write_scores(

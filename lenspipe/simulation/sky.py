@@ -20,6 +20,7 @@ from astropy.table import Table
 from lenspipe.config.data import Simulation
 from lenspipe.config.paths import SkyPaths
 from lenspipe.config.settings import Settings
+from lenspipe.config.stages import content_key
 from lenspipe.footprint.select import select_bricks
 from lenspipe.simulation.conditions import BANDS, Conditions, draw_conditions, exposure_map
 from lenspipe.simulation.population import CONFUSING, draw_population
@@ -36,13 +37,9 @@ from lenspipe.survey.bricks import brick_grid, brick_wcs
 from lenspipe.survey.photometry import to_magnitude
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
-from lenspipe.utils.hashing import digest
 from lenspipe.utils.progress import end_with, log
 
 __all__ = ["likely_published", "simulate"]
-
-#: Raised whenever the same settings give a different sky.
-VERSION = 1
 
 #: Flux per pixel above which a detector saturates, nanomaggies.
 SATURATION = 20.0
@@ -114,7 +111,10 @@ def simulate(
         max_workers=min(workers, len(jobs)), initializer=end_with, initargs=(os.getpid(),)
     ) as pool:
         begin = time.monotonic()
-        pending = {pool.submit(_make_brick, settings.seed, simulation, paths, job) for job in jobs}
+        pending = {
+            pool.submit(_make_brick, settings.seed, simulation, paths, job, key)
+            for job, key in ((job, content_key("simulate", settings, job)) for job in jobs)
+        }
         while pending:
             done, pending = wait(pending, timeout=10, return_when=FIRST_COMPLETED)
             for future in done:
@@ -163,10 +163,11 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _make_brick(seed: int, simulation: Simulation, paths: SkyPaths, job: dict[str, Any]) -> None:
+def _make_brick(
+    seed: int, simulation: Simulation, paths: SkyPaths, job: dict[str, Any], key: str
+) -> None:
     """Make one brick unless its truth, which is written last, exists with the same key."""
     path = paths.part(job["region"], job["brick"]["brickname"])
-    key = digest(VERSION, seed, simulation, job)
     if path.exists() and pd.read_parquet(path).attrs.get("key") == key:
         return
     brick, region = job["brick"], job["region"]

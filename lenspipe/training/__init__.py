@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "fitting": ["train"],
         "optimisation": ["make_optimizer"],
         "steps": ["ProgressLogger", "Steps"],
-        "sweep.plan": ["check_sweep", "trial_dependencies", "trial_name", "trials"],
+        "sweep.plan": ["check_sweep", "trial_name", "trial_parameters", "trials"],
         "sweep.summary": ["summarise_sweep"],
         "sweep.trial": ["run_trial"],
     },

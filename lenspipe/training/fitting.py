@@ -9,6 +9,7 @@ import pandas as pd
 
 from lenspipe.config.paths import network_source
 from lenspipe.config.settings import Settings
+from lenspipe.config.stages import content_key
 from lenspipe.config.training import Training
 from lenspipe.models.contents import count_parameters, normalisation, synchronise
 from lenspipe.models.registry import build
@@ -27,7 +28,6 @@ from lenspipe.training.results import (
 )
 from lenspipe.training.steps import ProgressLogger, Steps
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.hashing import digest
 from lenspipe.utils.progress import log
 from lenspipe.utils.tensorflow import gpus, keras
 
@@ -91,10 +91,9 @@ def train(settings: Settings, after_epoch: AfterEpoch | None = None) -> dict[str
         data = TrainingData(shards, counts, shape, training, seed, devices)
         model = _initial_model(training, bands, data)
         source = network_source(training.network)
-        key = digest(
-            training, settings.seed, counts, sample_hashes(records),
-            _is_mixed(training), source.read_text() if source else None,
-        )  # fmt: skip
+        text = source.read_text() if source else None
+        content = counts, sample_hashes(records), _is_mixed(training), text
+        key = content_key("train", settings, *content)
         backup = Backup(paths.model(training.name, folder), key)
         return _Fit(model, training, bands, data, validation, backup)
 

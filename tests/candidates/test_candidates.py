@@ -9,7 +9,7 @@ from helpers.scored_run import CHUNK, make_run, make_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenspipe.candidates.find import find_candidates
+from lenspipe.candidates.find import find_candidates, forecast, list_candidates
 from lenspipe.catalogs.known_lenses import merge_known
 from lenspipe.products.candidates import read_candidates
 from lenspipe.utils.errors import LenspipeError
@@ -92,6 +92,8 @@ def test_files_agree_and_carry_units(run):
     )
     csv = pd.read_csv(settings.paths.candidates.with_suffix(".csv"))
     assert list(csv["name"]) == list(table["name"])
+    forecast(settings)
+    list_candidates(settings)
     page = settings.paths.candidates.with_suffix(".html").read_text()
     assert all(name in page for name in table["name"])
     assert "../mosaics/page-0002.png" in page
@@ -167,6 +169,8 @@ def test_real_data_link_the_sky_viewer(run):
     )
     change_scores(real, scores.assign(p=scores["p"] ** 0.1))
     table = find_candidates(real)
+    forecast(real)
+    list_candidates(real)
     page = real.paths.candidates.with_suffix(".html").read_text()
     assert f"?ra={table.loc[0, 'ra']:.5f}&amp;dec=" in page
     assert "&amp;layer=ls-dr9&amp;zoom=16" in page
@@ -212,6 +216,8 @@ def test_the_nearest_known_lens_of_all_members_is_named(run):
         table = find_candidates(real)
         known = table[["known", "known_grade", "known_as"]]
         assert known.to_numpy().tolist() == [[True, grade, references]]
+    forecast(real)
+    list_candidates(real)
     page = real.paths.candidates.with_suffix(".html").read_text()
     assert "<td>far &amp; wide:A</td>" in page
 

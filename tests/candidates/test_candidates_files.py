@@ -21,7 +21,7 @@ from PIL import Image
 from lenspipe.candidates.area import area_deg2, coverage_map, searched_bricks
 from lenspipe.candidates.catalogue import write_catalogues
 from lenspipe.candidates.columns import order_columns
-from lenspipe.candidates.find import find_candidates
+from lenspipe.candidates.find import find_candidates, forecast, list_candidates
 from lenspipe.candidates.skymap import plot_sky_map, write_sky_map
 from lenspipe.candidates.systems import make_systems
 from lenspipe.mosaics.pages import candidate_pages
@@ -95,6 +95,8 @@ def test_all_formats_hold_the_same_or_nothing(run, threshold):
     assert all(
         f"text={{{name} " in line for name, line in zip(table["name"], regions[3:], strict=True)
     )
+    forecast(settings)
+    list_candidates(settings)
     page = path.with_suffix(".html").read_text()
     assert ("No galaxy passed the threshold" in page) == (threshold == 1)
     write_sky_map(settings)
@@ -152,6 +154,8 @@ def test_hidden_lenses_are_kept_but_not_shown(run):
     assert len(Table.read(settings.paths.candidate_file("viewer.fits"))) == n_new
     candidate_pages(settings)
     assert json.loads(settings.paths.mosaic_index.read_text())["n_candidates"] == n_new
+    forecast(settings)
+    list_candidates(settings)
     page = settings.paths.candidates.with_suffix(".html").read_text()
     assert f"{len(table) - n_new} known lenses are hidden" in page
 

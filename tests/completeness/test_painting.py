@@ -195,6 +195,7 @@ def test_rows_have_what_the_contract_says(settings, injected):
     pd.testing.assert_frame_equal(
         pd.read_parquet(settings.paths.selection("injected.parquet")), injected
     )
+    painting.show_injected(settings)
     assert settings.paths.selection("injected.png").exists()
     assert not settings.paths.selection("parts").exists()
     catalog = pd.concat([read_cutouts(settings.paths.cutouts(brick))[1] for brick in TEST])
@@ -259,8 +260,8 @@ def test_found_is_above_the_cut_and_without_a_rejected_flag(settings, injected):
     chosen = changed(settings, candidates=by_fraction)
     with pytest.raises(LenspipeError, match=r"threshold\.json: no such file"):
         painting.inject_and_score(chosen)
-    settings.paths.threshold.parent.mkdir(exist_ok=True)
-    settings.paths.threshold.write_text(json.dumps(record))
+    settings.paths.cuts.parent.mkdir(exist_ok=True)
+    settings.paths.cuts.write_text(json.dumps(record))
     again = painting.inject_and_score(chosen)
     assert (again["found"] == (injected["p"] >= np.float32(cut))).all()
     assert again["found"].sum() == pytest.approx(NUMBER / 2, abs=2)

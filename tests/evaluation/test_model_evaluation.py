@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from lenspipe.config.settings import load_settings
 from lenspipe.evaluation import model as assessment
-from lenspipe.evaluation.model import assess
+from lenspipe.evaluation.model import assess, predict_held_out, show_mistakes
 from lenspipe.evaluation.model_metrics import measure_split
 from lenspipe.models.registry import build
 from lenspipe.products.sample import read_images
@@ -93,8 +93,15 @@ def read_predictions(settings):
     return pd.read_parquet(settings.paths.model("small", "predictions.parquet"))
 
 
+def judge(settings):
+    """Score the held-out galaxies, assess the model and show its mistakes."""
+    predict_held_out(settings)
+    show_mistakes(settings)
+    return assess(settings)
+
+
 def test_metrics_follow_from_the_predictions(settings):
-    metrics = assess(settings)
+    metrics = judge(settings)
     assert json.loads(settings.paths.model("small", "metrics.json").read_text()) == metrics
     assert {key: metrics[key] for key in NOTES if key != "val_auc"} == {
         key: value for key, value in NOTES.items() if key != "val_auc"
@@ -125,7 +132,7 @@ def test_metrics_follow_from_the_predictions(settings):
 
 
 def test_a_score_is_that_of_the_galaxy_with_its_id(settings, no_figures):
-    assess(settings)
+    judge(settings)
     predictions = read_predictions(settings)
     sample = pd.read_parquet(settings.paths.sample)
     held_out = sample[sample["split"] != "train"].reset_index(drop=True)
@@ -140,7 +147,7 @@ def test_a_score_is_that_of_the_galaxy_with_its_id(settings, no_figures):
 
 
 def test_scores_are_those_of_the_search(settings, no_figures):
-    assess(
+    judge(
         settings.model_copy(update={"inference": configure(inference={"symmetries": 8}).inference})
     )
     predictions = read_predictions(settings).head(3)
@@ -158,7 +165,7 @@ def test_truth_goes_into_the_bins(settings, no_figures):
     )
     pd.concat([truth, truth.head(3)]).to_parquet(settings.paths.truth)
     try:
-        by = assess(settings)["test_by"]
+        by = judge(settings)["test_by"]
     finally:
         settings.paths.truth.unlink()
     test = sample[sample["split"] == "test"]
@@ -184,7 +191,7 @@ def test_unlisted_lenses_of_a_simulated_sky_are_left_out(settings, no_figures, c
     truth = pd.DataFrame({"id": pd.concat([unlisted, known]), "arc_snr": 30.0})
     truth.assign(theta_e_arcsec=1.5).to_parquet(settings.paths.truth)
     try:
-        metrics = assess(settings)
+        metrics = judge(settings)
     finally:
         settings.paths.truth.unlink()
     assert "left out 3 lenses that no catalogue lists" in caplog.text
@@ -194,7 +201,7 @@ def test_unlisted_lenses_of_a_simulated_sky_are_left_out(settings, no_figures, c
 
 
 def test_a_model_trained_once_more_is_judged_as_it_was_before(settings, no_figures):
-    before = read_predictions(settings) if assess(settings) else None
+    before = read_predictions(settings) if judge(settings) else None
     model, first = (
         settings.paths.model("small", f"{name}.keras") for name in ("model", "validated")
     )
@@ -205,7 +212,7 @@ def test_a_model_trained_once_more_is_judged_as_it_was_before(settings, no_figur
     try:
         again.save(model)
         notes.write_text(json.dumps(NOTES | {"refit": True}))
-        assess(settings)
+        judge(settings)
         after = read_predictions(settings)
     finally:
         model.write_bytes(kept)
@@ -223,7 +230,7 @@ def test_an_ensemble_that_has_seen_the_validation_split_is_not_judged_on_it(
     path = settings.paths.model("small", "training.json")
     path.write_text(json.dumps(NOTES | notes))
     try:
-        metrics = assess(settings)
+        metrics = judge(settings)
     finally:
         path.write_text(json.dumps(NOTES))
     assert set(read_predictions(settings)["split"]) == {"test"}
@@ -245,7 +252,7 @@ def test_without_a_test_split(tmp_path, monkeypatch, fractions):
     )  # fmt: skip
     build_sample(settings)
     write_model(settings, epochs=0)
-    metrics = assess(settings)
+    metrics = judge(settings)
     assert {value for key, value in metrics.items() if key.startswith("test_")} == {None}
     assert (metrics["validation_auc"] is None) == (fractions == "none")
     assert (metrics["temperature"] is None) == (fractions == "none")
@@ -261,7 +268,7 @@ def test_what_is_missing_or_odd_is_named(settings, no_figures):
         assess(settings.of_model("other"))
     notes.write_text(json.dumps({"name": "small"}))
     with pytest.raises(LenspipeError, match=r"training\.json: lacks network, expected"):
-        assess(settings)
+        judge(settings)
     notes.write_text("{")
     with pytest.raises(LenspipeError, match=r"training\.json: can't be read "):
         assess(settings)
@@ -276,10 +283,26 @@ def test_a_table_of_another_sample_is_refused(settings, no_figures):
         odd.to_parquet(settings.paths.sample)
         try:
             with pytest.raises(LenspipeError, match=r"sample\.parquet: found \d+ galaxies .first"):
-                assess(settings)
+                judge(settings)
         finally:
             settings.paths.sample.write_bytes(whole)
-    assert not settings.paths.model("small", "metrics.json").exists()
+    assert not settings.paths.model("small", "predictions.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("sections", "expected"),
+    [
+        ({}, (0.5, "candidates.threshold")),
+        ({"candidates": {"threshold": {"by": "number", "value": 9}}}, (0.5, "default")),
+        ({"evaluation": {"threshold": 0.7}}, (0.7, "evaluation.threshold")),
+    ],
+)
+def test_it_is_stated_where_the_threshold_comes_from(settings, no_figures, sections, expected):
+    settings = configure(**sections)
+    metrics = judge(settings)
+    assert (metrics["threshold"], metrics["threshold_from"]) == expected
+    lenses = read_predictions(settings).query("split == 'test' and label == 1")
+    assert metrics["test_completeness_threshold"] == (lenses["p"] >= expected[0]).mean()
 
 
 def table(p, label):
@@ -293,7 +316,7 @@ def table(p, label):
 
 
 def measure(galaxies, calibration, settings):
-    threshold, band = settings.candidates.threshold.assumed, settings.survey.bands[-1]
+    threshold, band = settings.assessment_threshold[0], settings.survey.bands[-1]
     return measure_split(galaxies, calibration, settings.evaluation, threshold, band)
 
 

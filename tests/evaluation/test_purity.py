@@ -413,8 +413,8 @@ def test_a_cut_for_each_group(folder):
     table = make_search(settings)
     cuts = {"DEV": 0.2, "SER": 0.6, "REX": None}
     groups = [{"type": kind, "cut": cut} for kind, cut in cuts.items()]
-    settings.paths.threshold.parent.mkdir(parents=True)
-    settings.paths.threshold.write_text(json.dumps({"per": ["type"], "groups": groups}))
+    settings.paths.cuts.parent.mkdir(parents=True)
+    settings.paths.cuts.write_text(json.dumps({"per": ["type"], "groups": groups}))
     found = measure_purity(settings)
     assert found["cut"] is None
     rows = table[table["fate"] == "random"]

@@ -19,8 +19,8 @@ from lenspipe.training.sweep import plan, trial
 from lenspipe.training.sweep.merit import check_fpr, merit
 from lenspipe.training.sweep.plan import (
     check_sweep,
-    trial_dependencies,
     trial_name,
+    trial_parameters,
     trial_settings,
     trials,
 )
@@ -260,7 +260,7 @@ def test_a_trial_is_made_from_what_changes_its_training():
     base = configure(method="random", trials=3, settings=RANGE)
 
     def of(settings):
-        return trial_dependencies(settings, 1, trials(settings)[1])
+        return trial_parameters(settings, 1, trials(settings)[1])
 
     assert of(configure(method="random", trials=9, settings=RANGE, fpr=0.2)) == of(base)
     assert of(configure({"epochs": 9}, method="random", trials=3, settings=RANGE)) != of(base)

@@ -143,7 +143,14 @@ def test_it_leaves_everything_that_it_promises(finished, results):
     found = {path.name for path in candidates.iterdir()}
     formats = {f"candidates.{suffix}" for suffix in ("fits", "csv", "vot", "reg", "html")}
     assert found == formats | {
-        *("threshold.json", "viewer.fits", "sky.png", "searched.fits", "searched.json"),
+        *(
+            "cuts.json",
+            "threshold.json",
+            "viewer.fits",
+            "sky.png",
+            "searched.fits",
+            "searched.json",
+        ),
     }
     threshold = json.loads((candidates / "threshold.json").read_text())
     assert threshold["n_candidates"] == summary["n_candidates"]

@@ -1,7 +1,7 @@
 """How well each model does on the splits of the labelled sample that it never saw.
 
-Needs: a model, the notes on its training, and the labelled sample. Gives: predictions, calibration,
-metrics and figures; and a drawing of the network at work.
+Needs: a model, the notes on its training, and the labelled sample. Gives: predictions and
+calibration; metrics and figures; images of mistakes and of the network at work.
 """
 
 # Figure -> what stands beside it in the report.
@@ -11,8 +11,6 @@ ASSESSED = {
     "threshold": "rates against the threshold",
     "scores": "scores by class",
     "reliability": "calibration",
-    "missed": "lenses missed",
-    "false": "non-lenses found",
 }
 
 
@@ -27,37 +25,67 @@ def in_report(figure, label):
     )
 
 
-rule assess:
+rule predict:
     input:
-        basis("assess"),
-        SKY,
-        PATHS.model("{model}", "training.json"),
-        PATHS.sample,
-        model=PATHS.model("{model}"),
+        *inputs("predict"),
     output:
-        PATHS.model("{model}", "metrics.json"),
         PATHS.model("{model}", "predictions.parquet"),
         PATHS.model("{model}", "calibration.json"),
+    log:
+        PATHS.log("predict", "{model}"),
+    benchmark:
+        PATHS.benchmark("predict", "{model}")
+    resources:
+        mem_mb=grows(4000),
+        runtime=120,
+        gpu=1,
+    message:
+        "Scoring held-out galaxies with {wildcards.model}"
+    script:
+        "../scripts/predict.py"
+
+
+rule assess:
+    input:
+        *inputs("assess"),
+    output:
+        PATHS.model("{model}", "metrics.json"),
         [in_report(figure, label) for figure, label in ASSESSED.items()],
     log:
         PATHS.log("assess", "{model}"),
     benchmark:
         PATHS.benchmark("assess", "{model}")
     resources:
-        mem_mb=grows(4000),
-        runtime=120,
-        gpu=1,
+        mem_mb=grows(2000),
+        runtime=60,
     message:
         "Assessing {wildcards.model} on galaxies that it never saw"
     script:
         "../scripts/assess.py"
 
 
+rule mistakes:
+    input:
+        *inputs("mistakes"),
+    output:
+        in_report("missed", "lenses missed"),
+        in_report("false", "non-lenses found"),
+    log:
+        PATHS.log("mistakes", "{model}"),
+    benchmark:
+        PATHS.benchmark("mistakes", "{model}")
+    resources:
+        mem_mb=grows(2000),
+        runtime=30,
+    message:
+        "Showing what {wildcards.model} misclassifies"
+    script:
+        "../scripts/mistakes.py"
+
+
 rule activations:
     input:
-        PATHS.sample,
-        PATHS.model("{model}", "predictions.parquet"),
-        model=PATHS.model("{model}"),
+        *inputs("activations"),
     output:
         in_report("activations", "network at work"),
     log:

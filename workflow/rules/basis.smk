@@ -1,68 +1,37 @@
 """What a step is made from, as a file that the step has among its inputs.
 
-Needs: the configuration, and the lists of the labelled sample. Gives: a small file per step.
+Needs: the configuration, and lists that the user gives. Gives: a small file per step.
 
 The sample waits for all chunks with `ancient`, so that a chunk made again does not train the network
 anew. Where a chunk has to be made, Snakemake (9.27) does not compare the parameters and inputs of
-any job that comes after it, be it by such a link alone. It does compare those of this rule, which
-comes after no chunk, and a step that has this rule's file among its inputs follows.
+any job that comes after it, even if only by such a link. It does compare those of this rule, which
+comes after no chunk, and a step that has this rule's file among its inputs follows. Steps are the
+stages of the table that are `noted`, each network (train-NAME) and each trial (trial_000).
 """
 
-from lenspipe.utils.files import is_remote
-from lenspipe.config.paths import network_source
-
-SAMPLE = SETTINGS.sample
-MADE_FROM = {
-    "sample": section("survey", "footprint", "parent", "cutouts", "injection", "records")
-    | {
-        "seed": SETTINGS.seed,
-        "sample": SAMPLE.model_dump(mode="json", exclude={"mined"}),
-    },
-    "assess": section("evaluation", "mosaics")
-    | {
-        "threshold": SETTINGS.candidates.threshold.assumed,
-        "symmetries": SETTINGS.inference.symmetries,
-    },
-    "ensemble": section("ensemble") | {"seed": SETTINGS.seed},
-    "scores": section("inference"),
-    "mosaics": section("mosaics"),
-}
+# No stage makes these files.
+GIVEN = STAGE_FILES.keys() - {name for stage in STAGES.values() for name in stage.outputs}
 
 
-def made_from(step):
-    """Settings that a step depends on; a network's source, where it is the user's, is a file."""
-    kind, _, model = step.partition("-")
-    if kind != "train":
-        return MADE_FROM[step]
-    training = SETTINGS.of_model(model).training
-    return {"training": training.model_dump(mode="json"), "seed": SETTINGS.seed}
+def parameters_of(wildcards):
+    """Parameters of a step."""
+    step = wildcards.step
+    if step.startswith("train-"):
+        return stage_parameters("train", SETTINGS.of_model(step.removeprefix("train-")))
+    if step.startswith("trial_"):
+        number = int(step.removeprefix("trial_"))
+        return trial_parameters(SETTINGS, number, TRIALS[number])
+    return made_from(step)
 
 
-def files_of(wildcards):
-    """Input function: files other than the survey's that a step reads."""
-    kind, _, model = wildcards.step.partition("-")
-    if kind == "sample":
-        return SKY + LISTS
-    own = network_source(SETTINGS.of_model(model).training.network) if model else None
-    return [own] if own else []
-
-
-# Local files only; what else catalogues of known lenses hold is in the table made of them.
-LISTS = [
-    path
-    for path in (
-        *SAMPLE.confusing,
-        *SAMPLE.graded,
-        SAMPLE.cleaning_model,
-        *SETTINGS.footprint.files,
-    )
-    if path and not is_remote(path)
-]
-
-
-def basis(step):
-    """File of what a step is made from."""
-    return PATHS.root / "basis" / f"{step}.json"
+def files_noted(wildcards):
+    """Input function: files that a step reads and the user gives; for the sample also the sky."""
+    stage, _, model = wildcards.step.partition("-")
+    names = [name for name in getattr(STAGES.get(stage), "inputs", ()) if name in GIVEN]
+    names += ["sky"] if stage == "sample" else []
+    return [
+        path for name in names for path in STAGE_FILES[name].paths(SETTINGS, *filter(None, [model]))
+    ]
 
 
 localrules:
@@ -71,13 +40,13 @@ localrules:
 
 rule basis:
     input:
-        files_of,
+        files_noted,
     output:
         basis("{step}"),
     log:
         PATHS.log("basis", "{step}"),
     params:
-        settings=lambda wildcards: made_from(wildcards.step),
+        settings=parameters_of,
     message:
         "Noting what {wildcards.step} is made from"
     script:

@@ -1,37 +1,23 @@
 """Candidates: what passes the threshold, merged, named, matched and ranked.
 
 Needs: all scores and parent samples, the known lenses, and the scores of held-out galaxies where
-there are some. Gives: the candidates' catalogues, what to expect of them, and a map of the sky.
+there are some. Gives: the candidates' catalogues, their expected completeness and purity, and a map
+of the sky.
 """
 
-from lenspipe.utils.files import is_remote
-
-# Of a given model they are read if somebody put them beside it.
-HELD_OUT = [path for path in [SETTINGS.predictions] if TRAINED or (path.exists() and not TARGETS)]
-FORMATS = [".fits", ".vot", ".reg", ".html"]
+FORMATS = [".fits", ".vot", ".reg"]
 
 
 rule candidates:
     input:
-        TARGETS,
-        PATHS.bricks,
-        PATHS.lenses,
-        [path for path in SETTINGS.candidates.redshifts if not is_remote(path)],
-        HELD_OUT,
-        of_chunks(PATHS.scores),
-        of_chunks(PATHS.parent),
-        DISCARDED,
+        *inputs("candidates"),
     output:
         report(
             PATHS.candidates.with_suffix(".csv"),
             caption="../report/candidates.rst",
             category="Candidates",
         ),
-        report(
-            PATHS.threshold,
-            caption="../report/cut.rst",
-            category="Candidates",
-        ),
+        PATHS.cuts,
         PATHS.candidate_file("viewer.fits"),
         [PATHS.candidates.with_suffix(suffix) for suffix in FORMATS],
     log:
@@ -43,22 +29,60 @@ rule candidates:
         runtime=60,
         connections=CONNECTIONS,
     params:
-        settings=section("candidates"),
-        match_radius_arcsec=SETTINGS.sample.match_radius_arcsec,
-        prior=SETTINGS.evaluation.prior,
-        # The list links to the mosaics' pages.
-        pages=[SETTINGS.mosaics.sort, SETTINGS.mosaics.per_page],
+        basis=made_from("candidates"),
     message:
         "Choosing candidates"
     script:
         "../scripts/candidates.py"
 
 
+rule forecast:
+    input:
+        *inputs("forecast"),
+    output:
+        report(
+            PATHS.threshold,
+            caption="../report/cut.rst",
+            category="Candidates",
+        ),
+    log:
+        PATHS.log("forecast"),
+    benchmark:
+        PATHS.benchmark("forecast")
+    resources:
+        mem_mb=grows(1000),
+        runtime=30,
+    params:
+        basis=made_from("forecast"),
+    message:
+        "Estimating completeness and purity of the candidates"
+    script:
+        "../scripts/forecast.py"
+
+
+rule candidate_list:
+    input:
+        *inputs("candidate_list"),
+    output:
+        PATHS.candidate_file("candidates.html"),
+    log:
+        PATHS.log("candidate_list"),
+    benchmark:
+        PATHS.benchmark("candidate_list")
+    resources:
+        mem_mb=grows(1000),
+        runtime=30,
+    params:
+        basis=made_from("candidate_list"),
+    message:
+        "Listing the candidates"
+    script:
+        "../scripts/candidate_list.py"
+
+
 rule sky_map:
     input:
-        PATHS.bricks,
-        PATHS.candidates,
-        manifests("cutouts"),
+        *inputs("sky_map"),
     output:
         report(
             PATHS.candidate_file("sky.png"),
@@ -74,6 +98,8 @@ rule sky_map:
     resources:
         mem_mb=grows(2000),
         runtime=60,
+    params:
+        basis=made_from("sky_map"),
     message:
         "Drawing the sky that was searched"
     script:

@@ -7,14 +7,7 @@ if the run has them. Gives: a page, the same as numbers, and the bricks whose sc
 
 rule checks:
     input:
-        PATHS.bricks,
-        PATHS.lenses,
-        PATHS.candidates,
-        [PATHS.sample, PATHS.records_manifest, PATHS.sample_report("report.json")]
-        if TRAINED
-        else [],
-        of_chunks(PATHS.scores),
-        of_chunks(PATHS.parent),
+        *inputs("checks"),
     output:
         PATHS.checks("checks.json"),
         PATHS.checks("drift.csv"),
@@ -37,9 +30,7 @@ rule checks:
         runtime=120,
         connections=CONNECTIONS,
     params:
-        settings=section("checks"),
-        reject_flags=SETTINGS.candidates.reject_flags,
-        stretch=SETTINGS.mosaics.stretch,
+        basis=made_from("checks"),
     message:
         "Checking the run"
     script:

@@ -1,10 +1,14 @@
-"""Helpers of the other rules: inputs, resources and parameters that many of them have."""
+"""What rules have in common: inputs and parameters from the table of stages, resources."""
+
+from lenspipe.config.stage_files import STAGE_FILES
+from lenspipe.config.stages import STAGES
+from lenspipe.config.stages import stage_parameters
 
 # What a job opens to servers; `--resources connections=8` limits the sum over all jobs.
 CONNECTIONS = SETTINGS.retrieval.connections if SETTINGS.asks_servers else 0
 
 
-def brick_path(path):
+def of_brick(files):
     """Input function: a brick's file, if the brick is in the footprint."""
 
     def find(wildcards):
@@ -13,36 +17,57 @@ def brick_path(path):
                 f"brick {wildcards.brick}: not in this run's footprint; {PATHS.bricks} lists its "
                 "bricks, and the footprint section of the configuration chooses them"
             )
-        return path(wildcards.brick)
+        return files.paths(SETTINGS, wildcards.brick)
 
     return find
 
 
-def of_chunks(path):
-    """Input function: a file of each chunk.
+def of_chunks(files):
+    """Input function: the files of all chunks; nothing where the run has none.
 
     A list would be checked name by name whenever the Snakefile is read, which each job of a cluster
     does; this one is made where a rule that needs all chunks runs.
     """
-    pattern = str(path("{chunk}"))
-    return lambda wildcards: [pattern.format(chunk=chunk) for chunk in CHUNKS]
+    patterns = [str(path) for path in files.paths(SETTINGS, "{chunk}")]
+    if not patterns:
+        return []
+    return lambda wildcards: [p.format(chunk=chunk) for p in patterns for chunk in CHUNKS]
 
 
-def manifests(stage):
-    """Input function: the manifest of each chunk."""
-    return of_chunks(lambda chunk: PATHS.manifest(stage, chunk))
+def files_of(name, per):
+    """Files of that name in the table, as inputs of a stage that runs once for each of `per`."""
+    files = STAGE_FILES[name]
+    if files.per == "run":
+        return files.paths(SETTINGS)
+    if name == "network":
+        # Only some models have a user-defined network.
+        return lambda wildcards: files.paths(SETTINGS, wildcards.model)
+    if files.per == "brick":
+        return of_brick(files)
+    if files.per == per:
+        return files.paths(SETTINGS, f"{{{per}}}")
+    return of_chunks(files)
 
 
-# What waits until the cutouts of scored chunks have been deleted: what comes after looks at some of
-# them again, and these stay.
-DISCARDED = manifests("discard") if SETTINGS.keep == "scores" else []
+def inputs(rule):
+    """Inputs of a rule as in the table of stages; `ancient` those that it only waits for."""
+    stage = STAGES[rule]
+    files = [files_of(name, stage.per) for name in stage.inputs]
+    waited_for = [files_of(name, stage.per) for name in stage.waits_for]
+    noted = [basis(rule)] if stage.noted and stage.per != "trial" and rule != "train" else []
+    return [*noted, *files, *(ancient(each) for each in waited_for if each)]
+
+
+def made_from(rule, **more):
+    """Parameters of a rule: what its outputs depend on besides its inputs."""
+    return stage_parameters(rule, SETTINGS, **more)
+
+
+def basis(step):
+    """File of what a step is made from; rule `basis` writes it."""
+    return PATHS.root / "basis" / f"{step}.json"
 
 
 def grows(amount):
     """Resource that doubles with each attempt: `retries` of a profile submit a failed job again."""
     return lambda wildcards, attempt: amount * 2 ** (attempt - 1)
-
-
-def section(*names):
-    """Parameters of a rule: the sections of the configuration that change what it makes."""
-    return {name: getattr(SETTINGS, name).model_dump(mode="json") for name in names}

@@ -7,7 +7,7 @@ file where that is asked for by name.
 
 rule cutouts:
     input:
-        parent=PATHS.parent("{chunk}"),
+        *inputs("cutouts"),
     output:
         PATHS.manifest("cutouts", "{chunk}"),
     log:
@@ -19,7 +19,7 @@ rule cutouts:
         runtime=240,
         connections=CONNECTIONS,
     params:
-        settings=section("cutouts", "survey"),
+        basis=made_from("cutouts"),
     message:
         "Cutting stamps in chunk {wildcards.chunk}"
     script:
@@ -28,9 +28,7 @@ rule cutouts:
 
 rule brick_cutouts:
     input:
-        SKY,
-        TARGETS,
-        PLACES,
+        *inputs("brick_cutouts"),
     output:
         PATHS.cutouts("{brick}", folder="{folder}"),
     log:
@@ -42,7 +40,7 @@ rule brick_cutouts:
         runtime=60,
         connections=CONNECTIONS,
     params:
-        settings=section("cutouts", "survey"),
+        basis=made_from("brick_cutouts"),
     message:
         "Cutting stamps in brick {wildcards.brick}"
     script:

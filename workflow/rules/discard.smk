@@ -7,10 +7,7 @@ deleted.
 
 rule discard:
     input:
-        PATHS.scores("{chunk}"),
-        basis("mosaics"),
-        # Changes also where one brick is drawn by name, which deletes nothing.
-        ancient(PATHS.manifest("mosaics", "{chunk}")) if SETTINGS.mosaics.per_brick else [],
+        *inputs("discard"),
     output:
         PATHS.manifest("discard", "{chunk}"),
     log:

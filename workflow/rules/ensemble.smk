@@ -9,10 +9,7 @@ ENSEMBLE = SETTINGS.training.name
 
 rule ensemble:
     input:
-        basis("ensemble"),
-        expand(PATHS.model("{model}"), model=SETTINGS.models),
-        expand(PATHS.model("{model}", "training.json"), model=SETTINGS.models),
-        expand(PATHS.model("{model}", "predictions.parquet"), model=SETTINGS.models),
+        *inputs("ensemble"),
     output:
         PATHS.model(ENSEMBLE, "training.json"),
         PATHS.model(ENSEMBLE, "ensemble.json"),
@@ -32,8 +29,8 @@ rule ensemble:
         mem_mb=grows(4000),
         runtime=120,
     params:
-        settings=section("ensemble") | {"seed": SETTINGS.seed},
+        combine=SETTINGS.ensemble.combine,
     message:
-        "Combining {params.settings[ensemble][combine]} of the networks"
+        "Combining {params.combine} of the networks"
     script:
         "../scripts/ensemble.py"

@@ -7,11 +7,7 @@ the summary and the page on what was done.
 
 rule evaluate:
     input:
-        SKY,
-        PATHS.sample,
-        PATHS.candidates,
-        PATHS.threshold,
-        of_chunks(PATHS.scores),
+        *inputs("evaluate"),
     output:
         PATHS.evaluation("metrics.json"),
         report(
@@ -26,6 +22,8 @@ rule evaluate:
     resources:
         mem_mb=grows(2000),
         runtime=60,
+    params:
+        basis=made_from("evaluate"),
     message:
         "Comparing with the truth on bricks that the training never saw"
     script:
@@ -34,20 +32,7 @@ rule evaluate:
 
 rule summary:
     input:
-        PATHS.evaluation("metrics.json") if SETTINGS.held_out else [],
-        PATHS.sample_report("report.json") if TRAINED else [],
-        expand(PATHS.model("{model}", "metrics.json"), model={*TRAINED, SETTINGS.training.name})
-        if TRAINED
-        else [],
-        expand(PATHS.model("{model}", "activations.png"), model=TRAINED),
-        TARGETS,
-        PATHS.bricks,
-        PATHS.audit,
-        PATHS.mosaic_index,
-        PATHS.checks("checks.json"),
-        PATHS.candidate_file("sky.png"),
-        manifests("cutouts"),
-        manifests("mosaics") if SETTINGS.mosaics.per_brick else [],
+        *inputs("summary"),
     output:
         PATHS.summary,
         report(PATHS.status_page, caption="../report/status.rst", category="Run"),
@@ -56,6 +41,8 @@ rule summary:
     resources:
         mem_mb=grows(500),
         runtime=30,
+    params:
+        basis=made_from("summary"),
     message:
         "Summing up"
     script:

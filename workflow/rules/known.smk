@@ -4,21 +4,18 @@ Needs: these lists, or that of the simulated sky. Gives: a table with a row per 
 """
 
 from lenspipe.catalogs.versions import list_version
-from lenspipe.utils.files import is_remote
 
-CATALOGUES = [catalogue.path for catalogue in SETTINGS.sample.known_lenses]
-# Of the other lists, in a package or at an address, the parameters say which version is read.
-KNOWN = [
-    path
-    for path in (*CATALOGUES, *SETTINGS.sample.graded)
-    if path != "lenscat" and not is_remote(path)
+# Versions of catalogues in packages; local files are inputs, an address stands for itself.
+VERSIONS = [
+    list_version(catalogue.path)
+    for catalogue in SETTINGS.sample.known_lenses
+    if catalogue.path == "lenscat"
 ]
 
 
 rule known:
     input:
-        SKY,
-        KNOWN,
+        *inputs("known"),
     output:
         PATHS.lenses.with_suffix(".csv"),
         PATHS.lenses,
@@ -31,10 +28,8 @@ rule known:
         runtime=60,
         connections=CONNECTIONS,
     params:
-        settings=SETTINGS.sample.model_dump(
-            mode="json", include={"known_lenses", "graded", "merge_radius_arcsec"}
-        ),
-        versions=[list_version(path) for path in CATALOGUES if path not in KNOWN],
+        # Of lists in a package or at an address this says which version is read.
+        basis=made_from("known", versions=VERSIONS),
     message:
         "Merging the catalogues of known lenses"
     script:

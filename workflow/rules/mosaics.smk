@@ -7,9 +7,7 @@ for each brick of a chunk, or one brick's page where that is asked for by name.
 
 rule mosaics:
     input:
-        basis("mosaics"),
-        PATHS.candidates,
-        manifests("cutouts"),
+        *inputs("mosaics"),
     output:
         PATHS.mosaic_index,
         report(PATHS.mosaic_page(1), caption="../report/mosaic.rst", category="Candidates"),
@@ -20,6 +18,8 @@ rule mosaics:
     resources:
         mem_mb=grows(2000),
         runtime=60,
+    params:
+        basis=made_from("mosaics"),
     message:
         "Drawing pages of candidates"
     script:
@@ -28,9 +28,7 @@ rule mosaics:
 
 rule chunk_mosaics:
     input:
-        basis("mosaics"),
-        PATHS.scores("{chunk}"),
-        PATHS.manifest("cutouts", "{chunk}"),
+        *inputs("chunk_mosaics"),
     output:
         PATHS.manifest("mosaics", "{chunk}"),
     log:
@@ -61,10 +59,8 @@ def folder_of_deleted_cutouts(wildcards):
 
 rule brick_mosaic:
     input:
-        basis("mosaics"),
-        brick_path(PATHS.cutouts),
+        *inputs("brick_mosaic"),
         folder_of_deleted_cutouts,
-        PATHS.brick_scores("{brick}"),
     output:
         PATHS.brick_mosaic("{brick}"),
     log:

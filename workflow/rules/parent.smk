@@ -7,9 +7,7 @@ each chunk, and the audit of the whole search.
 
 rule parent:
     input:
-        SKY,
-        TARGETS,
-        PLACES,
+        *inputs("parent"),
     output:
         table=PATHS.parent("{chunk}"),
         audit=PATHS.parent_audit("{chunk}"),
@@ -22,7 +20,7 @@ rule parent:
         runtime=120,
         connections=CONNECTIONS,
     params:
-        settings=section("parent", "survey"),
+        basis=made_from("parent"),
         bricks=lambda wildcards: PLAN.digest(wildcards.chunk),
     message:
         "Selecting galaxies in chunk {wildcards.chunk}"
@@ -32,7 +30,7 @@ rule parent:
 
 rule audit:
     input:
-        of_chunks(PATHS.parent_audit),
+        *inputs("audit"),
     output:
         report(PATHS.audit, caption="../report/audit.rst", category="Sample"),
     log:
@@ -42,6 +40,8 @@ rule audit:
     resources:
         mem_mb=grows(500),
         runtime=30,
+    params:
+        basis=made_from("audit"),
     message:
         "Adding up what each cut removed"
     script:

@@ -8,18 +8,7 @@ exported. Gives: false-positive rates with intervals, and what to expect, as tab
 
 rule purity:
     input:
-        SKY,
-        PATHS.bricks,
-        PATHS.lenses,
-        PATHS.sample if TRAINED else [],
-        SETTINGS.recovery.sample or [],
-        PATHS.threshold,
-        HELD_OUT,
-        [path.with_name("calibration.json") for path in HELD_OUT if TRAINED],
-        # People grade when they please, and no step makes the file.
-        [path for path in [PATHS.inspection("grades.csv")] if path.exists()],
-        of_chunks(PATHS.scores),
-        of_chunks(PATHS.parent),
+        *inputs("purity"),
     output:
         PATHS.purity("purity.json"),
         report(
@@ -40,9 +29,7 @@ rule purity:
         mem_mb=grows(2000),
         runtime=60,
     params:
-        radii=[SETTINGS.sample.exclusion_arcsec, SETTINGS.sample.match_radius_arcsec],
-        prior=SETTINGS.evaluation.prior,
-        reject_flags=SETTINGS.candidates.reject_flags,
+        basis=made_from("purity"),
     message:
         "Measuring how many random galaxies pass"
     script:

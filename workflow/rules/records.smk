@@ -6,10 +6,7 @@ Needs: the chunks' cutouts, and a model. Gives: a file per chunk.
 
 rule records:
     input:
-        PATHS.manifest("cutouts", "{chunk}"),
-        # Not read: records are as large as the cutouts and are deleted once scored, so they wait
-        # until there is a model to score them with.
-        ancient(MODEL),
+        *inputs("records"),
     output:
         PATHS.records("{chunk}") if SETTINGS.keep == "all" else temp(PATHS.records("{chunk}")),
     log:
@@ -21,6 +18,8 @@ rule records:
     resources:
         mem_mb=grows(2000),
         runtime=60,
+    params:
+        basis=made_from("records"),
     message:
         "Writing records of chunk {wildcards.chunk}"
     script:

@@ -5,28 +5,18 @@ catalogues. Gives: a table with a row per entry, counts and a figure for each ca
 """
 
 from lenspipe.catalogs.versions import list_version
-from lenspipe.utils.files import is_remote
 
-PUBLISHED = [catalogue.path for catalogue in SETTINGS.recovery.catalogs]
-# Of those in a package or at an address the parameters say which version is read.
-ELSEWHERE = [path for path in PUBLISHED if path == "lenscat" or is_remote(path)]
+# Versions of catalogues in packages; local files are inputs, an address stands for itself.
+PUBLISHED_VERSIONS = [
+    list_version(catalogue.path)
+    for catalogue in SETTINGS.recovery.catalogs
+    if catalogue.path == "lenscat"
+]
 
 
 rule recovery:
     input:
-        SKY,
-        # The lists of a simulated sky come with it.
-        [
-            path
-            for path in PUBLISHED
-            if path not in ELSEWHERE and PATHS.sky not in Path(path).parents
-        ],
-        PATHS.bricks,
-        PATHS.sample if TRAINED else [],
-        SETTINGS.recovery.sample or [],
-        of_chunks(PATHS.scores),
-        of_chunks(PATHS.parent),
-        manifests("cutouts"),
+        *inputs("recovery"),
     output:
         RECOVERED,
         report(
@@ -48,9 +38,7 @@ rule recovery:
         runtime=60,
         connections=CONNECTIONS,
     params:
-        settings=section("recovery", "parent", "survey"),
-        reject_flags=SETTINGS.candidates.reject_flags,
-        versions=[list_version(path) for path in ELSEWHERE],
+        basis=made_from("recovery", versions=PUBLISHED_VERSIONS),
     message:
         "Looking for published candidates among the scores"
     script:

@@ -1,4 +1,4 @@
-"""The labelled sample that a network learns from, and what is given to the eye for the next one.
+"""The labelled sample that a network learns from, and the galaxies to grade for the next one.
 
 Needs: parent samples and cutouts of all chunks, known lenses, lists of other galaxies; mining also
 the scores. Gives: records and table of the sample, its report, and a list of mined galaxies.
@@ -7,15 +7,7 @@ the scores. Gives: records and table of the sample, its report, and a list of mi
 
 rule sample:
     input:
-        basis("sample"),
-        SKY,
-        LISTS,
-        PATHS.lenses,
-        # A chunk that is made again, perhaps because its files could be had at last, must not train
-        # the network anew; whatever the basis lists must.
-        ancient(PATHS.bricks),
-        ancient(of_chunks(PATHS.parent)),
-        ancient(manifests("cutouts")),
+        *inputs("sample"),
     output:
         PATHS.sample,
         PATHS.sample_lenses,
@@ -36,8 +28,7 @@ rule sample:
 
 rule sample_report:
     input:
-        PATHS.sample,
-        PATHS.records_manifest,
+        *inputs("sample_report"),
     output:
         PATHS.sample_report("report.json"),
         PATHS.sample_report("report.html"),
@@ -53,8 +44,6 @@ rule sample_report:
     resources:
         mem_mb=grows(2000),
         runtime=60,
-    params:
-        settings=section("mosaics"),
     message:
         "Describing the labelled sample"
     script:
@@ -63,9 +52,7 @@ rule sample_report:
 
 rule mine:
     input:
-        PATHS.sample,
-        of_chunks(PATHS.scores),
-        DISCARDED,
+        *inputs("mine"),
     output:
         # The list to be graded is not declared: Snakemake would delete it, grades and all, before
         # it makes it again, and it could not be an input of the next sample.
@@ -78,8 +65,8 @@ rule mine:
         mem_mb=grows(2000),
         runtime=60,
     params:
-        number=SETTINGS.sample.mined,
+        basis=made_from("mine"),
     message:
-        "Choosing galaxies for the eye"
+        "Choosing galaxies for visual inspection"
     script:
         "../scripts/mine.py"

@@ -4,21 +4,10 @@ Needs: the model, its calibration if it has one, and a chunk's records, or one b
 Gives: a table of scores.
 """
 
-from pathlib import Path
-
-# Assessing the run's model makes it; beside a given model it may be or not. Snakemake looks at its
-# content: assessed again with the same outcome, nothing is scored again.
-CALIBRATION = Path(MODEL).with_name("calibration.json")
-if SETTINGS.inference.model and not CALIBRATION.is_file():
-    CALIBRATION = []
-
 
 rule scores:
     input:
-        basis("scores"),
-        CALIBRATION,
-        records=PATHS.records("{chunk}"),
-        model=MODEL,
+        *inputs("scores"),
     output:
         PATHS.scores("{chunk}"),
     log:
@@ -38,10 +27,7 @@ rule scores:
 
 rule brick_scores:
     input:
-        basis("scores"),
-        CALIBRATION,
-        cutouts=brick_path(PATHS.cutouts),
-        model=MODEL,
+        *inputs("brick_scores"),
     output:
         PATHS.brick_scores("{brick}"),
     log:

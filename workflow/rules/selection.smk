@@ -10,13 +10,7 @@ PREDICTED = SETTINGS.simulation and SETTINGS.held_out
 
 rule selection:
     input:
-        SKY if PREDICTED else [],
-        PATHS.sample if PREDICTED else [],
-        of_chunks(PATHS.scores) if PREDICTED else [],
-        MODEL,
-        PATHS.threshold,
-        PATHS.selection("injected.parquet"),
-        PATHS.selection("realism.json"),
+        *inputs("selection"),
     output:
         PATHS.selection("selection.json"),
         PATHS.selection("selection.fits"),
@@ -39,8 +33,7 @@ rule selection:
         mem_mb=grows(2000),
         runtime=60,
     params:
-        settings=section("selection", "survey"),
-        reject_flags=SETTINGS.candidates.reject_flags,
+        basis=made_from("selection"),
     message:
         "Fitting completeness to the painted lenses"
     script:

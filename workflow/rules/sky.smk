@@ -4,10 +4,13 @@ Needs: the configuration. Gives: the simulated sky's manifest (its last file) or
 data, and the table of bricks.
 """
 
-# What a search of the simulated sky waits for; real data are there already.
-SKY = [PATHS.sky_manifest] if SETTINGS.simulation else []
-# What the choice of galaxies waits for; sweeps and queries look up in the table where bricks are.
-PLACES = [PATHS.bricks] if SETTINGS.survey.catalogs != "tractor" and not TARGETS else []
+# Where a file, or a list of known lenses, chooses the bricks, the settings do not say which they are.
+BRICKS_CHOSEN = (
+    sorted(entry["brick"] for bricks in PLAN.values() for entry in bricks)
+    if SETTINGS.simulation
+    and (SETTINGS.targets or SETTINGS.footprint.known_lenses or SETTINGS.footprint.files)
+    else []
+)
 
 
 rule simulate:
@@ -22,29 +25,16 @@ rule simulate:
         mem_mb=grows(4000),
         runtime=120,
     params:
-        settings=(
-            section("simulation", "footprint") | {"seed": SETTINGS.seed}
-            if SETTINGS.simulation
-            else {}
-        ),
-        # Where a file chooses the bricks the settings do not say which they are.
-        bricks=(
-            sorted(entry["brick"] for bricks in PLAN.values() for entry in bricks)
-            if SETTINGS.simulation
-            and (SETTINGS.targets or SETTINGS.footprint.known_lenses or SETTINGS.footprint.files)
-            else []
-        ),
+        basis=made_from("simulate", bricks=BRICKS_CHOSEN),
     message:
-        "Simulating a sky of {params.settings[footprint]}"
+        "Simulating a sky of {params.basis[footprint]}"
     script:
         "../scripts/simulate.py"
 
 
 rule bricks:
     input:
-        SKY,
-        TARGETS,
-        PATHS.plan,
+        *inputs("bricks"),
     output:
         PATHS.bricks,
     log:
@@ -54,6 +44,8 @@ rule bricks:
     resources:
         mem_mb=grows(1000),
         runtime=30,
+    params:
+        basis=made_from("bricks"),
     message:
         "Listing the bricks of the footprint"
     script:

@@ -5,15 +5,12 @@ one and a figure.
 """
 
 from lenspipe.config.paths import network_source
-from lenspipe.training.sweep.plan import check_sweep, trial_dependencies, trial_name, trials
+from lenspipe.training.sweep.plan import check_sweep
+from lenspipe.training.sweep.plan import trial_name
+from lenspipe.training.sweep.plan import trial_parameters
+from lenspipe.training.sweep.plan import trials
 
 TRIALS = trials(SETTINGS)
-# Dependencies of each trial, for rule basis: a trial whose settings stay the same is not trained again.
-MADE_FROM |= {
-    f"trial_{number:03d}": trial_dependencies(SETTINGS, number, values)
-    for number, values in enumerate(TRIALS)
-}
-MADE_FROM["sweep"] = section("sweep")
 
 
 def results_of_trials(wildcards):
@@ -27,7 +24,7 @@ def results_of_trials(wildcards):
     ]
 
 
-def sources_of_trial(wildcards):
+def source_of_trial(wildcards):
     """Input function: the file of a user-defined network."""
     values = TRIALS[int(wildcards.trial)] or {}
     return network_source(values.get("network", SETTINGS.training.network)) or []
@@ -63,8 +60,8 @@ rule sweep:
 rule sweep_trial:
     input:
         basis("trial_{trial}"),
-        sources_of_trial,
-        PATHS.sample,
+        source_of_trial,
+        *inputs("sweep_trial"),
     output:
         PATHS.model(f"{SETTINGS.training.name}_trial_{{trial}}", "trial.json"),
     log:

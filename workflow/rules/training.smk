@@ -7,7 +7,7 @@ Needs: the labelled sample. Gives: the model, and what its training was like.
 rule train:
     input:
         basis("train-{model}"),
-        PATHS.sample,
+        *inputs("train"),
     output:
         PATHS.model("{model}", "history.csv"),
         PATHS.model("{model}", "training.json"),

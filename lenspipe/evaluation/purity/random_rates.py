@@ -48,7 +48,7 @@ def measure_purity(settings: Settings) -> dict:
     LenspipeError
         A table is missing, unreadable or lacks a galaxy.
     """
-    cuts = read_cuts(settings.paths.threshold, settings.candidates.threshold)
+    cuts = read_cuts(settings.paths.cuts, settings.candidates.threshold)
     prior = settings.evaluation.prior
     grades = read_grades(settings.paths.inspection("grades.csv"))
     population = RandomGalaxies(settings, grades)

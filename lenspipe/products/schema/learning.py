@@ -136,7 +136,9 @@ METRICS = (
       for key in TRAINING if key.name in ("name", "network", "parameters", "sample_version",
                                           "refit")),
     Key("prior", "`evaluation.prior`"),
-    Key("threshold", "`candidates.threshold` if it is a probability, else 0.5"),
+    Key("threshold", "score at and above which a galaxy counts as found"),
+    Key("threshold_from", "its origin: `evaluation.threshold`, `candidates.threshold` if that is a "
+        "probability, else `default`, 0.5"),
     Key("temperature", "temperature fitted to the validation split"),
     Key("<split>_n_lenses", "number of lenses measured"),
     Key("<split>_n_nonlenses", "number of non-lenses measured"),
@@ -405,14 +407,14 @@ PRODUCTS = (
     Product("ensemble_figure", "models/{model}/ensemble.png", _MODEL, "ensemble",
             optional="`ensemble.members` are given"),
     Product(
-        "predictions", "models/{model}/predictions.parquet", _MODEL, "assess",
+        "predictions", "models/{model}/predictions.parquet", _MODEL, "predict",
         noun="scores of held-out galaxies", section="how-well-a-model-does",
         description="`predictions.parquet`, a row per galaxy of these splits (without uncatalogued "
         "lenses of a simulated sky):",
         columns=PREDICTIONS, optional=_TRAINED,
     ),
     Product(
-        "calibration", "models/{model}/calibration.json", _MODEL, "assess",
+        "calibration", "models/{model}/calibration.json", _MODEL, "predict",
         noun="a calibration", section="how-well-a-model-does",
         description="`calibration.json`, which is null if there is none; "
         "`lenspipe.statistics.calibration.read_calibration` reads it:",
@@ -432,8 +434,12 @@ PRODUCTS = (
     *(
         Product(f"model_{name}", f"models/{{model}}/{name}.png", _MODEL, "assess",
                 optional=_TRAINED)
-        for name in ("roc", "precision_recall", "threshold", "scores", "reliability", "missed",
-                     "false")
+        for name in ("roc", "precision_recall", "threshold", "scores", "reliability")
+    ),
+    *(
+        Product(f"model_{name}", f"models/{{model}}/{name}.png", _MODEL, "mistakes",
+                optional=_TRAINED)
+        for name in ("missed", "false")
     ),
     Product("activations", "models/{model}/activations.png", _MODEL, "activations",
             optional=_TRAINED),

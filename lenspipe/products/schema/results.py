@@ -125,6 +125,10 @@ THRESHOLD = (
     *(Key(key.name, key.description, interval=key.interval, optional=True)
       for key in _expected("groups[].expected", "of the group")),
 )  # fmt: skip
+CUTS = tuple(
+    key for key in THRESHOLD
+    if key.name not in ("measured_on", "prior") and "expected" not in key.name
+)  # fmt: skip
 
 AGREEMENT = (
     Key("stage_<n>.graders.<grader>.n", "number of candidates graded"),
@@ -323,15 +327,20 @@ PRODUCTS = (
             section="candidates", columns=CANDIDATES, columns_as="candidates"),
     Product("candidates_votable", "candidates/candidates.vot", _CANDIDATES, "candidates",
             section="candidates", columns=CANDIDATES, columns_as="candidates"),
-    Product("candidates_page", "candidates/candidates.html", _SAME, "candidates"),
+    Product("candidates_page", "candidates/candidates.html", _SAME, "candidate_list"),
     Product("regions", "candidates/candidates.reg", _SAME, "candidates"),
     Product("viewer", "candidates/viewer.fits", _SAME, "candidates", section="candidates",
             description="`viewer.fits` has `RA`, `DEC` and `NAME` of those that are shown.",
             columns=VIEWER, columns_as="candidates"),
     Product(
+        "cuts", "candidates/cuts.json", "the cut and the number of galaxies above it",
+        "candidates", noun="the cut of the candidates", section="threshold",
+        keys=CUTS, columns_as="threshold",
+    ),
+    Product(
         "threshold", "candidates/threshold.json",
-        "the cut, the number of galaxies above it, and what to expect", "candidates",
-        noun="the cut of the candidates", section="threshold",
+        "the cut, the number of galaxies above it, and what to expect", "forecast",
+        noun="what to expect of the candidates", section="threshold",
         description="`candidates/threshold.json` "
         "([interpretation](candidates.md#what-to-expect)):",
         keys=THRESHOLD,

@@ -213,6 +213,11 @@ PRODUCTS = (
     Product("hosts_lock", "hosts.lock", "lock of `hosts.json`", "any job that asks a server",
             temporary=True, optional="files are read from a server"),
     Product(
+        "chunks", "manifests/chunks.json", "hash of the files of each chunk", "chunks",
+        section="manifests", description="`manifests/chunks.json`:",
+        keys=(Key("<chunk>", "SHA-256 of its parent sample, manifest of cutouts and scores"),),
+    ),
+    Product(
         "basis", "basis/{step}.json", "settings and lists from which a step is made", "basis",
         section="basis",
         keys=(

@@ -7,13 +7,14 @@ import random
 from typing import Any
 
 from lenspipe.config.settings import Settings, nested
+from lenspipe.config.stages import stage_parameters
 from lenspipe.config.training import Range
 from lenspipe.utils.errors import LenspipeError
 
 __all__ = [
     "check_sweep",
-    "trial_dependencies",
     "trial_name",
+    "trial_parameters",
     "trial_settings",
     "trials",
     "validated_values",
@@ -121,17 +122,14 @@ def _draw(values: list | Range, rng: random.Random) -> Any:
     return min(max(float(f"{value:.4g}"), low), high)
 
 
-def trial_dependencies(
+def trial_parameters(
     settings: Settings, number: int, values: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Settings that a trial depends on: if they change, it has to be run again.
+    """What a trial depends on: if it changes, the trial has to be run again.
 
-    They do not include the other trials nor, except for Optuna, the false-positive rate. The values
-    are as returned by `trials`.
+    Not included are the other trials and, except for Optuna, the false-positive rate. `values` are
+    as returned by `trials`.
     """
     if values is None:
-        training = settings.training.model_dump(mode="json", exclude={"refit"})
-        sweep = settings.sweep.model_dump(mode="json", exclude={"trials"})
-        return {"sweep": sweep, "training": training, "seed": settings.seed}
-    training = trial_settings(settings, number, values).training.model_dump(mode="json")
-    return {"training": training, "seed": settings.seed}
+        return stage_parameters("proposal", settings)
+    return stage_parameters("sweep_trial", trial_settings(settings, number, values))

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lenspipe.config.settings import Settings
+from lenspipe.config.stages import content_key
 from lenspipe.config.training import Range
 from lenspipe.products.files import write_json
 from lenspipe.training.results import sample_hashes
 from lenspipe.training.sweep.merit import merit
-from lenspipe.training.sweep.plan import trial_dependencies, trial_name, validated_values
+from lenspipe.training.sweep.plan import trial_name, validated_values
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import room_to_write
-from lenspipe.utils.hashing import digest
 from lenspipe.utils.progress import log
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Proposal:
     def __init__(self, settings: Settings, number: int) -> None:
         self.settings, self.number = settings, number
         hashes = sample_hashes(settings.paths.records_manifest)
-        self.key = digest(trial_dependencies(settings, number, None), hashes)
+        self.key = content_key("proposal", settings, hashes)
         self.path = settings.paths.model(trial_name(settings, number), "proposal.json")
         self.journal = settings.paths.sweep("study.log")
         with self._journal_errors():
