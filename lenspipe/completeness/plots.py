@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from lenspipe.completeness.cells import cell_edges
 from lenspipe.completeness.quantities import Quantity, read_quantities
 from lenspipe.completeness.selection_function import SelectionFunction
-from lenspipe.plotting.figures import BLUE, GREY, ORANGE, save
+from lenspipe.plotting.style import BLUE, GREY, ORANGE, open_figure, plot_band, plot_points
 from lenspipe.statistics.metrics import wilson_interval
 
 __all__ = ["describe_realism", "plot_completeness", "plot_prediction"]
@@ -56,20 +56,18 @@ def plot_completeness(
     summary
         As returned by `lenspipe.completeness.search.measure_selection_function`.
     """
-    figure = Figure(figsize=(12, 7.6), layout="constrained")
-    axes = figure.subplots(2, 3).ravel()
-    _plot_map(figure, axes[0], function)
-    values = read_quantities(injected, function.quantities, "injected lenses")
-    for panel, quantity in zip(axes[1:], function.quantities, strict=True):
-        _plot_curve(panel, function, injected, values[quantity.name], quantity)
-    axes[3].set_ylabel("completeness of injected lenses")
-    axes[1].set_ylabel("completeness of injected lenses")
-    figure.suptitle(
+    title = (
         f"{summary['run']}: {summary['n_found']} of {summary['n_painted']} injected lenses found, "
-        f"p ≥ {summary['threshold']:.3g}\n{describe_realism(summary['realism'])}",
-        fontsize=11,
+        f"p ≥ {summary['threshold']:.3g}\n{describe_realism(summary['realism'])}"
     )
-    save(figure, path)
+    values = read_quantities(injected, function.quantities, "injected lenses")
+    with open_figure(path, 12, 7.6, title) as figure:
+        axes = figure.subplots(2, 3).ravel()
+        _plot_map(figure, axes[0], function)
+        for panel, quantity in zip(axes[1:], function.quantities, strict=True):
+            _plot_curve(panel, function, injected, values[quantity.name], quantity)
+        for panel in axes[[1, 3]]:
+            panel.set_ylabel("completeness of injected lenses")
 
 
 def _plot_map(figure: Figure, axes: Axes, function: SelectionFunction) -> None:
@@ -111,7 +109,7 @@ def _plot_curve(
     """Completeness against one quantity: counted, and of the function."""
     values = values.fillna(function.medians[quantity.name]).to_numpy()
     axes.set_xlabel(quantity.title)
-    axes.grid(color="0.92")
+    axes.grid()
     edges = cell_edges(values, quantity, _N_CURVE_BINS)
     if not edges[0] < edges[-1]:
         axes.set_title("one value or none: not used", fontsize=9)
@@ -122,15 +120,14 @@ def _plot_curve(
     n = np.bincount(groups)
     x = np.bincount(groups, values) / n
     n_found = np.bincount(groups, injected["found"].to_numpy(bool))
-    axes.fill_between(x, mean["low"], mean["high"], color=BLUE, alpha=0.25, lw=0)
-    axes.plot(x, mean["completeness"], color=BLUE, label="function")
+    band = mean[["completeness", "low", "high"]].to_numpy().T
+    plot_band(axes, x, *band, colour=BLUE, label="function")
     ends = np.array([wilson_interval(int(k), int(m)) for k, m in zip(n_found, n, strict=True)])
-    axes.vlines(x, ends[:, 0], ends[:, 1], color=ORANGE, lw=1.5)
-    axes.plot(x, n_found / n, "o", color=ORANGE, ms=4, label="counted")
+    plot_points(axes, x, n_found / n, *ends.T, colour=ORANGE, label="counted")
     if quantity.scale == "log1p":
         axes.set_xscale("symlog", linthresh=3)
     axes.set_ylim(0, min(1.02, 1.15 * axes.get_ylim()[1]))
-    axes.legend(framealpha=0.9)
+    axes.legend()
 
 
 def plot_prediction(
@@ -143,8 +140,6 @@ def plot_prediction(
     prediction
         As returned by `lenspipe.completeness.prediction.compare_planted`.
     """
-    figure = Figure(figsize=(9.5, 4.6), layout="constrained")
-    axes = figure.subplots()
     bins = prediction["bins"]
     x = np.arange(len(bins))
     brightness = "S/N" if function.quantities[1].column == "arc_snr" else "mag"
@@ -153,18 +148,19 @@ def plot_prediction(
         f"{row['brightness_low']:.3g}-{row['brightness_high']:.3g}\n{row['n']} lenses"
         for row in bins
     ]
-    columns = {key: [row[key] for row in bins] for key in ("n", "expected", "low", "high", "found")}
-    axes.vlines(x, columns["low"], columns["high"], color=BLUE, lw=8, alpha=0.3)
-    axes.plot(x, columns["expected"], "_", color=BLUE, ms=16, label="predicted, 95 %")
-    axes.plot(x, columns["found"], "o", color=ORANGE, label="found")
-    axes.plot(x, columns["n"], "_", color=GREY, ms=10, label="planted")
-    axes.set_xticks(x, names, fontsize=8)
-    axes.set(ylabel="lenses", ylim=(0, None))
-    axes.grid(color="0.92", axis="y")
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    axes.set_title(
-        f"{prediction['n']} planted lenses: {prediction['expected']:.1f} "
-        f"({prediction['low']} to {prediction['high']}) predicted, {prediction['found']} found",
-        fontsize=11,
+    n, n_found, *predicted = (
+        [row[key] for row in bins] for key in ("n", "found", "expected", "low", "high")
     )
-    save(figure, path)
+    title = (
+        f"{prediction['n']} planted lenses: {prediction['expected']:.1f} "
+        f"({prediction['low']} to {prediction['high']}) predicted, {prediction['found']} found"
+    )
+    with open_figure(path, 9.5, 4.6, title) as figure:
+        axes = figure.subplots()
+        plot_points(axes, x, *predicted, colour=BLUE, marker="_", ms=16, label="predicted, 95 %")
+        axes.plot(x, n_found, "o", color=ORANGE, label="found")
+        axes.plot(x, n, "_", color=GREY, ms=10, label="planted")
+        axes.set_xticks(x, names, fontsize=8)
+        axes.set(ylabel="lenses", ylim=(0, None))
+        axes.grid(axis="y")
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))

@@ -20,22 +20,16 @@ from lenspipe.plotting.style import (
     mark_threshold,
     open_figure,
     plot_points,
-    save,
 )
 from lenspipe.survey.bricks import BRICK_DEG
 
 __all__ = [
-    "BLUE",
-    "GREEN",
-    "GREY",
-    "ORANGE",
     "draw_completeness",
     "draw_distributions",
     "draw_roc",
     "draw_scores",
     "draw_sky",
     "draw_states",
-    "save",
 ]
 
 _SPLIT_COLOURS = {"train": BLUE, "validation": GREEN, "test": ORANGE}
@@ -71,7 +65,7 @@ def draw_roc(
         left.set(xscale="log", xlim=(lowest / 1.5, 1), ylabel="completeness", ylim=(0, 1.02))
         right.set(xlim=(0, 1))
         for point in points:
-            plot_points(left, *point, BLUE, width=2, zorder=3)
+            plot_points(left, *point, colour=BLUE)
         mark_threshold(left, 0.01, "1 % false positives")
         right.plot([0, 1], [0, 1], color="0.75", lw=1)
         for axes in (left, right):
@@ -120,7 +114,7 @@ def _plot_bins(axes: Axes, bins: Sequence[Mapping[str, Any]], log: bool) -> None
             middle = (low + high) / 2
         value = bin_["completeness"]
         axes.hlines(value, low, high, color=BLUE, lw=1.8)
-        plot_points(axes, middle, value, bin_["low"], bin_["high"], BLUE)
+        plot_points(axes, middle, value, bin_["low"], bin_["high"], colour=BLUE)
         axes.text(middle, 1.05, bin_["n"], ha="center", va="center", fontsize=8, color=GREY)
     axes.axhline(1, color="0.75", lw=1)
     axes.grid()

@@ -148,7 +148,7 @@ def draw_threshold(
         for axes, (value, low, high), label in zip(
             row, (completeness, fpr, purity), labels, strict=True
         ):
-            plot_band(axes, thresholds, np.where(value > 0, value, np.nan), low, high, BLUE)
+            plot_band(axes, thresholds, np.where(value > 0, value, np.nan), low, high, colour=BLUE)
             mark_threshold(axes, threshold)
             axes.set_xscale("logit")
             axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -195,7 +195,7 @@ def draw_reliability(
             x, y, low, high = ([bin_[key] for bin_ in table] for key in keys)
             error = expected_calibration_error(label, p, bins)
             plot_points(
-                upper, x, y, low, high, colour, marker=marker, width=1, ls="-", lw=1.4,
+                upper, x, y, low, high, colour=colour, marker=marker, ls="-", lw=1.4,
                 clip_on=False, label=f"{name}: ECE {error:.3f}",
             )  # fmt: skip
             lower.hist(np.asarray(p), edges, histtype="step", color=colour, lw=1.4)

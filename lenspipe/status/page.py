@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lenspipe.plotting import figures
+from lenspipe.plotting.style import BLUE, ORANGE
 from lenspipe.products.tables import read_table
 from lenspipe.status.read import read_chunks, read_status
 from lenspipe.utils.files import atomic
@@ -191,9 +192,9 @@ def _map(settings, chunks):
     }
     state = table["chunk"].map(stage).to_numpy()
     failed = table["brick"].isin([brick for c in chunks.values() for brick in c.failed]).to_numpy()
-    colours = {"to do": "0.85", "cut out": "#9ecae1", "scored": figures.BLUE}
+    colours = {"to do": "0.85", "cut out": "#9ecae1", "scored": BLUE}
     states = {name: ((state == name) & ~failed, colour) for name, colour in colours.items()}
-    states["failed"] = failed, figures.ORANGE
+    states["failed"] = failed, ORANGE
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "map.png"
         figures.draw_states(np.array(table["ra"]), np.array(table["dec"]), states, path)

@@ -21,7 +21,6 @@ from lenspipe.training.ensemble_report import compare, plot_report
 from lenspipe.training.results import code_version, sample_hashes, write_model, write_notes
 from lenspipe.training.stacking import MIN_PER_CLASS, fit_stacker
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 from lenspipe.utils.tensorflow import keras
 
@@ -100,8 +99,7 @@ def combine(settings: Settings) -> dict[str, Any]:
         "stacker_steps": steps,
     }
     write_json(paths.model(name, "ensemble.json"), report)
-    with atomic(paths.model(name, "ensemble.png")) as temporary:
-        plot_report(report).savefig(temporary, dpi=120, metadata={"Software": None})
+    plot_report(report, paths.model(name, "ensemble.png"))
     write_notes(paths.model(name).parent, settings, summary)
     write_model(paths.model(name), model)
     return summary
