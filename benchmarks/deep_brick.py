@@ -1,9 +1,9 @@
-"""A brick as heavy as the survey's full-depth ones, for measurements of reading and retrieval.
+"""A brick as large as the survey's full-depth ones, for measurements of reading and retrieval.
 
-Compressed as the survey's pipeline does it: images in steps of 1e-4 nanomaggies with dither that
-keeps zeros, inverse variances in sixteenths of their own noise without dither (constant tiles, as
-where z has no exposure, are gzipped), mask bits by HCOMPRESS. Noise is white and sources are round:
-only the number of bytes per tile and its variation matter here.
+It is compressed as in the survey's pipeline: images in steps of 1e-4 nanomaggies with dither that
+preserves zeros, inverse variances in sixteenths of their noise without dither (constant tiles, such
+as those without an exposure in z, are gzipped), mask bits by HCOMPRESS. Noise is white and sources
+are round: only the number of bytes per tile and its variation matter here.
 """
 
 import argparse
@@ -25,31 +25,21 @@ _SKY = {"g": (0.003, 1.0), "r": (0.006, 2.0), "z": (0.014, 4.0)}
 
 
 def names(number):
-    """Names of the brick and of its copies."""
+    """Return the names of the brick and of its copies."""
     return [f"{1501 + 3 * i}p320" for i in range(number)]
 
 
 def coadds(tree, brick=BRICK):
-    """Paths of the seven files: (kind, band) -> path or address, band None for the mask bits."""
+    """Return the seven files: (kind, band) -> path or address; band None for the mask bits."""
     paths = RELEASES["dr9"].paths(tree)
     keys = [(kind, band) for band in "grz" for kind in ("image", "invvar")]
     return {key: paths.coadd(REGION, brick, *key) for key in [*keys, ("maskbits", None)]}
 
 
 def make_bricks(tree, number=1, seed=5):
-    """Write the brick's files below a folder, unless they are there, and link copies to them.
+    """Write the brick's files below a folder unless they exist, and link copies to them.
 
-    Parameters
-    ----------
-    tree : str or path-like
-    number : int
-        Bricks, the copies included.
-    seed : int
-
-    Returns
-    -------
-    dict
-        As from `coadds`, of the first brick.
+    `number` includes the copies. Returns the files of the first brick, as `coadds` does.
     """
     files = coadds(tree)
     if not all(path.exists() for path in files.values()):
@@ -83,9 +73,9 @@ def _make_brick(files, seed):
 
 
 def targets(number, seed=11):
-    """Pixels (x, y) of targets spread evenly, each (N,) int64; no stamp reaches over the edge.
+    """Draw pixels (x, y), each (N,) int64, of uniformly distributed targets.
 
-    Galaxies cluster, so that real ones touch fewer tiles.
+    No stamp extends over the edge. Galaxies cluster, so real ones touch fewer tiles.
     """
     rng = np.random.default_rng(seed)
     x, y = rng.integers(SIZE // 2 + 1, SIDE - SIZE // 2 - 1, (2, number))
@@ -97,7 +87,7 @@ def _normal(rng):
 
 
 def _depth(rng):
-    """Exposures, relative to full depth: 30 dithered rectangles over one of the whole brick."""
+    """Exposures relative to full depth: 30 dithered rectangles and one of the whole brick."""
     depth = np.full((SIDE, SIDE), 0.1, np.float32)
     for _ in range(30):
         (left, bottom), (width, height) = rng.integers(-2000, 3000, 2), rng.integers(2000, 4096, 2)
@@ -107,7 +97,7 @@ def _depth(rng):
 
 
 def _sources(rng, number=6000):
-    """6,000 round sources with a steep distribution of fluxes, a few of them bright."""
+    """Round sources with a steep distribution of fluxes, a few of them bright."""
     image = np.zeros((SIDE + 400, SIDE + 400), np.float32)
     for flux, x, y in zip(
         rng.pareto(1.1, number), *rng.uniform(200, SIDE + 200, (2, number)), strict=True
@@ -122,8 +112,8 @@ def _sources(rng, number=6000):
 
 
 def _write(path, images, compress, qlevel, qmethod):
-    header = dict(brick_wcs(RA, DEC).to_header())
-    # The survey's headers are this long with versions, settings and provenance.
+    header = dict(brick_wcs(RA, DEC, RELEASES["dr9"]).to_header())
+    # The survey's headers are as long, with versions, settings and provenance.
     header |= {f"DEPVER{i:02d}": "/a/path/or/a/version/of/some/software" for i in range(100)}
     lossy = {"qlevel": qlevel, "qmethod": qmethod, "dither_seed": 1} if qmethod else {}
     lossless = {} if qmethod else {"hcomp_scale": 0}
@@ -138,7 +128,7 @@ def _write(path, images, compress, qlevel, qmethod):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tree", type=Path, help="folder to write below")
+    parser.add_argument("tree", type=Path, help="folder in which the tree is written")
     for path in make_bricks(parser.parse_args().tree).values():
         print(f"{path.stat().st_size:12,}  {path.name}")
 

@@ -1,20 +1,19 @@
-"""Measure what Snakemake takes to plan a search of the whole survey.
+"""Measure the time that Snakemake takes to plan a search of the whole survey.
 
-A local survey in the layout of DR9 that holds two tables of bricks and nothing else: 224,000 of
-the sky's 662,174, between declination -20 and 84 and away from the galactic plane, each in its
-region. A file stands for a trained model. Chunks are those of nside 8, as docs/clusters.md advises
-for a whole survey. Measured, each in a process of its own:
+The survey is local, in the layout of DR9, and has only two tables of bricks: 224,000 of the sky's
+662,174, between declination -20 and 84 and away from the galactic plane, each in its region. A file
+stands for a trained model. Chunks have nside 8, as docs/clusters.md advises for a whole survey.
+Measured, each in a separate process:
 
 - the first dry run, which makes the plan, and a later one, which reads it,
 - a dry run for the mosaic of one brick,
 - a run with nothing left to do, where a line of text stands for each result (and Snakemake has no
-  notes of how it was made, so that it compares times only),
+  records of how it was made, so that it compares times only),
 - a dry run that trains a network as well, and one with the default chunks, of nside 16,
-- reading the Snakefile, as the job of a cluster does before it begins.
+- reading the Snakefile, as a job on a cluster does before it begins.
 
-Times are the best of the repeats: what other work on the machine adds is no part of them. CPU is
-the time on a core, which such work changes less. Memory is the most that was resident. Takes three
-minutes.
+Times are the best of the repeats, to exclude the effect of other work on the machine. CPU is the
+time on a core, which such work changes less. Memory is the maximum resident. Takes three minutes.
 """
 
 import argparse
@@ -42,7 +41,7 @@ BOUNDARY_DEC = 32.375
 def write_survey(tree):
     """Write the tables of bricks of both regions.
 
-    In a process of its own: what one takes of memory counts for those that it starts, too.
+    Run in a separate process, since the memory of a process also counts for those that it starts.
     """
     import astropy.units as u
     import numpy as np
@@ -84,7 +83,7 @@ def command(config, *arguments):
 
 
 def measure(folder, arguments, expected):
-    """Run a command; return seconds, those on a core, and MB resident at most."""
+    """Run a command; return seconds, seconds on a core, and maximum resident MB."""
     with tempfile.TemporaryFile("w+") as output:
         begin = time.perf_counter()
         process = subprocess.Popen(arguments, cwd=folder, stdout=output, stderr=output)
@@ -94,11 +93,11 @@ def measure(folder, arguments, expected):
         output.seek(0)
         text = output.read()
     if process.returncode or expected not in text:
-        raise SystemExit(f"{' '.join(arguments)}: ended with {process.returncode}\n{text[-3000:]}")
+        raise SystemExit(f"{' '.join(arguments)}: exit code {process.returncode}\n{text[-3000:]}")
     return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
-def stand_in(folder, settings, plan):
+def write_placeholders(folder, settings, plan):
     """Write a line for each result of a search with a given model, oldest first."""
     paths = settings.paths
     stages = [
@@ -142,7 +141,7 @@ def write_configs(folder):
 
 
 def figures(folder, repeats):
-    """Return one flat dict."""
+    """Return the measurements as one flat dict."""
     process = multiprocessing.get_context("spawn").Process(
         target=write_survey, args=(folder / "survey",)
     )
@@ -151,25 +150,25 @@ def figures(folder, repeats):
     settings = write_configs(folder)
     flat = {}
 
-    def take(name, arguments, expected, times=repeats):
+    def record(name, arguments, expected, times=repeats):
         runs = [measure(folder, arguments, expected) for _ in range(times)]
         seconds, cpu, memory = zip(*runs, strict=True)
         flat[f"{name}_s"], flat[f"{name}_cpu_s"] = min(seconds), min(cpu)
         flat[f"{name}_rss_mb"] = max(memory)
 
     dry = ["--dry-run", "--quiet"]
-    take("first_dry_run", command("search.yaml", *dry), "", times=1)
-    take("dry_run", command("search.yaml", "--dry-run"), "This was a dry-run")
+    record("first_dry_run", command("search.yaml", *dry), "", times=1)
+    record("dry_run", command("search.yaml", "--dry-run"), "This was a dry-run")
     os.chdir(folder)
     plan = load_plan(settings)
     brick = sorted(entry["brick"] for entries in plan.values() for entry in entries)[N_BRICKS // 2]
     mosaic = str(settings.paths.brick_mosaic(brick))
-    take("one_brick", command("search.yaml", "--dry-run", mosaic), "brick_mosaic")
-    take("training_dry_run", command("training.yaml", "--dry-run"), "This was a dry-run")
-    take("dry_run_nside16", command("nside16.yaml", "--dry-run"), "This was a dry-run")
-    take("parse", command("search.yaml", "--list-rules"), "chunk_mosaics")
-    stand_in(folder, settings, plan)
-    take("noop", command("search.yaml"), "Nothing to be done")
+    record("one_brick", command("search.yaml", "--dry-run", mosaic), "brick_mosaic")
+    record("training_dry_run", command("training.yaml", "--dry-run"), "This was a dry-run")
+    record("dry_run_nside16", command("nside16.yaml", "--dry-run"), "This was a dry-run")
+    record("parse", command("search.yaml", "--list-rules"), "chunk_mosaics")
+    write_placeholders(folder, settings, plan)
+    record("noop", command("search.yaml"), "Nothing to be done")
     flat = {key: float(f"{value:.3g}") for key, value in flat.items()}
     return flat | {"bricks": N_BRICKS, "chunks": len(plan)}
 
@@ -179,7 +178,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--work", type=Path, help="folder for the files (100 MB)")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each command")
     parser.add_argument("--json", action="store_true", help="print one flat object")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.work) as folder:

@@ -1,8 +1,8 @@
-"""Score real cutouts with the network that the demo trained, from file to mosaic.
+"""Score real cutouts with the network that the demo trained, and plot them in a mosaic.
 
 Reads the optional test data ($LENSPIPE_SHARED or ../shared): five graded lens candidates of DR10
-and a cutout of DR9. Prints a table, with --json one flat object, and draws a page beside simulated
-lenses of the run, to see where the simulated sky looks unlike the real one.
+and a cutout of DR9. Prints a table, with --json one flat object, and plots them with simulated
+lenses of the run, to show where the simulated sky looks different from the real one.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 import fitsio
 import numpy as np
 import pandas as pd
+import yaml
 
 from lenspipe.config.settings import load_settings
 from lenspipe.cutouts.reading import read_images
@@ -30,7 +31,7 @@ def read_real(folder, size):
         names.append(f"DR10 {path.stem}")
     for path in sorted((folder / "realdata" / "dr9-cutout").glob("cutout_*.fits")):
         with fitsio.FITS(path) as hdus:
-            # Image and inverse variance alternate, in g, r, z.
+            # Images and inverse variances alternate, in g, r, z.
             cube = np.array([hdus[i].read() for i in (1, 3, 5)])
         begin = cube.shape[1] // 2 - size // 2
         images.append(cube[:, begin : begin + size, begin : begin + size])
@@ -41,13 +42,11 @@ def read_real(folder, size):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", default="demo", help="run whose model is used")
-    parser.add_argument("--page", default="real-pixels.png", help="where to draw")
+    parser.add_argument("--page", default="real-pixels.png", help="file of the mosaic")
     parser.add_argument("--json", action="store_true", help="print one flat object")
     options = parser.parse_args()
     run = Path("results") / options.run
     (config,) = run.glob("models/*/config.yaml")
-    import yaml
-
     settings = load_settings(yaml.safe_load(config.read_text()))
     shared = Path(os.environ.get("LENSPIPE_SHARED", "../shared"))
     images, names = read_real(shared, settings.cutouts.size)

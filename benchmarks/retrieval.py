@@ -1,20 +1,21 @@
-"""Measure how the stamps of bricks are had: whole files against the tiles that stamps touch.
+"""Measure the retrieval of the stamps of bricks: whole files against the tiles that stamps touch.
 
-Cuts 55 and 200 stamps of 101 x 101 pixels out of the seven coadds of a full-depth-like brick
+Cuts 55 and 200 stamps of 101 x 101 pixels out of the seven coadds of a brick similar to one of full
+depth,
 
 a. from whole files, decoded by astropy,
 b. from whole files, in sections by fitsio,
-c. as lenspipe does it, tile by tile,
-d. from the same tiles fetched by fsspec, a request for each run of bytes (once, one brick),
+c. by lenspipe, tile by tile,
+d. from the same tiles fetched by fsspec, one request per range of bytes (once, one brick),
 
-out of a local tree and from servers on this machine (a given latency before each answer, a given
-bandwidth for all connections together) that know several ranges in a request, or only one. All have
-four connections, and all but (d) decode while more is fetched. Each measurement cuts some bricks,
-copies of one, in a process of its own, without its start; ways take turns; medians are shown, per
-brick. The first brick from a server, of which nothing is known yet, is measured apart. It stops
-where stamps differ. Takes eight minutes.
+from a local tree and from servers on this machine (with a given latency before each answer and a
+given bandwidth for all connections together) that answer several ranges in a request, or only one.
+All methods use four connections, and all but (d) decode while more is fetched. Each measurement
+cuts several bricks, copies of one, in a separate process, whose start is not counted; the methods
+alternate; medians per brick are shown. The first brick from a server, about which nothing is known
+yet, is measured separately. The benchmark stops if stamps differ. It takes eight minutes.
 
-Targets are spread evenly. Galaxies cluster, so that real ones touch fewer tiles.
+Targets are distributed uniformly. Galaxies cluster, so real ones touch fewer tiles.
 """
 
 import argparse
@@ -42,9 +43,9 @@ from lenspipe.utils.files import is_remote
 
 NUMBERS = (55, 200)
 CONNECTIONS = 4
-#: Servers: name -> what they make of several ranges (option of tests/loopback.py).
+#: Servers: name -> how they answer several ranges (option of tests/helpers/loopback.py).
 SERVERS = {"http": "multi", "http_single_range": "single"}
-#: What each way imports, before the clock starts.
+#: Modules that each method imports before the clock starts.
 IMPORTS = {
     "a": ["astropy.io.fits", "requests"],
     "b": ["requests"],
@@ -65,7 +66,7 @@ NAMES = {
 
 
 def slices(x, y):
-    """Return the slices of the stamps."""
+    """Return the slices of the stamps in a coadd."""
     half = SIZE // 2
     return [
         (slice(row - half, row + half + 1), slice(column - half, column + half + 1))
@@ -73,12 +74,12 @@ def slices(x, y):
     ]
 
 
-class Taken:
-    """Stamps as they come: those of the first brick are kept, of others a sum is compared.
+class StampCollector:
+    """Collects stamps: those of the first brick are kept, of the others a checksum is compared.
 
     Attributes
     ----------
-    stamps : dict
+    stamps
         Kind and band -> (N, size, size) array.
     """
 
@@ -86,18 +87,18 @@ class Taken:
         self.stamps, self._sums = {}, {}
 
     def add(self, key, stamps):
-        """Take a brick's stamps from one of its coadds."""
+        """Add a brick's stamps from one of its coadds."""
         name = "-".join(filter(None, key))
         stamps = np.ascontiguousarray(stamps, stamps.dtype.newbyteorder("="))
         self.stamps.setdefault(name, stamps)
-        found = zlib.crc32(stamps)
-        if found != self._sums.setdefault(name, found):
-            raise SystemExit(f"{name}: other pixels than from the same file before")
+        checksum = zlib.crc32(stamps)
+        if checksum != self._sums.setdefault(name, checksum):
+            raise SystemExit(f"{name}: pixels differ from those read from the same file before")
 
 
 @contextlib.contextmanager
 def whole_files(tree, bricks):
-    """Yield an iterator of (key, local path), downloading what is remote with four connections."""
+    """Yield an iterator of (key, local path); remote files are downloaded with four connections."""
     files = [item for brick in names(bricks) for item in coadds(tree, brick).items()]
     if not is_remote(tree):
         yield files
@@ -121,39 +122,33 @@ def whole_files(tree, bricks):
         yield pool.map(download, files)
 
 
-def way_a(tree, bricks, x, y, taken):
+def way_a(tree, bricks, x, y, collector):
     from astropy.io import fits
 
     with whole_files(tree, bricks) as files:
         for key, path in files:
             with fits.open(path) as hdus:
                 pixels = hdus[1].data
-                taken.add(key, np.stack([pixels[box] for box in slices(x, y)]))
+                collector.add(key, np.stack([pixels[box] for box in slices(x, y)]))
 
 
-def way_b(tree, bricks, x, y, taken):
+def way_b(tree, bricks, x, y, collector):
     with whole_files(tree, bricks) as files:
         for key, path in files:
             with fitsio.FITS(str(path)) as hdus:
-                taken.add(key, np.stack([hdus[1][box] for box in slices(x, y)]))
+                collector.add(key, np.stack([hdus[1][box] for box in slices(x, y)]))
 
 
-def way_c(tree, bricks, x, y, taken):
-    from lenspipe.config.settings import load_settings
-    from lenspipe.cutouts import chunk as cutouts
+def way_c(tree, bricks, x, y, collector):
+    from lenspipe.config.data import Retrieval
+    from lenspipe.config.paths import RunPaths
+    from lenspipe.cutouts.chunk import BRICKS_AT_ONCE
     from lenspipe.products.chunks import try_bricks
     from lenspipe.retrieval.sources import open_source
     from lenspipe.survey.coadds import read_stamps
     from lenspipe.utils.fits import clip_boxes
 
-    settings = load_settings(
-        {
-            "run": "benchmark",
-            "survey": {"release": "dr9", "tree": str(tree)},
-            "retrieval": {"contact": "benchmark@localhost", "connections": CONNECTIONS},
-            "sample": {"known_lenses": "none.csv"},
-        }
-    )
+    retrieval = Retrieval(contact="benchmark@localhost", connections=CONNECTIONS)
 
     def boxes(_wcs, shape):
         return clip_boxes(x, y, SIZE, shape)
@@ -161,17 +156,17 @@ def way_c(tree, bricks, x, y, taken):
     def cut(brick, _region):
         with source.coadds(coadds(tree, brick), boxes) as files:
             for key, path in files.items():
-                taken.add(key, read_stamps(path, x, y, SIZE, 0))
+                collector.add(key, read_stamps(path, x, y, SIZE, 0))
 
-    with open_source(settings) as source:
-        threads = cutouts._BRICKS_AT_ONCE if is_remote(tree) else 1
+    with open_source(retrieval, RunPaths("benchmark").hosts, tree) as source:
+        threads = BRICKS_AT_ONCE if is_remote(tree) else 1
         work = [(brick, REGION) for brick in names(bricks)]
         _, failures = try_bricks(work, cut, "bricks", threads)
     for error in failures.values():
         raise error
 
 
-def way_d(tree, bricks, x, y, taken):
+def way_d(tree, bricks, x, y, collector):
     from fsspec.implementations.http import HTTPFileSystem
 
     from lenspipe.retrieval.ranges import PART_BYTES, merge
@@ -182,26 +177,25 @@ def way_d(tree, bricks, x, y, taken):
     filesystem, first = HTTPFileSystem(), 1 << 16
     boxes = clip_boxes(x, y, SIZE, (SIDE, SIDE))
 
-    def fetch(asked):
-        urls, starts, stops = map(list, zip(*asked, strict=True))
+    def fetch(requests):
+        urls, starts, stops = map(list, zip(*requests, strict=True))
         return filesystem.cat_ranges(urls, starts, stops, batch_size=CONNECTIONS)
 
     def cut(files, folder):
         paths = {url: folder / url.rpartition("/")[2] for url in files.values()}
-        asked = [(url, 0, first) for url in paths]
-        pieces, more = fetch(asked), []
+        pieces, more = fetch([(url, 0, first) for url in paths]), []
         for url, piece in zip(paths, pieces, strict=True):
             paths[url].write_bytes(piece)
             layout = read_layout(paths[url], first, 1 << 30)
             os.truncate(paths[url], layout.end)
-            runs = merge(layout.runs(boxes), gap=PART_BYTES)
-            more += [(url, max(start, first), stop) for start, stop in runs if stop > first]
+            ranges = merge(layout.ranges(boxes), gap=PART_BYTES)
+            more += [(url, max(start, first), stop) for start, stop in ranges if stop > first]
         for (url, start, _), piece in zip(more, fetch(more), strict=True):
             with open(paths[url], "r+b") as file:
                 file.seek(start)
                 file.write(piece)
         for key, url in files.items():
-            taken.add(key, read_stamps(paths[url], x, y, SIZE, 0))
+            collector.add(key, read_stamps(paths[url], x, y, SIZE, 0))
 
     for brick in names(bricks):
         with tempfile.TemporaryDirectory(dir=".") as folder:
@@ -209,26 +203,26 @@ def way_d(tree, bricks, x, y, taken):
 
 
 def measure(way, tree, bricks, number):
-    """Measure one way in this process; leave stamps and figures, per brick, in this folder."""
+    """Measure one method in this process; write stamps and figures, per brick, to this folder."""
     for name in IMPORTS[way]:
         importlib.import_module(name)
     x, y = targets(number)
-    taken = Taken()
+    collector = StampCollector()
     before, begin = _peak_mb(), time.perf_counter()
-    globals()[f"way_{way}"](tree, bricks, x, y, taken)
+    globals()[f"way_{way}"](tree, bricks, x, y, collector)
     seconds = (time.perf_counter() - begin) / bricks
     figures = {"seconds": seconds, "peak_mb": _peak_mb(), "before_mb": before}
-    np.savez("stamps.npz", **taken.stamps)
+    np.savez("stamps.npz", **collector.stamps)
     Path("figures.json").write_text(json.dumps(figures))
 
 
 def _peak_mb():
-    # The peak that getrusage tells is at least that of the process that started this one.
+    # The peak that getrusage gives is at least that of the process that started this one.
     return int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 
 def run(way, tree, bricks, number, folder):
-    """Run a measurement in a process of its own; return figures and stamps."""
+    """Run a measurement in a separate process; return figures and stamps."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [
         sys.executable,
@@ -243,14 +237,14 @@ def run(way, tree, bricks, number, folder):
     ]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"way {way}, {number} stamps from {tree} failed:\n{done.stderr}")
+        raise SystemExit(f"method {way}, {number} stamps from {tree} failed:\n{done.stderr}")
     with np.load(folder / "stamps.npz") as content:
         stamps = dict(content)
     return json.loads((folder / "figures.json").read_text()), stamps
 
 
 def compare(label, exact, stamps, reference):
-    """Stop where stamps are not those of the reference."""
+    """Stop if stamps are not those of the reference."""
     if stamps.keys() != reference.keys():
         raise SystemExit(f"{label}: stamps of {sorted(stamps)}, expected {sorted(reference)}")
     for key, expected in reference.items():
@@ -258,11 +252,13 @@ def compare(label, exact, stamps, reference):
         rtol, atol = (0, 0) if exact else (2e-7, 1e-9)
         same = stamps[key].shape == expected.shape and stamps[key].dtype.kind == expected.dtype.kind
         if not same or not np.allclose(stamps[key], expected, rtol, atol):
-            raise SystemExit(f"{label}: other pixels of {key} than fitsio reads from whole files")
+            raise SystemExit(
+                f"{label}: pixels of {key} differ from those fitsio reads from whole files"
+            )
 
 
 def needed_bytes(tree, number):
-    """Bytes of headers, tables and touched tiles of all files; found apart from lenspipe."""
+    """Bytes of headers, tables and touched tiles of all files; computed without lenspipe."""
     from astropy.io import fits
 
     touched = np.zeros((SIDE // TILE, SIDE // TILE), bool)
@@ -289,7 +285,7 @@ def needed_bytes(tree, number):
 
 
 def measure_all(options, folder):
-    """Take turns; return {(place, number, way): list of figures}."""
+    """Alternate between the methods; return {(place, number, way, which): list of figures}."""
     from helpers.loopback import serve_in_process
 
     tree = options.work / "tree"
@@ -310,10 +306,10 @@ def measure_all(options, folder):
             server = servers.get(place)
             if server:
                 server.reset()
-            # What (c) learns of a server lies in its folder, so that it is new to the first run.
-            own = folder / place / str(number) / way
+            # What (c) records of a server is in its folder, so that it is new to the first run.
+            work = folder / place / str(number) / way
             bricks = 1 if which == "first" or way == "d" else options.bricks
-            figures, stamps = run(way, server.url if server else tree, bricks, number, own)
+            figures, stamps = run(way, server.url if server else tree, bricks, number, work)
             if server:
                 counters = server.counters()
                 figures["bytes"] = counters["bytes_sent"] / bricks
@@ -326,7 +322,7 @@ def measure_all(options, folder):
 
 
 def summarize(results, tree):
-    """Return medians {(place, number, way): figures} and one flat dict of all that is of use."""
+    """Return medians {(place, number, way): figures} and one flat dict of the main figures."""
     medians = {
         (place, number, way): {
             key: statistics.median(run[key] for run in runs) for key in runs[0]
@@ -337,10 +333,10 @@ def summarize(results, tree):
     flat = {}
     for number in NUMBERS:
         needed = needed_bytes(tree, number)
-        ours, whole = medians["http", number, "c"], medians["http", number, "a"]
-        flat[f"bytes_fraction_{number}"] = ours["bytes"] / whole["bytes"]
-        flat[f"bytes_over_needed_{number}"] = ours["bytes"] / needed
-        flat[f"requests_per_file_{number}"] = ours["requests"] / len(coadds(tree))
+        tiles, whole = medians["http", number, "c"], medians["http", number, "a"]
+        flat[f"bytes_fraction_{number}"] = tiles["bytes"] / whole["bytes"]
+        flat[f"bytes_over_needed_{number}"] = tiles["bytes"] / needed
+        flat[f"requests_per_file_{number}"] = tiles["requests"] / len(coadds(tree))
         flat[f"needed_mb_{number}"] = needed / 1e6
         single = medians["http_single_range", number, "c"]
         flat[f"bytes_fraction_single_range_{number}"] = single["bytes"] / whole["bytes"]
@@ -362,27 +358,27 @@ def summarize(results, tree):
 
 
 def print_table(medians, flat, options):
-    """Print all ways side by side, and what follows from them."""
+    """Print the medians of all methods and the figures derived from them."""
     print(f"link: {options.latency_ms:g} ms, {options.mb_per_s:g} MB/s, {CONNECTIONS} connections;")
     print(
         f"medians of {options.repeats} runs over {options.bricks} bricks, per brick; "
         "peak MB with the interpreter and its libraries\n"
     )
     print(
-        f"{'from':18}{'stamps':>7}  {'way':22}{'MB':>8}{'requests':>9}{'s':>8}{'peak MB':>9}",
+        f"{'from':18}{'stamps':>7}  {'method':22}{'MB':>8}{'requests':>9}{'s':>8}{'peak MB':>9}",
         end="",
     )
     print(f"{'bytes/(a)':>11}{'(a)/s':>8}")
-    for (place, number, way), own in medians.items():
+    for (place, number, way), figures in medians.items():
         whole = medians[place, number, "a"]
-        taken, asked, fraction = "-", "-", "-"
+        megabytes, requests, fraction = "-", "-", "-"
         if place != "local":
-            taken, asked = f"{own['bytes'] / 1e6:.2f}", f"{own['requests']:.0f}"
-            fraction = f"{own['bytes'] / whole['bytes']:.3f}"
+            megabytes, requests = f"{figures['bytes'] / 1e6:.2f}", f"{figures['requests']:.0f}"
+            fraction = f"{figures['bytes'] / whole['bytes']:.3f}"
         print(
-            f"{place.replace('_', ' '):18}{number:7}  {NAMES[way]:22}{taken:>8}{asked:>9}"
-            f"{own['seconds']:8.3f}{own['peak_mb']:9.0f}{fraction:>11}"
-            f"{whole['seconds'] / own['seconds']:7.2f}x"
+            f"{place.replace('_', ' '):18}{number:7}  {NAMES[way]:22}{megabytes:>8}{requests:>9}"
+            f"{figures['seconds']:8.3f}{figures['peak_mb']:9.0f}{fraction:>11}"
+            f"{whole['seconds'] / figures['seconds']:7.2f}x"
         )
     print()
     for key, value in flat.items():
@@ -394,11 +390,13 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--work", type=Path, help="folder that keeps the brick (88 MB)")
-    parser.add_argument("--bricks", type=int, default=3, help="how many are cut in a run")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each")
-    parser.add_argument("--latency-ms", type=float, default=60, help="before each answer")
-    parser.add_argument("--mb-per-s", type=float, default=25, help="of all connections together")
+    parser.add_argument("--work", type=Path, help="folder to keep the brick in (88 MB)")
+    parser.add_argument("--bricks", type=int, default=3, help="bricks cut in a run")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each method")
+    parser.add_argument("--latency-ms", type=float, default=60, help="latency of each answer")
+    parser.add_argument(
+        "--mb-per-s", type=float, default=25, help="bandwidth of all connections together"
+    )
     parser.add_argument("--json", action="store_true", help="print one flat object")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()

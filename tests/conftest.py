@@ -5,6 +5,10 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+# Before NumPy is imported: the matrices of the tests are small, and a thread for each core, in each
+# of two processes, waits in a busy loop for most of the time.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import fitsio
 import numpy as np
 import pytest

@@ -120,7 +120,10 @@ def _local(path, settings):
     if path == "lenscat":
         yield _lenscat()
     elif is_remote(path) and settings:
-        with contextlib.closing(RemoteSource(settings)) as source, source.table(path) as local:
+        with (
+            contextlib.closing(RemoteSource(settings.retrieval, settings.paths.hosts)) as source,
+            source.table(path) as local,
+        ):
             yield local
     else:
         yield Path(path)

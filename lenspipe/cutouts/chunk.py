@@ -4,8 +4,9 @@ A file holds the cutouts of a brick and their catalogue, row by row. Its header 
 what its pixels were made from, so that a brick that is done is not cut again.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import pandas as pd
 from astropy.io import fits
 
 import lenspipe
+from lenspipe.config.data import Cutouts
 from lenspipe.config.flags import FLAGS
 from lenspipe.config.settings import Settings
-from lenspipe.cutouts.stamps import ask_service, coadd_paths, cut_stamps, flag_stamps
+from lenspipe.cutouts.stamps import CoaddStamps, ServiceStamps, StampSource, flag_stamps
 from lenspipe.parent.select import parent_of_brick
 from lenspipe.products.chunks import try_bricks
 from lenspipe.products.cutouts import read_catalog, read_cutouts, read_header, write_cutouts
@@ -31,8 +33,8 @@ from lenspipe.products.manifests import (
 from lenspipe.products.plan import bricks_of_chunk, find_brick
 from lenspipe.products.tables import read_table
 from lenspipe.retrieval.errors import fetched
-from lenspipe.retrieval.local import LocalSource
 from lenspipe.retrieval.sources import open_source
+from lenspipe.survey.service import CutoutService
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import is_remote
 from lenspipe.utils.hashing import digest
@@ -44,22 +46,27 @@ __all__ = ["cut_brick", "cut_chunk", "cut_one", "cutouts_at", "discard_chunk"]
 #: Increased when the same input gives other cutouts, so that existing files are made again.
 STAGE_VERSION = 2
 
-#: Number of bricks of a remote tree in work at a time: while one is cut, another is fetched.
-_BRICKS_AT_ONCE = 2
+#: Number of bricks of a remote tree processed at a time: while one is cut, another is fetched.
+BRICKS_AT_ONCE = 2
 
 
 def cut_brick(
-    settings: Settings, source: LocalSource, brick: str, region: str, parent: pd.DataFrame
+    path: Path,
+    source: StampSource,
+    brick: str,
+    region: str,
+    parent: pd.DataFrame,
+    cutouts: Cutouts,
 ) -> dict[str, Any]:
     """Cut the stamps of a brick and write them, unless there is a file made from the same input.
 
-    A stamp is centred on the pixel whose centre is nearest to the galaxy. If only further columns
-    of the parent sample have changed, a file keeps its pixels and gets a new catalogue.
+    A stamp is centred on the pixel whose centre is nearest to the galaxy. If only other columns of
+    the parent sample have changed, a file keeps its pixels and gets a new catalogue.
 
     Parameters
     ----------
-    source
-        As from `lenspipe.retrieval.sources.open_source`.
+    path
+        Of the cutouts.
     parent
         The brick's rows of the parent sample.
 
@@ -76,20 +83,14 @@ def cut_brick(
     RetrievalError
         A server did not deliver them.
     """
-    path = settings.paths.cutouts(brick)
-    from_service = settings.cutouts.source == "service"
-    coadds = coadd_paths(settings, brick, region).values()
-    files = [settings.survey.service] if from_service else source.key(coadds)
-    key = _key(settings, region, parent, files)
+    bands, release = source.bands, source.release
+    key = _key(source, brick, region, parent, cutouts)
     header, existing = _read_existing(path, key)
-    if header is None:
-        if from_service:
-            stamps = ask_service(settings, brick, region, parent)
-        else:
-            stamps = cut_stamps(settings, source, brick, region, parent)
-        images, flags = stamps.images, flag_stamps(settings, stamps)
+    if header is None or existing is None:
+        stamps = source.read(brick, region, parent)
+        images, flags = stamps.images, flag_stamps(stamps, cutouts.max_masked_fraction)
         lacking = stamps.present.any(axis=0) < (len(parent) > 0)
-        missing = "".join(np.array(settings.survey.bands)[lacking])
+        missing = "".join(np.array(bands)[lacking])
         _log_problems(brick, flags, missing)
     else:
         missing = header["MISSING"].strip()
@@ -98,17 +99,14 @@ def cut_brick(
         images, flags = read_cutouts(path)[0], existing["flags"]
         log.info("brick %s: kept the pixels, the parent sample has other columns", brick)
     catalog = parent.reset_index(drop=True).assign(flags=flags)
-    content = hashlib.sha256(images.tobytes() + content_hash(catalog).encode())
-    content = content.hexdigest()[:16]
+    sha256 = hashlib.sha256(images.tobytes() + content_hash(catalog).encode())
+    content = sha256.hexdigest()[:16]
     header = fits.Header()
-    header["BANDS"] = ("".join(settings.survey.bands), "bands, in order of the third axis")
+    header["BANDS"] = ("".join(bands), "bands, in order of the third axis")
     header["MISSING"] = (missing, "bands without coadd in this brick")
-    header["BUNIT"] = (
-        "nanomaggy",
-        f"AB mag = {settings.release.zero_point_mag} - 2.5 log10(nanomaggy)",
-    )
-    header["PIXSCALE"] = (settings.release.pixel_scale_arcsec, "[arcsec]")
-    header["RELEASE"] = (settings.release.name, "data release")
+    header["BUNIT"] = ("nanomaggy", f"AB mag = {release.zero_point_mag} - 2.5 log10(nanomaggy)")
+    header["PIXSCALE"] = (release.pixel_scale_arcsec, "[arcsec]")
+    header["RELEASE"] = (release.name, "data release")
     header["BRICKNAM"] = (brick, "brick")
     header["REGION"] = (region, "region")
     header["LPKEY"] = (key, "hash of what this file was made from")
@@ -116,6 +114,19 @@ def cut_brick(
     header["LPVERS"] = (lenspipe.__version__, "version of lenspipe")
     write_cutouts(path, images, catalog, header)
     return _entry(len(parent), content, missing)
+
+
+@contextlib.contextmanager
+def _open_stamps(settings: Settings) -> Iterator[StampSource]:
+    """Open the configured source of stamps."""
+    bands, size, retrieval = settings.survey.bands, settings.cutouts.size, settings.retrieval
+    if settings.cutouts.source == "service":
+        address, release = settings.survey.service, settings.release
+        yield ServiceStamps(CutoutService(address, release, bands, size, retrieval))
+        return
+    paths = settings.survey_paths
+    with open_source(retrieval, settings.paths.hosts, paths.tree) as source:
+        yield CoaddStamps(source, paths, bands, size)
 
 
 def cut_chunk(settings: Settings, chunk: str) -> None:
@@ -132,31 +143,32 @@ def cut_chunk(settings: Settings, chunk: str) -> None:
     parent = read_table(settings.paths.parent(chunk), "parent")
     before = read_manifest(settings.paths.manifest("parent", chunk))
     bricks = bricks_of_chunk(settings.paths.plan, chunk)
-    tree, stamps = settings.survey_paths.tree, 0
+    tree, count = settings.survey_paths.tree, 0
 
-    with open_source(settings) as source:
+    with _open_stamps(settings) as source:
 
-        def work(brick: str, region: str) -> dict[str, Any]:
-            nonlocal stamps
+        def cut(brick: str, region: str) -> dict[str, Any]:
+            nonlocal count
             if error := failure_in(before.get(brick, {})):
                 raise error
+            path, rows = settings.paths.cutouts(brick), parent[parent.brick == brick]
             with fetched(tree):
-                entry = cut_brick(settings, source, brick, region, parent[parent.brick == brick])
-            stamps += entry["count"]
+                entry = cut_brick(path, source, brick, region, rows, settings.cutouts)
+            count += entry["count"]
             return entry
 
         entries, failures = try_bricks(
             bricks,
-            work,
+            cut,
             f"cutouts of chunk {chunk}, bricks",
-            threads=_BRICKS_AT_ONCE if is_remote(tree) else 1,
-            status=lambda: f"{stamps} stamps{source.traffic()}",
+            threads=BRICKS_AT_ONCE if is_remote(tree) else 1,
+            status=lambda: f"{count} stamps{source.traffic()}",
         )
     for brick in failures:
         settings.paths.cutouts(brick).unlink(missing_ok=True)
     entries |= failed_entries(failures, settings.failures.strict)
     write_manifest(settings.paths.manifest("cutouts", chunk), entries)
-    log.info("chunk %s: %d cutouts of %d bricks", chunk, stamps, len(bricks) - len(failures))
+    log.info("chunk %s: %d cutouts of %d bricks", chunk, count, len(bricks) - len(failures))
 
 
 def cut_one(settings: Settings, brick: str) -> None:
@@ -169,8 +181,9 @@ def cut_one(settings: Settings, brick: str) -> None:
     """
     chunk, region = find_brick(settings.paths.plan, brick)
     rows, _ = parent_of_brick(settings, brick, region)
-    with open_source(settings) as source:
-        entry = cut_brick(settings, source, brick, region, rows)
+    path = settings.paths.cutouts(brick)
+    with _open_stamps(settings) as source:
+        entry = cut_brick(path, source, brick, region, rows, settings.cutouts)
     update_manifest(settings.paths.manifest("cutouts", chunk), {brick: entry})
     log.info("brick %s: %d cutouts", brick, entry["count"])
 
@@ -216,27 +229,29 @@ def cutouts_at(settings: Settings, brick: str) -> Path:
     if read_manifest(manifest).get(brick, {}).get("status") not in ("done", "empty"):
         return path
     parent = read_table(paths.parent(chunk), "parent", filters=[("brick", "==", brick)])
-    with open_source(settings) as source:
-        entry = cut_brick(settings, source, brick, region, parent)
+    with _open_stamps(settings) as source:
+        entry = cut_brick(path, source, brick, region, parent, settings.cutouts)
     update_manifest(manifest, {brick: entry})
-    log.info("brick %s: %d cutouts, deleted once scored, cut again", brick, entry["count"])
+    log.info("brick %s: %d cutouts, deleted after scoring, cut again", brick, entry["count"])
     return path
 
 
-def _key(settings: Settings, region: str, parent: pd.DataFrame, files: Sequence[object]) -> str:
+def _key(
+    source: StampSource, brick: str, region: str, parent: pd.DataFrame, cutouts: Cutouts
+) -> str:
     """Hash everything on which pixels and flags depend, and which galaxy is in which row.
 
-    Other columns of the parent sample are left out, so that a further one costs no new cutouts.
+    Other columns of the parent sample are left out, so that a new one does not require new cutouts.
     """
     return digest(
         "cutouts",
         STAGE_VERSION,
-        settings.survey.bands,
-        settings.release.name,
+        source.bands,
+        source.release.name,
         region,
-        settings.cutouts,
+        cutouts,
         content_hash(parent[["id", "ra", "dec"]]),
-        files,
+        source.key(brick, region),
     )
 
 

@@ -1,5 +1,6 @@
 """Scores of the labelled sample's galaxies, joined with their properties."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from lenspipe.products.schema.declarations import names_of
 from lenspipe.products.schema.learning import PREDICTED
 from lenspipe.products.schema.registry import band_values
 from lenspipe.products.tables import read_table
-from lenspipe.scoring.splits import score_split
+from lenspipe.scoring.splits import open_model, score_split
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
@@ -53,7 +54,11 @@ def predict_splits(
     files = dict.fromkeys(splits, "model.keras")
     if is_refit:
         files["validation"] = "validated.keras"
-    scores = [empty, *(score_split(settings, split, files[split]) for split in splits)]
+    # A file that scores both splits is opened once.
+    get_backend = functools.cache(functools.partial(open_model, settings))
+    scores = [empty]
+    for split in splits:
+        scores.append(score_split(settings, split, functools.partial(get_backend, files[split])))
     table = _join(sample, pd.concat(scores, ignore_index=True), paths.sample)
     table = _add_truth(table, [path for path in (paths.injected, paths.truth) if path.exists()])
     unlisted = (table["label"] == 0) & table["theta_e_arcsec"].notna()

@@ -146,8 +146,9 @@ def _open_survey(
         yield Survey(SkyPaths(paths.sky), LocalSource(), bricks)
     elif config:
         settings = load_settings(read_config(config))
-        with open_source(settings) as source:
-            yield Survey(settings.survey_paths, source, bricks)
+        survey = settings.survey_paths
+        with open_source(settings.retrieval, settings.paths.hosts, survey.tree) as source:
+            yield Survey(survey, source, bricks)
     else:
         log.info("sheets: no coadds for finder charts; give their location with --config")
         yield None

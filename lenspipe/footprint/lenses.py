@@ -1,49 +1,59 @@
-"""Bricks that hold a known lens."""
+"""Bricks with a known lens."""
 
-from lenspipe.catalogs.known_lenses import merge_entries, read_catalogues
-from lenspipe.survey.bricks import bricks_at
+from typing import Literal
+
+import pandas as pd
+
+from lenspipe.config.surveys.base import Release
+from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
 __all__ = ["with_lenses"]
 
 
-def with_lenses(settings, table, inside):
-    """Choose bricks by the catalogued lenses in them, as ``footprint.known_lenses`` says.
+def with_lenses(
+    table: pd.DataFrame,
+    inside: pd.Series,
+    lenses: pd.DataFrame,
+    known_lenses: Literal["only", "add"],
+    release: Release,
+) -> pd.Series:
+    """Choose bricks by the catalogued lenses in them.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-        If ``sample.grades`` are given, other lenses don't count.
-    table : pandas.DataFrame
-        Of bricks with data, with the column brick.
-    inside : pandas.Series of bool
+    table
+        Bricks with data, with the column brick.
+    inside
         Which of them are in the footprint.
+    lenses
+        Columns ra and dec, degrees.
+    known_lenses
+        As in the section ``footprint``: 'only' those bricks of the footprint with a lens, or 'add'
+        all bricks with a lens to those of the footprint.
 
     Returns
     -------
     pandas.Series of bool
-        Those of them that hold a lens; or, to ``add``, all that do or are in the footprint.
 
     Raises
     ------
     LenspipeError
-        No brick is left; as in `merge_known`.
+        No brick is left.
     """
-    systems = merge_entries(read_catalogues(settings), settings)
-    if settings.sample.grades is not None:
-        systems = systems[systems["grade"].isin(settings.sample.grades)]
-    names = set(bricks_at(systems["ra"], systems["dec"])[0])
-    holds = table["brick"].isin(names)
-    chosen = inside & holds if settings.footprint.known_lenses == "only" else inside | holds
+    names = set(brick_grid(release.brick_deg).bricks_at(lenses["ra"], lenses["dec"])[0])
+    has_lens = table["brick"].isin(names)
+    chosen = inside & has_lens if known_lenses == "only" else inside | has_lens
     log.info(
         "footprint: %d bricks, %d of them with a known lens; known lenses are in %d bricks, %d of "
-        "them with data", chosen.sum(), (chosen & holds).sum(), len(names), holds.sum(),
-    )  # fmt: skip
+        "them with data",
+        *(chosen.sum(), (chosen & has_lens).sum(), len(names), has_lens.sum()),
+    )
     if not chosen.any():
         raise LenspipeError(
-            "config key footprint.known_lenses: no brick of the footprint with data of "
-            f"{settings.release.name} holds a lens of sample.known_lenses; widen the footprint or "
-            "give other catalogues"
+            f"config key footprint.known_lenses: no brick of the footprint with data of "
+            f"{release.name} has a lens of sample.known_lenses; widen the footprint or give other "
+            "catalogues"
         )
     return chosen

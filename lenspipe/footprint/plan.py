@@ -1,13 +1,16 @@
 """The plan of a run, made when the Snakefile is read.
 
-Every job of a cluster reads the Snakefile again, so this module imports nothing heavy; what makes
-the plan is imported only where there is none yet.
+Every job of a cluster reads the Snakefile again, so this module imports nothing heavy; the code
+that makes the plan is imported only if there is no plan yet.
 """
 
 import hashlib
+import os
 from pathlib import Path
+from typing import Any
 
 from lenspipe.catalogs.versions import hash_list, list_version
+from lenspipe.config.settings import Settings
 from lenspipe.products.plan import Plan
 from lenspipe.utils.files import is_remote
 from lenspipe.utils.hashing import digest
@@ -18,22 +21,13 @@ __all__ = ["load_plan"]
 _PLAN_VERSION = 2
 
 
-def load_plan(settings):
-    """Return which bricks each chunk holds, from the run's plan or, if it is out of date, anew.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-
-    Returns
-    -------
-    lenspipe.products.plan.Plan
-        Chunk -> list of ``{"brick": str, "region": str}``, sorted.
+def load_plan(settings: Settings) -> Plan:
+    """Return the bricks of each chunk from the run's plan, which is made if it is out of date.
 
     Raises
     ------
     LenspipeError
-        As in `select_bricks`.
+        As in `lenspipe.footprint.select.select_bricks`.
     """
     path, key = settings.paths.plan, _plan_key(settings)
     plan = Plan.read(path, key)
@@ -45,17 +39,19 @@ def load_plan(settings):
     return plan
 
 
-def _hash_file(path):
-    """Hash a file of the footprint; one that can't be read is refused where it is needed."""
-    path = Path(path)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+def _hash_file(path: str) -> str | None:
+    """Hash a file of the footprint; one that cannot be read is an error where it is needed."""
+    file = Path(path)
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
 
 
-def _plan_key(settings):
-    """Hash all that the plan is made from; of a remote survey only its address."""
-    stats, lists = [], []
+def _plan_key(settings: Settings) -> str:
+    """Hash everything that the plan is made from; of a remote survey only its address."""
+    stats: list[os.stat_result] = []
+    lists: list[Any] = []
     if not settings.simulation and not is_remote(settings.survey_paths.tree):
-        paths = [settings.survey_paths.bricks(region) for region in settings.release.regions]
+        bricks = settings.survey_paths.bricks
+        paths = [Path(bricks(region)) for region in settings.release.regions]
         stats = [path.stat() for path in paths if path.exists()]
     if settings.targets:
         lists = [hash_list(settings.targets, "targets")]

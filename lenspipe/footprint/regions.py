@@ -1,35 +1,28 @@
-"""The footprint: which bricks have their centre in the part of the sky that is to be searched."""
+"""The footprint: which bricks have their centre in the region of the sky to be searched."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import astropy.units as u
 import numpy as np
 from astropy_healpix import lonlat_to_healpix
 from mocpy import MOC
+from numpy.typing import ArrayLike
 
+from lenspipe.config.data import Footprint
 from lenspipe.utils.errors import LenspipeError
 
 __all__ = ["in_footprint", "in_polygon", "named_bricks"]
 
 
-def in_footprint(footprint, ra, dec):
-    """Tell which positions meet all conditions of a footprint that are places on the sky.
-
-    Parameters
-    ----------
-    footprint : lenspipe.config.data.Footprint
-    ra, dec : (N,) array_like of float
-        Degrees, as are the centres of bricks.
-
-    Returns
-    -------
-    (N,) array of bool
+def in_footprint(footprint: Footprint, ra: ArrayLike, dec: ArrayLike) -> np.ndarray:
+    """Return which positions (degrees) meet all conditions of a footprint on the position.
 
     Raises
     ------
     LenspipeError
-        The map of the sky that ``footprint.moc`` names can't be read.
+        The coverage map that ``footprint.moc`` names cannot be read.
     """
     ra, dec = np.asarray(ra, float), np.asarray(dec, float)
     (ra0, ra1), (dec0, dec1) = footprint.ra, footprint.dec
@@ -38,72 +31,64 @@ def in_footprint(footprint, ra, dec):
     if footprint.polygon is not None:
         inside &= in_polygon(footprint.polygon, ra, dec)
     if (cells := footprint.healpix) is not None:
-        found = lonlat_to_healpix(ra * u.deg, dec * u.deg, cells.nside, order=cells.order)
-        inside &= np.isin(found, cells.cells)
+        cell = lonlat_to_healpix(ra * u.deg, dec * u.deg, cells.nside, order=cells.order)
+        inside &= np.isin(cell, cells.cells)
     if footprint.moc is not None:
         inside &= _read_moc(footprint.moc).contains_lonlat(ra * u.deg, dec * u.deg)
     return inside
 
 
-def in_polygon(vertices, ra, dec):
-    """Tell which positions lie inside a polygon on the sphere.
+def in_polygon(
+    vertices: Sequence[tuple[float, float]], ra: ArrayLike, dec: ArrayLike
+) -> np.ndarray:
+    """Return which positions (degrees) lie inside a polygon on the sphere.
 
-    Edges are the shorter arcs of great circles; the vertices, of which the last is joined to the
-    first, go round either way. Seen from a position inside, the direction to a point that walks
-    along the edges turns once around; from one outside it turns back. From the antipodes of the
-    inside it turns as well; these lie in the other half of the sky than the polygon.
+    Edges are the shorter arcs of great circles; the vertices may go round either way, and the last
+    is joined to the first. Seen from a position inside the polygon, the direction to a point that
+    moves along the edges turns by 360 degrees; from one outside the turns cancel. It turns as well
+    seen from the antipodes of the inside, which lie in the other half of the sky.
 
     Parameters
     ----------
-    vertices : sequence of (ra, dec)
-        Degrees; all within 90 degrees of their mean direction.
-    ra, dec : (N,) array_like of float
-        Degrees.
-
-    Returns
-    -------
-    (N,) array of bool
+    vertices
+        (ra, dec), degrees; all within 90 degrees of their mean direction.
     """
     corners_ra, corners_dec = np.radians(np.asarray(vertices, float)).T
-    ra, dec = np.radians(np.asarray(ra, float)), np.radians(np.asarray(dec, float))
-    turned, previous = np.zeros(ra.shape), None
+    lon, lat = np.radians(np.asarray(ra, float)), np.radians(np.asarray(dec, float))
+    turned, previous = np.zeros(lon.shape), None
     # One vertex at a time, as there may be 662,174 positions.
     for corner_ra, corner_dec in zip(
         np.append(corners_ra, corners_ra[0]), np.append(corners_dec, corners_dec[0]), strict=True
     ):
-        away = corner_ra - ra
+        offset = corner_ra - lon
         direction = np.arctan2(
-            np.sin(away) * np.cos(corner_dec),
-            np.cos(dec) * np.sin(corner_dec) - np.sin(dec) * np.cos(corner_dec) * np.cos(away),
+            np.sin(offset) * np.cos(corner_dec),
+            np.cos(lat) * np.sin(corner_dec) - np.sin(lat) * np.cos(corner_dec) * np.cos(offset),
         )
         if previous is not None:
             turned += (direction - previous + np.pi) % (2 * np.pi) - np.pi
         previous = direction
     middle = _vectors(corners_ra, corners_dec).sum(axis=0)
-    return (np.abs(turned) > np.pi) & (_vectors(ra, dec) @ middle > 0)
+    return (np.abs(turned) > np.pi) & (_vectors(lon, lat) @ middle > 0)
 
 
-def _vectors(ra, dec):
+def _vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
 
 
-def named_bricks(footprint):
+def named_bricks(footprint: Footprint) -> set[str] | None:
     """Return the names of the bricks that a footprint lists.
-
-    Parameters
-    ----------
-    footprint : lenspipe.config.data.Footprint
 
     Returns
     -------
     set of str or None
-        Those that are both in ``bricks`` and in the file ``brick_list``, where both are given; None
-        where neither is.
+        Those both in ``bricks`` and in the file ``brick_list`` if both are given; None if neither
+        is.
 
     Raises
     ------
     LenspipeError
-        The file can't be read, or holds no names.
+        The file cannot be read, or has no names.
     """
     lists = [set(footprint.bricks)] if footprint.bricks is not None else []
     if footprint.brick_list is not None:
@@ -111,14 +96,14 @@ def named_bricks(footprint):
     return set.intersection(*lists) if lists else None
 
 
-def _read_names(path):
-    """Read the names of bricks: the first entry of each line, below a heading or not."""
+def _read_names(path: str) -> set[str]:
+    """Read the names of bricks: the first entry of each line, with or without a heading."""
     try:
         lines = Path(path).read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise LenspipeError(
-            f"{path}: can't be read ({reason}); expected a name of a brick in each line, such as "
+            f"{path}: can't be read ({reason}); expected the name of a brick in each line, such as "
             "1501p320; correct config key footprint.brick_list"
         ) from None
     firsts = [line.split("#")[0].replace(",", " ").split()[:1] for line in lines]
@@ -133,23 +118,23 @@ def _read_names(path):
             )
     if not names:
         raise LenspipeError(
-            f"{path}: found no names, expected one of a brick in each line; fill it, or leave out "
-            "config key footprint.brick_list"
+            f"{path}: found no names, expected that of a brick in each line; add them, or leave "
+            "out config key footprint.brick_list"
         )
     return {name for _, name in names}
 
 
-def _read_moc(path):
+def _read_moc(path: str) -> MOC:
     """Read a multi-order coverage map (https://www.ivoa.net/documents/MOC/)."""
-    path = Path(path)
+    file = Path(path)
     try:
-        start = path.read_bytes()[:80].lstrip()
+        start = file.read_bytes()[:80].lstrip()
         if start.startswith(b"SIMPLE"):
-            return MOC.load(path, format="fits")
+            return MOC.load(file, format="fits")
         if start.startswith(b"{"):
-            return MOC.from_json(json.loads(path.read_text()))
-        return MOC.from_string(path.read_text(), format="ascii")
-    # mocpy raises whatever fits: OSError, ValueError, bare Exception.
+            return MOC.from_json(json.loads(file.read_text()))
+        return MOC.from_string(file.read_text(), format="ascii")
+    # mocpy raises OSError, ValueError and bare Exception.
     except Exception as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise LenspipeError(

@@ -1,55 +1,53 @@
-"""Bricks that hold a target."""
+"""Bricks with a target."""
 
-from lenspipe.catalogs.targets import read_targets, targets_without_data
+import pandas as pd
+
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
 __all__ = ["report_absent", "with_targets"]
 
 
-def with_targets(settings, table):
-    """Keep the bricks that hold a target.
+def with_targets(
+    table: pd.DataFrame, targets: pd.DataFrame, path: str, release_name: str
+) -> pd.DataFrame:
+    """Select the bricks with a target.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-    table : pandas.DataFrame
-        Of bricks with data, with the column brick.
-
-    Returns
-    -------
-    pandas.DataFrame
+    table
+        Bricks with data, with the column brick.
+    targets
+        As returned by `lenspipe.catalogs.targets.read_targets`.
+    path
+        Of the list of targets, for errors.
 
     Raises
     ------
     LenspipeError
-        No brick is left; as in `read_targets`.
+        No brick is left.
     """
-    targets = read_targets(settings)
     table = table[table["brick"].isin(set(targets["brick"]))]
     if table.empty:
         raise LenspipeError(
-            f"{settings.targets}: none of its {len(targets)} positions is in a brick of "
-            f"{settings.release.name} with data; check config keys targets, survey.release and "
-            "survey.tree"
+            f"{path}: none of its {len(targets)} positions is in a brick of {release_name} with "
+            "data; check config keys targets, survey.release and survey.tree"
         )
     return table
 
 
-def report_absent(settings, table):
-    """Name in the log each target that the survey has no data for.
+def report_absent(absent: pd.DataFrame, release_name: str) -> None:
+    """Name in the log each target without data.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-    table : pandas.DataFrame
-        Of bricks with data, with the column brick.
+    absent
+        As returned by `lenspipe.catalogs.targets.targets_without_data`.
     """
-    absent = targets_without_data(settings, table["brick"])
     for row in absent.itertuples():
         log.info(
             "target %s (ra %.5f, dec %+.5f): no data of %s in its brick, %s",
-            *(row.id, row.ra, row.dec, settings.release.name, row.brick),
+            *(row.id, row.ra, row.dec, release_name, row.brick),
         )
     if len(absent):
         log.info("targets: %d without data", len(absent))

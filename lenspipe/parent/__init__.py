@@ -1,4 +1,4 @@
-"""Stage parent: which galaxies are looked at, and what each cut removes."""
+"""Stage parent: which galaxies are searched, and what each cut removes."""
 
 import lazy_loader
 

@@ -7,8 +7,9 @@ import pandas as pd
 from lenspipe.config.data import Parent
 from lenspipe.config.surveys.base import Release
 from lenspipe.products.parent import make_audit
+from lenspipe.utils.errors import LenspipeError
 
-__all__ = ["CUTS", "no_cuts", "select_parent"]
+__all__ = ["CUTS", "Selection", "no_cuts", "select_parent"]
 
 
 def _has_exposures(table: pd.DataFrame, parent: Parent, release: Release) -> pd.Series:
@@ -19,6 +20,10 @@ def _has_exposures(table: pd.DataFrame, parent: Parent, release: Release) -> pd.
 def _is_unmasked(table: pd.DataFrame, parent: Parent, release: Release) -> pd.Series:
     return (table.maskbits & release.mask(parent.maskbits)) == 0
 
+
+#: Brick -> (selected, audit), as returned by `select_parent` and sorted by objid; and brick ->
+#: error for bricks whose catalogue could not be read or obtained.
+Selection = tuple[dict[str, tuple[pd.DataFrame, pd.DataFrame]], dict[str, LenspipeError]]
 
 #: The cuts in order: name -> function of a table (as returned by `tractor_table`), the section
 #: ``parent`` and the survey's release -> whether each row passes.
@@ -43,7 +48,6 @@ def select_parent(
     ----------
     table
         As returned by `lenspipe.survey.tractor.tractor_table`.
-    parent, release
 
     Returns
     -------
@@ -61,5 +65,5 @@ def select_parent(
 
 
 def no_cuts() -> pd.DataFrame:
-    """Return the audit of an empty catalogue, as `select_parent` does, to add others to."""
+    """Return the audit of an empty catalogue, in the form of `select_parent`, to add others to."""
     return make_audit([(cut, 0, 0) for cut in CUTS])

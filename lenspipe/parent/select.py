@@ -1,111 +1,120 @@
-"""The parent sample: which galaxies to look at, and why not the others.
+"""The parent sample: which galaxies are searched, and what each cut removes.
 
-The same sample comes from each of the sources in config key ``survey.catalogs``: Tractor files
-(here), sweep files (`lenspipe.parent.sweeps`) or a TAP service (`lenspipe.parent.tap`).
+The sample is the same from each of the sources in config key ``survey.catalogs``: Tractor files
+(`lenspipe.parent.tractor`), sweep files (`lenspipe.parent.sweeps`) or a TAP service
+(`lenspipe.parent.tap`).
 """
 
 import pandas as pd
 
-from lenspipe.parent.cuts import no_cuts
+from lenspipe.catalogs.targets import read_targets
+from lenspipe.config.settings import Settings
+from lenspipe.parent.cuts import Selection, no_cuts
 from lenspipe.parent.sweeps import select_from_sweeps
 from lenspipe.parent.tap import select_by_queries
 from lenspipe.parent.targets import parent_of_targets, targets_of_brick
 from lenspipe.parent.tractor import select_from_files
+from lenspipe.products.bricks import brick_table
 from lenspipe.products.manifests import failed_entries, read_manifests, write_manifest
 from lenspipe.products.parent import empty_parent
 from lenspipe.products.plan import bricks_of_chunk, read_plan
 from lenspipe.products.tables import read_table, write_table
+from lenspipe.retrieval.sources import open_source
 from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.files import is_remote
 from lenspipe.utils.progress import log
 from lenspipe.utils.tables import content_hash
 
 __all__ = ["merge_audits", "parent_of_brick", "parent_of_chunk"]
 
 
-def parent_of_brick(settings, brick, region):
+def parent_of_brick(
+    settings: Settings, brick: str, region: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Select the parent sample of one brick.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-    brick, region : str
 
     Returns
     -------
-    selected, audit : pandas.DataFrame
-        As of `select_parent`; sorted by objid.
+    selected, audit
+        As returned by `lenspipe.parent.cuts.select_parent`; sorted by objid.
 
     Raises
     ------
     RetrievalError
-        A server did not give the brick's catalogue.
+        A server did not deliver the brick's catalogue.
     LenspipeError
         As in `lenspipe.survey.tractor.tractor_table`.
     """
     if settings.targets:
-        return targets_of_brick(settings, brick)
+        targets = read_targets(settings)
+        return targets_of_brick(settings.paths.plan, brick, targets, settings.survey.bands)
     results, failures = _select(settings, brick, [(brick, region)])
     if failures:
         raise failures[brick]
     return results[brick]
 
 
-def _select(settings, name, bricks):
-    """Select from the configured source; `name` is that of the chunk or of the only brick.
+def _select(settings: Settings, name: str, bricks: list[tuple[str, str]]) -> Selection:
+    """Select from the configured source; `name` is that of the chunk or of the only brick."""
+    survey, paths, retrieval = settings.survey, settings.survey_paths, settings.retrieval
+    if survey.catalogs == "tap":
+        return select_by_queries(
+            bricks,
+            brick_table(settings.paths.bricks, [brick for brick, _ in bricks])["brickid"],
+            survey,
+            paths.release,
+            settings.parent,
+            retrieval,
+            folder=settings.paths.parent(name).parent / "tap" / name,
+        )
+    sweeps = survey.sweeps if survey.catalogs == "sweeps" else None
+    with open_source(retrieval, settings.paths.hosts, paths.tree, sweeps) as source:
+        if survey.catalogs == "sweeps":
+            positions = brick_table(settings.paths.bricks, [brick for brick, _ in bricks])
+            return select_from_sweeps(
+                bricks, positions, source, paths, survey, settings.parent, name=name
+            )
+        threads = retrieval.connections if is_remote(paths.tree) else 1
+        return select_from_files(
+            bricks, source, paths, survey.bands, settings.parent, name=name, threads=threads
+        )
 
-    Each source is a function of these arguments that returns, as `try_bricks` does, brick ->
-    (selected, audit) and brick -> LenspipeError.
-    """
-    select = {
-        "tap": select_by_queries,
-        "sweeps": select_from_sweeps,
-        "tractor": select_from_files,
-    }[settings.survey.catalogs]
-    return select(settings, name, bricks)
 
-
-def parent_of_chunk(settings, chunk):
+def parent_of_chunk(settings: Settings, chunk: str) -> None:
     """Write the parent sample of a chunk, what each cut removed, and the stage's manifest.
 
-    A brick whose catalogue can't be read or had is left out: the manifest ``parent`` says why and,
-    where a server did not give it, whether a later run may fare better.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-    chunk : str
+    A brick whose catalogue cannot be read or obtained is left out: the manifest ``parent`` gives
+    the reason and, if a server did not deliver it, whether a later run may succeed.
 
     Raises
     ------
     LenspipeError
         With ``failures.strict``, if there are such bricks.
     """
+    bands = settings.survey.bands
     if settings.targets:
-        return parent_of_targets(settings, chunk)
-    tables = [empty_parent(settings.survey.bands)]
+        parent_of_targets(settings.paths, chunk, read_targets(settings), bands)
+        return
+    tables = [empty_parent(bands)]
     audit = no_cuts()
     results, failures = _select(settings, chunk, bricks_of_chunk(settings.paths.plan, chunk))
     entries = failed_entries(failures, settings.failures.strict)
-    for brick, (selected, removed) in results.items():
+    for brick, (selected, brick_audit) in results.items():
         tables.append(selected)
-        audit.iloc[:, 1:] += removed.iloc[:, 1:]
+        audit.iloc[:, 1:] += brick_audit.iloc[:, 1:]
         status = "done" if len(selected) else "empty"
         count = len(selected)
         entries[brick] = {"status": status, "count": count, "hash": content_hash(selected)}
-    # Each is sorted by objid already; an empty table among others only takes part in the types.
-    table = pd.concat([part for part in tables if len(part)] or tables, ignore_index=True)
+    # Each is sorted by objid; empty tables would only affect the types.
+    table = pd.concat([each for each in tables if len(each)] or tables, ignore_index=True)
     write_table(settings.paths.parent(chunk), table)
     write_table(settings.paths.parent_audit(chunk), audit)
     write_manifest(settings.paths.manifest("parent", chunk), entries)
     log.info("chunk %s: %d galaxies of %d sources", chunk, len(table), audit.before.iloc[0])
 
 
-def merge_audits(settings):
+def merge_audits(settings: Settings) -> None:
     """Add up what each cut removed in all chunks.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
 
     Raises
     ------
@@ -123,11 +132,11 @@ def merge_audits(settings):
             "cut %s: %d before, %d removed, %d left", row.cut, row.before, row.removed, row.after
         )
     if not total.after.iloc[-1]:
-        raise LenspipeError(_why_nothing(settings, total))
+        raise LenspipeError(_reason_for_empty_sample(settings, total))
     write_table(settings.paths.audit, total)
 
 
-def _why_nothing(settings, total):
+def _reason_for_empty_sample(settings: Settings, total: pd.DataFrame) -> str:
     chunks = read_plan(settings.paths.plan)
     entries = read_manifests(settings.paths.manifest("parent", chunk) for chunk in chunks)
     failed = {b: entry["reason"] for b, entry in entries.items() if entry["status"] == "failed"}
@@ -147,7 +156,8 @@ def _why_nothing(settings, total):
         "mag_z_max": f"raise config key parent.mag_z_max, now {settings.parent.mag_z_max:g}",
         "min_exposures": "lower config key parent.min_exposures, now "
         f"{settings.parent.min_exposures}",
-        "maskbits": f"take from config key parent.maskbits, now {list(settings.parent.maskbits)}",
+        "maskbits": "remove bits from config key parent.maskbits, now "
+        f"{list(settings.parent.maskbits)}",
     }
     return (
         f"parent sample: no galaxy left of {total.before.iloc[0]} sources; the cut {worst.cut} "

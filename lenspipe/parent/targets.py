@@ -1,9 +1,12 @@
 """The parent sample of a list of targets."""
 
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
-from lenspipe.catalogs.targets import read_targets
+from lenspipe.config.paths import RunPaths
 from lenspipe.products.manifests import write_manifest
 from lenspipe.products.parent import make_audit, parent_columns
 from lenspipe.products.plan import bricks_of_chunk, find_brick
@@ -14,71 +17,77 @@ from lenspipe.utils.tables import content_hash
 __all__ = ["parent_of_targets", "targets_of_brick"]
 
 
-def targets_of_brick(settings, brick):
+def targets_of_brick(
+    plan: Path, brick: str, targets: pd.DataFrame, bands: Iterable[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the targets in a brick as its parent sample.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-    brick : str
+    plan
+        The plan of the run.
+    targets
+        As returned by `lenspipe.catalogs.targets.read_targets`.
 
     Returns
     -------
-    selected : pandas.DataFrame
+    selected
         `lenspipe.products.parent.parent_columns`; sorted by objid, which is the row's number in the
         list.
-    audit : pandas.DataFrame
+    audit
         One row: cut ('targets'), before, after, removed (0).
 
     Raises
     ------
     LenspipeError
-        As in `read_targets`; the brick is not in this run.
+        The brick is not in this run.
     """
-    chunk, _ = find_brick(settings.paths.plan, brick)
-    table = _parent(settings, chunk)
+    chunk, _ = find_brick(plan, brick)
+    table = _parent(targets, dict(bricks_of_chunk(plan, chunk)), bands)
     table = table[table["brick"] == brick].reset_index(drop=True)
     return table, _audit(len(table))
 
 
-def parent_of_targets(settings, chunk):
+def parent_of_targets(
+    paths: RunPaths, chunk: str, targets: pd.DataFrame, bands: Iterable[str]
+) -> None:
     """Write the targets of a chunk as `lenspipe.parent.select.parent_of_chunk` writes its galaxies.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-    chunk : str
+    targets
+        As returned by `lenspipe.catalogs.targets.read_targets`.
 
     Raises
     ------
     LenspipeError
-        As in `read_targets`; no such chunk in this run.
+        There is no such chunk in this run.
     """
-    table = _parent(settings, chunk)
+    table = _parent(targets, dict(bricks_of_chunk(paths.plan, chunk)), bands)
     entries = {
         brick: {"status": "done", "count": len(rows), "hash": content_hash(rows)}
         for brick, rows in table.groupby("brick")
     }
     # By brick and number, as a footprint's parent sample is by brick and objid.
     table = table.sort_values(["brick", "objid"], ignore_index=True)
-    write_table(settings.paths.parent(chunk), table)
-    write_table(settings.paths.parent_audit(chunk), _audit(len(table)))
-    write_manifest(settings.paths.manifest("parent", chunk), entries)
+    write_table(paths.parent(chunk), table)
+    write_table(paths.parent_audit(chunk), _audit(len(table)))
+    write_manifest(paths.manifest("parent", chunk), entries)
     log.info("chunk %s: %d targets in %d bricks", chunk, len(table), len(entries))
 
 
-def _parent(settings, chunk):
-    """Rows of the parent sample of a chunk, in the order of the list."""
-    regions = dict(bricks_of_chunk(settings.paths.plan, chunk))
-    targets = read_targets(settings)
+def _parent(
+    targets: pd.DataFrame, regions: Mapping[str, str], bands: Iterable[str]
+) -> pd.DataFrame:
+    """Rows of the parent sample in bricks (brick -> region), in the order of the list."""
     targets = targets[targets["brick"].isin(regions)].reset_index(drop=True)
-    columns = parent_columns(settings.survey.bands)
+    columns = parent_columns(bands)
     blank = {"str": "", "float32": np.nan}
-    data = {name: blank.get(kind, 0) for name, kind in columns.items()}
+    data = {name: blank.get(dtype, 0) for name, dtype in columns.items()}
     data |= {name: targets[name] for name in ("id", "brickid", "ra", "dec", "brick")}
     data |= {"objid": targets["number"], "region": targets["brick"].map(regions)}
     return pd.DataFrame(data, index=targets.index).astype(columns)
 
 
-def _audit(number):
+def _audit(number: int) -> pd.DataFrame:
     return make_audit([("targets", number, number)])

@@ -1,58 +1,75 @@
 """The parent sample from a Tractor catalogue per brick."""
 
-from lenspipe.parent.cuts import select_parent
+from collections.abc import Iterable
+
+import pandas as pd
+
+from lenspipe.config.data import Parent
+from lenspipe.config.surveys.base import SurveyPaths
+from lenspipe.parent.cuts import Selection, select_parent
 from lenspipe.products.chunks import try_bricks
 from lenspipe.retrieval.errors import fetched
-from lenspipe.retrieval.sources import open_source
+from lenspipe.retrieval.local import LocalSource
 from lenspipe.survey.tractor import catalog_columns, tractor_table
-from lenspipe.utils.files import is_remote
 from lenspipe.utils.fits import read_fits_table
 
 __all__ = ["select_from_files", "tractor_of_brick"]
 
 
-def select_from_files(settings, name, bricks):
-    """Select from a Tractor file per brick."""
-    with open_source(settings) as source:
-
-        def work(brick, region):
-            table = tractor_of_brick(settings, source, brick, region)
-            selected, audit = select_parent(table, settings.parent, settings.release)
-            return selected.sort_values("objid", ignore_index=True), audit
-
-        return try_bricks(
-            bricks,
-            work,
-            f"parent sample of {name}, bricks",
-            threads=settings.retrieval.connections if is_remote(settings.survey_paths.tree) else 1,
-            status=source.traffic,
-        )
-
-
-def tractor_of_brick(settings, source, brick, region):
-    """Read the Tractor file of one brick, wherever the survey is.
+def select_from_files(
+    bricks: list[tuple[str, str]],
+    source: LocalSource,
+    paths: SurveyPaths,
+    bands: Iterable[str],
+    parent: Parent,
+    *,
+    name: str,
+    threads: int,
+) -> Selection:
+    """Select the parent sample of bricks from their Tractor files.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-    source : lenspipe.retrieval.local.LocalSource
-        Or another, as from `lenspipe.retrieval.sources.open_source`.
-    brick, region : str
+    bricks
+        (brick, region).
+    name
+        Of the chunk or brick, for the log.
+    threads
+        Number of bricks that are read at a time.
+    """
+
+    def select(brick: str, region: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        table = tractor_of_brick(source, paths, brick, region, bands)
+        selected, audit = select_parent(table, parent, paths.release)
+        return selected.sort_values("objid", ignore_index=True), audit
+
+    description = f"parent sample of {name}, bricks"
+    return try_bricks(bricks, select, description, threads=threads, status=source.traffic)
+
+
+def tractor_of_brick(
+    source: LocalSource, paths: SurveyPaths, brick: str, region: str, bands: Iterable[str]
+) -> pd.DataFrame:
+    """Read the Tractor file of one brick, local or remote.
+
+    Parameters
+    ----------
+    source
+        As returned by `lenspipe.retrieval.sources.open_source`.
 
     Returns
     -------
     pandas.DataFrame
-        As of `lenspipe.survey.tractor.tractor_table`.
+        As returned by `lenspipe.survey.tractor.tractor_table`.
 
     Raises
     ------
     RetrievalError
-        A server did not give the file.
+        A server did not deliver the file.
     LenspipeError
         As in `lenspipe.survey.tractor.tractor_table`.
     """
-    bands, survey = settings.survey.bands, settings.survey_paths
-    path = survey.tractor(region, brick)
-    with source.table(path, survey.checksums(region, brick)) as local, fetched(path):
-        found = read_fits_table(local, *catalog_columns(bands))
-    return tractor_table(found, path, settings.release, bands, region)
+    path = paths.tractor(region, brick)
+    with source.table(path, paths.checksums(region, brick)) as local, fetched(path):
+        columns = read_fits_table(local, *catalog_columns(bands))
+    return tractor_table(columns, path, paths.release, bands, region)

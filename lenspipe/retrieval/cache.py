@@ -5,7 +5,9 @@ import fcntl
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import FileLock
 
@@ -13,38 +15,33 @@ __all__ = ["Cache"]
 
 
 class Cache:
-    """Files by name; those not used for longest are deleted when there are too many.
+    """Files by name; when they exceed the limit, the least recently used are deleted.
 
-    Files come in by renaming, so that one that is there is whole. One that is being read is locked
-    by its reader and is not deleted; the operating system frees the lock when the reader dies. No
-    other file takes its place, since coming in and deleting go under a lock of the folder.
+    A file enters the folder by being renamed, so that one that is there is complete. A file that is
+    being read is locked by its reader and is not deleted; the operating system releases the lock
+    when the reader dies. No other file takes its place, since files enter and are deleted under a
+    lock of the folder.
 
     Parameters
     ----------
-    folder : str or path-like
-    limit : float
-        Most bytes that all files may take, those in use aside.
+    limit
+        Maximum total size of the files in bytes, those in use aside.
     """
 
-    def __init__(self, folder, limit):
+    def __init__(self, folder: str | os.PathLike[str], limit: float) -> None:
         self.folder = Path(folder)
         self.limit = limit
 
     @contextlib.contextmanager
-    def get(self, name, fetch):
-        """Make a file available.
+    def get(self, name: str, fetch: Callable[[Path], object]) -> Iterator[Path]:
+        """Make a file available; it stays until the block ends.
 
         Parameters
         ----------
-        name : str
-            What it is; an address.
-        fetch : callable
-            Called with a path at which it has to write the file, if that is not at hand.
-
-        Yields
-        ------
-        pathlib.Path
-            The file, which stays until the block ends.
+        name
+            Address of the file.
+        fetch
+            Called, if the file is not in the folder, with the path at which to write it.
         """
         digest = hashlib.sha256(name.encode()).hexdigest()[:16]
         path = self.folder / f"{digest}-{name.rpartition('/')[2]}"
@@ -53,7 +50,7 @@ class Cache:
             with tempfile.TemporaryDirectory(prefix=".", dir=self.folder) as folder:
                 fetch(Path(folder) / path.name)
                 with FileLock(self.folder / ".lock"):
-                    # Another process may have been faster, and its file be in use.
+                    # Another process may have been faster, and its file may be in use.
                     if not path.exists():
                         os.replace(Path(folder) / path.name, path)
                     self._trim(path)
@@ -61,8 +58,8 @@ class Cache:
             os.utime(path)
             yield path
 
-    def _trim(self, newest):
-        """Delete what has not been used for longest until the rest fits."""
+    def _trim(self, newest: Path) -> None:
+        """Delete the least recently used files until the others are within the limit."""
         files = []
         for entry in os.scandir(self.folder):
             if entry.is_file() and entry.name != ".lock":
@@ -75,7 +72,7 @@ class Cache:
                 total -= size
 
 
-def _open_locked(path):
+def _open_locked(path: Path) -> BinaryIO | None:
     """Open a file that others may read but not delete; None if there is none."""
     try:
         file = open(path, "rb")  # noqa: SIM115
@@ -88,7 +85,7 @@ def _open_locked(path):
     return None
 
 
-def _delete(path):
+def _delete(path: str) -> bool:
     """Delete a file unless it is in use; return whether it is gone."""
     try:
         with open(path, "r+b") as file:

@@ -1,6 +1,8 @@
 """Errors of files that were retrieved."""
 
 import contextlib
+import os
+from collections.abc import Iterator
 
 from lenspipe.utils.errors import DiskFullError, LenspipeError, RetrievalError
 from lenspipe.utils.files import is_remote
@@ -9,21 +11,20 @@ __all__ = ["fetched"]
 
 
 @contextlib.contextmanager
-def fetched(path):
-    """Read a file that `lenspipe.retrieval.sources` made local; if it can't be read, blame its
-    address.
+def fetched(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Read, in the block, a file fetched from an address; errors then name the address.
 
     Parameters
     ----------
-    path : str or path-like
-        What was asked for.
+    path
+        The requested path or address.
 
     Raises
     ------
     RetrievalError
-        The block could not read a file that is remote; a later run won't fare better.
+        The block could not read a remote file; a later run will not succeed either.
     LenspipeError
-        It could not read a local file.
+        The block could not read a local file.
     """
     try:
         yield
@@ -31,5 +32,5 @@ def fetched(path):
         if isinstance(error, DiskFullError | RetrievalError) or not is_remote(path):
             raise
         raise RetrievalError(
-            f"{path}: not readable as fetched ({error})", transient=False
+            f"{path}: the fetched file cannot be read ({error})", transient=False
         ) from None

@@ -1,12 +1,14 @@
-"""Ranges of bytes from whatever fsspec reaches, such as the object stores s3:// and gs://."""
+"""Ranges of bytes through fsspec, for example from the object stores s3:// and gs://."""
 
 import threading
 from urllib.parse import urlsplit
 
 import fsspec
 
+from lenspipe.config.data import Retrieval
 from lenspipe.retrieval.http import Host, Received, write_at
-from lenspipe.retrieval.retry import patiently
+from lenspipe.retrieval.ranges import Ranges
+from lenspipe.retrieval.retry import retrying
 from lenspipe.utils.errors import LenspipeError, NotFoundError, RetrievalError
 
 __all__ = ["ObjectTransport"]
@@ -15,21 +17,20 @@ __all__ = ["ObjectTransport"]
 class ObjectTransport:
     """Reads through fsspec; the same methods as `lenspipe.retrieval.http.HttpTransport`.
 
-    Object stores answer one range in a request; fsspec sends the requests for several at once.
+    Object stores answer one range per request; fsspec sends several requests at once.
 
     Parameters
     ----------
-    retrieval : lenspipe.config.data.Retrieval
-    url : str
-        Any address of the store.
+    url
+        Any address in the store.
 
     Raises
     ------
     LenspipeError
-        fsspec doesn't know the address, or lacks the package that it needs for it.
+        fsspec does not know this kind of address, or lacks the package that it needs for it.
     """
 
-    def __init__(self, retrieval, url):
+    def __init__(self, retrieval: Retrieval, url: str) -> None:
         self.retrieval = retrieval
         self.bytes = self.requests = 0
         self._lock = threading.Lock()
@@ -43,18 +44,18 @@ class ObjectTransport:
                 "pip install 'lenspipe[s3]' or 'lenspipe[gs]')"
             ) from None
 
-    def close(self):
-        """Do nothing: fsspec keeps its connections for the process."""
+    def close(self) -> None:
+        """Do nothing: fsspec keeps its connections until the process ends."""
 
-    def host(self, url):
-        """As of `HttpTransport`; the same for all files."""
+    def host(self, url: str) -> Host:
+        """See `HttpTransport`; the same for all files."""
         return self._host
 
-    def read(self, url, ranges, file):
-        """As of `HttpTransport`."""
-        return patiently(self.retrieval)(self._try, url, ranges, file)
+    def read(self, url: str, ranges: Ranges | None, file: int) -> Received:
+        """See `HttpTransport`."""
+        return retrying(self.retrieval)(self._read_once, url, ranges, file)
 
-    def _try(self, url, ranges, file):
+    def _read_once(self, url: str, ranges: Ranges | None, file: int) -> Received:
         try:
             info = self._files.info(url)
             size = info["size"]
@@ -75,7 +76,7 @@ class ObjectTransport:
         for (start, stop), piece in zip(spans, pieces, strict=True):
             if len(piece) != stop - start:
                 raise RetrievalError(
-                    f"{url}: {len(piece)} bytes for the range {start}-{stop}", transient=True
+                    f"{url}: found {len(piece)} bytes for the range {start}-{stop}", transient=True
                 )
             write_at(file, piece, start, url)
         version = (size, *(str(info.get(key)) for key in ("ETag", "etag", "LastModified", "mtime")))

@@ -1,63 +1,66 @@
-"""Which bytes to ask for in how many requests: runs of bytes, and what they cost."""
+"""Which ranges of bytes to request in how many requests, and how long the requests take."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["MOST_RANGES", "MOST_REQUESTS", "Link", "merge", "missing", "plan"]
+__all__ = [
+    "MAX_RANGES",
+    "MAX_REQUESTS",
+    "PART_BYTES",
+    "Link",
+    "Ranges",
+    "merge",
+    "missing",
+    "plan",
+]
+
+#: Ranges of bytes, (start, stop).
+Ranges = list[tuple[int, int]]
 
 #: Ranges in one request; Apache answers more than 200 with the whole file (its ``MaxRanges``).
-MOST_RANGES = 180
+MAX_RANGES = 180
 
-#: Requests for one file where a server knows single ranges only.
-MOST_REQUESTS = 16
+#: Requests for one file from a server that supports single ranges only.
+MAX_REQUESTS = 16
 
-#: What a part of a multipart answer costs besides its bytes.
+#: Bytes of a part of a multipart answer besides its content.
 PART_BYTES = 120
 
 
 @dataclass
 class Link:
-    """What a request costs on the way to a server.
+    """Speed of the connections to a server.
 
     Attributes
     ----------
-    latency_s : float
-        From asking to the first byte, seconds.
-    bytes_per_s : float
+    latency_s
+        From the request to the first byte, seconds.
+    bytes_per_s
         Of one connection.
     """
 
     latency_s: float = 0.1
     bytes_per_s: float = 1e7
 
-    def seconds(self, requests):
-        """Time that requests take, one after the other.
-
-        Parameters
-        ----------
-        requests : list of list of tuple
-            Ranges (start, stop) of each.
-
-        Returns
-        -------
-        float
-        """
-        parts = [stop - start for ranges in requests for start, stop in ranges]
-        body = sum(parts) + PART_BYTES * len(parts)
+    def seconds(self, requests: list[Ranges]) -> float:
+        """Return the time that requests, each for some ranges, take one after the other."""
+        lengths = [stop - start for ranges in requests for start, stop in ranges]
+        body = sum(lengths) + PART_BYTES * len(lengths)
         return len(requests) * self.latency_s + body / self.bytes_per_s
 
 
-def merge(runs, number=None, gap=0):
-    """Join runs over the smallest gaps between them.
+def merge(ranges: Iterable[tuple[int, int]], number: int | None = None, gap: int = 0) -> Ranges:
+    """Join ranges over the smallest gaps between them.
 
     Parameters
     ----------
-    runs : iterable of tuple of int
-        (start, stop); may overlap.
-    number : int, optional
-        Most runs that may be left.
-    gap : int
+    ranges
+        May overlap.
+    number
+        Maximum number of ranges that may remain.
+    gap
         Gaps up to this are always joined, bytes.
 
     Returns
@@ -65,37 +68,26 @@ def merge(runs, number=None, gap=0):
     list of tuple of int
         Sorted and disjoint.
     """
-    runs = np.array(sorted(runs), np.int64).reshape(-1, 2)
-    if not len(runs):
+    edges = np.array(sorted(ranges), np.int64).reshape(-1, 2)
+    if not len(edges):
         return []
-    stops = np.maximum.accumulate(runs[:, 1])
-    gaps = runs[1:, 0] - stops[:-1]
-    kept = gaps > gap
-    if number is not None and kept.sum() >= number:
+    stops = np.maximum.accumulate(edges[:, 1])
+    gaps = edges[1:, 0] - stops[:-1]
+    is_cut = gaps > gap
+    if number is not None and is_cut.sum() >= number:
         largest = np.argsort(gaps, kind="stable")[len(gaps) - (number - 1) :]
-        kept = np.zeros(len(gaps), bool)
-        kept[largest] = True
-    first = np.concatenate([[True], kept])
-    last = np.concatenate([kept, [True]])
-    return list(zip(runs[first, 0].tolist(), stops[last].tolist(), strict=True))
+        is_cut = np.zeros(len(gaps), bool)
+        is_cut[largest] = True
+    first = np.concatenate([[True], is_cut])
+    last = np.concatenate([is_cut, [True]])
+    return list(zip(edges[first, 0].tolist(), stops[last].tolist(), strict=True))
 
 
-def missing(runs, received):
-    """Return what of some runs has not been received.
-
-    Parameters
-    ----------
-    runs, received : iterable of tuple of int
-        (start, stop).
-
-    Returns
-    -------
-    list of tuple of int
-        Sorted and disjoint.
-    """
+def missing(ranges: Iterable[tuple[int, int]], received: Iterable[tuple[int, int]]) -> Ranges:
+    """Return the parts of ranges that have not been received, sorted and disjoint."""
     left = []
     received = merge(received)
-    for start, stop in merge(runs):
+    for start, stop in merge(ranges):
         for begin, end in received:
             if begin < stop and end > start:
                 if begin > start:
@@ -106,34 +98,32 @@ def missing(runs, received):
     return left
 
 
-def plan(runs, several, most_ranges, link):
-    """Choose the cheapest requests for some runs of bytes.
+def plan(
+    ranges: Iterable[tuple[int, int]], several: bool, most_ranges: int, link: Link
+) -> list[Ranges]:
+    """Choose the fastest requests for ranges of bytes.
 
     Parameters
     ----------
-    runs : iterable of tuple of int
-        (start, stop).
-    several : bool
+    several
         Whether the server answers a request for several ranges.
-    most_ranges : int
-        How many it takes in a request.
-    link : Link
+    most_ranges
+        How many it accepts in a request.
 
     Returns
     -------
     list of list of tuple of int
-        The ranges of each request; with what lies between runs where that is cheaper than to leave
-        it out.
+        The ranges of each request; they include gaps that take less time to transfer than to skip.
     """
-    runs = merge(runs, gap=PART_BYTES)
+    ranges = merge(ranges, gap=PART_BYTES)
     if several:
-        options = range(1, -(-len(runs) // most_ranges) + 1)
-        plans = [_deal(merge(runs, number * most_ranges), most_ranges) for number in options]
+        options = range(1, -(-len(ranges) // most_ranges) + 1)
+        plans = [_split(merge(ranges, number * most_ranges), most_ranges) for number in options]
     else:
-        options = range(1, min(len(runs), MOST_REQUESTS) + 1)
-        plans = [_deal(merge(runs, number), 1) for number in options]
+        options = range(1, min(len(ranges), MAX_REQUESTS) + 1)
+        plans = [_split(merge(ranges, number), 1) for number in options]
     return min(plans, key=link.seconds, default=[])
 
 
-def _deal(runs, number):
-    return [runs[start : start + number] for start in range(0, len(runs), number)]
+def _split(ranges: Ranges, number: int) -> list[Ranges]:
+    return [ranges[start : start + number] for start in range(0, len(ranges), number)]

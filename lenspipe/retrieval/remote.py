@@ -1,6 +1,5 @@
 """A survey's tree on a server, of which only the bytes that are needed are fetched."""
 
-import collections.abc
 import concurrent.futures
 import contextlib
 import hashlib
@@ -8,15 +7,18 @@ import os
 import tempfile
 import threading
 import time
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
+from lenspipe.config.data import Retrieval
 from lenspipe.retrieval.cache import Cache
-from lenspipe.retrieval.http import HttpTransport
-from lenspipe.retrieval.local import LocalSource
+from lenspipe.retrieval.http import Host, HttpTransport
+from lenspipe.retrieval.local import Boxes, LocalSource
 from lenspipe.retrieval.objects import ObjectTransport
-from lenspipe.retrieval.ranges import merge, missing, plan
-from lenspipe.retrieval.retry import patiently
+from lenspipe.retrieval.ranges import Ranges, merge, missing, plan
+from lenspipe.retrieval.retry import retrying
 from lenspipe.retrieval.tiles import BLOCK, MoreNeeded, read_layout
 from lenspipe.utils.errors import LenspipeError, NotFoundError, RetrievalError
 from lenspipe.utils.files import is_remote
@@ -25,44 +27,49 @@ from lenspipe.utils.progress import log
 
 __all__ = ["RemoteSource"]
 
-#: What is asked for first of a coadd, bytes: headers and table are within, most often.
+#: Number of bytes of a coadd in the first request: headers and table are usually within.
 _FIRST_BYTES = 21 * BLOCK
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 class _DamagedError(RetrievalError):
-    """What came is no whole file, or parts of two."""
+    """The bytes received are no complete file, or parts of two."""
 
-    def __init__(self, message):
+    def __init__(self, message: str) -> None:
         super().__init__(message, transient=True)
 
 
-class _Coming(collections.abc.Mapping):
-    """Results of futures, waited for when they are asked for."""
+class _Results(Mapping[Key, Value]):
+    """Results of futures; looking one up waits for it."""
 
-    def __init__(self, futures):
+    def __init__(self, futures: Mapping[Key, concurrent.futures.Future[Value]]) -> None:
         self._futures = futures
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: Key) -> Value:
         return self._futures[key].result()
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Key]:
         return iter(self._futures)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._futures)
 
 
 class RemoteSource(LocalSource):
-    """Files on servers, and local ones beside them.
+    """Files on servers, and local ones.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
+    hosts
+        JSON file that records how each server answers.
     """
 
-    def __init__(self, settings):
-        retrieval = self.retrieval = settings.retrieval
-        self._hosts, self._transports = settings.paths.hosts, {}
+    def __init__(self, retrieval: Retrieval, hosts: Path) -> None:
+        self.retrieval = retrieval
+        self._hosts = hosts
+        self._transports: dict[str, HttpTransport | ObjectTransport] = {}
         self._begin = time.monotonic()
         self._cache = Cache(retrieval.cache, 1e9 * retrieval.cache_gb)
         self._pool = concurrent.futures.ThreadPoolExecutor(retrieval.connections)
@@ -70,28 +77,20 @@ class RemoteSource(LocalSource):
         self._first_bytes = _FIRST_BYTES
         self._lock = threading.Lock()
 
-    def close(self):
-        """Stop what is under way, close connections and delete temporary files."""
+    def close(self) -> None:
+        """Stop all transfers, close connections and delete temporary files."""
         self._pool.shutdown(cancel_futures=True)
         for transport in self._transports.values():
             transport.close()
         self._scratch.cleanup()
 
-    def transport(self, url):
-        """Return what reads an address.
-
-        Parameters
-        ----------
-        url : str
-
-        Returns
-        -------
-        HttpTransport or ObjectTransport
+    def transport(self, url: str) -> HttpTransport | ObjectTransport:
+        """Return the transport that reads an address.
 
         Raises
         ------
         LenspipeError
-            The address is of a kind that nothing here reads.
+            No transport reads addresses of this kind.
         """
         scheme = urlsplit(url).scheme.replace("https", "http")
         with self._lock:
@@ -103,30 +102,38 @@ class RemoteSource(LocalSource):
                 )
             return self._transports[scheme]
 
-    def traffic(self):
-        """As of `LocalSource`."""
+    def traffic(self) -> str:
+        """See `LocalSource`."""
         megabytes = sum(transport.bytes for transport in self._transports.values()) / 1e6
         seconds = time.monotonic() - self._begin
         return f", {megabytes:.1f} MB at {megabytes / seconds:.1f} MB/s"
 
     @contextlib.contextmanager
-    def table(self, path, checksums=None):
-        """As of `LocalSource`; a cache keeps the file."""
+    def table(
+        self, path: str | os.PathLike[str], checksums: str | os.PathLike[str] | None = None
+    ) -> Iterator[Path]:
+        """See `LocalSource`; the file is kept in a cache."""
         if not is_remote(path):
             with super().table(path) as local:
                 yield local
             return
-        fetch = patiently(self.retrieval, _DamagedError)
+        url = str(path)
+        fetch = retrying(self.retrieval, _DamagedError)
 
-        def fetch_whole(local):
-            fetch(self._try_whole, path, local, checksums)
+        def fetch_whole(local: Path) -> None:
+            fetch(self._fetch_whole, url, local, checksums)
 
-        with self._cache.get(path, fetch_whole) as local:
+        with self._cache.get(url, fetch_whole) as local:
             yield local
 
     @contextlib.contextmanager
-    def coadds(self, paths, boxes, checksums=None):
-        """As of `LocalSource`; of each file the tiles that are needed, all files at once."""
+    def coadds(
+        self,
+        paths: Mapping[Key, str | Path],
+        boxes: Boxes,
+        checksums: str | os.PathLike[str] | None = None,
+    ) -> Iterator[Mapping[Key, Path | None]]:
+        """See `LocalSource`; only the tiles that are needed are fetched, of all files at once."""
         if not any(map(is_remote, paths.values())):
             with super().coadds(paths, boxes) as files:
                 yield files
@@ -134,57 +141,62 @@ class RemoteSource(LocalSource):
         with tempfile.TemporaryDirectory(dir=self._scratch.name) as folder:
             futures = {}
             for key, url in paths.items():
-                local = Path(folder) / url.rpartition("/")[2]
-                arguments = (url, local, boxes, checksums)
-                futures[key] = self._pool.submit(self._fetch_sections, *arguments)
+                local = Path(folder) / str(url).rpartition("/")[2]
+                arguments = (str(url), local, boxes, checksums)
+                futures[key] = self._pool.submit(self._fetch_coadd, *arguments)
             try:
-                yield _Coming(futures)
+                yield _Results(futures)
             finally:
                 for future in futures.values():
                     future.cancel()
                 concurrent.futures.wait(futures.values())
 
-    def key(self, paths):
-        """As of `LocalSource`."""
+    def key(self, paths: Iterable[str | Path]) -> list[object]:
+        """See `LocalSource`."""
+        paths = list(paths)
         return super().key([path for path in paths if not is_remote(path)]) or list(paths)
 
-    def _fetch_sections(self, url, local, boxes, checksums):
+    def _fetch_coadd(
+        self, url: str, local: Path, boxes: Boxes, checksums: str | os.PathLike[str] | None
+    ) -> Path | None:
         try:
-            fetch = patiently(self.retrieval, _DamagedError)
-            fetch(self._try_sections, url, local, boxes, checksums)
+            fetch = retrying(self.retrieval, _DamagedError)
+            fetch(self._fetch_sections, url, local, boxes, checksums)
         except NotFoundError:
             return None
         return local
 
-    def _try_whole(self, url, local, checksums):
-        """Fetch a whole file and look whether it is one."""
+    def _fetch_whole(self, url: str, local: Path, checksums: str | os.PathLike[str] | None) -> None:
+        """Fetch a whole file and check that it is complete."""
         with open(local, "wb") as file:
             self.transport(url).read(url, None, file.fileno())
         self._check_whole(url, local, checksums)
 
-    def _try_sections(self, url, local, boxes, checksums):
+    def _fetch_sections(
+        self, url: str, local: Path, boxes: Boxes, checksums: str | os.PathLike[str] | None
+    ) -> None:
         """Fetch the first part of a coadd and then the tiles that boxes touch, or all of it."""
         transport = self.transport(url)
         host = transport.host(url)
         if host.ranges == "none" or url.endswith(".gz"):
-            self._try_whole(url, local, checksums)
+            self._fetch_whole(url, local, checksums)
             return
         with open(local, "wb+") as file:
-            seen = transport.read(url, [(0, self._first_bytes)], file.fileno())
-            got = seen.ranges
+            first = transport.read(url, [(0, self._first_bytes)], file.fileno())
+            received = first.ranges
 
-            def read(ranges):
-                again = transport.read(url, ranges, file.fileno())
-                if again.version != seen.version:
+            def read(ranges: Ranges | None) -> Ranges:
+                answer = transport.read(url, ranges, file.fileno())
+                if answer.version != first.version:
                     raise _DamagedError(f"{url}: changed while it was read")
-                return merge([*got, *again.ranges])
+                return merge([*received, *answer.ranges])
 
-            while got != [(0, seen.size)]:
+            while received != [(0, first.size)]:
                 try:
-                    layout = read_layout(local, got[0][1], seen.size)
+                    layout = read_layout(local, received[0][1], first.size)
                     break
                 except MoreNeeded as need:
-                    got = read([(got[0][1], need.stop)])
+                    received = read([(received[0][1], need.stop)])
                 except LenspipeError as error:
                     raise _DamagedError(f"{url}: {error}") from None
             else:
@@ -192,19 +204,19 @@ class RemoteSource(LocalSource):
                 return
             self._first_bytes = max(self._first_bytes, layout.first_bytes)
             sections = boxes(wcs_of(layout.header, url), layout.shape)
-            wanted = layout.runs(sections)
-            while left := missing(wanted, got):
-                way = (host.ranges, host.most_ranges)
-                for ranges in _cheapest(left, got[0][1], layout.end, host):
-                    got = read(ranges)
-                    if (host.ranges, host.most_ranges) != way:
+            needed = layout.ranges(sections)
+            while left := missing(needed, received):
+                before = (host.ranges, host.most_ranges)
+                for ranges in _cheapest(left, received[0][1], layout.end, host):
+                    received = read(ranges)
+                    if (host.ranges, host.most_ranges) != before:
                         break
-            if got != [(0, seen.size)]:
+            if received != [(0, first.size)]:
                 os.ftruncate(file.fileno(), layout.end)
-                layout.forget_others(file, sections)
+                layout.clear_other_tiles(file, sections)
 
-    def _check_whole(self, url, local, checksums):
-        """Look whether a file is whole and, if the settings ask for it, what was published."""
+    def _check_whole(self, url: str, local: Path, checksums: str | os.PathLike[str] | None) -> None:
+        """Check that a file is complete and, if so configured, that it is the published one."""
         name = url.rpartition("/")[2]
         # Lists of positions need not be FITS.
         if ".fits" in name.lower():
@@ -215,19 +227,19 @@ class RemoteSource(LocalSource):
                 raise _DamagedError(f"{url}: {error}") from None
         if not (checksums and self.retrieval.checksums):
             return
-        expected = self._published_sum(checksums, name)
+        expected = self._published_sum(str(checksums), name)
         if expected is None:
-            log.info("%s: not checked, %s doesn't list it", url, checksums)
+            log.info("%s: not checked, %s does not list it", url, checksums)
             return
         with open(local, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != expected:
-            raise _DamagedError(f"{url}: SHA-256 {found[:8]}..., published {expected[:8]}...")
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
+        if actual != expected:
+            raise _DamagedError(f"{url}: SHA-256 {actual[:8]}..., published {expected[:8]}...")
 
-    def _published_sum(self, checksums, name):
-        """Look up a file in a list of SHA-256 sums; None where there is no list or no such line."""
+    def _published_sum(self, checksums: str, name: str) -> str | None:
+        """Look up a file in a list of SHA-256 sums; None without a list or such a line."""
 
-        def fetch(local):
+        def fetch(local: Path) -> None:
             with open(local, "wb") as file:
                 self.transport(checksums).read(checksums, None, file.fileno())
 
@@ -240,10 +252,10 @@ class RemoteSource(LocalSource):
         return next((line[0] for line in sums if line[-1].lstrip("*").endswith(name)), None)
 
 
-def _cheapest(runs, first, end, host):
-    """Return the requests for some runs of bytes, or for all from `first` to `end` if cheaper."""
+def _cheapest(needed: Ranges, first: int, end: int, host: Host) -> list[Ranges] | list[None]:
+    """Return the requests for ranges of bytes, or for all from `first` to `end` if cheaper."""
     if host.ranges == "none":
         return [None]
-    requests = plan(runs, host.ranges == "several", host.most_ranges, host.link)
-    rest = [[(first, end)]]
+    requests = plan(needed, host.ranges == "several", host.most_ranges, host.link)
+    rest: list[Ranges] = [[(first, end)]]
     return min(requests, rest, key=host.link.seconds)

@@ -1,74 +1,79 @@
-"""What is tried again, when and how often."""
+"""Which failures are retried, when and how often."""
 
 import email.utils
 import time
+from typing import cast
 
 import tenacity
 
+from lenspipe.config.data import Retrieval
 from lenspipe.utils.errors import RetrievalError
 from lenspipe.utils.progress import log
 
-__all__ = ["patiently", "retry_after_s"]
+__all__ = ["retry_after_s", "retrying"]
 
-#: Waits are drawn from 0 to the first times 1, 2, 4, ... seconds, and never above the longest.
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 60.0
+#: Waits are drawn from 0 to the first times 1, 2, 4, ... seconds, and never above the maximum.
+_FIRST_WAIT_S, _MAX_WAIT_S = 0.5, 60.0
 
 
-def patiently(retrieval, kind=RetrievalError):
-    """Return what calls a function until it succeeds, fails for good, or patience ends.
+def retrying(
+    retrieval: Retrieval, error_type: type[RetrievalError] = RetrievalError
+) -> tenacity.Retrying:
+    """Return a caller that calls a function until it succeeds, fails for good, or time is up.
 
-    Waits grow exponentially with jitter, and are at least those that a server asks for. Each is
-    said in the log.
+    Waits grow exponentially with jitter, and are at least as long as a server asks for. Each is
+    noted in the log.
 
     Parameters
     ----------
-    retrieval : lenspipe.config.data.Retrieval
-    kind : type
-        `RetrievalError`, or one of its subclasses if only that is to be tried again.
+    retrieval
+        Its ``attempts`` and ``patience_s`` are the limits.
+    error_type
+        Errors that are retried, if their ``transient`` is true.
 
     Returns
     -------
     tenacity.Retrying
-        To be called with a function and its arguments. It raises the function's last error:
-        `RetrievalError`s whose ``transient`` is true have been tried again, others not.
+        To be called with a function and its arguments; raises the function's last error.
     """
-    backoff = tenacity.wait_random_exponential(_FIRST_WAIT_S, max=_LONGEST_WAIT_S)
+    backoff = tenacity.wait_random_exponential(_FIRST_WAIT_S, max=_MAX_WAIT_S)
 
-    def wait(state):
-        return max(backoff(state), state.outcome.exception().retry_after_s)
+    def wait(state: tenacity.RetryCallState) -> float:
+        return max(backoff(state), _error_of(state).retry_after_s)
 
-    def say(state):
+    def report(state: tenacity.RetryCallState) -> None:
         log.info(
             "%s; try %d of %d in %.1f s",
-            state.outcome.exception(),
+            _error_of(state),
             state.attempt_number + 1,
             retrieval.attempts,
-            state.next_action.sleep,
+            state.upcoming_sleep,
         )
 
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(
-            lambda error: isinstance(error, kind) and error.transient
+            lambda error: isinstance(error, error_type) and error.transient
         ),
         stop=tenacity.stop_after_attempt(retrieval.attempts)
         | tenacity.stop_before_delay(retrieval.patience_s),
         wait=wait,
-        before_sleep=say,
+        before_sleep=report,
         reraise=True,
     )
 
 
-def retry_after_s(value):
-    """Read the header ``Retry-After`` (RFC 9110, section 10.2.3).
+def _error_of(state: tenacity.RetryCallState) -> RetrievalError:
+    outcome = cast(tenacity.Future, state.outcome)
+    return cast(RetrievalError, outcome.exception())
 
-    Parameters
-    ----------
-    value : str or None
+
+def retry_after_s(value: str | None) -> float:
+    """Read the header ``Retry-After`` (RFC 9110, section 10.2.3).
 
     Returns
     -------
     float
-        Seconds; 0 where nothing is asked for, or nothing that can be understood.
+        Seconds; 0 if the header is absent or cannot be understood.
     """
     if not value:
         return 0.0

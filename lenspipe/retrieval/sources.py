@@ -1,7 +1,10 @@
-"""Where the survey's files come from: a folder, a web server or an object store."""
+"""Access to the survey's files in a folder, on a web server or in an object store."""
 
 import contextlib
+from collections.abc import Iterator
+from pathlib import Path
 
+from lenspipe.config.data import Retrieval
 from lenspipe.retrieval.local import LocalSource
 from lenspipe.retrieval.remote import RemoteSource
 from lenspipe.utils.files import is_remote
@@ -10,23 +13,26 @@ __all__ = ["open_source"]
 
 
 @contextlib.contextmanager
-def open_source(settings):
-    """Open what the survey's files are read from.
+def open_source(
+    retrieval: Retrieval, hosts: Path, *trees: str | Path | None
+) -> Iterator[LocalSource]:
+    """Open the source that the survey's files are read from.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
+    hosts
+        JSON file of the run that records how each server answers.
+    trees
+        Folders or addresses that the files lie below; None is skipped.
 
     Yields
     ------
-    LocalSource or lenspipe.retrieval.remote.RemoteSource
-        Their methods may be called by several threads.
+    LocalSource
+        A `lenspipe.retrieval.remote.RemoteSource` if one of them is remote. Its methods may be
+        called by several threads.
     """
-    survey = settings.survey
-    sweeps = survey.sweeps if survey.catalogs == "sweeps" else None
-    if not (is_remote(settings.survey_paths.tree) or is_remote(sweeps or "")):
+    if any(is_remote(tree or "") for tree in trees):
+        with contextlib.closing(RemoteSource(retrieval, hosts)) as source:
+            yield source
+    else:
         yield LocalSource()
-        return
-
-    with contextlib.closing(RemoteSource(settings)) as source:
-        yield source

@@ -1,4 +1,4 @@
-"""A TAP service, asked patiently: synchronous queries while they are quick, jobs otherwise.
+"""A TAP service, with retries: synchronous queries while they are quick, jobs otherwise.
 
 https://www.ivoa.net/documents/TAP/20190927/
 """
@@ -8,123 +8,125 @@ import io
 import re
 import time
 import warnings
+from collections.abc import Iterator
+from typing import Any
 from xml.parsers.expat import ExpatError
 
 import numpy as np
 import pyvo
 import requests
+import tenacity
 import urllib3
 from astropy.io.votable import parse
 from pyvo.dal.tap import AsyncTAPJob, TAPQuery, TAPResults
 
 import lenspipe
-from lenspipe.retrieval.retry import patiently, retry_after_s
+from lenspipe.config.data import Retrieval
+from lenspipe.retrieval.retry import retry_after_s, retrying
 from lenspipe.utils.errors import NotFoundError, RetrievalError
 from lenspipe.utils.progress import log
 
 __all__ = ["TapService"]
 
-#: Time between two looks at a job, seconds: from the first, half as much again each, to the last.
-_FIRST_LOOK_S, _LAST_LOOK_S = 0.1, 10.0
+#: Time between two polls of a job, seconds: each is 1.5 times the one before, up to the maximum.
+_FIRST_POLL_S, _MAX_POLL_S = 0.1, 10.0
+
+#: Name of a column in lower case -> (N,) array; NULL is NaN, 0 or ''.
+Columns = dict[str, np.ndarray]
 
 
 class _SlowError(RetrievalError):
-    """A synchronous query took longer than the service, or its answer longer than we, allow."""
+    """A synchronous query took longer than the service allows, or than we wait for an answer."""
 
 
 class TapService:
-    """A TAP service that is asked patiently.
+    """A TAP service whose failures are retried."""
 
-    Parameters
-    ----------
-    address : str
-    retrieval : lenspipe.config.data.Retrieval
-    """
-
-    def __init__(self, address, retrieval):
+    def __init__(self, address: str, retrieval: Retrieval) -> None:
         self.address = address.rstrip("/")
         self.retrieval = retrieval
         self.sync = True
         self._session = _Session(retrieval)
 
-    def ask(self, query, most, what):
+    def ask(self, query: str, max_rows: int, description: str) -> tuple[Columns, bool]:
         """Return the answer to a query.
 
         Parameters
         ----------
-        query : str
+        query
             ADQL.
-        most : int
-            Rows that the service is asked to send at most (``MAXREC``).
-        what : str
-            What is asked for, for the log.
+        max_rows
+            Maximum number of rows that the service is asked to send (``MAXREC``).
+        description
+            Of the query, for the log.
 
         Returns
         -------
-        found : dict
-            Name of the column in lower case -> (N,) array; NULL is NaN, 0 or ''.
-        cut_short : bool
-            Whether the service says that there is more.
+        columns
+        cut_short
+            Whether the service says that there are more rows.
 
         Raises
         ------
         NotFoundError
             There is no such service.
         RetrievalError
-            The service refused the query (not transient), or did not answer it after all tries.
+            The service refused the query (not transient), or did not answer it after all retries.
         """
-        asked = patiently(self.retrieval)
+        retry = retrying(self.retrieval)
         if self.sync:
             try:
-                found, cut_short = asked(self._sync, query, most)
+                columns, cut_short = retry(self._ask_sync, query, max_rows)
                 if not cut_short:
-                    return found, False
-                log.info("%s: %s: answer cut short; asked for as a job", self.address, what)
+                    return columns, False
+                log.info("%s: %s: answer cut short; asking by a job", self.address, description)
             except _SlowError as error:
-                log.info("%s; asked for as a job", error)
+                log.info("%s; asking by a job", error)
             # Jobs are given more time, and often more rows.
             self.sync = False
-        return asked(self._job, query, most)
+        return retry(self._ask_by_job, query, max_rows)
 
-    def close(self):
+    def close(self) -> None:
         """Close all connections."""
         self._session.close()
 
-    def _sync(self, query, most):
+    def _ask_sync(self, query: str, max_rows: int) -> tuple[Columns, bool]:
         try:
             with self._plain_errors():
-                sent = TAPQuery(self.address, query, maxrec=most, session=self._session)
-                return self._columns(sent.submit())
+                tap_query = TAPQuery(self.address, query, maxrec=max_rows, session=self._session)
+                return self._read_answer(tap_query.submit())
         except _SlowError:
-            # Asked for as a job, and not once more in the same way.
-            text = f"{self.address}: no answer in the time of a synchronous query"
+            # To be asked by a job, and not once more in the same way.
+            text = f"{self.address}: no answer within the time of a synchronous query"
             raise _SlowError(text, transient=False) from None
 
-    def _job(self, query, most):
-        job = self._created(query, most)
+    def _ask_by_job(self, query: str, max_rows: int) -> tuple[Columns, bool]:
+        job = self._create_job(query, max_rows)
         with job:  # deletes it at the end
-            looked = patiently(self.retrieval)
+            retry = retrying(self.retrieval)
             try:
                 with self._plain_errors():
                     job.run()
-                self._wait(job, looked)
-                return looked(self._fetch, job)
+                self._wait(job, retry)
+                return retry(self._fetch, job)
             except NotFoundError as error:
                 raise RetrievalError(f"job has vanished: {error}", transient=True) from None
 
-    def _created(self, query, most):
+    def _create_job(self, query: str, max_rows: int) -> AsyncTAPJob:
         try:
             with self._plain_errors():
-                return AsyncTAPJob.create(self.address, query, maxrec=most, session=self._session)
+                return AsyncTAPJob.create(
+                    self.address, query, maxrec=max_rows, session=self._session
+                )
         except NotFoundError as error:
             if "/async/" not in str(error):
                 raise
             raise RetrievalError(f"job has vanished: {error}", transient=True) from None
 
-    def _wait(self, job, looked):
-        """Wait until a job has ended well."""
-        end, pause = time.monotonic() + self.retrieval.patience_s, _FIRST_LOOK_S
-        while (state := looked(self._look, job)).phase != "COMPLETED":
+    def _wait(self, job: AsyncTAPJob, retry: tenacity.Retrying) -> None:
+        """Wait until a job has completed."""
+        end, pause = time.monotonic() + self.retrieval.patience_s, _FIRST_POLL_S
+        while (state := retry(self._poll, job)).phase != "COMPLETED":
             if state.phase in ("ERROR", "ABORTED"):
                 summary = state.errorsummary
                 reason = summary.message.content if summary and summary.message else "no reason"
@@ -137,46 +139,46 @@ class TapService:
                     transient=True,
                 )
             time.sleep(pause)
-            pause = min(1.5 * pause, _LAST_LOOK_S)
+            pause = min(1.5 * pause, _MAX_POLL_S)
 
-    def _look(self, job):
+    def _poll(self, job: AsyncTAPJob) -> Any:
         with self._plain_errors():
             return job.job
 
-    def _fetch(self, job):
+    def _fetch(self, job: AsyncTAPJob) -> tuple[Columns, bool]:
         with self._plain_errors():
             if job.result_uri is None:
                 raise pyvo.dal.DALFormatError(reason="job without a result")
-            return self._columns(self._session.get(job.result_uri, stream=True))
+            return self._read_answer(self._session.get(job.result_uri, stream=True))
 
-    def _columns(self, response):
-        """Read an answer; a trickle is broken off."""
+    def _read_answer(self, response: requests.Response) -> tuple[Columns, bool]:
+        """Read an answer; a transfer that is too slow is aborted."""
         begin, body = time.monotonic(), bytearray()
         while piece := response.raw.read1(1 << 16, decode_content=True):
             body += piece
             seconds = time.monotonic() - begin
-            least_s = len(body) / (1e3 * self.retrieval.min_kb_per_s)
-            if seconds > self.retrieval.timeout_s + least_s:
+            allowed_s = len(body) / (1e3 * self.retrieval.min_kb_per_s)
+            if seconds > self.retrieval.timeout_s + allowed_s:
                 text = f"{self.address}: only {len(body)} bytes in {seconds:.0f} s"
                 raise RetrievalError(text, transient=True)
-        return _columns(response, bytes(body))
+        return _parse_answer(response, bytes(body))
 
     @contextlib.contextmanager
-    def _plain_errors(self):
-        """Turn the libraries' errors into ours, and drop warnings of answers bent a little."""
+    def _plain_errors(self) -> Iterator[None]:
+        """Turn errors of libraries into a `RetrievalError`; ignore warnings about the format."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 yield
         except pyvo.dal.DALQueryError as error:
-            # An error at the end of an answer that began well is none of the query's.
+            # An error at the end of an answer that began well is not due to the query.
             refused = 400 <= self._session.status < 500
             text = f"{self.address}: the service answers: {_line(error)}"
             raise RetrievalError(text, transient=not refused) from None
         except _ERRORS as error:
-            raise self._failure(error) from None
+            raise self._retrieval_error(error) from None
 
-    def _failure(self, error):
+    def _retrieval_error(self, error: Exception) -> RetrievalError:
         while isinstance(cause := getattr(error, "cause", None), Exception):
             error = cause
         response = getattr(error, "response", None)
@@ -184,22 +186,23 @@ class TapService:
             text = f"{response.status_code} {response.reason}"
             if response.status_code in (404, 410):
                 return NotFoundError(f"{response.url}: {text}")
-            kind = _SlowError if response.status_code in (408, 504) else RetrievalError
+            is_slow = response.status_code in (408, 504)
+            error_type = _SlowError if is_slow else RetrievalError
             transient = response.status_code >= 500 or response.status_code in (408, 425, 429)
             wait = retry_after_s(response.headers.get("Retry-After"))
-            return kind(f"{self.address}: {text}", transient, wait)
+            return error_type(f"{self.address}: {text}", transient, wait)
         network = isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError)
-        kind = type(error).__name__ if network else "unreadable answer"
-        text = f"{self.address}: {kind}: {_line(error)}"
+        problem = type(error).__name__ if network else "unreadable answer"
+        text = f"{self.address}: {problem}: {_line(error)}"
         if isinstance(error, requests.ReadTimeout) or "Read timed out" in text:
             return _SlowError(text, transient=True)
-        # Those that are ValueErrors, too, are about the address.
+        # Errors that are ValueErrors as well concern the address.
         final = isinstance(error, requests.RequestException) and isinstance(error, ValueError)
         final |= isinstance(error, requests.exceptions.SSLError | requests.TooManyRedirects)
         return RetrievalError(text, transient=not final)
 
 
-#: What goes wrong on the way or with the answer: pyvo's errors, those of its libraries, bad XML.
+#: Errors of the transfer or in the answer: pyvo's, those of its libraries, bad XML.
 _ERRORS = (
     pyvo.dal.DALAccessError,
     requests.RequestException,
@@ -210,41 +213,41 @@ _ERRORS = (
 
 
 class _Session(requests.Session):
-    """Requests with a time limit and our name; raises where a server can't answer."""
+    """Requests with a time limit and lenspipe's name; raises if a server cannot answer."""
 
-    def __init__(self, retrieval):
+    def __init__(self, retrieval: Retrieval) -> None:
         super().__init__()
         self.headers["User-Agent"] = f"lenspipe/{lenspipe.__version__} ({retrieval.contact})"
         self.timeout_s, self.status = retrieval.timeout_s, 0
-        self._last = None
+        self._last: requests.Response | None = None
 
-    def request(self, method, url, **options):
-        self._forget()
-        response = super().request(method, url, **options | {"timeout": self.timeout_s})
+    def request(self, method: Any, url: Any, *args: Any, **options: Any) -> requests.Response:
+        self._close_last()
+        response = super().request(method, url, *args, **options | {"timeout": self.timeout_s})
         self._last = response
         self.status = response.status_code
-        # An error in the query is a VOTable, in a job that is gone a page: pyvo knows both.
+        # pyvo reads other errors: the VOTable for a wrong query, the page for a vanished job.
         if self.status >= 500 or self.status == 429:
             response.raise_for_status()
         return response
 
-    def close(self):
-        self._forget()
+    def close(self) -> None:
+        self._close_last()
         super().close()
 
-    def _forget(self):
-        """Free the connection of an answer that nobody read to its end."""
+    def _close_last(self) -> None:
+        """Free the connection of an answer that was not read to its end."""
         if self._last is not None:
             self._last.close()
 
 
-def _line(error):
-    """Put an error into a line that is the same each time."""
+def _line(error: object) -> str:
+    """Put an error into one line that is the same each time."""
     return " ".join(re.sub(r"<[^<>]* at 0x\w+>:?", "", str(error)).split())[:300]
 
 
-def _columns(response, content):
-    """Read an answer: name -> array, and whether it was cut short."""
+def _parse_answer(response: requests.Response, content: bytes) -> tuple[Columns, bool]:
+    """Read the columns of an answer, and whether it was cut short."""
     try:
         votable = parse(io.BytesIO(content))
     except Exception as error:
@@ -252,12 +255,12 @@ def _columns(response, content):
         raise pyvo.dal.DALFormatError(error, response.url) from None
     result = TAPResults(votable, url=response.url)
     table = result.to_table()
-    found = {name.lower(): _plain(name.lower(), table[name]) for name in table.colnames}
-    return found, (result.query_status or "").upper() == "OVERFLOW"
+    columns = {name.lower(): _to_array(name.lower(), table[name]) for name in table.colnames}
+    return columns, (result.query_status or "").upper() == "OVERFLOW"
 
 
-def _plain(name, column):
-    """Turn a column into an array of the type that a catalogue has."""
+def _to_array(name: str, column: np.ndarray) -> np.ndarray:
+    """Turn a column into an array of the type that it has in a catalogue."""
     values = np.ma.asarray(column)
     if values.dtype.kind in "OSU":
         return np.array([str(value) for value in values.filled("")], dtype=str)

@@ -9,13 +9,13 @@ import pandas as pd
 from lenspipe.config.settings import Settings
 from lenspipe.products.record_files import check_shards
 from lenspipe.products.records import dataset
-from lenspipe.scoring.backends.choose import open_backend
+from lenspipe.scoring.backends.choose import Backend, open_backend
 from lenspipe.scoring.score import load_fitting
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import track
 from lenspipe.utils.tensorflow import tf
 
-__all__ = ["score_batches", "score_split"]
+__all__ = ["open_model", "score_batches", "score_split"]
 
 
 def score_batches(
@@ -49,20 +49,40 @@ def score_batches(
     return pd.concat(tables, ignore_index=True)
 
 
-def score_split(settings: Settings, split: str, file: str = "model.keras") -> pd.DataFrame | None:
-    """Score the galaxies of a split with a file of the model's folder.
+def open_model(settings: Settings, file: str = "model.keras") -> Backend:
+    """Open a file of the model's folder with the backend of the search.
 
-    Return the columns id, label and p (float32) in the order of the records; None where the sample
-    has no such split.
+    In bfloat16 scores differ from those in float32.
+    """
+    path = settings.paths.model(settings.training.name, file)
+    return open_backend(load_fitting(settings, path), settings.inference)
+
+
+def score_split(
+    settings: Settings, split: str, get_backend: Callable[[], Backend] | None = None
+) -> pd.DataFrame | None:
+    """Score the galaxies of a split of the labelled sample.
+
+    Parameters
+    ----------
+    settings
+        Of the model.
+    split
+    get_backend
+        Returns what scores; the model of `settings` is opened if not given.
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        Columns id, label and p (float32) in the order of the records; None where the sample has no
+        such split.
     """
     inference, name = settings.inference, settings.training.name
     shards = check_shards(settings.paths.records_manifest, split)
     shape = len(settings.survey.bands), settings.cutouts.size
     if not shards:
         return None
-    # The backend of the search: in bfloat16 scores differ from those in float32.
-    model = load_fitting(settings, settings.paths.model(name, file))
-    backend = open_backend(model, inference)
+    backend = get_backend() if get_backend else open_model(settings)
     batches = dataset(shards, inference.batch_size, *shape, columns=["id", "label", "image"])
     try:
         return score_batches(

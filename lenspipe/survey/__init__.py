@@ -15,13 +15,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "bricks_at",
         ],
         "coadds": ["read_geometry", "read_stamps"],
-        "service": ["fetch_stamps"],
+        "service": ["CutoutService"],
         "sweeps": ["read_sweep", "sweep_names", "sweep_path"],
-        "tractor": [
-            "absent_columns",
-            "catalog_columns",
-            "magnitude",
-            "tractor_table",
-        ],
+        "tractor": ["absent_columns", "catalog_columns", "magnitude", "tractor_table"],
     },
 )

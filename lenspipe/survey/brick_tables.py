@@ -1,5 +1,6 @@
-"""The survey's tables of bricks, below a folder or an address."""
+"""The survey's tables of bricks, in a folder or at an address."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import astropy.units as u
@@ -7,7 +8,8 @@ import numpy as np
 import pandas as pd
 from astropy.coordinates import SkyCoord
 
-from lenspipe.retrieval.sources import open_source
+from lenspipe.config.surveys.base import SurveyPaths
+from lenspipe.retrieval.local import LocalSource
 from lenspipe.utils.errors import LenspipeError, NotFoundError
 from lenspipe.utils.files import is_remote
 from lenspipe.utils.fits import read_fits_table
@@ -16,105 +18,114 @@ from lenspipe.utils.progress import log
 __all__ = ["all_names", "band_columns", "survey_bricks"]
 
 
-def survey_bricks(settings):
-    """Read all bricks that the survey has data for, each in its primary region.
+def survey_bricks(source: LocalSource, paths: SurveyPaths, bands: Iterable[str]) -> pd.DataFrame:
+    """Read all bricks for which the survey has data, each in its primary region.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
+    source
+        As returned by `lenspipe.retrieval.sources.open_source`.
 
     Returns
     -------
     pandas.DataFrame
-        Columns as of `lenspipe.footprint.select.select_bricks`, without chunk.
+        Columns as returned by `lenspipe.footprint.select.select_bricks`, without chunk.
 
     Raises
     ------
     LenspipeError
-        No table, or one that can't be read.
+        There is no table, or one that cannot be read.
     RetrievalError
-        A server did not give a table.
+        A server did not deliver a table.
     """
-    paths = {region: settings.survey_paths.bricks(region) for region in settings.release.regions}
+    columns = band_columns(bands)
+    files = {region: paths.bricks(region) for region in paths.release.regions}
     tables = {}
-    with open_source(settings) as source:
-        for region, path in paths.items():
-            try:
-                if is_remote(path) or path.exists():
-                    tables[region] = _read_region(settings, source, region, path)
-            except NotFoundError:
-                continue
+    for region, file in files.items():
+        try:
+            if is_remote(file) or Path(file).exists():
+                tables[region] = _read_region(source, paths, region, columns)
+        except NotFoundError:
+            continue
     if not tables:
         raise LenspipeError(
-            f"{' and '.join(str(path) for path in paths.values())}: no such file; expected the "
-            f"table of bricks of {settings.release.name}; check config key survey.tree"
+            f"{' and '.join(str(file) for file in files.values())}: no such file; expected the "
+            f"table of bricks of {paths.release.name}; check config key survey.tree"
         )
     # A mirror may hold one region only.
-    for region in paths.keys() - tables.keys():
+    for region in files.keys() - tables.keys():
         log.info("bricks: no table for region %s; searching %s", region, ", ".join(tables))
     return pd.concat(tables.values(), ignore_index=True)
 
 
-def _read_region(settings, source, region, path):
-    with source.table(path) as local:
+def _read_region(
+    source: LocalSource, paths: SurveyPaths, region: str, band_columns: list[str]
+) -> pd.DataFrame:
+    file = paths.bricks(region)
+    with source.table(file) as local:
         columns = read_fits_table(
             local,
             ["brickname", "ra", "dec"],
-            optional=["brickid", "survey_primary", *band_columns(settings)],
+            optional=["brickid", "survey_primary", *band_columns],
         )
     names = np.char.strip(columns["brickname"])
+    brickids = columns.get("brickid")
+    # The tables up to DR8 have no numbers, and the 16 bits documented for DR9 are too few for
+    # 662,174 bricks.
+    if brickids is not None and brickids.dtype.itemsize > 2:
+        brickids = brickids.astype(np.int32)
+    else:
+        brickids = _look_up_brickids(source, paths.all_bricks(), file, names)
     table = pd.DataFrame(
         {
             "brick": names,
-            "brickid": _brick_ids(settings, source, path, names, columns.get("brickid")),
+            "brickid": brickids,
             "region": region,
             "ra": columns["ra"].astype(np.float64),
             "dec": columns["dec"].astype(np.float64),
         }
     )
-    for column in band_columns(settings):
+    for column in band_columns:
         table[column] = np.float32(columns.get(column, np.nan))
     if "survey_primary" in columns:
         return table[columns["survey_primary"].astype(bool)]
-    if len(settings.release.regions) > 1:
-        north = _is_north(table.ra, table.dec, settings.release.northern_boundary_dec())
+    if len(paths.release.regions) > 1:
+        north = _is_north(table.ra, table.dec, paths.release.northern_boundary_dec())
         return table[north == (region == "north")]
     return table
 
 
-def _is_north(ra, dec, boundary_dec):
-    """Whether the northern region is primary there, for releases whose tables don't say (DR8)."""
+def _is_north(ra: pd.Series, dec: pd.Series, boundary_dec: float) -> np.ndarray:
+    """Whether the northern region is primary there, for releases whose tables do not say (DR8)."""
     cap = SkyCoord(np.asarray(ra) * u.deg, np.asarray(dec) * u.deg).galactic.b.deg > 0
     return cap & (np.asarray(dec) >= boundary_dec)
 
 
-def _brick_ids(settings, source, path, names, ids):
-    """Return the bricks' numbers: from the table itself, or from the table of all bricks.
-
-    The tables up to DR8 have none, and 16 bits, as documented for DR9, are too few for 662,174.
-    """
-    if ids is not None and ids.dtype.itemsize > 2:
-        return ids.astype(np.int32)
-    everything = settings.survey_paths.all_bricks()
-    columns = _read_all(source, everything, ["brickname", "brickid"])
+def _look_up_brickids(
+    source: LocalSource, all_bricks: str | Path, file: str | Path, names: np.ndarray
+) -> np.ndarray:
+    """Look up the numbers of the bricks named in a file in the table of all bricks."""
+    columns = _read_all(source, all_bricks, ["brickname", "brickid"])
     if columns is None:
         raise LenspipeError(
-            f"{everything}: no such file; it gives the numbers of the bricks, which "
-            f"{Path(path).name} lacks; download it from the top folder of the release"
+            f"{all_bricks}: no such file; it gives the numbers of the bricks, which "
+            f"{Path(file).name} lacks; download it from the top folder of the release"
         )
     numbers = pd.Series(columns["brickid"].astype(np.int32), np.char.strip(columns["brickname"]))
     unknown = sorted(set(names) - set(numbers.index))
     if unknown:
         raise LenspipeError(
-            f"{everything}: {len(unknown)} bricks of {Path(path).name} are not in it, first "
+            f"{all_bricks}: {len(unknown)} bricks of {Path(file).name} are not in it, first "
             f"{unknown[0]}; download both again"
         )
     return numbers[names].to_numpy()
 
 
-def _read_all(source, path, columns):
+def _read_all(
+    source: LocalSource, path: str | Path, columns: list[str]
+) -> dict[str, np.ndarray] | None:
     """Read the table of all bricks; None if there is none."""
-    if not is_remote(path) and not path.exists():
+    if not is_remote(path) and not Path(path).exists():
         return None
     try:
         with source.table(path) as local:
@@ -123,32 +134,12 @@ def _read_all(source, path, columns):
         return None
 
 
-def all_names(settings):
-    """Read the names of all bricks on the sky.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-
-    Returns
-    -------
-    set of str
-        Empty where the survey's tree lacks that table.
-    """
-    with open_source(settings) as source:
-        columns = _read_all(source, settings.survey_paths.all_bricks(), ["brickname"])
+def all_names(source: LocalSource, paths: SurveyPaths) -> set[str]:
+    """Read the names of all bricks on the sky; none if the survey's tree lacks that table."""
+    columns = _read_all(source, paths.all_bricks(), ["brickname"])
     return set(np.char.strip(columns["brickname"])) if columns else set()
 
 
-def band_columns(settings):
-    """Return the names of the columns that a table of bricks has for each band.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-
-    Returns
-    -------
-    list of str
-    """
-    return [f"{kind}_{band}" for kind in ("nexp", "psfsize") for band in settings.survey.bands]
+def band_columns(bands: Iterable[str]) -> list[str]:
+    """Return the names of the columns that a table of bricks has for each band."""
+    return [f"{quantity}_{band}" for quantity in ("nexp", "psfsize") for band in bands]

@@ -16,12 +16,12 @@ BRICK_DEG = 0.25
 
 
 class BrickGrid:
-    """Division of the sky into bricks, whether a survey has data there or not.
+    """Division of the whole sky into bricks, with and without data.
 
-    Rows of bricks are centred on declinations -90, -90 + height, ... 90. Each holds an even number
-    of bricks, as many as keep them at most as wide as high; the rows at the poles hold one. A brick
-    is named after its centre, ``1501p320``, and numbered from 1 at the south pole, row by row: the
-    grid of the Legacy Surveys (``desiutil.brick``) for a height of 0.25 degrees.
+    Rows of bricks are centred on declinations -90, -90 + height, ... 90. Each holds the smallest
+    even number of bricks that makes none wider than high; the rows at the poles hold one. A brick
+    is named after its centre, ``1501p320``, and numbered from 1 at the south pole, row by row. With
+    a height of 0.25 degrees this is the grid of the Legacy Surveys (``desiutil.brick``).
 
     Parameters
     ----------
@@ -86,10 +86,10 @@ class BrickGrid:
 
     def _cells(self, ra: ArrayLike, dec: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Row and column of positions."""
-        ra, dec = np.mod(np.asarray(ra, float), 360), np.asarray(dec, float)
+        lon, lat = np.mod(np.asarray(ra, float), 360), np.asarray(dec, float)
         height, columns = self.height_deg, self.columns
-        row = np.clip(((dec + 90 + height / 2) / height).astype(int), 0, len(columns) - 1)
-        return row, np.minimum((ra / 360 * columns[row]).astype(int), columns[row] - 1)
+        row = np.clip(((lat + 90 + height / 2) / height).astype(int), 0, len(columns) - 1)
+        return row, np.minimum((lon / 360 * columns[row]).astype(int), columns[row] - 1)
 
     def _numbers(self, row: np.ndarray, column: np.ndarray) -> np.ndarray:
         return (1 + self._before[row] + column).astype(np.int32)
@@ -107,7 +107,7 @@ class BrickGrid:
 
 @functools.cache
 def brick_grid(height_deg: float) -> BrickGrid:
-    """Return the grid with bricks of a height, degrees; made once in a process."""
+    """Return the grid with bricks of a height in degrees; it is made once per process."""
     return BrickGrid(height_deg)
 
 

@@ -1,17 +1,22 @@
-"""Reading of the survey's FITS files: tables, and sections of coadded images."""
+"""Reading of sections of coadded images."""
 
+import os
 import re
 import threading
 import time
+from collections.abc import Iterator
+from typing import Any
 
+import fitsio
 import numpy as np
+from astropy.wcs import WCS
 
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.fits import clip_boxes, open_fits, wcs_of
 
 __all__ = ["read_geometry", "read_stamps"]
 
-#: CFITSIO's numbers of pixel types, those scaled to unsigned integers included.
+#: CFITSIO's numbers of pixel types, including those scaled to unsigned integers.
 _DTYPES = {
     8: "u1",
     16: "i2",
@@ -27,42 +32,34 @@ _DTYPES = {
 _ZTILE = re.compile(rb"ZTILE([12]) *= *(\d+)")
 
 
-def read_geometry(path):
-    """Read where a coadd lies on the sky.
-
-    Parameters
-    ----------
-    path : str or path-like
-        Coadd of any kind that has world coordinates.
-
-    Returns
-    -------
-    wcs : astropy.wcs.WCS
-    shape : tuple of int
-        Rows and columns, pixels.
+def read_geometry(path: str | os.PathLike[str]) -> tuple[WCS, tuple[int, int]]:
+    """Read the world coordinates and the shape (rows, columns) of a coadd of any kind.
 
     Raises
     ------
     LenspipeError
-        The file can't be read, or has no image or no world coordinates.
+        The file cannot be read, or has no image or no world coordinates.
     """
     with open_fits(path) as fits:
         hdu = _image(fits, path)
-        return wcs_of(hdu.read_header(), path), tuple(hdu.get_dims())
+        rows, columns = hdu.get_dims()
+        return wcs_of(hdu.read_header(), path), (rows, columns)
 
 
-def read_stamps(path, x, y, size, fill):
-    """Read square sections of an image, and of its tiles only those they touch.
+def read_stamps(
+    path: str | os.PathLike[str], x: np.ndarray, y: np.ndarray, size: int, fill: float
+) -> np.ndarray:
+    """Read square sections of an image; of its tiles only those that they touch are decoded.
 
     Parameters
     ----------
-    path : str or path-like
-        Coadd; compressed or not.
-    x, y : (N,) array of int
-        Column and row of the central pixels, from 0; may lie outside the image.
-    size : int
+    path
+        Coadd, compressed or not.
+    x, y
+        (N,) arrays of int: column and row of the central pixels, from 0; may lie outside the image.
+    size
         Side, pixels; odd.
-    fill : float or int
+    fill
         Value of pixels outside the image.
 
     Returns
@@ -73,7 +70,7 @@ def read_stamps(path, x, y, size, fill):
     Raises
     ------
     LenspipeError
-        The file can't be read or has no image.
+        The file cannot be read or has no image.
     """
     with open_fits(path) as fits:
         hdu = _image(fits, path)
@@ -84,27 +81,29 @@ def read_stamps(path, x, y, size, fill):
         for (x0, x1, y0, y1), members in _sections(boxes, shape, _tile(path, hdu)):
             section = hdu[y0:y1, x0:x1]
             if threading.current_thread() is not threading.main_thread():
-                # CFITSIO has held the interpreter's lock: let threads that fetch files have it.
+                # CFITSIO has held the interpreter's lock: give it to threads that fetch files.
                 time.sleep(0)
             for i in members:
                 (left, bottom), (begin, end, low, high) = corners[i].tolist(), boxes[i].tolist()
-                part = section[low - y0 : high - y0, begin - x0 : end - x0]
-                stamps[i, low - bottom : high - bottom, begin - left : end - left] = part
+                pixels = section[low - y0 : high - y0, begin - x0 : end - x0]
+                stamps[i, low - bottom : high - bottom, begin - left : end - left] = pixels
     return stamps
 
 
-def _sections(boxes, shape, tile):
-    """Yield sections made of whole tiles, all of which boxes touch, and the numbers of those boxes.
+def _sections(
+    boxes: np.ndarray, shape: tuple[int, int], tile: tuple[int, int]
+) -> Iterator[tuple[tuple[int, int, int, int], list[int]]]:
+    """Yield sections made of whole tiles that boxes touch, and the indices of these boxes.
 
-    Neighbours in the same rows of tiles are one section, since each call of CFITSIO takes as long
-    as half a tile. It keeps the last tile of each column, so that in this order none is decoded
-    twice where a box touches two rows of tiles.
+    Neighbours in the same rows of tiles make one section, since the overhead of a call of CFITSIO
+    is that of decoding half a tile. CFITSIO keeps the last tile of each column, so that in this
+    order none is decoded twice where a box touches two rows of tiles.
     """
     first = boxes[:, ::2] // tile[::-1]
     last = (boxes[:, 1::2] - 1) // tile[::-1]
     inside = (boxes[:, 0] < boxes[:, 1]) & (boxes[:, 2] < boxes[:, 3])
     order = np.lexsort((first[:, 0], last[:, 1], first[:, 1]))
-    groups = []
+    groups: list[list[Any]] = []
     for i in order[inside[order]].tolist():
         (c0, r0), (c1, r1) = first[i].tolist(), last[i].tolist()
         if groups and groups[-1][2:4] == [r0, r1] and c0 <= groups[-1][1] + 1:
@@ -117,20 +116,20 @@ def _sections(boxes, shape, tile):
         yield (c0 * tile[1], x1, r0 * tile[0], y1), members
 
 
-def _tile(path, hdu):
-    """Rows and columns of a tile; what is read at once of an image that has none."""
+def _tile(path: str | os.PathLike[str], hdu: fitsio.hdu.ImageHDU) -> tuple[int, int]:
+    """Rows and columns of a tile, or of the section that is read at once of an image without."""
     if hdu.get_comptype() is None:
         return (100, 100)
     # CFITSIO and astropy take longer to read all of a header than to decode ten tiles.
-    where = hdu.get_offsets()
+    offsets = hdu.get_offsets()
     with open(path, "rb") as file:
-        file.seek(where["header_start"])
-        header = file.read(where["data_start"] - where["header_start"])
+        file.seek(offsets["header_start"])
+        header = file.read(offsets["data_start"] - offsets["header_start"])
     sides = {int(axis): int(side) for axis, side in _ZTILE.findall(header)}
     return (sides.get(2, 1), sides.get(1, hdu.get_dims()[1]))
 
 
-def _image(fits, path):
+def _image(fits: fitsio.FITS, path: str | os.PathLike[str]) -> fitsio.hdu.ImageHDU:
     """Return the first HDU with a two-dimensional image: 1 in the survey's files, 0 in others."""
     for hdu in fits:
         if hdu.get_exttype() == "IMAGE_HDU" and len(hdu.get_dims()) == 2:

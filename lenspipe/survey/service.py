@@ -1,11 +1,11 @@
 """Stamps from the sky viewer's cutout service, for positions too scattered to fetch bricks for.
 
-The service is asked for sub-images: pixels of a brick's own coadds, untouched, which are those that
+The service is asked for sub-images: unchanged pixels of a brick's own coadds, which are those that
 `lenspipe.cutouts.chunk` cuts out of the coadds' files. (Without ``subimage`` it answers with pixels
-that it has interpolated onto a grid centred on the position, whose noise no network has been
-trained on.) An answer has for each brick at the position and each band of it an HDU with the image
-and one with its inverse variance, named in their headers BRICK, BAND and IMAGETYP; an empty primary
-HDU comes first. The mask bits can't be had this way.
+interpolated onto a grid centred on the position, whose noise no network has been trained on.) An
+answer holds, for each brick at the position and each band of it, an HDU with the image and one with
+its inverse variance, named in their headers BRICK, BAND and IMAGETYP; an empty primary HDU comes
+first. The service does not offer the mask bits.
 
 Source: https://github.com/legacysurvey/imagine (map/views.py, ``write_cutout``).
 """
@@ -15,6 +15,8 @@ import io
 import tempfile
 import time
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -23,22 +25,25 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 from filelock import FileLock
+from numpy.typing import ArrayLike
 
+from lenspipe.config.data import Retrieval
+from lenspipe.config.surveys.base import Release
 from lenspipe.retrieval.http import HttpTransport
-from lenspipe.retrieval.retry import patiently
+from lenspipe.retrieval.retry import retrying
 from lenspipe.utils.errors import RetrievalError
 from lenspipe.utils.progress import log
 
-__all__ = ["PAUSE_S", "fetch_stamps", "read_answer"]
+__all__ = ["PAUSE_S", "CutoutService", "read_answer"]
 
-#: Least time between two requests, seconds. The service answers about one a second, however many
-#: ask for it; all jobs that share a cache take turns.
+#: Minimum time between two requests, seconds. The service answers about one a second, however many
+#: clients there are; all jobs that share a cache take turns.
 PAUSE_S = 1.0
 
-#: Pixels asked for beyond the stamp: the service rounds positions in a way of its own.
+#: Pixels requested beyond the stamp, since the service may round positions differently.
 _MARGIN = 2
 
-#: A line of the log for so many stamps.
+#: Number of stamps per line of the log.
 _REPORT = 30
 
 #: Keywords of the world coordinates.
@@ -47,83 +52,136 @@ _WCS_KEYS = [f"{key}{i}" for key in ("CTYPE", "CRVAL", "CRPIX") for i in (1, 2)]
 _WCS_KEYS += [f"CD{i}_{j}" for i in (1, 2) for j in (1, 2)]
 
 
-def fetch_stamps(settings, brick, region, ra, dec, transport=None):
-    """Fetch the stamps around some positions in a brick, one after the other.
+@dataclass(frozen=True)
+class CutoutService:
+    """The cutout service, asked for stamps of one kind.
 
-    A stamp is centred on the pixel whose centre is nearest to the position, as
-    `lenspipe.cutouts.chunk` cuts it.
-
-    Parameters
+    Attributes
     ----------
-    settings : lenspipe.config.settings.Settings
-    brick, region : str
-        Whose coadds the pixels are of.
-    ra, dec : (N,) array_like of float
-        Degrees.
-    transport : lenspipe.retrieval.http.HttpTransport, optional
-        Connections to use; opened for this call if not given.
-
-    Returns
-    -------
-    images : (N, B, size, size) float32 array
-        Nanomaggies; NaN beyond the brick's coadd, and in all of a band that the brick lacks.
-    invvar : (N, B, size, size) float32 array
-        1 / nanomaggies squared; 0 in the same places.
-    inside : (N, size, size) bool array
-        Which pixels are within the coadd.
-
-    Raises
-    ------
-    RetrievalError
-        The service did not give a stamp, after all tries.
+    address
+    release
+    bands
+    size
+        Side of a stamp, pixels; odd.
+    retrieval
     """
-    shape = len(settings.survey.bands), settings.cutouts.size, settings.cutouts.size
-    images = np.full((len(ra), *shape), np.nan, np.float32)
-    invvar = np.zeros((len(ra), *shape), np.float32)
-    inside = np.zeros((len(ra), *shape[1:]), bool)
-    cache = Path(settings.retrieval.cache)
-    cache.mkdir(parents=True, exist_ok=True)
-    own = contextlib.nullcontext(transport)
-    if transport is None:
-        transport = HttpTransport(settings.retrieval, cache / "hosts.json")
-        own = contextlib.closing(transport)
-    with own:
-        for i, (a, d) in enumerate(_pairs(ra, dec)):
-            if i % _REPORT == 0:
-                log.info(
-                    "brick %s: asking the service for stamp %d of %d", brick, i + 1, len(images)
-                )
-            # Whoever is asked to wait, waits for all; the lock goes with the process.
-            with FileLock(cache / "service.lock"):
-                url = _address(settings, region, a, d)
-                ask = patiently(settings.retrieval)
-                answer = ask(_ask, settings, transport, url, brick, a, d)
-            images[i], invvar[i], inside[i] = answer
-    return images, invvar, inside
+
+    address: str
+    release: Release
+    bands: tuple[str, ...]
+    size: int
+    retrieval: Retrieval
+
+    def fetch_stamps(
+        self, brick: str, region: str, ra: ArrayLike, dec: ArrayLike
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Fetch the stamps around positions in a brick, one after the other.
+
+        A stamp is centred on the pixel whose centre is nearest to the position, as in
+        `lenspipe.cutouts.chunk`.
+
+        Parameters
+        ----------
+        brick, region
+            Of the coadds.
+        ra, dec
+            (N,) arrays, degrees.
+
+        Returns
+        -------
+        images
+            (N, B, size, size) float32 array, nanomaggies; NaN beyond the brick's coadd, and
+            everywhere in a band that the brick lacks.
+        invvar
+            (N, B, size, size) float32 array, 1 / nanomaggies squared; 0 in the same places.
+        inside
+            (N, size, size) bool array: whether a pixel is within the coadd.
+
+        Raises
+        ------
+        RetrievalError
+            The service did not deliver a stamp after all retries.
+        """
+        positions = list(
+            zip(np.asarray(ra, float).tolist(), np.asarray(dec, float).tolist(), strict=True)
+        )
+        shape = len(self.bands), self.size, self.size
+        images = np.full((len(positions), *shape), np.nan, np.float32)
+        invvar = np.zeros((len(positions), *shape), np.float32)
+        inside = np.zeros((len(positions), *shape[1:]), bool)
+        cache = Path(self.retrieval.cache)
+        cache.mkdir(parents=True, exist_ok=True)
+        transport = HttpTransport(self.retrieval, cache / "hosts.json")
+        with contextlib.closing(transport):
+            for i, position in enumerate(positions):
+                if i % _REPORT == 0:
+                    log.info(
+                        "brick %s: requesting stamp %d of %d from the cutout service",
+                        *(brick, i + 1, len(positions)),
+                    )
+                # If one job is asked to wait, all wait; the lock is released with the process.
+                with FileLock(cache / "service.lock"):
+                    ask = retrying(self.retrieval)
+                    answer = ask(self._ask, transport, brick, region, *position)
+                images[i], invvar[i], inside[i] = answer
+        return images, invvar, inside
+
+    def _url(self, region: str, ra: float, dec: float) -> str:
+        query = {
+            "ra": f"{ra:.7f}",
+            "dec": f"{dec:.7f}",
+            "layer": self.release.viewer_layer(region),
+            "pixscale": self.release.pixel_scale_arcsec,
+            "bands": "".join(self.bands),
+            "size": self.size + _MARGIN,
+            "subimage": 1,
+            "invvar": 1,
+        }
+        return f"{self.address.rstrip('/')}/cutout.fits?{urlencode(query)}"
+
+    def _ask(
+        self, transport: HttpTransport, brick: str, region: str, ra: float, dec: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Ask once and read the answer; return when the service may be asked again."""
+        url = self._url(region, ra, dec)
+        begin = time.monotonic()
+        try:
+            with tempfile.TemporaryFile() as file:
+                transport.read_once(url, None, file.fileno())
+                file.seek(0)
+                body = file.read()
+        finally:
+            time.sleep(max(0.0, begin + PAUSE_S - time.monotonic()))
+        return read_answer(body, url, brick, self.bands, ra, dec, self.size, self.release)
 
 
-def read_answer(body, url, brick, bands, ra, dec, size, release):
+def read_answer(
+    body: bytes,
+    url: str,
+    brick: str,
+    bands: Sequence[str],
+    ra: float,
+    dec: float,
+    size: int,
+    release: Release,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read a stamp from an answer of the service.
 
     Parameters
     ----------
-    body : bytes
-    url : str
-        Where it is from, for messages.
-    brick : str
-        The brick wanted; the service answers with all that overlap.
-    bands : sequence of str
-    ra, dec : float
+    url
+        For error messages.
+    brick
+        The requested brick; the service answers with all that overlap.
+    ra, dec
         Degrees.
-    size : int
+    size
         Side of the stamp, pixels; odd.
-    release : Release
 
     Returns
     -------
-    image, invvar : (B, size, size) float32 array
-    inside : (size, size) bool array
-        As of `fetch_stamps`.
+    image, invvar, inside
+        One of each of the stamps returned by `CutoutService.fetch_stamps`.
 
     Raises
     ------
@@ -153,15 +211,15 @@ def read_answer(body, url, brick, bands, ra, dec, size, release):
             centres.add((x + left, y + bottom))
             corners.add((left, bottom, *pixels.shape))
             columns, rows = x + steps, y + steps
-            here_x = (columns >= 0) & (columns < pixels.shape[1])
-            here_y = (rows >= 0) & (rows < pixels.shape[0])
-            if not (here_x[size // 2] and here_y[size // 2]):
+            has_x = (columns >= 0) & (columns < pixels.shape[1])
+            has_y = (rows >= 0) & (rows < pixels.shape[0])
+            if not (has_x[size // 2] and has_y[size // 2]):
                 raise RetrievalError(
                     f"{url}: found pixels of another position (ra {ra:.5f}, dec {dec:+.5f} is at "
                     f"x {x}, y {y} of {pixels.shape[1]} x {pixels.shape[0]})",
                     transient=False,
                 )
-            target[index][np.ix_(here_y, here_x)] = pixels[np.ix_(rows[here_y], columns[here_x])]
+            target[index][np.ix_(has_y, has_x)] = pixels[np.ix_(rows[has_y], columns[has_x])]
     if len(centres) > 1 or len(corners) > 1:
         raise RetrievalError(f"{url}: found bands with different positions", transient=False)
     if not centres:
@@ -169,9 +227,9 @@ def read_answer(body, url, brick, bands, ra, dec, size, release):
     ((x, y),), ((left, bottom, height, width),) = centres, corners
     in_x = (x + steps >= 0) & (x + steps < release.brick_pixels)
     in_y = (y + steps >= 0) & (y + steps < release.brick_pixels)
-    here_x = (x + steps >= left) & (x + steps < left + width)
-    here_y = (y + steps >= bottom) & (y + steps < bottom + height)
-    if (in_x & ~here_x).any() or (in_y & ~here_y).any():
+    has_x = (x + steps >= left) & (x + steps < left + width)
+    has_y = (y + steps >= bottom) & (y + steps < bottom + height)
+    if (in_x & ~has_x).any() or (in_y & ~has_y).any():
         raise RetrievalError(
             f"{url}: found {width} x {height} pixels, expected at least {size} x {size} around the "
             "position",
@@ -180,54 +238,24 @@ def read_answer(body, url, brick, bands, ra, dec, size, release):
     return images, invvar, in_y[:, None] & in_x
 
 
-def _pairs(ra, dec):
-    return list(zip(np.asarray(ra, float).tolist(), np.asarray(dec, float).tolist(), strict=True))
-
-
-def _address(settings, region, ra, dec):
-    query = {
-        "ra": f"{ra:.7f}",
-        "dec": f"{dec:.7f}",
-        "layer": settings.release.viewer_layer(region),
-        "pixscale": settings.release.pixel_scale_arcsec,
-        "bands": "".join(settings.survey.bands),
-        "size": settings.cutouts.size + _MARGIN,
-        "subimage": 1,
-        "invvar": 1,
-    }
-    return f"{settings.survey.service.rstrip('/')}/cutout.fits?{urlencode(query)}"
-
-
-def _ask(settings, transport, url, brick, ra, dec):
-    """Ask once and read the answer; not sooner than the service should be asked again."""
-    begin = time.monotonic()
-    try:
-        with tempfile.TemporaryFile() as file:
-            transport.read_once(url, None, file.fileno())
-            file.seek(0)
-            body = file.read()
-    finally:
-        time.sleep(max(0.0, begin + PAUSE_S - time.monotonic()))
-    bands, size = settings.survey.bands, settings.cutouts.size
-    return read_answer(body, url, brick, bands, ra, dec, size, settings.release)
-
-
-def _planes(body, url, brick):
-    """Return header and pixels of a brick's images, by band and kind."""
+def _planes(
+    body: bytes, url: str, brick: str
+) -> dict[tuple[str, str], tuple[fits.Header, np.ndarray]]:
+    """Return header and pixels of a brick's images, by band and type."""
     if not body.startswith(b"SIMPLE  ="):
-        found = body[:40].decode("ascii", "replace").split("\n")[0]
-        raise RetrievalError(f"{url}: found {found!r}, expected a FITS file", transient=True)
+        begin = body[:40].decode("ascii", "replace").split("\n")[0]
+        raise RetrievalError(f"{url}: found {begin!r}, expected a FITS file", transient=True)
     planes = {}
     try:
         with warnings.catch_warnings():
-            # Astropy only warns of a file that was cut short.
+            # Astropy only warns about a truncated file.
             warnings.simplefilter("error", AstropyUserWarning)
             with fits.open(io.BytesIO(body)) as hdus:
                 for hdu in hdus[1:]:
                     header = hdu.header
                     if str(header["BRICK"]).strip() == brick:
-                        kind = str(header["IMAGETYP"]).strip(), str(header["BAND"]).strip()
-                        planes[kind[::-1]] = header, np.asarray(hdu.data, np.float32)
+                        key = str(header["BAND"]).strip(), str(header["IMAGETYP"]).strip()
+                        planes[key] = header, np.asarray(hdu.data, np.float32)
     except KeyError as error:
         raise RetrievalError(
             f"{url}: found an image without {error.args[0]}, expected an answer of the cutout "
@@ -240,7 +268,9 @@ def _planes(body, url, brick):
     return planes
 
 
-def _central_pixel(url, header, ra, dec, release):
+def _central_pixel(
+    url: str, header: fits.Header, ra: float, dec: float, release: Release
+) -> tuple[int, int]:
     """Column and row, from 0, of the pixel whose centre is nearest to the position."""
     missing = [key for key in (*_WCS_KEYS, "BRICK_X0", "BRICK_Y0") if key not in header]
     if missing:

@@ -1,7 +1,8 @@
-"""Reading of the survey's catalogues: Tractor files and sweeps of all releases in one form."""
+"""The survey's catalogues: Tractor files and sweeps of all releases, in one form."""
 
 import os
 from collections.abc import Container, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ __all__ = [
     "tractor_table",
 ]
 
-#: Columns that must be there, besides those per band and those of shape and masks.
+#: Columns that are required, besides those for each band and those of shape and masks.
 _NEEDED = ("brickid", "brickname", "objid", "ra", "dec", "type")
 
 _SHAPE = ("r", "e1", "e2")
@@ -68,7 +69,6 @@ def tractor_table(
         File or service from which they were read, for errors.
     release
         The release that the catalogue must be of.
-    bands
     region
         Value of the column ``region``.
     any_release
@@ -96,7 +96,7 @@ def tractor_table(
     number = len(columns["objid"])
     blank = np.full(number, np.nan, np.float32)
     types = np.char.strip(columns["type"])
-    data = {name: columns[name] for name in ("brickid", "objid", "ra", "dec")}
+    data: dict[str, Any] = {name: columns[name] for name in ("brickid", "objid", "ra", "dec")}
     data["release"] = columns.get("release", np.zeros(number, np.int16))
     data |= {"brick": np.char.strip(columns["brickname"]), "region": region, "type": types}
     for band in dict.fromkeys((*bands, "z")):
@@ -121,7 +121,7 @@ def tractor_table(
 def absent_columns(
     names: Container[str], release: Release, bands: Iterable[str], any_release: bool = False
 ) -> list[str]:
-    """List the columns that a catalogue lacks and that a parent sample can't do without.
+    """List the columns that a catalogue lacks and that a parent sample needs.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def _require(
     bands: tuple[str, ...],
     any_release: bool,
 ) -> None:
-    """Refuse a catalogue of another release, or one without what the cuts need."""
+    """Raise an error for a catalogue of another release, or without columns that are needed."""
     if absent := absent_columns(columns, release, bands, any_release):
         expected = release.survey if any_release else release.name
         raise LenspipeError(
@@ -170,7 +170,7 @@ def _require(
 
 
 def _shapes(columns: Mapping[str, np.ndarray], types: np.ndarray) -> dict[str, np.ndarray]:
-    """Return half-light radius (arcsec) and ellipticities, whichever way the release has them."""
+    """Return half-light radius (arcsec) and ellipticities, in either form."""
     if "shape_r" in columns:
         return {f"shape_{part}": columns[f"shape_{part}"] for part in _SHAPE}
     dev = (types == "DEV") | ((types == "COMP") & (columns["fracdev"] >= 0.5))

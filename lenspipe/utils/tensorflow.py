@@ -14,7 +14,7 @@ import tempfile
 
 from lenspipe.utils.progress import log
 
-__all__ = ["gpus", "keras", "tf"]
+__all__ = ["as_if_missing", "gpus", "keras", "tf"]
 
 
 @contextlib.contextmanager
@@ -38,7 +38,7 @@ def _quiet_standard_error():
 
 
 @contextlib.contextmanager
-def _as_if_missing(*names):
+def as_if_missing(*names):
     """Let an import find that these are not installed, unless they have been imported before."""
     hidden = [name for name in names if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))
@@ -55,8 +55,7 @@ _talkative = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "0"
 
 # Keras imports both where they are installed, for its galleries of images and its wrappers, which
 # nothing here uses: a fifth of the time that the import takes.
-_lean = _as_if_missing("matplotlib.pyplot", "sklearn")
-
+_lean = as_if_missing("matplotlib.pyplot", "sklearn")
 # Nor need the garbage collector go through half a million objects that stay until the end: a fifth
 # of what is left of that time, and a part of whatever comes after.
 _collects = gc.isenabled()

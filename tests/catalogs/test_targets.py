@@ -95,9 +95,9 @@ def test_targets_without_data_are_named(settings, caplog):
 
 
 def test_the_list_is_the_parent_sample(settings):
-    tables = []
+    tables, targets, bands = [], read_targets(settings), settings.survey.bands
     for chunk, entries in load_plan(settings).items():
-        parent_of_targets(settings, chunk)
+        parent_of_targets(settings.paths, chunk, targets, bands)
         table = pd.read_parquet(settings.paths.parent(chunk))
         audit = pd.read_csv(settings.paths.parent_audit(chunk))
         assert audit.values.tolist() == [["targets", len(table), len(table), 0]]
@@ -105,7 +105,7 @@ def test_the_list_is_the_parent_sample(settings):
         assert set(manifest) == {entry["brick"] for entry in entries}
         assert sum(entry["count"] for entry in manifest.values()) == len(table)
         for brick, rows in table.groupby("brick"):
-            alone, audit = targets_of_brick(settings, brick)
+            alone, audit = targets_of_brick(settings.paths.plan, brick, targets, bands)
             pd.testing.assert_frame_equal(alone, rows.reset_index(drop=True), check_dtype=False)
             assert audit["after"].tolist() == [len(rows)]
         tables.append(table)

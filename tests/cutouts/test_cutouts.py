@@ -16,6 +16,7 @@ from lenspipe.config.flags import FLAGS
 from lenspipe.config.settings import load_settings
 from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.cutouts.chunk import cut_brick, cut_chunk, cut_one, cutouts_at, discard_chunk
+from lenspipe.cutouts.stamps import CoaddStamps
 from lenspipe.footprint.plan import load_plan
 from lenspipe.parent.select import parent_of_brick, parent_of_chunk
 from lenspipe.products.cutouts import read_cutouts
@@ -35,8 +36,15 @@ def cut(config, tiny_tree, **changes):
     """Cut the tiny brick; return its entry, images and catalogue."""
     parent, _ = parent_of_brick(config, tiny_tree.brick, tiny_tree.region)
     parent = parent.assign(**changes)
-    entry = cut_brick(config, LocalSource(), tiny_tree.brick, tiny_tree.region, parent)
-    return entry, *read_cutouts(config.paths.cutouts(tiny_tree.brick))
+    return cut_rows(config, tiny_tree, parent), *read_cutouts(config.paths.cutouts(tiny_tree.brick))
+
+
+def cut_rows(config, tiny_tree, parent):
+    """Cut rows of a parent sample as the tiny brick's; return the entry."""
+    bands, size = config.survey.bands, config.cutouts.size
+    source = CoaddStamps(LocalSource(), config.survey_paths, bands, size)
+    path, brick = config.paths.cutouts(tiny_tree.brick), tiny_tree.brick
+    return cut_brick(path, source, brick, tiny_tree.region, parent, config.cutouts)
 
 
 def change(config, **cutouts):
@@ -212,10 +220,10 @@ def test_other_columns_of_the_parent_sample_need_no_coadds(own_tree, tiny_tree, 
     path = own_tree.paths.cutouts(tiny_tree.brick)
     before = path.read_bytes(), path.stat().st_mtime_ns
 
-    def refuse(settings, source, brick, region, parent):
+    def refuse(*_):
         raise AssertionError("coadds are read")
 
-    monkeypatch.setattr("lenspipe.cutouts.chunk.cut_stamps", refuse)
+    monkeypatch.setattr("lenspipe.cutouts.chunk.CoaddStamps.read", refuse)
     assert cut(own_tree, tiny_tree)[0] == entry
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     added = {"dchisq": np.arange(6, dtype=np.float32)}
@@ -245,11 +253,11 @@ def test_other_galaxies_need_other_cutouts(own_tree, tiny_tree, column):
 
 def test_brick_without_galaxies(tiny_settings, tiny_tree):
     parent, _ = parent_of_brick(tiny_settings, tiny_tree.brick, tiny_tree.region)
-    args = tiny_settings, LocalSource(), tiny_tree.brick, tiny_tree.region
-    entry = cut_brick(*args, parent.head(0))
+    args = tiny_settings, tiny_tree
+    entry = cut_rows(*args, parent.head(0))
     assert (entry["status"], entry["count"]) == ("empty", 0)
-    assert cut_brick(*args, parent.head(0)) == entry
-    other = cut_brick(*args, parent.head(0).assign(dchisq=np.zeros(0, np.float32)))
+    assert cut_rows(*args, parent.head(0)) == entry
+    other = cut_rows(*args, parent.head(0).assign(dchisq=np.zeros(0, np.float32)))
     assert (other["status"], other["count"]) == ("empty", 0)
 
 
@@ -366,7 +374,7 @@ def test_read_cutouts_refuses_others(tiny_settings, tiny_tree):
     for cut_at in (100, 5000, len(data) - 2880):
         path.write_bytes(data[:cut_at])
         with pytest.raises(
-            LenspipeError, match=r"1501p320\.fits: (truncated|not a readable|no complete)"
+            LenspipeError, match=r"1501p320\.fits: (truncated|not a readable|not a complete)"
         ):
             read_cutouts(path)
     path.unlink()

@@ -84,7 +84,8 @@ def configure(**config):
     return load_settings(
         {"run": "fake", "simulation": {}, "footprint": {"ra": [150, 151], "dec": [30, 31]},
          "cutouts": {"size": 21}, "sample": {"negatives_per_lens": 2},
-         "training": {"name": "small"}, "candidates": {"threshold": 0.5}} | config
+         "training": {"name": "small"}, "candidates": {"threshold": 0.5},
+         "inference": {"backend": "tensorflow"}} | config
     )  # fmt: skip
 
 
@@ -239,8 +240,9 @@ def test_without_a_test_split(tmp_path, monkeypatch, fractions):
     monkeypatch.chdir(tmp_path)
     sample = {"negatives_per_lens": 1, "fractions": fractions}
     settings = make_run(
-        4, 12, 4, 3, size=21, sample=sample, training={"name": "small"}, candidates={"threshold": 1}
-    )
+        4, 12, 4, 3, size=21, sample=sample, training={"name": "small"},
+        candidates={"threshold": 1}, inference={"backend": "tensorflow"},
+    )  # fmt: skip
     build_sample(settings)
     write_model(settings, epochs=0)
     metrics = assess(settings)

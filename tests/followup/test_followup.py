@@ -350,6 +350,7 @@ def test_the_command_makes_sheets_pdf_and_tables(run, tmp_path, capsys):
     (tmp_path / "grades.csv").write_text(f"name,grade\n{names[1]},B\n")
     options = ["--arrows", "arrows.csv", "--image", "other.fits", "--graded", "grades.csv"]
     before = {path for path in tmp_path.rglob("*") if "sheets" not in path.parts}
+    assert before
     assert main(["sheets", "results/tiny", "--names", *names, *options]) == 0
     assert before == {path for path in tmp_path.rglob("*") if "sheets" not in path.parts}
     folder = settings.paths.sheet("")

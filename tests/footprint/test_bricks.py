@@ -129,7 +129,7 @@ def mirror(tmp_path, monkeypatch):
     make_tree(tmp_path / "far", "dr9", ids=False)
     mirror = Mirror(tmp_path / "far")
     opened = contextlib.nullcontext(mirror)
-    monkeypatch.setattr("lenspipe.survey.brick_tables.open_source", lambda settings: opened)
+    monkeypatch.setattr("lenspipe.footprint.select.open_source", lambda *_: opened)
     config = {"run": "test", "survey": {"tree": "https://mirror.example/dr9"}}
     config |= {"sample": {"known_lenses": "known.csv"}, "retrieval": {"contact": "me@example.org"}}
     return mirror, config

@@ -311,7 +311,7 @@ def remote(tmp_path, monkeypatch):
     source = Remote({})
     source.folder = survey.folder
     opened = contextlib.nullcontext(source)
-    monkeypatch.setattr("lenspipe.parent.tractor.open_source", lambda _: opened)
+    monkeypatch.setattr(catalog, "open_source", lambda *_: opened)
     return SimpleNamespace(far=far, local=local, source=source, chunk=next(iter(plan)))
 
 
@@ -345,7 +345,7 @@ def test_remote_bricks_that_fail_are_left_out(remote, caplog):
         "1500p300": ("failed", False),
         "1501p320": ("empty", None),
     }
-    assert "not readable as fetched" in manifest["1500p300"]["reason"]
+    assert "the fetched file cannot be read" in manifest["1500p300"]["reason"]
     assert "left out: brick 1498p320: 503" in caplog.text
     with pytest.raises(RetrievalError, match="503"):
         parent_of_brick(remote.far, "1498p320", "south")

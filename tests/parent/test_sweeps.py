@@ -47,7 +47,7 @@ def run(settings):
 @pytest.mark.parametrize("block", [10**6, 7])
 def test_same_as_files(survey, monkeypatch, block):
     table, audit, manifest = run(make(survey, "tractor"))
-    monkeypatch.setattr("lenspipe.survey.sweeps._BLOCK", block)
+    monkeypatch.setattr("lenspipe.survey.sweeps._BLOCK_ROWS", block)
     found, its_audit, its_manifest = run(make(survey, "sweeps"))
     pd.testing.assert_frame_equal(found, table, check_exact=True)
     assert content_hash(found) == content_hash(table)
@@ -84,11 +84,10 @@ def test_names():
 def test_paths(survey):
     settings = make(survey, "sweeps")
     name = "sweep-140p030-150p035.fits"
-    assert sweep_path(settings, "north", name) == survey.folder / "north/sweep/9.0" / name
-    url = {"sweeps": "s3://bucket/{region}/sweep/9.0/"}
-    assert sweep_path(make(survey, "sweeps", **url), "south", name) == (
-        f"s3://bucket/south/sweep/9.0/{name}"
-    )
+    paths = settings.survey_paths
+    assert sweep_path(paths, None, "north", name) == survey.folder / "north/sweep/9.0" / name
+    address = "s3://bucket/{region}/sweep/9.0/"
+    assert sweep_path(paths, address, "south", name) == f"s3://bucket/south/sweep/9.0/{name}"
 
 
 def test_folder_of_its_own(survey):
@@ -190,7 +189,7 @@ def test_entries_of_failures(tmp_path, monkeypatch, caplog, survey):
 
 
 def test_damage_of_what_was_fetched():
-    text = r"https://a/b: not readable as fetched \(c\)"
+    text = r"https://a/b: the fetched file cannot be read \(c\)"
     with pytest.raises(RetrievalError, match=text) as info, fetched("https://a/b"):
         raise LenspipeError("c")
     assert info.value.transient is False

@@ -34,7 +34,7 @@ def make(survey, tmp_path, monkeypatch):
     """Make settings for a source, with a table of bricks, in a folder of their own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(retry, "_FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr(tap, "_FIRST_LOOK_S", 0.01)
+    monkeypatch.setattr(tap, "_FIRST_POLL_S", 0.01)
 
     def settings(run, catalogs="tap", url=None, parent=None, **retrieval):
         config = survey.config | {"run": run, "parent": parent or {}}
@@ -413,7 +413,7 @@ def test_rows_that_miss_their_own_cuts(survey, make, monkeypatch):
     monkeypatch.setattr(queries, "conditions", lambda *_: cuts)
     with Service(survey.tables) as service:
         _, _, manifest = run(make("queries", url=service.url))
-    assert "don't pass the cuts of their query" in manifest["1499p325"]["reason"]
+    assert "do not pass the cuts of their query" in manifest["1499p325"]["reason"]
     assert manifest["1499p325"]["transient"] is False
 
 

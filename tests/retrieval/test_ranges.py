@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenspipe.retrieval.ranges import MOST_REQUESTS, PART_BYTES, Link, merge, missing, plan
+from lenspipe.retrieval.ranges import MAX_REQUESTS, PART_BYTES, Link, merge, missing, plan
 
 RUNS = st.lists(
     st.tuples(st.integers(0, 10**6), st.integers(1, 5000)).map(lambda run: (run[0], sum(run))),
@@ -54,7 +54,7 @@ def test_a_plan_covers_all_within_the_limits(runs, several, most_ranges):
     if several:
         assert max(map(len, requests)) <= most_ranges
     else:
-        assert len(requests) <= MOST_REQUESTS
+        assert len(requests) <= MAX_REQUESTS
         assert {len(ranges) for ranges in requests} == {1}
 
 

@@ -14,11 +14,12 @@ from helpers.loopback import Fault, Loopback, RandomFaults, apache, find_program
 
 from lenspipe.config.settings import load_settings
 from lenspipe.cutouts.chunk import cut_brick
+from lenspipe.cutouts.stamps import CoaddStamps
 from lenspipe.parent.select import parent_of_brick
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.retrieval import retry
 from lenspipe.retrieval.local import LocalSource
-from lenspipe.retrieval.sources import open_source
+from lenspipe.retrieval.sources import open_source as open_trees
 from lenspipe.survey.bricks import brick_wcs
 from lenspipe.survey.coadds import read_stamps
 from lenspipe.utils.errors import LenspipeError, RetrievalError
@@ -44,6 +45,19 @@ def remote(url, **retrieval):
             "retrieval": few | retrieval,
         }
     )
+
+
+def open_source(settings):
+    return open_trees(settings.retrieval, settings.paths.hosts, settings.survey_paths.tree)
+
+
+def cut(settings, source, brick, region, parent):
+    """Cut a brick; return its entry in the manifest."""
+    stamps = CoaddStamps(
+        source, settings.survey_paths, settings.survey.bands, settings.cutouts.size
+    )
+    path = settings.paths.cutouts(brick)
+    return cut_brick(path, stamps, brick, region, parent, settings.cutouts)
 
 
 @pytest.fixture(scope="module")
@@ -141,15 +155,15 @@ def test_real_servers(files, start, programs, tmp_path):
 def test_cutouts_are_those_of_a_local_tree(tiny_tree, tiny_settings):
     brick, region = tiny_tree.brick, tiny_tree.region
     parent, _ = parent_of_brick(tiny_settings, brick, region)
-    cut_brick(tiny_settings, LocalSource(), brick, region, parent)
+    cut(tiny_settings, LocalSource(), brick, region, parent)
     images, catalog = read_cutouts(tiny_settings.paths.cutouts(brick))
     with Loopback(tiny_tree.tree) as server:
         settings = remote(server.url)
         again, _ = parent_of_brick(settings, brick, region)
         with open_source(settings) as source:
-            entry = cut_brick(settings, source, brick, region, again)
+            entry = cut(settings, source, brick, region, again)
             count = len(server.requests)
-            assert cut_brick(settings, source, brick, region, again) == entry
+            assert cut(settings, source, brick, region, again) == entry
             assert len(server.requests) == count
     assert entry["count"] == len(parent)
     found, rows = read_cutouts(settings.paths.cutouts(brick))
@@ -174,7 +188,7 @@ def test_few_bytes_in_two_requests(deep):
         assert server.connections.opened == 1
 
 
-def test_a_limit_of_ranges_is_learnt(deep):
+def test_a_limit_of_ranges_is_remembered(deep):
     with Loopback(deep, max_ranges=60) as server, open_source(remote(server.url)) as source:
         for number in (5, 55, 55):
             fetch(source, server.url, ["image.fits.fz"], *positions(number, number, (3500, 3500)))
@@ -185,7 +199,7 @@ def test_a_limit_of_ranges_is_learnt(deep):
         assert server.requests[-1].range.count(",") < 60
 
 
-def test_what_a_server_answers_is_learnt_once_in_a_run(files, caplog):
+def test_what_a_server_answers_is_remembered_once_in_a_run(files, caplog):
     caplog.set_level("INFO", "lenspipe")
     x, y = positions(0, 3)
     with Loopback(files.folder, ranges="none") as server:
@@ -193,7 +207,7 @@ def test_what_a_server_answers_is_learnt_once_in_a_run(files, caplog):
             with open_source(remote(server.url)) as source:
                 fetch(source, server.url, ["rice.fits.fz"], x, y)
         assert [bool(request.range) for request in server.requests] == [True, False]
-    assert sum("asked for whole files" in r.getMessage() for r in caplog.records) == 1
+    assert sum("requesting whole files" in r.getMessage() for r in caplog.records) == 1
 
 
 TRANSIENT = ["500", "502", "503", "429", "reset", "truncated", "drip", "silence", "close"]

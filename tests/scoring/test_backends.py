@@ -1,5 +1,6 @@
 """Tests of lenspipe.scoring.backends.choose: all give what Keras gives."""
 
+import functools
 import logging
 import sys
 
@@ -19,13 +20,10 @@ from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.tensorflow import gpus, keras
 
 SIZE = 33
-CMU = "cmu_deeplens", {"widths": [4, 8], "units": 2, "stem_filters": 4}
-SHIELDED = "shielded_resnet", {"units": 1, "stages": 2}
 NETWORKS = {
-    "cmu_deeplens": CMU,
-    "shielded_resnet": SHIELDED,
-    "efficientnet_v2": ("efficientnet_v2", {"variant": "B0"}),
-    "median": (CMU, SHIELDED),
+    "cmu_deeplens": {"widths": [4, 8], "units": 2, "stem_filters": 4},
+    "shielded_resnet": {"units": 1, "stages": 2},
+    "efficientnet_v2": {"variant": "B0"},
 }
 
 
@@ -39,9 +37,13 @@ def some_images(number=40, size=SIZE):
     return images.astype(np.float32)
 
 
-def made(name, settings, seed):
-    """A network whose normalisations have seen something and whose scores spread."""
-    model, rng = build(name, size=SIZE, **settings), np.random.default_rng(seed)
+@functools.cache
+def made(name="cmu_deeplens", seed=1):
+    """A network whose normalisations have seen something and whose scores spread.
+
+    The same one for all tests, which leave it as it is.
+    """
+    model, rng = build(name, size=SIZE, **NETWORKS[name]), np.random.default_rng(seed)
     normalisation(model)[0].adapt(some_images())
     for layer in layers_of(model):
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -57,13 +59,11 @@ def made(name, settings, seed):
     return model
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=[*NETWORKS, "median"])
 def model(request):
-    parts = NETWORKS[request.param]
-    if isinstance(parts[0], str):
-        return made(*parts, 1)
-    members = {f"{part[0]}_{i}": made(*part, i) for i, part in enumerate(parts)}
-    return join(members, request.param)
+    if request.param in NETWORKS:
+        return made(request.param)
+    return join({name: made(name) for name in ("cmu_deeplens", "shielded_resnet")}, request.param)
 
 
 def plain(model, images):
@@ -84,7 +84,7 @@ def test_tensorflow_agrees_with_keras(model):
 
 
 def test_openvino_agrees_with_keras(model):
-    pytest.importorskip("openvino", reason="openvino is not installed")
+    pytest.importorskip("lenspipe.backends.openvino", reason="openvino is not installed")
     images = some_images()
     scores = opened(model, backend="openvino")(images)
     assert (scores.dtype, scores.shape) == (np.float32, (40, 1))
@@ -92,8 +92,8 @@ def test_openvino_agrees_with_keras(model):
 
 
 def test_bfloat16_nearly_agrees_with_keras(model):
-    openvino = pytest.importorskip("openvino", reason="openvino is not installed")
-    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    module = pytest.importorskip("lenspipe.backends.openvino", reason="openvino is not installed")
+    if "BF16" not in module.openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU has no bfloat16")
     if model.name == "efficientnet_v2":
         pytest.skip("without training, its scores depend on the last digits")
@@ -108,8 +108,8 @@ def test_bfloat16_nearly_agrees_with_keras(model):
 @pytest.mark.parametrize("backend", ["tensorflow", "openvino"])
 def test_orientations_are_averaged(backend):
     if backend == "openvino":
-        pytest.importorskip("openvino", reason="openvino is not installed")
-    model, images = made(*CMU, 1), some_images(5)
+        pytest.importorskip("lenspipe.backends.openvino", reason="openvino is not installed")
+    model, images = made(), some_images(5)
     expected = score_images(model, images, symmetries=8)
     assert np.abs(expected - score_images(model, images)).max() > 1e-3
     scores = opened(model, backend=backend, symmetries=8)(images)
@@ -119,8 +119,8 @@ def test_orientations_are_averaged(backend):
 @pytest.mark.parametrize("backend", ["tensorflow", "openvino", "auto"])
 def test_any_number_of_cutouts_is_scored(backend):
     if backend == "openvino":
-        pytest.importorskip("openvino", reason="openvino is not installed")
-    model, images = made(*CMU, 1), some_images(70)
+        pytest.importorskip("lenspipe.backends.openvino", reason="openvino is not installed")
+    model, images = made(), some_images(70)
     score, expected = opened(model, backend=backend, batch_size=70), plain(model, images)
     for number in (0, 1, 31, 33, 70):
         scores = score(images[:number])
@@ -155,14 +155,14 @@ def test_normalisations_are_folded_only_where_that_is_right():
 
 
 def test_a_folded_network_has_fewer_normalisations():
-    model = made(*NETWORKS["efficientnet_v2"], 1)
+    model = made("efficientnet_v2")
     kept = [x for x in layers_of(fold(model)) if isinstance(x, keras.layers.BatchNormalization)]
     assert len(kept) == 0
 
 
 @pytest.mark.parametrize("how", ["mean", "median"])
 def test_members_of_an_ensemble_are_scored_in_the_same_pass(how):
-    members = {"one": made(*CMU, 1), "other": made(*SHIELDED, 2), "third": made(*CMU, 3)}
+    members = {"one": made(), "other": made("shielded_resnet"), "third": made(seed=3)}
     model, names = with_member_outputs(join(members, how))
     assert names == list(members)
     images = some_images()
@@ -174,7 +174,7 @@ def test_members_of_an_ensemble_are_scored_in_the_same_pass(how):
 
 
 def test_a_network_has_no_members():
-    model = made(*CMU, 1)
+    model = made()
     assert with_member_outputs(model) == (model, [])
 
 
@@ -225,7 +225,7 @@ def test_auto_takes_the_faster_if_it_agrees(seconds, score, chosen, said, monkey
 def test_without_openvino_tensorflow_scores(monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.delitem(sys.modules, "lenspipe.scoring.backends.openvino", raising=False)
-    model = made(*CMU, 1)
+    model = made()
     with caplog.at_level(logging.INFO, "lenspipe"):
         assert len(opened(model)(some_images())) == 40
         assert opened(model, precision="bfloat16").name == "TensorFlow"

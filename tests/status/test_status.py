@@ -292,6 +292,7 @@ def test_the_page_stands_for_itself(run):
 @pytest.mark.parametrize("options", [[], ["--json"], ["--html", "page.html"]])
 def test_the_command_changes_nothing_in_the_run(run, options, tmp_path, capsys):
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("results/**/*")}
+    assert before
     assert main(["status", "my run.yaml", *options]) == 0
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("results/**/*")} == before
     output = capsys.readouterr().out

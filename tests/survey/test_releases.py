@@ -43,9 +43,9 @@ def addresses(settings, region, brick, ra, dec):
     yield paths.bricks(region)
     yield paths.tractor(region, brick)
     yield paths.checksums(region, brick)
-    yield from coadd_paths(settings, brick, region).values()
+    yield from coadd_paths(paths, brick, region, settings.survey.bands).values()
     for name in sweep_names(ra, dec, settings.release):
-        yield sweep_path(settings, region, name)
+        yield sweep_path(paths, settings.survey.sweeps, region, name)
 
 
 @pytest.mark.parametrize("release", ["dr7", "dr8", "dr9", "dr10"])

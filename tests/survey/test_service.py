@@ -17,7 +17,7 @@ from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.retrieval import retry
 from lenspipe.survey import service
 from lenspipe.survey.bricks import brick_wcs
-from lenspipe.survey.service import fetch_stamps, read_answer
+from lenspipe.survey.service import CutoutService, read_answer
 from lenspipe.utils.errors import NotFoundError, RetrievalError
 
 #: Bricks that overlap, and their centres.
@@ -133,7 +133,9 @@ def positions(pixels, brick="1501p320"):
 
 
 def fetch(settings, brick="1501p320", pixels=PIXELS[:1]):
-    return fetch_stamps(settings, brick, "south", *positions(pixels, brick))
+    address, bands, size = settings.survey.service, settings.survey.bands, settings.cutouts.size
+    service = CutoutService(address, settings.release, bands, size, settings.retrieval)
+    return service.fetch_stamps(brick, "south", *positions(pixels, brick))
 
 
 @pytest.mark.parametrize("brick", BRICKS)

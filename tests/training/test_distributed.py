@@ -21,7 +21,7 @@ from lenspipe.training.fitting import train
 from lenspipe.utils.errors import LenspipeError
 
 CONFIG = {
-    "network_settings": {"widths": [8, 16], "units": 1, "stem_filters": 8, "stem_stride": 2},
+    "network_settings": {"widths": [8], "units": 1, "stem_filters": 8, "stem_stride": 2},
     "epochs": 4,
     "batch_size": 16,
     "learning_rate": 0.003,

@@ -26,6 +26,8 @@ from lenspipe.utils.progress import log
 from lenspipe.utils.tensorflow import keras, tf
 
 NETWORK = {"widths": [8, 16], "units": 1, "stem_filters": 8, "stem_stride": 2, "compress": True}
+#: For trainings that need not learn anything: half of them is making the network.
+ONE_STAGE = NETWORK | {"widths": [8]}
 TRAINING = {
     "name": "small",
     "network_settings": NETWORK,
@@ -160,7 +162,7 @@ def test_a_killed_training_is_resumed_and_ends_the_same(trained, settings, monke
 
 def test_a_state_of_other_settings_is_not_used(settings, caplog):
     caplog.set_level("INFO", "lenspipe")
-    settings = configure(name="other", epochs=1)
+    settings = configure(name="other", network_settings=ONE_STAGE, epochs=1)
     model = make_network(settings)
     model.compile("adam")
     backup = Backup(settings.paths.model("other", "backup"), "a")
@@ -172,7 +174,7 @@ def test_a_state_of_other_settings_is_not_used(settings, caplog):
 
 
 def test_loss_that_is_not_finite_is_named_with_its_batch(settings):
-    settings = configure(name="wild", learning_rate=1e30, epochs=2)
+    settings = configure(name="wild", network_settings=ONE_STAGE, learning_rate=1e30, epochs=2)
     with pytest.raises(
         LenspipeError, match=r"not finite \(nan\) in epoch 1, step 2; lower training\.learning_rate"
     ) as error:
@@ -280,7 +282,7 @@ def test_parts_of_a_batch_make_the_whole(settings):
 
 
 def test_it_learns_in_half_precision_and_with_xla(settings):
-    settings = configure(name="half", network_settings=NETWORK | {"widths": [4, 8]})
+    settings = configure(name="half", network_settings=NETWORK | {"widths": [4]})
     data = training_data(settings)
     keras.utils.set_random_seed(1)
     model = make_network(settings, mixed=True)
@@ -301,7 +303,13 @@ def test_it_learns_in_half_precision_and_with_xla(settings):
 
 def test_training_stops_when_there_has_long_been_no_better_epoch(settings):
     settings = configure(
-        name="patient", learning_rate=1e-9, decay_epochs=[], patience=2, keep="best", epochs=9
+        name="patient",
+        network_settings=ONE_STAGE,
+        learning_rate=1e-9,
+        decay_epochs=[],
+        patience=2,
+        keep="best",
+        epochs=9,
     )
     notes = train(settings)
     history = pd.read_csv(settings.paths.model("patient", "history.csv"))
@@ -310,7 +318,9 @@ def test_training_stops_when_there_has_long_been_no_better_epoch(settings):
 
 def test_refit_learns_from_the_validation_split_too_and_keeps_the_first_model(settings, caplog):
     caplog.set_level("INFO", "lenspipe")
-    settings = configure(name="twice", refit=True, epochs=2, decay_epochs=[])
+    settings = configure(
+        name="twice", network_settings=ONE_STAGE, refit=True, epochs=2, decay_epochs=[]
+    )
     assert settings.held_out == "test"
     notes = train(settings)
     assert "again, on the training and validation splits" in caplog.text
@@ -326,7 +336,7 @@ def test_refit_learns_from_the_validation_split_too_and_keeps_the_first_model(se
 
 def test_each_epoch_is_reported_with_its_validation_scores(settings):
     reports = []
-    settings = configure(name="told", epochs=2, decay_epochs=[])
+    settings = configure(name="told", network_settings=ONE_STAGE, epochs=2, decay_epochs=[])
     train(settings, lambda *report: reports.append(report))
     assert [row["epoch"] for row, _, _ in reports] == [1, 2]
     row, lenses, others = reports[-1]
@@ -365,7 +375,15 @@ def test_mixed_precision_model_is_saved_in_single_precision(settings):
 def test_without_a_validation_split_the_last_epoch_is_kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     sample = {"negatives_per_lens": 1, "fractions": "none"}
-    settings = make_run(4, 20, 5, 5, size=33, sample=sample, training=TRAINING | {"epochs": 2})
+    settings = make_run(
+        4,
+        20,
+        5,
+        5,
+        size=33,
+        sample=sample,
+        training=TRAINING | {"epochs": 2, "network_settings": ONE_STAGE},
+    )
     build_sample(settings)
     metrics = train(settings)
     assert metrics["kept_epoch"] == 2

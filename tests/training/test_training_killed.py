@@ -20,7 +20,7 @@ from lenspipe.training.fitting import train
 EPOCHS, KILLS = 12, 2
 TRAINING = {
     "name": "whole",
-    "network_settings": {"widths": [8, 16], "units": 1, "stem_filters": 8, "stem_stride": 2},
+    "network_settings": {"widths": [8], "units": 1, "stem_filters": 8, "stem_stride": 2},
     "epochs": EPOCHS,
     "batch_size": 16,
     "learning_rate": 0.003,

@@ -79,15 +79,20 @@ def write_config(folder, **changes):
 
 
 def hashes(folder, pattern):
+    """File -> its sum; there is one at least."""
+    paths = [path for path in sorted(folder.glob(pattern)) if path.is_file()]
+    assert paths, f"{folder}: no file matches {pattern}"
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.glob(pattern))
-        if path.is_file()
+        for path in paths
     }
 
 
 def times(folder):
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.fits")}
+    """FITS file -> when it was written; there is one at least."""
+    paths = list(folder.rglob("*.fits"))
+    assert paths, f"{folder}: no FITS file"
+    return {path: path.stat().st_mtime_ns for path in paths}
 
 
 @pytest.fixture(scope="module")

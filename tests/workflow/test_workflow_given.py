@@ -117,7 +117,7 @@ def test_cutouts_go_once_scored_and_come_back_where_they_are_wanted(small_survey
     build("cmu_deeplens", **CONFIG["training"]["network_settings"]).save(search / "given.keras")
     output = run(search)
     assert "Cutting" not in output
-    assert "deleted once scored, cut again" in output
+    assert "deleted after scoring, cut again" in output
     anew = pd.concat(map(pd.read_parquet, sorted(few.glob("scores/*.parquet"))))
     assert anew["id"].tolist() == scores["id"].tolist()
     assert (anew["p"] != scores["p"]).any()

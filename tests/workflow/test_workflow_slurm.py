@@ -57,12 +57,26 @@ def submitted(output):
     return jobs
 
 
+#: Snakemake, but for how often it looks at its jobs: each time that it finds none ended, the plugin
+#: looks ten seconds later than before, which for jobs of a few seconds is most of the time.
+IMPATIENT = """
+import asyncio
+from snakemake.cli import main
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+
+RemoteExecutor.sleep = lambda self: asyncio.sleep(0.5)
+main()
+"""
+
+
 def through_slurm(folder, *arguments):
-    """Command for a run whose jobs all go to Slurm, looked at every few seconds."""
+    """Command for a run whose jobs all go to Slurm, looked at twice a second."""
+    whole = command(folder, *arguments)
+    assert whole[1:3] == ["-m", "snakemake"]
     return [
-        *command(folder, *arguments),
+        *(whole[0], "-c", IMPATIENT, *whole[3:]),
         *("--workflow-profile", str(PROFILE)),
-        *("--slurm-init-seconds-before-status-checks", "8"),
+        *("--slurm-init-seconds-before-status-checks", "1"),
     ]
 
 
@@ -169,6 +183,7 @@ def test_a_whole_run_goes_through_slurm(finished, results):
     assert {ended()[number] for number in jobs["cutouts"]} == {("COMPLETED", "2000M")}
     assert {ended()[number][0] for numbers in jobs.values() for number in numbers} == {"COMPLETED"}
     # Logs of jobs that ended well are removed.
+    assert (finished / ".snakemake").is_dir()
     assert not list((finished / ".snakemake" / "slurm_logs").rglob("*.log"))
 
 

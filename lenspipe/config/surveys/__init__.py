@@ -1,4 +1,4 @@
-"""Imaging surveys: one module each, which says what differs between them and their releases."""
+"""Imaging surveys: a module for each, with what differs between surveys and their releases."""
 
 import lazy_loader
 

@@ -1,7 +1,7 @@
-"""What lenspipe has to know of an imaging survey, and of one of its data releases.
+"""Description of an imaging survey's data release, and of the layout of its files.
 
-A survey is a module of this package with a dictionary ``RELEASES``, release name -> `Release`. All
-that is particular to it stands there; everything else is given a `Release`.
+A survey is a module of this package with a dictionary ``RELEASES``, release name -> `Release`.
+Everything specific to the survey is in that module; all other code is given a `Release`.
 """
 
 from abc import ABC, abstractmethod
@@ -16,15 +16,14 @@ __all__ = ["Release", "SurveyPaths"]
 
 
 class SurveyPaths(ABC):
-    """Files of one release of a survey below its tree.
+    """Paths of the files of a survey's release.
 
-    A path below a folder is a `pathlib.Path`, one below an address a str.
+    They are `pathlib.Path` if the tree is a folder, and str if it is an address.
 
     Parameters
     ----------
     tree
         Folder or address of the release.
-    release
     """
 
     def __init__(self, tree: str | Path, release: "Release") -> None:
@@ -53,7 +52,10 @@ class SurveyPaths(ABC):
 
     @abstractmethod
     def coadd(self, region: str, brick: str, kind: str, band: str | None = None) -> str | Path:
-        """Coadd of a brick: kind is image, invvar, nexp, psfsize (with a band) or maskbits."""
+        """Coadd of a brick.
+
+        The kind is image, invvar, nexp or psfsize, with a band, or maskbits, without.
+        """
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Release(ABC):
     name
         Of the release, as in file names: ``dr9``.
     bands_of_regions
-        Region, each reduced on its own -> its optical bands.
+        Region -> its optical bands; regions were reduced independently.
     has_region_folders
         Whether the tree has a folder per region.
     types
@@ -76,11 +78,11 @@ class Release(ABC):
         Whether the catalogue has ``shape_r``, ``shape_e1``, ``shape_e2`` and ``sersic``, or
         ``shapedev_*`` and ``shapeexp_*``.
     maskbits
-        Whether there are coadds of mask bits, and a ``maskbits`` column in the catalogue.
+        Whether there are coadds of mask bits, and a column ``maskbits`` in the catalogue.
     mask_bits
         Name -> bit.
     vector_bands
-        Bands in the order of the catalogue's vector columns (``decam_flux``), where it has some.
+        Bands in the order of the catalogue's vector columns (``decam_flux``), if it has any.
     pixel_scale_arcsec
         Of the coadds.
     brick_deg
@@ -92,13 +94,13 @@ class Release(ABC):
     name_prefix
         Of the IAU-style names of objects.
     sweeps
-        Folder of the sweep files in that of the region, if there are some.
+        Folder of the sweep files in that of the region, if there are any.
     sweep_width_deg
         Extent of a sweep file in right ascension, degrees.
     tap_schema
-        Schema of the release's tables in the TAP service, if it holds them.
+        Schema of the release's tables in the TAP service, if it has them.
     tap_conditions
-        Region -> condition in ADQL that selects its rows there.
+        Region -> condition in ADQL that selects its rows.
     """
 
     survey: str
@@ -122,12 +124,12 @@ class Release(ABC):
 
     @property
     def regions(self) -> tuple[str, ...]:
-        """Regions, each reduced on its own."""
+        """Regions, which were reduced independently."""
         return tuple(self.bands_of_regions)
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Bands that at least one region has."""
+        """Bands of at least one region."""
         return tuple(dict.fromkeys(b for bands in self.bands_of_regions.values() for b in bands))
 
     def mask(self, names: tuple[str, ...]) -> int:
@@ -136,7 +138,7 @@ class Release(ABC):
 
     @abstractmethod
     def paths(self, tree: str | Path) -> SurveyPaths:
-        """Return where the files of the release are below a folder or an address."""
+        """Return the paths of the release's files below a folder or an address."""
 
     @abstractmethod
     def has_number(self, number: int) -> bool:

@@ -33,7 +33,7 @@ _MASK_BITS = {
 
 
 class LegacyPaths(SurveyPaths):
-    """Files of a release below its tree, which has a folder per region from DR8 on."""
+    """Paths of a release's files; from DR8 on there is a folder per region."""
 
     def _of_region(self, region: str, name: str) -> str | Path:
         return self.below(f"{region}/{name}" if self.release.has_region_folders else name)
@@ -56,7 +56,7 @@ class LegacyPaths(SurveyPaths):
         return self._of_region(region, f"tractor/{brick[:3]}/brick-{brick}.sha256sum")
 
     def coadd(self, region: str, brick: str, kind: str, band: str | None = None) -> str | Path:
-        """Coadd of a brick: kind is image, invvar, nexp, psfsize (with a band) or maskbits."""
+        """Coadd of a brick; see `SurveyPaths`."""
         suffix = f"-{band}" if band else ""
         name = f"legacysurvey-{brick}-{kind}{suffix}.fits.fz"
         return self._of_region(region, f"coadd/{brick[:3]}/{brick}/{name}")
@@ -66,7 +66,7 @@ class LegacyRelease(Release):
     """A data release of the Legacy Surveys."""
 
     def paths(self, tree: str | Path) -> LegacyPaths:
-        """Return where the files of the release are below a folder or an address."""
+        """Return the paths of the release's files below a folder or an address."""
         return LegacyPaths(tree, self)
 
     def has_number(self, number: int) -> bool:
@@ -83,7 +83,7 @@ class LegacyRelease(Release):
     def northern_boundary_dec(self) -> float:
         """Declination from which on the north galactic cap belongs to region north, degrees.
 
-        That of the later releases' ``survey_primary``
+        Taken from ``survey_primary`` of later releases
         (https://www.legacysurvey.org/dr9/description/); the tables of DR8 have no such column.
         """
         return 32.375

@@ -1,4 +1,4 @@
-"""The surveys that there are, by name."""
+"""The available surveys, by name."""
 
 import importlib
 import pkgutil
@@ -21,12 +21,7 @@ def survey_names() -> list[str]:
 def get_release(survey: str, name: str) -> Release:
     """Return a data release of a survey.
 
-    Parameters
-    ----------
-    survey
-        As in config key ``survey.name``, such as ``legacy``.
-    name
-        Of the release, such as ``dr9``.
+    Both names are as in the section ``survey``: ``legacy``, ``dr9``.
 
     Raises
     ------

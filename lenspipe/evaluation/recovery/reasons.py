@@ -181,10 +181,11 @@ def _read_survey(
     settings: Settings, places: list[tuple[str, str]], sky: Sky
 ) -> tuple[dict[str, pd.DataFrame], set[str]]:
     """Objects near entries, by brick, and the names of the bricks that could not be read."""
-    with open_source(settings) as source:
+    paths = settings.survey_paths
+    with open_source(settings.retrieval, settings.paths.hosts, paths.tree) as source:
 
         def read(brick: str, region: str) -> pd.DataFrame:
-            table = tractor_of_brick(settings, source, brick, region)
+            table = tractor_of_brick(source, paths, brick, region, settings.survey.bands)
             rows, entries, separation = sky.pairs(table["ra"], table["dec"])
             objects = table.iloc[rows]
             return pd.DataFrame(

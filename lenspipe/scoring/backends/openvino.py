@@ -3,11 +3,15 @@
 from typing import Any
 
 import numpy as np
-import openvino
 
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
-from lenspipe.utils.tensorflow import keras, tf
+from lenspipe.utils.tensorflow import as_if_missing, keras, tf
+
+# Where it is installed, each model that is converted is reported to OpenVINO's makers, by a copy of
+# this process that waits for a server: seconds for nothing on a node without the internet.
+with as_if_missing("openvino_telemetry"):
+    import openvino
 
 __all__ = ["OpenVINO"]
 
