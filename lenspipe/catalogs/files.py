@@ -69,7 +69,7 @@ def _suffix(path):
     return PurePath(str(path).lower().partition("?")[0].removesuffix(".gz")).suffix
 
 
-def read_raw(path, key, settings=None, wanted=None):
+def read_raw(path, key, settings=None, needed=None):
     """Read a list as it stands in its file.
 
     Parameters
@@ -81,7 +81,7 @@ def read_raw(path, key, settings=None, wanted=None):
         Key of the configuration that gives the path, for messages.
     settings : lenspipe.config.settings.Settings, optional
         Needed for an address; the file is kept in the cache.
-    wanted : collection of str, optional
+    needed : collection of str, optional
         Columns of a FITS table that matter, in lower case; the others, which may be many, are not
         read. All if not given.
 
@@ -102,7 +102,7 @@ def read_raw(path, key, settings=None, wanted=None):
     try:
         with _local(path, settings) as local:
             if kind == "FITS":
-                return _read_fits(local, wanted)
+                return _read_fits(local, needed)
             if kind == "ECSV":
                 return _read_ecsv(local, zipped)
             return _read_csv(local, zipped, "\t" if kind == "TSV" else ",")
@@ -181,14 +181,14 @@ def _read_ecsv(path, zipped):
     return Raw(table, names, units, range(comments + 2, comments + 2 + len(table)))
 
 
-def _read_fits(path, wanted):
+def _read_fits(path, needed):
     path.stat()
     with open_fits(path) as fits:
         tables = [hdu for hdu in fits if hdu.get_exttype() in ("BINARY_TBL", "ASCII_TBL")]
         if not tables:
             raise ValueError("no table in it")
         every, header = tables[0].get_colnames(), tables[0].read_header()
-        chosen = [name for name in every if wanted is None or name.lower() in wanted]
+        chosen = [name for name in every if needed is None or name.lower() in needed]
         data = tables[0].read(columns=chosen) if chosen else np.zeros(0, [(every[0], "f8")])
     # Columns with several numbers in a row hold no positions.
     names = [name for name in data.dtype.names if data[name].ndim == 1]

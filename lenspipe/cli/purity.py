@@ -28,7 +28,7 @@ def add_purity(commands):
 def _purity(options):
     settings = load_settings(read_config(options.config))
     configure_logging()
-    from lenspipe.evaluation.purity.random_rates import measure_purity
+    from lenspipe.evaluation.purity.measure import measure_purity
 
     measure_purity(settings)
     print(f"{settings.paths.purity('purity.json')}, .csv and .png: written")

@@ -83,7 +83,7 @@ def _recovery(options):
             "--scores, --catalog: found none; give both, or --config of a run with section recovery"
         )
     configure_logging()
-    from lenspipe.evaluation.recovery.published import recovery_of
+    from lenspipe.evaluation.recovery.comparison import recovery_of
 
     for catalogue in own.catalogs:
         print(recovery_of(scores, catalogue, own, options.output, settings))

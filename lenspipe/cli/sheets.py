@@ -63,7 +63,7 @@ def _sheets(options):
             f"{options.run}: found no such folder, expected that of a run, results/<run>"
         )
     from lenspipe.config.paths import RunPaths
-    from lenspipe.followup.choice import choose, read_arrows, read_graded
+    from lenspipe.followup.choice import choose_candidates, read_arrows, read_graded
     from lenspipe.followup.sheets import make_sheets
     from lenspipe.utils.progress import configure_logging
 
@@ -71,7 +71,9 @@ def _sheets(options):
     root = options.run.resolve()
     paths = RunPaths(root.name, root.parent)
     table = read_graded(paths, options.graded)
-    table = choose(table, paths, names=options.names, grades=options.grades, file=options.list)
+    table = choose_candidates(
+        table, paths, names=options.names, grades=options.grades, file=options.list
+    )
     arrows = read_arrows(options.arrows, table) if options.arrows else None
     output = options.output or paths.sheet("")
     try:

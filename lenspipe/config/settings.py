@@ -261,13 +261,13 @@ class Settings(Section):
         _, validation, test = self.sample.fractions
         if self.inference.model:
             return None
-        if "validation" in self.learnt_splits:
+        if "validation" in self.training_splits:
             validation = 0
         return "test" if test else "validation" if validation else None
 
     @property
-    def learnt_splits(self):
-        """Splits that the run's model has learnt from: validation as well by refit or stacker."""
+    def training_splits(self):
+        """Splits that the run's model was trained on: validation as well by refit or stacker."""
         stacked = self.ensemble.members and self.ensemble.combine == "stacker"
         return ("train", "validation") if stacked or self._any_refit else ("train",)
 

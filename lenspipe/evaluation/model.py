@@ -7,7 +7,7 @@ import numpy as np
 from lenspipe.config.settings import Settings
 from lenspipe.evaluation.mistakes import draw_mistakes
 from lenspipe.evaluation.model_metrics import measure_split
-from lenspipe.evaluation.plots import draw_figures, mark_mistakes, shown_split
+from lenspipe.evaluation.plots import mark_mistakes, plot_figures, shown_split
 from lenspipe.evaluation.predictions import predict_splits
 from lenspipe.products.files import write_json
 from lenspipe.products.models import TRAINING_KEYS, read_training
@@ -71,7 +71,7 @@ def assess(settings: Settings) -> dict:
         metrics |= {f"{split}_{key}": value for key, value in measured.items()}
     if used_validation:
         metrics["validation_auc"] = notes["val_auc"]
-    draw_figures(name, splits, metrics, calibration, settings.evaluation.bins, path)
+    plot_figures(name, splits, metrics, calibration, settings.evaluation.bins, path)
     if shown := shown_split(splits):
         draw_mistakes(
             mark_mistakes(splits[shown], threshold),

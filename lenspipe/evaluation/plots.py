@@ -11,7 +11,7 @@ from lenspipe.plotting import figures, model_figures
 from lenspipe.statistics.calibration import Calibration
 from lenspipe.statistics.metrics import roc_curve
 
-__all__ = ["draw_figures", "mark_mistakes", "shown_split"]
+__all__ = ["mark_mistakes", "plot_figures", "shown_split"]
 
 _FIGURES = ("roc", "precision_recall", "threshold", "scores", "reliability", "missed", "false")
 
@@ -25,7 +25,7 @@ def _with_both_classes(splits: Mapping[str, pd.DataFrame]) -> list[str]:
     return [split for split, rows in splits.items() if (rows["label"] > 0.5).nunique() == 2]
 
 
-def draw_figures(
+def plot_figures(
     name: str,
     splits: Mapping[str, pd.DataFrame],
     metrics: dict,
@@ -54,7 +54,7 @@ def draw_figures(
     shown = shown_split(splits)
     if shown is None:
         for figure in _FIGURES:
-            model_figures.draw_note(
+            model_figures.plot_note(
                 "Nothing to measure: no split that the model\nwas not trained on has lenses and "
                 "non-lenses",
                 path(f"{figure}.png"),
@@ -70,7 +70,7 @@ def draw_figures(
         (fpr, *(metrics[f"{shown}_completeness_fpr_{key}{end}"] for end in ("", "_low", "_high")))
         for key, fpr in FPRS.items()
     ]
-    figures.draw_roc(
+    figures.plot_roc(
         {
             f"{split}: {_format_counts(*scores[split])}": roc_curve(*scores[split])
             for split in _with_both_classes(splits)
@@ -79,12 +79,12 @@ def draw_figures(
         points=[point for point in points if point[1] is not None],
     )
     title = f"{name}, {shown} split: {_format_counts(lenses, nonlenses)}"
-    model_figures.draw_precision_recall(
+    model_figures.plot_precision_recall(
         lenses, nonlenses, prior, threshold, title, path("precision_recall.png")
     )
-    model_figures.draw_threshold(lenses, nonlenses, prior, threshold, title, path("threshold.png"))
-    figures.draw_scores(galaxies["p"], _classes(galaxies), threshold, path("scores.png"))
-    model_figures.draw_reliability(
+    model_figures.plot_threshold(lenses, nonlenses, prior, threshold, title, path("threshold.png"))
+    figures.plot_scores(galaxies["p"], _classes(galaxies), threshold, path("scores.png"))
+    model_figures.plot_reliability(
         galaxies["label"],
         _probabilities(galaxies["p"], calibration),
         bins,

@@ -24,12 +24,12 @@ from lenspipe.plotting.style import (
 from lenspipe.survey.bricks import BRICK_DEG
 
 __all__ = [
-    "draw_completeness",
-    "draw_distributions",
-    "draw_roc",
-    "draw_scores",
-    "draw_sky",
-    "draw_states",
+    "plot_brick_states",
+    "plot_completeness",
+    "plot_distributions",
+    "plot_roc",
+    "plot_scores",
+    "plot_sky",
 ]
 
 _SPLIT_COLOURS = {"train": BLUE, "validation": GREEN, "test": ORANGE}
@@ -38,7 +38,7 @@ _SPLIT_COLOURS = {"train": BLUE, "validation": GREEN, "test": ORANGE}
 _WHOLE_SKY_DEG = 60
 
 
-def draw_roc(
+def plot_roc(
     curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
     path: str | os.PathLike[str],
     points: Iterable[tuple[float, float, float, float]] = (),
@@ -74,7 +74,7 @@ def draw_roc(
         left.legend(loc="lower right")
 
 
-def draw_completeness(
+def plot_completeness(
     panels: Sequence[Mapping[str, Any]], binned_at: str, path: str | os.PathLike[str]
 ) -> None:
     """Plot completeness against one or more properties.
@@ -120,7 +120,7 @@ def _plot_bins(axes: Axes, bins: Sequence[Mapping[str, Any]], log: bool) -> None
     axes.grid()
 
 
-def draw_scores(
+def plot_scores(
     p: ArrayLike, kinds: ArrayLike, threshold: float, path: str | os.PathLike[str]
 ) -> None:
     """Plot histograms of the scores of lenses and non-lenses, and of each class of galaxies.
@@ -170,7 +170,7 @@ def draw_scores(
         figure.colorbar(image, ax=right, label="fraction of the class per bin")
 
 
-def draw_distributions(
+def plot_distributions(
     panels: Sequence[Mapping[str, Any]], columns: int, path: str | os.PathLike[str]
 ) -> None:
     """Plot how quantities are distributed among lenses and non-lenses.
@@ -211,7 +211,7 @@ def draw_distributions(
         grid[0, 0].legend(fontsize=8)
 
 
-def draw_sky(galaxies: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+def plot_sky(galaxies: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """Plot the positions of lenses and non-lenses of each split; East is to the left.
 
     Parameters
@@ -241,7 +241,7 @@ def draw_sky(galaxies: pd.DataFrame, path: str | os.PathLike[str]) -> None:
                 handle.set(sizes=[25])
 
 
-def draw_states(
+def plot_brick_states(
     ra: ArrayLike,
     dec: ArrayLike,
     states: Mapping[str, tuple[np.ndarray, str]],

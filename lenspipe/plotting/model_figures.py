@@ -29,11 +29,11 @@ from lenspipe.statistics.metrics import (
 )
 
 __all__ = [
-    "draw_activations",
-    "draw_note",
-    "draw_precision_recall",
-    "draw_reliability",
-    "draw_threshold",
+    "plot_activations",
+    "plot_note",
+    "plot_precision_recall",
+    "plot_reliability",
+    "plot_threshold",
 ]
 
 # Range of thresholds for which rates are plotted, as logits; it ends earlier where scores do.
@@ -43,13 +43,13 @@ _LOGITS = -5.0, 12.0
 _MAX_CHANNELS = 8
 
 
-def draw_note(message: str, path: str | os.PathLike[str]) -> None:
+def plot_note(message: str, path: str | os.PathLike[str]) -> None:
     """Write a page with a message in place of a figure."""
     with open_figure(path, 7, 3) as figure:
         figure.text(0.5, 0.5, message, ha="center", va="center", fontsize=12, color=GREY)
 
 
-def draw_precision_recall(
+def plot_precision_recall(
     lenses: ArrayLike,
     others: ArrayLike,
     prior: float,
@@ -100,7 +100,7 @@ def draw_precision_recall(
         left.legend(loc="lower left")
 
 
-def draw_threshold(
+def plot_threshold(
     lenses: ArrayLike,
     others: ArrayLike,
     prior: float,
@@ -165,7 +165,7 @@ def _passing_fraction(passes: np.ndarray) -> tuple[float, float, float]:
     return passes.mean(), *wilson_interval(int(passes.sum()), len(passes))
 
 
-def draw_reliability(
+def plot_reliability(
     label: ArrayLike,
     probabilities: Mapping[str, ArrayLike],
     bins: int,
@@ -206,7 +206,7 @@ def draw_reliability(
             axes.grid()
 
 
-def draw_activations(
+def plot_activations(
     stages: Sequence[Mapping[str, Any]],
     shape: tuple[int, int, int],
     rgb: np.ndarray,

@@ -14,7 +14,7 @@ from lenspipe.plotting.galaxy_pages import draw_page
 from lenspipe.products.files import write_json
 from lenspipe.products.sample import SPLITS, read_images
 from lenspipe.products.tables import read_table
-from lenspipe.statistics.balance import compare_quantities, values_of
+from lenspipe.statistics.balance import compare_quantities, quantity_values
 from lenspipe.utils.files import atomic
 from lenspipe.utils.names import iau_name
 from lenspipe.utils.progress import log
@@ -64,10 +64,10 @@ def report_sample(settings: Settings) -> dict[str, Any]:
     )
     report |= {"differ_below_p": level, "quantities": compared}
     panels = [_panel(real, entry) for entry in compared]
-    figures.draw_distributions(
+    figures.plot_distributions(
         panels, len(settings.survey.bands), paths.sample_report("distributions.png")
     )
-    figures.draw_sky(real, paths.sample_report("sky.png"))
+    figures.plot_sky(real, paths.sample_report("sky.png"))
     report["mosaics"] = _draw_mosaics(settings, sample)
     with atomic(paths.sample_report("report.html")) as temporary:
         temporary.write_text(_page(report))
@@ -127,7 +127,7 @@ def _count_bins(real: pd.DataFrame) -> dict[str, Any]:
 def _panel(real: pd.DataFrame, entry: Mapping[str, Any]) -> dict[str, Any]:
     """Panel of the figure of distributions for a compared quantity."""
     name, band = entry["quantity"], entry["band"]
-    values, lens = values_of(real, name, band), (real["label"] > 0.5).to_numpy()
+    values, lens = quantity_values(real, name, band), (real["label"] > 0.5).to_numpy()
     known = np.isfinite(values)
     p = "" if entry["p"] is None else f"p {entry['p']:.2g}, "
     return {

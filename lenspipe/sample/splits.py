@@ -13,7 +13,7 @@ from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.config.settings import Settings
 from lenspipe.products.sample import SPLITS
 
-__all__ = ["assign_cells", "cells_of_bricks", "on_two_sides", "split_bricks"]
+__all__ = ["assign_cells", "cells_of_bricks", "near_lens_of_other_split", "split_bricks"]
 
 
 def assign_cells(
@@ -129,7 +129,9 @@ def cells_of_bricks(settings: Settings, bricks: pd.DataFrame) -> pd.Series:
     return pd.Series(cells, bricks["brick"].to_numpy())
 
 
-def on_two_sides(settings: Settings, table: pd.DataFrame, lenses: pd.DataFrame) -> np.ndarray:
+def near_lens_of_other_split(
+    settings: Settings, table: pd.DataFrame, lenses: pd.DataFrame
+) -> np.ndarray:
     """Mask of the galaxies that have a lens of another split on their cutout.
 
     Parameters

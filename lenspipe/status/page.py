@@ -197,7 +197,7 @@ def _map(settings, chunks):
     states["failed"] = failed, ORANGE
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "map.png"
-        figures.draw_states(np.array(table["ra"]), np.array(table["dec"]), states, path)
+        figures.plot_brick_states(np.array(table["ra"]), np.array(table["dec"]), states, path)
         return path.read_bytes()
 
 

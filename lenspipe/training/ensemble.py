@@ -15,7 +15,7 @@ from lenspipe.products.files import write_json
 from lenspipe.products.models import read_training
 from lenspipe.products.sample import sample_version
 from lenspipe.products.tables import read_table
-from lenspipe.scoring.score import load_fitting
+from lenspipe.scoring.score import load_model_for_run
 from lenspipe.statistics.metrics import auc, cross_entropy
 from lenspipe.training.ensemble_report import compare, plot_report
 from lenspipe.training.results import code_version, sample_hashes, write_model, write_notes
@@ -54,7 +54,7 @@ def combine(settings: Settings) -> dict[str, Any]:
     ensemble, paths, names = settings.ensemble, settings.paths, settings.models
     name = settings.training.name
     notes = {member: read_training(paths.model(member, "training.json")) for member in names}
-    members = {member: load_fitting(settings, paths.model(member)) for member in names}
+    members = {member: load_model_for_run(settings, paths.model(member)) for member in names}
     galaxies = read_predictions({n: paths.model(n, "predictions.parquet") for n in names})
     validation = galaxies[galaxies["split"] == "validation"]
     stacker, steps = None, None

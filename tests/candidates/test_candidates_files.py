@@ -24,7 +24,7 @@ from lenspipe.candidates.columns import order_columns
 from lenspipe.candidates.find import find_candidates
 from lenspipe.candidates.skymap import plot_sky_map, write_sky_map
 from lenspipe.candidates.systems import make_systems
-from lenspipe.mosaics.pages import candidate_pages
+from lenspipe.mosaics.pages import draw_candidate_pages
 from lenspipe.products.candidates import read_candidates
 from lenspipe.products.manifests import write_manifest
 from lenspipe.survey.bricks import brick_widths, brickids_at, bricks_at
@@ -149,7 +149,7 @@ def test_hidden_lenses_are_kept_but_not_shown(run):
     assert read_candidates(settings.paths.candidates)["id"].tolist() == table["id"][:n_new].tolist()
     assert len(read_candidates(settings.paths.candidates, hidden=True)) == len(table)
     assert len(Table.read(settings.paths.candidate_file("viewer.fits"))) == n_new
-    candidate_pages(settings)
+    draw_candidate_pages(settings)
     assert json.loads(settings.paths.mosaic_index.read_text())["n_candidates"] == n_new
     page = settings.paths.candidates.with_suffix(".html").read_text()
     assert f"{len(table) - n_new} known lenses are hidden" in page

@@ -16,7 +16,7 @@ from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.config.paths import RunPaths
 from lenspipe.products.bricks import chunks_of
 from lenspipe.products.tables import read_table
-from lenspipe.statistics.balance import values_of
+from lenspipe.statistics.balance import quantity_values
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 from lenspipe.utils.tables import read_user_table
@@ -114,7 +114,7 @@ def read_conditions(paths: RunPaths, bands: Sequence[str], seed: int) -> pd.Data
             f"{paths.audit}: found no galaxy with seeing, depth and magnitudes, expected some; "
             "enlarge config section footprint"
         )
-    return hosts.assign(**{f"depth_{bands[0]}": values_of(hosts, "depth", bands[0])})
+    return hosts.assign(**{f"depth_{bands[0]}": quantity_values(hosts, "depth", bands[0])})
 
 
 def read_population(

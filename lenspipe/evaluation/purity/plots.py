@@ -20,7 +20,7 @@ from lenspipe.plotting.style import (
     plot_band,
 )
 
-__all__ = ["draw_purity"]
+__all__ = ["plot_purity"]
 
 _TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
 
@@ -28,7 +28,7 @@ _TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
 _LOWEST = 0.001
 
 
-def draw_purity(
+def plot_purity(
     table: pd.DataFrame, summary: dict, path: str | os.PathLike[str], band: str
 ) -> None:
     """Plot rates against the threshold by properties of the galaxies, yield and purity.

@@ -10,7 +10,7 @@ from lenspipe.evaluation.recovery.reasons import REASONS
 from lenspipe.plotting.style import COLOURS, GREY, mark_threshold, open_figure, plot_band
 from lenspipe.statistics.metrics import wilson_interval
 
-__all__ = ["draw_recovery", "format_summary", "summarise"]
+__all__ = ["format_summary", "plot_recovery", "summarise"]
 
 #: Order of groups; all others follow, sorted.
 _ORDER = ("A", "B", "C", "ungraded", "D")
@@ -22,7 +22,7 @@ _TRAINED_ON = {"all": (True, False, None), "yes": (True,), "no": (False,)}
 def summarise(entries: pd.DataFrame, label: str, scores: str, recovery: Recovery) -> dict:
     """Count entries and systems by group, use in training and threshold (docs/outputs.md).
 
-    Entries are those of `lenspipe.evaluation.recovery.published.compare`, with all its columns;
+    Entries are those of `lenspipe.evaluation.recovery.comparison.compare`, with all its columns;
     `label` and `scores` name the catalogue and what was compared with it.
     """
     systems = _systems(entries)
@@ -135,10 +135,10 @@ def _format_percent(row: dict, name: str) -> str:
     return f"{value:.1f} ({low:.1f} to {high:.1f})"
 
 
-def draw_recovery(entries: pd.DataFrame, summary: dict, path: str | os.PathLike[str]) -> None:
+def plot_recovery(entries: pd.DataFrame, summary: dict, path: str | os.PathLike[str]) -> None:
     """Plot completeness of all systems against the threshold, separated by use in training.
 
-    Entries and summary are those of `lenspipe.evaluation.recovery.published.compare`.
+    Entries and summary are those of `lenspipe.evaluation.recovery.comparison.compare`.
     """
     systems = _systems(entries)
     known = systems["trained_on"].notna().any()
