@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
+from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
@@ -235,10 +235,7 @@ def plot_sky(galaxies: pd.DataFrame, path: str | os.PathLike[str]) -> None:
                     label = f"{name}: {mask.sum()} {'lenses' if is_lens else 'non-lenses'}"
                     axes.scatter(x[mask], y[mask], color=colour, label=label, **style)
         axes.set_axisbelow(True)
-        legend = figure.legend(loc="outside lower center", ncols=2, fontsize=9)
-        for handle in legend.legend_handles:
-            if handle is not None:
-                handle.set(sizes=[25])
+        _add_legend(figure, 2)
 
 
 def plot_brick_states(
@@ -246,8 +243,11 @@ def plot_brick_states(
     dec: ArrayLike,
     states: Mapping[str, tuple[np.ndarray, str]],
     path: str | os.PathLike[str],
+    *,
+    galaxies: Mapping[str, tuple[pd.DataFrame, str]] | None = None,
+    title: str = "",
 ) -> None:
-    """Plot the state of bricks; East is to the left.
+    """Plot the state of bricks, and galaxies on them; East is to the left.
 
     Parameters
     ----------
@@ -255,13 +255,20 @@ def plot_brick_states(
         Centres of the N bricks, degrees.
     states
         Label -> (bool array of shape (N,), colour); later ones are plotted on top.
+    galaxies
+        Label -> (table with the columns ra and dec, degrees; colour).
     """
-    x, y, centre = _project(ra, dec)
+    galaxies = galaxies or {}
+    tables = [pd.DataFrame({"ra": ra, "dec": dec}), *(table for table, _ in galaxies.values())]
+    positions = pd.concat(tables)[["ra", "dec"]]
+    *projected, centre = _project(positions["ra"], positions["dec"])
+    ends = np.cumsum([len(table) for table in tables])[:-1]
+    (x, *galaxies_x), (y, *galaxies_y) = (np.split(values, ends) for values in projected)
     # Corners of each brick, whose sides follow the coordinates.
     dx, dy = BRICK_DEG / 2 / np.cos(np.radians(dec)), np.full(len(y), BRICK_DEG / 2)
     signs = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]])
     corners = np.stack([x, y], -1)[:, None] + signs * np.stack([dx, dy], -1)[:, None]
-    with open_figure(path, 9, 5.4 if centre is not None else 7) as figure:
+    with open_figure(path, 9, 5.4 if centre is not None else 7, title) as figure:
         axes = _sky_axes(figure, y, centre)
         for label, (mask, colour) in states.items():
             if not mask.any():
@@ -273,7 +280,20 @@ def plot_brick_states(
                 style |= {"edgecolor": "white", "lw": 0.5 if len(x) < 2000 else 0}
                 axes.add_collection(PolyCollection(corners[mask], **style))
         axes.autoscale_view()
-        figure.legend(loc="outside lower center", ncols=4, fontsize=9, markerscale=5)
+        for (label, (table, colour)), galaxy_x, galaxy_y in zip(
+            galaxies.items(), galaxies_x, galaxies_y, strict=True
+        ):
+            style = {"color": colour, "lw": 0, "alpha": 0.8, "zorder": 2}
+            label = f"{label}: {len(table):,}"
+            axes.scatter(galaxy_x, galaxy_y, s=16 if centre is None else 4, label=label, **style)
+        _add_legend(figure, 4)
+
+
+def _add_legend(figure: Figure, columns: int) -> None:
+    legend = figure.legend(loc="outside lower center", ncols=columns, fontsize=9)
+    for handle in legend.legend_handles:
+        if isinstance(handle, PathCollection):
+            handle.set(sizes=[25])
 
 
 def _project(ra: ArrayLike, dec: ArrayLike) -> tuple[np.ndarray, np.ndarray, float | None]:

@@ -253,7 +253,7 @@ def test_a_map_is_drawn_across_zero_and_of_all_the_sky(tmp_path, wide):
         pixels = np.asarray(image.convert("RGB")).astype(int)
     blue = (np.abs(pixels - [0, 114, 178]).sum(axis=-1) < 90).any()
     assert blue
-    assert pixels.shape[1] == (1320 if wide else 960)
+    assert pixels.shape[1] == 1080
     moc = coverage_map(bricks)
     assert moc.sky_fraction * 41252.96 == pytest.approx(area_deg2(bricks), rel=0.05)
 
