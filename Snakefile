@@ -10,10 +10,10 @@ from pathlib import Path
 
 from lenspipe.footprint.plan import load_plan
 from lenspipe.config.settings import load_settings
-from lenspipe.status.disk import disk_lines
+from lenspipe.status.disk import describe_disk_space
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.status.failures import reopen
-from lenspipe.status.failures import what_failed
+from lenspipe.status.failures import describe_failures
 
 # A configuration file of one's own takes the place of the demo's, rather than adding to it.
 if not workflow.config_settings.configfiles:
@@ -44,7 +44,7 @@ CORES = workflow.resource_settings.cores or 1
 if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
     reopen(SETTINGS, CHUNKS)
 if workflow.is_main_process:
-    need, warning = disk_lines(SETTINGS, PLAN, min(CORES, workflow.nodes or CORES))
+    need, warning = describe_disk_space(SETTINGS, PLAN, min(CORES, workflow.nodes or CORES))
     if need:
         logger.info(need)
     if warning:
@@ -146,7 +146,7 @@ if not SETTINGS.inference.model:
 onsuccess:
     # Only here, when all has been done without the bricks that failed: the exit status says so.
     if PATHS.summary.exists() and PATHS.summary.stat().st_mtime_ns != SUMMARY_BEFORE:
-        if failed := what_failed(SETTINGS):
+        if failed := describe_failures(SETTINGS):
             # A WorkflowError would add its place in this file to the last lines.
             logger.error(failed)
             sys.exit(1)

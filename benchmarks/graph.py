@@ -65,6 +65,7 @@ def write_survey(tree):
     paths = RELEASES["dr9"].paths(tree)
     for region, inside in everywhere.items():
         columns = {name: grid[name.upper()] for name in ("brickname", "brickid", "ra", "dec")}
+        columns["brickname"] = columns["brickname"].astype(str)
         columns["survey_primary"] = north == (region == "north")
         for band in "grz":
             columns[f"nexp_{band}"] = np.full(N_BRICKS, 4, np.int16)

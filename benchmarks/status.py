@@ -1,10 +1,9 @@
-"""Measure what `lenspipe status` takes for a search of the whole survey.
+"""Measure the time and memory of `lenspipe status` for a search of the whole survey.
 
 224,000 bricks in chunks of nside 16, as in graph.py. All have a parent sample, two thirds of the
 chunks cutouts, half of them scores, a third mosaics; one brick in 500 failed. Manifests, logs and
-benchmarks are as the workflow leaves them; an empty file stands for each table. Measured, each in
-a process of its own: the command itself, the same with --json, and with the page. Times are the
-best of the repeats.
+benchmarks are like those of the workflow; tables are empty files. The command, the same with
+--json, and with the page are measured in separate processes. Times are the minimum of the repeats.
 """
 
 import argparse
@@ -19,15 +18,17 @@ from pathlib import Path
 import numpy as np
 import yaml
 from graph import N_BRICKS, measure, write_survey
+from tabulate import tabulate
 
-from lenspipe.config.settings import load_settings
+from lenspipe.config.settings import Settings, load_settings
 from lenspipe.footprint.plan import load_plan
 from lenspipe.footprint.select import write_bricks
 from lenspipe.products.manifests import write_manifest
+from lenspipe.products.plan import Plan
 from lenspipe.status.read import STAGES
 
-#: Part of the chunks that each stage has done.
-PARTS = {"parent": 1, "cutouts": 2 / 3, "scores": 1 / 2, "mosaics": 1 / 3}
+#: Fraction of the chunks that each stage has finished.
+FRACTIONS = {"parent": 1, "cutouts": 2 / 3, "scores": 1 / 2, "mosaics": 1 / 3}
 CONFIG = {
     "run": "whole",
     "survey": {"tree": "survey"},
@@ -35,14 +36,14 @@ CONFIG = {
     "inference": {"model": "model.keras"},
 }
 COMMAND = "from lenspipe.cli.main import main; raise SystemExit(main())"
-#: How a server fails, and whether that may pass.
+#: Failures of a server, and whether they are transient.
 FAILURES = (
     ("https://example.org/coadd/{0}/{1}/legacysurvey-{1}-image-r.fits.fz: 503", True),
     ("https://example.org/coadd/{0}/{1}/legacysurvey-{1}-image-z.fits.fz: truncated", False),
 )
 
 
-def entry(brick, rng):
+def entry(brick: str, rng: np.random.Generator) -> dict[str, object]:
     """Make an entry of a manifest."""
     draw = rng.random()
     if draw < 0.002:
@@ -54,17 +55,17 @@ def entry(brick, rng):
     return {"status": "done" if count else "empty", "count": count, "hash": "0123456789abcdef"}
 
 
-def write_run(settings, plan):
-    """Write what a run under way leaves, a chunk every 20 s."""
+def write_run(settings: Settings, plan: Plan) -> None:
+    """Write the files of an unfinished run, which finishes a chunk every 20 s."""
     rng, paths = np.random.default_rng(1), settings.paths
     write_bricks(settings)
     now = time.time()
     for number, (chunk, bricks) in enumerate(plan.items()):
         entries = {item["brick"]: entry(item["brick"], rng) for item in bricks}
         for stage, rule in STAGES.items():
-            if number >= PARTS[stage] * len(plan):
+            if number >= FRACTIONS[stage] * len(plan):
                 continue
-            end = now - 20 * (PARTS[stage] * len(plan) - number)
+            end = now - 20 * (FRACTIONS[stage] * len(plan) - number)
             tables = {"parent": paths.parent(chunk), "scores": paths.scores(chunk)}
             if stage in tables:
                 tables[stage].parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +81,7 @@ def write_run(settings, plan):
                 os.utime(path, (end, end))
 
 
-def prepare():
+def prepare() -> None:
     """Write survey, configuration and run into this folder."""
     write_survey(Path("survey"))
     Path("model.keras").write_text("a model")
@@ -90,24 +91,27 @@ def prepare():
     write_run(settings, load_plan(settings))
 
 
-def figures(folder, repeats):
-    """Return one flat dict."""
+def measurements(folder: Path, repeats: int) -> dict[str, float]:
+    """Return all measurements by name."""
     os.chdir(folder)
-    # The memory of a new process counts from that of its parent, which is to stay small.
+    # A new process starts with the memory of its parent, which must stay small.
     writer = multiprocessing.Process(target=prepare)
     writer.start()
     writer.join()
-    flat = {"bricks": N_BRICKS, "chunks": len(load_plan(load_settings(CONFIG)))}
+    flat: dict[str, float] = {
+        "bricks": N_BRICKS,
+        "chunks": len(load_plan(load_settings(CONFIG))),
+    }
     for name, options in (("text", []), ("json", ["--json"]), ("page", ["--html", "status.html"])):
         command = [sys.executable, "-c", COMMAND, "status", "search.yaml", *options]
         runs = [measure(folder, command, "whole") for _ in range(repeats)]
-        seconds, cpu, memory = zip(*runs, strict=True)
-        flat |= {f"{name}_s": min(seconds), f"{name}_cpu_s": min(cpu), f"{name}_mb": max(memory)}
-    return {key: value if key in flat and isinstance(value, int) else float(f"{value:.3g}")
-            for key, value in flat.items()}  # fmt: skip
+        values = dict(zip(("s", "cpu_s", "mb"), zip(*runs, strict=True), strict=True))
+        best = {"s": min(values["s"]), "cpu_s": min(values["cpu_s"]), "mb": max(values["mb"])}
+        flat |= {f"{name}_{key}": float(f"{value:.3g}") for key, value in best.items()}
+    return flat
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -116,17 +120,18 @@ def main():
     parser.add_argument("--json", action="store_true", help="print one flat object")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.work) as folder:
-        flat = figures(Path(folder), options.repeats)
+        flat = measurements(Path(folder), options.repeats)
     if options.json:
         json.dump(flat, sys.stdout)
         print()
         return
     print(f"{flat['bricks']} bricks in {flat['chunks']} chunks\n")
-    print(f"{'':8}{'s':>8}{'CPU s':>8}{'MB':>8}{'of text':>10}")
+    rows = []
     for name in ("text", "json", "page"):
-        seconds, cpu, memory = (flat[f"{name}_{kind}"] for kind in ("s", "cpu_s", "mb"))
-        ratio = cpu / flat["text_cpu_s"]
-        print(f"{name:8}{seconds:8.2f}{cpu:8.2f}{memory:8.0f}{ratio:10.2f}")
+        values = [flat[f"{name}_{key}"] for key in ("s", "cpu_s", "mb")]
+        rows.append((name, *values, flat[f"{name}_cpu_s"] / flat["text_cpu_s"]))
+    headers = ("", "s", "CPU s", "MB", "relative to text")
+    print(tabulate(rows, headers, "plain", floatfmt=("", ".2f", ".2f", ".0f", ".2f")))
 
 
 if __name__ == "__main__":

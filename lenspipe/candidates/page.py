@@ -1,6 +1,5 @@
 """The candidates as a plain HTML table."""
 
-import html
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +8,7 @@ import pandas as pd
 
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.results import Threshold
-from lenspipe.utils.files import atomic
+from lenspipe.utils.html import write_html
 
 __all__ = ["write_html_page"]
 
@@ -37,37 +36,14 @@ def write_html_page(
     threshold
         None for a list of targets.
     """
-    rows = []
-    for row, number in zip(shown.itertuples(), pages, strict=True):
-        page = f"../mosaics/{paths.mosaic_page(number).name}"
-        links = f'<a href="{page}">page {number}</a>'
-        if "viewer" in shown:
-            links += f' <a href="{html.escape(row.viewer)}">sky viewer</a>'
-        rows.append(
-            f'<tr><td>{row.rank}<td class="name">{html.escape(row.name)}<td>{row.p:.4f}'
-            f"<td>{row.ra:.5f}<td>{row.dec:+.5f}<td>{html.escape(row.known_as)}<td>{links}"
-        )
-    body = "\n".join(rows) or '<tr><td colspan="7">No galaxy passed the threshold.'
-    title = html.escape(f"{'Lens candidates' if threshold else 'Targets'} of {run}")
-    lines = _summary_lines(len(shown), record, threshold)
-    text = "<p>".join(html.escape(line) for line in lines)
-    with atomic(paths.candidates.with_suffix(".html")) as temporary:
-        temporary.write_text(f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 15px/1.4 sans-serif; margin: 2em; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-td, th {{ padding: 0.2em 0.9em; text-align: right; border-bottom: 1px solid #ddd; }}
-.name {{ font-family: monospace; }}
-</style>
-<h1>{title}</h1>
-<p>{text}
-<table>
-<tr><th>rank<th>name<th>p<th>RA (deg)<th>Dec (deg)<th>known lens<th>see
-{body}
-</table>
-</html>
-""")
+    write_html(
+        paths.candidates.with_suffix(".html"),
+        "candidates/page.html",
+        title=f"{'Lens candidates' if threshold else 'Targets'} of {run}",
+        lines=_summary_lines(len(shown), record, threshold),
+        candidates=shown.to_dict("records"),
+        pages=[(number, paths.mosaic_page(number).name) for number in pages],
+    )
 
 
 def _summary_lines(

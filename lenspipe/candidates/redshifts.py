@@ -78,7 +78,8 @@ def _of_candidates(
     path: str, table: pd.DataFrame, settings: Settings
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Redshifts and errors of the candidates by kind, float32, NaN where there are none."""
-    raw = read_raw(path, "candidates.redshifts", settings, needed=_NEEDED)
+    hosts = settings.paths.hosts
+    raw = read_raw(path, "candidates.redshifts", settings.retrieval, hosts, _NEEDED)
     columns = {name.strip().lower(): raw.table[i] for i, name in enumerate(raw.names)}
     key, positions = _match_columns(columns, path)
     redshifts = {}

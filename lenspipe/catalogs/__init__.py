@@ -6,13 +6,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "files": ["read_raw"],
+        "lists": ["read_list"],
         "known_lenses": [
             "merge_entries",
             "merge_known",
             "read_catalogues",
             "read_confusing",
             "read_entries",
-            "read_graded",
+            "read_graded_lists",
         ],
         "names": ["shown_names"],
         "targets": ["read_targets", "targets_without_data"],

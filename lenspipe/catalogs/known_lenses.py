@@ -1,10 +1,16 @@
-"""Known lenses: all catalogues, and what was graded by eye, as one table of systems."""
+"""Known lenses: all catalogues, and lists graded visually, as one table of systems."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
 from lenspipe.catalogs.files import line_numbers
 from lenspipe.catalogs.lists import read_list
-from lenspipe.config.learning import Catalogue
+from lenspipe.config.data import Retrieval
+from lenspipe.config.learning import Catalogue, Sample
+from lenspipe.config.paths import RunPaths
+from lenspipe.config.settings import Settings
 from lenspipe.products.known_lenses import write_known
 from lenspipe.products.schema.declarations import dtypes_of
 from lenspipe.products.schema.learning import KNOWN
@@ -20,75 +26,75 @@ __all__ = [
     "read_catalogues",
     "read_confusing",
     "read_entries",
-    "read_graded",
+    "read_graded_lists",
 ]
 
-#: From the best to none; D is no lens.
+#: From best to ungraded; D is no lens.
 _GRADES = ("A", "B", "C", "D", "")
 
-#: How catalogues write that they give no grade.
+#: Texts in catalogues that stand for no grade.
 _NO_GRADE = {"", "-", "--", "nan", "none", "null", "n/a", "na"}
+
 #: Columns of the merged table: name -> type.
 _COLUMNS = dtypes_of(KNOWN)
 
 
-def merge_known(settings):
-    """Merge all that is known of lenses and write ``known/lenses.csv`` and ``.parquet``.
+def merge_known(settings: Settings) -> pd.DataFrame:
+    """Merge all lists of lenses and write ``known/lenses.csv`` and ``.parquet``.
 
     Entries linked by steps of at most ``sample.merge_radius_arcsec`` are one system. Entries graded
-    D are left out; of the lists graded by eye so are those without a grade.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
+    D are left out; so are entries without a grade of the lists graded visually.
 
     Returns
     -------
     pandas.DataFrame
         A row per system, sorted by position: ra, dec (float64, degrees; of the entry with the best
-        grade, of the first catalogue among equals), grade (A to C, or empty), kind (str; as a
-        catalogue calls it, or empty), names (str), references (str; such as
-        ``huang2020:A | lenscat:C``), n_entries (int32), catalogued (bool; whether an entry is from
-        a catalogue and not only from a list graded by eye).
+        grade, of the first catalogue among equals), grade (A to C, or empty), kind (str; as in a
+        catalogue, or empty), names (str), references (str; such as ``huang2020:A | lenscat:C``),
+        n_entries (int32), catalogued (bool; whether an entry is from a catalogue and not only from
+        a list graded visually).
 
     Raises
     ------
     LenspipeError
-        As in `read_catalogue` and `read_graded`; a catalogue has no row with a position.
+        As in `read_catalogue` and `read_graded_lists`; a catalogue has no row with a position.
     """
-    tables = read_catalogues(settings)
-    for path, table in read_graded(settings).groupby("file", sort=False):
+    sample, paths = settings.sample, settings.paths
+    tables = read_catalogues(sample, paths, settings.retrieval, bool(settings.simulation))
+    graded = read_graded_lists(sample.graded, settings.retrieval, paths.hosts)
+    for path, table in graded.groupby("file", sort=False):
         lenses = table[table["grade"].isin(["A", "B", "C"])]
         tables.append(lenses.assign(catalogue=stem(path), catalogued=False))
-        _count(f"{stem(path)} (by eye)", table)
-    systems = merge_entries(tables, settings)
-    write_known(settings.paths.lenses, systems)
+        _log_counts(f"{stem(path)} (graded visually)", table)
+    systems = merge_entries(tables, sample.merge_radius_arcsec)
+    write_known(paths.lenses, systems)
     return systems
 
 
-def read_catalogue(settings, catalogue):
-    """Read a catalogue of known lenses with its grades in our words.
+def read_catalogue(
+    catalogue: Catalogue, retrieval: Retrieval | None = None, hosts: Path | None = None
+) -> pd.DataFrame:
+    """Read a catalogue of known lenses.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-    catalogue : lenspipe.config.settings.Catalogue
+    catalogue
+    retrieval, hosts
+        As in `lenspipe.catalogs.files.read_raw`.
 
     Returns
     -------
     pandas.DataFrame
-        All entries: ra, dec, name, kind and line as of `lenspipe.catalogs.lists.read_list`, grade
-        (A to D, or empty), catalogue (str; what it is called).
+        All entries: ra, dec, name, kind and line as returned by
+        `lenspipe.catalogs.lists.read_list`, grade (A to D, or empty), catalogue (str; its label).
 
     Raises
     ------
-    LenspipeError
+    LenspipeError, RetrievalError
         As in `lenspipe.catalogs.lists.read_list`.
-    RetrievalError
-        A server didn't give the catalogue.
     """
     path = catalogue.path
-    table = read_entries(settings, catalogue, "sample.known_lenses")
+    table = read_entries(catalogue, "sample.known_lenses", retrieval, hosts)
     repeated = table.loc[table.duplicated(["ra", "dec"]), "line"]
     if len(repeated):
         log.info(
@@ -99,48 +105,52 @@ def read_catalogue(settings, catalogue):
     return table.drop(columns="ref")
 
 
-def read_entries(settings, catalogue, key):
-    """Read the entries of a catalogue as they are, with its grades in our words.
+def read_entries(
+    catalogue: Catalogue, key: str, retrieval: Retrieval | None, hosts: Path | None
+) -> pd.DataFrame:
+    """Read the entries of a catalogue, with its grades converted.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings or None
-        Needed for an address.
-    catalogue : lenspipe.config.settings.Catalogue
-    key : str
-        Key of the configuration that names it, for messages.
+    catalogue
+    key, retrieval, hosts
+        As in `lenspipe.catalogs.files.read_raw`.
 
     Returns
     -------
     pandas.DataFrame
-        As of `lenspipe.catalogs.lists.read_list`; grade A to D, or empty.
+        As returned by `lenspipe.catalogs.lists.read_list`; grade A to D, or empty.
 
     Raises
     ------
-    LenspipeError
+    LenspipeError, RetrievalError
         As in `lenspipe.catalogs.lists.read_list`.
-    RetrievalError
-        A server didn't give the catalogue.
     """
     path = catalogue.path
-    table = read_list(path, key, settings, ra_unit=catalogue.ra_unit)
+    table = read_list(path, key, retrieval, hosts, ra_unit=catalogue.ra_unit)
     remedy = f"name the grade it stands for in `grades` of this entry of {key}"
-    table["grade"] = _grades(path, table, catalogue.grades, catalogue.grade or "", remedy)
+    table["grade"] = _convert_grades(
+        path, table["grade"], catalogue.grades, catalogue.grade or "", remedy
+    )
     return table
 
 
-def read_graded(settings):
-    """Read the lists of galaxies graded by eye.
+def read_graded_lists(
+    paths: Sequence[str], retrieval: Retrieval | None = None, hosts: Path | None = None
+) -> pd.DataFrame:
+    """Read lists of visually graded galaxies, ``sample.graded``.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
+    paths
+    retrieval, hosts
+        As in `lenspipe.catalogs.files.read_raw`.
 
     Returns
     -------
     pandas.DataFrame
-        All rows of all lists of ``sample.graded``: ra, dec (degrees), grade (A to D, or empty where
-        it is undecided), name, kind, file (str; path of the list), line (int64; in it).
+        All rows of all lists: ra, dec (degrees), grade (A to D, or empty where undecided), name,
+        kind, file (str; path of the list), line (int64; in it).
 
     Raises
     ------
@@ -148,33 +158,42 @@ def read_graded(settings):
         As in `lenspipe.catalogs.lists.read_list`; a list has no column grade.
     """
     tables = []
-    for path in settings.sample.graded:
-        table = read_list(
-            path, "sample.graded", settings, columns=("ra", "dec", "grade"), ra_unit="deg"
-        )
-        table["grade"] = _grades(path, table, {}, "", "write A, B, C or D, or nothing")
+    for path in paths:
+        columns = ("ra", "dec", "grade")
+        table = read_list(path, "sample.graded", retrieval, hosts, columns, ra_unit="deg")
+        remedy = "write A, B, C or D, or nothing"
+        table["grade"] = _convert_grades(path, table["grade"], {}, "", remedy)
         tables.append(table.drop(columns="ref").assign(file=path))
-    columns = ["ra", "dec", "grade", "name", "kind", "file", "line"]
+    names = ["ra", "dec", "grade", "name", "kind", "file", "line"]
     if not tables:
-        return pd.DataFrame(columns=columns)
-    return pd.concat(tables, ignore_index=True)[columns]
+        return pd.DataFrame(columns=names)
+    return pd.concat(tables, ignore_index=True)[names]
 
 
-def read_catalogues(settings):
-    """Read the lenses of all catalogues; those of the simulated sky if none are given."""
-    catalogues = settings.sample.known_lenses
-    if not catalogues and settings.simulation:
-        path = str(settings.paths.known_lenses)
+def read_catalogues(
+    sample: Sample, paths: RunPaths, retrieval: Retrieval, simulated: bool
+) -> list[pd.DataFrame]:
+    """Read the lenses of each catalogue, or of the simulated sky's list if none are given.
+
+    Parameters
+    ----------
+    sample, paths, retrieval
+    simulated
+        Whether the run has a simulated sky.
+    """
+    catalogues: Sequence[Catalogue] = sample.known_lenses
+    if not catalogues and simulated:
+        path = str(paths.known_lenses)
         catalogues = [Catalogue(path=path, name="simulated", ra_unit="deg")]
     tables = []
     for catalogue in catalogues:
-        table = read_catalogue(settings, catalogue)
-        if table.empty and settings.sample.known_lenses:
+        table = read_catalogue(catalogue, retrieval, paths.hosts)
+        if table.empty and sample.known_lenses:
             raise LenspipeError(
                 f"{catalogue.path}: found no row with a position, expected lenses; correct config "
                 "key sample.known_lenses"
             )
-        _count(catalogue.label, table)
+        _log_counts(catalogue.label, table)
         no_lens = table["grade"] == "D"
         if no_lens.any():
             log.info(
@@ -185,41 +204,42 @@ def read_catalogues(settings):
     return tables
 
 
-def _grades(path, table, words, default, remedy):
-    """Return grades A to D for a list's own words, and the default for none."""
-    words = {word.strip().lower(): grade for word, grade in words.items()}
-    words = {grade.lower(): grade for grade in "ABCD"} | dict.fromkeys(_NO_GRADE, default) | words
-    own = table["grade"].str.lower()
-    for word, number in table.loc[~own.isin(words), "grade"].value_counts().sort_index().items():
+def _convert_grades(
+    path: str, column: pd.Series, words: Mapping[str, str], default: str, remedy: str
+) -> pd.Series:
+    """Return grades A to D for a list's own words, and the default where there is none."""
+    grades = {grade.lower(): grade for grade in "ABCD"} | dict.fromkeys(_NO_GRADE, default)
+    grades |= {word.strip().lower(): grade for word, grade in words.items()}
+    lower = column.str.lower()
+    for word, number in column[~lower.isin(grades)].value_counts().sort_index().items():
         log.info("%s: %d rows graded %r are taken as ungraded; %s", path, number, word, remedy)
-    return own.map(words).fillna("").astype(str)
+    return lower.map(grades).fillna("").astype(str)
 
 
-def _count(name, table):
-    """Say how many entries of each grade a list has."""
+def _log_counts(name: str, table: pd.DataFrame) -> None:
+    """Log how many entries of each grade a list has."""
     counts = table["grade"].value_counts()
-    counts = [f"{grade or 'ungraded'} {counts[grade]}" for grade in _GRADES if grade in counts]
-    log.info("known lenses: %s: %d rows: %s", name, len(table), ", ".join(counts) or "none")
+    texts = [f"{grade or 'ungraded'} {counts[grade]}" for grade in _GRADES if grade in counts]
+    log.info("known lenses: %s: %d rows: %s", name, len(table), ", ".join(texts) or "none")
 
 
-def merge_entries(tables, settings):
-    """Make one row of the entries of each system."""
+def merge_entries(tables: Sequence[pd.DataFrame], radius_arcsec: float) -> pd.DataFrame:
+    """Merge the entries of each system into one row, as described in `merge_known`."""
     tables = [table.assign(order=order) for order, table in enumerate(tables) if len(table)]
     if not tables:
         return pd.DataFrame({name: [] for name in _COLUMNS}).astype(_COLUMNS)
     entries = pd.concat(tables, ignore_index=True)
-    radius = settings.sample.merge_radius_arcsec
-    entries["group"] = friends_of_friends(entries["ra"], entries["dec"], radius)
-    graded = entries["grade"].where(entries["grade"] == "", ":" + entries["grade"])
-    entries["reference"] = entries["catalogue"] + graded
+    entries["group"] = friends_of_friends(entries["ra"], entries["dec"], radius_arcsec)
+    suffix = entries["grade"].where(entries["grade"] == "", ":" + entries["grade"])
+    entries["reference"] = entries["catalogue"] + suffix
     best = entries.assign(rank=entries["grade"].map(_GRADES.index))
     best = best.sort_values(["rank", "order"], kind="stable").drop_duplicates("group")
     groups = entries.groupby("group")
     systems = best.set_index("group")[["ra", "dec", "grade"]].sort_index()
-    systems["kind"] = [next(filter(None, kinds), "") for kinds in _of_groups(entries, "kind")]
-    names = _of_groups(entries, "name")
-    systems["names"] = [" | ".join(dict.fromkeys(filter(None, own))) for own in names]
-    systems["references"] = [" | ".join(own) for own in _of_groups(entries, "reference")]
+    systems["kind"] = [next(filter(None, kinds), "") for kinds in _texts_of_groups(entries, "kind")]
+    names = _texts_of_groups(entries, "name")
+    systems["names"] = [" | ".join(dict.fromkeys(filter(None, texts))) for texts in names]
+    systems["references"] = list(map(" | ".join, _texts_of_groups(entries, "reference")))
     systems["n_entries"] = groups.size()
     systems["catalogued"] = groups["catalogued"].any()
     log.info(
@@ -230,28 +250,31 @@ def merge_entries(tables, settings):
     return systems[list(_COLUMNS)].astype(_COLUMNS)
 
 
-def _of_groups(entries, column):
+def _texts_of_groups(entries: pd.DataFrame, column: str) -> list[list[str]]:
     """Texts of each group in order; many times faster than an aggregation by pandas."""
-    texts = [[] for _ in range(entries["group"].max() + 1)]
+    texts: list[list[str]] = [[] for _ in range(entries["group"].max() + 1)]
     for text, group in zip(entries[column].tolist(), entries["group"].tolist(), strict=True):
         texts[group].append(text)
     return texts
 
 
-def read_confusing(settings):
-    """Read the lists of confusing galaxies; on a simulated sky its own if there are none.
+def read_confusing(
+    sample: Sample, paths: RunPaths, retrieval: Retrieval, simulated: bool
+) -> pd.DataFrame:
+    """Read the lists of confusing galaxies, or that of the simulated sky if none are given.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
+    sample, paths, retrieval, simulated
+        As in `read_catalogues`.
 
     Returns
     -------
     pandas.DataFrame
         Columns ra, dec (degrees) and kind (str, empty where not given).
     """
-    if not settings.sample.confusing and settings.simulation:
-        return read_list(settings.paths.confusing, ra_unit="deg")
+    if not sample.confusing and simulated:
+        return read_list(paths.confusing, ra_unit="deg")
     none = pd.DataFrame({"ra": [], "dec": [], "kind": pd.Series(dtype=str)})
-    lists = [read_list(path, settings=settings) for path in settings.sample.confusing]
+    lists = [read_list(path, retrieval=retrieval, hosts=paths.hosts) for path in sample.confusing]
     return pd.concat(lists or [none], ignore_index=True)

@@ -1,17 +1,22 @@
-"""Lists of positions, as people publish and write them, and how positions are matched."""
+"""Lists of positions with any of the usual names of columns and formats of angles."""
 
+import os
 import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from lenspipe.catalogs.files import line_numbers, read_raw
+from lenspipe.catalogs.files import Raw, line_numbers, read_raw
+from lenspipe.config.data import Retrieval
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
 __all__ = ["read_list"]
 
-#: What a column is called, in lower case and without its unit; the first that is there is taken.
+#: Names of a column, in lower case and without the unit; the first one present is used.
 _ALIASES = {
     "ra": (
         *("ra", "ra_j2000", "raj2000", "_raj2000", "_ra", "ra2000", "ra_icrs", "_ra_icrs"),
@@ -41,71 +46,69 @@ _SEXAGESIMAL = re.compile(
     r"(?:(?:\s*[m'′:]|\s)\s*(?:(\d{1,2}(?:\.\d*)?)\s*[s\"″]?)?)?"
 )
 
-#: Least number and spread of right ascensions that could be hours and are therefore refused.
-_FEWEST, _SPREAD = 3, 6
+#: Right ascensions of at least so many rows that span more than this could be hours, and are
+#: therefore refused.
+_MIN_ROWS, _MIN_SPREAD = 3, 6
 
 
 def read_list(
-    path,
-    key="sample.confusing",
-    settings=None,
-    columns=("ra", "dec"),
-    ra_unit=None,
-    strict=False,
-):
-    """Read a list of positions, whatever its columns are called and its angles written in.
+    path: str | os.PathLike[str],
+    key: str = "sample.confusing",
+    retrieval: Retrieval | None = None,
+    hosts: Path | None = None,
+    columns: Sequence[str] = ("ra", "dec"),
+    ra_unit: Literal["deg", "hour"] | None = None,
+    strict: bool = False,
+) -> pd.DataFrame:
+    """Read a list of positions.
 
-    What is converted or left out is said in the log, in a line for each kind of problem.
+    Rows that are converted or left out are reported in the log, in a line for each type of problem.
 
     Parameters
     ----------
-    path : str or path-like
-        FITS, ECSV, TSV or else CSV, by the suffix, and ``.gz`` after it; an address of one; or
-        ``lenscat``, the table of that package. Columns in any case: ra, dec, and if there are any
-        name, kind (for lenscat's table its type), grade and ref, each also under its usual other
-        names. Right ascensions are in hours where they are sexagesimal or their column has that
-        unit (``ra [h]``, ``ra_hours``).
-    key : str
-        Key of the configuration that gives the path, for messages.
-    settings : lenspipe.config.settings.Settings, optional
-        Needed for an address; the file is kept in the cache.
-    columns : sequence of str
-        Which of the columns must be there.
-    ra_unit : {'deg', 'hour'}, optional
-        Unit of plain numbers in ra, whatever the column says.
-    strict : bool
+    path
+        As in `lenspipe.catalogs.files.read_raw`. Columns in any case: ra, dec, and optionally name,
+        kind (in lenscat's table: type), grade and ref, each also under its other usual names.
+        Right ascensions are in hours where they are sexagesimal or their column has that unit
+        (``ra [h]``, ``ra_hours``).
+    key, retrieval, hosts
+        As in `lenspipe.catalogs.files.read_raw`.
+    columns
+        Required columns.
+    ra_unit
+        Unit of plain numbers in ra, overriding that of the column.
+    strict
         Whether a row without a position is an error instead of being left out.
 
     Returns
     -------
     pandas.DataFrame
-        Columns ra (0 to 360), dec (float64, degrees); name, kind, grade, ref (str, without spaces
-        around, empty where not given); line (int64; in the file, as a person counts; of a FITS
-        table the row, from 1).
+        Columns ra (0 to 360), dec (float64, degrees); name, kind, grade, ref (str, stripped, empty
+        where not given); line (int64; line number in the file, of a FITS table the row, from 1).
 
     Raises
     ------
     LenspipeError
-        No such file, none that can be read, no such columns, right ascensions that may be hours,
-        or, if strict, values that are no positions.
+        The file is missing or can't be read, columns are missing, right ascensions may be hours,
+        or, if strict, a row has no position.
     RetrievalError
-        A server didn't give the file.
+        A server did not deliver the file.
     """
-    raw = read_raw(str(path), key, settings)
-    found = _find_columns(path, raw, columns)
+    raw = read_raw(str(path), key, retrieval, hosts)
+    place = _find_columns(path, raw, columns)
     texts = {
-        name: _text(raw.table[found[name]]) if name in found else pd.Series("", raw.table.index)
+        name: _text(raw.table[place[name]]) if name in place else pd.Series("", raw.table.index)
         for name in _ALIASES
     }
-    unit = ra_unit or _unit(raw.units[found["ra"]])
-    ra, sexagesimal = _degrees(texts["ra"], 15 if unit == "hour" else 1, 15)
-    dec, also = _degrees(texts["dec"], 1, 1)
+    unit = ra_unit or _unit(raw.units[place["ra"]])
+    ra, ra_sexagesimal = _degrees(texts["ra"], 15 if unit == "hour" else 1, 15)
+    dec, dec_sexagesimal = _degrees(texts["dec"], 1, 1)
     lines = pd.Series(raw.lines, raw.table.index, "int64")
-    if unit == "hour" and not (sexagesimal | ra.isna()).all():
+    if unit == "hour" and not (ra_sexagesimal | ra.isna()).all():
         log.info("%s: ra in hours, converted to degrees", path)
     if unit is None:
-        _refuse_hours(path, key, ra[~sexagesimal])
-    if (rows := sexagesimal | also).any():
+        _refuse_hours(path, key, ra[~ra_sexagesimal])
+    if (rows := ra_sexagesimal | dec_sexagesimal).any():
         log.info(
             "%s: %d rows with sexagesimal positions (ra in hours), converted to degrees: %s",
             path, rows.sum(), line_numbers(path, lines[rows]),
@@ -113,7 +116,7 @@ def read_list(
     unreadable = ra.isna() | dec.isna()
     outside = ~unreadable & ~(ra.between(-180, 360) & dec.between(-90, 90))
     if strict:
-        _refuse(path, raw.broken, lines, texts, unreadable | outside)
+        _refuse_first(path, raw.broken, lines, texts, unreadable | outside)
     for bad, problem in (
         (raw.broken, "more cells than the header has"),
         (lines[unreadable], "no position in degrees or sexagesimal"),
@@ -127,8 +130,8 @@ def read_list(
     return pd.DataFrame(texts)[~(unreadable | outside)].reset_index(drop=True)
 
 
-def _find_columns(path, raw, needed):
-    """Return which column holds what, and note the units that names end with."""
+def _find_columns(path: str | os.PathLike[str], raw: Raw, needed: Sequence[str]) -> dict[str, int]:
+    """Return the number of each column; set units that names end with."""
     lower = [name.strip().lower() for name in raw.names]
     bases = []
     for number, name in enumerate(lower):
@@ -138,44 +141,46 @@ def _find_columns(path, raw, needed):
             raw.units[number] = raw.units[number] or next(filter(None, match.groups()[1:]), "")
     aliases = _ALIASES
     if "zlens" in lower:
-        # Elsewhere type is what a galaxy was fitted with.
+        # In other tables `type` is the type of the model fitted to a galaxy.
         aliases = aliases | {"kind": ("kind", "type")}
-    found = {}
-    for wanted, spellings in aliases.items():
+    numbers: dict[str, int] = {}
+    for column, spellings in aliases.items():
         ranks = [
             (spellings.index(base), _unit(raw.units[number]) != "deg", number)
             for number, base in enumerate(bases)
             if base in spellings
         ]
         if ranks:
-            found[wanted] = min(ranks)[-1]
-            if lower.count(lower[found[wanted]]) > 1:
+            numbers[column] = min(ranks)[-1]
+            name = lower[numbers[column]]
+            if lower.count(name) > 1:
                 raise LenspipeError(
-                    f"{path}: found more than one column {lower[found[wanted]]}, in upper or lower "
-                    "case; expected one; rename the others"
+                    f"{path}: found more than one column {name}, in upper or lower case; expected "
+                    "one; rename the others"
                 )
-    if missing := [name for name in needed if name not in found]:
+    if missing := [name for name in needed if name not in numbers]:
         raise LenspipeError(
             f"{path}: found columns {', '.join(raw.names)}; expected {', '.join(needed)}, "
             f"positions in degrees; name the missing {' and '.join(missing)}"
         )
-    return found
+    return numbers
 
 
-def _unit(text):
-    """A unit of right ascension as the settings have it; None for any other."""
+def _unit(text: str | None) -> Literal["deg", "hour"] | None:
     text = (text or "").strip().lower()
     return "deg" if text in _DEGREES else "hour" if text in _HOURS else None
 
 
-def _text(column):
-    """Values of any type as strings without spaces around; empty where there is nothing."""
+def _text(column: pd.Series) -> pd.Series:
+    """Values of any type as stripped strings, empty where missing."""
     return column.astype(object).where(column.notna(), "").astype(str).str.strip()
 
 
-def _degrees(text, factor, sexagesimal_factor):
-    """Read angles; NaN where there is none. Also return which were sexagesimal."""
-    # Typesetters have a minus of their own.
+def _degrees(
+    text: pd.Series, factor: float, sexagesimal_factor: float
+) -> tuple[pd.Series, pd.Series]:
+    """Return angles, NaN where there is none, and which of them were sexagesimal."""
+    # Published tables may have the typographic minus sign.
     text = text.str.replace("\u2212", "-")
     value = pd.to_numeric(text, errors="coerce").astype("float64") * factor
     rest = value.isna()
@@ -183,8 +188,8 @@ def _degrees(text, factor, sexagesimal_factor):
     return value, rest & value.notna()
 
 
-def _from_sexagesimal(text, factor):
-    """Read an angle; NaN if it is none. Letters say the unit, or else the factor to degrees."""
+def _from_sexagesimal(text: str, factor: float) -> float:
+    """Return an angle in degrees, NaN if it is none; `factor` converts it unless it has a unit."""
     match = _SEXAGESIMAL.fullmatch(text)
     if not match:
         return np.nan
@@ -197,10 +202,10 @@ def _from_sexagesimal(text, factor):
     return float(f"{sign}1") * angle * {"h": 15, "d": 1, "°": 1}.get(unit.strip(), factor)
 
 
-def _refuse_hours(path, key, ra):
-    """Refuse right ascensions that may be hours: nobody would notice before the search is over."""
+def _refuse_hours(path: str | os.PathLike[str], key: str, ra: pd.Series) -> None:
+    """Refuse right ascensions that may be hours: nobody would notice until the search is over."""
     ra = ra.dropna()
-    if len(ra) < _FEWEST or not ra.between(0, 24).all() or ra.max() - ra.min() <= _SPREAD:
+    if len(ra) < _MIN_ROWS or not ra.between(0, 24).all() or ra.max() - ra.min() <= _MIN_SPREAD:
         return
     catalogue = key in ("sample.known_lenses", "recovery.catalogs")
     remedy = ", or give it ra_unit: deg or hour" if catalogue else ""
@@ -210,7 +215,13 @@ def _refuse_hours(path, key, ra):
     )
 
 
-def _refuse(path, broken, lines, texts, bad):
+def _refuse_first(
+    path: str | os.PathLike[str],
+    broken: Sequence[int],
+    lines: pd.Series,
+    texts: Mapping[str, pd.Series],
+    bad: pd.Series,
+) -> None:
     """Refuse a list for its first row without a position."""
     if broken:
         raise LenspipeError(

@@ -1,5 +1,6 @@
-"""Names under which galaxies are shown."""
+"""Displayed names of galaxies."""
 
+import numpy as np
 import pandas as pd
 
 from lenspipe.catalogs.targets import read_targets
@@ -8,22 +9,23 @@ from lenspipe.utils.names import iau_name
 __all__ = ["shown_names"]
 
 
-def shown_names(table, settings):
-    """Names under which galaxies are shown: of a list of targets its own, else IAU names.
+def shown_names(table: pd.DataFrame, targets: str | None) -> np.ndarray:
+    """Return the names of galaxies as given in a list of targets, or else IAU names.
 
     Parameters
     ----------
-    table : pandas.DataFrame
+    table
         Columns id, ra and dec.
-    settings : lenspipe.config.settings.Settings
+    targets
+        Path of the list, if there is one.
 
     Returns
     -------
     numpy.ndarray of str, shape (N,)
     """
     names = pd.Series(iau_name(table["ra"], table["dec"]), index=table.index, dtype=object)
-    if settings.targets:
-        listed = read_targets(settings).set_index("id")["name"]
-        own = table["id"].map(listed[listed != ""])
-        names = own.where(own.notna(), names)
+    if targets:
+        listed = read_targets(targets).set_index("id")["name"]
+        given = table["id"].map(listed[listed != ""])
+        names = given.where(given.notna(), names)
     return names.to_numpy(dtype=str)

@@ -1,13 +1,15 @@
-"""Targets: a list of positions that a run looks at instead of the galaxies of a footprint.
+"""Targets: a list of positions to search instead of the galaxies of a footprint.
 
-What follows treats a target as it treats a galaxy. Its row of the parent sample says where it is;
-what only a catalogue knows is NaN, and no catalogue is read.
+Later steps treat targets like galaxies of the parent sample. No catalogue is read: columns that
+would come from one are NaN.
 """
 
 import functools
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from lenspipe.catalogs.lists import read_list
 from lenspipe.survey.bricks import bricks_at
@@ -16,12 +18,8 @@ from lenspipe.utils.errors import LenspipeError
 __all__ = ["read_targets", "targets_without_data"]
 
 
-def read_targets(settings):
-    """Read the list of config key ``targets``.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
+def read_targets(path: str | Path) -> pd.DataFrame:
+    """Read a list of targets, config key ``targets``.
 
     Returns
     -------
@@ -36,51 +34,39 @@ def read_targets(settings):
         As in `lenspipe.catalogs.lists.read_list`; no positions; names that are not unique or not
         ASCII.
     """
-    path = Path(settings.targets)
+    path = Path(path)
     stat = path.stat() if path.exists() else None
-    return _read(path, stat and (stat.st_size, stat.st_mtime_ns)).copy()
+    return _read(path, (stat.st_size, stat.st_mtime_ns) if stat else None).copy()
 
 
 @functools.lru_cache(1)
-def _read(path, stamp):
-    """Read a list; kept while its stamp is the same, since every brick's mosaic asks for names."""
+def _read(path: Path, stamp: tuple[int, int] | None) -> pd.DataFrame:
+    """Read a list; cached by its size and time, since the mosaic of each brick needs its names."""
     table = read_list(path, key="targets", strict=True)
     if table.empty:
         raise LenspipeError(
             f"{path}: found no rows, expected positions; correct config key targets"
         )
-    strange = [name for name in table["name"] if not (name.isascii() and name.isprintable())]
-    if strange:
+    not_ascii = [name for name in table["name"] if not (name.isascii() and name.isprintable())]
+    if not_ascii:
         raise LenspipeError(
-            f"{path}: found the name {strange[0]!r}, expected letters, digits and signs of ASCII; "
-            "rename it"
+            f"{path}: found the name {not_ascii[0]!r}, expected letters, digits and other "
+            "printable ASCII characters; rename it"
         )
     table["number"] = np.arange(1, len(table) + 1)
     numbered = [f"target-{number:06d}" for number in table["number"]]
     table["id"] = table["name"].where(table["name"] != "", numbered)
-    if len(twice := sorted(set(table.loc[table["id"].duplicated(), "id"]))):
-        more = f" and {len(twice) - 5} more" if len(twice) > 5 else ""
+    if repeated := sorted(set(table.loc[table["id"].duplicated(), "id"])):
+        more = f" and {len(repeated) - 5} more" if len(repeated) > 5 else ""
         raise LenspipeError(
-            f"{path}: found more than one row named {', '.join(twice[:5])}{more}, expected a name "
-            "for each position; rename or delete them"
+            f"{path}: found more than one row named {', '.join(repeated[:5])}{more}, expected a "
+            "different name for each position; rename or delete them"
         )
     table["brick"], table["brickid"] = bricks_at(table["ra"], table["dec"])
     return table[["id", "name", "number", "ra", "dec", "brick", "brickid"]]
 
 
-def targets_without_data(settings, bricks):
-    """Return the targets whose brick the survey has no data for.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-    bricks : iterable of str
-        Bricks with data, at least those of the targets.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows of `read_targets`.
-    """
-    table = read_targets(settings)
+def targets_without_data(path: str | Path, bricks: Iterable[str]) -> pd.DataFrame:
+    """Return the rows of `read_targets` whose brick is not among the bricks with data."""
+    table = read_targets(path)
     return table[~table["brick"].isin(set(bricks))]

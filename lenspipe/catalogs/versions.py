@@ -1,4 +1,4 @@
-"""Versions of the lists that a user gives."""
+"""Versions of a user's lists."""
 
 import hashlib
 import importlib.metadata
@@ -10,19 +10,19 @@ from lenspipe.utils.files import is_remote
 __all__ = ["hash_list", "list_version"]
 
 
-def list_version(path):
-    """Return what changes when a catalogue of known lenses does.
+def list_version(path: str) -> str | None:
+    """Return a text that changes when a catalogue of known lenses does.
 
     Parameters
     ----------
-    path : str
-        As of ``sample.known_lenses``.
+    path
+        As in ``sample.known_lenses``.
 
     Returns
     -------
     str or None
-        SHA-256 of a local file; the version of ``lenscat``; None for an address, which stands for
-        itself, and for a package of unknown version.
+        SHA-256 of a local file; the version of ``lenscat``; None for an address, and for a package
+        of unknown version.
 
     Raises
     ------
@@ -37,8 +37,8 @@ def list_version(path):
     return None if is_remote(path) else hash_list(path, "sample.known_lenses")
 
 
-def hash_list(path, key):
-    """Hash a list of positions."""
+def hash_list(path: str, key: str) -> str:
+    """Return the SHA-256 of a list of positions, given in config key `key`."""
     try:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError as error:

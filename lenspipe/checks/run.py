@@ -1,7 +1,8 @@
 """All standing checks of a run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from lenspipe.catalogs.names import shown_names
@@ -99,9 +100,9 @@ def _draw_outliers(settings: Settings, outliers: pd.DataFrame, chunk_of: Mapping
         names = [row.brick] if row.brick else [b for b in chunk_of if chunk_of[b] == row.chunk]
         bricks += [name for name in names[:2] if name not in bricks]
     table = _highest_scores(bricks[:_SHOWN_BRICKS], chunk_of, settings.paths)
-    images = ()
+    images: Sequence[np.ndarray] | np.ndarray = ()
     if len(table):
-        table = table.assign(rank=table.index + 1, name=shown_names(table, settings))
+        table = table.assign(rank=table.index + 1, name=shown_names(table, settings.targets))
         images, _ = read_galaxies(settings, table)
     draw_page(
         images,

@@ -1,10 +1,12 @@
-"""How the workflow runs a script: log, configuration, errors, and the end of orphans."""
+"""The frame of the workflow's scripts: log, settings, errors, and the end of orphans."""
 
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
+from typing import Any
 
-from lenspipe.config.settings import load_settings
+from lenspipe.config.settings import Settings, load_settings
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import configure_logging, end_with, log
 
@@ -12,16 +14,16 @@ __all__ = ["job"]
 
 
 @contextlib.contextmanager
-def job(snakemake):
+def job(snakemake: Any) -> Iterator[Settings]:
     """Run the body of a workflow's script.
 
-    Logs to the rule's log and to standard error, ends with the workflow that started it, and
-    answers a `LenspipeError` with one line and exit status 1.
+    Logs to the rule's log and to standard error, ends when the workflow that started it has ended,
+    and turns a `LenspipeError` into one log line and exit status 1.
 
     Parameters
     ----------
-    snakemake : object
-        What Snakemake hands to a script; ``config``, ``log`` and ``rule`` are read.
+    snakemake
+        The object that Snakemake gives a script.
 
     Yields
     ------

@@ -61,7 +61,7 @@ def inject_and_score(settings: Settings) -> pd.DataFrame:
     hosts = choose_hosts(settings)
     scorer = Scorer(model, path, settings.training.name, settings.inference)
     size = settings.inference.batch_size
-    tables = []
+    tables: list[pd.DataFrame] = []
     with open_parts(settings.paths.selection("parts"), _parts_key(settings, hosts, path)) as parts:
         if parts:
             tables += parts.tables()

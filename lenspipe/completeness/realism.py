@@ -139,7 +139,9 @@ def _host_candidates(
 ) -> pd.DataFrame:
     """At most a number of random galaxies in bricks that are in no list of confusing ones."""
     pool = read_host_pool(settings, bricks)
-    pool = remove_near(pool, read_confusing(settings), settings.sample.match_radius_arcsec)
+    sample, simulated = settings.sample, bool(settings.simulation)
+    confusing = read_confusing(sample, settings.paths, settings.retrieval, simulated)
+    pool = remove_near(pool, confusing, sample.match_radius_arcsec)
     pool = pool[np.isfinite(pool["mag_r"]) & np.isfinite(pool["mag_z"])]
     return pool.iloc[np.sort(rng.permutation(len(pool))[:number])]
 

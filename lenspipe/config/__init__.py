@@ -1,4 +1,4 @@
-"""Settings, paths, releases and flags: all that a run knows before it opens a file."""
+"""Settings, paths, data releases and flags."""
 
 import lazy_loader
 

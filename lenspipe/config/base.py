@@ -1,6 +1,7 @@
-"""What all sections of the settings have in common."""
+"""Types and functions that the sections of the settings share."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,21 +19,21 @@ Grade = Literal["A", "B", "C", "D"]
 
 
 class Section(BaseModel):
-    """A section of the configuration; unknown keys are refused."""
+    """A section of the configuration; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def merged(one, other):
-    """Two maps as one: values of the second win, maps within both are merged likewise."""
+def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two maps recursively; values of the second override those of the first."""
     both = {
         key: merged(one[key], other[key])
         for key in one.keys() & other.keys()
         if isinstance(one[key], dict) and isinstance(other[key], dict)
     }
-    return one | other | both
+    return {**one, **other, **both}
 
 
-def as_list(value):
-    """One entry as a list of it; nothing as an empty one."""
+def as_list(value: Any) -> Any:
+    """Return a single entry as a list, and None as an empty list."""
     return [] if value is None else [value] if isinstance(value, str | dict) else value

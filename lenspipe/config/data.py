@@ -1,7 +1,8 @@
-"""Sections on the data: the survey, and what is taken of it."""
+"""Sections on the data: the survey, the area, the parent sample and its cutouts."""
 
+from collections.abc import Sequence
 from math import cos, radians, sin
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,37 +11,37 @@ from lenspipe.config.base import BrickName, Degrees, Fraction, Positive, Positiv
 Declination = Annotated[float, Field(ge=-90, le=90)]
 
 
-def power_of_two(value):
-    """Refuse an nside that HEALPix has no nested numbers for."""
+def power_of_two(value: int) -> int:
+    """Refuse an nside without nested numbering."""
     if value & (value - 1):
         raise ValueError("must be a power of two")
     return value
 
 
 class Survey(Section):
-    """Which data to search."""
+    """The imaging data to search."""
 
     name: str = Field(
         "legacy",
-        description="The imaging survey: legacy (DESI Legacy Imaging Surveys), or another module "
-        "of lenspipe.config.surveys.",
+        description="Imaging survey: legacy (DESI Legacy Imaging Surveys), or another module of "
+        "lenspipe.config.surveys.",
     )
-    release: str = Field("dr9", description="Data release of the survey: dr7, dr8, dr9 or dr10.")
+    release: str = Field("dr9", description="Data release: dr7, dr8, dr9 or dr10.")
     tree: str | None = Field(
         None,
-        description="Folder or address (http, https, s3, gs) of the release, laid out as the "
-        "survey's own. None: the simulated sky of this run.",
+        description="Folder or address (http, https, s3, gs) of the release, with the survey's "
+        "layout of files. None: the simulated sky of this run.",
     )
     bands: tuple[str, ...] = Field(("g", "r", "z"), description="Bands of the cutouts, in order.")
     catalogs: Literal["tractor", "sweeps", "tap"] = Field(
         "tractor",
-        description="Where the parent sample comes from: a Tractor file per brick, sweep files, or "
+        description="Source of the parent sample: the Tractor file of each brick, sweep files, or "
         "queries to a TAP service.",
     )
     sweeps: str | None = Field(
         None,
-        description="Folder or address of the sweep files; {region} in it stands for the region. "
-        "None: the release's own, below survey.tree.",
+        description="Folder or address of the sweep files, in which {region} is replaced by the "
+        "region. None: the release's folder below survey.tree.",
     )
     tap: str = Field(
         "https://datalab.noirlab.edu/tap", description="Address of the TAP service (Data Lab)."
@@ -51,36 +52,39 @@ class Survey(Section):
 
 
 class Retrieval(Section):
-    """How remote files are fetched."""
+    """Downloading of remote files."""
 
     contact: str | None = Field(
         None,
         pattern=r"^[\x21-\x7e]+$",
-        description="Mail or web address that servers see beside lenspipe's name; needed for http.",
+        description="Mail or web address that is sent to servers with lenspipe's name; required "
+        "for http.",
     )
     connections: int = Field(
-        4, ge=1, le=64, description="Connections to a server at once, for each job."
+        4, ge=1, le=64, description="Simultaneous connections to a server, for each job."
     )
-    attempts: PositiveInt = Field(6, description="Most tries of a request.")
+    attempts: PositiveInt = Field(6, description="Maximum number of attempts of a request.")
     patience_s: Positive = Field(
-        900.0, description="Time after which a request is not tried again, seconds."
+        900.0, description="Time after which a request is not retried, seconds."
     )
     timeout_s: Positive = Field(
-        30.0, description="Longest silence of a server before it is a failure, seconds."
+        30.0, description="Time without data from a server after which a request fails, seconds."
     )
     min_kb_per_s: Positive = Field(
-        10.0, description="Slowest transfer that isn't broken off (and tried again), kB/s."
+        10.0, description="Minimum transfer rate; slower transfers are aborted and retried, kB/s."
     )
     checksums: bool = Field(
-        False, description="Whether whole files are checked against the survey's sha256sum files."
+        False,
+        description="Whether complete files are checked against the survey's sha256sum files.",
     )
     cache: str = Field(
-        "results/cache", description="Folder of fetched catalogues and tables, for all runs."
+        "results/cache",
+        description="Folder of downloaded catalogues and tables, shared by all runs.",
     )
-    cache_gb: Positive = Field(10.0, description="Most that the cache may hold, GB.")
+    cache_gb: Positive = Field(10.0, description="Maximum size of the cache, GB.")
 
 
-def _dot(one, other):
+def _dot(one: Sequence[float], other: Sequence[float]) -> float:
     return sum(a * b for a, b in zip(one, other, strict=True))
 
 
@@ -89,7 +93,7 @@ class HealpixCells(Section):
 
     nside: int = Field(..., ge=1, le=2**29, description="HEALPix nside, a power of two.")
     order: Literal["nested", "ring"] = Field(
-        "nested", description="How the cells are numbered: nested or ring."
+        "nested", description="Numbering scheme of the cells: nested or ring."
     )
     cells: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         ..., min_length=1, description="Numbers of the cells, from 0."
@@ -97,11 +101,11 @@ class HealpixCells(Section):
 
     @field_validator("nside")
     @classmethod
-    def _power_of_two(cls, value):
+    def _power_of_two(cls, value: int) -> int:
         return power_of_two(value)
 
     @model_validator(mode="after")
-    def _on_the_grid(self):
+    def _on_the_grid(self) -> Self:
         number = 12 * self.nside**2
         if max(self.cells) >= number:
             raise ValueError(f"cell {max(self.cells)}: nside {self.nside} has {number}, from 0")
@@ -109,11 +113,11 @@ class HealpixCells(Section):
 
 
 class Footprint(Section):
-    """Which part of the sky to search: the bricks whose centre meets all given conditions."""
+    """The area to search: bricks whose centre meets all given conditions."""
 
     ra: tuple[Degrees, Degrees] = Field(
         (0.0, 360.0),
-        description="Range of brick centres in right ascension, degrees; wraps at 0 if min > max.",
+        description="Range of brick centres in right ascension, degrees; includes 0 if min > max.",
     )
     dec: tuple[Declination, Declination] = Field(
         (-90.0, 90.0), description="Range of brick centres in declination, degrees."
@@ -123,13 +127,14 @@ class Footprint(Section):
     )
     brick_list: str | None = Field(
         None,
-        description="File with the name of a brick at the start of each line (text or CSV).",
+        description="File with a brick name at the start of each line (text or CSV).",
     )
     polygon: tuple[tuple[Degrees, Declination], ...] | None = Field(
         None,
         min_length=3,
-        description="Corners [ra, dec], degrees, going round either way, also across ra 0 or a "
-        "pole; edges are great circles. All within 90 degrees of the corners' mean direction.",
+        description="Corners [ra, dec], degrees, in order (clockwise or anticlockwise), joined by "
+        "great circles; may include ra 0 or a pole. All must be within 90 degrees of their mean "
+        "direction.",
     )
     healpix: HealpixCells | None = Field(
         None, description="Cells of a HEALPix grid: nside, order (nested or ring), cells."
@@ -139,20 +144,23 @@ class Footprint(Section):
     )
     known_lenses: Literal["only", "add"] | None = Field(
         None,
-        description="`only`: of these bricks those that hold a lens of sample.known_lenses; `add`: "
-        "besides these bricks all of the release that hold one. For training.",
+        description="`only`: search only those of these bricks that contain a lens of "
+        "sample.known_lenses; `add`: also search all other bricks of the release that contain one. "
+        "For training.",
     )
 
     @field_validator("dec")
     @classmethod
-    def _ordered(cls, value):
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
         if value[0] >= value[1]:
             raise ValueError("the first declination must be below the second")
         return value
 
     @field_validator("polygon")
     @classmethod
-    def _on_one_side(cls, value):
+    def _on_one_side(
+        cls, value: tuple[tuple[float, float], ...] | None
+    ) -> tuple[tuple[float, float], ...] | None:
         if value is None:
             return value
         corners = [
@@ -165,107 +173,108 @@ class Footprint(Section):
         return value
 
     @property
-    def files(self):
-        """Files whose content is part of the footprint."""
+    def files(self) -> list[str]:
+        """Files whose content defines the footprint."""
         return [path for path in (self.brick_list, self.moc) if path]
 
 
 class Chunks(Section):
-    """How bricks are grouped into jobs: by cell of a nested HEALPix grid."""
+    """Grouping of bricks into jobs, by cells of a nested HEALPix grid."""
 
     nside: int = Field(
         16,
         ge=1,
         le=8192,
-        description="HEALPix nside, a power of two; 16 has ~215 bricks a chunk, 8 is right for a "
+        description="HEALPix nside, a power of two; 16 gives ~215 bricks per chunk; 8 suits a "
         "whole survey.",
     )
 
     @field_validator("nside")
     @classmethod
-    def _power_of_two(cls, value):
+    def _power_of_two(cls, value: int) -> int:
         return power_of_two(value)
 
 
 class Simulation(Section):
-    """The simulated sky, for runs without survey data."""
+    """A simulated sky, for runs without survey data."""
 
     galaxies_per_brick: PositiveInt = Field(
-        340, description="Galaxies brighter than z = 20.5 in a brick (mean)."
+        340, description="Mean number of galaxies brighter than z = 20.5 per brick."
     )
     faint_per_brick: int = Field(
-        3500, ge=0, description="Fainter background sources in a brick (mean)."
+        3500, ge=0, description="Mean number of fainter background sources per brick."
     )
-    stars_per_brick: int = Field(250, ge=0, description="Stars in a brick (mean).")
+    stars_per_brick: int = Field(250, ge=0, description="Mean number of stars per brick.")
     lenses_per_brick: int = Field(
-        90, ge=0, description="Lenses in a brick (mean); the real sky has ~0.02."
+        90, ge=0, description="Mean number of lenses per brick; the real sky has ~0.02."
     )
     confusing_fraction: Fraction = Field(
-        0.13, description="Part of the bright galaxies that belong to classes that confuse."
+        0.13, description="Fraction of the bright galaxies that belong to confusing classes."
     )
     known_fraction: Fraction = Field(
         0.97,
         description="Fraction of the planted lenses with theta_E >= 1 arcsec and arc signal to "
-        "noise >= 10 that earlier searches have published.",
+        "noise >= 10 that the simulated lists of known lenses contain.",
     )
     boundary_dec: float = Field(
-        32.375, description="Declination where the northern survey begins, degrees."
+        32.375, description="Declination of the boundary of the northern survey, degrees."
     )
     overlap: bool = Field(
-        True, description="Whether one brick south of the boundary exists in both regions."
+        True, description="Whether one brick south of the boundary is in both regions."
     )
 
 
 class Parent(Section):
-    """The parent sample: which galaxies to look at."""
+    """The parent sample: the galaxies to search."""
 
-    types: tuple[str, ...] = Field(("DEV", "SER"), description="Tractor types kept.")
+    types: tuple[str, ...] = Field(("DEV", "SER"), description="Accepted Tractor types.")
     sersic_min: Annotated[float, Field(ge=0, le=6)] = Field(
-        2.0, description="Least Sersic index of a SER galaxy (releases that have the type)."
+        2.0, description="Minimum Sersic index of SER galaxies (in releases with this type)."
     )
     mag_z_max: float = Field(
-        20.0, description="Faintest z magnitude (AB, not corrected for extinction)."
+        20.0, description="Maximum z magnitude (AB, not corrected for extinction)."
     )
-    min_exposures: int = Field(3, ge=0, description="Least exposures in each band at the centre.")
+    min_exposures: int = Field(
+        3, ge=0, description="Minimum number of exposures in each band at the centre."
+    )
     maskbits: tuple[str, ...] = Field(
-        ("BRIGHT", "BAILOUT", "CLUSTER"), description="MASKBITS that remove a galaxy."
+        ("BRIGHT", "BAILOUT", "CLUSTER"), description="MASKBITS that exclude a galaxy."
     )
 
 
 class Cutouts(Section):
-    """Stamps around the galaxies of the parent sample."""
+    """Cutouts of the galaxies of the parent sample."""
 
     size: int = Field(
         101, ge=21, le=801, description="Side of a cutout, pixels of 0.262 arcsec; odd."
     )
     max_masked_fraction: Fraction = Field(
-        0.2, description="Masked part of a cutout above which it is flagged."
+        0.2, description="Masked fraction above which a cutout is flagged."
     )
     source: Literal["coadds", "service"] = Field(
         "coadds",
-        description="Whether to cut from the coadds, or to ask the cutout service for each galaxy "
-        "(right for scattered positions only).",
+        description="Whether to cut stamps from the coadds, or to request each from the cutout "
+        "service (for scattered positions only).",
     )
 
     @field_validator("size")
     @classmethod
-    def _odd(cls, value):
+    def _odd(cls, value: int) -> int:
         if value % 2 == 0:
             raise ValueError("must be odd, so that the galaxy is at the centre of a pixel")
         return value
 
 
 class Failures(Section):
-    """Bricks that can't be read or had."""
+    """Bricks that can't be read or downloaded."""
 
     strict: bool = Field(
         False,
-        description="Whether such a brick is an error that ends its chunk's job, after all its "
-        "other bricks were tried. Otherwise it is noted with its reason, and the run goes on.",
+        description="Whether such a brick makes the job of its chunk fail, after all its other "
+        "bricks. Otherwise it is listed with the reason, and the run continues.",
     )
     retry: Literal["transient", "all", "none"] = Field(
         "transient",
-        description="Which failed bricks a later run tries again: those whose failure is "
-        "transient (a server may deliver them then), all of them (after their files were "
-        "repaired), or none.",
+        description="Failed bricks that a later run retries: those with a transient failure (a "
+        "server may deliver them then), all of them (after their files were repaired), or none.",
     )

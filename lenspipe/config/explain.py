@@ -1,26 +1,24 @@
-"""What is wrong with a configuration, in words."""
+"""Error messages for wrong configurations."""
 
 import difflib
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import BaseModel
 
 __all__ = ["explain"]
 
 
-def explain(problem, model):
-    """Put one of pydantic's findings into a line: key, found, expected, what to do.
+def explain(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
+    """Describe a validation error in a line: key, found, expected, what to do.
 
     Parameters
     ----------
-    problem : dict
-        As of `pydantic.ValidationError.errors`.
-    model : type
+    problem
+        As in `pydantic.ValidationError.errors`.
+    model
         The model of all settings.
-
-    Returns
-    -------
-    str
     """
     where = [part for part in problem["loc"] if isinstance(part, str)]
     key = ".".join(str(part) for part in problem["loc"])
@@ -35,7 +33,7 @@ def explain(problem, model):
     if not where:
         return f"config: {message}"
     if problem["type"] == "value_error" and isinstance(problem["input"], dict):
-        # Of a whole section, whose check names the key itself where it is one.
+        # The error of a whole section, whose message begins with the key if it concerns only one.
         named = re.match(r"[\w.]+: ", message)
         return f"config key {key}{'.' if named else ': '}{message} (See config/README.md)"
     message = message[0].lower() + message[1:]
@@ -45,23 +43,24 @@ def explain(problem, model):
     )
 
 
-def _section(model, where):
-    """Return the model that describes the section at a path of keys."""
+def _section(model: type[BaseModel], where: Sequence[str]) -> type[BaseModel] | None:
+    """Return the model of the section at a path of keys."""
     for name in where:
         annotation = model.model_fields[name].annotation if name in model.model_fields else None
         options = getattr(annotation, "__args__", (annotation,))
-        model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
-        if model is None:
+        models = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
+        if not models:
             return None
+        model = models[0]
     return model
 
 
-def _keys(model, where):
+def _keys(model: type[BaseModel], where: Sequence[str]) -> list[str]:
     section = _section(model, where)
     return list(section.model_fields) if section else []
 
 
-def _description(model, where):
+def _description(model: type[BaseModel], where: Sequence[str]) -> str:
     section = _section(model, where[:-1]) if where else None
     field = section.model_fields.get(where[-1]) if section else None
     return (field.description or "").strip() if field else ""

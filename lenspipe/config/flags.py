@@ -36,7 +36,9 @@ BAD_FLAGS = FLAGS.MISSING_BAND | FLAGS.EDGE | FLAGS.NONFINITE | FLAGS.NO_EXPOSUR
 
 def flag_note(flags: int) -> str:
     """Describe bits of `FLAGS` in words, such as ``missing band, edge``."""
-    return ", ".join(flag.name.lower().replace("_", " ") for flag in FLAGS if int(flags) & flag)
+    return ", ".join(
+        str(flag.name).lower().replace("_", " ") for flag in FLAGS if int(flags) & flag
+    )
 
 
 def has_rejected_flag(flags: ArrayLike, settings: Settings) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Sections on what a network learns from, and how it scores."""
+"""Sections on the samples that networks are trained on, and on scoring."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -9,36 +9,36 @@ from lenspipe.utils.files import stem
 
 
 class Catalogue(Section):
-    """A catalogue of known lenses; its path alone may stand for it."""
+    """A catalogue of lenses, with grades; its path alone may stand for it."""
 
     path: str = Field(
-        description="CSV, TSV, ECSV or FITS file with ra, dec and, if it has it, grade; its "
+        description="CSV, TSV, ECSV or FITS file with ra, dec and, optionally, grade; its "
         "address; or `lenscat`, the table of that package."
     )
     name: str | None = Field(
-        None, description="What its lenses are referred to by. None: the name of the file."
+        None, description="Name used in references to its lenses. None: the name of the file."
     )
-    grade: Grade | None = Field(None, description="Grade of its lenses that have none.")
+    grade: Grade | None = Field(None, description="Grade assigned to its lenses without one.")
     grades: dict[str, Grade] = Field(
         {"confident": "A", "probable": "C"},
-        description="Grades that its own words stand for, besides A to D.",
+        description="Grades that other words in its column of grades stand for.",
     )
     ra_unit: Literal["deg", "hour"] | None = Field(
-        None, description="Unit of numbers in ra. None: the column's own, or degrees."
+        None, description="Unit of numbers in ra. None: that of the column, or degrees."
     )
 
     @property
-    def label(self):
-        """What its lenses are referred to by: its name, or the file's without its suffixes."""
+    def label(self) -> str:
+        """Name used in references to its lenses: its name, or that of the file without suffixes."""
         return self.name or stem(self.path)
 
 
-def _paths_as_catalogues(value):
-    """Catalogues, of which a path alone may stand for one, and one for a list."""
+def _paths_as_catalogues(value: Any) -> Any:
+    """Accept a path for a catalogue, and a single entry for a list."""
     return [{"path": entry} if isinstance(entry, str) else entry for entry in as_list(value)]
 
 
-#: One or several catalogues, as a user writes them.
+#: One or several catalogues, as written by the user.
 Catalogues = Annotated[tuple[Catalogue, ...], BeforeValidator(_paths_as_catalogues)]
 
 
@@ -51,112 +51,117 @@ class Sample(Section):
     )
     confusing: tuple[str, ...] = Field(
         (),
-        description="Lists of confusing non-lenses: ra, dec and, if wanted, kind. None: the "
-        "simulated sky's.",
+        description="Lists of confusing non-lenses: ra, dec and, optionally, kind. None: the "
+        "simulated sky's list.",
     )
     graded: tuple[str, ...] = Field(
         (),
-        description="Lists of galaxies graded by eye: ra, dec and grade, as mining and cleaning "
-        "write them. A to C are lenses, D is none; without a grade a galaxy is set aside.",
+        description="Lists of visually graded galaxies: ra, dec and grade, as written by mining "
+        "and cleaning. A to C are lenses, D is not; galaxies without a grade are set aside.",
     )
     grades: tuple[Grade, ...] | None = Field(
-        None, description="Grades of the lenses to train on. None: all, and those without a grade."
+        None, description="Grades of the lenses to train on. None: all, and lenses without a grade."
     )
     lens_types: tuple[str, ...] | None = Field(
         None, description="Tractor types of the lenses to train on. None: all of the parent sample."
     )
     kinds: tuple[str, ...] | None = Field(
         None,
-        description="Kinds of the lenses to train on, as catalogues call them (lenscat: galaxy, "
-        "group, cluster); those of no stated kind stay. None: all.",
+        description="Kinds of the lenses to train on, as named in catalogues (lenscat: galaxy, "
+        "group, cluster); lenses without a kind are included. None: all.",
     )
     merge_radius_arcsec: Positive = Field(
-        5.0, description="Entries of catalogues linked by steps of at most this are one, arcsec."
+        5.0,
+        description="Linking length with which entries of catalogues are grouped into systems, "
+        "arcsec.",
     )
     match_radius_arcsec: Positive = Field(
-        2.0, description="How far a catalogue's position may be from a galaxy, arcsec."
+        2.0, description="Maximum distance of a catalogue's position from its galaxy, arcsec."
     )
     exclusion_arcsec: Positive = Field(
-        10.0, description="No non-lens within this distance of a known lens, arcsec."
+        10.0, description="Minimum distance of non-lenses from known lenses, arcsec."
     )
     negatives_per_lens: Positive = Field(
         33.0,
-        description="Most non-lenses per lens, alike for each Tractor type, region and number of "
-        "exposures in the last band; confusing ones are kept first.",
+        description="Maximum number of non-lenses per lens, the same for each Tractor type, region "
+        "and number of exposures in the last band; confusing ones have priority.",
     )
     injected_per_lens: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="Simulated lenses per known lens in the training split, as further ones."
+        0.0,
+        description="Simulated lenses added to the training split, per known lens in it.",
     )
     cleaning_model: str | None = Field(
         None,
-        description="Trained model (.keras); non-lenses that it takes for lenses are set aside for "
-        "the eye.",
+        description="Trained model (.keras); non-lenses that it classifies as lenses are set aside "
+        "for visual inspection.",
     )
     cleaning_threshold: Fraction = Field(
-        0.5, description="Least probability at which a non-lens is set aside."
+        0.5, description="Minimum probability at which a non-lens is set aside."
     )
-    mined: PositiveInt = Field(100, description="Most galaxies that mining gives to the eye.")
+    mined: PositiveInt = Field(
+        100, description="Maximum number of galaxies that mining selects for visual inspection."
+    )
     split_nside: int = Field(
-        256, ge=1, description="HEALPix nside of the cells that are never divided between splits."
+        256, ge=1, description="HEALPix nside of the cells that are assigned to splits as a whole."
     )
     fractions: tuple[Fraction, Fraction, Fraction] = Field(
         (0.6, 0.15, 0.25),
-        description="Parts of the lenses for training, validation and test; two numbers leave out "
-        "the test, `none` trains on all.",
+        description="Fractions of the lenses for training, validation and test; with two numbers "
+        "there is no test split, and `none` trains on all.",
     )
 
     @field_validator("confusing", "graded", mode="before")
     @classmethod
-    def _oneas_list(cls, value):
+    def _single_as_list(cls, value: Any) -> Any:
         return as_list(value)
 
     @field_validator("fractions", mode="before")
     @classmethod
-    def _all_three(cls, value):
+    def _all_three(cls, value: Any) -> Any:
         if value in ("none", None):
             return (1.0, 0.0, 0.0)
         return [*value, 0.0] if isinstance(value, list | tuple) and len(value) == 2 else value
 
     @field_validator("fractions")
     @classmethod
-    def _sum_to_one(cls, value):
+    def _sum_to_one(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
         if abs(sum(value) - 1) > 1e-6:
             raise ValueError("must add up to 1")
         if value[0] == 0:
-            raise ValueError("the training split must have a part")
+            raise ValueError("the fraction of the training split must be above 0")
         return value
 
 
 class Injection(Section):
-    """Lensed arcs painted onto cutouts of ellipticals."""
+    """Simulated lensed arcs injected into cutouts of elliptical galaxies."""
 
     theta_e: Literal["dispersion", "drawn"] = Field(
         "dispersion",
-        description="Einstein radii from the galaxy's velocity dispersion (by its luminosity), or "
-        "drawn evenly in theta_e_range.",
+        description="Einstein radii from the galaxy's velocity dispersion (estimated from its "
+        "luminosity), or drawn uniformly in theta_e_range.",
     )
     theta_e_range: tuple[Positive, Positive] = Field(
-        (0.8, 3.5), description="Least and largest Einstein radius, arcsec."
+        (0.8, 3.5), description="Minimum and maximum Einstein radius, arcsec."
     )
     min_arc_snr: Annotated[float, Field(ge=0)] = Field(
         20.0,
-        description="Least signal to noise of the arcs, which then also meet the other criteria of "
-        "docs/injection.md; 0 takes arcs as they come, to measure completeness.",
+        description="Minimum signal-to-noise ratio of the arcs, which then also meet the other "
+        "criteria of docs/injection.md; 0 accepts all arcs, to measure completeness.",
     )
 
     @field_validator("theta_e_range")
     @classmethod
-    def _ordered(cls, value):
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
         if value[0] >= value[1]:
             raise ValueError("the first Einstein radius must be below the second")
         return value
 
 
 class Records(Section):
-    """TFRecords."""
+    """TFRecords of the labelled sample."""
 
     dtype: Literal["float32", "float16"] = Field(
-        "float32", description="Numbers in which the cutouts of the labelled sample are kept."
+        "float32", description="Number format of the cutouts."
     )
 
 
@@ -164,25 +169,26 @@ class Inference(Section):
     """Scoring."""
 
     model: str | None = Field(
-        None, description="Trained model (.keras) to search with. None: train one in this run."
+        None,
+        description="Trained model (.keras) to search with. None: one is trained in this run.",
     )
     batch_size: PositiveInt = Field(256, description="Cutouts per step.")
     symmetries: Literal[1, 8] = Field(
-        1, description="Orientations of a cutout whose scores are averaged: 1, or all 8."
+        1, description="Number of orientations of a cutout whose scores are averaged: 1, or all 8."
     )
     backend: Literal["auto", "tensorflow", "openvino"] = Field(
         "auto",
-        description="What runs the network. auto: TensorFlow on a GPU; on a CPU OpenVINO where it "
-        "is installed and faster over the first cutouts.",
+        description="Library that runs the network. auto: TensorFlow on a GPU; on a CPU OpenVINO "
+        "if it is installed and faster for the first cutouts.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
-        description="Of OpenVINO's numbers. bfloat16 is twice as fast on CPUs that have it, moves "
-        "scores by up to 0.01, and is float32 elsewhere.",
+        description="Precision of OpenVINO. bfloat16 is twice as fast on CPUs that support it "
+        "(others use float32) and changes scores by up to 0.01.",
     )
 
     @model_validator(mode="after")
-    def _bfloat16_is_openvinos(self):
+    def _bfloat16_needs_openvino(self) -> Self:
         if self.precision == "bfloat16" and self.backend == "tensorflow":
             raise ValueError("precision: bfloat16 is OpenVINO's; set backend to auto or openvino")
         return self

@@ -1,5 +1,6 @@
-"""Where every file is: the survey's and ours. Every write goes through `atomic`."""
+"""Paths of all files of runs and of the simulated sky."""
 
+import os
 from pathlib import Path
 
 from lenspipe.config.surveys.legacy import RELEASES, LegacyPaths
@@ -7,42 +8,37 @@ from lenspipe.config.surveys.legacy import RELEASES, LegacyPaths
 __all__ = ["RunPaths", "SkyPaths", "network_source"]
 
 
-def network_source(network):
-    """Python file that holds a network of the user's own.
+def network_source(network: str) -> Path | None:
+    """Return the Python file of a user-defined network, None for a built-in one.
 
     Parameters
     ----------
-    network : str
+    network
         As in ``training.network``: a name, or a file, a colon and a function.
-
-    Returns
-    -------
-    pathlib.Path or None
-        None for a network of lenspipe's.
     """
     file = network.rpartition(":")[0]
     return Path(file) if file.endswith(".py") else None
 
 
 class SkyPaths(LegacyPaths):
-    """Files of a simulated sky: a tree of DR9, the truth, and what searches would have published.
+    """Files of a simulated sky: a tree of DR9, the truth, and lists of known and confusing objects.
 
     Parameters
     ----------
-    tree : str or path-like
-        The folder of the sky.
+    tree
+        Folder of the sky.
     """
 
-    def __init__(self, tree):
-        super().__init__(tree, RELEASES["dr9"])
+    def __init__(self, tree: str | os.PathLike[str]) -> None:
+        super().__init__(Path(tree), RELEASES["dr9"])
         self.tree: Path = Path(tree)
         self.manifest = self.tree / "sky.json"
         self.truth = self.tree / "truth.parquet"
         self.known_lenses = self.tree / "known-lenses.csv"
         self.confusing = self.tree / "confusing.csv"
 
-    def part(self, region, brick):
-        """Truth of a brick, written when all its other files are there."""
+    def part(self, region: str, brick: str) -> Path:
+        """Truth of a brick, written after all its other files."""
         return self.tree / "parts" / f"{region}-{brick}.parquet"
 
 
@@ -51,13 +47,13 @@ class RunPaths:
 
     Parameters
     ----------
-    run : str
+    run
         Name of the run.
-    results : str or path-like
+    results
         Folder of all runs.
     """
 
-    def __init__(self, run, results="results"):
+    def __init__(self, run: str, results: str | os.PathLike[str] = "results") -> None:
         self.root = Path(results) / run
         self.plan = self.root / "plan.json"
         self.hosts = self.root / "hosts.json"
@@ -83,114 +79,114 @@ class RunPaths:
         self.missing = self.root / "missing.csv"
         self.status_page = self.root / "status.html"
 
-    def parent(self, chunk):
+    def parent(self, chunk: str) -> Path:
         """Parent sample of a chunk."""
         return self.root / "parent" / f"{chunk}.parquet"
 
-    def parent_audit(self, chunk):
-        """What each cut removed in a chunk."""
+    def parent_audit(self, chunk: str) -> Path:
+        """Number of galaxies that each cut removed in a chunk."""
         return self.root / "parent" / "audit" / f"{chunk}.csv"
 
-    def cutouts(self, brick, folder=None):
+    def cutouts(self, brick: str, folder: str | None = None) -> Path:
         """Cutouts of a brick; `folder` only where the brick is a pattern."""
         return self.root / "cutouts" / (folder or brick[:3]) / f"{brick}.fits"
 
-    def manifest(self, stage, chunk):
-        """What a stage has done for the bricks of a chunk."""
+    def manifest(self, stage: str, chunk: str) -> Path:
+        """Results of a stage for the bricks of a chunk."""
         return self.root / "manifests" / stage / f"{chunk}.json"
 
-    def records(self, chunk):
+    def records(self, chunk: str) -> Path:
         """Records of a chunk, for scoring."""
         return self.root / "records" / f"{chunk}.tfrecord"
 
-    def sample_shards(self, split):
+    def sample_shards(self, split: str) -> Path:
         """Glob of the labelled sample's records of a split (train, validation or test)."""
         return self.root / "sample" / f"{split}-*.tfrecord"
 
-    def sample_version(self, version):
+    def sample_version(self, version: int | str) -> Path:
         """Table of the labelled sample as it was in a round; versions count from 1."""
         return self.root / "sample" / "versions" / f"{version}.parquet"
 
-    def set_aside(self, version):
-        """Non-lenses of a version of the sample that a model takes for lenses, to be graded."""
+    def set_aside(self, version: int | str) -> Path:
+        """Non-lenses of a version of the sample that a model classifies as lenses, to be graded."""
         return self.root / "sample" / "set-aside" / f"version-{version}.csv"
 
-    def mined(self, version):
-        """What a model that learnt from a version of the sample found beside it, to be graded."""
+    def mined(self, version: int | str) -> Path:
+        """Galaxies found by a model trained on a version of the sample, to be graded."""
         return self.root / "mined" / f"version-{version}.csv"
 
-    def sample_report(self, file):
+    def sample_report(self, file: str) -> Path:
         """File of the labelled sample's report: report.html, report.json or a figure."""
         return self.root / "sample" / "report" / file
 
-    def model(self, name, file="model.keras"):
+    def model(self, name: str, file: str = "model.keras") -> Path:
         """File of a trained model."""
         return self.root / "models" / name / file
 
-    def sweep(self, file):
+    def sweep(self, file: str) -> Path:
         """File of the sweep: sweep.csv, best.yaml, sweep.png or study.log, Optuna's journal."""
         return self.root / "sweep" / file
 
-    def scores(self, chunk):
+    def scores(self, chunk: str) -> Path:
         """Scores of a chunk."""
         return self.root / "scores" / f"{chunk}.parquet"
 
-    def score_parts(self, chunk):
-        """Folder of what a scoring of a chunk that is under way has done."""
+    def score_parts(self, chunk: str) -> Path:
+        """Folder of partial results of a chunk that is being scored."""
         return self.root / "scores" / "parts" / chunk
 
-    def brick_scores(self, brick):
-        """Scores of one brick, where it was asked for by name."""
+    def brick_scores(self, brick: str) -> Path:
+        """Scores of one brick that was requested by name."""
         return self.root / "scores" / "bricks" / f"{brick}.parquet"
 
-    def evaluation(self, file):
-        """Figures of the search against the truth."""
+    def evaluation(self, file: str) -> Path:
+        """File of the evaluation of the search: metrics.json or a figure."""
         return self.root / "evaluation" / file
 
-    def candidate_file(self, file):
+    def candidate_file(self, file: str) -> Path:
         """File about the candidates: viewer.fits, sky.png, searched.fits or searched.json."""
         return self.root / "candidates" / file
 
-    def recovery(self, file):
+    def recovery(self, file: str) -> Path:
         """File of the comparison with a published catalogue: <catalogue>.csv, .json or .png."""
         return self.root / "recovery" / file
 
-    def selection(self, file):
+    def selection(self, file: str) -> Path:
         """File of the selection function: injected lenses, selection.fits, summaries, figures."""
         return self.root / "selection" / file
 
-    def purity(self, file):
-        """File on what passes without being a lens: purity.json, purity.csv or a figure."""
+    def purity(self, file: str) -> Path:
+        """File on the rate of non-lenses that pass: purity.json, purity.csv or a figure."""
         return self.root / "purity" / file
 
-    def expected(self, file):
-        """File on how many lenses the search should find: expected.json, .csv or .png."""
+    def expected(self, file: str) -> Path:
+        """File on the expected number of lenses: expected.json, .csv or .png."""
         return self.root / "expected" / file
 
-    def checks(self, file):
+    def checks(self, file: str) -> Path:
         """File of the standing checks: checks.json, checks.html, drift.csv or a mosaic."""
         return self.root / "checks" / file
 
-    def mosaic_page(self, page):
+    def mosaic_page(self, page: int) -> Path:
         """Page of ranked candidates; pages count from 1."""
         return self.root / "mosaics" / f"page-{page:04d}.png"
 
-    def brick_mosaic(self, brick):
+    def brick_mosaic(self, brick: str) -> Path:
         """Mosaic of a brick's galaxies, ranked."""
         return self.root / "mosaics" / "bricks" / f"{brick}.png"
 
-    def sheet(self, file):
+    def sheet(self, file: str) -> Path:
         """File of the follow-up sheets: of a candidate, sheets.pdf or a table of targets."""
         return self.root / "sheets" / file
 
-    def inspection(self, file="grades.sqlite"):
-        """File of the inspection: grades.sqlite, every vote; what is exported from it."""
+    def inspection(self, file: str = "grades.sqlite") -> Path:
+        """File of the inspection: grades.sqlite, with every vote, or an export of it."""
         return self.root / "inspection" / file
 
-    def log(self, rule, name="all"):
+    def log(self, rule: str, name: str = "all") -> Path:
         """Log of a job."""
         return self.root / "logs" / rule / f"{name}.log"
 
-    def benchmark(self, rule, name="all"):
+    def benchmark(self, rule: str, name: str = "all") -> Path:
         """Snakemake's measurement of a job."""
         return self.root / "benchmarks" / rule / f"{name}.tsv"

@@ -1,42 +1,47 @@
-"""Sections on what comes of the scores."""
+"""Sections on candidates, mosaics and the comparison with published candidates."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from lenspipe.config.base import Fraction, Positive, PositiveInt, Section, as_list
-from lenspipe.config.learning import Catalogues
+from lenspipe.config.learning import Catalogue, Catalogues
 
-_WHOLE = ("number", "inspect")
+#: Values of `Threshold.by` for which the value is a number of objects.
+_COUNTS = ("number", "inspect")
 
-#: At which probability models are judged where the search has no fixed one.
-_ASSUMED = 0.5
+#: Threshold at which models are evaluated if the search has no fixed one.
+_DEFAULT_PROBABILITY = 0.5
 
 
 class Threshold(Section):
-    """Which galaxies are candidates; a number alone is a probability (docs/candidates.md)."""
+    """The threshold for candidates; a number alone is a probability (docs/candidates.md)."""
 
     by: Literal["probability", "number", "inspect", "fraction", "false_positive_rate"] = Field(
         "probability",
-        description="What the value is: the least probability; how many galaxies; how many systems "
-        "people can look at; which part of the galaxies; which part of the held-out random "
-        "non-lenses may pass.",
+        description="Meaning of the value. probability: minimum probability; number: number of "
+        "galaxies; inspect: number of systems to inspect visually; fraction: fraction of the "
+        "galaxies; false_positive_rate: fraction of held-out random non-lenses that may pass.",
     )
-    value: Annotated[float, Field(ge=0)] = Field(0.9, description="How much of that.")
+    value: Annotated[float, Field(ge=0)] = Field(
+        0.9, description="Probability, number or fraction, as `by` says."
+    )
     per: tuple[Literal["region", "type"], ...] = Field(
-        (), description="Apply it by itself in each region, in each Tractor type, or in both."
+        (), description="Apply the threshold separately in each region, each Tractor type, or both."
     )
 
     @field_validator("per", mode="before")
     @classmethod
-    def _one_as_list(cls, value):
+    def _single_as_list(cls, value: Any) -> Any:
         return as_list(value)
 
     @model_validator(mode="after")
-    def _fits(self):
-        if self.by in _WHOLE:
+    def _fits(self) -> Self:
+        if self.by in _COUNTS:
             if self.value < 1 or self.value % 1:
-                raise ValueError(f"value: found {self.value:g}, by {self.by} it is a whole number")
+                raise ValueError(
+                    f"value: found {self.value:g}, by {self.by} it must be a whole number"
+                )
         elif self.value > 1:
             raise ValueError(
                 f"value: found {self.value:g}, by {self.by} it must be less than or equal to 1"
@@ -45,7 +50,7 @@ class Threshold(Section):
             raise ValueError(f"value: found 0, by {self.by} it must be greater than 0")
         return self
 
-    def __str__(self):
+    def __str__(self) -> str:
         text = {
             "probability": f"p ≥ {self.value:g}",
             "number": f"the {self.value:,.0f} most probable galaxies",
@@ -56,40 +61,42 @@ class Threshold(Section):
         return text + (f", per {' and '.join(self.per)}" if self.per else "")
 
     @property
-    def assumed(self):
-        """The probability that models are judged at, before the scores of a search are known."""
-        return self.value if self.by == "probability" else _ASSUMED
+    def assumed(self) -> float:
+        """The threshold at which models are evaluated, before the scores of a search are known."""
+        return self.value if self.by == "probability" else _DEFAULT_PROBABILITY
 
 
 class Candidates(Section):
-    """From scores to candidates."""
+    """Selection of candidates by their scores."""
 
     threshold: Threshold = Field(
-        Threshold(), description="Which galaxies are candidates; a number is the least probability."
+        Threshold(),
+        description="Threshold for candidates; a number alone is the minimum probability.",
     )
     merge_radius_arcsec: Positive = Field(
-        5.0, description="Candidates nearer to each other than this are one, arcsec."
+        5.0, description="Linking length with which candidates are grouped into systems, arcsec."
     )
     known: Literal["show", "hide"] = Field(
         "show",
-        description="Whether known lenses are ranked and drawn with the others, or only kept at "
-        "the end of the tables.",
+        description="Whether known lenses are ranked and shown with other candidates, or only "
+        "listed at the end of the tables.",
     )
     redshifts: tuple[str, ...] = Field(
         (),
         description="Tables of redshifts (FITS, CSV, TSV, ECSV), matched by release, brickid and "
-        "objid, else by position; of several the first that has one, spectroscopic ones first.",
+        "objid, or else by position. The first redshift found is used; spectroscopic ones take "
+        "precedence.",
     )
     reject_flags: tuple[
         Literal["MISSING_BAND", "EDGE", "MASKED", "NONFINITE", "NO_EXPOSURE"], ...
     ] = Field(
         ("MISSING_BAND", "EDGE", "NONFINITE", "NO_EXPOSURE"),
-        description="Flags of a cutout that keep its galaxy from being a candidate.",
+        description="Flags of a cutout that exclude its galaxy from the candidates.",
     )
 
     @field_validator("threshold", mode="before")
     @classmethod
-    def _number_as_probability(cls, value):
+    def _number_as_probability(cls, value: Any) -> Any:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return {"value": value}
         if not isinstance(value, dict | Threshold):
@@ -98,7 +105,7 @@ class Candidates(Section):
 
     @field_validator("redshifts", mode="before")
     @classmethod
-    def _one_as_list(cls, value):
+    def _single_as_list(cls, value: Any) -> Any:
         return as_list(value)
 
 
@@ -109,90 +116,94 @@ class Mosaics(Section):
     panels: tuple[Literal["rgb", "g", "r", "i", "z", "residual"], ...] = Field(
         ("rgb",),
         min_length=1,
-        description="What is shown of each galaxy: the first large, the others beside it at half "
-        "its size; 'residual' is what a smooth elliptical model leaves.",
+        description="Images of each galaxy: the first large, the others beside it at half its "
+        "size; 'residual' is the image minus a smooth elliptical model.",
     )
     sort: Literal["p", "mag", "name"] = Field(
         "p",
-        description="Order of the candidates' pages: most probable, or brightest in the reddest "
-        "band first, or by name.",
+        description="Order of candidates on the pages: by decreasing probability, by magnitude in "
+        "the reddest band (brightest first), or by name.",
     )
     columns: PositiveInt = Field(
         6,
-        description="Galaxies in a row if one panel is shown, fewer if more are. Six are 1,276 "
+        description="Galaxies per row with one panel each, fewer with more panels. Six are 1,276 "
         "pixels wide.",
     )
-    rows: PositiveInt = Field(6, description="Rows of a page.")
+    rows: PositiveInt = Field(6, description="Rows per page.")
     per_brick: bool = Field(
         False,
-        description="Whether each brick also gets a mosaic. One brick's can be asked for by name "
-        "in any case.",
+        description="Whether to make a mosaic of each brick, too. That of a single brick can "
+        "always be requested by name.",
     )
-    brick_tiles: PositiveInt = Field(36, description="Most galaxies in a brick's mosaic.")
+    brick_tiles: PositiveInt = Field(
+        36, description="Maximum number of galaxies in a brick's mosaic."
+    )
 
     @field_validator("panels")
     @classmethod
-    def _check_panels(cls, panels):
+    def _check_panels(cls, panels: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(panels)) < len(panels):
             raise ValueError("a panel is named twice; name each once")
         return panels
 
     @property
-    def per_row(self):
-        """Galaxies in a row: panels beside the first are half as wide, two above each other."""
+    def per_row(self) -> int:
+        """Galaxies per row: panels beside the first are half as wide, two above each other."""
         return max(1, 2 * self.columns // (2 + len(self.panels) // 2))
 
     @property
-    def per_page(self):
-        """Galaxies on a page."""
+    def per_page(self) -> int:
+        """Galaxies per page."""
         return self.rows * self.per_row
 
 
 class Recovery(Section):
-    """Comparison with published candidates: how many were scored, how many passed, why not more."""
+    """Comparison with published candidates: how many are scored and pass, and why others do not."""
 
     catalogs: Catalogues = Field(
         (),
-        description="Published candidates to look for, or their paths. None: no comparison.",
+        description="Catalogues of published candidates, or their paths. None: no comparison.",
     )
     radius_arcsec: Positive = Field(
         5.0,
-        description="How far a galaxy may be from an entry, and entries that are one system from "
-        "each other, arcsec.",
+        description="Maximum distance of a galaxy from an entry, and linking length with which "
+        "entries are grouped into systems, arcsec.",
     )
     thresholds: tuple[Fraction, ...] = Field(
         (0.5, 0.7, 0.9),
         min_length=1,
-        description="Probabilities at and above which an entry counts as passed; an entry below "
-        "the lowest has the reason `below threshold`.",
+        description="Minimum probabilities of entries that count as passed; an entry below the "
+        "lowest has the reason `below threshold`.",
     )
     by: str = Field(
-        "grade", description="Column of the catalogue, such as grade or region, to count by."
+        "grade",
+        description="Column of the catalogue, such as grade or region, by which entries are "
+        "counted.",
     )
     sample: str | None = Field(
         None,
-        description="Labelled sample that the model learnt from, sample/sample.parquet of another "
-        "run. None: that of this run, if it has one.",
+        description="Labelled sample that the model was trained on, sample/sample.parquet of "
+        "another run. None: that of this run, if it has one.",
     )
 
     @field_validator("by")
     @classmethod
-    def _in_lower_case(cls, value):
+    def _in_lower_case(cls, value: str) -> str:
         return value.strip().lower()
 
     @field_validator("thresholds", mode="before")
     @classmethod
-    def _one_as_list(cls, value):
+    def _single_as_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, int | float) else value
 
     @field_validator("thresholds")
     @classmethod
-    def _ascending(cls, value):
+    def _ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         return tuple(sorted(set(value)))
 
     @field_validator("catalogs")
     @classmethod
-    def _called_differently(cls, value):
+    def _have_different_labels(cls, value: tuple[Catalogue, ...]) -> tuple[Catalogue, ...]:
         labels = [catalogue.label for catalogue in value]
         for label in labels:
             if "/" in label or label.startswith(".") or labels.count(label) > 1:

@@ -1,11 +1,12 @@
-"""Settings as pydantic models: the only reader of configuration.
+"""All settings of a run, and the only functions that read configuration files.
 
-Light on purpose: Snakemake imports this module whenever it parses the Snakefile.
+Imports are light: Snakemake imports this module whenever it parses the Snakefile.
 """
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -42,21 +43,21 @@ class Settings(Section):
     )
     keep: Literal["scores", "cutouts", "all"] = Field(
         "cutouts",
-        description="What stays on disk. scores: a chunk's cutouts are deleted once it is scored, "
-        "and cut again where they are wanted; cutouts: only its records are deleted; all: nothing.",
+        description="Files that are kept. scores: a chunk's cutouts are deleted once it is scored, "
+        "and made again if needed; cutouts: only its records are deleted; all: nothing is deleted.",
     )
-    seed: int = Field(1, ge=0, lt=2**31, description="Seed of all randomness.")
+    seed: int = Field(1, ge=0, lt=2**31, description="Seed of all random numbers.")
     survey: Survey = Field(default_factory=Survey)
     retrieval: Retrieval = Field(default_factory=Retrieval)
     targets: str | None = Field(
         None,
-        description="CSV of positions (ra, dec in degrees, name if wanted) to fetch, score and "
-        "show instead of the galaxies of a footprint.",
+        description="CSV of positions (ra, dec in degrees and, optionally, name) to search "
+        "instead of the galaxies of a footprint.",
     )
     footprint: Footprint = Field(default_factory=Footprint)
     chunks: Chunks = Field(default_factory=Chunks)
     simulation: Simulation | None = Field(
-        None, description="The simulated sky; only where survey.tree is not given."
+        None, description="The simulated sky; only if survey.tree is not given."
     )
     parent: Parent = Field(default_factory=Parent)
     cutouts: Cutouts = Field(default_factory=Cutouts)
@@ -77,7 +78,7 @@ class Settings(Section):
     checks: Checks = Field(default_factory=Checks)
 
     @model_validator(mode="after")
-    def _fit_together(self):
+    def _fit_together(self) -> Self:
         problems = []
         if (self.survey.tree is None) == (self.simulation is None):
             problems.append("give either survey.tree (real data) or simulation (a simulated sky)")
@@ -85,36 +86,34 @@ class Settings(Section):
             release = self.release
         except LenspipeError as error:
             raise ValueError(str(error).removeprefix("config key ")) from None
-        odd = [band for band in self.survey.bands if band not in release.bands]
-        if odd or not self.survey.bands:
+        if not self.survey.bands or not set(self.survey.bands) <= set(release.bands):
             problems.append(
                 f"survey.bands: found {list(self.survey.bands)}, expected some of "
                 f"{list(release.bands)} ({release.name})"
             )
-        odd = {*self.mosaics.panels} - {"rgb", "residual", *self.survey.bands}
-        if odd:
+        panels = {*self.mosaics.panels} - {"rgb", "residual", *self.survey.bands}
+        if panels:
             problems.append(
-                f"mosaics.panels: found {', '.join(sorted(odd))}, expected rgb, residual and bands "
-                f"of survey.bands ({', '.join(self.survey.bands)})"
+                f"mosaics.panels: found {', '.join(sorted(panels))}, expected rgb, residual and "
+                f"bands of survey.bands ({', '.join(self.survey.bands)})"
             )
-        odd = [name for name in self.parent.types if name not in release.types]
-        if odd or not self.parent.types:
+        if not self.parent.types or not set(self.parent.types) <= set(release.types):
             problems.append(
                 f"parent.types: found {list(self.parent.types)}, expected some of "
                 f"{list(release.types)} ({release.name})"
             )
-        if odd := [name for name in self.parent.maskbits if name not in release.mask_bits]:
+        if bits := [name for name in self.parent.maskbits if name not in release.mask_bits]:
             problems.append(
-                f"parent.maskbits: no such mask bit: {', '.join(odd)}; known: "
+                f"parent.maskbits: no such mask bit: {', '.join(bits)}; known: "
                 f"{', '.join(release.mask_bits)}"
             )
         if self.simulation and (self.survey.name, self.survey.release) != ("legacy", "dr9"):
             problems.append("survey.release: the simulated sky is written as dr9 of legacy")
         given = self.targets or self.footprint.bricks or self.footprint.brick_list
-        if self.simulation and not given and self._area() > 100:
+        if self.simulation and not given and self._area_deg2() > 100:
             problems.append(
-                f"footprint: {self._area():.0f} square degrees is too large for a simulated sky; "
-                "give ra and dec ranges of at most 100"
+                f"footprint: {self._area_deg2():.0f} square degrees is too large for a simulated "
+                "sky; give ra and dec ranges of at most 100"
             )
         if self.survey.tree and not (self.sample.known_lenses or self.inference.model):
             problems.append(
@@ -128,12 +127,13 @@ class Settings(Section):
         lacking = {"r", "z"} - {*self.survey.bands}
         if self.selection.number and lacking:
             problems.append(
-                f"selection.number: redshifts of galaxies to paint lenses onto come from r-z; add "
+                f"selection.number: redshifts of the galaxies that lenses are injected into come "
+                f"from r-z; add "
                 f"{' and '.join(sorted(lacking))} to survey.bands, or set it to 0"
             )
         if self.targets and self.selection.number:
             problems.append(
-                "selection.number: lenses are painted onto galaxies of a footprint; set it to 0 "
+                "selection.number: lenses are injected into galaxies of a footprint; set it to 0 "
                 "for a list of targets"
             )
         if self.selection.lenses == "planted" and not self.simulation:
@@ -151,14 +151,14 @@ class Settings(Section):
         problems += self._problems_of_models()
         if self.asks_servers and not self.retrieval.contact:
             problems.append(
-                "retrieval.contact: missing; servers should know whom to ask: give a mail or web "
-                "address"
+                "retrieval.contact: missing; servers should know whom to contact: give a mail or "
+                "web address"
             )
         if problems:
             raise ValueError("; ".join(problems))
         return self
 
-    def _problems_of_models(self):
+    def _problems_of_models(self) -> list[str]:
         problems = []
         members = self.ensemble.members
         if self.training.name in members:
@@ -170,13 +170,14 @@ class Settings(Section):
             problems += [f"ensemble.members.{name}.{line}" for line in self._wrong(changes)]
         if problems:
             return problems
-        alike = {}
+        names_by_training: dict[str, str] = {}
         for name in members:
             training = self.of_model(name).training.model_copy(update={"name": ""})
-            if (other := alike.setdefault(training.model_dump_json(), name)) != name:
+            other = names_by_training.setdefault(training.model_dump_json(), name)
+            if other != name:
                 problems.append(
                     f"ensemble.members.{name}: found the same settings as {other}, expected "
-                    "others; give it another seed at least"
+                    "others; give it at least another seed"
                 )
         for key, values in self.sweep.settings.items():
             values = values if isinstance(values, list) else [values.low, values.high]
@@ -184,7 +185,7 @@ class Settings(Section):
                 changes = nested(self.training.model_dump(mode="json"), key, value)
                 problems += [f"sweep.settings.{line}" for line in self._wrong(changes)]
         if members and self.sweep.settings:
-            problems.append("sweep: found with ensemble, expected one network; sweep it by itself")
+            problems.append("sweep: found with ensemble, expected one network; sweep it separately")
         _, validation, _ = self.sample.fractions
         needs = {
             "sweep.settings": self.sweep.settings,
@@ -199,11 +200,11 @@ class Settings(Section):
         return problems
 
     @property
-    def _any_refit(self):
+    def _any_refit(self) -> bool:
         return any(self.of_model(name).training.refit for name in self.models)
 
-    def _wrong(self, changes):
-        """Say in lines what is wrong with changes of section training."""
+    def _wrong(self, changes: Mapping[str, Any]) -> list[str]:
+        """Describe errors in changes of section training, a line each."""
         try:
             self.training.changed(changes)
         except ValidationError as error:
@@ -215,12 +216,12 @@ class Settings(Section):
             ]
         return []
 
-    def of_model(self, name, **changes):
-        """Settings under which one of the run's models is trained.
+    def of_model(self, name: str, **changes: Any) -> Self:
+        """Return the settings with which one of the run's models is trained.
 
         Parameters
         ----------
-        name : str
+        name
             Of the run's only network, of a member of its ensemble, or of a trial of its sweep.
         **changes
             Keys of section training that differ, for a trial.
@@ -228,20 +229,20 @@ class Settings(Section):
         Returns
         -------
         Settings
-            Equal to these but for section training, whose name is that one, and without ensemble.
+            With changes in section training, whose name is the given one, and no ensemble.
         """
         changes = merged(self.ensemble.members.get(name, {}), changes) | {"name": name}
         training = self.training.changed(changes)
         return self.model_copy(update={"training": training, "ensemble": Ensemble()})
 
     @property
-    def models(self):
-        """Names of the networks that are trained: the members of the ensemble, or one."""
+    def models(self) -> list[str]:
+        """Names of the networks to train: the members of the ensemble, or one."""
         return sorted(self.ensemble.members) or [self.training.name]
 
     @property
-    def asks_servers(self):
-        """Whether anything is fetched over HTTP."""
+    def asks_servers(self) -> bool:
+        """Whether anything is downloaded over HTTP."""
         survey = self.survey
         addresses = [survey.tree, survey.sweeps]
         addresses += [survey.tap] if survey.catalogs == "tap" and not self.targets else []
@@ -252,10 +253,10 @@ class Settings(Section):
         return any(re.match("https?://", address or "") for address in addresses)
 
     @property
-    def held_out(self):
-        """The split that a search is judged on: test, else validation; None if all is trained on.
+    def held_out(self) -> Literal["test", "validation"] | None:
+        """The split on which a search is evaluated: test, or else validation.
 
-        None also where the validation split has been learnt from in the end (``training.refit``, a
+        None if all splits are trained on, including the validation split (``training.refit``, a
         stacker), and for a given model, which was trained elsewhere.
         """
         _, validation, test = self.sample.fractions
@@ -266,36 +267,36 @@ class Settings(Section):
         return "test" if test else "validation" if validation else None
 
     @property
-    def training_splits(self):
-        """Splits that the run's model was trained on: validation as well by refit or stacker."""
+    def training_splits(self) -> tuple[str, ...]:
+        """Splits that the run's model is trained on; refit and stacker include validation."""
         stacked = self.ensemble.members and self.ensemble.combine == "stacker"
         return ("train", "validation") if stacked or self._any_refit else ("train",)
 
     @property
-    def model_path(self):
-        """File of the model that the run searches with: a given one, or its own."""
+    def model_path(self) -> Path:
+        """File of the model that the run searches with: the given one, or that of the run."""
         return Path(self.inference.model or self.paths.model(self.training.name))
 
     @property
-    def predictions(self):
-        """File with the scores of the galaxies that the model searched with never learnt from.
+    def predictions(self) -> Path:
+        """File with the model's scores of galaxies that it was not trained on.
 
-        Of a given model it is looked for beside it, and need not be there.
+        It is beside the model; beside a given model it may be missing.
         """
         return self.model_path.with_name("predictions.parquet")
 
-    def _area(self):
+    def _area_deg2(self) -> float:
         (ra0, ra1), (dec0, dec1) = self.footprint.ra, self.footprint.dec
         return ((ra1 - ra0) % 360 or 360) * (dec1 - dec0)
 
     @property
     def release(self) -> Release:
-        """The data release of the survey that is searched, with all that is particular to it."""
+        """The data release that is searched, with its properties."""
         return get_release(self.survey.name, self.survey.release)
 
     @property
-    def paths(self):
-        """Files of the run, `lenspipe.config.paths.RunPaths`."""
+    def paths(self) -> RunPaths:
+        """Files of the run."""
         return RunPaths(self.run)
 
     @property
@@ -304,44 +305,24 @@ class Settings(Section):
         return self.release.paths(self.survey.tree or self.paths.sky)
 
 
-def nested(section, key, value):
-    """Copy a section with one key changed, which may be a key within a key.
-
-    Parameters
-    ----------
-    section : dict
-    key : str
-        With dots: ``augmentation.noise``.
-    value : object
-
-    Returns
-    -------
-    dict
-    """
+def nested(section: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Copy a section with one key changed; nested keys have dots, ``augmentation.noise``."""
     first, _, rest = key.partition(".")
     if rest:
         below = section.get(first)
         value = nested(below if isinstance(below, dict) else {}, rest, value)
-    return section | {first: value}
+    return {**section, first: value}
 
 
-def read_config(paths):
-    """Read configuration files as Snakemake does: later ones change single keys of earlier ones.
-
-    Parameters
-    ----------
-    paths : sequence of pathlib.Path
-
-    Returns
-    -------
-    dict
+def read_config(paths: Iterable[Path]) -> dict[str, Any]:
+    """Read configuration files as Snakemake does: later ones override keys of earlier ones.
 
     Raises
     ------
     LenspipeError
-        A file is missing, or is no map in YAML.
+        A file is missing, or is not a map in YAML.
     """
-    config = {}
+    config: dict[str, Any] = {}
     for path in paths:
         try:
             content = yaml.safe_load(path.read_text())
@@ -354,17 +335,8 @@ def read_config(paths):
     return config
 
 
-def load_settings(config):
-    """Check a configuration and return it as settings.
-
-    Parameters
-    ----------
-    config : dict
-        As read from YAML.
-
-    Returns
-    -------
-    Settings
+def load_settings(config: Mapping[str, Any]) -> Settings:
+    """Check a configuration, as read from YAML.
 
     Raises
     ------

@@ -1,10 +1,11 @@
-"""Sections on networks: how they are trained, combined, compared and judged."""
+"""Sections on networks: training, ensembles, sweeps and evaluation."""
 
 import difflib
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -16,19 +17,19 @@ __all__ = ["RECIPES", "Augmentation", "Ensemble", "Evaluation", "Range", "Sweep"
 #: Folder of the published recipes, one YAML file each.
 RECIPES = Path(__file__).parent / "recipes"
 
-#: Networks of lenspipe's own.
+#: Built-in networks.
 NETWORKS = ("cmu_deeplens", "shielded_resnet", "efficientnet_v2")
 
 _NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
 
-#: Keys that a sweep can't change, and why.
+#: Keys that a sweep can't change -> reason.
 _NOT_SWEPT = {
     "name": "a trial's name is its number",
     "recipe": "sweep the keys that recipes differ in",
     "refit": "trials are compared on a validation split that they never trained on",
 }
 
-#: Most trials of a sweep: all are listed whenever the Snakefile is read.
+#: Maximum number of trials of a sweep: all are listed whenever the Snakefile is read.
 _MAX_TRIALS = 10_000
 
 _NotNegative = Annotated[float, Field(ge=0)]
@@ -37,136 +38,143 @@ _SettingOfNetwork = int | float | bool | str | None | list[int]
 
 
 class Augmentation(Section):
-    """Random changes of cutouts while training; made on the GPU where there is one."""
+    """Random transformations of cutouts during training, on the GPU if there is one."""
 
     symmetries: bool = Field(
-        True, description="Quarter turns and mirror images, each of the square's eight alike."
+        True,
+        description="Rotations by 90 degrees and reflections: the eight symmetries of the square "
+        "with equal probability.",
     )
     rotation_deg: Annotated[float, Field(ge=0, le=180)] = Field(
-        0.0, description="Further turn by any angle up to this, either way, degrees."
+        0.0, description="Maximum angle of an additional rotation in either direction, degrees."
     )
     zoom: tuple[Positive, Positive] = Field(
-        (1.0, 1.0), description="Least and largest part of the cutout's side that fills the image."
+        (1.0, 1.0),
+        description="Minimum and maximum fraction of the cutout's side that fills the image.",
     )
     shift_pixels: _NotNegative = Field(
-        0.0, description="Shift along each axis by up to this, either way, pixels."
+        0.0, description="Maximum shift along each axis in either direction, pixels."
     )
     noise: _NotNegative = Field(
-        0.0, description="Further noise, standard deviation in units of the band's own."
+        0.0,
+        description="Additional noise, standard deviation in units of the noise of the band.",
     )
 
     @field_validator("zoom")
     @classmethod
-    def _ordered(cls, value):
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
         if value[0] > value[1]:
-            raise ValueError("the first part must not be above the second")
+            raise ValueError("the first fraction must not be above the second")
         return value
 
 
 class Training(Section):
-    """The network and how it is trained."""
+    """The network and its training."""
 
     recipe: str | None = Field(
         None,
         description="Published recipe (`poster`, `paper1`, `paper2`, `paper3`, `paper4_resnet`, "
-        "`paper4_efficientnet`), or a YAML file of your own, with values for the keys of this "
-        "section that the configuration does not give.",
+        "`paper4_efficientnet`), or your own YAML file, with values for the keys of this section "
+        "that the configuration does not give.",
     )
     name: str = Field("resnet", pattern=_NAME, description="Name of the trained model.")
     network: str = Field(
         "cmu_deeplens",
         description="Architecture: `cmu_deeplens`, `shielded_resnet`, `efficientnet_v2`; or a "
-        "Python file of your own and a function in it, `my_networks.py:tiny`.",
+        "function in your own Python file, `my_networks.py:tiny`.",
     )
     network_settings: dict[str, _SettingOfNetwork] = Field(
-        default_factory=dict, description="Arguments of the architecture; see docs/networks.md."
+        default_factory=dict, description="Arguments of the network; see docs/networks.md."
     )
     seed: int | None = Field(
         None,
         ge=0,
         lt=2**31,
-        description="Seed of the first weights, the order of the sample and its augmentation. "
+        description="Seed of the initial weights, the order of the sample and its augmentation. "
         "None: that of the run.",
     )
-    epochs: PositiveInt = Field(120, description="Passes over the training split.")
+    epochs: PositiveInt = Field(120, description="Number of passes over the training split.")
     batch_size: PositiveInt = Field(
-        128, description="Cutouts per step, over all GPUs and machines together."
+        128, description="Cutouts per step, summed over all GPUs and machines."
     )
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="Optimiser.")
     optimizer_settings: dict[str, float | bool] = Field(
         default_factory=dict,
-        description="Arguments of Keras' optimiser, such as weight_decay, momentum, clipnorm.",
+        description="Arguments of the Keras optimiser, such as weight_decay, momentum, clipnorm.",
     )
-    learning_rate: Positive = Field(1e-3, description="Rate at the start, after the warm-up.")
+    learning_rate: Positive = Field(1e-3, description="Initial learning rate, after the warm-up.")
     warmup_epochs: int = Field(
-        0, ge=0, description="Epochs over which the rate rises to learning_rate."
+        0, ge=0, description="Number of epochs over which the rate rises to learning_rate."
     )
     schedule: Literal["steps", "cosine"] = Field(
         "steps",
-        description="How the rate falls: by decay_factor at each of decay_epochs, or as a cosine "
-        "to 0 at the last epoch.",
+        description="Decrease of the learning rate: by decay_factor at each of decay_epochs, or as "
+        "a cosine to 0 at the last epoch.",
     )
     decay_epochs: tuple[PositiveInt, ...] = Field(
-        (40, 80), description="Epochs at which the rate is multiplied by decay_factor."
+        (40, 80), description="Epochs at which the learning rate is multiplied by decay_factor."
     )
-    decay_factor: Positive = Field(0.1, description="See decay_epochs.")
+    decay_factor: Positive = Field(0.1, description="Factor for the steps of decay_epochs.")
     loss: Literal["binary_crossentropy", "focal"] = Field(
-        "binary_crossentropy", description="Loss; `focal` that of arXiv 1708.02002 with gamma 2."
+        "binary_crossentropy",
+        description="Loss function; `focal` is that of arXiv 1708.02002 with gamma = 2.",
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="Part of each label that is replaced by one half."
+        0.0, description="Label smoothing s: a label y becomes (1 - s) y + s / 2."
     )
     lens_weight: Positive | None = Field(
         None,
-        description="Weight of a lens in the loss; None balances the classes up to a factor of 10.",
+        description="Weight of a lens in the loss. None: balances the classes, up to a factor of "
+        "10.",
     )
     augmentation: Augmentation = Field(default_factory=Augmentation, description="See below.")
     monitor: Literal["auc", "loss"] = Field(
-        "auc", description="What tells the better of two epochs on the validation split."
+        "auc", description="Metric on the validation split by which epochs are compared."
     )
     keep: Literal["settled", "best", "last"] = Field(
         "settled",
-        description="Epoch that is kept: the best one at the last learning rate, the best of all, "
-        "or the last. (A cosine's rate settles in the last tenth.)",
+        description="Epoch whose weights are kept. settled: the best one at the final learning "
+        "rate (for a cosine schedule, in the last tenth of the epochs); best: the best of all; "
+        "last: the last.",
     )
     patience: PositiveInt | None = Field(
         None,
-        description="Epochs without a better one, of those that `keep` counts, after which "
-        "training stops. None: never.",
+        description="Number of epochs without improvement, of those that `keep` considers, after "
+        "which training stops. None: never.",
     )
     refit: bool = Field(
         False,
-        description="Whether to train once more, from the beginning, on training and validation "
-        "split together; the model that is left is that one, and its validation figures are of "
-        "the first.",
+        description="Whether to train again, from the beginning, on the training and validation "
+        "splits together. That model is used; validation metrics are those of the first training.",
     )
     strategy: Literal["auto", "one", "mirrored", "workers"] = Field(
         "auto",
-        description="Where to train: on one device, on all GPUs of a machine, or on several "
-        "machines. `auto`: on what there is; docs/training.md.",
+        description="Devices to train on: one device, all GPUs of a machine, or several machines. "
+        "`auto`: all that are available; see docs/training.md.",
     )
     mixed_precision: bool = Field(
-        True, description="Half precision where there is a GPU; never on a CPU."
+        True, description="Whether to use half precision on GPUs; never used on CPUs."
     )
 
     @field_validator("network")
     @classmethod
-    def _known_network(cls, value):
+    def _known_network(cls, value: str) -> str:
         if value not in NETWORKS and not re.fullmatch(r".+\.py:[A-Za-z_]\w*", value):
             raise ValueError(
-                f"expected one of {', '.join(NETWORKS)}, or a Python file and a function in it"
+                f"expected one of {', '.join(NETWORKS)}, or a function in a Python file, "
+                "file.py:function"
             )
         return value
 
     @model_validator(mode="after")
-    def _fits_together(self):
+    def _fits_together(self) -> Self:
         if self.patience and self.keep == "last":
-            raise ValueError("patience: found with keep: last, which waits for no better epoch")
+            raise ValueError("patience: found with keep: last, which compares no epochs")
         return self
 
     @model_validator(mode="before")
     @classmethod
-    def _with_recipe(cls, value):
+    def _with_recipe(cls, value: Any) -> Any:
         name = value.get("recipe") if isinstance(value, dict) else None
         if not isinstance(name, str):
             return value
@@ -179,53 +187,39 @@ class Training(Section):
             raise ValueError(
                 f"recipe: {name} has {key}: {wrong['input']!r}: {reason}; correct that file"
             ) from None
-        return _on_top(recipe, value)
+        return _override(recipe, value)
 
-    def changed(self, changes):
+    def changed(self, changes: Mapping[str, Any]) -> Self:
         """Return this section with other values for some keys.
 
         Parameters
         ----------
-        changes : dict
-            Key -> value; maps are merged key by key. Where it names a recipe, only where and in
-            which precision to train is taken from this section.
-
-        Returns
-        -------
-        Training
+        changes
+            Key -> value; maps are merged key by key. If there is a recipe among them, only
+            strategy and mixed_precision are taken from this section.
 
         Raises
         ------
         pydantic.ValidationError
             A key or value is wrong.
         """
-        own = self.model_dump(mode="json")
+        values = self.model_dump(mode="json")
         if "recipe" in changes:
-            own = {key: own[key] for key in ("strategy", "mixed_precision")}
-        return type(self).model_validate(_on_top(own, changes))
+            values = {key: values[key] for key in ("strategy", "mixed_precision")}
+        return type(self).model_validate(_override(values, changes))
 
 
-def _on_top(own, changes):
-    """Merge changes into a section; another network, or optimiser, has other settings."""
+def _override(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge changes into a section; settings of a replaced network or optimiser are dropped."""
     for kind in ("network", "optimizer"):
         default = Training.model_fields[kind].default
-        if changes.get(kind, own.get(kind)) != own.get(kind, default):
-            own = {key: value for key, value in own.items() if key != f"{kind}_settings"}
-    return merged(own, changes)
+        if changes.get(kind, values.get(kind)) != values.get(kind, default):
+            values = {key: value for key, value in values.items() if key != f"{kind}_settings"}
+    return merged(values, changes)
 
 
-def read_recipe(name):
-    """Read a recipe.
-
-    Parameters
-    ----------
-    name : str
-        Of a published one, or path of a YAML file.
-
-    Returns
-    -------
-    dict
-        Values of keys of `Training`.
+def read_recipe(name: str) -> dict[str, Any]:
+    """Read values of keys of `Training` from a published recipe or a YAML file.
 
     Raises
     ------
@@ -235,9 +229,7 @@ def read_recipe(name):
     path = Path(name) if Path(name).suffix in (".yaml", ".yml") else RECIPES / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.yaml")))
-        raise ValueError(
-            f"recipe: found {name!r}, expected one of {known}, or a YAML file of yours"
-        )
+        raise ValueError(f"recipe: found {name!r}, expected one of {known}, or your own YAML file")
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -249,70 +241,71 @@ def read_recipe(name):
 
 
 class Ensemble(Section):
-    """Several networks as one model, which takes the name of `training.name`."""
+    """Several networks combined into one model, which is named `training.name`."""
 
     members: dict[Annotated[str, Field(pattern=_NAME)], dict] = Field(
         default_factory=dict,
-        description="Name of each network -> keys of section training that differ for it. None: "
-        "one network, without ensemble.",
+        description="Name of each network -> its values of keys of section training. Empty: one "
+        "network, no ensemble.",
     )
     combine: Literal["mean", "median", "stacker"] = Field(
         "mean",
-        description="How their probabilities become one; `stacker` is a small network fitted to "
-        "them on the validation split (arXiv 2508.20087).",
+        description="Combination of their probabilities; `stacker` is a small network trained on "
+        "them in the validation split (arXiv 2508.20087).",
     )
-    hidden: PositiveInt = Field(300, description="Units in the stacker's hidden layer.")
+    hidden: PositiveInt = Field(300, description="Number of units in the stacker's hidden layer.")
 
     @field_validator("members")
     @classmethod
-    def _several(cls, value):
+    def _several(cls, value: dict[str, dict]) -> dict[str, dict]:
         if len(value) == 1:
-            raise ValueError("expected two members or more")
+            raise ValueError("expected at least two members")
         return value
 
 
 class Range(Section):
-    """Values of a setting between two numbers; whole ones if both are whole."""
+    """Range of values of a setting; integers if both limits are."""
 
-    low: int | float = Field(description="Least value.")
-    high: int | float = Field(description="Largest value.")
-    log: bool = Field(False, description="Whether to draw evenly in the logarithm.")
+    low: int | float = Field(description="Minimum value.")
+    high: int | float = Field(description="Maximum value.")
+    log: bool = Field(False, description="Whether to draw uniformly in the logarithm.")
 
     @model_validator(mode="after")
-    def _ordered(self):
+    def _ordered(self) -> Self:
         if not self.low < self.high or (self.log and self.low <= 0):
             raise ValueError("expected low below high, and above 0 where log is true")
         return self
 
     @property
-    def is_whole(self):
-        """Whether values are whole numbers."""
+    def is_whole(self) -> bool:
+        """Whether values are integers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 
 class Sweep(Section):
-    """A search over settings of the training; `snakemake sweep` runs it."""
+    """A search for the best settings of the training; `snakemake sweep` runs it."""
 
     method: Literal["grid", "random", "optuna"] = Field(
         "grid",
-        description="All combinations; as many random ones as `trials`; or as many that Optuna "
-        "proposes, which also breaks off those that fall behind (`pip install 'lenspipe[sweep]'`).",
+        description="Choice of trials. grid: all combinations; random: `trials` random ones; "
+        "optuna: `trials` proposed by Optuna, which also stops unpromising ones (`pip install "
+        "'lenspipe[sweep]'`).",
     )
-    trials: PositiveInt = Field(20, description="Trials of `random` and `optuna`.")
+    trials: PositiveInt = Field(20, description="Number of trials of `random` and `optuna`.")
     settings: dict[str, list | Range] = Field(
         default_factory=dict,
-        description="Key of section training, with dots below it (`augmentation.noise`) -> list of "
-        "values, or map with low, high and, if wanted, log. `grid` takes lists only.",
+        description="Key of section training (nested keys with dots, `augmentation.noise`) -> list "
+        "of values, or map with low, high and, optionally, log. `grid` accepts only lists.",
     )
     fpr: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.01,
-        description="False-positive rate at which completeness on the validation split decides "
-        "which trial is best.",
+        description="False-positive rate at which trials are compared by their completeness on the "
+        "validation split.",
     )
 
     @field_validator("settings", mode="before")
     @classmethod
-    def _lists_or_ranges(cls, value):
+    def _lists_or_ranges(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
         problems = [line for key in value for line in _wrong_key(key)]
@@ -327,14 +320,14 @@ class Sweep(Section):
             elif values == [] or not isinstance(values, list | Range):
                 problems.append(
                     f"{key}: found {values!r}, expected a list of values, or a map with low, high "
-                    "and, if wanted, log"
+                    "and, optionally, log"
                 )
         if problems:
             raise ValueError("; ".join(dict.fromkeys(problems)))
         return checked
 
     @model_validator(mode="after")
-    def _fits(self):
+    def _fits(self) -> Self:
         ranges = [key for key, values in self.settings.items() if isinstance(values, Range)]
         if self.method == "grid" and ranges:
             raise ValueError(
@@ -349,17 +342,17 @@ class Sweep(Section):
         return self
 
     @property
-    def n_trials(self):
-        """Number of trials; 0 where nothing is swept."""
+    def n_trials(self) -> int:
+        """Number of trials; 0 if there is no sweep."""
         if not self.settings:
             return 0
         if self.method == "grid":
-            return math.prod(len(values) for values in self.settings.values())
+            return math.prod(len(v) for v in self.settings.values() if isinstance(v, list))
         return self.trials
 
 
-def _wrong_key(key):
-    """Say in a line why a key can't be swept, if it can't."""
+def _wrong_key(key: Any) -> list[str]:
+    """Return a line on why a key can't be swept, or none if it can."""
     first = str(key).partition(".")[0]
     if first in _NOT_SWEPT:
         return [f"{key}: can't be swept, {_NOT_SWEPT[first]}"]
@@ -370,13 +363,13 @@ def _wrong_key(key):
     return [f"{key}: unknown, expected a key of section training{hint}"]
 
 
-def _wrong_range(key, wrong):
-    """Say in a line what is wrong with a range."""
+def _wrong_range(key: str, wrong: Mapping[str, Any]) -> str:
+    """Describe pydantic's error in a range in a line."""
     name = ".".join([key, *(str(part) for part in wrong["loc"][:1])])
     if wrong["type"] == "missing":
         return f"{name}: missing, expected a number"
     if wrong["type"] == "extra_forbidden":
-        return f"{name}: unknown, expected low, high and, if wanted, log"
+        return f"{name}: unknown, expected low, high and, optionally, log"
     if wrong["type"] == "value_error":
         found = {
             part: wrong["input"][part] for part in ("low", "high", "log") if part in wrong["input"]
@@ -387,15 +380,17 @@ def _wrong_range(key, wrong):
 
 
 class Evaluation(Section):
-    """How models are judged."""
+    """Evaluation of models."""
 
     prior: Annotated[float, Field(gt=0, lt=1)] = Field(
-        1e-4, description="Part of the sky's galaxies that are lenses; purity is quoted for it."
+        1e-4,
+        description="Fraction of lenses among the galaxies of the sky, for which purity is quoted.",
     )
     calibration: Literal["temperature", "isotonic"] = Field(
         "temperature",
-        description="How scores become calibrated probabilities; fitted on the validation split.",
+        description="Calibration of scores as probabilities, fitted on the validation split.",
     )
     bins: PositiveInt = Field(
-        15, description="Bins of the reliability diagram and the expected calibration error."
+        15,
+        description="Number of bins of the reliability diagram and the expected calibration error.",
     )

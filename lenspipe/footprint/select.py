@@ -65,7 +65,8 @@ def write_bricks(settings: Settings) -> None:
     """
     table = _choose(_survey_bricks(settings), settings)
     if settings.targets:
-        report_absent(targets_without_data(settings, table["brick"]), settings.release.name)
+        absent = targets_without_data(settings.targets, table["brick"])
+        report_absent(absent, settings.release.name)
     write_table(settings.paths.bricks, table)
     regions = ", ".join(f"{n} {region}" for region, n in table.region.value_counts().items())
     log.info("bricks: %d (%s) in %d chunks", len(table), regions, table.chunk.nunique())
@@ -91,7 +92,7 @@ def _choose(table: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """Select the bricks of the footprint, or those with targets, and add the chunks."""
     release, footprint = settings.release, settings.footprint
     if settings.targets:
-        table = with_targets(table, read_targets(settings), settings.targets, release.name)
+        table = with_targets(table, read_targets(settings.targets), settings.targets, release.name)
     names = named_bricks(footprint)
     inside = table.brick.notna() & in_footprint(footprint, table.ra, table.dec)
     if names is not None:
@@ -109,9 +110,11 @@ def _choose(table: pd.DataFrame, settings: Settings) -> pd.DataFrame:
             + (f" or correct {', '.join(others)}" if others else "")
         )
     if footprint.known_lenses:
-        lenses = merge_entries(read_catalogues(settings), settings)
-        if settings.sample.grades is not None:
-            lenses = lenses[lenses["grade"].isin(settings.sample.grades)]
+        sample, simulated = settings.sample, bool(settings.simulation)
+        tables = read_catalogues(sample, settings.paths, settings.retrieval, simulated)
+        lenses = merge_entries(tables, sample.merge_radius_arcsec)
+        if sample.grades is not None:
+            lenses = lenses[lenses["grade"].isin(sample.grades)]
         inside = with_lenses(table, inside, lenses, footprint.known_lenses, release)
     table = table[inside].sort_values("brick", ignore_index=True)
     table.insert(5, "chunk", _chunk_names(table.ra, table.dec, settings.chunks.nside))

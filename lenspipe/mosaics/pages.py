@@ -176,7 +176,7 @@ def _draw_brick(
         return entry
     if n_galaxies:
         shown["rank"] = np.arange(1, len(shown) + 1)
-        shown["name"] = shown_names(shown, settings)
+        shown["name"] = shown_names(shown, settings.targets)
         images, catalog = read_galaxies(settings, shown)
         shown = _with_catalog(shown, catalog)
     draw_page(

@@ -81,7 +81,8 @@ def _ahead(
             yield brick, functools.partial(work, brick, region)
         return
     pool = concurrent.futures.ThreadPoolExecutor(threads)
-    started, rest = deque(), iter(bricks)
+    started: deque[tuple[str, concurrent.futures.Future[Any]]] = deque()
+    rest = iter(bricks)
     try:
         while True:
             for brick, region in itertools.islice(rest, 2 * threads - len(started)):

@@ -96,7 +96,7 @@ def failed_entries(failures: Mapping[str, LenspipeError], strict: bool) -> Entri
     LenspipeError
         There are failures and `strict` is set; a line for each reason.
     """
-    first = {str(error): brick for brick, error in reversed(failures.items())}
+    first = {str(error): brick for brick, error in reversed(list(failures.items()))}
     problems = []
     for reason, number in Counter(map(str, failures.values())).items():
         more = f" and {number - 1} more" if number > 1 else ""

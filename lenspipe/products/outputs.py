@@ -141,14 +141,14 @@ def _of_product(product: Product, section: Section, places: dict[Column, Section
 def _columns(columns: Sequence[Column], section: Section, places: dict[Column, Section]) -> str:
     """Table of columns; those described in an earlier section become a row that refers to it."""
     rows: list[tuple[str, str, str, str]] = []
-    for place, run in itertools.groupby(columns, key=lambda c: _earlier(c, section, places)):
-        run = list(run)
+    for place, group in itertools.groupby(columns, key=lambda c: _earlier(c, section, places)):
+        run = list(group)
         if place is not None and len(run) >= _FEWEST_REPEATED:
             names = f"{_name(run[0])} ... {_name(run[-1])}"
             rows.append((names, "", "", f"as in [{_plain(place)}](#{place.anchor})"))
             continue
-        for _, alike in itertools.groupby(run, key=lambda c: (c.dtype, c.unit, c.description)):
-            alike = list(alike)
+        for _, equal in itertools.groupby(run, key=lambda c: (c.dtype, c.unit, c.description)):
+            alike = list(equal)
             first = alike[0]
             text = first.description + ("; not in all runs" if first.optional else "")
             rows.append((", ".join(map(_name, alike)), first.dtype, first.unit, text))

@@ -119,7 +119,7 @@ def serialise_examples(
                 f"{np.abs(image[np.isfinite(image)]).max():g} nanomaggies, expected at most 65504 "
                 "(float16); set records.dtype to float32"
             ) from None
-        yield b"".join((example.SerializeToString(deterministic=True), head, pixels))
+        yield b"".join((example.SerializeToString(deterministic=True), head, pixels.data))
 
 
 def write_records(
@@ -272,18 +272,18 @@ def dataset(
     Threads exchange whole batches: one reads, others parse. Exchanging single examples takes longer
     than reading them, in particular if cores are idle and have to be woken up.
     """
-    paths = [str(path) for path in paths]
-    dtypes = {_check_first(path, bands, size) for path in paths} - {None}
+    names = [str(path) for path in paths]
+    dtypes = {dtype for name in names if (dtype := _check_first(name, bands, size))}
     if len(dtypes) > 1:
         raise LenspipeError(
-            f"{Path(paths[0]).parent}: found records of {' and '.join(sorted(dtypes))}, expected "
+            f"{Path(names[0]).parent}: found records of {' and '.join(sorted(dtypes))}, expected "
             "one of them; delete the files and run again to write them anew"
         )
-    parse = _parser(bands, size, *(dtypes or {"float32"}), columns)
+    parse = _parser(bands, size, next(iter(dtypes), "float32"), columns)
     if shuffle is not None:
-        paths = list(np.random.default_rng(shuffle).permutation(paths))
+        names = list(np.random.default_rng(shuffle).permutation(names))
     # Without a buffer each record is read at once; a buffer would be one more copy.
-    data = tf.data.TFRecordDataset(paths, buffer_size=0)
+    data = tf.data.TFRecordDataset(names, buffer_size=0)
     if shuffle is not None:
         data = data.shuffle(_WINDOW, seed=shuffle, reshuffle_each_iteration=False)
     data = data.batch(batch_size, drop_remainder)

@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
 from lenspipe.products.files import require, unreadable
-from lenspipe.utils.files import atomic
+from lenspipe.utils.tables import write_table
 
 __all__ = ["read_table", "write_table"]
 
@@ -43,20 +42,3 @@ def read_table(
         return pd.read_parquet(path, columns=columns, filters=filters)
     except (OSError, ValueError) as error:
         raise unreadable(path, key, error) from None
-
-
-def write_table(path: str | os.PathLike[str], table: pd.DataFrame, **csv: Any) -> None:
-    """Write a table, without its index.
-
-    Parameters
-    ----------
-    path
-        Parquet or CSV, by the suffix.
-    csv
-        Further arguments of `pandas.DataFrame.to_csv`.
-    """
-    with atomic(path) as temporary:
-        if temporary.suffix == ".csv":
-            table.to_csv(temporary, index=False, **csv)
-        else:
-            table.to_parquet(temporary, index=False)

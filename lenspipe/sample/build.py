@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from astropy.coordinates import SkyCoord
 
-from lenspipe.catalogs.known_lenses import read_confusing, read_graded
+from lenspipe.catalogs.known_lenses import read_confusing, read_graded_lists
 from lenspipe.config.flags import BAD_FLAGS
 from lenspipe.config.learning import Sample
 from lenspipe.config.settings import Settings
@@ -60,7 +60,12 @@ def build_sample(settings: Settings) -> pd.DataFrame:
     paths, section, seed = settings.paths, settings.sample, settings.seed
     bricks = read_table(paths.bricks, "bricks")
     known = read_known(paths.lenses)
-    lists = {"known": known, "graded": read_graded(settings), "confusing": read_confusing(settings)}
+    retrieval, simulated = settings.retrieval, bool(settings.simulation)
+    lists = {
+        "known": known,
+        "graded": read_graded_lists(section.graded, retrieval, paths.hosts),
+        "confusing": read_confusing(section, paths, retrieval, simulated),
+    }
     chunks = {chunk: paths.parent(chunk) for chunk in sorted(bricks["chunk"].unique())}
     parent = _read_parent(chunks, f"nobs_{settings.survey.bands[-1]}", lists)
     lenses = _match_lenses(section, parent, known, bricks["brick"], paths.lenses)

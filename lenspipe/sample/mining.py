@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from astropy.coordinates import SkyCoord
 
-from lenspipe.catalogs.known_lenses import read_confusing, read_graded
+from lenspipe.catalogs.known_lenses import read_confusing, read_graded_lists
 from lenspipe.config.flags import has_rejected_flag
 from lenspipe.config.settings import Settings
 from lenspipe.products.files import write_json
@@ -31,6 +31,7 @@ def mine(settings: Settings) -> pd.DataFrame:
         At most ``sample.mined`` rows of the scores.
     """
     paths, section = settings.paths, settings.sample
+    retrieval, simulated = settings.retrieval, bool(settings.simulation)
     split = read_table(paths.splits, "splits").set_index("brick")["split"]
     tables = [read_table(paths.scores(chunk), "scores") for chunk in read_plan(paths.plan)]
     scores = pd.concat(tables, ignore_index=True)
@@ -43,8 +44,8 @@ def mine(settings: Settings) -> pd.DataFrame:
     unknown = unused
     for entries, radius in (
         (read_known(paths.lenses), section.exclusion_arcsec),
-        (read_graded(settings), section.match_radius_arcsec),
-        (read_confusing(settings), section.match_radius_arcsec),
+        (read_graded_lists(section.graded, retrieval, paths.hosts), section.match_radius_arcsec),
+        (read_confusing(section, paths, retrieval, simulated), section.match_radius_arcsec),
     ):
         unknown = unknown[~_near(unknown, entries, radius)]
     mined = unknown.nlargest(section.mined, "p")

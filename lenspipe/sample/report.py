@@ -1,8 +1,8 @@
 """Report of the labelled sample: counts, comparison of its classes, sky maps, mosaics."""
 
-import html
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from lenspipe.products.files import write_json
 from lenspipe.products.sample import SPLITS, read_images
 from lenspipe.products.tables import read_table
 from lenspipe.statistics.balance import compare_quantities, quantity_values
-from lenspipe.utils.files import atomic
+from lenspipe.utils.html import write_html
 from lenspipe.utils.names import iau_name
 from lenspipe.utils.progress import log
 
@@ -69,8 +69,7 @@ def report_sample(settings: Settings) -> dict[str, Any]:
     )
     figures.plot_sky(real, paths.sample_report("sky.png"))
     report["mosaics"] = _draw_mosaics(settings, sample)
-    with atomic(paths.sample_report("report.html")) as temporary:
-        temporary.write_text(_page(report))
+    _write_page(paths.sample_report("report.html"), report)
     write_json(final, report)
     return report
 
@@ -182,9 +181,8 @@ def _draw_mosaics(settings: Settings, sample: pd.DataFrame) -> list[str]:
     return pages
 
 
-def _page(report: Mapping[str, Any]) -> str:
-    """The report as a plain HTML page."""
-    title = html.escape(f"Labelled sample of {report['run']}")
+def _write_page(path: Path, report: Mapping[str, Any]) -> None:
+    """Write the report as a plain HTML page."""
     compared = [
         {
             "quantity": f"{entry['quantity']} {entry['band']}",
@@ -196,47 +194,19 @@ def _page(report: Mapping[str, Any]) -> str:
         }
         for entry in report["quantities"]
     ]
-    counts = "\n".join(
-        f"<h2>By {column}</h2>\n{_table(rows)}" for column, rows in report["counts"].items()
+    write_html(
+        path,
+        "sample/report.html",
+        title=f"Labelled sample of {report['run']}",
+        counts={column: _format_table(rows) for column, rows in report["counts"].items()},
+        level=report["differ_below_p"],
+        compared=_format_table(compared),
+        from_other_bins=report["from_other_bins"],
+        bins=_format_table(report["bins"]),
+        mosaics=report["mosaics"],
     )
-    mosaics = "\n".join(map(_picture, report["mosaics"]))
-    return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 15px/1.4 sans-serif; margin: 2em; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-td, th {{ padding: 0.2em 0.9em; text-align: right; border-bottom: 1px solid #ddd; }}
-td:first-child, th:first-child {{ text-align: left; }}
-p {{ max-width: 60em; }}
-img {{ max-width: 100%; }}
-</style>
-<h1>{title}</h1>
-{counts}
-<h2>Lenses and non-lenses</h2>
-<p>Only the lens itself should distinguish the classes. They are reported to differ in depth, seeing
-or exposures if p is below {report["differ_below_p"]:.2g}; one in a hundred fair samples is reported
-to differ in any of these. The distance is that of Kolmogorov and Smirnov within the bins below (for
-exposures in the last band, which define the bins, within splits); p compares it with chance, brick
-by brick. Magnitudes may differ. Injected lenses are left out; they are counted by class only.</p>
-{_table(compared)}
-{_picture("distributions.png")}
-<h2>Sky</h2>
-{_picture("sky.png")}
-<h2>Bins</h2>
-<p>Tractor type, region and exposures in the last band. The ratio of non-lenses to lenses should be
-the same in all bins of a split; {100 * report["from_other_bins"]:.1f} % of the non-lenses replace
-ones of another bin.</p>
-{_table(report["bins"])}
-<h2>Mosaics</h2>
-{mosaics}
-</html>
-"""
 
 
-def _table(rows: Iterable[Mapping[str, Any]]) -> str:
+def _format_table(rows: Iterable[Mapping[str, Any]]) -> str:
     table = pd.DataFrame(list(rows))
     return table.to_html(index=False, border=0, na_rep="", float_format="{:.4g}".format)
-
-
-def _picture(name: str) -> str:
-    return f'<p><a href="{name}"><img src="{name}" alt="{name}"></a></p>'

@@ -20,7 +20,7 @@ from lenspipe.scoring.scorer import Scorer
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.fits import open_fits
 from lenspipe.utils.progress import log, track
-from lenspipe.utils.tables import check_output, write_user_table
+from lenspipe.utils.tables import check_output, write_table
 
 __all__ = ["open_stack", "score_stack"]
 
@@ -82,7 +82,7 @@ def score_stack(
             parts.append(pd.DataFrame(scorer(np.ascontiguousarray(images))))
     # The file has no name for the model; column p holds the same scores.
     scores = pd.concat(parts, ignore_index=True).drop(columns="p_model")
-    write_user_table(output, pd.concat([rows, scores], axis=1))
+    write_table(output, pd.concat([rows, scores], axis=1))
     log.info("%s: scored %d cutouts", cutouts, len(rows))
     return len(rows)
 

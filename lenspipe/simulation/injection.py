@@ -3,7 +3,7 @@
 The origin of the numbers, and how the result may be used: docs/injection.md.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,6 +97,7 @@ def inject(
     check_bands(bands)
     images, rows = np.array(images, np.float32), []
     generators = rng.spawn(len(images)) if isinstance(rng, Generator) else rng
+    galaxies: Iterable[tuple[np.ndarray, dict[str, Any], Generator]]
     galaxies = zip(images, table.to_dict("records"), generators, strict=True)
     if not uniform:
         galaxies = track(galaxies, "injected lenses", len(images))

@@ -1,13 +1,13 @@
-"""Progress of a run: what is done, what failed, how long it takes."""
+"""Progress of a run: finished work, failures, speed, disk space."""
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "disk": ["disk_lines"],
-        "failures": ["reopen", "what_failed"],
-        "page": ["status_text", "write_status_page"],
+        "disk": ["describe_disk_space"],
+        "failures": ["describe_failures", "reopen"],
+        "page": ["format_status", "write_status_page"],
         "read": ["read_status", "STAGES"],
         "summary": ["summarise"],
     },

@@ -1,28 +1,31 @@
-"""When jobs ran and what they took, from the files that Snakemake leaves."""
+"""Times and memory of jobs, from Snakemake's benchmark files."""
+
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lenspipe.utils.errors import LenspipeError
 
 __all__ = ["LONGEST_GAP_S", "peak_sum", "read_benchmarks", "union_length"]
 
-#: A run that stands still for longer than this was stopped and started again, seconds.
+#: A longer gap without jobs means that the run was stopped and started again, seconds.
 LONGEST_GAP_S = 60.0
 
-#: What stands in a benchmark where nothing could be measured.
+#: Entries of a benchmark where nothing could be measured.
 _NO_VALUE = ("-", "NA", "")
 
 
-def read_benchmarks(folder, since=0.0):
-    """When each job ran and what memory it took, from Snakemake's benchmark files.
+def read_benchmarks(folder: Path, since: float = 0.0) -> np.ndarray:
+    """Read when each job ran and how much memory it took, from Snakemake's benchmark files.
 
     Parameters
     ----------
-    folder : str or path-like
-        Searched with all that is below it. Snakemake writes a job's file as it ends, so that the
-        file's time is the job's end.
-    since : float
-        Jobs that ended before are left out, seconds since 1970.
+    folder
+        Searched recursively. Snakemake writes a file when its job ends, so that the file's time is
+        the end of the job.
+    since
+        Jobs that ended earlier are left out, seconds since 1970.
 
     Returns
     -------
@@ -34,7 +37,7 @@ def read_benchmarks(folder, since=0.0):
     Raises
     ------
     LenspipeError
-        A file is no benchmark.
+        A file is not a benchmark.
     """
     jobs = []
     for path in sorted(folder.glob("**/*.tsv")):
@@ -43,7 +46,7 @@ def read_benchmarks(folder, since=0.0):
         # An empty one is about to be written.
         if end < since or stat.st_size == 0:
             continue
-        # A large search has thousands: no pandas, which would take ten times as long for each.
+        # A large search has thousands of files, and pandas would take ten times as long for each.
         names, *rows = (line.split("\t") for line in path.read_text().splitlines())
         values = [dict(zip(names, row, strict=False)) for row in rows]
         seconds = [float(v["s"]) for v in values if v.get("s", "-") not in _NO_VALUE]
@@ -57,19 +60,14 @@ def read_benchmarks(folder, since=0.0):
     return np.array(jobs, [("start", float), ("end", float), ("rss_mb", float)])
 
 
-def union_length(start, end, longest_gap=0.0):
-    """Length of the union of intervals, with short gaps between them filled in.
+def union_length(start: ArrayLike, end: ArrayLike, longest_gap: float = 0.0) -> float:
+    """Return the length of the union of intervals, including gaps shorter than `longest_gap`.
 
     Parameters
     ----------
-    start, end : array_like, shape (N,)
-        Ends of the intervals; start <= end.
-    longest_gap : float
-        Gaps shorter than this are counted as well.
-
-    Returns
-    -------
-    float
+    start, end
+        Ends of the intervals, shape (N,); start <= end.
+    longest_gap
     """
     start, end = np.asarray(start, float), np.asarray(end, float)
     if len(start) == 0:
@@ -80,20 +78,16 @@ def union_length(start, end, longest_gap=0.0):
     return float(reach[-1] - start[0] - gaps[gaps >= longest_gap].sum())
 
 
-def peak_sum(start, end, weight):
-    """Largest sum of the weights of intervals that overlap.
+def peak_sum(start: ArrayLike, end: ArrayLike, weight: ArrayLike) -> float:
+    """Return the maximum sum of the weights of overlapping intervals.
 
     Parameters
     ----------
-    start, end, weight : array_like, shape (N,)
-        Intervals, of which the end no longer belongs to them, and weights >= 0.
-
-    Returns
-    -------
-    float
+    start, end, weight
+        Half-open intervals [start, end) and weights >= 0, shape (N,).
     """
     times, weight = np.concatenate([start, end]), np.asarray(weight, float)
     change = np.concatenate([weight, -weight])
-    # At equal times what ends goes first.
+    # At equal times, ends come before starts.
     order = np.lexsort((change, times))
     return float(np.max(np.cumsum(change[order]), initial=0.0))

@@ -1,30 +1,38 @@
-"""How far a run is, told from the files that it has left so far."""
+"""Progress of a run, from the files that it has written so far."""
 
 import os
 import re
 import shlex
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from lenspipe.config.paths import RunPaths
+from lenspipe.config.settings import Settings
 from lenspipe.products.manifests import read_manifest
 from lenspipe.products.plan import Plan
 from lenspipe.status.job_times import LONGEST_GAP_S, read_benchmarks, union_length
 
 __all__ = ["STAGES", "Chunk", "read_chunks", "read_status"]
 
-#: Stages that go chunk by chunk, and the rule of each.
+#: Stages that work chunk by chunk -> rule.
 STAGES = {"parent": "parent", "cutouts": "cutouts", "scores": "scores", "mosaics": "chunk_mosaics"}
 
-#: A run that has written nothing for longer than this has stopped, seconds.
+#: A run that has written nothing for this time has stopped, seconds.
 _QUIET_S = 600
 
-#: Speed is that of the chunks done within so many seconds of the last, and of so many at least.
-_RECENT_S, _RECENT_CHUNKS = 3600, 10
+#: Speed is measured over the chunks finished within this time before the last one, seconds, and
+#: over at least so many chunks.
+_RECENT_S, _MIN_RECENT_CHUNKS = 3600, 10
 
-#: So much of a log's end is read, bytes.
+#: Bytes read from the end of a log.
 _TAIL = 8192
+
+#: Brick -> (stage, reason, transient).
+_Failures = dict[str, tuple[str, str, bool]]
 
 _ERROR = re.compile(r"lenspipe: error: (.*)")
 
@@ -35,55 +43,48 @@ _FOLDER = re.compile(r"/\d{3}/(?=[^/\s]*<brick>)")
 
 @dataclass
 class Chunk:
-    """What has been done in a chunk.
+    """Progress of a chunk.
 
     Attributes
     ----------
-    bricks : list of str
+    bricks
         Its bricks, as planned.
-    stages : dict
-        Stage -> counts of the bricks by status (done, empty, failed) and ``galaxies``; only stages
-        that are done.
-    under_way : collections.Counter
-        The same of cutouts that are there though the chunk isn't done: ``done``, ``galaxies``.
-    failed : dict
+    stages
+        Finished stage -> counts of the bricks by status (done, empty, failed) and ``galaxies``.
+    in_progress
+        The same, ``done`` and ``galaxies``, of existing cutouts if that stage is unfinished.
+    failed
         Brick -> (stage, reason, transient).
-    lacking : dict
-        Brick -> bands that it lacks.
+    missing_bands
+        Brick -> bands without data.
     """
 
-    bricks: list
-    stages: dict = field(default_factory=dict)
-    under_way: Counter = field(default_factory=Counter)
-    failed: dict = field(default_factory=dict)
-    lacking: dict = field(default_factory=dict)
+    bricks: list[str]
+    stages: dict[str, Counter[str]] = field(default_factory=dict)
+    in_progress: Counter[str] = field(default_factory=Counter)
+    failed: _Failures = field(default_factory=dict)
+    missing_bands: dict[str, str] = field(default_factory=dict)
 
 
-def read_chunks(settings):
-    """Read what each chunk's manifests say.
+def read_chunks(paths: RunPaths) -> dict[str, Chunk]:
+    """Read the progress of each chunk from its manifests; no chunks if the run has no plan.
 
-    Scores have no manifest: a chunk that has them has scored whatever was cut out.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-
-    Returns
-    -------
-    dict
-        Chunk -> `Chunk`; empty where the run is not even planned.
+    Scores have no manifest: a chunk with scores has scored all its cutouts.
     """
-    plan, listed = Plan.read(settings.paths.plan), {}
+    plan = Plan.read(paths.plan)
+    listings: dict[Path, set[str]] = {}
     return {
-        name: _read_chunk(settings.paths, name, [entry["brick"] for entry in bricks], listed)
+        name: _read_chunk(paths, name, [entry["brick"] for entry in bricks], listings)
         for name, bricks in (plan or {}).items()
     }
 
 
-def _read_chunk(paths, name, bricks, listed):
-    """Read a chunk; `listed` holds the folders of cutouts that have been looked into."""
+def _read_chunk(
+    paths: RunPaths, name: str, bricks: list[str], listings: dict[Path, set[str]]
+) -> Chunk:
+    """Read a chunk; `listings` caches the file names in folders of cutouts."""
     chunk = Chunk(bricks)
-    made = {
+    outputs = {
         "parent": paths.parent(name),
         "cutouts": paths.manifest("cutouts", name),
         "scores": paths.scores(name),
@@ -91,61 +92,65 @@ def _read_chunk(paths, name, bricks, listed):
     }
     entries = {
         stage: read_manifest(paths.manifest(stage, name))
-        for stage, path in made.items()
+        for stage, path in outputs.items()
         if stage != "scores" and path.exists()
     }
-    for stage, found in entries.items():
-        chunk.stages[stage] = Counter(entry["status"] for entry in found.values())
-        chunk.stages[stage]["galaxies"] = sum(entry["count"] for entry in found.values())
-        for brick, entry in found.items():
+    for stage, manifest in entries.items():
+        chunk.stages[stage] = Counter(entry["status"] for entry in manifest.values())
+        chunk.stages[stage]["galaxies"] = sum(entry["count"] for entry in manifest.values())
+        for brick, entry in manifest.items():
             if entry["status"] == "failed":
                 chunk.failed.setdefault(
                     brick, (stage, entry["reason"], entry.get("transient", False))
                 )
             elif bands := entry.get("missing_bands"):
-                chunk.lacking[brick] = bands
+                chunk.missing_bands[brick] = bands
     if "cutouts" not in entries and paths.log("cutouts", name).exists():
         galaxies = entries.get("parent", {})
         for brick in bricks:
             folder = paths.cutouts(brick).parent
-            if folder not in listed:
-                listed[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
-            if paths.cutouts(brick).name in listed[folder]:
-                chunk.under_way["done"] += 1
-                chunk.under_way["galaxies"] += galaxies.get(brick, {}).get("count", 0)
-    if "cutouts" in chunk.stages and made["scores"].exists():
+            if folder not in listings:
+                listings[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
+            if paths.cutouts(brick).name in listings[folder]:
+                chunk.in_progress["done"] += 1
+                chunk.in_progress["galaxies"] += galaxies.get(brick, {}).get("count", 0)
+    if "cutouts" in chunk.stages and outputs["scores"].exists():
         chunk.stages["scores"] = chunk.stages["cutouts"]
     return chunk
 
 
-def read_status(settings, chunks=None, configs=("CONFIG",), now=None):
-    """Tell how far a run is.
+def read_status(
+    settings: Settings,
+    chunks: Mapping[str, Chunk] | None = None,
+    configs: Sequence[str | Path] = ("CONFIG",),
+    now: float | None = None,
+) -> dict[str, Any]:
+    """Return the progress of a run.
 
-    Nothing but small files below the run's folder is read: plan, manifests, benchmarks, ends of
-    logs.
+    Only small files below the run's folder are read: plan, manifests, benchmarks, ends of logs.
 
     Parameters
     ----------
-    settings : lenspipe.config.settings.Settings
-    chunks : dict, optional
-        As `read_chunks` returns.
-    configs : sequence of str
-        Configuration files, for the commands that are advised; none for Snakemake's own choice.
-    now : float, optional
+    settings
+    chunks
+        As returned by `read_chunks`.
+    configs
+        Configuration files, for the suggested commands; none for Snakemake's default.
+    now
         Seconds since 1970.
 
     Returns
     -------
     dict
-        What ``lenspipe status --json`` prints; see docs/outputs.md.
+        The object printed by ``lenspipe status --json``; see docs/outputs.md.
     """
     now = time.time() if now is None else now
     paths = settings.paths
-    chunks = read_chunks(settings) if chunks is None else chunks
+    chunks = read_chunks(paths) if chunks is None else chunks
     jobs = _Jobs(paths)
-    given = ["--configfile", *map(str, configs)] if configs else []
-    again = shlex.join(["snakemake", "--cores", "N", *given])
-    status = {
+    options = ["--configfile", *map(str, configs)] if configs else []
+    command = shlex.join(["snakemake", "--cores", "N", *options])
+    status: dict[str, Any] = {
         "run": settings.run,
         "state": jobs.state(now, paths.summary) if chunks else "not begun",
         "last_write_s": None if jobs.last is None else round(max(now - jobs.last, 0.0), 1),
@@ -153,96 +158,100 @@ def read_status(settings, chunks=None, configs=("CONFIG",), now=None):
         "bricks": sum(len(chunk.bricks) for chunk in chunks.values()),
     }
     stages = [s for s in STAGES if s != "mosaics" or settings.mosaics.per_brick]
-    status["stages"] = {stage: _sum_up(paths, stage, chunks) for stage in stages}
+    status["stages"] = {stage: _count_stage(paths, stage, chunks) for stage in stages}
     status |= _time_left(status["stages"])
-    failed = {brick: why for chunk in chunks.values() for brick, why in chunk.failed.items()}
-    status["failed"] = _group(failed)
-    cut = [chunk.stages.get("cutouts", {}) for chunk in chunks.values()]
-    lacking = [bands for chunk in chunks.values() for bands in chunk.lacking.values()]
+    failed = {brick: entry for chunk in chunks.values() for brick, entry in chunk.failed.items()}
+    status["failed"] = _group_failures(failed)
+    cutouts = [chunk.stages["cutouts"] for chunk in chunks.values() if "cutouts" in chunk.stages]
+    missing = [bands for chunk in chunks.values() for bands in chunk.missing_bands.values()]
     status["skipped"] = {
-        "empty": sum(counts.get("empty", 0) for counts in cut),
-        "lacking_bands": dict(sorted(Counter(lacking).items())),
+        "empty": sum(counts["empty"] for counts in cutouts),
+        "lacking_bands": dict(sorted(Counter(missing).items())),
     }
     status["failed_jobs"] = jobs.failed()
     status["at_work"] = jobs.at_work(now) if status["state"] == "running" else []
-    status["go_on"] = again if status["state"] != "done" else None
+    status["go_on"] = command if status["state"] != "done" else None
     transient = [transient for _, _, transient in failed.values()]
-    asked_again = any(transient) and settings.failures.retry != "none"
-    status["retry_transient"] = again if asked_again else None
-    status["retry_all"] = f"{again} --config 'failures={{retry: all}}'" if failed else None
+    retries_transient = any(transient) and settings.failures.retry != "none"
+    status["retry_transient"] = command if retries_transient else None
+    status["retry_all"] = f"{command} --config 'failures={{retry: all}}'" if failed else None
     return status
 
 
-def _sum_up(paths, stage, chunks):
-    """Add up a stage's counts, with its speed."""
-    counts, left = Counter(), 0
-    ready = {name: chunk.stages[stage] for name, chunk in chunks.items() if stage in chunk.stages}
+def _count_stage(paths: RunPaths, stage: str, chunks: Mapping[str, Chunk]) -> dict[str, Any]:
+    """Sum the counts of a stage, and measure its speed."""
+    counts: Counter[str] = Counter()
+    left = 0
+    finished = {
+        name: chunk.stages[stage] for name, chunk in chunks.items() if stage in chunk.stages
+    }
     for name, chunk in chunks.items():
-        if name in ready:
-            counts += ready[name]
+        if name in finished:
+            counts += finished[name]
         else:
-            part = chunk.under_way if stage == "cutouts" else Counter()
-            counts += part
-            left += len(chunk.bricks) - part["done"]
+            in_progress = chunk.in_progress if stage == "cutouts" else Counter()
+            counts += in_progress
+            left += len(chunk.bricks) - in_progress["done"]
     return {
-        "chunks_done": len(ready),
+        "chunks_done": len(finished),
         **{status: counts[status] for status in ("done", "empty", "failed")},
         "to_do": left,
         "galaxies": counts["galaxies"],
-        **_speed(paths, STAGES[stage], ready),
+        **_measure_speed(paths, STAGES[stage], finished),
     }
 
 
-def _speed(paths, rule, ready):
-    """Bricks and galaxies per second of a stage, over the chunks that were done last.
+def _measure_speed(
+    paths: RunPaths, rule: str, finished: Mapping[str, Counter[str]]
+) -> dict[str, Any]:
+    """Bricks and galaxies per second of a rule, over the chunks that were finished last.
 
-    Time in which no job of any rule ran does not count: it is time in which the run stood still.
+    Time in which no job of any rule ran does not count: the run was stopped then.
     """
-    names = {"bricks_per_s": None, "galaxies_per_s": None, "measured_on_chunks": 0}
+    unknown = {"bricks_per_s": None, "galaxies_per_s": None, "measured_on_chunks": 0}
     ends = sorted(
         (path.stat().st_mtime, path.stem)
         for path in paths.benchmark(rule).parent.glob("*.tsv")
-        if path.stem in ready
+        if path.stem in finished
     )
     if not ends:
-        return names
+        return unknown
     last = ends[-1][0]
-    recent = max(sum(end > last - _RECENT_S for end, _ in ends), _RECENT_CHUNKS)
+    recent = max(sum(end > last - _RECENT_S for end, _ in ends), _MIN_RECENT_CHUNKS)
     before, window = ends[:-recent], ends[-recent:]
     jobs = read_benchmarks(paths.root / "benchmarks", since=before[-1][0] if before else 0.0)
     if before:
         first = before[-1][0]
     else:
-        own = read_benchmarks(paths.benchmark(rule).parent)
-        first = own["start"].min()
+        first = read_benchmarks(paths.benchmark(rule).parent)["start"].min()
     start, end = jobs["start"].clip(first, last), jobs["end"].clip(first, last)
     seconds = union_length(start, end, LONGEST_GAP_S)
     if seconds <= 0:
-        return names
-    done = sum((ready[name] for _, name in window), Counter())
-    bricks = sum(done[status] for status in ("done", "empty", "failed"))
+        return unknown
+    counts = sum((finished[name] for _, name in window), Counter())
+    bricks = sum(counts[status] for status in ("done", "empty", "failed"))
     return {
         "bricks_per_s": bricks / seconds,
-        "galaxies_per_s": done["galaxies"] / seconds,
+        "galaxies_per_s": counts["galaxies"] / seconds,
         "measured_on_chunks": len(window),
     }
 
 
-def _time_left(stages):
-    """Time that the slowest stage still takes; stages go on side by side."""
+def _time_left(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Time that the slowest stage still takes; stages run in parallel."""
     left = {name: stage for name, stage in stages.items() if stage["to_do"]}
     times = {n: s["to_do"] / s["bricks_per_s"] for n, s in left.items() if s["bricks_per_s"]}
-    slowest = max(times, key=times.get, default=None)
+    slowest = max(times, key=times.__getitem__, default=None)
     return {
-        "time_left_s": round(times[slowest], 1) if times else None if left else 0.0,
+        "time_left_s": round(times[slowest], 1) if slowest else None if left else 0.0,
         "slowest": slowest,
         "speed_not_known": [name for name in left if name not in times],
     }
 
 
-def _group(failed):
-    """Group failed bricks by stage and reason, in which a brick's name is put aside."""
-    groups = {}
+def _group_failures(failed: _Failures) -> list[dict[str, Any]]:
+    """Group failed bricks by stage and reason, in which brick names are replaced."""
+    groups: dict[tuple[str, str, bool], list[str]] = {}
     for brick, (stage, reason, transient) in sorted(failed.items()):
         general = _FOLDER.sub("/<AAA>/", _BRICK.sub("<brick>", reason))
         groups.setdefault((stage, general, transient), []).append(brick)
@@ -259,17 +268,17 @@ def _group(failed):
 
 
 class _Jobs:
-    """Jobs that have begun, told from their logs.
+    """Jobs that have begun, from their logs.
 
-    A log that is younger than the job's benchmark, which Snakemake writes when a job ends well,
-    is of a job that is at work, or was killed, or failed.
+    Snakemake writes a job's benchmark when it succeeds. A job whose log is newer than its
+    benchmark is running, or was killed, or failed.
     """
 
-    def __init__(self, paths):
+    def __init__(self, paths: RunPaths) -> None:
         logs, ends = _times(paths.root / "logs"), _times(paths.root / "benchmarks")
         self.last = max([*logs.values(), *ends.values()], default=None)
         if paths.summary.exists():
-            # This job has no benchmark, and goes on writing its log for a moment.
+            # This job has no benchmark, and writes its log a moment longer.
             ends["summary", "all"] = paths.summary.stat().st_mtime + _QUIET_S
         self._open = {
             job: (last, paths.log(*job))
@@ -277,46 +286,46 @@ class _Jobs:
             if last > ends.get(job, 0.0) + 1
         }
 
-    def state(self, now, summary):
-        """Say whether the run has begun, is running, has stopped or is done."""
+    def state(self, now: float, summary: Path) -> str:
+        """Return ``not begun``, ``running``, ``stopped`` or ``done``."""
         if self.last is None:
             return "not begun"
-        # Something may be asked for after the run was done.
+        # Further files may be requested after the run was done.
         if summary.exists():
             since = summary.stat().st_mtime
-            young = [last for last, _ in self._open.values() if last > since]
-            return "running" if any(now - last < _QUIET_S for last in young) else "done"
+            recent = [last for last, _ in self._open.values() if last > since]
+            return "running" if any(now - last < _QUIET_S for last in recent) else "done"
         return "running" if now - self.last < _QUIET_S else "stopped"
 
-    def failed(self):
+    def failed(self) -> list[dict[str, Any]]:
         """List jobs whose log ends in errors."""
-        found = []
+        jobs = []
         for (rule, name), (_, path) in sorted(self._open.items()):
             if errors := _ERROR.findall(_tail(path)):
-                found.append({"rule": rule, "name": name, "errors": errors})
-        return found
+                jobs.append({"rule": rule, "name": name, "errors": errors})
+        return jobs
 
-    def at_work(self, now):
-        """List the last lines of jobs that have written lately, the youngest first."""
-        found = []
+    def at_work(self, now: float) -> list[dict[str, str]]:
+        """List the last lines of jobs that have written recently, the latest first."""
+        jobs = []
         for (rule, name), (last, path) in sorted(self._open.items(), key=lambda job: -job[1][0]):
             lines = _tail(path).splitlines()
             if now - last < _QUIET_S and lines and not _ERROR.search(lines[-1]):
-                found.append({"rule": rule, "name": name, "line": lines[-1]})
-        return found
+                jobs.append({"rule": rule, "name": name, "line": lines[-1]})
+        return jobs
 
 
-def _times(folder):
+def _times(folder: Path) -> dict[tuple[str, str], float]:
     """Return (rule, name) -> time of the file, below ``logs`` or ``benchmarks``."""
-    found = {}
-    for path, _, names in os.walk(folder):
+    times = {}
+    for parent, _, names in os.walk(folder):
         for name in names:
-            place = Path(path, name)
-            found[place.parent.name, place.stem] = place.stat().st_mtime
-    return found
+            path = Path(parent, name)
+            times[path.parent.name, path.stem] = path.stat().st_mtime
+    return times
 
 
-def _tail(path):
+def _tail(path: Path) -> str:
     """Read the end of a log."""
     with open(path, "rb") as handle:
         handle.seek(0, os.SEEK_END)

@@ -1,10 +1,14 @@
-"""A run in one small file and a few lines of the log."""
+"""Summary of a run in one small file and a few log lines."""
 
 import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from lenspipe.catalogs.targets import targets_without_data
+from lenspipe.config.settings import Settings
 from lenspipe.products.checks import describe_checks
 from lenspipe.products.files import read_json, write_json
 from lenspipe.products.manifests import read_manifests
@@ -21,35 +25,24 @@ _MIB = 2**20
 _FROM_METRICS = ("auc", "completeness_fpr01", "n_lenses", "n_nonlenses")
 
 
-def summarise(settings):
-    """Write ``summary.json`` and say in the log what came out and where it is.
+def summarise(settings: Settings) -> dict[str, Any]:
+    """Write ``summary.json`` and ``missing.csv``, and log the results and where they are.
 
-    ``wall_s`` is the time in which jobs ran, gaps of less than a minute between them included, so
-    that a run that was killed and resumed doesn't count the night in between. ``peak_rss_mb`` is
-    the largest sum of the peak memories of jobs that ran at the same time: an upper bound, since
-    their peaks need not coincide. ``disk_mb`` is the size of all files of the run. MB are 2**20
-    bytes, as in Snakemake's benchmarks. Where all is trained on, or a given model searched with,
-    there is nothing to compare with: ``auc``, ``completeness_fpr01``, ``n_lenses`` and
-    ``n_nonlenses`` are null.
-    ``n_bricks_to_retry`` counts the bricks that a server did not give but might give a later run;
-    ``missing.csv`` beside the summary names all that failed.
-    ``targets_without_data`` lists the targets that the survey has no data for; null where a
-    footprint is searched. ``checks_red`` lists the standing checks that are red; null where none
-    were made.
-
-    Parameters
-    ----------
-    settings : lenspipe.config.settings.Settings
-
-    Returns
-    -------
-    dict
-        The summary.
+    ``wall_s`` is the time in which jobs ran, including gaps of less than a minute, so that the time
+    between stopping a run and resuming it does not count. ``peak_rss_mb`` is the maximum sum of the
+    peak memories of jobs that ran at the same time: an upper bound, since their peaks need not
+    coincide. ``disk_mb`` is the size of all files of the run. MB are 2**20 bytes, as in Snakemake's
+    benchmarks. ``auc``, ``completeness_fpr01``, ``n_lenses`` and ``n_nonlenses`` are null where no
+    split was held out or the model was given.
+    ``n_bricks_to_retry`` counts the bricks that a server did not deliver but may deliver later;
+    ``missing.csv`` beside the summary lists all failed bricks.
+    ``targets_without_data`` lists the targets without survey data; null where a footprint is
+    searched. ``checks_red`` lists the standing checks that are red; null where none were made.
 
     Raises
     ------
     LenspipeError
-        Something that it sums up is missing.
+        A file to be summarised is missing.
     """
     paths = settings.paths
     metrics = dict.fromkeys(_FROM_METRICS)
@@ -62,7 +55,7 @@ def summarise(settings):
     listed = read_table(paths.bricks, "bricks", columns=["brick", "chunk"])
     absent = None
     if settings.targets:
-        absent = targets_without_data(settings, listed["brick"])["id"].to_list()
+        absent = targets_without_data(settings.targets, listed["brick"])["id"].to_list()
     chunks = listed["chunk"].unique()
     bricks = read_manifests(paths.manifest("cutouts", chunk) for chunk in chunks)
     missing = _write_missing(paths.missing, bricks)
@@ -83,11 +76,11 @@ def summarise(settings):
         "disk_mb": round(_size(paths.root) / _MIB, 1),
     }
     write_json(paths.summary, summary)
-    _report(summary, metrics, checks, settings)
+    _log_summary(summary, metrics, checks, settings)
     return summary
 
 
-def _write_missing(path, bricks):
+def _write_missing(path: Path, bricks: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Write and return the bricks that could not be searched: brick, transient (bool), reason."""
     rows = [
         (brick, entry.get("transient", False), entry["reason"])
@@ -99,59 +92,67 @@ def _write_missing(path, bricks):
     return table
 
 
-def _size(folder):
-    """Bytes of all files below a folder; one that goes away meanwhile counts nothing."""
+def _size(folder: Path) -> int:
+    """Bytes of all files below a folder, without those that are deleted meanwhile."""
     total = 0
-    for place, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder):
         for name in names:
             try:
-                total += os.lstat(os.path.join(place, name)).st_size
+                total += os.lstat(os.path.join(parent, name)).st_size
             except FileNotFoundError:
                 continue
     return total
 
 
-def _report(summary, metrics, checks, settings):
-    """Log the summary for a reader."""
-    paths, failed = settings.paths, summary["n_bricks_failed"]
-    what = "targets" if settings.targets else "galaxies"
+def _log_summary(
+    summary: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    checks: Mapping[str, Any] | None,
+    settings: Settings,
+) -> None:
+    paths, n_failed = settings.paths, summary["n_bricks_failed"]
+    noun = "targets" if settings.targets else "galaxies"
+    searched = f"{summary['n_galaxies']} {noun} in {summary['n_bricks']} bricks"
     lines = [
-        f"run {summary['run']}: done",
-        f"  searched    {summary['n_galaxies']} {what} in {summary['n_bricks']} bricks"
-        + (f"; {failed} bricks FAILED, see {paths.missing}" if failed else ""),
+        (
+            "searched",
+            searched + (f"; {n_failed} bricks FAILED, see {paths.missing}" * (n_failed > 0)),
+        )
     ]
-    if again := summary["n_bricks_to_retry"]:
-        lines += [f"  not yet     {again} bricks that a server didn't give: run again to ask again"]
+    if to_retry := summary["n_bricks_to_retry"]:
+        text = f"{to_retry} bricks that a server did not deliver: run again to retry them"
+        lines += [("not yet", text)]
     if absent := summary["targets_without_data"]:
         more = ", ..." if len(absent) > 5 else ""
-        lines += [f"  no data     {len(absent)} targets: {', '.join(absent[:5])}{more}"]
+        lines += [("no data", f"{len(absent)} targets: {', '.join(absent[:5])}{more}")]
     if settings.held_out:
-        lines += [f"  how well    {_how_well(summary, metrics)}"]
+        lines += [("metrics", _format_metrics(summary, metrics))]
     lines += [
-        f"  candidates  {summary['n_candidates']} in {paths.candidates}",
-        f"  mosaics     {summary['n_mosaic_pages']} pages, {paths.mosaic_page(1)} first",
+        ("candidates", f"{summary['n_candidates']} in {paths.candidates}"),
+        ("mosaics", f"{summary['n_mosaic_pages']} pages, {paths.mosaic_page(1)} first"),
     ]
     if settings.held_out:
         mistakes = paths.evaluation("missed.png"), paths.evaluation("false.png")
-        lines += [f"  mistakes    {mistakes[0]}, {mistakes[1]}"]
+        lines += [("mistakes", f"{mistakes[0]}, {mistakes[1]}")]
     if checks:
-        lines += [f"  checks      {describe_checks(checks)}; see {paths.checks('checks.html')}"]
-    lines += [
-        f"  took        {summary['wall_s']:.0f} s, at most {summary['peak_rss_mb']:.0f} MB of "
-        f"memory, {summary['disk_mb']:.0f} MB on disk",
-    ]
-    for line in lines:
-        log.info(line)
+        lines += [("checks", f"{describe_checks(checks)}; see {paths.checks('checks.html')}")]
+    resources = (
+        f"{summary['wall_s']:.0f} s, at most {summary['peak_rss_mb']:.0f} MB of memory, "
+        f"{summary['disk_mb']:.0f} MB on disk"
+    )
+    log.info("run %s: done", summary["run"])
+    for heading, text in [*lines, ("took", resources)]:
+        log.info("  %-12s%s", heading, text)
 
 
-def _how_well(summary, metrics):
-    """Say in a line what the evaluation found."""
-    at = summary["completeness_fpr01"]
-    found = "not measurable" if at is None else f"{100 * at:.1f} %"
-    if at is not None and metrics.get("completeness_fpr01_low") is not None:
+def _format_metrics(summary: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """Describe the result of the evaluation in a line."""
+    value = summary["completeness_fpr01"]
+    completeness = "not measurable" if value is None else f"{100 * value:.1f} %"
+    if value is not None and metrics.get("completeness_fpr01_low") is not None:
         low, high = metrics["completeness_fpr01_low"], metrics["completeness_fpr01_high"]
-        found += f" ({100 * low:.1f}-{100 * high:.1f} at 95 % confidence)"
+        completeness += f" ({100 * low:.1f}-{100 * high:.1f} at 95 % confidence)"
     return (
-        f"AUC {summary['auc']:.4f}; completeness {found} at 1 % false positives "
+        f"AUC {summary['auc']:.4f}; completeness {completeness} at 1 % false positives "
         f"({summary['n_lenses']} lenses, {summary['n_nonlenses']} non-lenses)"
     )

@@ -10,9 +10,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "files": ["atomic", "is_remote", "room_to_write", "stem"],
         "fits": ["clip_boxes", "open_fits", "read_fits_table", "touched_tiles", "wcs_of"],
         "hashing": ["digest"],
+        "html": ["write_html"],
         "names": ["iau_name", "unique_names"],
         "progress": ["configure_logging", "end_with", "log", "track"],
-        "tables": ["check_output", "content_hash", "read_user_table", "write_user_table"],
+        "tables": ["check_output", "content_hash", "read_user_table", "write_table"],
         "tensorflow": ["gpus", "keras", "tf"],
     },
 )

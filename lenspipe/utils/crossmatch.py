@@ -1,11 +1,15 @@
 """Matching of positions on the sky, and of objects by their identifiers."""
 
+import os
+from collections.abc import Iterable, Iterator
+
 import astropy.units as u
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from astropy.coordinates import SkyCoord, search_around_sky
+from numpy.typing import ArrayLike
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
@@ -14,81 +18,86 @@ from lenspipe.utils.errors import LenspipeError
 
 __all__ = ["Sky", "chord", "friends_of_friends", "match_tables", "unit_vectors"]
 
-#: Rows read at a time: some 10 MB, whatever the length of a table.
+#: Rows of a batch, some 10 MB.
 _ROWS = 131_072
 
 
 class Sky:
-    """Positions of a catalogue, to find what lies near them.
+    """Positions of a catalogue, to be searched for neighbours.
 
-    Distances are chords between unit vectors: exact to 1e-10 arcsec on the whole sky, at ra 0 and
-    at the poles as anywhere.
+    Distances are chords between unit vectors: exact to 1e-10 arcsec on the whole sky, including
+    ra 0 and the poles.
 
     Parameters
     ----------
-    ra, dec : array_like, shape (M,)
-        Degrees.
-    radius_arcsec : float
-        How far away something may be, this distance included.
+    ra, dec
+        Degrees, shape (M,).
+    radius_arcsec
+        Maximum distance, inclusive.
     """
 
-    def __init__(self, ra, dec, radius_arcsec):
+    def __init__(self, ra: ArrayLike, dec: ArrayLike, radius_arcsec: float) -> None:
         self.radius_arcsec = radius_arcsec
         self._vectors = unit_vectors(ra, dec)
         self._tree = cKDTree(self._vectors)
-        # A little further, so that rounding loses none; what is too far is sorted out below.
+        # Slightly more, so that rounding loses none; pairs too far apart are removed below.
         self._reach = chord(radius_arcsec) * (1 + 1e-6) + 1e-15
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._vectors)
 
-    def pairs(self, ra, dec):
+    def pairs(self, ra: ArrayLike, dec: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Find all pairs of a position and an entry of the catalogue within the radius.
 
         Parameters
         ----------
-        ra, dec : array_like, shape (N,)
-            Degrees; one that is not finite is near nothing.
+        ra, dec
+            Degrees, shape (N,); positions that are not finite have no pairs.
 
         Returns
         -------
         rows, entries : numpy.ndarray of int, shape (K,)
-            Places of the position and of the entry.
+            Indices of the position and of the entry.
         separation_arcsec : numpy.ndarray of float64, shape (K,)
         """
         ra, dec = np.asarray(ra, np.float64), np.asarray(dec, np.float64)
         finite = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
-        here = unit_vectors(ra[finite], dec[finite])
-        # Few positions are near an entry; only these are asked for all their entries.
-        distance, _ = self._tree.query(here, distance_upper_bound=self._reach)
+        vectors = unit_vectors(ra[finite], dec[finite])
+        # Few positions are near an entry; only for these are all entries searched.
+        distance, _ = self._tree.query(vectors, distance_upper_bound=self._reach)
         near = np.flatnonzero(np.isfinite(distance))
-        found = self._tree.query_ball_point(here[near], self._reach)
-        rows = np.repeat(near, [len(entries) for entries in found])
-        entries = np.concatenate([np.zeros(0, int), *found]).astype(int)
-        apart = np.linalg.norm(here[rows] - self._vectors[entries], axis=1)
-        separation = np.degrees(2 * np.arcsin(apart / 2)) * 3600
+        neighbours = self._tree.query_ball_point(vectors[near], self._reach)
+        rows = np.repeat(near, [len(entries) for entries in neighbours])
+        entries = np.concatenate([np.zeros(0, int), *neighbours]).astype(int)
+        chords = np.linalg.norm(vectors[rows] - self._vectors[entries], axis=1)
+        separation = np.degrees(2 * np.arcsin(chords / 2)) * 3600
         within = separation <= self.radius_arcsec
         return finite[rows[within]], entries[within], separation[within]
 
 
-def match_tables(paths, sky, columns=(), optional=()):
+def match_tables(
+    paths: Iterable[str | os.PathLike[str]],
+    sky: Sky,
+    columns: Iterable[str] = (),
+    optional: Iterable[str] = (),
+) -> pd.DataFrame:
     """Find the rows of Parquet tables that lie near entries of a catalogue.
 
-    Tables are read piece by piece, so that memory does not grow with their length.
+    Tables are read in batches, so that memory does not grow with their length.
 
     Parameters
     ----------
-    paths : iterable of str or path-like
+    paths
         Tables with columns ra and dec (degrees).
-    sky : Sky
+    sky
         The catalogue.
-    columns, optional : iterable of str
+    columns, optional
         Further columns to return; optional ones are left out where a table lacks them.
 
     Returns
     -------
     pandas.DataFrame
-        A row per pair: entry (int64; place in the catalogue), separation_arcsec (float64), ra, dec
+        A row per pair: entry (int64; index in the catalogue), separation_arcsec (float64), ra, dec
         and the other columns.
 
     Raises
@@ -101,48 +110,50 @@ def match_tables(paths, sky, columns=(), optional=()):
         for batch in _batches(path, ["ra", "dec", *columns], optional):
             rows, entries, separation = sky.pairs(batch.column("ra"), batch.column("dec"))
             if len(rows):
-                found = batch.take(pa.array(rows)).to_pandas()
-                parts.append(found.assign(entry=entries, separation_arcsec=separation))
+                matched = batch.take(pa.array(rows)).to_pandas()
+                parts.append(matched.assign(entry=entries, separation_arcsec=separation))
     pairs = pd.concat(parts[1:] or parts, ignore_index=True)
     return pairs.reindex(columns=list(dict.fromkeys([*pairs.columns, *columns])))
 
 
-def _batches(path, needed, optional):
-    """Read some columns of a table, a piece at a time."""
+def _batches(
+    path: str | os.PathLike[str], needed: list[str], optional: Iterable[str]
+) -> Iterator[pa.RecordBatch]:
+    """Read some columns of a table in batches."""
     try:
         with pq.ParquetFile(path) as file:
-            there = file.schema_arrow.names
-            if absent := [name for name in needed if name not in there]:
+            names = file.schema_arrow.names
+            if absent := [name for name in needed if name not in names]:
                 raise LenspipeError(
-                    f"{path}: found columns {', '.join(there)}; expected also "
+                    f"{path}: found columns {', '.join(names)}; expected also "
                     f"{', '.join(absent)}; give scores with positions in degrees"
                 )
-            wanted = [*needed, *(name for name in optional if name in there)]
-            # All groups of rows at once would keep what has been read of them to the end.
+            columns = [*needed, *(name for name in optional if name in names)]
+            # One row group at a time: iterating over all would keep each in memory to the end.
             for group in range(file.num_row_groups):
-                yield from file.iter_batches(_ROWS, row_groups=[group], columns=wanted)
+                yield from file.iter_batches(_ROWS, row_groups=[group], columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise LenspipeError(
             f"{path}: can't be read as Parquet ({str(error).splitlines()[0]}); make it again"
         ) from None
 
 
-def friends_of_friends(ra, dec, radius_arcsec):
+def friends_of_friends(ra: ArrayLike, dec: ArrayLike, radius_arcsec: float) -> np.ndarray:
     """Group positions that are linked by steps of at most a radius.
 
     Parameters
     ----------
-    ra, dec : array_like, shape (N,)
-        Degrees.
-    radius_arcsec : float
-        Longest link, arcsec.
+    ra, dec
+        Degrees, shape (N,).
+    radius_arcsec
+        Maximum length of a link.
 
     Returns
     -------
     numpy.ndarray, int32, shape (N,)
         Number of each position's group, counting from 0.
     """
-    n = len(ra)
+    n = len(np.asarray(ra))
     if n == 0:
         return np.zeros(0, np.int32)
     positions = SkyCoord(ra, dec, unit="deg")
@@ -151,13 +162,13 @@ def friends_of_friends(ra, dec, radius_arcsec):
     return connected_components(links, directed=False)[1]
 
 
-def unit_vectors(ra, dec):
-    """Directions of positions.
+def unit_vectors(ra: ArrayLike, dec: ArrayLike) -> np.ndarray:
+    """Return the directions of positions.
 
     Parameters
     ----------
-    ra, dec : array_like, shape (N,)
-        Degrees.
+    ra, dec
+        Degrees, shape (N,).
 
     Returns
     -------
@@ -168,16 +179,6 @@ def unit_vectors(ra, dec):
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
 
 
-def chord(arcsec):
-    """Distance on the unit sphere.
-
-    Parameters
-    ----------
-    arcsec : float
-        Angle.
-
-    Returns
-    -------
-    float
-    """
+def chord(arcsec: float) -> float:
+    """Return the length of the chord of an angle on the unit sphere."""
     return 2 * np.sin(np.radians(arcsec / 3600) / 2)

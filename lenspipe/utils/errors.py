@@ -1,40 +1,39 @@
-"""The exceptions that lenspipe raises for something its user can mend, or has to know."""
+"""Exceptions for problems that a user can solve or has to know about."""
 
 __all__ = ["DiskFullError", "LenspipeError", "NotFoundError", "RetrievalError"]
 
 
 class LenspipeError(Exception):
-    """Bad input, said in one line: which file or key, what was found, expected, and what to do.
+    """Bad input, described in one line: file or key, found, expected, and what to do.
 
     Scripts and the command line print its text without a traceback.
     """
 
 
 class DiskFullError(LenspipeError):
-    """There is no room to write; nothing that follows could succeed."""
+    """The disk is full; nothing that follows could succeed."""
 
 
 class RetrievalError(LenspipeError):
-    """A server did not give what it was asked for.
+    """A server did not deliver a requested file.
 
     Parameters
     ----------
-    message : str
-        The line.
-    transient : bool
+    message
+    transient
         Whether a later run may succeed (5xx, timeouts, resets), or not (404, damaged files).
-    retry_after_s : float
-        How long the server asks to be left alone, seconds.
+    retry_after_s
+        How long the server asks clients to wait, seconds.
     """
 
-    def __init__(self, message, transient, retry_after_s=0.0):
+    def __init__(self, message: str, transient: bool, retry_after_s: float = 0.0) -> None:
         super().__init__(message)
         self.transient = transient
         self.retry_after_s = retry_after_s
 
 
 class NotFoundError(RetrievalError):
-    """The server says that there is no such file."""
+    """The server has no such file."""
 
-    def __init__(self, message):
+    def __init__(self, message: str) -> None:
         super().__init__(message, transient=False)

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from lenspipe.utils.errors import DiskFullError
@@ -11,68 +12,49 @@ from lenspipe.utils.errors import DiskFullError
 __all__ = ["atomic", "is_remote", "room_to_write", "stem"]
 
 
-def is_remote(path):
-    """Whether a path is an address rather than a local file or folder.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    bool
-    """
+def is_remote(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is an address rather than a local file or folder."""
     return "://" in str(path)
 
 
-def stem(path):
-    """Name of a file, without what says its kind.
-
-    Parameters
-    ----------
-    path : str
-        Or an address.
-
-    Returns
-    -------
-    str
-    """
+def stem(path: str) -> str:
+    """Return the name of a file, or of the file at an address, without its suffixes."""
     return PurePath(path.partition("?")[0].removesuffix(".gz")).stem
 
 
 @contextlib.contextmanager
-def room_to_write(path):
-    """Say in one line that a disk is full.
+def room_to_write(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Report a full disk in one line.
 
     Parameters
     ----------
-    path : str or path-like
-        What is being written.
+    path
+        The file that is being written.
 
     Raises
     ------
     DiskFullError
-        Something in the block found no space left, or the user's quota exhausted.
+        The block ran out of disk space, or the user's quota is exhausted.
     """
     try:
         yield
     except OSError as error:
-        # astropy raises an error of its own, without a number.
+        # astropy raises its own error, without a number.
         if error.errno not in (errno.ENOSPC, errno.EDQUOT) and "space on disk" not in str(error):
             raise
         raise DiskFullError(
-            f"{path}: no space left on the disk; free some and start again: what is done is kept"
+            f"{path}: no space left on the disk; free some and start again: finished work is kept"
         ) from None
 
 
 @contextlib.contextmanager
-def atomic(path):
-    """Write a file under a temporary name beside it and rename it when the block ends well.
+def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write a file under a temporary name beside it; rename it if the block succeeds.
 
     Parameters
     ----------
-    path : str or path-like
-        The final path. Its folder is made.
+    path
+        The final path. Its folder is created.
 
     Yields
     ------

@@ -1,7 +1,10 @@
 """FITS files: opening, tables, world coordinates, compressed tiles."""
 
 import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import fitsio
 import numpy as np
@@ -20,24 +23,16 @@ _WCS_KEYS = (
 
 
 @contextlib.contextmanager
-def open_fits(path):
-    """Open a FITS file to read; what goes wrong while it is open is said in one line.
+def open_fits(path: str | os.PathLike[str]) -> Iterator[fitsio.FITS]:
+    """Open a FITS file to read; errors while it is open become one line.
 
-    CFITSIO notices that a file was cut short only when it comes to the missing part, so its size
-    is compared with what its headers promise first.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    Yields
-    ------
-    fitsio.FITS
+    CFITSIO detects a truncated file only when it reaches the missing data, so the size is first
+    compared with that in the headers.
 
     Raises
     ------
     LenspipeError
-        The file is missing, truncated, garbled or no FITS file.
+        The file is missing, truncated, garbled or not a FITS file.
     """
     path = Path(path)
     if not path.is_file():
@@ -58,15 +53,17 @@ def open_fits(path):
         ) from None
 
 
-def read_fits_table(path, columns, optional=()):
+def read_fits_table(
+    path: str | os.PathLike[str], columns: Iterable[str], optional: Iterable[str] = ()
+) -> dict[str, np.ndarray]:
     """Read columns of a file's first table.
 
     Parameters
     ----------
-    path : str or path-like
-    columns : iterable of str
-        Names in lower case, found in whatever case the file has them.
-    optional : iterable of str
+    path
+    columns
+        Names in lower case; the file may have them in any case.
+    optional
         Columns that may be absent.
 
     Returns
@@ -77,7 +74,7 @@ def read_fits_table(path, columns, optional=()):
     Raises
     ------
     LenspipeError
-        No readable file, no table in it, or columns are missing.
+        The file can't be read, has no table, or columns are missing.
     """
     with open_fits(path) as fits:
         table = next((hdu for hdu in fits if hdu.get_exttype() == "BINARY_TBL"), None)
@@ -90,25 +87,14 @@ def read_fits_table(path, columns, optional=()):
                 f"{path}: no column {', '.join(absent)}; expected a table of the release in "
                 "config key survey.release"
             )
-        wanted = [name for name in dict.fromkeys([*columns, *optional]) if name in names]
-        rows = table.read(columns=[names[name] for name in wanted])
+        present = [name for name in dict.fromkeys([*columns, *optional]) if name in names]
+        rows = table.read(columns=[names[name] for name in present])
     rows = rows.astype(rows.dtype.newbyteorder("="))
-    return {name: rows[names[name]] for name in wanted}
+    return {name: rows[names[name]] for name in present}
 
 
-def wcs_of(header, path):
-    """Return the world coordinates of a coadd.
-
-    Parameters
-    ----------
-    header : mapping
-        Its header.
-    path : str or path-like
-        Where it is from.
-
-    Returns
-    -------
-    astropy.wcs.WCS
+def wcs_of(header: Mapping[str, Any], path: str | os.PathLike[str]) -> WCS:
+    """Return the world coordinates in the header of the coadd at `path`.
 
     Raises
     ------
@@ -121,16 +107,16 @@ def wcs_of(header, path):
     return WCS(cards)
 
 
-def clip_boxes(x, y, size, shape):
-    """Return the parts of stamps that are inside an image.
+def clip_boxes(x: np.ndarray, y: np.ndarray, size: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the areas of stamps that are inside an image.
 
     Parameters
     ----------
-    x, y : (N,) array of int
-        Column and row of the central pixels, from 0; may lie outside the image.
-    size : int
+    x, y
+        Column and row of the central pixels, from 0, shape (N,); may lie outside the image.
+    size
         Side, pixels; odd.
-    shape : tuple of int
+    shape
         Rows and columns of the image.
 
     Returns
@@ -142,14 +128,14 @@ def clip_boxes(x, y, size, shape):
     return np.clip(corners, 0, np.repeat(shape[::-1], 2))
 
 
-def touched_tiles(boxes, shape, tile):
-    """Tell which tiles of an image boxes touch.
+def touched_tiles(boxes: np.ndarray, shape: tuple[int, ...], tile: tuple[int, ...]) -> np.ndarray:
+    """Return which tiles of an image overlap any of some boxes.
 
     Parameters
     ----------
-    boxes : (N, 4) int array
-        As of `clip_boxes`.
-    shape, tile : tuple of int
+    boxes
+        As returned by `clip_boxes`, shape (N, 4).
+    shape, tile
         Rows and columns of the image and of a tile.
 
     Returns

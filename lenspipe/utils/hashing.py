@@ -2,19 +2,15 @@
 
 import hashlib
 import json
+from typing import Any
 
 from pydantic import BaseModel
 
 __all__ = ["digest"]
 
 
-def digest(*values):
-    """Hash plain values.
-
-    Parameters
-    ----------
-    *values : pydantic models, dicts, lists, numbers, strings
-        What the hash stands for.
+def digest(*values: Any) -> str:
+    """Hash pydantic models, dicts, lists, numbers and strings.
 
     Returns
     -------
@@ -22,7 +18,7 @@ def digest(*values):
         First 16 hexadecimal digits of the SHA-256 of the values' canonical JSON.
     """
 
-    def plain(value):
+    def plain(value: Any) -> Any:
         return value.model_dump() if isinstance(value, BaseModel) else str(value)
 
     text = json.dumps(values, sort_keys=True, default=plain)

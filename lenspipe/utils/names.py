@@ -2,17 +2,18 @@
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 __all__ = ["iau_name", "unique_names"]
 
 
-def iau_name(ra, dec):
-    """Names from positions, truncated as the IAU asks: ``DESI-011.5084-01.9412``.
+def iau_name(ra: ArrayLike, dec: ArrayLike) -> np.ndarray:
+    """Return names from positions, truncated as the IAU asks: ``DESI-011.5084-01.9412``.
 
     Parameters
     ----------
-    ra, dec : float or array_like, shape (N,)
-        Degrees.
+    ra, dec
+        Degrees, shape (N,) or scalar.
 
     Returns
     -------
@@ -31,8 +32,8 @@ def iau_name(ra, dec):
     return np.array(names, dtype=str)
 
 
-def _truncate(value):
-    """Whole units of 0.0001 in a value >= 0.
+def _truncate(value: np.ndarray) -> np.ndarray:
+    """Whole units of 0.0001 in values >= 0.
 
     ``units / 1e4`` is the double nearest to that decimal, so comparing with it is exact, where
     ``floor(value * 1e4)`` would take 11.5084 for 115083.99...
@@ -41,8 +42,8 @@ def _truncate(value):
     return units - (units / 1e4 > value)
 
 
-def unique_names(names, ra, dec):
-    """Tell apart sources that have one name: a, b, ... after it, in the order of ra, then dec.
+def unique_names(names: ArrayLike, ra: ArrayLike, dec: ArrayLike) -> np.ndarray:
+    """Distinguish sources with the same name by letters: a, b, ... in the order of ra, then dec.
 
     The IAU's rules ask for such a letter where two sources share a position's digits
     (https://cdsweb.u-strasbg.fr/Dic/iau-spec.html). The order is that of positions, so that a name
@@ -50,14 +51,15 @@ def unique_names(names, ra, dec):
 
     Parameters
     ----------
-    names : array_like of str, shape (N,)
-    ra, dec : array_like, shape (N,)
-        Degrees.
+    names
+        Strings, shape (N,).
+    ra, dec
+        Degrees, shape (N,).
 
     Returns
     -------
     numpy.ndarray of str, shape (N,)
-        A name that only one source has is left as it is.
+        Names of single sources are unchanged.
     """
     table = pd.DataFrame({"name": np.asarray(names, str), "ra": ra, "dec": dec})
     table["number"] = table.sort_values(["ra", "dec"], kind="stable").groupby("name").cumcount()
@@ -67,7 +69,7 @@ def unique_names(names, ra, dec):
     return table["name"].to_numpy(dtype=str)
 
 
-def _letters(number):
+def _letters(number: int) -> str:
     """Letters that count from a: a ... z, aa, ab ..."""
     letters = ""
     number += 1

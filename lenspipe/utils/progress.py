@@ -1,4 +1,4 @@
-"""What a person sees while a step works, and how a workflow's script is run."""
+"""Log and progress lines, and the end of processes whose parent has gone."""
 
 import io
 import logging
@@ -6,51 +6,55 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm import tqdm
 
 __all__ = ["configure_logging", "end_with", "log", "track"]
 
+T = TypeVar("T")
+
 #: The package's logger.
 log = logging.getLogger("lenspipe")
 
 
-class _Lines(io.TextIOBase):
+class _LogFile(io.TextIOBase):
     """A file for tqdm that turns each refresh of the bar into a line of the log."""
 
-    def write(self, text):
+    def write(self, text: str) -> int:
         if line := text.strip("\r\n "):
             log.info(line)
         return len(text)
 
 
-def track(items, description, total=None, seconds=10, status=None):
+def track(
+    items: Iterable[T],
+    description: str,
+    total: int | None = None,
+    seconds: float = 10,
+    status: Callable[[], str] | None = None,
+) -> Iterator[T]:
     """Iterate with a line in the log at the first item and then at most every few seconds.
 
     Parameters
     ----------
-    items : iterable
-        What to go through.
-    description : str
-        What is being done.
-    total : int, optional
-        How many items; asked of `items` if not given.
-    seconds : float
-        Least time between two lines.
-    status : callable, optional
-        Returns what else a line says.
-
-    Returns
-    -------
-    iterator
-        Over the same items.
+    items
+    description
+        Start of each line.
+    total
+        Number of items; ``len(items)`` if not given.
+    seconds
+        Minimum time between two lines.
+    status
+        Returns the end of each line.
     """
     bar = tqdm(
         items,
         desc=description,
         total=total,
-        file=_Lines(),
+        file=_LogFile(),
         mininterval=seconds,
         maxinterval=seconds,
         ascii=True,
@@ -62,17 +66,11 @@ def track(items, description, total=None, seconds=10, status=None):
             bar.set_postfix_str(status(), refresh=False)
 
 
-def configure_logging(path=None):
-    """Send the package's log to standard error and, if a path is given, to that file.
-
-    Parameters
-    ----------
-    path : str or path-like, optional
-        Log file, written anew.
-    """
+def configure_logging(path: str | os.PathLike[str] | None = None) -> None:
+    """Send the package's log to standard error and, if a path is given, to that new file."""
     log.setLevel(logging.INFO)
     log.handlers.clear()
-    handlers = [logging.StreamHandler(sys.stderr)]
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if path:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(path, mode="w"))
@@ -81,18 +79,12 @@ def configure_logging(path=None):
         log.addHandler(handler)
 
 
-def end_with(pid):
-    """End this process soon after another one has gone, even if that was killed with -9.
-
-    Parameters
-    ----------
-    pid : int
-        The other process.
-    """
+def end_with(pid: int) -> None:
+    """End this process soon after process `pid` has ended, even if that was killed with -9."""
     threading.Thread(target=_watch, args=(pid,), daemon=True).start()
 
 
-def _watch(pid):
+def _watch(pid: int) -> None:
     while True:
         time.sleep(1)
         try:

@@ -1,7 +1,9 @@
-"""Tables of any format: read from users' files, written for them."""
+"""Tables of any format: reading users' files, writing files."""
 
 import hashlib
+import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from astropy.table import Table
@@ -9,31 +11,27 @@ from astropy.table import Table
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 
-__all__ = ["check_output", "content_hash", "read_user_table", "write_user_table"]
+__all__ = ["check_output", "content_hash", "read_user_table", "write_table"]
 
-#: Kinds of output.
+#: Formats that can be written.
 SUFFIXES = (".csv", ".parquet", ".fits")
 
 
-def read_user_table(path, what):
-    """Read a table of numbers and texts.
+def read_user_table(path: str | os.PathLike[str], what: str) -> pd.DataFrame:
+    """Read a user's table of numbers and texts.
 
     Parameters
     ----------
-    path : str or path-like
+    path
         FITS, ECSV, Parquet or else CSV, by the suffix. Of a FITS table the columns with one value
-        a row are read.
-    what : str
+        per row are read.
+    what
         What the table should hold, for messages.
-
-    Returns
-    -------
-    pandas.DataFrame
 
     Raises
     ------
     LenspipeError
-        No such file, or none that can be read.
+        There is no such file, or it can't be read.
     """
     suffix = Path(str(path).lower().removesuffix(".gz")).suffix
     try:
@@ -51,17 +49,13 @@ def read_user_table(path, what):
         ) from None
 
 
-def check_output(path):
-    """Make sure, before any work, that `write_user_table` knows a kind of file.
-
-    Parameters
-    ----------
-    path : str or path-like
+def check_output(path: str | os.PathLike[str]) -> None:
+    """Make sure, before any work, that `write_table` can write a file.
 
     Raises
     ------
     LenspipeError
-        Its suffix is another.
+        It has another suffix.
     """
     if Path(path).suffix not in SUFFIXES:
         raise LenspipeError(
@@ -69,32 +63,29 @@ def check_output(path):
         )
 
 
-def write_user_table(path, table):
-    """Write a table.
+def write_table(path: str | os.PathLike[str], table: pd.DataFrame, **csv: Any) -> None:
+    """Write a table as CSV, Parquet or FITS, by the suffix, without its index.
 
     Parameters
     ----------
-    path : str or path-like
-        With a suffix that `check_output` lets pass.
-    table : pandas.DataFrame
+    path
+        With a suffix that passes `check_output`.
+    table
+    csv
+        Further arguments of `pandas.DataFrame.to_csv`.
     """
     with atomic(path) as temporary:
-        if Path(path).suffix == ".csv":
-            table.to_csv(temporary, index=False)
-        elif Path(path).suffix == ".parquet":
+        if temporary.suffix == ".csv":
+            table.to_csv(temporary, index=False, **csv)
+        elif temporary.suffix == ".parquet":
             table.to_parquet(temporary, index=False)
         else:
             text = {c: table[c].to_numpy(str) for c in table if table[c].dtype in ("str", "object")}
             Table({name: text.get(name, table[name].to_numpy()) for name in table}).write(temporary)
 
 
-def content_hash(table):
-    """Hash a table's names and values.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Of numbers and strings.
+def content_hash(table: pd.DataFrame) -> str:
+    """Hash the names and values of a table of numbers and strings.
 
     Returns
     -------
@@ -103,7 +94,7 @@ def content_hash(table):
     """
     sha = hashlib.sha256()
     for name, values in table.items():
-        text = not pd.api.types.is_numeric_dtype(values)
-        sha.update(f"{name} {'text' if text else values.dtype}\n".encode())
-        sha.update("\n".join(values).encode() if text else values.to_numpy().tobytes())
+        is_text = not pd.api.types.is_numeric_dtype(values)
+        sha.update(f"{name} {'text' if is_text else values.dtype}\n".encode())
+        sha.update("\n".join(values).encode() if is_text else values.to_numpy().tobytes())
     return sha.hexdigest()[:16]

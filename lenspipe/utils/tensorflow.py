@@ -1,8 +1,8 @@
-"""TensorFlow and Keras, imported in one place: quietly, and with the backend lenspipe is made for.
+"""TensorFlow and Keras, imported in one place: quietly, and with the backend lenspipe needs.
 
-What TensorFlow's libraries print while they load (which accelerators they did not find, and the
-like) goes to the log at level DEBUG. Set ``TF_CPP_MIN_LOG_LEVEL=0`` to see it, and all later
-messages, on standard error.
+Messages that TensorFlow's libraries print while they load (such as missing accelerators) go to the
+log at level DEBUG. Set ``TF_CPP_MIN_LOG_LEVEL=0`` to see them, and all later messages, on standard
+error.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import gc
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 
 from lenspipe.utils.progress import log
 
@@ -18,30 +19,30 @@ __all__ = ["as_if_missing", "gpus", "keras", "tf"]
 
 
 @contextlib.contextmanager
-def _quiet_standard_error():
-    """Keep back what C++ libraries write to file descriptor 2; show it only if the import fails."""
+def _quiet_standard_error() -> Iterator[None]:
+    """Capture the output of C++ libraries to file descriptor 2; show it if the import fails."""
     sys.stderr.flush()
-    kept = os.dup(2)
+    standard_error = os.dup(2)
     with tempfile.TemporaryFile() as messages:
         os.dup2(messages.fileno(), 2)
         try:
             yield
         except BaseException:
             messages.seek(0)
-            os.write(kept, messages.read())
+            os.write(standard_error, messages.read())
             raise
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(standard_error, 2)
+            os.close(standard_error)
         messages.seek(0)
         log.debug(messages.read().decode(errors="replace"))
 
 
 @contextlib.contextmanager
-def as_if_missing(*names):
-    """Let an import find that these are not installed, unless they have been imported before."""
+def as_if_missing(*names: str) -> Iterator[None]:
+    """Make modules appear not installed to an import, unless they have been imported before."""
     hidden = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
     try:
         yield
     finally:
@@ -51,18 +52,19 @@ def as_if_missing(*names):
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # the records and the saved models need it
 
-_talkative = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "0"
+_verbose = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "0"
 
-# Keras imports both where they are installed, for its galleries of images and its wrappers, which
-# nothing here uses: a fifth of the time that the import takes.
-_lean = as_if_missing("matplotlib.pyplot", "sklearn")
-# Nor need the garbage collector go through half a million objects that stay until the end: a fifth
-# of what is left of that time, and a part of whatever comes after.
-_collects = gc.isenabled()
+# Keras imports both, if installed, for its image galleries and wrappers, which lenspipe does not
+# use: a fifth of the time of the import.
+_without_extras = as_if_missing("matplotlib.pyplot", "sklearn")
+
+# The garbage collector need not traverse half a million objects that stay until the end: a fifth
+# of the remaining time, and a fraction of all later work.
+_gc_was_enabled = gc.isenabled()
 
 gc.disable()
 
-with contextlib.nullcontext() if _talkative else _quiet_standard_error(), _lean:
+with contextlib.nullcontext() if _verbose else _quiet_standard_error(), _without_extras:
     import keras
     import tensorflow as tf
 
@@ -74,12 +76,12 @@ with contextlib.nullcontext() if _talkative else _quiet_standard_error(), _lean:
 
 gc.freeze()
 
-if _collects:
+if _gc_was_enabled:
     gc.enable()
 
-# glibc gives a freed batch back to the system, which then clears the same memory for the next one:
-# a third of the time of reading records. Blocks up to 64 MB are kept instead, 512 MB of them at
-# most. -3 and -1 are M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h.
+# glibc returns a freed batch to the system, which then clears the same memory for the next one:
+# a third of the time of reading records. Instead blocks of up to 64 MB are kept, at most 512 MB of
+# them. -3 and -1 are M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h.
 _libc = ctypes.CDLL(None)
 
 if hasattr(_libc, "mallopt"):

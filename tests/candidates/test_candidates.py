@@ -96,7 +96,7 @@ def test_files_agree_and_carry_units(run):
     assert all(name in page for name in table["name"])
     assert "../mosaics/page-0002.png" in page
     assert "viewer" not in page
-    assert page.count("<td>simulated:A<td>") == table["known"].sum() > 0
+    assert page.count("<td>simulated:A</td>") == table["known"].sum() > 0
 
 
 def test_the_same_scores_give_the_same_bytes(run):
@@ -213,7 +213,7 @@ def test_the_nearest_known_lens_of_all_members_is_named(run):
         known = table[["known", "known_grade", "known_as"]]
         assert known.to_numpy().tolist() == [[True, grade, references]]
     page = real.paths.candidates.with_suffix(".html").read_text()
-    assert "<td>far &amp; wide:A<td>" in page
+    assert "<td>far &amp; wide:A</td>" in page
 
 
 def test_every_target_is_listed_under_its_name(run):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lenspipe.catalogs.known_lenses import merge_known, read_catalogue, read_graded
+from lenspipe.catalogs.known_lenses import merge_known, read_catalogue, read_graded_lists
 from lenspipe.config.learning import Catalogue
 from lenspipe.config.settings import load_settings
 from lenspipe.products.known_lenses import read_known
@@ -79,7 +79,7 @@ def test_entries_of_several_catalogues_are_one_system(folder, said):
         "known lenses: one: 4 rows: B 1, C 1, D 1, ungraded 1",
         "one.csv: 1 rows left out, graded D: line 5",
         "known lenses: second: 2 rows: A 1, B 1",
-        "known lenses: seen (by eye): 4 rows: A 1, B 1, D 1, ungraded 1",
+        "known lenses: seen (graded visually): 4 rows: A 1, B 1, D 1, ungraded 1",
         "known lenses: 4 systems of 7 entries, 3 of them in more than one catalogue",
     ]
 
@@ -108,7 +108,7 @@ def test_grades_in_words_of_their_own(said):
         "one.csv", "ra,dec,Grading\n1,1,a\n2,1,Sure\n3,1,maybe\n4,1,-\n5,1,maybe\n6,1, B \n"
     )
     catalogue = Catalogue(path=path, grades={"sure": "A", "not": "D"}, grade="C")
-    table = read_catalogue(settings_of(path), catalogue)
+    table = read_catalogue(catalogue)
     assert table["grade"].tolist() == ["A", "A", "", "C", "", "B"]
     assert said() == [
         "one.csv: 2 rows graded 'maybe' are taken as ungraded; name the grade it stands for in "
@@ -168,13 +168,13 @@ def test_without_catalogues_there_are_no_known_lenses():
         == read_known(settings.paths.lenses).dtypes.tolist()
         == full.dtypes.tolist()
     )
-    assert list(read_graded(settings)) == ["ra", "dec", "grade", "name", "kind", "file", "line"]
+    assert list(read_graded_lists([])) == ["ra", "dec", "grade", "name", "kind", "file", "line"]
 
 
 def test_lists_graded_by_eye(said):
     write("one.csv", "id,ra,dec,grade,p\nx,1,2,b,0.9\ny,-1,2,,0.8\nz,3,4,lens?,0.7\n")
     write("two.csv", "ra,dec,grade\n5,6,D\nx,6,D\n")
-    table = read_graded(settings_of("k.csv", graded=["one.csv", "two.csv"]))
+    table = read_graded_lists(["one.csv", "two.csv"])
     assert table[["ra", "dec", "grade", "file", "line"]].to_numpy().tolist() == [
         [1, 2, "B", "one.csv", 2],
         [359, 2, "", "one.csv", 3],
@@ -189,13 +189,13 @@ def test_lists_graded_by_eye(said):
     with pytest.raises(
         LenspipeError, match=r"two\.csv: found columns ra, dec; expected ra, dec, gr"
     ):
-        read_graded(settings_of("k.csv", graded=["two.csv"]))
+        read_graded_lists(["two.csv"])
 
 
 @pytest.mark.skipif(importlib.util.find_spec("lenscat") is None, reason="lenscat is not installed")
 def test_lenscat_as_installed(said):
     settings = settings_of("lenscat")
-    table = read_catalogue(settings, settings.sample.known_lenses[0])
+    table = read_catalogue(settings.sample.known_lenses[0])
     assert len(table) > 30000
     assert set(table["grade"]) == {"A", "C"}
     assert set(table["kind"]) == {"galaxy", "group", "cluster"}
@@ -209,7 +209,7 @@ def test_lenscat_as_installed(said):
 @pytest.mark.parametrize(("name", "counts"), PUBLISHED.items())
 def test_grades_of_published_catalogues(shared, name, counts):
     path = str(shared / "catalogs" / name)
-    table = read_catalogue(settings_of(path), Catalogue(path=path))
+    table = read_catalogue(Catalogue(path=path))
     assert table["grade"].value_counts().to_dict() == counts
     assert table["catalogue"].unique().tolist() == [name.rpartition(".")[0]]
 
@@ -228,7 +228,7 @@ def test_overlap_of_published_catalogues(shared, first, second, number):
     paths = [str(shared / "catalogs" / name) for name in (first, second)]
     settings = settings_of(*({"path": path, "name": path} for path in paths))
     lenses = merge_known(settings)
-    lists = [read_catalogue(settings, entry) for entry in settings.sample.known_lenses]
+    lists = [read_catalogue(entry) for entry in settings.sample.known_lenses]
     pairs = np.argwhere(haversine_arcsec(*lists) <= 5)
     assert len(pairs) == number
     both = lenses["references"].map(lambda text: all(path in text for path in paths))

@@ -276,13 +276,25 @@ def test_lists_at_an_address(tmp_path, monkeypatch):
     settings = load_settings(config | {"retrieval": {"contact": "me@example.org"}})
     with Loopback(tmp_path / "far") as server:
         for _ in range(2):
-            assert positions(read_list(f"{server.url}/list.csv?raw", settings=settings)) == [
-                [187.5, 2]
-            ]
-            assert positions(read_list(f"{server.url}/list.fits", settings=settings)) == [[1, 2]]
+            assert positions(
+                read_list(
+                    f"{server.url}/list.csv?raw",
+                    retrieval=settings.retrieval,
+                    hosts=settings.paths.hosts,
+                )
+            ) == [[187.5, 2]]
+            assert positions(
+                read_list(
+                    f"{server.url}/list.fits",
+                    retrieval=settings.retrieval,
+                    hosts=settings.paths.hosts,
+                )
+            ) == [[1, 2]]
         assert len(server.requests) == 2
         with pytest.raises(NotFoundError):
-            read_list(f"{server.url}/other.csv", settings=settings)
+            read_list(
+                f"{server.url}/other.csv", retrieval=settings.retrieval, hosts=settings.paths.hosts
+            )
 
 
 @pytest.mark.shared

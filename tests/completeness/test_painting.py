@@ -338,7 +338,9 @@ def test_redshifts_need_r_and_z():
 
 
 def test_a_list_of_targets_has_no_hosts():
-    with pytest.raises(LenspipeError, match=r"selection\.number: lenses are painted onto galaxies"):
+    with pytest.raises(
+        LenspipeError, match=r"selection\.number: lenses are injected into galaxies"
+    ):
         load_settings(
             {"run": "r", "targets": "t.csv", "survey": {"tree": "x"}, "selection": {"number": 5}}
             | {"inference": {"model": "m.keras"}}

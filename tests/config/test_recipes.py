@@ -103,7 +103,7 @@ def test_members_take_recipes():
 def test_unknown_recipe_is_named_in_one_line():
     line = refusal(recipe="paper9")
     assert line.startswith("config key training.recipe: found 'paper9', expected one of paper1, ")
-    assert "poster, or a YAML file of yours" in line
+    assert "poster, or your own YAML file" in line
 
 
 def test_recipe_of_ones_own(tmp_path):

@@ -496,7 +496,7 @@ def test_the_command_measures(folder, capsys):
     assert found["n_random"] == 420
     settings.paths.lenses.unlink()
     assert main(["purity", "--config", "my.yaml"]) == 1
-    assert "merge the catalogues" in capsys.readouterr().err
+    assert "expected the table of known lenses" in capsys.readouterr().err
 
 
 def test_memory_does_not_grow_with_the_survey(search):

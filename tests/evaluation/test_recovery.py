@@ -462,7 +462,7 @@ def test_the_command(search, capsys):
             "expected also p; give scores",
         ),
         (["--thresholds", "0.5,2"], "--thresholds: found '2'; Input should be less than or equal"),
-        (["--radius", "0"], "--radius_arcsec: found 0.0"),
+        (["--radius", "0"], "--radius-arcsec: found 0.0"),
         (["--catalog", "a.csv", "--catalog", "b/a.csv"], "'a' can't name the files"),
     ],
 )

@@ -167,7 +167,7 @@ def test_wrong_choices_are_named(run, tmp_path):
     with pytest.raises(LenspipeError, match="found columns name, verdict, expected name or id"):
         read_graded(paths, file)
     paths.candidates.unlink()
-    with pytest.raises(LenspipeError, match="expected the run's candidates"):
+    with pytest.raises(LenspipeError, match="expected candidates"):
         read_graded(paths)
 
 
@@ -392,7 +392,7 @@ def test_one_line_for_what_is_missing(run, capsys):
     lines = [line for line in lines if line.startswith("lenspipe: error:")]
     assert "found nobody, expected names" in lines[0]
     assert "found no such folder" in lines[1]
-    assert "expected the cutout of" in lines[2]
+    assert "expected cutouts" in lines[2]
     assert len(lines) == 3
 
 

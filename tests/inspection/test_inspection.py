@@ -13,7 +13,7 @@ from helpers.portal import make_run, write_candidates
 from PIL import Image
 from sklearn.metrics import cohen_kappa_score
 
-from lenspipe.catalogs.known_lenses import read_graded
+from lenspipe.catalogs.known_lenses import read_graded_lists
 from lenspipe.inspection.agreement import cohen_kappa, fleiss_kappa, measure_agreement
 from lenspipe.inspection.controls import control_files, copy_known_controls, draw_injected_controls
 from lenspipe.inspection.grades import export_grades, grade_of_mean, grade_table
@@ -258,7 +258,7 @@ def test_export_is_a_catalogue_and_the_next_sample_reads_it(run, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     config = {"run": "next", "simulation": {}, "footprint": {"ra": [1, 2], "dec": [1, 2]}}
     graded = str(run.paths.inspection("grades.csv"))
-    read = read_graded(load_settings(config | {"sample": {"graded": graded}}))
+    read = read_graded_lists(load_settings(config | {"sample": {"graded": graded}}).sample.graded)
     assert list(read["grade"][:5]) == ["A", "A", "C", "D", ""]
     np.testing.assert_allclose(read["ra"], before["ra"])
 

@@ -332,7 +332,7 @@ def test_many_graders_at_once(paths):
         (["{run}", "--export"], "no such file, expected a database of votes"),
         (["{run}", "--injected", "3"], "--injected: found no"),
         (["{run}", "--known", "{run}/no.fits"], "no.fits: no such file"),
-        (["{run}", "--port", "99999999"], "can't be listened at"),
+        (["{run}", "--port", "99999999"], "can't listen there"),
     ],
 )
 def test_mistakes_are_said_in_one_line(paths, capsys, arguments, said):
@@ -352,7 +352,7 @@ def test_the_command_serves_exports_and_gives_tokens(paths, capsys):
         anna.grade(anna.list(), {0: "A", 1: "C"})
     with Started(paths, "--tokens", "--grader", "ben") as portal:
         text = "".join(portal.lines)
-        assert "anna: as before" in text
+        assert "anna: link as before" in text
         assert links["ben"] not in text
         assert "ben: http" in text
     assert main(["inspect", str(paths.root), "--export"]) == 0

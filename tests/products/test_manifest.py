@@ -6,7 +6,7 @@ import pytest
 
 from lenspipe.config.settings import load_settings
 from lenspipe.products.manifests import read_manifest, update_manifest, write_manifest
-from lenspipe.status.failures import reopen, what_failed
+from lenspipe.status.failures import describe_failures, reopen
 
 DONE = {"status": "done", "count": 3, "hash": "abc"}
 LATER = {"status": "failed", "count": 0, "hash": "", "reason": "503", "transient": True}
@@ -86,21 +86,21 @@ def test_nothing_failed_nothing_is_looked_at(paths):
 
 def test_last_lines(paths):
     paths.missing.write_text("brick,transient,reason\n")
-    assert what_failed(make()) == ""
+    assert describe_failures(make()) == ""
     paths.missing.write_text('brick,transient,reason\nb,True,503\nc,False,"a.fits: cut, short"\n')
-    assert what_failed(make()).splitlines() == [
-        f"2 of 4 bricks failed, listed in {paths.missing}; the run is done without them.",
+    assert describe_failures(make()).splitlines() == [
+        f"2 of 4 bricks failed, listed in {paths.missing}; the run finished without them.",
         "  brick b: 503",
         "  brick c: a.fits: cut, short",
-        "The same command, started again, tries 1 of them again.",
-        "With --config 'failures={retry: all}' it tries all of them, and no others.",
+        "Running the same command again retries 1 of them.",
+        "With --config 'failures={retry: all}' it retries all of them, and no others.",
     ]
-    assert what_failed(make(retry="all")).splitlines()[-1].endswith("tries 2 of them again.")
+    assert describe_failures(make(retry="all")).splitlines()[-1].endswith("retries 2 of them.")
     paths.missing.write_text("brick,transient,reason\n" + "b,True,503\n" * 9)
-    lines = what_failed(make()).splitlines()
+    lines = describe_failures(make()).splitlines()
     assert lines[1:] == ["  brick b: 503"] * 3 + [
         "  ...",
-        "The same command, started again, tries 9 of them again.",
+        "Running the same command again retries 9 of them.",
     ]
 
 

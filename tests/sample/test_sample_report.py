@@ -163,7 +163,7 @@ def test_mosaics_show_what_is_in_the_records(run, no_figures, monkeypatch):
 
 def test_a_sample_of_lenses_alone(run, no_figures, monkeypatch):
     settings, sample, _ = run
-    monkeypatch.setattr(pd, "read_parquet", lambda path: sample[sample["class"] == "lens"])
+    monkeypatch.setattr(pd, "read_parquet", lambda path, **_: sample[sample["class"] == "lens"])
     report = report_sample(settings)
     assert report["mosaics"] == ["mosaic-lens.png"]
     assert not settings.paths.sample_report("mosaic-random.png").exists()
@@ -174,7 +174,7 @@ def test_a_sample_of_lenses_alone(run, no_figures, monkeypatch):
 def test_records_of_another_sample_are_refused(run, no_figures, monkeypatch):
     settings, sample, _ = run
     shuffled = sample.assign(row=sample["row"].to_numpy()[::-1])
-    monkeypatch.setattr(pd, "read_parquet", lambda path: shuffled)
+    monkeypatch.setattr(pd, "read_parquet", lambda path, **_: shuffled)
     with pytest.raises(LenspipeError, match="expected all; draw the labelled sample again"):
         report_sample(settings)
     assert not settings.paths.sample_report("report.json").exists()

@@ -9,7 +9,7 @@ from lenspipe.config.settings import load_settings
 from lenspipe.products.manifests import write_manifest
 from lenspipe.products.plan import Plan
 from lenspipe.status import disk
-from lenspipe.status.disk import disk_lines
+from lenspipe.status.disk import describe_disk_space
 
 Usage = namedtuple("Usage", "total used free")
 CONFIG = {
@@ -31,7 +31,7 @@ def plan(tmp_path, monkeypatch):
 
 
 def lines(plan, **changes):
-    return disk_lines(load_settings(CONFIG | changes), plan, 8)
+    return describe_disk_space(load_settings(CONFIG | changes), plan, 8)
 
 
 def test_a_whole_survey_that_does_not_fit(plan, tmp_path):
@@ -73,7 +73,7 @@ def test_what_is_done_counts_and_is_measured(plan):
 def test_a_simulated_sky_is_counted_until_it_is_there(plan):
     config = {"run": "few", "simulation": {}, "footprint": {"ra": [150, 151], "dec": [30, 31]}}
     settings = load_settings(config)
-    assert "14 TB for the simulated sky" in disk_lines(settings, plan, 8)[0]
+    assert "14 TB for the simulated sky" in describe_disk_space(settings, plan, 8)[0]
     settings.paths.sky_manifest.parent.mkdir(parents=True)
     settings.paths.sky_manifest.touch()
-    assert "for the simulated" not in disk_lines(settings, plan, 8)[0]
+    assert "for the simulated" not in describe_disk_space(settings, plan, 8)[0]

@@ -14,7 +14,7 @@ from lenspipe.cli.main import main
 from lenspipe.config.settings import load_settings
 from lenspipe.products.manifests import write_manifest
 from lenspipe.products.plan import Plan
-from lenspipe.status.page import status_text, write_status_page
+from lenspipe.status.page import format_status, write_status_page
 from lenspipe.status.read import STAGES, read_chunks, read_status
 
 CONFIG = {"run": "tiny", "simulation": {}, "footprint": {"ra": [150, 151], "dec": [2, 3]}}
@@ -131,9 +131,9 @@ def test_speed_and_time_left(run):
     # Two bricks left to cut take 100 s, five to score 125 s, side by side.
     assert (status["slowest"], status["time_left_s"]) == ("scores", 125)
     assert status["speed_not_known"] == ["mosaics"]
-    text = status_text(status)
-    assert "about 2 min: 5 bricks of scores, the slowest stage, at 0.04 a second" in text
-    assert "besides mosaics, whose speed is not known yet" in text
+    text = format_status(status)
+    assert "about 2 min: 5 bricks of scores, the slowest stage, at 0.04 per second" in text
+    assert "plus mosaics, whose speed is not known yet" in text
 
 
 def test_a_night_in_which_nothing_ran_does_not_count(settings):
@@ -174,7 +174,7 @@ def test_time_left_is_not_known_without_a_chunk(settings):
     at(settings.paths.log("parent", "16-000001"), 9990, "12:00:00 parent sample: 0/2\n")
     status = read_status(settings, now=10_000)
     assert status["time_left_s"] is None
-    assert "not known yet" in status_text(status)
+    assert "not known yet" in format_status(status)
 
 
 def test_failures_are_grouped_and_retried(run):
@@ -202,21 +202,21 @@ def test_failures_are_grouped_and_retried(run):
         (True, 1),
     ]
     assert status["retry_transient"] == again
-    text = status_text(status)
-    assert "1 (1507p022), tried again by any later run" in text
-    assert "1 (1505p022), not tried again by itself" in text
-    assert f"all that failed, and no others, once the run has ended: {again}" in text
+    text = format_status(status)
+    assert "1 (1507p022), retried by any later run" in text
+    assert "1 (1505p022), not retried automatically" in text
+    assert f"all failed bricks, and no others, once the run has ended: {again}" in text
     at(run.paths.summary, 9999)
-    text = status_text(read_status(run, configs=["my run.yaml"], now=10_000))
+    text = format_status(read_status(run, configs=["my run.yaml"], now=10_000))
     assert f"transient failures: {again}" in text
-    assert f"all that failed, and no others: {again}" in text
+    assert f"all failed bricks, and no others: {again}" in text
 
 
 def test_a_failure_belongs_to_the_first_stage_that_has_it(run):
     for stage in ("parent", "cutouts", "mosaics"):
         entries = {"1500p022": failure("1500p022"), "1502p022": done(40)}
         write_manifest(run.paths.manifest(stage, "16-000001"), entries)
-    chunk = read_chunks(run)["16-000001"]
+    chunk = read_chunks(run.paths)["16-000001"]
     assert chunk.failed["1500p022"][0] == "parent"
     assert sum(group["n_bricks"] for group in read_status(run)["failed"]) == 2
 
@@ -233,7 +233,7 @@ def test_a_run_that_has_not_begun(tmp_path, monkeypatch, capsys):
 
 
 def test_a_run_that_is_planned(settings):
-    text = status_text(read_status(settings))
+    text = format_status(read_status(settings))
     assert text.splitlines()[0] == "run tiny: not begun; 7 bricks in 3 chunks planned"
 
 
@@ -242,8 +242,8 @@ def test_running_stopped_and_done(run):
     status = read_status(run, now=9990 + 601)
     assert status["state"] == "stopped"
     assert status["at_work"] == []
-    assert "seems to have stopped, last write 10 min ago" in status_text(status)
-    assert "go on        snakemake --cores N --configfile CONFIG" in status_text(status)
+    assert "seems to have stopped, last write 10 min ago" in format_status(status)
+    assert "continue     snakemake --cores N --configfile CONFIG" in format_status(status)
     at(run.paths.summary, 9991)
     at(run.paths.log("summary"), 9992, "12:00:00 run tiny: done\n")
     assert read_status(run, now=9993)["state"] == "done"
@@ -264,7 +264,7 @@ def test_jobs_that_failed(run):
     assert job["errors"] == ["a.fits: torn; mend it", "b.fits: torn; mend it"]
     assert status["at_work"] == []
     expected = "cutouts 16-000003: a.fits: torn; mend it (and 1 more); a later run tries again"
-    assert expected in status_text(status)
+    assert expected in format_status(status)
     # It has ended well since.
     at(run.paths.benchmark("cutouts", "16-000003"), 9995, "s\tmax_rss\n1\t1\n")
     assert read_status(run, now=10_000)["failed_jobs"] == []
@@ -311,5 +311,5 @@ def test_json_and_a_page_at_once_are_refused(run, capsys):
 
 def test_long_times_are_said_in_days(run):
     status = read_status(run, now=time.time()) | {"state": "running", "time_left_s": 200_000}
-    assert "about 2 d 8 h" in status_text(status)
-    assert "about 2 h 13 min" in status_text(status | {"time_left_s": 8000})
+    assert "about 2 d 8 h" in format_status(status)
+    assert "about 2 h 13 min" in format_status(status | {"time_left_s": 8000})

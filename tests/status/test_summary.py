@@ -128,5 +128,5 @@ def test_a_search_with_a_given_model_is_not_judged(run, caplog):
 
 def test_a_run_that_is_not_evaluated_is_refused(run):
     run.paths.evaluation("metrics.json").unlink()
-    with pytest.raises(LenspipeError, match=r"metrics\.json: found FileNotFoundError"):
+    with pytest.raises(LenspipeError, match=r"metrics\.json: no such file, expected"):
         summarise(run)

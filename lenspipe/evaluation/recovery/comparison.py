@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from lenspipe.catalogs.files import read_raw
 from lenspipe.catalogs.known_lenses import read_entries
+from lenspipe.config.data import Retrieval
 from lenspipe.config.flags import has_rejected_flag
 from lenspipe.config.learning import Catalogue
 from lenspipe.config.paths import RunPaths
@@ -226,7 +227,8 @@ def _read_catalogue(
     catalogue: Catalogue, recovery: Recovery, settings: Settings | None
 ) -> pd.DataFrame:
     """Entries with the group in which each is counted, its system, and duplicates."""
-    entries = read_entries(settings, catalogue, _KEY)
+    retrieval, hosts = (settings.retrieval, settings.paths.hosts) if settings else (None, None)
+    entries = read_entries(catalogue, _KEY, retrieval, hosts)
     if entries.empty:
         raise LenspipeError(
             f"{catalogue.path}: found no row with a position, expected candidates; correct config "
@@ -235,7 +237,7 @@ def _read_catalogue(
     if recovery.by == "grade":
         entries["group"] = entries["grade"].where(entries["grade"] != "", "ungraded")
     else:
-        entries["group"] = _column(catalogue.path, recovery.by, entries, settings)
+        entries["group"] = _column(catalogue.path, recovery.by, entries, retrieval, hosts)
     n_groups = entries["group"].nunique()
     if n_groups > _MAX_GROUPS:
         raise LenspipeError(
@@ -254,9 +256,11 @@ def _read_catalogue(
     return entries
 
 
-def _column(path: str, name: str, entries: pd.DataFrame, settings: Settings | None) -> pd.Series:
+def _column(
+    path: str, name: str, entries: pd.DataFrame, retrieval: Retrieval | None, hosts: Path | None
+) -> pd.Series:
     """Read any column of the catalogue as text, for the entries that have a position."""
-    raw = read_raw(path, _KEY, settings)
+    raw = read_raw(path, _KEY, retrieval, hosts)
     names = [column.strip().lower() for column in raw.names]
     if name not in names:
         raise LenspipeError(

@@ -58,7 +58,7 @@ VIEWER = tuple(
 )
 GRADES = (
     Column("grade", "str", "",
-           "Grade by the mean: A >= 3.5, B >= 2.75, C >= 2, D below; empty: no vote"),
+           "Grade from the mean: A >= 3.5, B >= 2.75, C >= 2, D below; empty: no vote"),
     Column("mean", "float64", "", "Mean of the graders' numbers, A = 4 to D = 1; NaN: no vote"),
     Column("spread", "float64", "",
            "Standard deviation of these numbers; 0 for one vote, NaN: no vote"),

@@ -35,4 +35,6 @@ def merit(lenses: np.ndarray, nonlenses: np.ndarray, fpr: float) -> float:
     step, only orders trials that find the same number of lenses.
     """
     completeness, _ = completeness_at_fpr(lenses, nonlenses, fpr)
-    return completeness + auc(lenses, nonlenses) / (2 * len(lenses))
+    area = auc(lenses, nonlenses)
+    assert completeness is not None and area is not None, "refused by `check_fpr`"
+    return completeness + area / (2 * len(lenses))

@@ -1,0 +1,163 @@
+"""Adding subcommands to the command line, and the arguments that several of them have."""
+
+import argparse
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+from pydantic import ValidationError
+
+from lenspipe.config.base import Section, merged
+from lenspipe.config.paths import RunPaths
+from lenspipe.config.settings import Settings, load_settings, read_config
+from lenspipe.utils.errors import LenspipeError
+
+__all__ = [
+    "Command",
+    "add_config",
+    "add_keys",
+    "make_folder",
+    "make_section",
+    "options_given",
+    "paths_of_run",
+    "read_settings",
+]
+
+S = TypeVar("S", bound=Section)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand.
+
+    Attributes
+    ----------
+    name
+    run
+        Does the work, given the options.
+    add_arguments
+        Adds the arguments to a parser.
+    help
+        A sentence.
+    details
+        Further sentences for the help of the subcommand itself.
+    shows_defaults
+        Whether the help of each argument ends with its default.
+    """
+
+    name: str
+    run: Callable[[Namespace], None]
+    add_arguments: Callable[[ArgumentParser], None]
+    help: str
+    details: str = ""
+    shows_defaults: bool = False
+
+    def add_to(self, subparsers: Any) -> None:
+        """Add the subcommand to the object that `ArgumentParser.add_subparsers` returns."""
+        formatter: Any = argparse.HelpFormatter
+        if self.shows_defaults:
+            formatter = argparse.ArgumentDefaultsHelpFormatter
+        parser = subparsers.add_parser(
+            self.name,
+            help=self.help,
+            description=f"{self.help} {self.details}".rstrip(),
+            formatter_class=formatter,
+        )
+        parser.set_defaults(command=self.run)
+        self.add_arguments(parser)
+
+
+def add_config(
+    parser: ArgumentParser, text: str = "Configuration of the run.", required: bool = True
+) -> None:
+    """Add ``--config``, for `read_settings`."""
+    parser.add_argument(
+        "--config", type=Path, nargs="+", required=required, metavar="FILE",
+        help=f"{text} Keys of later files override those of earlier ones.",
+    )  # fmt: skip
+
+
+def read_settings(
+    paths: Sequence[Path], changes: Mapping[str, Mapping[str, Any]] | None = None
+) -> Settings:
+    """Read configuration files, and change some keys: section -> key -> value."""
+    return load_settings(merged(read_config(paths), dict(changes or {})))
+
+
+def add_keys(parser: Any, section: type[Section], leave_out: Collection[str] = ()) -> None:
+    """Add an option for each key of a section, with its description and default."""
+    for name, field in section.model_fields.items():
+        if name in leave_out:
+            continue
+        options: dict[str, Any] = {"type": field.annotation}
+        if field.annotation is bool:
+            options = {"action": argparse.BooleanOptionalAction}
+        elif get_origin(field.annotation) is Literal:
+            choices = get_args(field.annotation)
+            options = {"type": type(choices[0]), "choices": choices}
+        else:
+            options["metavar"] = options["type"].__name__.upper()
+        text = (field.description or "").replace("%", "%%")
+        parser.add_argument(_flag(name), default=field.default, help=text, **options)
+
+
+def options_given(options: Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Return the values of options that are not None."""
+    values = vars(options)
+    return {name: values[name] for name in names if values.get(name) is not None}
+
+
+def make_section(section: type[S], values: Mapping[str, Any]) -> S:
+    """Return a section with values from the command line.
+
+    Raises
+    ------
+    LenspipeError
+        A value is wrong.
+    """
+    try:
+        return section(**values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        if not problem["loc"]:
+            raise LenspipeError(problem["msg"].removeprefix("Value error, ")) from None
+        key = _flag(str(problem["loc"][0]))
+        raise LenspipeError(f"{key}: found {problem['input']!r}; {problem['msg']}") from None
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def paths_of_run(folder: Path) -> RunPaths:
+    """Return the files of the run in a folder.
+
+    Raises
+    ------
+    LenspipeError
+        There is no such folder.
+    """
+    if not folder.is_dir():
+        raise LenspipeError(
+            f"{folder}: found no such folder, expected that of a run, results/<run>"
+        )
+    root = folder.resolve()
+    return RunPaths(root.name, root.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Create the folder of option ``--output``.
+
+    Raises
+    ------
+    LenspipeError
+        It can't be created.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LenspipeError(
+            f"{path}: can't be made ({error.strerror}); give --output a writable folder"
+        ) from None
