@@ -12,7 +12,7 @@ import pandas as pd
 from lenspipe.config.quality import Checks
 from lenspipe.products.checks import not_measured, result
 from lenspipe.statistics.association import correlate_within_strata, sky_patches
-from lenspipe.statistics.balance import OBSERVING_CONDITIONS, QUANTITIES, values_of
+from lenspipe.statistics.balance import OBSERVING_CONDITIONS, QUANTITIES, quantity_values
 
 __all__ = ["check_depth", "check_regions"]
 
@@ -96,7 +96,7 @@ def _compare_scores(
         for band in dict.fromkeys((bands[0], bands[-1])):
             if f"{QUANTITIES[name]}_{band}" not in random:
                 continue
-            values = values_of(random, name, band, zero_point_mag)
+            values = quantity_values(random, name, band, zero_point_mag)
             known = np.isfinite(values)
             if known.sum() >= _MIN_GALAXIES:
                 rows += [

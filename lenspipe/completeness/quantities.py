@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from lenspipe.statistics.balance import values_of
+from lenspipe.statistics.balance import quantity_values
 from lenspipe.utils.errors import LenspipeError
 
 __all__ = ["LENS_QUANTITIES", "Quantity", "read_quantities", "selection_quantities"]
@@ -116,7 +116,7 @@ def read_quantities(
         if column in table:
             values = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
         elif quantity.name == "depth" and galdepth in table:
-            values = values_of(table, "depth", column.removeprefix("depth_"), zero_point_mag)
+            values = quantity_values(table, "depth", column.removeprefix("depth_"), zero_point_mag)
         else:
             or_galdepth = f" (or {galdepth})" if quantity.name == "depth" else ""
             raise LenspipeError(

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from scipy.special import expit
 from scipy.stats import norm
 
-from lenspipe.completeness.files import read_attributes, write_attributes
 from lenspipe.completeness.fitting import clustered_covariance, fit_logistic
+from lenspipe.completeness.function_file import read_attributes, write_attributes
 from lenspipe.completeness.quantities import LENS_QUANTITIES, Quantity, read_quantities
 from lenspipe.completeness.splines import (
     N_BASIS_CONDITIONS,

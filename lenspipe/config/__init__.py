@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "base": ["merged"],
         "data": ["Parent", "Simulation"],
-        "flags": ["BAD_FLAGS", "flag_note", "FLAGS", "MEANINGS", "rejected"],
+        "flags": ["BAD_FLAGS", "flag_note", "FLAGS", "MEANINGS", "has_rejected_flag"],
         "learning": ["Catalogue", "Inference"],
         "paths": ["network_source", "RunPaths", "SkyPaths"],
         "results": ["Recovery"],

@@ -72,7 +72,7 @@ def make_sheets(
     Parameters
     ----------
     table
-        The candidates, as returned by `lenspipe.followup.choice.choose`.
+        The candidates, as returned by `lenspipe.followup.choice.choose_candidates`.
     folder
         Output folder.
     arrows

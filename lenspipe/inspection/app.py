@@ -170,7 +170,7 @@ class _Portal:
         if any(self.lists.exists(item) and item not in graded for item in self._list_of(grader)):
             raise HTTPException(403, "others' grades are shown once you have graded all images")
         candidates = self.lists.candidates
-        table = grade_table(self.store, self.lists.wanted())
+        table = grade_table(self.store, self.lists.candidates_of_stage())
         agreement = measure_agreement(votes, candidates.index[candidates["known"]])
         return JSONResponse(
             {

@@ -74,7 +74,7 @@ class Lists:
             items = self.store.list_of(grader, self.mix.stage)
         return items
 
-    def wanted(self) -> list[str]:
+    def candidates_of_stage(self) -> list[str]:
         """Ids of the candidates of this stage, in order of rank."""
         if self.mix.stage == 1:
             return list(self.candidates.index)
@@ -85,7 +85,7 @@ class Lists:
     def _new_items(self, grader: str, items: Sequence[str]) -> list[str]:
         """Items that a list lacks, shuffled; with repeats and controls if it is empty."""
         listed = set(items)
-        new = [item for item in self.wanted() if item not in listed]
+        new = [item for item in self.candidates_of_stage() if item not in listed]
         seeds = [self.mix.seed, self.mix.stage, zlib.crc32(grader.encode()), len(items)]
         rng = np.random.default_rng(seeds)
         if items or not new:
@@ -95,7 +95,7 @@ class Lists:
         order = [new[i] for i in rng.permutation(len(new))]
         # Repeats are from the first third and come in the last, so that they are not remembered.
         early = [item for item in order[: -(-len(order) // 3)] if ":" not in item]
-        number = min(len(early), round(self.mix.repeats * len(self.wanted())))
+        number = min(len(early), round(self.mix.repeats * len(self.candidates_of_stage())))
         for i in rng.permutation(len(early))[:number]:
             order.insert(
                 int(rng.integers(2 * len(order) // 3, len(order) + 1)), f"repeat:{early[i]}"

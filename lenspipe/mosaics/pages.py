@@ -21,13 +21,13 @@ from lenspipe.products.plan import bricks_of_chunk, find_brick
 from lenspipe.products.tables import read_table
 from lenspipe.utils.progress import log, track
 
-__all__ = ["brick_mosaic", "brick_mosaics_of_chunk", "candidate_pages"]
+__all__ = ["draw_brick_mosaic", "draw_candidate_pages", "draw_chunk_mosaics"]
 
 # Images held in memory at once: ~120 MB at 101 pixels and three bands.
 _BATCH = 1000
 
 
-def candidate_pages(settings: Settings) -> None:
+def draw_candidate_pages(settings: Settings) -> None:
     """Draw all candidates as ``mosaics/page-0001.png`` and so on, in the order of ``mosaics.sort``.
 
     A page is kept if its candidates, cutouts and settings are unchanged; surplus pages of an
@@ -106,7 +106,7 @@ def _layout(settings: Settings) -> dict[str, Any]:
     }
 
 
-def brick_mosaics_of_chunk(settings: Settings, chunk: str) -> None:
+def draw_chunk_mosaics(settings: Settings, chunk: str) -> None:
     """Draw the most probable galaxies of each brick of a chunk, ranked; then write the manifest.
 
     A page is kept if its scores, cutouts and settings are unchanged. Scores are read from
@@ -127,8 +127,8 @@ def brick_mosaics_of_chunk(settings: Settings, chunk: str) -> None:
     write_manifest(settings.paths.manifest("mosaics", chunk), entries)
 
 
-def brick_mosaic(settings: Settings, brick: str) -> None:
-    """Draw one brick from ``scores/bricks/<brick>.parquet``, as `brick_mosaics_of_chunk` does."""
+def draw_brick_mosaic(settings: Settings, brick: str) -> None:
+    """Draw one brick from ``scores/bricks/<brick>.parquet``, as `draw_chunk_mosaics` does."""
     chunk, _ = find_brick(settings.paths.plan, brick)
     scores = read_table(settings.paths.brick_scores(brick), "brick_scores")
     entry = _draw_brick(settings, brick, scores)

@@ -14,7 +14,7 @@ from lenspipe.plotting.galaxy_pages import draw_page
 from lenspipe.products.files import write_json
 from lenspipe.products.sample import SPLITS, read_images
 from lenspipe.products.tables import read_table
-from lenspipe.statistics.balance import compare_quantities, values_of
+from lenspipe.statistics.balance import compare_quantities, quantity_values
 from lenspipe.utils.html import write_html
 from lenspipe.utils.names import iau_name
 from lenspipe.utils.progress import log
@@ -67,10 +67,10 @@ def report_sample(settings: Settings) -> dict[str, Any]:
     )
     report |= {"differ_below_p": level, "quantities": compared}
     panels = [_panel(real, entry, settings.release.zero_point_mag) for entry in compared]
-    figures.draw_distributions(
+    figures.plot_distributions(
         panels, len(settings.survey.bands), paths.sample_report("distributions.png")
     )
-    figures.draw_sky(real, paths.sample_report("sky.png"))
+    figures.plot_sky(real, paths.sample_report("sky.png"))
     report["mosaics"] = _draw_mosaics(settings, sample)
     _write_page(paths.sample_report("report.html"), report)
     write_json(final, report)
@@ -129,7 +129,7 @@ def _count_bins(real: pd.DataFrame) -> dict[str, Any]:
 def _panel(real: pd.DataFrame, entry: Mapping[str, Any], zero_point_mag: float) -> dict[str, Any]:
     """Panel of the figure of distributions for a compared quantity."""
     name, band = entry["quantity"], entry["band"]
-    values = values_of(real, name, band, zero_point_mag)
+    values = quantity_values(real, name, band, zero_point_mag)
     lens = (real["label"] > 0.5).to_numpy()
     known = np.isfinite(values)
     p = "" if entry["p"] is None else f"p {entry['p']:.2g}, "

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from lenspipe.config.settings import Settings
 from lenspipe.products.sample import SPLITS
 
-__all__ = ["assign_cells", "cells_of_bricks", "on_two_sides", "split_bricks"]
+__all__ = ["assign_cells", "cells_of_bricks", "near_lens_of_other_split", "split_bricks"]
 
 
 def assign_cells(
@@ -128,7 +128,9 @@ def cells_of_bricks(settings: Settings, bricks: pd.DataFrame) -> pd.Series:
     return pd.Series(cells, bricks["brick"].to_numpy())
 
 
-def on_two_sides(settings: Settings, table: pd.DataFrame, lenses: pd.DataFrame) -> np.ndarray:
+def near_lens_of_other_split(
+    settings: Settings, table: pd.DataFrame, lenses: pd.DataFrame
+) -> np.ndarray:
     """Mask of the galaxies that have a lens of another split on their cutout.
 
     Parameters

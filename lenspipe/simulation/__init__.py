@@ -16,7 +16,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "sky_noise",
             "spot_snr",
         ],
-        "lensing": ["blurred_arcs", "chance_undrowned", "comoving_distance", "einstein_radius_sis"],
+        "lensing": [
+            "blurred_arcs",
+            "detection_probability",
+            "comoving_distance",
+            "einstein_radius_sis",
+        ],
         "population": ["CONFUSING", "draw_population", "mag_star"],
         "sky": ["simulate"],
         "sources": ["draw_sizes", "draw_sources", "redshift_scale", "SOURCE_DENSITY"],

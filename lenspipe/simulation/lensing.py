@@ -17,8 +17,8 @@ from lenspipe.utils.errors import LenspipeError
 __all__ = [
     "arc_image",
     "blurred_arcs",
-    "chance_undrowned",
     "comoving_distance",
+    "detection_probability",
     "draw_einstein_radii",
     "draw_lenses",
     "einstein_radius_sis",
@@ -115,7 +115,7 @@ def draw_einstein_radii(
     return einstein_radius_sis(sigma, redshift, z_source), z_source
 
 
-def chance_undrowned(mag_g: ArrayLike) -> np.ndarray:
+def detection_probability(mag_g: ArrayLike) -> np.ndarray:
     """Probability that arcs of `draw_lenses` stand out from the light of a galaxy."""
     return 1 / (1 + np.exp(-(np.asarray(mag_g) - 20.4) / 0.3))
 
@@ -158,7 +158,7 @@ def draw_lenses(
     within = (theta_e > THETA_E_RANGE[0]) & (theta_e < THETA_E_RANGE[1])
     resolved = 1 / (1 + np.exp(-(theta_e - 1.35) / 0.12))
     mag_g = to_magnitude(pool["flux_g"], ZERO_POINT_MAG)
-    weight = np.where(within, theta_e**2 * resolved * chance_undrowned(mag_g), 0)
+    weight = np.where(within, theta_e**2 * resolved * detection_probability(mag_g), 0)
     chosen = rng.choice(n, size, replace=False, p=weight / weight.sum())
     lenses = pool.iloc[chosen].reset_index(drop=True)
     lenses["z_source"] = z_source[chosen]

@@ -1,8 +1,8 @@
 """Whether the labelled sample's lenses and non-lenses were observed under the same conditions.
 
 A network can learn to recognise depth or seeing instead of lenses. Non-lenses are therefore drawn
-bin by bin (`lenspipe.sample.fair_draw`; Storfer et al. 2022, arXiv:2206.02764); this module tests
-the result.
+bin by bin (`lenspipe.sample.matched_draw`; Storfer et al. 2022, arXiv:2206.02764); this module
+tests the result.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ __all__ = [
     "QUANTITIES",
     "compare_classes",
     "compare_quantities",
-    "values_of",
+    "quantity_values",
 ]
 
 #: Quantity -> prefix of its columns. All are compared.
@@ -103,7 +103,7 @@ def compare_classes(
     return float(observed / (excess @ lens)), float(p), n_bricks
 
 
-def values_of(table: pd.DataFrame, name: str, band: str, zero_point_mag: float) -> np.ndarray:
+def quantity_values(table: pd.DataFrame, name: str, band: str, zero_point_mag: float) -> np.ndarray:
     """Return one of `QUANTITIES` (AB mag, arcsec or exposures; NaN where unknown) as float64.
 
     Depth is the magnitude of a small galaxy detected at five standard deviations of its flux
@@ -146,7 +146,7 @@ def compare_quantities(
     compared = []
     for name in QUANTITIES:
         for band in bands:
-            values = values_of(table, name, band, zero_point_mag)
+            values = quantity_values(table, name, band, zero_point_mag)
             known = np.isfinite(values)
             # The bins fix these: tested is whether there were enough galaxies to fill them.
             strata = splits if (name, band) == ("exposures", bands[-1]) else bins

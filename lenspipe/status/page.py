@@ -13,6 +13,7 @@ from tabulate import tabulate
 
 from lenspipe.config.settings import Settings
 from lenspipe.plotting import figures
+from lenspipe.plotting.style import BLUE, ORANGE
 from lenspipe.products.tables import read_table
 from lenspipe.status.read import Chunk, read_chunks, read_status
 from lenspipe.utils.html import write_html
@@ -192,11 +193,11 @@ def _plot_map(bricks: Path, chunks: Mapping[str, Chunk], brick_deg: float) -> st
     }
     state = table["chunk"].map(stage).to_numpy()
     failed = table["brick"].isin([brick for c in chunks.values() for brick in c.failed]).to_numpy()
-    colours = {"to do": "0.85", "cut out": "#9ecae1", "scored": figures.BLUE}
+    colours = {"to do": "0.85", "cut out": "#9ecae1", "scored": BLUE}
     states = {name: ((state == name) & ~failed, colour) for name, colour in colours.items()}
-    states["failed"] = failed, figures.ORANGE
+    states["failed"] = failed, ORANGE
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "map.png"
         ra, dec = np.array(table["ra"]), np.array(table["dec"])
-        figures.draw_states(ra, dec, states, brick_deg, path)
+        figures.plot_brick_states(ra, dec, states, brick_deg, path)
         return base64.b64encode(path.read_bytes()).decode()

@@ -24,7 +24,7 @@ from lenspipe.candidates.columns import order_columns
 from lenspipe.candidates.find import find_candidates, forecast, list_candidates
 from lenspipe.candidates.skymap import plot_sky_map, write_sky_map
 from lenspipe.candidates.systems import make_systems
-from lenspipe.mosaics.pages import candidate_pages
+from lenspipe.mosaics.pages import draw_candidate_pages
 from lenspipe.products.candidates import read_candidates
 from lenspipe.products.manifests import write_manifest
 from lenspipe.survey.bricks import brick_grid
@@ -152,7 +152,7 @@ def test_hidden_lenses_are_kept_but_not_shown(run):
     assert read_candidates(settings.paths.candidates)["id"].tolist() == table["id"][:n_new].tolist()
     assert len(read_candidates(settings.paths.candidates, hidden=True)) == len(table)
     assert len(Table.read(settings.paths.candidate_file("viewer.fits"))) == n_new
-    candidate_pages(settings)
+    draw_candidate_pages(settings)
     assert json.loads(settings.paths.mosaic_index.read_text())["n_candidates"] == n_new
     forecast(settings)
     list_candidates(settings)
@@ -258,7 +258,7 @@ def test_a_map_is_drawn_across_zero_and_of_all_the_sky(tmp_path, wide):
         pixels = np.asarray(image.convert("RGB")).astype(int)
     blue = (np.abs(pixels - [0, 114, 178]).sum(axis=-1) < 90).any()
     assert blue
-    assert pixels.shape[1] == (1320 if wide else 960)
+    assert pixels.shape[1] == 1080
     moc = coverage_map(bricks, GRID)
     assert moc.sky_fraction * 41252.96 == pytest.approx(area_deg2(bricks, 0.25), rel=0.05)
 

@@ -33,7 +33,7 @@ from lenspipe.simulation.injection import SIGMA_STAR
 from lenspipe.simulation.lensing import comoving_distance, einstein_radius_sis
 from lenspipe.simulation.population import mag_star
 from lenspipe.simulation.sources import SOURCE_DENSITY, draw_sources
-from lenspipe.statistics.metrics import EDGES
+from lenspipe.statistics.metrics import PROPERTY_BINS
 from lenspipe.utils.errors import LenspipeError
 
 LIGHT_KM_S = 299792.458
@@ -264,7 +264,7 @@ def test_numbers_scale_with_area_and_density():
     for name in ("theta_e", "mag"):
         rows = [row for row in one["bins"] if row["quantity"] == name]
         assert sum(row["expected"] for row in rows) == pytest.approx(6.0)
-        assert len(rows) == len(EDGES[name]) - 1
+        assert len(rows) == len(PROPERTY_BINS[name]) - 1
     seen = (table["theta_e_arcsec"] >= 1.2) & (table["arc_snr"] >= 10)
     assert one["visible"]["n"] == pytest.approx(seen.sum() * 0.05)
     assert one["visible"]["expected"] == pytest.approx(seen.sum() * 0.05 * 0.3)
@@ -406,7 +406,7 @@ def test_lenses_that_the_cuts_removed_are_not_expected(always):
 
 def test_too_many_or_too_few_are_reported(run):
     table = lenses(100)
-    found = read_graded_candidates(run.paths, "z", EDGES["mag"])
+    found = read_graded_candidates(run.paths, "z", PROPERTY_BINS["mag"])
     assert len(found.table) == 40
     for density, words in ((0.01, "more found than expected"), (9, "fewer found than expected")):
         weights = np.full(100, density / 1.0)
@@ -425,7 +425,7 @@ def test_too_many_or_too_few_are_reported(run):
 
 
 def test_false_positives_are_subtracted(run):
-    found = read_graded_candidates(run.paths, "z", EDGES["mag"])
+    found = read_graded_candidates(run.paths, "z", PROPERTY_BINS["mag"])
     # No one of 40 random non-lenses passes: Wilson's interval ends at 3.84 / 43.84.
     own = found.count_lenses()
     assert own["candidates"] == own["found"] == own["found_high"] == 40
@@ -440,12 +440,12 @@ def test_false_positives_are_subtracted(run):
 
 
 def test_grades_take_precedence_over_rates(run):
-    ids = read_graded_candidates(run.paths, "z", EDGES["mag"]).table["id"]
+    ids = read_graded_candidates(run.paths, "z", PROPERTY_BINS["mag"]).table["id"]
     grades = pd.DataFrame({"id": ids, "grade": ["A"] * 10 + ["C"] * 5 + ["D"] * 20 + [""] * 5})
     path = run.paths.inspection("grades.csv")
     path.parent.mkdir()
     grades.to_csv(path, index=False)
-    found = read_graded_candidates(run.paths, "z", EDGES["mag"])
+    found = read_graded_candidates(run.paths, "z", PROPERTY_BINS["mag"])
     assert found.graded
     assert found.count_lenses() == {
         "candidates": 40,

@@ -12,7 +12,7 @@ from scipy.special import expit
 from scipy.stats import binom
 
 from lenspipe.cli.main import main
-from lenspipe.completeness import search
+from lenspipe.completeness import measure
 from lenspipe.completeness.cells import cell_edges, measure_cells
 from lenspipe.completeness.fitting import fit_logistic
 from lenspipe.completeness.plots import describe_realism, plot_completeness, plot_prediction
@@ -21,7 +21,7 @@ from lenspipe.completeness.quantities import read_quantities, selection_quantiti
 from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.config.flags import FLAGS
 from lenspipe.config.settings import load_settings
-from lenspipe.statistics.balance import values_of
+from lenspipe.statistics.balance import quantity_values
 from lenspipe.statistics.metrics import wilson_interval
 from lenspipe.utils.errors import LenspipeError
 
@@ -58,7 +58,7 @@ def logit_of(table):
     """Logit of the probability of being found."""
     bright = np.log10(1 + table["arc_snr"]) - 1.1
     wide = np.log10(table["theta_e_arcsec"]) - 0.1
-    depth = values_of(table, "depth", "g", 22.5) - 24.4
+    depth = quantity_values(table, "depth", "g", 22.5) - 24.4
     sharp = 1.5 - table["psfsize_g"]
     return (
         0.3 + 5 * bright + 7 * wide - 9 * wide**2 + 5 * bright * wide
@@ -316,7 +316,7 @@ def test_cells_count_injected_lenses(function, table):
     assert cells["n_painted"].sum() == len(table)
     assert cells["n_found"].sum() == table["found"].sum()
     cell = cells.sort_values("n_painted").iloc[-1]
-    depth = values_of(table, "depth", "g", 22.5)
+    depth = quantity_values(table, "depth", "g", 22.5)
     inside = np.ones(len(table), bool)
     for name, values in (
         ("theta_e", table["theta_e_arcsec"]),
@@ -452,11 +452,11 @@ def test_errors_of_the_command(function, tmp_path, capsys, monkeypatch, change, 
 
 
 def test_half_completeness(function):
-    radius, low, high = search.half_completeness_radius(function, 20.0)
+    radius, low, high = measure.half_completeness_radius(function, 20.0)
     rows = function.typical(1).assign(arc_snr=20.0, theta_e_arcsec=radius)
     assert function.completeness(rows)["completeness"][0] == pytest.approx(0.5, abs=0.03)
     assert low < radius < high
-    assert search.half_completeness_radius(function, 0.0)[0] is None
+    assert measure.half_completeness_radius(function, 0.0)[0] is None
 
 
 def test_realism_is_described():
@@ -505,7 +505,7 @@ def test_measurement_of_a_run(run, table):
     settings, lenses = run
     realism = {"auc_features": 0.7, "auc_features_low": 0.6, "auc_features_high": 0.8}
     settings.paths.selection("realism.json").write_text(json.dumps(realism))
-    summary = search.measure_selection_function(settings)
+    summary = measure.measure_selection_function(settings)
     read = json.loads(settings.paths.selection("selection.json").read_text())
     assert read == summary
     assert summary["n_painted"] == 3000
@@ -523,7 +523,7 @@ def test_measurement_of_a_run(run, table):
     for name in ("completeness.png", "prediction.png"):
         assert settings.paths.selection(name).read_bytes().startswith(b"\x89PNG")
     again = settings.paths.selection("selection.fits").read_bytes()
-    search.measure_selection_function(settings)
+    measure.measure_selection_function(settings)
     assert settings.paths.selection("selection.fits").read_bytes() == again
 
 
@@ -543,10 +543,10 @@ def test_a_run_without_planted_lenses_is_refused(run):
     truth = pd.read_parquet(settings.paths.truth).assign(kind="elliptical")
     truth.to_parquet(settings.paths.truth)
     with pytest.raises(LenspipeError, match=r"truth\.parquet: found no lens among"):
-        search.measure_selection_function(settings)
+        measure.measure_selection_function(settings)
     settings.paths.selection("realism.json").write_text("{")
     with pytest.raises(LenspipeError, match=r"realism\.json: can't be read "):
-        search.measure_selection_function(settings)
+        measure.measure_selection_function(settings)
 
 
 @pytest.mark.parametrize("brightness", ["arc_snr", "arc_mag"])

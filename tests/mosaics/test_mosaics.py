@@ -13,7 +13,7 @@ from PIL import Image
 
 from lenspipe.candidates.find import find_candidates
 from lenspipe.cutouts.reading import read_images
-from lenspipe.mosaics.pages import brick_mosaic, brick_mosaics_of_chunk, candidate_pages
+from lenspipe.mosaics.pages import draw_brick_mosaic, draw_candidate_pages, draw_chunk_mosaics
 from lenspipe.plotting.colour import colour_images, lupton_rgb, viewer_rgb
 from lenspipe.plotting.galaxy_pages import draw_page
 from lenspipe.products.manifests import read_manifest, write_manifest
@@ -129,7 +129,7 @@ def test_candidates_fill_pages_in_order(run):
     stale.parent.mkdir(parents=True)
     stale.touch()
     table = find_candidates(settings)
-    candidate_pages(settings)
+    draw_candidate_pages(settings)
     index = json.loads(settings.paths.mosaic_index.read_text())
     n_pages = -(-len(table) // 8)
     assert index["n_candidates"] == len(table) > 8
@@ -154,7 +154,7 @@ def test_no_candidates_make_one_page_that_says_so(run):
     settings, scores = run
     write_table(scores.assign(p=np.float32(0)), settings.paths.scores(CHUNK))
     find_candidates(settings)
-    candidate_pages(settings)
+    draw_candidate_pages(settings)
     index = json.loads(settings.paths.mosaic_index.read_text())
     assert index == {"n_candidates": 0, "pages": ["page-0001.png"]}
     page = pixels(settings.paths.mosaic_page(1))
@@ -163,7 +163,7 @@ def test_no_candidates_make_one_page_that_says_so(run):
 
 def test_brick_mosaics_are_the_same_on_both_paths(run):
     settings, scores = run
-    brick_mosaics_of_chunk(settings, CHUNK)
+    draw_chunk_mosaics(settings, CHUNK)
     path = settings.paths.brick_mosaic(BRICKS[0])
     whole = path.read_bytes()
     manifest = read_manifest(settings.paths.manifest("mosaics", CHUNK))
@@ -171,31 +171,31 @@ def test_brick_mosaics_are_the_same_on_both_paths(run):
     path.unlink()
     rows = scores[scores["brick"] == BRICKS[0]].sample(frac=1, random_state=1)
     write_table(rows, settings.paths.brick_scores(BRICKS[0]))
-    brick_mosaic(settings, BRICKS[0])
+    draw_brick_mosaic(settings, BRICKS[0])
     assert path.read_bytes() == whole
     assert read_manifest(settings.paths.manifest("mosaics", CHUNK)) == manifest
 
 
 def test_brick_mosaics_are_drawn_again_only_where_something_changed(run):
     settings, scores = run
-    brick_mosaics_of_chunk(settings, CHUNK)
+    draw_chunk_mosaics(settings, CHUNK)
     times = {brick: settings.paths.brick_mosaic(brick).stat().st_mtime_ns for brick in BRICKS}
     best = scores.loc[scores["brick"] == BRICKS[1], "p"].idxmax()
     scores.loc[best, "flags"] = 2
     write_table(scores, settings.paths.scores(CHUNK))
-    brick_mosaics_of_chunk(settings, CHUNK)
+    draw_chunk_mosaics(settings, CHUNK)
     changed = [b for b in BRICKS if settings.paths.brick_mosaic(b).stat().st_mtime_ns != times[b]]
     assert changed == [BRICKS[1]]
 
 
 def test_empty_and_failed_bricks(run):
     settings, scores = run
-    brick_mosaics_of_chunk(settings, CHUNK)
+    draw_chunk_mosaics(settings, CHUNK)
     write_table(scores[scores["brick"].isin(BRICKS[2:])], settings.paths.scores(CHUNK))
     cutouts = read_manifest(settings.paths.manifest("cutouts", CHUNK))
     cutouts[BRICKS[1]] = {"status": "failed", "count": 0, "hash": "", "reason": "torn file"}
     write_manifest(settings.paths.manifest("cutouts", CHUNK), cutouts)
-    brick_mosaics_of_chunk(settings, CHUNK)
+    draw_chunk_mosaics(settings, CHUNK)
     manifest = read_manifest(settings.paths.manifest("mosaics", CHUNK))
     assert manifest[BRICKS[0]]["status"] == "empty"
     assert settings.paths.brick_mosaic(BRICKS[0]).exists()

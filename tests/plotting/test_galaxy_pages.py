@@ -14,7 +14,7 @@ from PIL import Image
 from lenspipe.candidates.find import find_candidates
 from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.cutouts.reading import read_galaxies
-from lenspipe.mosaics.pages import candidate_pages
+from lenspipe.mosaics.pages import draw_candidate_pages
 from lenspipe.plotting.galaxy_pages import TILE_PIXELS, draw_page
 from lenspipe.products.candidates import page_numbers, page_order
 from lenspipe.products.manifests import read_manifest, write_manifest
@@ -154,7 +154,7 @@ def test_pages_are_sorted(run):
 
 def test_pages_that_are_right_stay(run):
     settings, scores = run
-    candidate_pages(settings)
+    draw_candidate_pages(settings)
     pages = json.loads(settings.paths.mosaic_index.read_text())["pages"]
     folder = settings.paths.mosaic_index.parent
     assert len(pages) > 4
@@ -162,7 +162,7 @@ def test_pages_that_are_right_stay(run):
         os.utime(folder / name, ns=(1, 1))
 
     def drawn(own=settings):
-        candidate_pages(own)
+        draw_candidate_pages(own)
         return [name for name in pages if (folder / name).stat().st_mtime_ns != 1]
 
     assert drawn() == []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp, kstest
 
 from lenspipe.statistics import balance
-from lenspipe.statistics.balance import compare_classes, compare_quantities, values_of
+from lenspipe.statistics.balance import compare_classes, compare_quantities, quantity_values
 
 N_BRICKS = 150
 
@@ -135,7 +135,9 @@ def test_quantities_are_judged_and_said(caplog):
     }
     depth = entries["depth", "g"]
     lens = table["label"] == 1
-    assert depth["mean_lenses"] == pytest.approx(values_of(table[lens], "depth", "g", 22.5).mean())
+    assert depth["mean_lenses"] == pytest.approx(
+        quantity_values(table[lens], "depth", "g", 22.5).mean()
+    )
     assert (depth["n_lenses"], depth["n_others"]) == (lens.sum(), (~lens).sum())
     assert entries["seeing", "z"]["p"] is None
     assert entries["seeing", "z"]["n_lenses"] == 0
@@ -166,5 +168,7 @@ def test_depth_is_the_magnitude_of_five_standard_deviations():
     table = pd.DataFrame(
         {"galdepth_g": [(5 / flux) ** 2, 0, np.nan, -1], "mag_g": [1, np.inf, 2, 3]}
     )
-    np.testing.assert_allclose(values_of(table, "depth", "g", 22.5), [24, np.nan, np.nan, np.nan])
-    np.testing.assert_array_equal(values_of(table, "magnitude", "g", 22.5), [1, np.nan, 2, 3])
+    np.testing.assert_allclose(
+        quantity_values(table, "depth", "g", 22.5), [24, np.nan, np.nan, np.nan]
+    )
+    np.testing.assert_array_equal(quantity_values(table, "magnitude", "g", 22.5), [1, np.nan, 2, 3])

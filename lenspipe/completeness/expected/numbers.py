@@ -24,7 +24,7 @@ from lenspipe.config.settings import Settings
 from lenspipe.products.files import require, write_json
 from lenspipe.products.tables import read_table, write_table
 from lenspipe.products.truth import QUOTED_ARC_SNR, QUOTED_THETA_E_ARCSEC, held_out_bricks
-from lenspipe.statistics.metrics import EDGES
+from lenspipe.statistics.metrics import PROPERTY_BINS
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 #: Edges of the bins of each quantity that numbers are given by.
-_BIN_EDGES = {"theta_e": EDGES["theta_e"], "mag": EDGES["mag"]}
+_BIN_EDGES = {"theta_e": PROPERTY_BINS["theta_e"], "mag": PROPERTY_BINS["mag"]}
 
 
 def expect_lenses(settings: Settings) -> str:

@@ -17,7 +17,7 @@ from lenspipe.config.paths import RunPaths
 from lenspipe.config.surveys.base import Release
 from lenspipe.products.bricks import chunks_of
 from lenspipe.products.tables import read_table
-from lenspipe.statistics.balance import values_of
+from lenspipe.statistics.balance import quantity_values
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 from lenspipe.utils.tables import read_user_table
@@ -117,7 +117,7 @@ def read_conditions(
             f"{paths.audit}: found no galaxy with seeing, depth and magnitudes, expected some; "
             "enlarge config section footprint"
         )
-    depth = values_of(hosts, "depth", bands[0], zero_point_mag)
+    depth = quantity_values(hosts, "depth", bands[0], zero_point_mag)
     return hosts.assign(**{f"depth_{bands[0]}": depth})
 
 

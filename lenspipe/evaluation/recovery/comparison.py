@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from lenspipe.catalogs.files import read_raw
 from lenspipe.catalogs.known_lenses import read_entries
 from lenspipe.config.data import Retrieval
-from lenspipe.config.flags import rejected
+from lenspipe.config.flags import has_rejected_flag
 from lenspipe.config.learning import Catalogue
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.results import Recovery
@@ -20,10 +20,10 @@ from lenspipe.config.settings import Settings
 from lenspipe.config.surveys.base import Release
 from lenspipe.config.surveys.registry import default_release
 from lenspipe.evaluation.recovery.reasons import explain_missing
-from lenspipe.evaluation.recovery.summary import draw_recovery, format_summary, summarise
+from lenspipe.evaluation.recovery.summary import format_summary, plot_recovery, summarise
 from lenspipe.products.bricks import chunks_of
 from lenspipe.products.files import write_json
-from lenspipe.products.models import splits_trained_on
+from lenspipe.products.models import training_splits
 from lenspipe.products.sample import SPLITS
 from lenspipe.products.schema.completeness import RECOVERY
 from lenspipe.products.schema.declarations import names_of
@@ -91,7 +91,7 @@ def recovery_of(
     entries, summary = compare(scores, catalogue, recovery, settings)
     path = Path(folder) / f"{catalogue.label}.csv"
     write_table(path, entries[_COLUMNS].round({"separation_arcsec": 4}))
-    draw_recovery(entries, summary, path.with_suffix(".png"))
+    plot_recovery(entries, summary, path.with_suffix(".png"))
     write_json(path.with_suffix(".json"), summary)
     return format_summary(summary)
 
@@ -190,7 +190,7 @@ def match_scores(
     pairs = match_tables(paths, sky, ["p"], ["id", "flags"])
     pairs["rank"] = np.where(pairs["p"].notna(), 2, 0)
     if settings and not settings.targets and "flags" in pairs:
-        flagged = rejected(pairs["flags"].fillna(0), settings)
+        flagged = has_rejected_flag(pairs["flags"].fillna(0), settings)
         pairs["rank"] = np.where(flagged & (pairs["rank"] == 2), 1, pairs["rank"])
     best = pairs.sort_values(
         ["entry", "rank", "p", "separation_arcsec"], ascending=[True, False, False, True]
@@ -300,4 +300,4 @@ def _splits(
     place = pairs["split"].map({name: place for place, name in enumerate(SPLITS)})
     first = place.groupby(pairs["entry"]).min().reindex(entries.index)
     split = first.map(dict(enumerate(SPLITS))).fillna("not in the sample")
-    return split, split.isin(splits_trained_on(sample.parents[1] / "models")).astype(object)
+    return split, split.isin(training_splits(sample.parents[1] / "models")).astype(object)
