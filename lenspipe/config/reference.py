@@ -75,10 +75,11 @@ def config_reference() -> str:
     parts = [_HEAD, "## Top level\n", _table("", top, schema["required"])]
     for name, section in below:
         parts += [f"## {name}\n", f"{section['description']}\n"]
-        plain = {k: v for k, v in section["properties"].items() if k not in _NESTED}
+        nested = {k for k, v in section["properties"].items() if k in _NESTED and _section(v)}
+        plain = {k: v for k, v in section["properties"].items() if k not in nested}
         parts.append(_table(f"{name}.", plain, section.get("required", [])))
         for key, field in section["properties"].items():
-            if key in _NESTED:
+            if key in nested:
                 part = sections[_section(field)]
                 parts += [f"### {name}.{key}\n", f"{part['description']}\n"]
                 needed = part.get("required", [])
