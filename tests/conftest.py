@@ -12,10 +12,15 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import fitsio
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from lenspipe.config.settings import load_settings
 from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.survey.bricks import brick_wcs
+
+# A busy machine is no fault of a test.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 #: Files that take longest, in the order in which they run.
 LONGEST = (
