@@ -24,6 +24,7 @@ from lenspipe.checks.galaxies import draw_galaxies
 from lenspipe.config.settings import Settings, load_settings
 from lenspipe.products.bricks import chunks_of
 from lenspipe.products.parent import parent_columns
+from lenspipe.survey.bricks import brick_grid
 
 CONFIG = {
     "run": "large", "simulation": {}, "footprint": {"ra": [0, 1], "dec": [0, 1]},
@@ -81,7 +82,9 @@ def measure(settings: Settings) -> tuple[dict[str, float], float]:
     cpu = time.process_time()
     scores, random = draw_galaxies(settings)
     lap("draw")
-    drift, duplicates = Drift(settings.checks, scores), Duplicates(settings.paths)
+    release = settings.release
+    drift = Drift(settings.checks, scores)
+    duplicates = Duplicates(settings.paths, brick_grid(release.brick_deg))
     for chunk in chunks:
         table = pd.read_parquet(settings.paths.scores(chunk), columns=columns)
         drift.add(chunk, table)
@@ -90,7 +93,7 @@ def measure(settings: Settings) -> tuple[dict[str, float], float]:
     bricks = pd.read_parquet(settings.paths.bricks, columns=["brick", "region", "ra", "dec"])
     drift.result(bricks)
     duplicates.n_close_pairs()
-    check_depth(settings.checks, settings.survey.bands, random, None)
+    check_depth(settings.checks, settings.survey.bands, release.zero_point_mag, random, None)
     regions = sorted(bricks["region"].unique())
     check_regions(settings.checks, settings.seed, regions, random, None)
     lap("results")

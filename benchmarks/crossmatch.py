@@ -4,7 +4,7 @@ A table of scores as written by a run, of galaxies all over the sky, and a CSV o
 which are within a few arcsec of a galaxy, in a temporary folder. Three methods are compared, from
 files to counts, each in its own process, so that peak memory is measured separately:
 
-- crossmatch: `lenspipe.evaluation.recovery.published.match_scores`, all galaxies within 5 arcsec,
+- crossmatch: `lenspipe.evaluation.recovery.comparison.match_scores`, all galaxies within 5 arcsec,
   streamed;
 - comparison: all of `lenspipe recovery`, with systems, counts, files and figure;
 - astropy: the whole table is read, and `match_to_catalog_sky` finds the nearest galaxy of each
@@ -49,7 +49,7 @@ def make_files(folder: Path, n_scores: int, n_entries: int) -> None:
 
 
 def crossmatch(folder: Path) -> Callable[[], int]:
-    from lenspipe.evaluation.recovery.published import match_scores
+    from lenspipe.evaluation.recovery.comparison import match_scores
 
     def work():
         entries = pd.read_csv(folder / "entries.csv")
@@ -62,7 +62,7 @@ def crossmatch(folder: Path) -> Callable[[], int]:
 
 def comparison(folder: Path) -> Callable[[], int]:
     from lenspipe.config.results import Recovery
-    from lenspipe.evaluation.recovery.published import recovery_of
+    from lenspipe.evaluation.recovery.comparison import recovery_of
 
     recovery = Recovery(catalogs=str(folder / "entries.csv"), radius_arcsec=RADIUS_ARCSEC)
 

@@ -16,6 +16,7 @@ import pandas as pd
 
 from lenspipe.completeness.expected.brightness import estimate_snr, is_detectable, noise_from_depth
 from lenspipe.completeness.expected.population import alternative_weights, draw_lenses
+from lenspipe.simulation.survey import RELEASE
 
 #: Bands, noise per pixel of 0.262 arcsec (nanomaggies), seeing (arcsec), and the published number
 #: per square degree: DES 2400 in 5000, CFHTLS 250 in 150. The noise follows from sky brightness,
@@ -38,7 +39,9 @@ def galaxies_under(
     for band, sigma, seeing in zip(bands, noise, fwhm, strict=True):
         table[f"mag_{band}"] = mags + OLD_GALAXY_COLOURS[band] - OLD_GALAXY_COLOURS[bands[-1]]
         table[f"psfsize_{band}"] = seeing
-        table[f"galdepth_{band}"] = (noise_from_depth(1.0, seeing) / sigma) ** 2
+        table[f"galdepth_{band}"] = (
+            noise_from_depth(1.0, seeing, RELEASE.pixel_scale_arcsec) / sigma
+        ) ** 2
     return table.assign(shape_r=10 ** (0.24 - 0.06 * (mags - 18.6)), shape_e1=0.05, shape_e2=0.0)
 
 
@@ -51,11 +54,12 @@ def main() -> None:
     for name, (bands, noise, fwhm, published) in SURVEYS.items():
         begin = time.perf_counter()
         rng = np.random.default_rng(1)
-        lenses, on_sky = draw_lenses(rng, bands, galaxies_under(bands, noise, fwhm), options.draws)
+        galaxies = galaxies_under(bands, noise, fwhm)
+        lenses, on_sky = draw_lenses(rng, bands, galaxies, options.draws, RELEASE)
         snr = lenses[[f"snr_{band}" for band in bands]].to_numpy()
         weight = lenses["weight"].to_numpy()
         detectable = weight * is_detectable(lenses, snr, bands)
-        estimate, magnification = estimate_snr(lenses, bands)
+        estimate, magnification = estimate_snr(lenses, bands, RELEASE)
         by_spots = is_detectable(lenses.assign(magnification=magnification), estimate, bands)
         ratio = (estimate.max(axis=1) / lenses["arc_snr"].clip(1e-9))[lenses["arc_snr"] > 10]
         result |= {

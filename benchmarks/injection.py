@@ -21,10 +21,11 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
 from lenspipe.config.data import Simulation  # noqa: E402
-from lenspipe.config.releases import PIXEL_SCALE_ARCSEC  # noqa: E402
 from lenspipe.config.settings import Settings, load_settings  # noqa: E402
 from lenspipe.simulation.injection import inject  # noqa: E402
-from lenspipe.simulation.population import draw_population, magnitude  # noqa: E402
+from lenspipe.simulation.population import draw_population  # noqa: E402
+from lenspipe.simulation.survey import PIXEL_SCALE_ARCSEC, ZERO_POINT_MAG  # noqa: E402
+from lenspipe.survey.photometry import to_magnitude  # noqa: E402
 
 BANDS, SIZE = "grz", 101
 NOISE_NMGY = {"g": 0.0030, "r": 0.0055, "z": 0.0140}
@@ -41,7 +42,7 @@ def make_hosts(number: int) -> tuple[np.ndarray, pd.DataFrame]:
     rng = np.random.default_rng(1)
     simulation = Simulation(galaxies_per_brick=4 * number, faint_per_brick=0, stars_per_brick=0)
     sources, _ = draw_population(1, BRICK, simulation)
-    mag_z = magnitude(sources["flux_z"])
+    mag_z = to_magnitude(sources["flux_z"], ZERO_POINT_MAG)
     hosts = sources[(sources["kind"] == "elliptical") & (mag_z < 20)][:number]
     table = pd.DataFrame({"id": [f"host-{i}" for i in range(len(hosts))]})
     axis = (np.arange(SIZE) - SIZE // 2) * PIXEL_SCALE_ARCSEC
@@ -54,7 +55,8 @@ def make_hosts(number: int) -> tuple[np.ndarray, pd.DataFrame]:
     for i, band in enumerate(BANDS):
         flux = hosts[f"flux_{band}"].to_numpy()
         images[:, i] = flux[:, None, None] * shape + rng.normal(0, NOISE_NMGY[band], shape.shape)
-        table[f"mag_{band}"], table[f"psfsize_{band}"] = magnitude(flux), SEEING_ARCSEC[band]
+        table[f"mag_{band}"] = to_magnitude(flux, ZERO_POINT_MAG)
+        table[f"psfsize_{band}"] = SEEING_ARCSEC[band]
     table["shape_e1"], table["shape_e2"] = hosts["e1"].to_numpy(), hosts["e2"].to_numpy()
     return images, table
 

@@ -93,7 +93,8 @@ def measure(folder: Path, n_pages: int, repeats: int) -> dict[str, float]:
                 part = slice(number * mosaics.per_page, (number + 1) * mosaics.per_page)
                 draw_page(
                     images[part], table.iloc[part], folder / "page.png", bands="grz",
-                    panels=mosaics.panels, columns=mosaics.per_row, title="Page",
+                    pixel_scale_arcsec=0.262, panels=mosaics.panels, columns=mosaics.per_row,
+                    title="Page",
                 )  # fmt: skip
 
         drawing, _ = best(repeats, draw)

@@ -64,7 +64,8 @@ def main():
     both["rank"] = np.arange(1, len(both) + 1)
     draw_page(
         np.concatenate([images, read_images(settings, simulated)]), both, options.page,
-        bands=settings.survey.bands, stretch="viewer", columns=6,
+        bands=settings.survey.bands,
+        pixel_scale_arcsec=settings.release.pixel_scale_arcsec, stretch="viewer", columns=6,
         title="Real cutouts (first row) and simulated candidates", subtitle="",
     )  # fmt: skip
 

@@ -30,9 +30,9 @@ from scipy.stats import binom  # noqa: E402
 from lenspipe.completeness.prediction import compare_planted  # noqa: E402
 from lenspipe.completeness.quantities import selection_quantities  # noqa: E402
 from lenspipe.completeness.selection_function import SelectionFunction  # noqa: E402
-from lenspipe.config.releases import PIXEL_SCALE_ARCSEC  # noqa: E402
 from lenspipe.config.settings import Settings, load_settings  # noqa: E402
 from lenspipe.simulation.injection import inject, sky_noise  # noqa: E402
+from lenspipe.simulation.survey import PIXEL_SCALE_ARCSEC, ZERO_POINT_MAG  # noqa: E402
 from lenspipe.statistics.metrics import wilson_interval  # noqa: E402
 
 N_HOSTS, N_BRICKS = 600, 24
@@ -120,7 +120,7 @@ def main() -> None:
     begin = time.perf_counter()
     for seed in range(options.searches):
         injected, planted = search(pool, seed)
-        function = SelectionFunction.fit(injected, quantities)
+        function = SelectionFunction.fit(injected, quantities, ZERO_POINT_MAG)
         result = compare_planted(function, planted)
         totals += result["inside"]
         bins += result["n_bins_inside"]

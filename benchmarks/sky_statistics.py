@@ -22,7 +22,9 @@ from sklearn.preprocessing import StandardScaler
 
 from lenspipe.config.data import Simulation
 from lenspipe.simulation.conditions import BANDS
-from lenspipe.simulation.population import CONFUSING, draw_population, magnitude
+from lenspipe.simulation.population import CONFUSING, draw_population
+from lenspipe.simulation.survey import ZERO_POINT_MAG
+from lenspipe.survey.photometry import to_magnitude
 from lenspipe.utils.files import atomic
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -95,7 +97,7 @@ def draw(bricks: int, seed: int, simulation: Simulation | None = None) -> pd.Dat
         tables.append(draw_population(seed, brick, simulation or Simulation())[0])
     table = pd.concat(tables, ignore_index=True)
     for band in BANDS:
-        table[band] = magnitude(table[f"flux_{band}"])
+        table[band] = to_magnitude(table[f"flux_{band}"], ZERO_POINT_MAG)
     table["g-r"], table["r-z"] = table["g"] - table["r"], table["r"] - table["z"]
     table["log r_half"] = np.log10(table["r_half"].where(table["r_half"] > 0))
     table["|e1|"], table["|e2|"] = table["e1"].abs(), table["e2"].abs()

@@ -12,10 +12,15 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import fitsio
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from lenspipe.config.settings import load_settings
 from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.survey.bricks import brick_wcs
+
+# A busy machine is no fault of a test.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 #: Files that take longest, in the order in which they run.
 LONGEST = (
@@ -72,7 +77,7 @@ def tiny_tree(tmp_path_factory):
     row |= {"survey_primary": [True], "brickid": np.array([brickid], "i4")}
     write_fits_table(paths.bricks(region), row)
 
-    header = brick_wcs(ra, dec).to_header()
+    header = brick_wcs(ra, dec, RELEASES["dr9"]).to_header()
     patch = rng.normal(0, 0.01, (100, 3600)).astype("f4")
     invvar = np.full((3600, 3600), 1e4, "f4")
     invvar[:300, 3000:] = 0
@@ -92,7 +97,7 @@ def tiny_tree(tmp_path_factory):
     pixels = np.array(
         [[1800, 1799], [900, 1200], [20, 1500], [3300, 150], [500, 3300], [2500, 700]]
     )
-    sky_ra, sky_dec = brick_wcs(ra, dec).all_pix2world(*(pixels.T + 0.3), 0)
+    sky_ra, sky_dec = brick_wcs(ra, dec, RELEASES["dr9"]).all_pix2world(*(pixels.T + 0.3), 0)
     number = len(pixels)
     catalog = {"release": np.full(number, 9010, "i2"), "brickid": np.full(number, brickid, "i4")}
     catalog |= {"brickname": [brick] * number, "objid": np.arange(number, dtype="i4")[::-1]}
@@ -152,7 +157,7 @@ def make_small_survey(folder, release, bands, ra=None, n=4):
     rows |= {f"nexp_{band}": np.full(len(ra), 5, "i2") for band in bands}
     write_fits_table(paths.bricks("south"), rows)
     for number, brick in enumerate(bricks):
-        wcs = brick_wcs(ra[number], dec[number])
+        wcs = brick_wcs(ra[number], dec[number], RELEASES["dr9"])
         wcs.wcs.crpix = [200.5, 200.5]
         header = wcs.to_header()
         for band in bands:

@@ -9,7 +9,7 @@ from mocpy import MOC
 from lenspipe.config.settings import Settings
 from lenspipe.products.manifests import read_manifest
 from lenspipe.products.tables import read_table
-from lenspipe.survey.bricks import BRICK_DEG, brick_widths, brickids_at
+from lenspipe.survey.bricks import BrickGrid, brick_grid
 
 __all__ = ["area_deg2", "coverage_map", "searched_bricks"]
 
@@ -39,26 +39,29 @@ def searched_bricks(settings: Settings) -> pd.DataFrame:
         if entry["status"] == "failed"
     }
     bricks = bricks[~bricks["brick"].isin(failed)].drop_duplicates("brick", ignore_index=True)
-    bricks["brickid"] = brickids_at(bricks["ra"], bricks["dec"])
-    bricks["width"] = brick_widths(bricks["dec"])
+    grid = brick_grid(settings.release.brick_deg)
+    bricks["brickid"] = grid.brickids_at(bricks["ra"], bricks["dec"])
+    bricks["width"] = grid.widths(bricks["dec"])
     return bricks.drop(columns="chunk")
 
 
-def area_deg2(bricks: pd.DataFrame) -> float:
+def area_deg2(bricks: pd.DataFrame, brick_deg: float) -> float:
     """Area of bricks in square degrees, including masked and unexposed parts.
 
     Parameters
     ----------
     bricks
         As returned by `searched_bricks`.
+    brick_deg
+        Height of a brick, degrees.
     """
     north, south = (
-        np.radians(np.clip(bricks["dec"] + s * BRICK_DEG / 2, -90, 90)) for s in (1, -1)
+        np.radians(np.clip(bricks["dec"] + s * brick_deg / 2, -90, 90)) for s in (1, -1)
     )
     return float((bricks["width"] * np.degrees(np.sin(north) - np.sin(south))).sum())
 
 
-def coverage_map(bricks: pd.DataFrame) -> MOC:
+def coverage_map(bricks: pd.DataFrame, grid: BrickGrid) -> MOC:
     """Make a multi-order coverage map of bricks (https://www.ivoa.net/documents/MOC/).
 
     It contains all cells of order 11, 1.7 arcmin wide, whose centre is in one of the bricks.
@@ -68,7 +71,7 @@ def coverage_map(bricks: pd.DataFrame) -> MOC:
     bricks
         As returned by `searched_bricks`.
     """
-    is_searched = np.zeros(brickids_at([0.0], [90.0])[0] + 1, bool)
+    is_searched = np.zeros(grid.brickids_at([0.0], [90.0])[0] + 1, bool)
     is_searched[bricks["brickid"]] = True
     # Cells four times as wide as a brick that contain a brick's centre, and their neighbours.
     centres = [bricks[name].to_numpy() * u.deg for name in ("ra", "dec")]
@@ -80,6 +83,6 @@ def coverage_map(bricks: pd.DataFrame) -> MOC:
     for block in np.array_split(coarse[coarse >= 0], len(coarse) // _BLOCK + 1):
         cells = (block[:, None] * n_small + np.arange(n_small)).ravel()
         ra, dec = healpix_to_lonlat(cells, 2**ORDER, order="nested")
-        searched.append(cells[is_searched[brickids_at(ra.deg, dec.deg)]])
+        searched.append(cells[is_searched[grid.brickids_at(ra.deg, dec.deg)]])
     cells = np.concatenate(searched).astype(np.uint64)
     return MOC.from_healpix_cells(cells, np.full(len(cells), ORDER, np.uint8), max_depth=ORDER)

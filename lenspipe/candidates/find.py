@@ -12,7 +12,7 @@ from lenspipe.candidates.page import write_html_page
 from lenspipe.candidates.redshifts import add_redshifts
 from lenspipe.candidates.systems import make_systems
 from lenspipe.candidates.threshold import find_cuts
-from lenspipe.config.flags import rejected
+from lenspipe.config.flags import has_rejected_flag
 from lenspipe.config.results import Threshold
 from lenspipe.config.settings import Settings
 from lenspipe.products.candidates import page_numbers, read_candidates
@@ -121,7 +121,7 @@ def _select(settings: Settings, cuts: Cuts) -> pd.DataFrame:
         if settings.targets:
             return table
         table = table[cuts.passes(table)]
-        bad = rejected(table["flags"], settings)
+        bad = has_rejected_flag(table["flags"], settings)
         counts["flagged"] += int(bad.sum())
         return table[~bad]
 

@@ -6,7 +6,7 @@ import pandas as pd
 from lenspipe.config.results import Threshold
 from lenspipe.products.predictions import group_rows, random_nonlenses
 from lenspipe.products.scores import Cuts
-from lenspipe.statistics.metrics import completeness_interval, part_interval, purity_interval
+from lenspipe.statistics.metrics import completeness_interval, fraction_interval, purity_interval
 
 __all__ = ["expected_performance"]
 
@@ -48,7 +48,7 @@ def expected_performance(
         lenses, others = table[table["class"] == "lens"], random_nonlenses(table)
     if key is not None:
         lenses, others = (group_rows(rows, cuts.per, key) for rows in (lenses, others))
-    completeness, fpr = (part_interval(cuts.passes(rows)) for rows in (lenses, others))
+    completeness, fpr = (fraction_interval(cuts.passes(rows)) for rows in (lenses, others))
     has_one_cut = key is not None or not cuts.per
     if threshold and threshold.by == "false_positive_rate" and has_one_cut and len(lenses):
         interval = completeness_interval(

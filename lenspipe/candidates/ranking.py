@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from lenspipe.config.flags import rejected
+from lenspipe.config.flags import has_rejected_flag
 from lenspipe.config.settings import Settings
 from lenspipe.products.scores import iterate_scores
 
@@ -24,7 +24,7 @@ def _groups(
     """Yield the galaxies that may become candidates: the key of a group and rows of it."""
     per = settings.candidates.threshold.per
     for table in iterate_scores(settings.paths, activity, ["p", "flags", *per, *extra]):
-        table = table[table["p"].notna() & ~rejected(table["flags"], settings)]
+        table = table[table["p"].notna() & ~has_rejected_flag(table["flags"], settings)]
         if not per:
             yield (), table
         else:

@@ -60,7 +60,9 @@ def make_systems(galaxies: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     table = table.sort_values(order, ascending=[True, False, True, True], ignore_index=True)
     table["rank"] = np.arange(1, len(table) + 1, dtype=np.int32)
     table["rank"] = table["rank"].where(~table["hidden"], np.int32(0))
-    table["name"] = unique_names(shown_names(table, settings.targets), table["ra"], table["dec"])
+    table["name"] = unique_names(
+        shown_names(table, settings.targets, settings.release), table["ra"], table["dec"]
+    )
     return table.drop(columns=["group", "hidden"])
 
 

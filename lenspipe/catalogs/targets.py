@@ -12,14 +12,20 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.catalogs.lists import read_list
-from lenspipe.survey.bricks import bricks_at
+from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
 
 __all__ = ["read_targets", "targets_without_data"]
 
 
-def read_targets(path: str | Path) -> pd.DataFrame:
+def read_targets(path: str | Path, brick_deg: float) -> pd.DataFrame:
     """Read a list of targets, config key ``targets``.
+
+    Parameters
+    ----------
+    path
+    brick_deg
+        Height of a brick, degrees.
 
     Returns
     -------
@@ -36,11 +42,11 @@ def read_targets(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     stat = path.stat() if path.exists() else None
-    return _read(path, (stat.st_size, stat.st_mtime_ns) if stat else None).copy()
+    return _read(path, (stat.st_size, stat.st_mtime_ns) if stat else None, brick_deg).copy()
 
 
 @functools.lru_cache(1)
-def _read(path: Path, stamp: tuple[int, int] | None) -> pd.DataFrame:
+def _read(path: Path, stamp: tuple[int, int] | None, brick_deg: float) -> pd.DataFrame:
     """Read a list; cached by its size and time, since the mosaic of each brick needs its names."""
     table = read_list(path, key="targets", strict=True)
     if table.empty:
@@ -62,11 +68,11 @@ def _read(path: Path, stamp: tuple[int, int] | None) -> pd.DataFrame:
             f"{path}: found more than one row named {', '.join(repeated[:5])}{more}, expected a "
             "different name for each position; rename or delete them"
         )
-    table["brick"], table["brickid"] = bricks_at(table["ra"], table["dec"])
+    table["brick"], table["brickid"] = brick_grid(brick_deg).bricks_at(table["ra"], table["dec"])
     return table[["id", "name", "number", "ra", "dec", "brick", "brickid"]]
 
 
-def targets_without_data(path: str | Path, bricks: Iterable[str]) -> pd.DataFrame:
+def targets_without_data(path: str | Path, bricks: Iterable[str], brick_deg: float) -> pd.DataFrame:
     """Return the rows of `read_targets` whose brick is not among the bricks with data."""
-    table = read_targets(path)
+    table = read_targets(path, brick_deg)
     return table[~table["brick"].isin(set(bricks))]

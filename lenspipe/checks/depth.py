@@ -12,7 +12,7 @@ import pandas as pd
 from lenspipe.config.quality import Checks
 from lenspipe.products.checks import not_measured, result
 from lenspipe.statistics.association import correlate_within_strata, sky_patches
-from lenspipe.statistics.balance import OBSERVING_CONDITIONS, QUANTITIES, values_of
+from lenspipe.statistics.balance import OBSERVING_CONDITIONS, QUANTITIES, quantity_values
 
 __all__ = ["check_depth", "check_regions"]
 
@@ -25,7 +25,11 @@ _MIN_BRICKS, _PERMUTATIONS = 5, 1999
 
 
 def check_depth(
-    checks: Checks, bands: Sequence[str], random: pd.DataFrame, sample_report: dict | None
+    checks: Checks,
+    bands: Sequence[str],
+    zero_point_mag: float,
+    random: pd.DataFrame,
+    sample_report: dict | None,
 ) -> dict:
     """Check whether scores of random galaxies, or the sample's classes, depend on depth.
 
@@ -37,7 +41,9 @@ def check_depth(
     the effect exceeds its limit, or if the sample's report finds lenses and non-lenses to differ
     by more than the limit (`sample_report` is the content of sample/report/report.json).
     """
-    rows = _compare_scores(checks, bands, random) if len(random) >= _MIN_GALAXIES else []
+    rows = []
+    if len(random) >= _MIN_GALAXIES:
+        rows = _compare_scores(checks, bands, zero_point_mag, random)
     n_tests = sum((row["p"] is not None) + (row["p_rates"] is not None) for row in rows)
     level = checks.level / max(n_tests, 1)
     findings = []
@@ -81,14 +87,16 @@ def _is_below(p: float | None, level: float) -> bool:
     return p is not None and p < level
 
 
-def _compare_scores(checks: Checks, bands: Sequence[str], random: pd.DataFrame) -> list[dict]:
+def _compare_scores(
+    checks: Checks, bands: Sequence[str], zero_point_mag: float, random: pd.DataFrame
+) -> list[dict]:
     """Rows for each quantity that is known and varies."""
     rows = []
     for name in OBSERVING_CONDITIONS:
         for band in dict.fromkeys((bands[0], bands[-1])):
             if f"{QUANTITIES[name]}_{band}" not in random:
                 continue
-            values = values_of(random, name, band)
+            values = quantity_values(random, name, band, zero_point_mag)
             known = np.isfinite(values)
             if known.sum() >= _MIN_GALAXIES:
                 rows += [

@@ -6,7 +6,7 @@ from scipy.spatial import cKDTree
 
 from lenspipe.config.paths import RunPaths
 from lenspipe.products.checks import result
-from lenspipe.survey.bricks import brickids_at
+from lenspipe.survey.bricks import BrickGrid
 from lenspipe.utils.crossmatch import chord, unit_vectors
 
 __all__ = ["Duplicates"]
@@ -21,8 +21,8 @@ class Duplicates:
     are kept.
     """
 
-    def __init__(self, paths: RunPaths) -> None:
-        self._paths = paths
+    def __init__(self, paths: RunPaths, grid: BrickGrid) -> None:
+        self._paths, self._grid = paths, grid
         self.n_galaxies = self.n_ids = self.n_pairs = 0
         self.chunk_of: dict[str, str] = {}
         self._edges: list[pd.DataFrame] = []
@@ -38,7 +38,7 @@ class Duplicates:
         vectors = unit_vectors(unique["ra"], unique["dec"])
         if len(unique):
             self.n_pairs += len(cKDTree(vectors).query_pairs(chord(_RADIUS_ARCSEC)))
-        at_edge = _at_edge(unique["ra"].to_numpy(), unique["dec"].to_numpy())
+        at_edge = _at_edge(unique["ra"].to_numpy(), unique["dec"].to_numpy(), self._grid)
         edge = pd.DataFrame({"chunk": chunk, "id": unique["id"].to_numpy()[at_edge]})
         edge[["x", "y", "z"]] = vectors[at_edge]
         self._edges.append(edge)
@@ -95,11 +95,11 @@ class Duplicates:
         )
 
 
-def _at_edge(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+def _at_edge(ra: np.ndarray, dec: np.ndarray, grid: BrickGrid) -> np.ndarray:
     """Whether positions are within 1 arcsec of another brick's unique area."""
     height = _RADIUS_ARCSEC / 3600
     width = height / np.maximum(np.cos(np.radians(dec)), 1e-6)
-    brickid, at_edge = brickids_at(ra, dec), np.zeros(len(ra), bool)
+    brickid, at_edge = grid.brickids_at(ra, dec), np.zeros(len(ra), bool)
     for east, north in ((width, 0), (-width, 0), (0, height), (0, -height)):
-        at_edge |= brickids_at(ra + east, np.clip(dec + north, -90, 90)) != brickid
+        at_edge |= grid.brickids_at(ra + east, np.clip(dec + north, -90, 90)) != brickid
     return at_edge

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from lenspipe.config.flags import rejected
+from lenspipe.config.flags import has_rejected_flag
 from lenspipe.config.settings import Settings
 from lenspipe.evaluation.random_galaxies import FATES, RandomGalaxies
 from lenspipe.products.bricks import chunks_of
@@ -39,7 +39,7 @@ def draw_galaxies(settings: Settings) -> tuple[np.ndarray, pd.DataFrame]:
     scores, tables = [], []
     for chunk in track(chunks_of(settings.paths.bricks), "checks: random galaxies, chunks"):
         table = read_table(paths.scores(chunk), "scores", columns=_COLUMNS)
-        table = table[table["p"].notna() & ~rejected(table["flags"], settings)]
+        table = table[table["p"].notna() & ~has_rejected_flag(table["flags"], settings)]
         table = table[rng.random(len(table)) < fraction]
         scores.append(table["p"].to_numpy(np.float32))
         table = table.drop_duplicates("id")

@@ -12,7 +12,7 @@ from lenspipe.products.record_files import check_shards
 from lenspipe.products.records import dataset
 from lenspipe.products.sample import SPLITS
 from lenspipe.products.tables import read_table
-from lenspipe.sample.splits import cells_of_bricks, on_two_sides
+from lenspipe.sample.splits import cells_of_bricks, near_lens_of_other_split
 from lenspipe.utils.crossmatch import chord, unit_vectors
 
 __all__ = ["check_leakage"]
@@ -44,7 +44,7 @@ def check_leakage(settings: Settings, sample: pd.DataFrame | None) -> dict:
             real, settings.sample.match_radius_arcsec
         ),
         "galaxies with another split's lens on their cutout": int(
-            on_two_sides(settings, real, lenses).sum()
+            near_lens_of_other_split(settings, real, lenses).sum()
         ),
         "cells of the sky in two splits": _count_shared(real, "cell"),
         "records of another split": _count_misplaced_records(shards, sample, *shape),

@@ -23,6 +23,7 @@ from lenspipe.products.files import read_json, require, write_json
 from lenspipe.products.schema.declarations import names_of
 from lenspipe.products.schema.results import DRIFT
 from lenspipe.products.tables import read_table, write_table
+from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.progress import log, track
 
 __all__ = ["run_checks"]
@@ -50,7 +51,8 @@ def run_checks(settings: Settings) -> dict:
         require(paths.scores(chunk), "scores")
     sample = None if settings.inference.model else read_table(paths.sample, "sample")
     scores, random = draw_galaxies(settings)
-    drift, duplicates = Drift(settings.checks, scores), Duplicates(paths)
+    drift = Drift(settings.checks, scores)
+    duplicates = Duplicates(paths, brick_grid(settings.release.brick_deg))
     for chunk in track(chunks, "checks: chunks"):
         table = read_table(paths.scores(chunk), "scores", columns=["id", "brick", "ra", "dec", "p"])
         drift.add(chunk, table)
@@ -67,7 +69,10 @@ def run_checks(settings: Settings) -> dict:
         sample_report = read_json(report_path, "sample_report") if has_report else None
         bricks = read_table(paths.bricks, "bricks", columns=["brick", "region", "ra", "dec"])
         drifted, outliers = drift.result(bricks)
-        depth = check_depth(settings.checks, settings.survey.bands, random, sample_report)
+        zero_point_mag = settings.release.zero_point_mag
+        depth = check_depth(
+            settings.checks, settings.survey.bands, zero_point_mag, random, sample_report
+        )
         regions = check_regions(
             settings.checks, settings.seed, sorted(bricks["region"].unique()), random, sample
         )
@@ -102,13 +107,16 @@ def _draw_outliers(settings: Settings, outliers: pd.DataFrame, chunk_of: Mapping
     table = _highest_scores(bricks[:_SHOWN_BRICKS], chunk_of, settings.paths)
     images: Sequence[np.ndarray] | np.ndarray = ()
     if len(table):
-        table = table.assign(rank=table.index + 1, name=shown_names(table, settings.targets))
+        table = table.assign(
+            rank=table.index + 1, name=shown_names(table, settings.targets, settings.release)
+        )
         images, _ = read_galaxies(settings, table)
     draw_page(
         images,
         table,
         settings.paths.checks("drift.png"),
         bands=settings.survey.bands,
+        pixel_scale_arcsec=settings.release.pixel_scale_arcsec,
         stretch=settings.mosaics.stretch,
         columns=_SHOWN_GALAXIES,
         title=f"{settings.run}: bricks whose scores differ strongly from their neighbours'",

@@ -79,8 +79,12 @@ def _run(options: Namespace) -> None:
             f"--host: found {options.host}, expected also --tokens, since anyone who reaches this "
             "address could vote under any name"
         )
-    from lenspipe.inspection.controls import check_files, keep_injected, keep_known
-    from lenspipe.inspection.grades import export
+    from lenspipe.inspection.controls import (
+        control_files,
+        copy_known_controls,
+        draw_injected_controls,
+    )
+    from lenspipe.inspection.grades import export_grades
     from lenspipe.inspection.lists import Lists, Mix
     from lenspipe.inspection.store import Store
     from lenspipe.products.files import require
@@ -89,21 +93,21 @@ def _run(options: Namespace) -> None:
     if "export" in given:
         require(paths.inspection(), "votes_database")
         with contextlib.closing(Store(paths.inspection())) as store:
-            counts = export(paths, store)
+            counts = export_grades(paths, store)
         numbers = ", ".join(
             f"{counts.get(g, 0)} {g or 'without a grade'}" for g in ("A", "B", "C", "D", "")
         )
         print(f"{paths.inspection('grades.csv')}: {numbers}")
         return
     if "known" in given:
-        keep_known(paths, options.known)
+        copy_known_controls(paths, options.known)
     if "injected" in given:
-        keep_injected(paths, options.injected, options.seed)
+        draw_injected_controls(paths, options.injected, options.seed)
     with contextlib.closing(Store(paths.inspection())) as store:
         graders = given.get("grader") or ([] if store.graders() else [_user()])
         for name in graders:
             store.add_grader(name)
-        mix = Mix(options.stage, options.limit, options.repeats, check_files(paths), options.seed)
+        mix = Mix(options.stage, options.limit, options.repeats, control_files(paths), options.seed)
         _serve(options, paths, store, Lists(paths, store, mix), graders)
 
 
@@ -121,7 +125,7 @@ def _serve(
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/"
     # A public machine may have many names: there the token keeps strangers out.
     hosts = None if not _is_local(options.host) else LOCAL_HOSTS | {options.host}
-    n = len(lists.wanted())
+    n = len(lists.candidates_of_stage())
     print(f"{n} candidates of {paths.root.name}, stage {options.stage}: {address}")
     if tokens:
         for name in store.graders():

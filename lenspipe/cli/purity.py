@@ -11,7 +11,7 @@ __all__ = ["COMMAND"]
 def _run(options: Namespace) -> None:
     settings = read_settings(options.config)
     configure_logging()
-    from lenspipe.evaluation.purity.random_rates import measure_purity
+    from lenspipe.evaluation.purity.measure import measure_purity
 
     measure_purity(settings)
     print(f"{settings.paths.purity('purity.json')}, .csv and .png: written")

@@ -57,7 +57,7 @@ def _run(options: Namespace) -> None:
             "--scores, --catalog: found none; give both, or --config of a run with section recovery"
         )
     configure_logging()
-    from lenspipe.evaluation.recovery.published import recovery_of
+    from lenspipe.evaluation.recovery.comparison import recovery_of
 
     for catalogue in recovery.catalogs:
         print(recovery_of(scores, catalogue, recovery, options.output, settings))

@@ -44,12 +44,14 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def _run(options: Namespace) -> None:
     paths = paths_of_run(options.run)
-    from lenspipe.followup.choice import choose, read_arrows, read_graded
+    from lenspipe.followup.choice import choose_candidates, read_arrows, read_graded
     from lenspipe.followup.sheets import make_sheets
 
     configure_logging()
     table = read_graded(paths, options.graded)
-    table = choose(table, paths, names=options.names, grades=options.grades, file=options.list)
+    table = choose_candidates(
+        table, paths, names=options.names, grades=options.grades, file=options.list
+    )
     arrows = read_arrows(options.arrows, table) if options.arrows else None
     output = options.output or paths.sheet("")
     make_folder(output)

@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "prediction": ["compare_planted"],
         "quantities": ["selection_quantities"],
         "realism": ["measure_realism"],
-        "search": ["measure_selection_function"],
+        "measure": ["measure_selection_function"],
         "selection_function": ["SelectionFunction"],
     },
 )

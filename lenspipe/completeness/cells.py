@@ -73,7 +73,7 @@ def measure_cells(
         model_high: mean of the function over the cell's lenses, in an empty cell its value at the
         centre.
     """
-    values = read_quantities(table, function.quantities, where)
+    values = read_quantities(table, function.quantities, function.zero_point_mag, where)
     cell_of_lens, all_edges = np.zeros(len(values), int), []
     inside = np.ones(len(values), bool)
     for quantity in function.quantities:

@@ -8,10 +8,10 @@ from astropy.coordinates import SkyCoord
 
 from lenspipe.config.settings import Settings
 from lenspipe.products.known_lenses import read_known
-from lenspipe.products.sample import used_before
+from lenspipe.products.sample import ids_in_all_versions
 from lenspipe.products.tables import read_table
 from lenspipe.products.truth import held_out_bricks
-from lenspipe.simulation.lensing import chance_undrowned
+from lenspipe.simulation.lensing import detection_probability
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log, track
 
@@ -45,7 +45,7 @@ def galaxies_trained_on(settings: Settings) -> set[str]:
     """Ids of all galaxies that were ever in the labelled sample; none if a split was held out."""
     if settings.held_out or settings.inference.model:
         return set()
-    return used_before(settings.paths.sample_version(1).parent)
+    return ids_in_all_versions(settings.paths.sample_version(1).parent)
 
 
 def read_host_pool(settings: Settings, bricks: pd.DataFrame) -> pd.DataFrame:
@@ -149,7 +149,7 @@ def select_like_planted(
     """
     truth = read_table(truth_path, "truth", columns=["id", "kind"])
     ellipticals = truth.loc[truth["kind"] == "elliptical", "id"]
-    probability = chance_undrowned(pool["mag_g"].fillna(-np.inf))
+    probability = detection_probability(pool["mag_g"].fillna(-np.inf))
     return pool[pool["id"].isin(ellipticals) & (rng.random(len(pool)) < probability)]
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from lenspipe.completeness.hosts import choose_hosts
-from lenspipe.config.flags import rejected
+from lenspipe.config.flags import has_rejected_flag
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.settings import Settings
 from lenspipe.config.stages import content_key
@@ -21,7 +21,7 @@ from lenspipe.products.schema.completeness import HOST
 from lenspipe.products.schema.declarations import names_of
 from lenspipe.products.schema.registry import band_values
 from lenspipe.products.tables import read_table, write_table
-from lenspipe.scoring.score import load_fitting
+from lenspipe.scoring.score import load_model_for_run
 from lenspipe.scoring.scorer import Scorer
 from lenspipe.simulation.injection import check_bands, inject
 from lenspipe.utils.progress import log, track
@@ -53,7 +53,7 @@ def inject_and_score(settings: Settings) -> pd.DataFrame:
     check_bands(settings.survey.bands)
     cuts = read_cuts(settings.paths.cuts, settings.candidates.threshold)
     path = settings.model_path
-    model = load_fitting(settings, path)
+    model = load_model_for_run(settings, path)
     hosts = choose_hosts(settings)
     scorer = Scorer(model, path, settings.training.name, settings.inference)
     size = settings.inference.batch_size
@@ -68,7 +68,7 @@ def inject_and_score(settings: Settings) -> pd.DataFrame:
             if parts:
                 parts.add(tables[-1])
         injected = pa.concat_tables(tables).to_pandas()
-        lost = rejected(injected["flags"], settings)
+        lost = has_rejected_flag(injected["flags"], settings)
         host_scores = _read_host_scores(settings.paths, hosts)
         injected["p_host"] = hosts["id"].map(host_scores).to_numpy(np.float32)
         injected["found"] = cuts.passes(injected) & ~lost
@@ -156,6 +156,7 @@ def show_injected(settings: Settings) -> None:
         shown,
         settings.paths.selection("injected.png"),
         bands=settings.survey.bands,
+        pixel_scale_arcsec=settings.release.pixel_scale_arcsec,
         stretch=mosaics.stretch,
         columns=mosaics.columns,
         title=f"{settings.run}: injected lenses",

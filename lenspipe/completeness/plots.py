@@ -1,7 +1,7 @@
-"""Figures of the selection function."""
+"""Figures of the selection function, and of injected lenses beside real ones."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,15 +12,19 @@ from matplotlib.figure import Figure
 from lenspipe.completeness.cells import cell_edges
 from lenspipe.completeness.quantities import Quantity, read_quantities
 from lenspipe.completeness.selection_function import SelectionFunction
-from lenspipe.plotting.figures import BLUE, GREY, ORANGE, save
+from lenspipe.plotting.colour import colour_images
+from lenspipe.plotting.style import BLUE, GREY, ORANGE, open_figure, plot_band, plot_points
 from lenspipe.statistics.metrics import wilson_interval
 
-__all__ = ["describe_realism", "plot_completeness", "plot_prediction"]
+__all__ = ["describe_realism", "plot_completeness", "plot_prediction", "plot_realism"]
 
 _CONTOURS = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 #: Pixels of the map along each axis, and bins of the other panels.
 _N_MAP_PIXELS, _N_CURVE_BINS = 100, 8
+
+#: Cutouts shown of each population, and their side in pixels.
+_N_SHOWN, _SIDE_PIXELS = 10, 61
 
 
 def describe_realism(realism: Mapping[str, Any] | None) -> str:
@@ -54,22 +58,22 @@ def plot_completeness(
     Parameters
     ----------
     summary
-        As returned by `lenspipe.completeness.search.measure_selection_function`.
+        As returned by `lenspipe.completeness.measure.measure_selection_function`.
     """
-    figure = Figure(figsize=(12, 7.6), layout="constrained")
-    axes = figure.subplots(2, 3).ravel()
-    _plot_map(figure, axes[0], function)
-    values = read_quantities(injected, function.quantities, "injected lenses")
-    for panel, quantity in zip(axes[1:], function.quantities, strict=True):
-        _plot_curve(panel, function, injected, values[quantity.name], quantity)
-    axes[3].set_ylabel("completeness of injected lenses")
-    axes[1].set_ylabel("completeness of injected lenses")
-    figure.suptitle(
+    title = (
         f"{summary['run']}: {summary['n_found']} of {summary['n_painted']} injected lenses found, "
-        f"p ≥ {summary['threshold']:.3g}\n{describe_realism(summary['realism'])}",
-        fontsize=11,
+        f"p ≥ {summary['threshold']:.3g}\n{describe_realism(summary['realism'])}"
     )
-    save(figure, path)
+    values = read_quantities(
+        injected, function.quantities, function.zero_point_mag, "injected lenses"
+    )
+    with open_figure(path, 12, 7.6, title) as figure:
+        axes = figure.subplots(2, 3).ravel()
+        _plot_map(figure, axes[0], function)
+        for panel, quantity in zip(axes[1:], function.quantities, strict=True):
+            _plot_curve(panel, function, injected, values[quantity.name], quantity)
+        for panel in axes[[1, 3]]:
+            panel.set_ylabel("completeness of injected lenses")
 
 
 def _plot_map(figure: Figure, axes: Axes, function: SelectionFunction) -> None:
@@ -111,7 +115,7 @@ def _plot_curve(
     """Completeness against one quantity: counted, and of the function."""
     values = values.fillna(function.medians[quantity.name]).to_numpy()
     axes.set_xlabel(quantity.title)
-    axes.grid(color="0.92")
+    axes.grid()
     edges = cell_edges(values, quantity, _N_CURVE_BINS)
     if not edges[0] < edges[-1]:
         axes.set_title("one value or none: not used", fontsize=9)
@@ -122,15 +126,14 @@ def _plot_curve(
     n = np.bincount(groups)
     x = np.bincount(groups, values) / n
     n_found = np.bincount(groups, injected["found"].to_numpy(bool))
-    axes.fill_between(x, mean["low"], mean["high"], color=BLUE, alpha=0.25, lw=0)
-    axes.plot(x, mean["completeness"], color=BLUE, label="function")
+    band = mean[["completeness", "low", "high"]].to_numpy().T
+    plot_band(axes, x, *band, colour=BLUE, label="function")
     ends = np.array([wilson_interval(int(k), int(m)) for k, m in zip(n_found, n, strict=True)])
-    axes.vlines(x, ends[:, 0], ends[:, 1], color=ORANGE, lw=1.5)
-    axes.plot(x, n_found / n, "o", color=ORANGE, ms=4, label="counted")
+    plot_points(axes, x, n_found / n, *ends.T, colour=ORANGE, label="counted")
     if quantity.scale == "log1p":
         axes.set_xscale("symlog", linthresh=3)
     axes.set_ylim(0, min(1.02, 1.15 * axes.get_ylim()[1]))
-    axes.legend(framealpha=0.9)
+    axes.legend()
 
 
 def plot_prediction(
@@ -143,8 +146,6 @@ def plot_prediction(
     prediction
         As returned by `lenspipe.completeness.prediction.compare_planted`.
     """
-    figure = Figure(figsize=(9.5, 4.6), layout="constrained")
-    axes = figure.subplots()
     bins = prediction["bins"]
     x = np.arange(len(bins))
     brightness = "S/N" if function.quantities[1].column == "arc_snr" else "mag"
@@ -153,18 +154,87 @@ def plot_prediction(
         f"{row['brightness_low']:.3g}-{row['brightness_high']:.3g}\n{row['n']} lenses"
         for row in bins
     ]
-    columns = {key: [row[key] for row in bins] for key in ("n", "expected", "low", "high", "found")}
-    axes.vlines(x, columns["low"], columns["high"], color=BLUE, lw=8, alpha=0.3)
-    axes.plot(x, columns["expected"], "_", color=BLUE, ms=16, label="predicted, 95 %")
-    axes.plot(x, columns["found"], "o", color=ORANGE, label="found")
-    axes.plot(x, columns["n"], "_", color=GREY, ms=10, label="planted")
-    axes.set_xticks(x, names, fontsize=8)
-    axes.set(ylabel="lenses", ylim=(0, None))
-    axes.grid(color="0.92", axis="y")
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    axes.set_title(
-        f"{prediction['n']} planted lenses: {prediction['expected']:.1f} "
-        f"({prediction['low']} to {prediction['high']}) predicted, {prediction['found']} found",
-        fontsize=11,
+    n, n_found, *predicted = (
+        [row[key] for row in bins] for key in ("n", "found", "expected", "low", "high")
     )
-    save(figure, path)
+    title = (
+        f"{prediction['n']} planted lenses: {prediction['expected']:.1f} "
+        f"({prediction['low']} to {prediction['high']}) predicted, {prediction['found']} found"
+    )
+    with open_figure(path, 9.5, 4.6, title) as figure:
+        axes = figure.subplots()
+        plot_points(axes, x, *predicted, colour=BLUE, marker="_", ms=16, label="predicted, 95 %")
+        axes.plot(x, n_found, "o", color=ORANGE, label="found")
+        axes.plot(x, n, "_", color=GREY, ms=10, label="planted")
+        axes.set_xticks(x, names, fontsize=8)
+        axes.set(ylabel="lenses", ylim=(0, None))
+        axes.grid(axis="y")
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def plot_realism(
+    images: Sequence[np.ndarray],
+    tables: Sequence[pd.DataFrame],
+    features: np.ndarray,
+    result: Mapping[str, Any],
+    path: str | os.PathLike[str],
+    bands: Sequence[str],
+    stretch: str,
+) -> None:
+    """Plot some real and injected lenses, their scores, and the network's features.
+
+    Parameters
+    ----------
+    images
+        Cutouts of the real and of the injected lenses, float32, shapes (N, B, S, S) and
+        (M, B, S, S).
+    tables
+        Likewise, with column p.
+    features
+        Of both, the real ones first, shape (N + M, K).
+    result
+        As returned by `lenspipe.completeness.realism.measure_realism`.
+    """
+    with open_figure(path, 12, 7.4) as figure:
+        (top,), (bottom,) = figure.subfigures(2, 1, squeeze=False, height_ratios=[2.5, 4])
+        names, colours = ("real", "injected"), (BLUE, ORANGE)
+        tiles = top.subplots(2, _N_SHOWN)
+        for row, cutouts, name, colour in zip(tiles, images, names, colours, strict=True):
+            shown = np.linspace(0, len(cutouts) - 1, _N_SHOWN).astype(int)
+            rgb = colour_images(_crop(cutouts[shown]), bands, stretch)
+            for axes in row:
+                axes.axis("off")
+            for axes, picture in zip(row, rgb, strict=False):
+                axes.imshow(picture, origin="lower")
+            row[0].set_title(name, loc="left", color=colour, fontsize=10)
+        scores, plane = bottom.subplots(1, 2)
+        for table, name, colour in zip(tables, names, colours, strict=True):
+            p = np.sort(table["p"].to_numpy())
+            fraction = np.arange(1, len(p) + 1) / len(p)
+            scores.step(p, fraction, where="post", color=colour, label=f"{len(p)} {name}")
+        scores.set(xlabel="p", ylabel="cumulative fraction", xlim=(0, 1), ylim=(0, 1.02))
+        scores.set_title(f"KS distance {result['ks']:.2f}, p {result['ks_p']:.2g}", fontsize=10)
+        scores.legend(loc="upper left")
+        spread = features.std(axis=0)
+        scaled = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1)
+        components = np.linalg.svd(scaled, full_matrices=False)[2]
+        projected = scaled @ components[:2].T
+        n_real = len(tables[0])
+        for rows, name, colour in zip(
+            (slice(None, n_real), slice(n_real, None)), names, colours, strict=True
+        ):
+            plane.plot(*projected[rows].T[:2], ".", color=colour, ms=5, alpha=0.6, label=name)
+        plane.set(xlabel="first component", ylabel="second component", xticks=[], yticks=[])
+        if result["auc_features"] is not None:
+            plane.set_title(
+                "features before the network's last layer: AUC {auc_features:.2f} "
+                "({auc_features_low:.2f} to {auc_features_high:.2f})".format(**result),
+                fontsize=10,
+            )
+        plane.legend()
+
+
+def _crop(images: np.ndarray) -> np.ndarray:
+    """Central pixels of cutouts, where arcs are."""
+    margin = max(0, (images.shape[-1] - _SIDE_PIXELS) // 2)
+    return images[:, :, margin : images.shape[-2] - margin, margin : images.shape[-1] - margin]

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.completeness.selection_function import SelectionFunction
-from lenspipe.config.flags import rejected
+from lenspipe.config.flags import has_rejected_flag
 from lenspipe.config.settings import Settings
 from lenspipe.products.candidates import read_cuts
 from lenspipe.products.tables import read_table
-from lenspipe.products.truth import read_rows, with_truth
+from lenspipe.products.truth import read_rows_of_bricks, read_scores_with_truth
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
@@ -35,7 +35,7 @@ def read_planted_lenses(settings: Settings) -> pd.DataFrame:
     LenspipeError
         There is none, or all bricks were used for training.
     """
-    scored = with_truth(settings.paths, settings.held_out)
+    scored = read_scores_with_truth(settings.paths, settings.held_out)
     lenses = scored[scored["lens"]]
     if lenses.empty:
         raise LenspipeError(
@@ -43,11 +43,13 @@ def read_planted_lenses(settings: Settings) -> pd.DataFrame:
             "for training, expected some to compare with; enlarge config section footprint"
         )
     cuts = read_cuts(settings.paths.cuts, settings.candidates.threshold)
-    found = cuts.passes(lenses) & ~rejected(lenses["flags"], settings)
+    found = cuts.passes(lenses) & ~has_rejected_flag(lenses["flags"], settings)
     table = lenses[["id", "theta_e_arcsec", "arc_snr"]].assign(found=found)
     truth = read_table(settings.paths.truth, "truth", columns=["id", "arc_mag_g"])
     table = table.merge(truth.drop_duplicates("id"), on="id")
-    parent = read_rows(settings.paths.bricks, settings.paths.parent, "parent", set(lenses["brick"]))
+    parent = read_rows_of_bricks(
+        settings.paths.bricks, settings.paths.parent, "parent", set(lenses["brick"])
+    )
     return table.merge(parent, on="id", validate="1:1")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from lenspipe.statistics.balance import values_of
+from lenspipe.statistics.balance import quantity_values
 from lenspipe.utils.errors import LenspipeError
 
 __all__ = ["LENS_QUANTITIES", "Quantity", "read_quantities", "selection_quantities"]
@@ -84,7 +84,10 @@ def selection_quantities(bands: Sequence[str], brightness: str = "arc_snr") -> l
 
 
 def read_quantities(
-    table: pd.DataFrame, quantities: Sequence[Quantity], where: str | Path
+    table: pd.DataFrame,
+    quantities: Sequence[Quantity],
+    zero_point_mag: float,
+    where: str | Path,
 ) -> pd.DataFrame:
     """Take the quantities from a table of lenses.
 
@@ -93,6 +96,8 @@ def read_quantities(
     table
         In place of ``depth_<band>`` it may have ``galdepth_<band>``, the survey's inverse variance
         in nanomaggy^-2.
+    zero_point_mag
+        Of the survey's release, for ``galdepth_<band>``.
 
     Returns
     -------
@@ -111,7 +116,7 @@ def read_quantities(
         if column in table:
             values = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
         elif quantity.name == "depth" and galdepth in table:
-            values = values_of(table, "depth", column.removeprefix("depth_"))
+            values = quantity_values(table, "depth", column.removeprefix("depth_"), zero_point_mag)
         else:
             or_galdepth = f" (or {galdepth})" if quantity.name == "depth" else ""
             raise LenspipeError(

@@ -13,12 +13,12 @@ from scipy.stats import ks_2samp
 
 from lenspipe.catalogs.known_lenses import read_confusing
 from lenspipe.completeness.hosts import galaxies_trained_on, read_host_pool, remove_near
-from lenspipe.completeness.realism_plot import plot_realism
+from lenspipe.completeness.plots import plot_realism
 from lenspipe.config.flags import BAD_FLAGS
 from lenspipe.config.settings import Settings
 from lenspipe.cutouts.reading import read_galaxies
 from lenspipe.models.activations import features
-from lenspipe.plotting.model_figures import draw_note
+from lenspipe.plotting.model_figures import plot_note
 from lenspipe.products.candidates import read_cuts
 from lenspipe.products.files import write_json
 from lenspipe.products.known_lenses import read_known
@@ -26,10 +26,10 @@ from lenspipe.products.schema.completeness import MEASURED
 from lenspipe.products.schema.declarations import names_of_keys
 from lenspipe.products.tables import read_table
 from lenspipe.products.truth import held_out_bricks
-from lenspipe.scoring.score import load_fitting
+from lenspipe.scoring.score import load_model_for_run
 from lenspipe.scoring.scorer import Scorer
 from lenspipe.simulation.injection import check_bands, inject
-from lenspipe.statistics.two_sample import ring_fluxes, tell_apart
+from lenspipe.statistics.two_sample import classifier_auc, ring_fluxes
 from lenspipe.utils.progress import log
 
 __all__ = ["measure_realism"]
@@ -82,7 +82,7 @@ def measure_realism(settings: Settings) -> dict[str, Any]:
         if len(real) < _MIN_REAL_LENSES:
             few = f"real lenses: {len(real)}"
         result["verdict"] = f"too few {few}, fewer than {_MIN_REAL_LENSES}"
-        draw_note(f"Injected and real lenses: {result['verdict']}", path)
+        plot_note(f"Injected and real lenses: {result['verdict']}", path)
     else:
         generators = [
             np.random.default_rng([settings.seed, 35, zlib.crc32(name.encode())])
@@ -165,7 +165,7 @@ def _compare(
     path: Path,
 ) -> dict[str, Any]:
     """Measure how well the two populations can be separated, and plot them."""
-    model = load_fitting(settings)
+    model = load_model_for_run(settings)
     scorer = Scorer(model, settings.model_path, settings.training.name, settings.inference)
     batch_size = settings.inference.batch_size
     tables = [
@@ -176,10 +176,11 @@ def _compare(
     both = np.concatenate([images, injected])
     is_real = np.arange(len(both)) < len(images)
     brick = np.concatenate([real["brick"], hosts["brick"]])
-    spaces = {"features": features(model, both), "photometry": ring_fluxes(both)}
+    photometry = ring_fluxes(both, settings.release.pixel_scale_arcsec)
+    spaces = {"features": features(model, both), "photometry": photometry}
     result: dict[str, Any] = {}
     for name, space in spaces.items():
-        area = tell_apart(space, is_real, brick)
+        area = classifier_auc(space, is_real, brick)
         keys = (f"auc_{name}{end}" for end in ("", "_low", "_high"))
         result |= dict(zip(keys, area, strict=True))
     test = ks_2samp(tables[0]["p"], tables[1]["p"])

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from scipy.special import expit
 from scipy.stats import norm
 
-from lenspipe.completeness.files import read_attributes, write_attributes
 from lenspipe.completeness.fitting import clustered_covariance, fit_logistic
+from lenspipe.completeness.function_file import read_attributes, write_attributes
 from lenspipe.completeness.quantities import LENS_QUANTITIES, Quantity, read_quantities
 from lenspipe.completeness.splines import (
     N_BASIS_CONDITIONS,
@@ -22,6 +22,7 @@ from lenspipe.completeness.splines import (
     Terms,
     uniform_spline,
 )
+from lenspipe.config.surveys.registry import default_release
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
@@ -61,6 +62,8 @@ class SelectionFunction:
         Variance between bricks beyond that explained by their conditions, logits squared.
     n_painted
         Number of injected lenses.
+    zero_point_mag
+        Of the release of tables with ``galdepth_<band>``; it is not in the file.
     meta
         What it was measured on: run, threshold, model.
     """
@@ -76,6 +79,7 @@ class SelectionFunction:
     brick_variance: float
     n_painted: int
     n_found: int
+    zero_point_mag: float
     meta: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -83,6 +87,7 @@ class SelectionFunction:
         cls,
         table: pd.DataFrame,
         quantities: Sequence[Quantity],
+        zero_point_mag: float,
         where: str | Path = "injected lenses",
         meta: Mapping[str, Any] | None = None,
     ) -> Self:
@@ -96,6 +101,8 @@ class SelectionFunction:
         table
             The quantities' columns and ``found`` (bool). Lenses in the same galaxy (``id``) and in
             the same ``brick``, if there are such columns, may be correlated.
+        zero_point_mag
+            Of the survey's release.
 
         Raises
         ------
@@ -108,7 +115,7 @@ class SelectionFunction:
                 f"{where}: found {problem}, expected a column found and at least "
                 f"{_MIN_INJECTED_LENSES} injected lenses; raise config key selection.number"
             )
-        values = read_quantities(table, quantities, where)
+        values = read_quantities(table, quantities, zero_point_mag, where)
         splines, medians = {}, {}
         for quantity in quantities:
             known = values[quantity.name].dropna().to_numpy()
@@ -146,13 +153,22 @@ class SelectionFunction:
             brick_variance=variance,
             n_painted=len(table),
             n_found=int(found.sum()),
+            zero_point_mag=zero_point_mag,
             meta=dict(meta or {}),
         )
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a function that was written by `write`."""
-        return cls(**read_attributes(path))
+    def read(cls, path: str | os.PathLike[str], zero_point_mag: float | None = None) -> Self:
+        """Read a function that was written by `write`.
+
+        Parameters
+        ----------
+        zero_point_mag
+            Of the survey's release; that of the default configuration if not given.
+        """
+        if zero_point_mag is None:
+            zero_point_mag = default_release().zero_point_mag
+        return cls(zero_point_mag=zero_point_mag, **read_attributes(path))
 
     def write(self, path: str | os.PathLike[str], cells: pd.DataFrame | None = None) -> None:
         """Write the function as FITS (docs/selection.md); equal functions give equal bytes.
@@ -213,7 +229,7 @@ class SelectionFunction:
         LenspipeError
             A column is missing or invalid.
         """
-        values = read_quantities(table, self.quantities, where)
+        values = read_quantities(table, self.quantities, self.zero_point_mag, where)
         blocks = [np.empty((0, 3))]
         z_score = norm.isf((1 - level) / 2)
         for start in range(0, len(values), _ROWS_PER_BLOCK):
@@ -245,7 +261,7 @@ class SelectionFunction:
         (N, 1000) float array
             The same draws for every table.
         """
-        values = read_quantities(table, self.quantities, "population")
+        values = read_quantities(table, self.quantities, self.zero_point_mag, "population")
         return expit(self._design(values) @ self._draw_coefficients())
 
     def _draw_coefficients(self) -> np.ndarray:
@@ -270,7 +286,7 @@ class SelectionFunction:
         pandas.DataFrame
             A row per group, from 0: completeness, low, high (95 %).
         """
-        values = read_quantities(table, self.quantities, "population")
+        values = read_quantities(table, self.quantities, self.zero_point_mag, "population")
         groups = np.asarray(groups)
         n = np.bincount(groups)
         mean, draws, _ = self._sums(values, groups, np.ones(len(groups)))
@@ -314,7 +330,7 @@ class SelectionFunction:
             The table is empty, a column is missing or invalid, or weights are negative or not
             finite.
         """
-        values = read_quantities(table, self.quantities, where)
+        values = read_quantities(table, self.quantities, self.zero_point_mag, where)
         if len(table) == 0:
             raise LenspipeError(f"{where}: found no lens, expected at least one; add some")
         poisson = weights is not None

@@ -7,14 +7,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "base": ["merged"],
         "data": ["Parent", "Simulation"],
-        "flags": ["BAD_FLAGS", "flag_note", "FLAGS", "MEANINGS", "rejected"],
+        "flags": ["BAD_FLAGS", "flag_note", "FLAGS", "MEANINGS", "has_rejected_flag"],
         "learning": ["Catalogue", "Inference"],
         "paths": ["network_source", "RunPaths", "SkyPaths"],
-        "releases": ["BRICK_PIXELS", "MASKBITS", "PIXEL_SCALE_ARCSEC"],
         "results": ["Recovery"],
         "settings": ["load_settings", "nested", "read_config", "Settings"],
         "surveys.base": ["Release"],
         "surveys.legacy": ["RELEASES"],
+        "surveys.registry": ["default_release", "find_release"],
         "training": ["Range"],
     },
 )

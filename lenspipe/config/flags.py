@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from lenspipe.config.settings import Settings
 
-__all__ = ["BAD_FLAGS", "FLAGS", "MEANINGS", "flag_note", "rejected"]
+__all__ = ["BAD_FLAGS", "FLAGS", "MEANINGS", "flag_note", "has_rejected_flag"]
 
 
 class FLAGS(enum.IntFlag):
@@ -41,7 +41,7 @@ def flag_note(flags: int) -> str:
     )
 
 
-def rejected(flags: ArrayLike, settings: Settings) -> np.ndarray:
+def has_rejected_flag(flags: ArrayLike, settings: Settings) -> np.ndarray:
     """Whether each cutout has a flag of ``candidates.reject_flags``; flags as in its file."""
     mask = sum(int(FLAGS[name]) for name in set(settings.candidates.reject_flags))
     return (np.asarray(flags, dtype=np.int64) & mask) != 0

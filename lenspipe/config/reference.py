@@ -57,6 +57,9 @@ it differs from the settings' models. Edit those (`lenspipe/config/`) or the int
 `lenspipe/config/reference.py`) instead.
 """
 
+#: Keys of sections that are sections themselves.
+_NESTED = ("augmentation", "healpix", "threshold")
+
 
 def config_reference() -> str:
     """Describe every key in Markdown: an introduction and a table for each section."""
@@ -72,11 +75,12 @@ def config_reference() -> str:
     parts = [_HEAD, "## Top level\n", _table("", top, schema["required"])]
     for name, section in below:
         parts += [f"## {name}\n", f"{section['description']}\n"]
-        plain = {k: v for k, v in section["properties"].items() if not _section(v)}
+        nested = {k for k, v in section["properties"].items() if k in _NESTED and _section(v)}
+        plain = {k: v for k, v in section["properties"].items() if k not in nested}
         parts.append(_table(f"{name}.", plain, section.get("required", [])))
         for key, field in section["properties"].items():
-            if nested := _section(field):
-                part = sections[nested]
+            if key in nested:
+                part = sections[_section(field)]
                 parts += [f"### {name}.{key}\n", f"{part['description']}\n"]
                 needed = part.get("required", [])
                 parts.append(_table(f"{name}.{key}.", part["properties"], needed))

@@ -299,12 +299,12 @@ class Settings(Section):
         _, validation, test = self.sample.fractions
         if self.inference.model:
             return None
-        if "validation" in self.learnt_splits:
+        if "validation" in self.training_splits:
             validation = 0
         return "test" if test else "validation" if validation else None
 
     @property
-    def learnt_splits(self) -> tuple[str, ...]:
+    def training_splits(self) -> tuple[str, ...]:
         """Splits that the run's model is trained on; refit and stacker include validation."""
         stacked = self.ensemble.members and self.ensemble.combine == "stacker"
         return ("train", "validation") if stacked or self._any_refit else ("train",)

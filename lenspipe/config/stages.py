@@ -311,7 +311,7 @@ STAGES: dict[str, Stage] = {
     "sky_map": _stage("bricks candidates chunks -> sky_map", "candidates.threshold"),
     "checks": _stage(
         "sky bricks lenses candidates sample sample_report training_sample chunks -> checks",
-        f"seed learnt_splits checks candidates.reject_flags mosaics.stretch {_RADII} "
+        f"seed training_splits checks candidates.reject_flags mosaics.stretch {_RADII} "
         "sample.split_nside",
     ),
     "evaluate": _stage(
@@ -326,7 +326,7 @@ STAGES: dict[str, Stage] = {
     "purity": _stage(
         "sky bricks lenses sample training_sample cuts predictions calibration grades chunks "
         "-> purity",
-        f"learnt_splits evaluation.prior candidates.reject_flags {_RADII}",
+        f"training_splits evaluation.prior candidates.reject_flags {_RADII}",
     ),
     # Which injected lenses are found takes a moment: it is in no key.
     "paint": _stage(

@@ -7,9 +7,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "activations": ["show_activations"],
         "model": ["assess", "predict_held_out", "show_mistakes"],
-        "purity.random_rates": ["measure_purity"],
+        "purity.measure": ["measure_purity"],
         "random_galaxies": ["FATES", "RandomGalaxies"],
-        "recovery.published": ["match_scores", "measure_recovery", "recovery_of"],
+        "recovery.comparison": ["match_scores", "measure_recovery", "recovery_of"],
         "search": ["evaluate"],
     },
 )

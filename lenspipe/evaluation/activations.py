@@ -8,10 +8,10 @@ from lenspipe.config.settings import Settings
 from lenspipe.models.activations import stages
 from lenspipe.models.contents import count_parameters
 from lenspipe.plotting.colour import colour_images
-from lenspipe.plotting.model_figures import draw_activations, draw_note
+from lenspipe.plotting.model_figures import plot_activations, plot_note
 from lenspipe.products.sample import read_images
 from lenspipe.products.tables import read_table
-from lenspipe.scoring.score import load_fitting
+from lenspipe.scoring.score import load_model_for_run
 from lenspipe.utils.errors import LenspipeError
 
 __all__ = ["show_activations"]
@@ -37,17 +37,17 @@ def show_activations(settings: Settings) -> None:
     path = paths.model(name, "activations.png")
     chosen = _choose_galaxies(paths.model(name, "predictions.parquet"), paths.sample)
     if chosen is None:
-        draw_note("No split that the model was not trained on\nhas lenses and non-lenses", path)
+        plot_note("No split that the model was not trained on\nhas lenses and non-lenses", path)
         return
-    model = load_fitting(settings, paths.model(name))
+    model = load_model_for_run(settings, paths.model(name))
     images = read_images(paths.sample, chosen, len(bands), settings.cutouts.size)
     maps = stages(model, images)
     if not maps:
-        draw_note(f"{name}: no layer of this network has activation maps", path)
+        plot_note(f"{name}: no layer of this network has activation maps", path)
         return
     trainable = count_parameters(model)
     rgb = colour_images(images, bands, settings.mosaics.stretch)
-    draw_activations(
+    plot_activations(
         maps,
         images.shape[1:],
         rgb,

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.config.results import Mosaics
+from lenspipe.config.surveys.base import Release
 from lenspipe.plotting.galaxy_pages import draw_page
 from lenspipe.utils.names import iau_name
 
@@ -22,6 +23,7 @@ def draw_mistakes(
     rule: str,
     mosaics: Mosaics,
     bands: Sequence[str],
+    release: Release,
 ) -> None:
     """Plot pages of the lenses with the lowest scores and of the non-lenses with the highest.
 
@@ -36,6 +38,8 @@ def draw_mistakes(
         From ``missed.png`` and ``false.png`` to the files.
     title, rule
         What was scored, and what counts as found, such as ``p ≥ 0.9``.
+    release
+        Of the images, for scale bars and names.
     """
     missed = galaxies[galaxies["missed"]].sort_values(["p", "id"], na_position="first")
     false = galaxies[galaxies["false"]].sort_values(["p", "id"], ascending=[False, True])
@@ -45,12 +49,13 @@ def draw_mistakes(
     ):
         shown = table.head(mosaics.columns * mosaics.rows).reset_index(drop=True)
         shown["rank"] = np.arange(1, len(shown) + 1)
-        shown["name"] = iau_name(shown["ra"], shown["dec"])
+        shown["name"] = iau_name(shown["ra"], shown["dec"], release.name_prefix)
         draw_page(
             read_images(shown) if len(shown) else (),
             shown,
             path(file),
             bands=bands,
+            pixel_scale_arcsec=release.pixel_scale_arcsec,
             stretch=mosaics.stretch,
             columns=mosaics.columns,
             title=f"{title}: {name} at {rule}",

@@ -11,9 +11,9 @@ from lenspipe.config.settings import Settings
 from lenspipe.evaluation.mistakes import draw_mistakes
 from lenspipe.evaluation.model_metrics import measure_split
 from lenspipe.evaluation.plots import (
-    draw_figures,
-    draw_nothing_to_measure,
     mark_mistakes,
+    plot_figures,
+    plot_nothing_to_measure,
     shown_split,
 )
 from lenspipe.evaluation.predictions import predict_splits
@@ -97,7 +97,7 @@ def assess(settings: Settings) -> dict:
         metrics |= {f"{split}_{key}": value for key, value in measured.items()}
     if _used_validation(notes):
         metrics["validation_auc"] = notes["val_auc"]
-    draw_figures(name, splits, metrics, calibration, settings.evaluation.bins, path)
+    plot_figures(name, splits, metrics, calibration, settings.evaluation.bins, path)
     write_json(path("metrics.json"), metrics)
     for split in SPLITS:
         _log_metrics(metrics, split)
@@ -115,7 +115,7 @@ def show_mistakes(settings: Settings) -> None:
     splits = _read_splits(settings)
     shown = shown_split(splits)
     if shown is None:
-        draw_nothing_to_measure(["missed", "false"], path)
+        plot_nothing_to_measure(["missed", "false"], path)
         return
     threshold, source = settings.assessment_threshold
     sample = read_table(settings.paths.sample, "sample", columns=["id", "shard", "row"])
@@ -130,6 +130,7 @@ def show_mistakes(settings: Settings) -> None:
         rule=f"p ≥ {threshold:g}" + (" (default)" if source == "default" else ""),
         mosaics=settings.mosaics,
         bands=bands,
+        release=settings.release,
     )
 
 

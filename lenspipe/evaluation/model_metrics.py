@@ -8,14 +8,14 @@ import pandas as pd
 from lenspipe.config.training import Evaluation
 from lenspipe.statistics.calibration import Calibration
 from lenspipe.statistics.metrics import (
-    EDGES,
+    PROPERTY_BINS,
     Estimate,
     auc,
     completeness_at_fpr,
     completeness_interval,
     expected_calibration_error,
+    fraction_interval,
     name_interval,
-    part_interval,
     purity_interval,
 )
 
@@ -59,7 +59,10 @@ def measure_split(
         metrics |= name_interval(f"completeness_fpr_{name}", completeness)
         metrics |= _yield(f"fpr_{name}", completeness, (rate, rate, rate), prior)
     minimum = np.float32(threshold)
-    completeness, fpr = part_interval(lenses >= minimum), part_interval(nonlenses >= minimum)
+    completeness, fpr = (
+        fraction_interval(lenses >= minimum),
+        fraction_interval(nonlenses >= minimum),
+    )
     metrics |= name_interval("completeness_threshold", completeness)
     metrics |= name_interval("fpr_threshold", fpr)
     metrics |= _yield("threshold", completeness, fpr, prior)
@@ -108,7 +111,7 @@ def _by_property(galaxies: pd.DataFrame, above: np.ndarray, band: str) -> dict[s
         bins[name] = [
             {"from": low, "to": high if np.isfinite(high) else None}
             | _rates((values >= low) & (values < high), lens, above)
-            for low, high in itertools.pairwise(EDGES[name])
+            for low, high in itertools.pairwise(PROPERTY_BINS[name])
         ]
     return bins
 
@@ -124,6 +127,6 @@ def _rates(inside: np.ndarray, lens: np.ndarray, above: np.ndarray) -> dict:
     lenses, nonlenses = above[inside & lens], above[inside & ~lens]
     return (
         {"n_lenses": len(lenses), "n_nonlenses": len(nonlenses)}
-        | name_interval("completeness", part_interval(lenses))
-        | name_interval("false_positive_rate", part_interval(nonlenses))
+        | name_interval("completeness", fraction_interval(lenses))
+        | name_interval("false_positive_rate", fraction_interval(nonlenses))
     )

@@ -11,7 +11,7 @@ from lenspipe.plotting import figures, model_figures
 from lenspipe.statistics.calibration import Calibration
 from lenspipe.statistics.metrics import roc_curve
 
-__all__ = ["draw_figures", "draw_nothing_to_measure", "mark_mistakes", "shown_split"]
+__all__ = ["mark_mistakes", "plot_figures", "plot_nothing_to_measure", "shown_split"]
 
 _FIGURES = ("roc", "precision_recall", "threshold", "scores", "reliability")
 
@@ -25,7 +25,7 @@ def _with_both_classes(splits: Mapping[str, pd.DataFrame]) -> list[str]:
     return [split for split, rows in splits.items() if (rows["label"] > 0.5).nunique() == 2]
 
 
-def draw_figures(
+def plot_figures(
     name: str,
     splits: Mapping[str, pd.DataFrame],
     metrics: dict,
@@ -53,7 +53,7 @@ def draw_figures(
     """
     shown = shown_split(splits)
     if shown is None:
-        draw_nothing_to_measure(_FIGURES, path)
+        plot_nothing_to_measure(_FIGURES, path)
         return
     scores = {
         split: (rows.loc[rows["label"] > 0.5, "p"], rows.loc[rows["label"] <= 0.5, "p"])
@@ -65,7 +65,7 @@ def draw_figures(
         (fpr, *(metrics[f"{shown}_completeness_fpr_{key}{end}"] for end in ("", "_low", "_high")))
         for key, fpr in FPRS.items()
     ]
-    figures.draw_roc(
+    figures.plot_roc(
         {
             f"{split}: {_format_counts(*scores[split])}": roc_curve(*scores[split])
             for split in _with_both_classes(splits)
@@ -77,12 +77,12 @@ def draw_figures(
     at = title + (
         f"; p ≥ {threshold:g} (default)" if metrics["threshold_from"] == "default" else ""
     )
-    model_figures.draw_precision_recall(
+    model_figures.plot_precision_recall(
         lenses, nonlenses, prior, threshold, at, path("precision_recall.png")
     )
-    model_figures.draw_threshold(lenses, nonlenses, prior, threshold, at, path("threshold.png"))
-    figures.draw_scores(galaxies["p"], _classes(galaxies), threshold, path("scores.png"))
-    model_figures.draw_reliability(
+    model_figures.plot_threshold(lenses, nonlenses, prior, threshold, at, path("threshold.png"))
+    figures.plot_scores(galaxies["p"], _classes(galaxies), threshold, path("scores.png"))
+    model_figures.plot_reliability(
         galaxies["label"],
         _probabilities(galaxies["p"], calibration),
         bins,
@@ -91,10 +91,10 @@ def draw_figures(
     )
 
 
-def draw_nothing_to_measure(names: Iterable[str], path: Callable[[str], Path]) -> None:
+def plot_nothing_to_measure(names: Iterable[str], path: Callable[[str], Path]) -> None:
     """Plot figures that say that no split can be measured."""
     for name in names:
-        model_figures.draw_note(
+        model_figures.plot_note(
             "Nothing to measure: no split that the model\nwas not trained on has lenses and "
             "non-lenses",
             path(f"{name}.png"),

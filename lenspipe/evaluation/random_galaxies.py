@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from lenspipe.config.flags import rejected
+from lenspipe.config.flags import has_rejected_flag
 from lenspipe.config.settings import Settings
 from lenspipe.products.known_lenses import read_known
-from lenspipe.products.models import splits_trained_on
+from lenspipe.products.models import training_splits
 from lenspipe.products.tables import read_table
 from lenspipe.utils.crossmatch import Sky
 from lenspipe.utils.errors import LenspipeError
@@ -68,9 +68,9 @@ class RandomGalaxies:
         self.knows_training = bool(other) or not settings.inference.model
         if other:
             path = Path(other)
-            self._read_training(path, splits_trained_on(path.parents[1] / "models"), True)
+            self._read_training(path, training_splits(path.parents[1] / "models"), True)
         elif self.knows_training:
-            self._read_training(settings.paths.sample, settings.learnt_splits, False)
+            self._read_training(settings.paths.sample, settings.training_splits, False)
         else:
             log.info(
                 "random galaxies: the training sample of the given model is unknown, so that its "
@@ -114,7 +114,7 @@ class RandomGalaxies:
             known[rows[separation <= self._settings.sample.match_radius_arcsec]] = True
         masks = (
             table["p"].isna(),
-            rejected(table["flags"], self._settings),
+            has_rejected_flag(table["flags"], self._settings),
             near,
             _is_near(self._graded, table),
             _is_in(self._unlisted, table["id"]),

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
-from lenspipe.config.flags import rejected
+from lenspipe.config.flags import has_rejected_flag
 from lenspipe.config.settings import Settings
 from lenspipe.cutouts.reading import read_images
 from lenspipe.evaluation.mistakes import draw_mistakes
@@ -16,9 +16,14 @@ from lenspipe.plotting import figures
 from lenspipe.products.candidates import read_cuts
 from lenspipe.products.files import write_json
 from lenspipe.products.tables import read_table
-from lenspipe.products.truth import QUOTED_ARC_SNR, QUOTED_THETA_E_ARCSEC, read_rows, with_truth
+from lenspipe.products.truth import (
+    QUOTED_ARC_SNR,
+    QUOTED_THETA_E_ARCSEC,
+    read_rows_of_bricks,
+    read_scores_with_truth,
+)
 from lenspipe.statistics.metrics import (
-    EDGES,
+    PROPERTY_BINS,
     auc,
     completeness_at_fpr,
     completeness_interval,
@@ -58,14 +63,18 @@ def evaluate(settings: Settings) -> dict:
     paths, band = settings.paths, settings.survey.bands[-1]
     has_truth = settings.simulation is not None
     paths.evaluation("metrics.json").unlink(missing_ok=True)
-    galaxies = with_truth(settings.paths, settings.held_out) if has_truth else _labelled(settings)
+    galaxies = (
+        read_scores_with_truth(settings.paths, settings.held_out)
+        if has_truth
+        else _labelled(settings)
+    )
     galaxies = _add_conditions(settings, galaxies)
     unscored = galaxies["p"].isna()
     if unscored.any():
         log.info("evaluation: %d galaxies have no score; they count as not found", unscored.sum())
     galaxies["p"] = galaxies["p"].astype(np.float64).fillna(_UNSCORED)
     cuts = read_cuts(settings.paths.cuts, settings.candidates.threshold)
-    galaxies["selected"] = cuts.passes(galaxies) & ~rejected(galaxies["flags"], settings)
+    galaxies["selected"] = cuts.passes(galaxies) & ~has_rejected_flag(galaxies["flags"], settings)
     where = f"the {settings.held_out} {'bricks' if has_truth else 'split'}"
     for name, n in (("lens", galaxies["lens"].sum()), ("non-lens", (~galaxies["lens"]).sum())):
         if n == 0:
@@ -79,14 +88,14 @@ def evaluate(settings: Settings) -> dict:
     curves = {f"all {len(lenses)} lenses": roc_curve(lenses, nonlenses)}
     if has_truth and len(visible):
         curves[f"{len(visible)} visible lenses"] = roc_curve(visible, nonlenses)
-    figures.draw_roc(curves, paths.evaluation("roc.png"))
-    figures.draw_scores(
+    figures.plot_roc(curves, paths.evaluation("roc.png"))
+    figures.plot_scores(
         galaxies["p"],
         galaxies["kind"],
         metrics["threshold"],
         paths.evaluation("scores.png"),
     )
-    figures.draw_completeness(
+    figures.plot_completeness(
         [
             {
                 "bins": metrics[f"completeness_by_{name}"],
@@ -107,6 +116,7 @@ def evaluate(settings: Settings) -> dict:
         rule=str(settings.candidates.threshold),
         mosaics=settings.mosaics,
         bands=settings.survey.bands,
+        release=settings.release,
     )
     write_json(paths.evaluation("metrics.json"), metrics)
     _log_metrics(metrics)
@@ -125,7 +135,9 @@ def _labelled(settings: Settings) -> pd.DataFrame:
             f"{settings.paths.sample}: found no labelled galaxy in the {settings.held_out} split, "
             "expected some; raise its fraction in config key sample.fractions"
         )
-    scores = read_rows(settings.paths.bricks, settings.paths.scores, "scores", set(sample["brick"]))
+    scores = read_rows_of_bricks(
+        settings.paths.bricks, settings.paths.scores, "scores", set(sample["brick"])
+    )
     galaxies = sample.drop(columns="brick").merge(scores, on="id", validate="1:1")
     if len(galaxies) < len(sample):
         log.info("evaluation: %d of the test split were not scored", len(sample) - len(galaxies))
@@ -138,7 +150,7 @@ def _add_conditions(settings: Settings, galaxies: pd.DataFrame) -> pd.DataFrame:
     """Add type, and magnitude and exposures in the last band."""
     band = settings.survey.bands[-1]
     columns = {f"mag_{band}": "mag", f"nobs_{band}": "nobs", "type": "type"}
-    parent = read_rows(
+    parent = read_rows_of_bricks(
         settings.paths.bricks, settings.paths.parent, "parent", set(galaxies["brick"])
     )
     parent = parent[["id", *columns]].rename(columns=columns)
@@ -195,8 +207,12 @@ def _measure(galaxies: pd.DataFrame, lowest_cut: float, has_truth: bool) -> dict
     }
     if not has_truth:
         del metrics["n_visible_lenses"]
-        metrics["completeness_by_mag"] = _in_bins(galaxies[lens], "mag", above, EDGES["mag"])
-        metrics["completeness_by_nobs"] = _in_bins(galaxies[lens], "nobs", above, EDGES["nobs"])
+        metrics["completeness_by_mag"] = _in_bins(
+            galaxies[lens], "mag", above, PROPERTY_BINS["mag"]
+        )
+        metrics["completeness_by_nobs"] = _in_bins(
+            galaxies[lens], "nobs", above, PROPERTY_BINS["nobs"]
+        )
         return metrics
     metrics["auc_visible"] = auc(visible, nonlenses)
     metrics["false_positive_rate_by_kind"] = {
@@ -209,8 +225,10 @@ def _measure(galaxies: pd.DataFrame, lowest_cut: float, has_truth: bool) -> dict
     }
     bright = galaxies[lens & (galaxies["arc_snr"] >= QUOTED_ARC_SNR)]
     wide = galaxies[lens & (galaxies["theta_e_arcsec"] >= QUOTED_THETA_E_ARCSEC)]
-    metrics["completeness_by_theta_e"] = _in_bins(bright, "theta_e_arcsec", above, EDGES["theta_e"])
-    metrics["completeness_by_arc_snr"] = _in_bins(wide, "arc_snr", above, EDGES["arc_snr"])
+    metrics["completeness_by_theta_e"] = _in_bins(
+        bright, "theta_e_arcsec", above, PROPERTY_BINS["theta_e"]
+    )
+    metrics["completeness_by_arc_snr"] = _in_bins(wide, "arc_snr", above, PROPERTY_BINS["arc_snr"])
     return metrics
 
 

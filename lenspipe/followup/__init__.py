@@ -5,7 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "choice": ["choose", "read_arrows", "read_graded"],
+        "choice": ["choose_candidates", "read_arrows", "read_graded"],
         "sheets": ["make_sheets"],
     },
 )

@@ -10,7 +10,7 @@ from lenspipe.config.paths import RunPaths
 from lenspipe.products.candidates import read_candidates
 from lenspipe.utils.errors import LenspipeError
 
-__all__ = ["choose", "read_arrows", "read_graded"]
+__all__ = ["choose_candidates", "read_arrows", "read_graded"]
 
 # Larger than any cutout: beyond it a name is wrong, or the unit (hours, pixels).
 _MAX_DISTANCE_ARCSEC = 60
@@ -56,7 +56,7 @@ def read_graded(paths: RunPaths, graded: Path | None = None) -> pd.DataFrame:
     return table
 
 
-def choose(
+def choose_candidates(
     table: pd.DataFrame,
     paths: RunPaths,
     names: Iterable[str] | None = None,

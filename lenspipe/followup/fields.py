@@ -14,10 +14,9 @@ from astropy.wcs import WCS, FITSFixedWarning
 from scipy.ndimage import map_coordinates
 
 from lenspipe.config.paths import RunPaths
-from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
-from lenspipe.config.surveys.base import SurveyPaths
+from lenspipe.config.surveys.base import Release, SurveyPaths
 from lenspipe.products.tables import read_table
-from lenspipe.survey.bricks import BRICK_DEG, brick_wcs
+from lenspipe.survey.bricks import brick_wcs
 from lenspipe.survey.coadds import read_geometry, read_stamps
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.fits import clip_boxes
@@ -103,7 +102,9 @@ def resample(image: SkyImage, field: Field, order: int = 3) -> np.ndarray:
     return result
 
 
-def stamp_image(stamp: np.ndarray, ra: float, dec: float, brick: Mapping[str, Any]) -> SkyImage:
+def stamp_image(
+    stamp: np.ndarray, ra: float, dec: float, brick: Mapping[str, Any], release: Release
+) -> SkyImage:
     """Add world coordinates to a cutout of a run.
 
     Parameters
@@ -114,8 +115,10 @@ def stamp_image(stamp: np.ndarray, ra: float, dec: float, brick: Mapping[str, An
         Of the galaxy, degrees; the cutout's central pixel is the brick's pixel nearest to it.
     brick
         Centre of the brick: ra, dec.
+    release
+        That the cutout was taken from.
     """
-    wcs = brick_wcs(brick["ra"], brick["dec"])
+    wcs = brick_wcs(brick["ra"], brick["dec"], release)
     x, y = (int(np.floor(pixel + 0.5)) for pixel in wcs.all_world2pix(ra, dec, 0))
     return SkyImage(stamp, _shifted(wcs, x - stamp.shape[-1] // 2, y - stamp.shape[-1] // 2))
 
@@ -169,7 +172,7 @@ class Survey:
 
     def _near(self, field: Field) -> pd.DataFrame:
         """Bricks that overlap a field, the nearest first."""
-        reach = BRICK_DEG / 2 + field.side_arcsec / 3600 / 2
+        reach = self.paths.release.brick_deg / 2 + field.side_arcsec / 3600 / 2
         north = np.abs(self.bricks["dec"] - field.dec)
         east = np.abs((self.bricks["ra"] - field.ra + 180) % 360 - 180)
         east = east * np.cos(np.deg2rad(field.dec))
@@ -178,7 +181,8 @@ class Survey:
 
     def _read_section(self, brick: Any, band: str, field: Field, order: int) -> np.ndarray:
         # A little larger than the field, which may be rotated; odd, as stamps are.
-        side = int(1.05 * field.side_arcsec / PIXEL_SCALE_ARCSEC) + 2 * _MARGIN
+        scale_arcsec = self.paths.release.pixel_scale_arcsec
+        side = int(1.05 * field.side_arcsec / scale_arcsec) + 2 * _MARGIN
         side += side % 2 == 0
 
         def centre(wcs: WCS) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from lenspipe import __version__
 from lenspipe.config.flags import flag_note
 from lenspipe.config.paths import RunPaths, SkyPaths
-from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.config.settings import load_settings, read_config
 from lenspipe.followup.fields import (
     Field,
@@ -31,7 +30,7 @@ from lenspipe.followup.target_table import einstein_radius, format_position, wri
 from lenspipe.plotting.colour import BAND_SCALES, colour_images
 from lenspipe.plotting.galaxy_pages import format_probability, format_redshift
 from lenspipe.plotting.residual import residual_images
-from lenspipe.products.cutouts import read_cutouts
+from lenspipe.products.cutouts import read_cutouts, read_release
 from lenspipe.products.files import require
 from lenspipe.retrieval.local import LocalSource
 from lenspipe.retrieval.sources import open_source
@@ -73,7 +72,7 @@ def make_sheets(
     Parameters
     ----------
     table
-        The candidates, as returned by `lenspipe.followup.choice.choose`.
+        The candidates, as returned by `lenspipe.followup.choice.choose_candidates`.
     folder
         Output folder.
     arrows
@@ -180,6 +179,8 @@ class _Sheet:
         self.paths, self.row, self.survey, self.arrows = paths, row, survey, arrows
         self.bands = [band for band in BAND_SCALES if f"mag_{band}" in row]
         path, shape = paths.cutouts(row["brick"]), None
+        self.release = survey.paths.release if survey else read_release([path])
+        scale_arcsec = self.release.pixel_scale_arcsec
         if path.exists():
             images, catalog = read_cutouts(path)
             place = pd.Index(catalog["id"]).get_indexer([row["id"]])[0]
@@ -191,21 +192,20 @@ class _Sheet:
             shape = catalog.iloc[[place]].reindex(columns=["shape_e1", "shape_e2"])
             shape = shape.to_numpy(float)
             brick = bricks[bricks["brick"] == row["brick"]].iloc[0]
-            image = stamp_image(images[place], row["ra"], row["dec"], brick)
+            image = stamp_image(images[place], row["ra"], row["dec"], brick, self.release)
         elif survey:
             # Cutouts may have been deleted after scoring.
-            side = _STAMP_PIXELS * PIXEL_SCALE_ARCSEC
+            side = _STAMP_PIXELS * scale_arcsec
             field = Field(row["ra"], row["dec"], side, _STAMP_PIXELS)
             image = SkyImage(survey.read(field, self.bands), field.wcs)
         else:
             require(path, "cutouts", "give --config to take the cutout from the coadds")
         self.image = image
         self.residual = SkyImage(residual_images(image.pixels[None], shape)[0], image.wcs)
-        self.side_arcsec = image.pixels.shape[-1] * PIXEL_SCALE_ARCSEC
+        self.side_arcsec = image.pixels.shape[-1] * scale_arcsec
+        self.fine_arcsec = scale_arcsec / _OVERSAMPLING
 
-    def field(
-        self, pixel_arcsec: float = PIXEL_SCALE_ARCSEC / _OVERSAMPLING, fraction: float = 1
-    ) -> Field:
+    def field(self, pixel_arcsec: float, fraction: float = 1) -> Field:
         """The cutout's field, or a fraction of its side, in pixels of about the given size."""
         side = self.side_arcsec * fraction
         pixels = min(_MAX_PIXELS, round(side / pixel_arcsec))
@@ -217,7 +217,7 @@ class _Sheet:
 
     def plot(self) -> Figure:
         """Plot the sheet."""
-        field, side = self.field(), self.side_arcsec
+        field, side = self.field(self.fine_arcsec), self.side_arcsec
         first = Panel(
             self.colour(field, self.image), side, f"{' '.join(self.bands)}, {side:.0f}\"",
             bar_arcsec=5, compass=True, labels=True,
@@ -236,7 +236,8 @@ class _Sheet:
     def _charts(self, field: Field, stamps: np.ndarray) -> list[Panel]:
         """Finder charts: a wide one from the coadds, a close-up from the cutout."""
         band = "r" if "r" in self.bands else self.bands[0]
-        wide = Field(field.ra, field.dec, CHART_ARCSEC, round(CHART_ARCSEC / PIXEL_SCALE_ARCSEC))
+        pixels_wide = round(CHART_ARCSEC / self.release.pixel_scale_arcsec)
+        wide = Field(field.ra, field.dec, CHART_ARCSEC, pixels_wide)
         pixels, message = None, "no coadds: give their location with --config"
         if self.survey:
             try:
@@ -262,7 +263,7 @@ class _Sheet:
         """Plot another image beside the survey's; None if it does not cover the candidate."""
         pairs, scale = [], other.scale_arcsec
         for fraction in (1, 0.5):
-            field = self.field(min(scale, PIXEL_SCALE_ARCSEC / _OVERSAMPLING), fraction)
+            field = self.field(min(scale, self.fine_arcsec), fraction)
             pixels = other.read(field)
             if pixels is None:
                 log.info("%s: does not cover %s", other.path, self.row["name"])
@@ -285,7 +286,7 @@ class _Sheet:
     def _facts(self) -> list[tuple[str, str]]:
         row, bands = self.row, self.bands
         ra, dec = format_position(row["ra"], row["dec"])
-        iau = iau_name(row["ra"], row["dec"])[0]
+        iau = iau_name(row["ra"], row["dec"], self.release.name_prefix)[0]
         facts = [
             ("Position (J2000)", ""),
             ("RA, Dec", f"{ra}  {dec}"),
@@ -322,7 +323,7 @@ class _Sheet:
 
     def _footer(self) -> str:
         simulated = self.paths.sky_manifest.exists()
-        origin = "simulated images" if simulated else "images of the DESI Legacy Imaging Surveys"
+        origin = "simulated images" if simulated else f"images of the {self.release.survey}"
         return (
             "North is up, East is left. Magnitudes are not corrected for extinction. Arrows mark "
             "suspected images of the source.\n"

@@ -65,7 +65,7 @@ def write_bricks(settings: Settings) -> None:
     """
     table = _choose(_survey_bricks(settings), settings)
     if settings.targets:
-        absent = targets_without_data(settings.targets, table["brick"])
+        absent = targets_without_data(settings.targets, table["brick"], settings.release.brick_deg)
         report_absent(absent, settings.release.name)
     write_table(settings.paths.bricks, table)
     regions = ", ".join(f"{n} {region}" for region, n in table.region.value_counts().items())
@@ -92,7 +92,8 @@ def _choose(table: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """Select the bricks of the footprint, or those with targets, and add the chunks."""
     release, footprint = settings.release, settings.footprint
     if settings.targets:
-        table = with_targets(table, read_targets(settings.targets), settings.targets, release.name)
+        targets = read_targets(settings.targets, release.brick_deg)
+        table = with_targets(table, targets, settings.targets, release.name)
     names = named_bricks(footprint)
     inside = table.brick.notna() & in_footprint(footprint, table.ra, table.dec)
     if names is not None:

@@ -6,8 +6,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "app": ["make_app"],
-        "controls": ["check_files", "keep_injected", "keep_known"],
-        "grades": ["export"],
+        "controls": ["control_files", "copy_known_controls", "draw_injected_controls"],
+        "grades": ["export_grades"],
         "guard": ["LOCAL_HOSTS"],
         "lists": ["Lists", "Mix"],
         "store": ["GRADER_NAME", "Store"],

@@ -17,7 +17,6 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from lenspipe.config.paths import RunPaths
-from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.inspection.agreement import measure_agreement
 from lenspipe.inspection.grades import grade_table
 from lenspipe.inspection.guard import Guard
@@ -117,7 +116,7 @@ class _Portal:
             if self.lists.exists(item):
                 vote = votes.get(item, {"grade": "", "comment": "", "n": 0})
                 given = {name: vote[name] for name in ("grade", "comment", "n")}
-                entries.append({"place": place} | self.lists.describe(item) | given)
+                entries.append({"place": place} | self._describe(item) | given)
         return JSONResponse(
             {
                 "run": self.paths.root.name,
@@ -125,10 +124,10 @@ class _Portal:
                 "grader": grader,
                 "stage": self.stage,
                 "entries": entries,
-                "pixel_arcsec": PIXEL_SCALE_ARCSEC,
+                "bands": self._bands(items),
+                "pixel_arcsec": self.lists.release.pixel_scale_arcsec,
                 "message": "" if entries else self._why_empty(),
             }
-            | self._about_cutouts(items)
         )
 
     def image(self, request: Request) -> Response:
@@ -171,7 +170,7 @@ class _Portal:
         if any(self.lists.exists(item) and item not in graded for item in self._list_of(grader)):
             raise HTTPException(403, "others' grades are shown once you have graded all images")
         candidates = self.lists.candidates
-        table = grade_table(self.store, self.lists.wanted())
+        table = grade_table(self.store, self.lists.candidates_of_stage())
         agreement = measure_agreement(votes, candidates.index[candidates["known"]])
         return JSONResponse(
             {
@@ -202,20 +201,22 @@ class _Portal:
             return f"No candidate has a mean of at least {limit:g} in the previous stage."
         return "The search found no candidates."
 
-    def _about_cutouts(self, items: Sequence[str]) -> dict[str, str | None]:
-        """Bands of the images, and layer of the sky viewer, None for a simulated sky."""
+    def _describe(self, item: str) -> dict[str, Any]:
+        """Description of an item with its address in the sky viewer, None for a simulated sky."""
+        entry, viewer = self.lists.describe(item), None
+        if not self.paths.sky_manifest.exists():
+            viewer = self.lists.release.viewer_address(entry["ra"], entry["dec"])
+        return entry | {"viewer": viewer}
+
+    def _bands(self, items: Sequence[str]) -> str:
+        """Bands of the images."""
         for item in items:
             if self.lists.exists(item) and split_item(item)[0] == "candidate":
                 try:
-                    cutout = self.lists.read(item)
+                    return shown_bands(self.lists.read(item).bands)
                 except LenspipeError:
                     continue
-                layer = None
-                if cutout.release and not self.paths.sky_manifest.exists():
-                    prefix = "decals" if cutout.release == "dr7" else "ls"
-                    layer = f"{prefix}-{cutout.release}"
-                return {"bands": shown_bands(cutout.bands), "layer": layer}
-        return {"bands": "grz", "layer": None}
+        return "grz"
 
     def _title(self) -> str:
         return f"{html.escape(self.paths.root.name)}, stage {self.stage}"

@@ -18,16 +18,16 @@ from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 
-__all__ = ["check_files", "keep_injected", "keep_known"]
+__all__ = ["control_files", "copy_known_controls", "draw_injected_controls"]
 
 
-def check_files(paths: RunPaths) -> dict[str, Path]:
+def control_files(paths: RunPaths) -> dict[str, Path]:
     """Existing files of control lenses: kind (known or injected) -> path."""
     files = {kind: paths.inspection(f"{kind}.fits") for kind in ("known", "injected")}
     return {kind: path for kind, path in files.items() if path.exists()}
 
 
-def keep_known(paths: RunPaths, source: Path) -> None:
+def copy_known_controls(paths: RunPaths, source: Path) -> None:
     """Copy a file of cutouts of known lenses, in the format of a run's cutouts, beside the votes.
 
     Raises
@@ -44,7 +44,7 @@ def keep_known(paths: RunPaths, source: Path) -> None:
         shutil.copyfile(source, temporary)
 
 
-def keep_injected(paths: RunPaths, number: int, seed: int) -> None:
+def draw_injected_controls(paths: RunPaths, number: int, seed: int) -> None:
     """Draw simulated lenses, arcs added to the run's own galaxies, from the labelled sample.
 
     Parameters

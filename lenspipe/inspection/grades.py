@@ -17,7 +17,7 @@ from lenspipe.products.schema.results import GRADES, VOTES
 from lenspipe.products.tables import write_table
 from lenspipe.utils.files import atomic
 
-__all__ = ["POINTS", "export", "grade_of_mean", "grade_table", "means_of_stage"]
+__all__ = ["POINTS", "export_grades", "grade_of_mean", "grade_table", "means_of_stage"]
 
 #: Numerical values of the grades, as in Huang et al. (2021, ApJ 909, 27).
 POINTS = {"A": 4, "B": 3, "C": 2, "D": 1}
@@ -83,7 +83,7 @@ def grade_table(store: Store, ids: Sequence[str]) -> pd.DataFrame:
     return table.astype({"n_votes": "int32", "stage": "int32", "mean": float, "spread": float})
 
 
-def export(paths: RunPaths, store: Store) -> dict[str, int]:
+def export_grades(paths: RunPaths, store: Store) -> dict[str, int]:
     """Write the candidates with their grades, all votes, and the agreement of the graders.
 
     Writes ``inspection/grades.fits``, ``grades.csv``, ``votes.csv`` and ``agreement.json``.

@@ -15,6 +15,7 @@ from PIL import Image
 from lenspipe.config.paths import RunPaths
 from lenspipe.plotting.colour import colour_images
 from lenspipe.plotting.residual import residual_images
+from lenspipe.products.cutouts import read_release
 from lenspipe.products.files import require
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.fits import open_fits
@@ -79,7 +80,8 @@ def read_candidates(paths: RunPaths) -> pd.DataFrame:
                 "galaxies and names of bricks; make the candidates again"
             )
     if "name" not in table:
-        table["name"] = iau_name(table["ra"], table["dec"]) if len(table) else ""
+        prefix = read_release(map(paths.cutouts, table["brick"].unique())).name_prefix
+        table["name"] = iau_name(table["ra"], table["dec"], prefix) if len(table) else ""
     table = table.assign(**{n: v for n, v in (("flags", 0), ("known", False)) if n not in table})
     return table.set_index("id")
 
@@ -96,14 +98,11 @@ class Cutout:
         The B bands.
     shape
         The galaxy's ``shape_e1`` and ``shape_e2``; NaN where the catalogue has none.
-    release
-        Data release; empty if unknown.
     """
 
     image: np.ndarray
     bands: str
     shape: tuple[float, ...]
-    release: str
 
 
 class Cutouts:
@@ -165,8 +164,7 @@ class Cutouts:
             raise LenspipeError(
                 f"{path}: found {len(image)} bands, named {bands!r}; cut out this brick again"
             )
-        release = str(header.get("RELEASE", "")).strip()
-        return Cutout(image, bands, _shape(rows[i]), release)
+        return Cutout(image, bands, _shape(rows[i]))
 
 
 def _shape(row: np.void) -> tuple[float, ...]:

@@ -14,6 +14,7 @@ from lenspipe.config.paths import RunPaths
 from lenspipe.inspection.grades import means_of_stage
 from lenspipe.inspection.images import Cutout, Cutouts, read_candidates
 from lenspipe.inspection.store import Store
+from lenspipe.products.cutouts import read_release
 from lenspipe.utils.names import iau_name
 
 __all__ = ["Lists", "Mix", "split_item"]
@@ -57,6 +58,7 @@ class Lists:
     def __init__(self, paths: RunPaths, store: Store, mix: Mix) -> None:
         self.paths, self.store, self.mix = paths, store, mix
         self.candidates = read_candidates(paths)
+        self.release = read_release(map(paths.cutouts, self.candidates["brick"].unique()))
         self.cutouts = Cutouts()
         self.controls = {kind: self.cutouts.rows(path) for kind, path in mix.controls.items()}
         self._entries: dict[str, dict[str, Any]] = {}
@@ -72,7 +74,7 @@ class Lists:
             items = self.store.list_of(grader, self.mix.stage)
         return items
 
-    def wanted(self) -> list[str]:
+    def candidates_of_stage(self) -> list[str]:
         """Ids of the candidates of this stage, in order of rank."""
         if self.mix.stage == 1:
             return list(self.candidates.index)
@@ -83,7 +85,7 @@ class Lists:
     def _new_items(self, grader: str, items: Sequence[str]) -> list[str]:
         """Items that a list lacks, shuffled; with repeats and controls if it is empty."""
         listed = set(items)
-        new = [item for item in self.wanted() if item not in listed]
+        new = [item for item in self.candidates_of_stage() if item not in listed]
         seeds = [self.mix.seed, self.mix.stage, zlib.crc32(grader.encode()), len(items)]
         rng = np.random.default_rng(seeds)
         if items or not new:
@@ -93,7 +95,7 @@ class Lists:
         order = [new[i] for i in rng.permutation(len(new))]
         # Repeats are from the first third and come in the last, so that they are not remembered.
         early = [item for item in order[: -(-len(order) // 3)] if ":" not in item]
-        number = min(len(early), round(self.mix.repeats * len(self.wanted())))
+        number = min(len(early), round(self.mix.repeats * len(self.candidates_of_stage())))
         for i in rng.permutation(len(early))[:number]:
             order.insert(
                 int(rng.integers(2 * len(order) // 3, len(order) + 1)), f"repeat:{early[i]}"
@@ -115,7 +117,7 @@ class Lists:
             for kind, (places, rows) in self.controls.items():
                 table = pd.DataFrame({n: rows[n] for n in rows.dtype.names or () if n != "id"})
                 table = table.assign(**{n: 0 for n in ("ra", "dec", "flags") if n not in table})
-                names = iau_name(table["ra"], table["dec"])
+                names = iau_name(table["ra"], table["dec"], self.release.name_prefix)
                 for galaxy, i in places.items():
                     row = table.iloc[i]
                     entry = _entry(names[i], row["ra"], row["dec"], row["flags"])

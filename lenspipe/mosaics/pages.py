@@ -1,6 +1,5 @@
 """Mosaics for visual inspection: pages of all candidates, and of each brick's galaxies."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,6 @@ import pandas as pd
 
 from lenspipe.catalogs.names import shown_names
 from lenspipe.config.paths import RunPaths
-from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
-from lenspipe.config.results import Mosaics
 from lenspipe.config.settings import Settings
 from lenspipe.config.stages import content_key
 from lenspipe.cutouts.reading import read_galaxies
@@ -24,13 +21,13 @@ from lenspipe.products.plan import bricks_of_chunk, find_brick
 from lenspipe.products.tables import read_table
 from lenspipe.utils.progress import log, track
 
-__all__ = ["brick_mosaic", "brick_mosaics_of_chunk", "candidate_pages"]
+__all__ = ["draw_brick_mosaic", "draw_candidate_pages", "draw_chunk_mosaics"]
 
 # Images held in memory at once: ~120 MB at 101 pixels and three bands.
 _BATCH = 1000
 
 
-def candidate_pages(settings: Settings) -> None:
+def draw_candidate_pages(settings: Settings) -> None:
     """Draw all candidates as ``mosaics/page-0001.png`` and so on, in the order of ``mosaics.sort``.
 
     A page is kept if its candidates, cutouts and settings are unchanged; surplus pages of an
@@ -74,15 +71,14 @@ def candidate_pages(settings: Settings) -> None:
             images[first : first + len(rows)],
             _with_catalog(rows, catalog.iloc[first : first + len(rows)]),
             path,
-            **_layout(mosaics, settings.survey.bands),
+            **_layout(settings),
             title=f"{settings.run}: {noun}, page {pages.index(path) + 1} of {n_pages}",
             subtitle=f"{len(table)} {selection}, {_ORDERS[mosaics.sort]}; {tiles}",
             message=f"No galaxy passed the threshold, {settings.candidates.threshold}.",
             key=key,
         )
         first += len(rows)
-    content = {"n_candidates": len(table), "pages": [path.name for path in pages]}
-    write_json(index, content)
+    write_json(index, {"n_candidates": len(table), "pages": [path.name for path in pages]})
     log.info(
         "mosaics: %d %s on %d pages in %s, %d of them drawn",
         len(table), noun, n_pages, index.parent, len(outdated),
@@ -98,17 +94,19 @@ def _with_catalog(rows: pd.DataFrame, catalog: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**{name: values.to_numpy() for name, values in more.items()})
 
 
-def _layout(mosaics: Mosaics, bands: Sequence[str]) -> dict[str, Any]:
+def _layout(settings: Settings) -> dict[str, Any]:
     """Arguments of `draw_page` that are common to all pages."""
+    mosaics = settings.mosaics
     return {
-        "bands": bands,
+        "bands": settings.survey.bands,
+        "pixel_scale_arcsec": settings.release.pixel_scale_arcsec,
         "stretch": mosaics.stretch,
         "panels": mosaics.panels,
         "columns": mosaics.per_row,
     }
 
 
-def brick_mosaics_of_chunk(settings: Settings, chunk: str) -> None:
+def draw_chunk_mosaics(settings: Settings, chunk: str) -> None:
     """Draw the most probable galaxies of each brick of a chunk, ranked; then write the manifest.
 
     A page is kept if its scores, cutouts and settings are unchanged. Scores are read from
@@ -129,8 +127,8 @@ def brick_mosaics_of_chunk(settings: Settings, chunk: str) -> None:
     write_manifest(settings.paths.manifest("mosaics", chunk), entries)
 
 
-def brick_mosaic(settings: Settings, brick: str) -> None:
-    """Draw one brick from ``scores/bricks/<brick>.parquet``, as `brick_mosaics_of_chunk` does."""
+def draw_brick_mosaic(settings: Settings, brick: str) -> None:
+    """Draw one brick from ``scores/bricks/<brick>.parquet``, as `draw_chunk_mosaics` does."""
     chunk, _ = find_brick(settings.paths.plan, brick)
     scores = read_table(settings.paths.brick_scores(brick), "brick_scores")
     entry = _draw_brick(settings, brick, scores)
@@ -157,14 +155,14 @@ def _draw_brick(
         return entry
     if n_galaxies:
         shown["rank"] = np.arange(1, len(shown) + 1)
-        shown["name"] = shown_names(shown, settings.targets)
+        shown["name"] = shown_names(shown, settings.targets, settings.release)
         images, catalog = read_galaxies(settings, shown)
         shown = _with_catalog(shown, catalog)
     draw_page(
         images if n_galaxies else (),
         shown,
         path,
-        **_layout(settings.mosaics, settings.survey.bands),
+        **_layout(settings),
         title=f"{settings.run}: brick {brick}",
         subtitle=f"{len(shown)} of {n_galaxies} {'targets' if settings.targets else 'galaxies'}, "
         f"most probable first; {_describe_tiles(settings)}",
@@ -175,7 +173,7 @@ def _draw_brick(
 
 
 def _describe_tiles(settings: Settings) -> str:
-    field = settings.cutouts.size * PIXEL_SCALE_ARCSEC
+    field = settings.cutouts.size * settings.release.pixel_scale_arcsec
     return (
         f'{field:.0f}" a side, {"".join(settings.survey.bands)}, {settings.mosaics.stretch} stretch'
     )

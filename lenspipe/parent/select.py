@@ -46,7 +46,7 @@ def parent_of_brick(
         As in `lenspipe.survey.tractor.tractor_table`.
     """
     if settings.targets:
-        targets = read_targets(settings.targets)
+        targets = read_targets(settings.targets, settings.release.brick_deg)
         return targets_of_brick(settings.paths.plan, brick, targets, settings.survey.bands)
     results, failures = _select(settings, brick, [(brick, region)])
     if failures:
@@ -93,7 +93,9 @@ def parent_of_chunk(settings: Settings, chunk: str) -> None:
     """
     bands = settings.survey.bands
     if settings.targets:
-        parent_of_targets(settings.paths, chunk, read_targets(settings.targets), bands)
+        parent_of_targets(
+            settings.paths, chunk, read_targets(settings.targets, settings.release.brick_deg), bands
+        )
         return
     tables = [empty_parent(bands)]
     audit = no_cuts()

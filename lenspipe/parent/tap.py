@@ -24,7 +24,8 @@ from lenspipe.parent.cuts import CUTS, Selection, select_parent
 from lenspipe.products.parent import empty_parent
 from lenspipe.products.tables import write_table
 from lenspipe.retrieval.tap import TapService
-from lenspipe.survey.tractor import absent_columns, catalog_columns, magnitude, tractor_table
+from lenspipe.survey.photometry import to_magnitude
+from lenspipe.survey.tractor import absent_columns, catalog_columns, tractor_table
 from lenspipe.utils.errors import LenspipeError, NotFoundError, RetrievalError
 from lenspipe.utils.files import atomic
 from lenspipe.utils.hashing import digest
@@ -70,7 +71,8 @@ def _flux_limit(mag: float, zero_point_mag: float) -> float:
     # A step of float32 magnitudes is up to some tens of steps of fluxes.
     near = np.arange(-1000, 1001, dtype=np.int32) + estimate.view(np.int32)
     fluxes = near.view(np.float32)
-    first = int(np.argmax(magnitude(fluxes, zero_point_mag).astype(np.float32) <= np.float32(mag)))
+    mags = to_magnitude(fluxes, zero_point_mag).astype(np.float32)
+    first = int(np.argmax(mags <= np.float32(mag)))
     return (float(fluxes[max(first - 1, 0)]) + float(fluxes[first])) / 2
 
 

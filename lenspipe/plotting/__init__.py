@@ -7,10 +7,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "colour": ["BAND_SCALES", "colour_images"],
         "galaxy_pages": ["draw_page", "format_probability", "format_redshift", "page_key"],
-        "model_figures": ["draw_activations", "draw_note"],
+        "model_figures": ["plot_activations", "plot_note"],
         "residual": ["residual_images"],
         "style": [
             "BLUE",
+            "COLOURS",
             "GREEN",
             "GREY",
             "ORANGE",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
+from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
@@ -20,22 +20,15 @@ from lenspipe.plotting.style import (
     mark_threshold,
     open_figure,
     plot_points,
-    save,
 )
-from lenspipe.survey.bricks import BRICK_DEG
 
 __all__ = [
-    "BLUE",
-    "GREEN",
-    "GREY",
-    "ORANGE",
-    "draw_completeness",
-    "draw_distributions",
-    "draw_roc",
-    "draw_scores",
-    "draw_sky",
-    "draw_states",
-    "save",
+    "plot_brick_states",
+    "plot_completeness",
+    "plot_distributions",
+    "plot_roc",
+    "plot_scores",
+    "plot_sky",
 ]
 
 _SPLIT_COLOURS = {"train": BLUE, "validation": GREEN, "test": ORANGE}
@@ -44,7 +37,7 @@ _SPLIT_COLOURS = {"train": BLUE, "validation": GREEN, "test": ORANGE}
 _WHOLE_SKY_DEG = 60
 
 
-def draw_roc(
+def plot_roc(
     curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
     path: str | os.PathLike[str],
     points: Iterable[tuple[float, float, float, float]] = (),
@@ -71,7 +64,7 @@ def draw_roc(
         left.set(xscale="log", xlim=(lowest / 1.5, 1), ylabel="completeness", ylim=(0, 1.02))
         right.set(xlim=(0, 1))
         for point in points:
-            plot_points(left, *point, BLUE, width=2, zorder=3)
+            plot_points(left, *point, colour=BLUE)
         mark_threshold(left, 0.01, "1 % false positives")
         right.plot([0, 1], [0, 1], color="0.75", lw=1)
         for axes in (left, right):
@@ -80,7 +73,7 @@ def draw_roc(
         left.legend(loc="lower right")
 
 
-def draw_completeness(
+def plot_completeness(
     panels: Sequence[Mapping[str, Any]], binned_at: str, path: str | os.PathLike[str]
 ) -> None:
     """Plot completeness against one or more properties.
@@ -120,13 +113,13 @@ def _plot_bins(axes: Axes, bins: Sequence[Mapping[str, Any]], log: bool) -> None
             middle = (low + high) / 2
         value = bin_["completeness"]
         axes.hlines(value, low, high, color=BLUE, lw=1.8)
-        plot_points(axes, middle, value, bin_["low"], bin_["high"], BLUE)
+        plot_points(axes, middle, value, bin_["low"], bin_["high"], colour=BLUE)
         axes.text(middle, 1.05, bin_["n"], ha="center", va="center", fontsize=8, color=GREY)
     axes.axhline(1, color="0.75", lw=1)
     axes.grid()
 
 
-def draw_scores(
+def plot_scores(
     p: ArrayLike, kinds: ArrayLike, threshold: float, path: str | os.PathLike[str]
 ) -> None:
     """Plot histograms of the scores of lenses and non-lenses, and of each class of galaxies.
@@ -176,7 +169,7 @@ def draw_scores(
         figure.colorbar(image, ax=right, label="fraction of the class per bin")
 
 
-def draw_distributions(
+def plot_distributions(
     panels: Sequence[Mapping[str, Any]], columns: int, path: str | os.PathLike[str]
 ) -> None:
     """Plot how quantities are distributed among lenses and non-lenses.
@@ -217,7 +210,7 @@ def draw_distributions(
         grid[0, 0].legend(fontsize=8)
 
 
-def draw_sky(galaxies: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+def plot_sky(galaxies: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """Plot the positions of lenses and non-lenses of each split; East is to the left.
 
     Parameters
@@ -241,19 +234,20 @@ def draw_sky(galaxies: pd.DataFrame, path: str | os.PathLike[str]) -> None:
                     label = f"{name}: {mask.sum()} {'lenses' if is_lens else 'non-lenses'}"
                     axes.scatter(x[mask], y[mask], color=colour, label=label, **style)
         axes.set_axisbelow(True)
-        legend = figure.legend(loc="outside lower center", ncols=2, fontsize=9)
-        for handle in legend.legend_handles:
-            if handle is not None:
-                handle.set(sizes=[25])
+        _add_legend(figure, 2)
 
 
-def draw_states(
+def plot_brick_states(
     ra: ArrayLike,
     dec: ArrayLike,
     states: Mapping[str, tuple[np.ndarray, str]],
+    brick_deg: float,
     path: str | os.PathLike[str],
+    *,
+    galaxies: Mapping[str, tuple[pd.DataFrame, str]] | None = None,
+    title: str = "",
 ) -> None:
-    """Plot the state of bricks; East is to the left.
+    """Plot the state of bricks, and galaxies on them; East is to the left.
 
     Parameters
     ----------
@@ -261,13 +255,22 @@ def draw_states(
         Centres of the N bricks, degrees.
     states
         Label -> (bool array of shape (N,), colour); later ones are plotted on top.
+    brick_deg
+        Height of a brick, degrees.
+    galaxies
+        Label -> (table with the columns ra and dec, degrees; colour).
     """
-    x, y, centre = _project(ra, dec)
+    galaxies = galaxies or {}
+    tables = [pd.DataFrame({"ra": ra, "dec": dec}), *(table for table, _ in galaxies.values())]
+    positions = pd.concat(tables)[["ra", "dec"]]
+    *projected, centre = _project(positions["ra"], positions["dec"])
+    ends = np.cumsum([len(table) for table in tables])[:-1]
+    (x, *galaxies_x), (y, *galaxies_y) = (np.split(values, ends) for values in projected)
     # Corners of each brick, whose sides follow the coordinates.
-    dx, dy = BRICK_DEG / 2 / np.cos(np.radians(dec)), np.full(len(y), BRICK_DEG / 2)
+    dx, dy = brick_deg / 2 / np.cos(np.radians(dec)), np.full(len(y), brick_deg / 2)
     signs = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]])
     corners = np.stack([x, y], -1)[:, None] + signs * np.stack([dx, dy], -1)[:, None]
-    with open_figure(path, 9, 5.4 if centre is not None else 7) as figure:
+    with open_figure(path, 9, 5.4 if centre is not None else 7, title) as figure:
         axes = _sky_axes(figure, y, centre)
         for label, (mask, colour) in states.items():
             if not mask.any():
@@ -279,7 +282,20 @@ def draw_states(
                 style |= {"edgecolor": "white", "lw": 0.5 if len(x) < 2000 else 0}
                 axes.add_collection(PolyCollection(corners[mask], **style))
         axes.autoscale_view()
-        figure.legend(loc="outside lower center", ncols=4, fontsize=9, markerscale=5)
+        for (label, (table, colour)), galaxy_x, galaxy_y in zip(
+            galaxies.items(), galaxies_x, galaxies_y, strict=True
+        ):
+            style = {"color": colour, "lw": 0, "alpha": 0.8, "zorder": 2}
+            label = f"{label}: {len(table):,}"
+            axes.scatter(galaxy_x, galaxy_y, s=16 if centre is None else 4, label=label, **style)
+        _add_legend(figure, 4)
+
+
+def _add_legend(figure: Figure, columns: int) -> None:
+    legend = figure.legend(loc="outside lower center", ncols=columns, fontsize=9)
+    for handle in legend.legend_handles:
+        if isinstance(handle, PathCollection):
+            handle.set(sizes=[25])
 
 
 def _project(ra: ArrayLike, dec: ArrayLike) -> tuple[np.ndarray, np.ndarray, float | None]:

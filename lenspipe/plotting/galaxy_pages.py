@@ -14,7 +14,6 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from lenspipe.config.flags import flag_note
-from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.plotting.colour import colour_images
 from lenspipe.plotting.residual import residual_images
 from lenspipe.utils.files import atomic
@@ -44,6 +43,7 @@ def draw_page(
     path: str | os.PathLike[str],
     *,
     bands: Sequence[str],
+    pixel_scale_arcsec: float,
     stretch: str = "viewer",
     columns: int = 6,
     panels: Sequence[str] = ("rgb",),
@@ -71,6 +71,8 @@ def draw_page(
         Of the PNG.
     bands
         The B bands.
+    pixel_scale_arcsec
+        Of the cutouts, for the scale bar.
     stretch : {'viewer', 'lupton'}
     columns
         Galaxies in a row.
@@ -108,7 +110,8 @@ def draw_page(
         middle = (width // 2, (height + _HEADER) // 2)
         draw.text(middle, message, font=_font(20), fill=_TEXT, anchor="mm")
     else:
-        marks = _marks(tuple(panels), _SCALE_BAR_ARCSEC / PIXEL_SCALE_ARCSEC / cutouts.shape[-1])
+        bar = _SCALE_BAR_ARCSEC / pixel_scale_arcsec / cutouts.shape[-1]
+        marks = _marks(tuple(panels), bar)
         for row, corner in zip(table.to_dict("records"), corners, strict=True):
             page.paste(marks, corner, marks)
             _draw_caption(draw, *corner, block, row, bands)

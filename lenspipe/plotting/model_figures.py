@@ -29,11 +29,11 @@ from lenspipe.statistics.metrics import (
 )
 
 __all__ = [
-    "draw_activations",
-    "draw_note",
-    "draw_precision_recall",
-    "draw_reliability",
-    "draw_threshold",
+    "plot_activations",
+    "plot_note",
+    "plot_precision_recall",
+    "plot_reliability",
+    "plot_threshold",
 ]
 
 # Range of thresholds for which rates are plotted, as logits; it ends earlier where scores do.
@@ -43,13 +43,13 @@ _LOGITS = -5.0, 12.0
 _MAX_CHANNELS = 8
 
 
-def draw_note(message: str, path: str | os.PathLike[str]) -> None:
+def plot_note(message: str, path: str | os.PathLike[str]) -> None:
     """Write a page with a message in place of a figure."""
     with open_figure(path, 7, 3) as figure:
         figure.text(0.5, 0.5, message, ha="center", va="center", fontsize=12, color=GREY)
 
 
-def draw_precision_recall(
+def plot_precision_recall(
     lenses: ArrayLike,
     others: ArrayLike,
     prior: float,
@@ -100,7 +100,7 @@ def draw_precision_recall(
         left.legend(loc="lower left")
 
 
-def draw_threshold(
+def plot_threshold(
     lenses: ArrayLike,
     others: ArrayLike,
     prior: float,
@@ -148,7 +148,7 @@ def draw_threshold(
         for axes, (value, low, high), label in zip(
             row, (completeness, fpr, purity), labels, strict=True
         ):
-            plot_band(axes, thresholds, np.where(value > 0, value, np.nan), low, high, BLUE)
+            plot_band(axes, thresholds, np.where(value > 0, value, np.nan), low, high, colour=BLUE)
             mark_threshold(axes, threshold)
             axes.set_xscale("logit")
             axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -165,7 +165,7 @@ def _passing_fraction(passes: np.ndarray) -> tuple[float, float, float]:
     return passes.mean(), *wilson_interval(int(passes.sum()), len(passes))
 
 
-def draw_reliability(
+def plot_reliability(
     label: ArrayLike,
     probabilities: Mapping[str, ArrayLike],
     bins: int,
@@ -195,7 +195,7 @@ def draw_reliability(
             x, y, low, high = ([bin_[key] for bin_ in table] for key in keys)
             error = expected_calibration_error(label, p, bins)
             plot_points(
-                upper, x, y, low, high, colour, marker=marker, width=1, ls="-", lw=1.4,
+                upper, x, y, low, high, colour=colour, marker=marker, ls="-", lw=1.4,
                 clip_on=False, label=f"{name}: ECE {error:.3f}",
             )  # fmt: skip
             lower.hist(np.asarray(p), edges, histtype="step", color=colour, lw=1.4)
@@ -206,7 +206,7 @@ def draw_reliability(
             axes.grid()
 
 
-def draw_activations(
+def plot_activations(
     stages: Sequence[Mapping[str, Any]],
     shape: tuple[int, int, int],
     rgb: np.ndarray,

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -15,6 +15,7 @@ from lenspipe.utils.files import atomic
 
 __all__ = [
     "BLUE",
+    "COLOURS",
     "GREEN",
     "GREY",
     "ORANGE",
@@ -27,6 +28,9 @@ __all__ = [
 
 #: Colour-blind safe colours (Okabe & Ito, https://jfly.uni-koeln.de/color/), and a neutral one.
 BLUE, ORANGE, GREY, GREEN = "#0072B2", "#D55E00", "#555555", "#009E73"
+
+#: Colours of the curves of several groups.
+COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000", GREY, "#F0E442")
 
 _RC_PARAMS: Any = {"grid.color": "0.92", "legend.framealpha": 0.9, "savefig.dpi": 120}
 
@@ -64,11 +68,10 @@ def plot_band(
     value: ArrayLike,
     low: ArrayLike,
     high: ArrayLike,
-    colour: str,
     *,
+    colour: str,
+    step: Literal["pre", "post", "mid"] | None = None,
     label: str | None = None,
-    alpha: float = 0.2,
-    width: float = 1.8,
 ) -> None:
     """Plot a curve with its interval as a shaded band.
 
@@ -76,16 +79,15 @@ def plot_band(
     ----------
     x, value, low, high
         Shape (N,); gaps where a value is None or NaN.
+    step
+        For a curve of steps: the argument ``step`` of `matplotlib.axes.Axes.fill_between`.
     label
         In the legend.
-    alpha
-        Opacity of the band.
-    width
-        Line width of the curve, points.
     """
     x, value, low, high = (np.asarray(values, float) for values in (x, value, low, high))
-    axes.fill_between(x, low, high, color=colour, alpha=alpha, lw=0)
-    axes.plot(x, value, color=colour, lw=width, label=label)
+    axes.fill_between(x, low, high, step=step, color=colour, alpha=0.2, lw=0)
+    drawstyle = f"steps-{step}" if step else "default"
+    axes.plot(x, value, color=colour, lw=1.8, drawstyle=drawstyle, label=label)
 
 
 def plot_points(
@@ -94,38 +96,33 @@ def plot_points(
     value: ArrayLike,
     low: ArrayLike,
     high: ArrayLike,
-    colour: str,
     *,
-    marker: str = "o",
-    size: float = 5,
-    width: float = 1.2,
-    zorder: float | None = None,
+    colour: str,
+    horizontal: bool = False,
     **line: Any,
 ) -> None:
-    """Plot points with their intervals as vertical lines.
+    """Plot points with their intervals as lines.
 
     Parameters
     ----------
     x, value, low, high
-        Shape (N,), or numbers for a single point.
-    marker, size
-        Of the points.
-    width
-        Line width of the intervals, points.
-    zorder
-        Of points and intervals.
+        Shape (N,), or numbers for a single point; gaps where a value is None or NaN.
+    horizontal
+        Whether values are on the horizontal axis and `x` on the vertical one.
     **line
-        Further arguments of `matplotlib.axes.Axes.plot`, such as label, or ls for a line that
+        Arguments of `matplotlib.axes.Axes.plot`, such as marker and label, or ls for a line that
         connects the points.
     """
     x, value, low, high = (np.asarray(values, float) for values in (x, value, low, high))
-    order: dict[str, Any] = {} if zorder is None else {"zorder": zorder}
-    axes.vlines(x, low, high, color=colour, lw=width, **order)
-    line = {"ls": "", "marker": marker, "ms": size, "color": colour, **order, **line}
-    axes.plot(x, value, **line)
+    # Lines of intervals would lie below curves that are plotted earlier.
+    (axes.hlines if horizontal else axes.vlines)(x, low, high, color=colour, lw=1.2, zorder=2)
+    line = {"ls": "", "marker": "o", "ms": 5, "color": colour, **line}
+    axes.plot(*((value, x) if horizontal else (x, value)), **line)
 
 
-def mark_threshold(axes: Axes, value: float, label: str | None = None) -> None:
+def mark_threshold(
+    axes: Axes, value: float, label: str | None = None, colour: str = ORANGE
+) -> None:
     """Mark a threshold on the horizontal axis by a dashed line.
 
     Parameters
@@ -134,4 +131,4 @@ def mark_threshold(axes: Axes, value: float, label: str | None = None) -> None:
         In the legend; says that it is a threshold, and its value, if not given.
     """
     label = f"threshold {value:g}" if label is None else label
-    axes.axvline(value, color=ORANGE, ls="--", lw=1, label=label)
+    axes.axvline(value, color=colour, ls="--", lw=1, label=label)

@@ -1,13 +1,16 @@
 """Files of cutouts: the images of a brick and their catalogue."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from astropy.io import fits
 
+from lenspipe.config.surveys.base import Release
+from lenspipe.config.surveys.registry import default_release, find_release
 from lenspipe.products.files import require
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
@@ -19,6 +22,7 @@ __all__ = [
     "read_cutouts",
     "read_flags",
     "read_header",
+    "read_release",
     "write_cutouts",
 ]
 
@@ -80,6 +84,24 @@ def read_header(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     """Read the header of the images of a file of cutouts."""
     with open_fits(require(path, "cutouts")) as hdus:
         return hdus["IMAGE"].read_header()
+
+
+def read_release(paths: Iterable[Path]) -> Release:
+    """Return the release that cutouts were taken from.
+
+    Parameters
+    ----------
+    paths
+        Files of cutouts of one run, of which the first that is readable counts. If there is none,
+        or its header does not name the release, it is that of the default configuration.
+    """
+    for path in filter(Path.exists, paths):
+        try:
+            name = str(read_header(path).get("RELEASE", "")).strip()
+        except LenspipeError:
+            continue
+        return find_release(name) if name else default_release()
+    return default_release()
 
 
 def write_cutouts(

@@ -8,7 +8,7 @@ from lenspipe.products.files import read_json
 from lenspipe.products.sample import SPLITS
 from lenspipe.utils.errors import LenspipeError
 
-__all__ = ["TRAINING_KEYS", "read_training", "splits_trained_on"]
+__all__ = ["TRAINING_KEYS", "read_training", "training_splits"]
 
 #: Keys of the description of a training that metrics.json repeats.
 TRAINING_KEYS = ("name", "network", "parameters", "sample_version", "refit")
@@ -36,7 +36,7 @@ def read_training(path: Path) -> dict[str, Any]:
     return training
 
 
-def splits_trained_on(models: Path) -> tuple[str, ...]:
+def training_splits(models: Path) -> tuple[str, ...]:
     """Splits that the models of a run were trained on: validation, too, by refit or a stacker.
 
     Parameters

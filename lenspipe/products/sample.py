@@ -13,7 +13,7 @@ from lenspipe.products.tables import read_table
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.tensorflow import tf
 
-__all__ = ["SPLITS", "read_by_id", "read_images", "sample_version", "used_before"]
+__all__ = ["SPLITS", "ids_in_all_versions", "read_by_id", "read_images", "sample_version"]
 
 SPLITS = ("train", "validation", "test")
 
@@ -100,7 +100,7 @@ def read_by_id(
     return images, pd.concat(tables[1:] or tables, ignore_index=True)
 
 
-def used_before(folder: Path) -> set[str]:
+def ids_in_all_versions(folder: Path) -> set[str]:
     """Return the ids of all galaxies that were in a version of the sample.
 
     Parameters

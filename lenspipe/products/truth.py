@@ -15,8 +15,8 @@ __all__ = [
     "QUOTED_ARC_SNR",
     "QUOTED_THETA_E_ARCSEC",
     "held_out_bricks",
-    "read_rows",
-    "with_truth",
+    "read_rows_of_bricks",
+    "read_scores_with_truth",
 ]
 
 #: Minimum Einstein radius and arc signal to noise of the lenses on which completeness is quoted
@@ -24,7 +24,7 @@ __all__ = [
 QUOTED_THETA_E_ARCSEC, QUOTED_ARC_SNR = 1.2, 10.0
 
 
-def read_rows(
+def read_rows_of_bricks(
     bricks_path: Path, path_of_chunk: Callable[[str], Path], key: str, bricks: Collection[str]
 ) -> pd.DataFrame:
     """Read the rows of some bricks from a table that each chunk has.
@@ -45,7 +45,7 @@ def read_rows(
     return rows[rows["brick"].isin(bricks)].reset_index(drop=True)
 
 
-def with_truth(paths: RunPaths, held_out: str | None) -> pd.DataFrame:
+def read_scores_with_truth(paths: RunPaths, held_out: str | None) -> pd.DataFrame:
     """Read scores in bricks that training never saw, joined with the truth of the simulated sky.
 
     Parameters
@@ -77,7 +77,7 @@ def with_truth(paths: RunPaths, held_out: str | None) -> pd.DataFrame:
     # An object may be listed once in each region that has its brick.
     columns = ["id", "kind", "theta_e_arcsec", "arc_snr"]
     truth = read_table(paths.truth, "truth")[columns].drop_duplicates("id")
-    galaxies = read_rows(paths.bricks, paths.scores, "scores", test).merge(
+    galaxies = read_rows_of_bricks(paths.bricks, paths.scores, "scores", test).merge(
         truth, on="id", how="left", validate="1:1"
     )
     galaxies["kind"] = galaxies["kind"].astype(object).fillna("other").astype(str)

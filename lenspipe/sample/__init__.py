@@ -8,6 +8,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "build": ["build_sample"],
         "mining": ["mine"],
         "report": ["report_sample"],
-        "splits": ["cells_of_bricks", "on_two_sides"],
+        "splits": ["cells_of_bricks", "near_lens_of_other_split"],
     },
 )

@@ -21,10 +21,10 @@ from lenspipe.products.schema.columns import WITH_TYPE
 from lenspipe.products.schema.declarations import names_of
 from lenspipe.products.tables import read_table
 from lenspipe.sample.cleaning import Cleaner
-from lenspipe.sample.fair_draw import BIN, draw_fairly, fair_ratio
+from lenspipe.sample.matched_draw import BIN, draw_matched, matched_ratio
 from lenspipe.sample.shards import write_sample
-from lenspipe.sample.splits import cells_of_bricks, on_two_sides, split_bricks
-from lenspipe.survey.bricks import bricks_at
+from lenspipe.sample.splits import cells_of_bricks, near_lens_of_other_split, split_bricks
+from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log, track
 
@@ -41,9 +41,9 @@ def build_sample(settings: Settings) -> pd.DataFrame:
     kinds and types, within the match radius; ``sample/known-lenses.csv`` lists the fate of each.
     Non-lenses are away from any known lens: galaxies graded D, then listed confusing ones, then
     random ones, with the same number per lens in each bin of Tractor type, region and exposures in
-    the last band (`lenspipe.sample.fair_draw`). Bricks are assigned to splits by the HEALPix cell
-    of their centre. Galaxies with a lens of another split on their cutout are left out, and so are
-    cutouts with a missing band, an edge, non-finite pixels or no exposure. Non-lenses that a
+    the last band (`lenspipe.sample.matched_draw`). Bricks are assigned to splits by the HEALPix
+    cell of their centre. Galaxies with a lens of another split on their cutout are left out, and so
+    are cutouts with a missing band, an edge, non-finite pixels or no exposure. Non-lenses that a
     previous model takes for lenses are set aside (`lenspipe.sample.cleaning`). Only identifiers,
     positions and bins of the parent sample are kept in memory, about 200 bytes per galaxy.
 
@@ -68,7 +68,9 @@ def build_sample(settings: Settings) -> pd.DataFrame:
     }
     chunks = {chunk: paths.parent(chunk) for chunk in sorted(bricks["chunk"].unique())}
     parent = _read_parent(chunks, f"nobs_{settings.survey.bands[-1]}", lists)
-    lenses = _match_lenses(section, parent, known, bricks["brick"], paths.lenses)
+    lenses = _match_lenses(
+        section, parent, known, bricks["brick"], settings.release.brick_deg, paths.lenses
+    )
     usable = _UsableCutouts(functools.partial(cutouts_at, settings))
     matched = parent.loc[lenses["row"].dropna().astype(int)].assign(
         grade=lenses["grade"].to_numpy()[lenses["row"].notna()],
@@ -84,14 +86,14 @@ def build_sample(settings: Settings) -> pd.DataFrame:
     parent["split"] = parent["brick"].map(split_of).astype(str)
     positives = good[good["system"].isin(lenses.index[lenses["fate"] == "used"])]
     positives = positives.assign(split=positives["brick"].map(split_of).astype(str))
-    contaminated = on_two_sides(settings, positives, positives)
+    contaminated = near_lens_of_other_split(settings, positives, positives)
     fate = "lens of another split on its cutout"
     lenses.loc[positives.loc[contaminated, "system"], "fate"] = fate
     positives = positives[~contaminated]
     lenses.loc[positives["system"], "fate"] = positives["split"].to_numpy()
     _check_splits(section, positives, len(known), paths.lenses)
     pool = _non_lenses(section, parent, lists, len(positives))
-    pool = pool[~on_two_sides(settings, pool, positives)]
+    pool = pool[~near_lens_of_other_split(settings, pool, positives)]
     del parent
 
     cleaner = Cleaner(settings)
@@ -148,7 +150,12 @@ def _nearest(parent: pd.DataFrame, name: str, radius_arcsec: float) -> pd.Series
 
 
 def _match_lenses(
-    section: Sample, parent: pd.DataFrame, known: pd.DataFrame, bricks: pd.Series, source: Path
+    section: Sample,
+    parent: pd.DataFrame,
+    known: pd.DataFrame,
+    bricks: pd.Series,
+    brick_deg: float,
+    source: Path,
 ) -> pd.DataFrame:
     """Known lenses with the row of their galaxy (NaN: none) and their fate."""
     nearest = _nearest(parent, "known", section.match_radius_arcsec)
@@ -157,7 +164,8 @@ def _match_lenses(
     for column in ("id", "brick", "type"):
         lenses[column] = parent[column].astype(object).reindex(rows).set_axis(rows.index)
     lenses["distance_arcsec"] = parent["known_arcsec"].reindex(rows).set_axis(rows.index)
-    on_bricks = pd.Series(bricks_at(known["ra"], known["dec"])[0], known.index).isin(bricks)
+    brick_names = brick_grid(brick_deg).bricks_at(known["ra"], known["dec"])[0]
+    on_bricks = pd.Series(brick_names, known.index).isin(bricks)
     lenses["fate"] = "used"
     # Later fates take precedence.
     for fate, column, accepted in (
@@ -235,7 +243,7 @@ def _draw(
     lenses, supply = (
         table.groupby(["split", *BIN], observed=True).size() for table in (positives, pool)
     )
-    ratio = fair_ratio(lenses, supply.reindex(lenses.index, fill_value=0), per_lens)
+    ratio = matched_ratio(lenses, supply.reindex(lenses.index, fill_value=0), per_lens)
     if ratio < per_lens:
         log.info(
             "sample: %.3g non-lenses per lens, not %g: the parent sample has no more in some bins",
@@ -244,7 +252,7 @@ def _draw(
     drawn = []
     for split in SPLITS:
         of_split = positives[positives["split"] == split]
-        tables, short = draw_fairly(pool[pool["split"] == split], of_split, ratio, accept, rng)
+        tables, short = draw_matched(pool[pool["split"] == split], of_split, ratio, accept, rng)
         drawn += tables
         counts = Counter(name for table in tables for name in table["class"])
         if len(of_split):
@@ -271,7 +279,7 @@ def _draw_hosts(
         return pool.iloc[:0]
     pool = pool[(pool["split"] == "train") & (pool["class"] == "random")]
     lenses = positives[positives["split"] == "train"]
-    tables, short = draw_fairly(pool, lenses, per_lens, accept, rng)
+    tables, short = draw_matched(pool, lenses, per_lens, accept, rng)
     if short:
         log.info("sample: %d hosts for injected lenses fewer than required", short)
     hosts = pd.concat([pool.iloc[:0], *tables])

@@ -7,7 +7,7 @@ import pandas as pd
 from lenspipe.config.settings import Settings
 from lenspipe.cutouts.reading import read_images
 from lenspipe.sample.grading_lists import write_for_grading
-from lenspipe.scoring.score import load_fitting, score_images
+from lenspipe.scoring.score import load_model_for_run, score_images
 from lenspipe.utils.progress import log
 
 __all__ = ["Cleaner"]
@@ -33,7 +33,7 @@ class Cleaner:
         self.set_aside = pd.DataFrame()
         self.model: Any = None
         if settings.sample.cleaning_model:
-            self.model = load_fitting(settings, settings.sample.cleaning_model)
+            self.model = load_model_for_run(settings, settings.sample.cleaning_model)
 
     def select(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the rows that stay.

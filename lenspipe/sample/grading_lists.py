@@ -52,7 +52,7 @@ def write_for_grading(
         table["grade"] = table["id"].map(before.set_index("id")["grade"]).fillna("")
         table = pd.concat([table, before[~before["id"].isin(table["id"])]])
     table["rank"] = np.arange(1, len(table) + 1)
-    table["name"] = iau_name(table["ra"], table["dec"])
+    table["name"] = iau_name(table["ra"], table["dec"], settings.release.name_prefix)
     write_table(path, table[names_of(RANKING)].round({"ra": 7, "dec": 7, "p": 6}))
     per_page, pages = settings.mosaics.columns * settings.mosaics.rows, []
     for number, first in enumerate(range(0, len(table), per_page), 1):
@@ -63,6 +63,7 @@ def write_for_grading(
             rows.assign(note=rows["grade"]),
             page,
             bands=settings.survey.bands,
+            pixel_scale_arcsec=settings.release.pixel_scale_arcsec,
             stretch=settings.mosaics.stretch,
             columns=settings.mosaics.columns,
             title=f"{settings.run}: {description}, page {number}",

@@ -5,12 +5,12 @@ import pandas as pd
 from astropy.coordinates import SkyCoord
 
 from lenspipe.catalogs.known_lenses import read_confusing, read_graded_lists
-from lenspipe.config.flags import rejected
+from lenspipe.config.flags import has_rejected_flag
 from lenspipe.config.settings import Settings
 from lenspipe.products.files import write_json
 from lenspipe.products.known_lenses import read_known
 from lenspipe.products.plan import read_plan
-from lenspipe.products.sample import sample_version, used_before
+from lenspipe.products.sample import ids_in_all_versions, sample_version
 from lenspipe.products.tables import read_table
 from lenspipe.sample.grading_lists import write_for_grading
 from lenspipe.utils.progress import log
@@ -35,8 +35,12 @@ def mine(settings: Settings) -> pd.DataFrame:
     split = read_table(paths.splits, "splits").set_index("brick")["split"]
     tables = [read_table(paths.scores(chunk), "scores") for chunk in read_plan(paths.plan)]
     scores = pd.concat(tables, ignore_index=True)
-    scores = scores[(scores["brick"].map(split) == "train") & ~rejected(scores["flags"], settings)]
-    unused = scores[~scores["id"].isin(used_before(settings.paths.sample_version(1).parent))]
+    scores = scores[
+        (scores["brick"].map(split) == "train") & ~has_rejected_flag(scores["flags"], settings)
+    ]
+    unused = scores[
+        ~scores["id"].isin(ids_in_all_versions(settings.paths.sample_version(1).parent))
+    ]
     unknown = unused
     for entries, radius in (
         (read_known(paths.lenses), section.exclusion_arcsec),

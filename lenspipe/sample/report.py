@@ -14,7 +14,7 @@ from lenspipe.plotting.galaxy_pages import draw_page
 from lenspipe.products.files import write_json
 from lenspipe.products.sample import SPLITS, read_images
 from lenspipe.products.tables import read_table
-from lenspipe.statistics.balance import compare_quantities, values_of
+from lenspipe.statistics.balance import compare_quantities, quantity_values
 from lenspipe.utils.html import write_html
 from lenspipe.utils.names import iau_name
 from lenspipe.utils.progress import log
@@ -60,14 +60,17 @@ def report_sample(settings: Settings) -> dict[str, Any]:
     real = sample[sample["class"] != "injected"].reset_index(drop=True)
     report = {"run": settings.run, "counts": _all_counts(sample, real)} | _count_bins(real)
     level, compared = compare_quantities(
-        real, settings.survey.bands, np.random.default_rng([settings.seed, 24])
+        real,
+        settings.survey.bands,
+        settings.release.zero_point_mag,
+        np.random.default_rng([settings.seed, 24]),
     )
     report |= {"differ_below_p": level, "quantities": compared}
-    panels = [_panel(real, entry) for entry in compared]
-    figures.draw_distributions(
+    panels = [_panel(real, entry, settings.release.zero_point_mag) for entry in compared]
+    figures.plot_distributions(
         panels, len(settings.survey.bands), paths.sample_report("distributions.png")
     )
-    figures.draw_sky(real, paths.sample_report("sky.png"))
+    figures.plot_sky(real, paths.sample_report("sky.png"))
     report["mosaics"] = _draw_mosaics(settings, sample)
     _write_page(paths.sample_report("report.html"), report)
     write_json(final, report)
@@ -123,10 +126,11 @@ def _count_bins(real: pd.DataFrame) -> dict[str, Any]:
     return {"bins": _rows(counts), "from_other_bins": fraction}
 
 
-def _panel(real: pd.DataFrame, entry: Mapping[str, Any]) -> dict[str, Any]:
+def _panel(real: pd.DataFrame, entry: Mapping[str, Any], zero_point_mag: float) -> dict[str, Any]:
     """Panel of the figure of distributions for a compared quantity."""
     name, band = entry["quantity"], entry["band"]
-    values, lens = values_of(real, name, band), (real["label"] > 0.5).to_numpy()
+    values = quantity_values(real, name, band, zero_point_mag)
+    lens = (real["label"] > 0.5).to_numpy()
     known = np.isfinite(values)
     p = "" if entry["p"] is None else f"p {entry['p']:.2g}, "
     return {
@@ -149,7 +153,7 @@ def _draw_mosaics(settings: Settings, sample: pd.DataFrame) -> list[str]:
     group, kind = class_and_kind[0], class_and_kind[2]
     notes = zip(sample["grade"], kind.str.replace("_", " "), sample["split"], strict=True)
     sample = sample.assign(
-        name=iau_name(sample["ra"], sample["dec"]),
+        name=iau_name(sample["ra"], sample["dec"], settings.release.name_prefix),
         note=[", ".join(filter(None, parts)) for parts in notes],
         # Galaxies without a grade come last.
         order=sample["grade"].replace("", "none"),
@@ -171,6 +175,7 @@ def _draw_mosaics(settings: Settings, sample: pd.DataFrame) -> list[str]:
             shown,
             path,
             bands=settings.survey.bands,
+            pixel_scale_arcsec=settings.release.pixel_scale_arcsec,
             stretch=mosaics.stretch,
             columns=mosaics.columns,
             title=f"{settings.run}: labelled sample, {name}",

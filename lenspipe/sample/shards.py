@@ -18,7 +18,7 @@ from lenspipe.products.schema.declarations import names_of
 from lenspipe.products.schema.learning import SAMPLE
 from lenspipe.products.schema.registry import band_values
 from lenspipe.products.tables import read_table, write_table
-from lenspipe.sample.fair_draw import bin_names
+from lenspipe.sample.matched_draw import bin_names
 from lenspipe.simulation.injection import inject
 from lenspipe.utils.progress import log, track
 from lenspipe.utils.tables import content_hash

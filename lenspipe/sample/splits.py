@@ -9,11 +9,10 @@ from astropy.coordinates import SkyCoord
 from astropy_healpix import HEALPix
 from numpy.typing import ArrayLike
 
-from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.config.settings import Settings
 from lenspipe.products.sample import SPLITS
 
-__all__ = ["assign_cells", "cells_of_bricks", "on_two_sides", "split_bricks"]
+__all__ = ["assign_cells", "cells_of_bricks", "near_lens_of_other_split", "split_bricks"]
 
 
 def assign_cells(
@@ -129,7 +128,9 @@ def cells_of_bricks(settings: Settings, bricks: pd.DataFrame) -> pd.Series:
     return pd.Series(cells, bricks["brick"].to_numpy())
 
 
-def on_two_sides(settings: Settings, table: pd.DataFrame, lenses: pd.DataFrame) -> np.ndarray:
+def near_lens_of_other_split(
+    settings: Settings, table: pd.DataFrame, lenses: pd.DataFrame
+) -> np.ndarray:
     """Mask of the galaxies that have a lens of another split on their cutout.
 
     Parameters
@@ -138,7 +139,8 @@ def on_two_sides(settings: Settings, table: pd.DataFrame, lenses: pd.DataFrame) 
     table, lenses
         Columns ra, dec (degrees) and split.
     """
-    corner = u.Quantity(settings.cutouts.size * PIXEL_SCALE_ARCSEC / np.sqrt(2), "arcsec")
+    side = settings.cutouts.size * settings.release.pixel_scale_arcsec
+    corner = u.Quantity(side / np.sqrt(2), "arcsec")
     result = np.zeros(len(table), bool)
     for split in SPLITS:
         of_split = (table["split"] == split).to_numpy()

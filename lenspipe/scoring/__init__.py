@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "records": ["records_of_chunk"],
         "score": [
-            "load_fitting",
+            "load_model_for_run",
             "load_model",
             "predict",
             "score_brick",

@@ -30,8 +30,8 @@ from lenspipe.utils.tensorflow import keras, tf
 
 __all__ = [
     "check_shape",
-    "load_fitting",
     "load_model",
+    "load_model_for_run",
     "predict",
     "score_brick",
     "score_chunk",
@@ -137,7 +137,9 @@ def score_images(
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
-def load_fitting(settings: Settings, path: str | os.PathLike[str] | None = None) -> keras.Model:
+def load_model_for_run(
+    settings: Settings, path: str | os.PathLike[str] | None = None
+) -> keras.Model:
     """Load a model, by default that of the search, and check that it fits the run's cutouts.
 
     Raises
@@ -172,7 +174,7 @@ def score_chunk(settings: Settings, chunk: str) -> int:
     LenspipeError
         Model or records are missing, unreadable, or don't fit together.
     """
-    model = load_fitting(settings)
+    model = load_model_for_run(settings)
     path = settings.paths.records(chunk)
     require(path, "records")
     batch_size = settings.inference.batch_size
@@ -204,7 +206,7 @@ def score_chunk(settings: Settings, chunk: str) -> int:
 
 def score_brick(settings: Settings, brick: str) -> int:
     """Score one brick like a chunk, into ``scores/bricks/<brick>.parquet``."""
-    model = load_fitting(settings)
+    model = load_model_for_run(settings)
     images, table = read_cutouts(cutouts_at(settings, brick))
     check_shape(model, images.shape[1:])
     table = table[list(IDENTIFIERS)].astype(IDENTIFIERS)

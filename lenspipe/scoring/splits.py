@@ -10,7 +10,7 @@ from lenspipe.config.settings import Settings
 from lenspipe.products.record_files import check_shards
 from lenspipe.products.records import dataset
 from lenspipe.scoring.backends.choose import Backend, open_backend
-from lenspipe.scoring.score import load_fitting
+from lenspipe.scoring.score import load_model_for_run
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import track
 from lenspipe.utils.tensorflow import tf
@@ -55,7 +55,7 @@ def open_model(settings: Settings, file: str = "model.keras") -> Backend:
     In bfloat16 scores differ from those in float32.
     """
     path = settings.paths.model(settings.training.name, file)
-    return open_backend(load_fitting(settings, path), settings.inference)
+    return open_backend(load_model_for_run(settings, path), settings.inference)
 
 
 def score_split(

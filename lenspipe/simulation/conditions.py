@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lenspipe.config.releases import BRICK_PIXELS, PIXEL_SCALE_ARCSEC
+from lenspipe.simulation.survey import BRICK_PIXELS, PIXEL_SCALE_ARCSEC, ZERO_POINT_MAG
+from lenspipe.survey.photometry import to_flux
 
 __all__ = ["BANDS", "Conditions", "draw_conditions", "exposure_map"]
 
@@ -69,7 +70,7 @@ def draw_conditions(seed: int, brickid: int, region: str) -> dict[str, Condition
     for band in BANDS:
         sigma = SIGMA_ONE_EXPOSURE[region][band] * np.exp(0.06 * rng.standard_normal())
         fwhm = SEEING_ARCSEC[region][band] * np.exp(0.08 * rng.standard_normal())
-        sky = 10 ** (0.4 * (22.5 - SKY_MAG[band])) * PIXEL_SCALE_ARCSEC**2
+        sky = to_flux(SKY_MAG[band], ZERO_POINT_MAG) * PIXEL_SCALE_ARCSEC**2
         result[band] = Conditions(fwhm, sigma, sky / sigma**2)
     return result
 

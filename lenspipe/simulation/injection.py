@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 
 from lenspipe.config.learning import Injection
 from lenspipe.config.quality import Selection
-from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.config.settings import Settings
+from lenspipe.config.surveys.base import Release
 from lenspipe.simulation import population
 from lenspipe.simulation.conditions import SKY_MAG
 from lenspipe.simulation.lensing import blurred_arcs, draw_einstein_radii, einstein_radius_sis
@@ -26,6 +26,7 @@ from lenspipe.simulation.sources import (
     lens_rate,
     source_counts,
 )
+from lenspipe.survey.photometry import to_flux, to_magnitude
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log, track
 
@@ -102,7 +103,7 @@ def inject(
     if not uniform:
         galaxies = track(galaxies, "injected lenses", len(images))
     for image, row, generator in galaxies:
-        host = _Host(image, row, bands, lenient=uniform is not None)
+        host = _Host(image, row, bands, settings.release, lenient=uniform is not None)
         lens, arcs = _find_lens(host, generator, settings.injection, uniform)
         _add_arcs(image, arcs, host.gain, generator)
         rows.append(lens)
@@ -169,9 +170,10 @@ class _Host:
         image: np.ndarray,
         row: Mapping[str, Any],
         bands: Sequence[str],
+        release: Release,
         lenient: bool = False,
     ) -> None:
-        self.row, self.bands = row, bands
+        self.row, self.bands, self.release = row, bands, release
         sigma = sky_noise(image)
         fwhm = np.array([row[f"psfsize_{band}"] for band in bands], float)
         # A band without data has no noise, and arcs are not detectable in it.
@@ -185,7 +187,7 @@ class _Host:
                 "the catalogues have no psfsize"
             )
         self.fwhm = np.where(self.usable, fwhm, 1.0)
-        self.gain = gain(np.where(self.usable, sigma, 1.0), bands).astype(np.float32)
+        self.gain = gain(np.where(self.usable, sigma, 1.0), bands, release).astype(np.float32)
         sky = np.where(self.usable, sigma**2, np.inf).astype(np.float32)
         photons = np.where(np.isnan(image), np.inf, image).clip(0) / self.gain[:, None, None]
         self.variance = sky[:, None, None] + photons
@@ -216,7 +218,7 @@ def sky_noise(image: np.ndarray) -> np.ndarray:
     return np.array(result)
 
 
-def gain(sigma: ArrayLike, bands: Sequence[str]) -> np.ndarray:
+def gain(sigma: ArrayLike, bands: Sequence[str], release: Release) -> np.ndarray:
     """Electrons per nanomaggy in each band of a coadd whose noise is the photon noise of the sky.
 
     Parameters
@@ -224,9 +226,11 @@ def gain(sigma: ArrayLike, bands: Sequence[str]) -> np.ndarray:
     sigma
         (B,) noise per pixel, nanomaggies.
     bands
+    release
+        Of the coadd: its pixel scale and zero point are used.
     """
     mags = np.array([_SKY_MAG[band] for band in bands])
-    sky = population.nanomaggies(mags) * PIXEL_SCALE_ARCSEC**2
+    sky = to_flux(mags, release.zero_point_mag) * release.pixel_scale_arcsec**2
     return sky / np.asarray(sigma) ** 2
 
 
@@ -234,16 +238,16 @@ def _find_lens(
     host: _Host, rng: Generator, injection: Injection, ranges: Selection | None = None
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Draw lenses until the arcs of one are detectable; returns its truth and arcs."""
-    size = host.variance.shape[-1]
+    size, scale = host.variance.shape[-1], host.release.pixel_scale_arcsec
     min_snr = 0.0 if ranges else injection.min_arc_snr
     for attempt in range(_MAX_ATTEMPTS):
         uniform = bool(ranges) or injection.theta_e == "drawn" or attempt >= _ATTEMPTS_BY_DISPERSION
         for lens, fluxes in _draws(host, rng, injection, uniform, ranges):
-            arcs, magnification = blurred_arcs(lens, fluxes, host.fwhm, size)
+            arcs, magnification = blurred_arcs(lens, fluxes, host.fwhm, size, scale)
             snr = arc_snr(arcs, host.variance)
             if min_snr and not _detectable(lens, snr, magnification, host.fwhm, min_snr):
                 continue
-            mags = population.magnitude(fluxes * magnification)
+            mags = to_magnitude(fluxes * magnification, host.release.zero_point_mag)
             lens |= {"magnification": magnification, "arc_snr": snr.max()}
             lens |= {"snr_band": host.bands[int(np.argmax(snr))]}
             lens |= {"theta_e_from": "drawn" if uniform else "dispersion"}
@@ -294,7 +298,8 @@ def _draws(
     if planted:
         mags, r_half, beta = draw_planted_sources(rng, source["mag_g"])
         source |= mags
-    fluxes = np.stack([population.nanomaggies(source[f"mag_{band}"]) for band in host.bands], 1)
+    zero_point = host.release.zero_point_mag
+    fluxes = np.stack([to_flux(source[f"mag_{band}"], zero_point) for band in host.bands], 1)
     candidates = np.arange(len(possible))
     if injection.min_arc_snr and not ranges:
         promising = _promising(host, fluxes, theta_e, beta, r_half, injection.min_arc_snr)
@@ -357,7 +362,8 @@ def _promising(
     min_snr: float,
 ) -> np.ndarray:
     """Mask of lenses whose arcs should be detectable, by the estimate of `spot_snr`."""
-    snr, magnification = spot_snr(fluxes, theta_e, beta, r_half, host.fwhm, host.noise)
+    scale = host.release.pixel_scale_arcsec
+    snr, magnification = spot_snr(fluxes, theta_e, beta, r_half, host.fwhm, host.noise, scale)
     magnification, r_half, theta_e = magnification[:, None], r_half[:, None], theta_e[:, None]
     return (
         (snr > min_snr)
@@ -374,6 +380,7 @@ def spot_snr(
     r_half: np.ndarray,
     fwhm: np.ndarray,
     noise: np.ndarray,
+    pixel_scale_arcsec: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Estimate the signal to noise of arcs from the images of a sphere, taken as two round spots.
 
@@ -396,7 +403,7 @@ def spot_snr(
     magnification = (2 / np.hypot(beta, 0.5 * r_half / theta_e))[:, None]
     spots = 4 * np.pi * (fwhm / 2.355) ** 2
     spots = spots + 2 * np.pi * magnification * (r_half[:, None] / 1.18) ** 2
-    pixels = spots / PIXEL_SCALE_ARCSEC**2
+    pixels = spots / pixel_scale_arcsec**2
     flux = fluxes * magnification
     peak = np.maximum(flux / pixels / noise, 1 + 1e-9)
     # Flux and noise of the pixels of a Gaussian spot that are brighter than the noise.

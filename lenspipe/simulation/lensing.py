@@ -10,14 +10,15 @@ from astropy.cosmology import FlatLambdaCDM
 from numpy.typing import ArrayLike
 from scipy import fft
 
-from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
+from lenspipe.simulation.survey import ZERO_POINT_MAG
+from lenspipe.survey.photometry import to_magnitude
 from lenspipe.utils.errors import LenspipeError
 
 __all__ = [
     "arc_image",
     "blurred_arcs",
-    "chance_undrowned",
     "comoving_distance",
+    "detection_probability",
     "draw_einstein_radii",
     "draw_lenses",
     "einstein_radius_sis",
@@ -114,7 +115,7 @@ def draw_einstein_radii(
     return einstein_radius_sis(sigma, redshift, z_source), z_source
 
 
-def chance_undrowned(mag_g: ArrayLike) -> np.ndarray:
+def detection_probability(mag_g: ArrayLike) -> np.ndarray:
     """Probability that arcs of `draw_lenses` stand out from the light of a galaxy."""
     return 1 / (1 + np.exp(-(np.asarray(mag_g) - 20.4) / 0.3))
 
@@ -152,12 +153,12 @@ def draw_lenses(
         and clump_seed.
     """
     n = len(pool)
-    mag_z = 22.5 - 2.5 * np.log10(pool["flux_z"].to_numpy())
+    mag_z = to_magnitude(pool["flux_z"], ZERO_POINT_MAG)
     theta_e, z_source = draw_einstein_radii(rng, pool["redshift"].to_numpy(), mag_z, mstar)
     within = (theta_e > THETA_E_RANGE[0]) & (theta_e < THETA_E_RANGE[1])
     resolved = 1 / (1 + np.exp(-(theta_e - 1.35) / 0.12))
-    mag_g = 22.5 - 2.5 * np.log10(pool["flux_g"].to_numpy())
-    weight = np.where(within, theta_e**2 * resolved * chance_undrowned(mag_g), 0)
+    mag_g = to_magnitude(pool["flux_g"], ZERO_POINT_MAG)
+    weight = np.where(within, theta_e**2 * resolved * detection_probability(mag_g), 0)
     chosen = rng.choice(n, size, replace=False, p=weight / weight.sum())
     lenses = pool.iloc[chosen].reset_index(drop=True)
     lenses["z_source"] = z_source[chosen]
@@ -283,6 +284,7 @@ def blurred_arcs(
     fluxes: ArrayLike,
     fwhm: ArrayLike,
     size: int,
+    pixel_scale_arcsec: float,
     oversampling: int | None = None,
 ) -> tuple[np.ndarray, float]:
     """Render the images of a lensed source as seen through the PSF.
@@ -316,12 +318,12 @@ def blurred_arcs(
     """
     offset = np.hypot(lens["beta_1"], lens["beta_2"]) * lens["theta_e_arcsec"]
     reach = 1.15 * lens["theta_e_arcsec"] + offset + _SOURCE_REACH * lens["source_r_half"]
-    half = int(np.ceil(reach / PIXEL_SCALE_ARCSEC))
+    half = int(np.ceil(reach / pixel_scale_arcsec))
     oversampling = oversampling or int(np.clip(np.ceil(0.7 / lens["source_r_half"]), 2, 5))
-    x, y, inside = _rays(half, oversampling)
+    x, y, inside = _rays(half, oversampling, pixel_scale_arcsec)
     light = np.zeros(inside.shape, np.float32)
     light[inside], flux = lensed_light(lens, x, y, _SOURCE_REACH)
-    light *= (PIXEL_SCALE_ARCSEC / oversampling) ** 2 / flux
+    light *= (pixel_scale_arcsec / oversampling) ** 2 / flux
     # Only the frequencies of the coadd are needed of the transform of the finely sampled image:
     # the PSF suppresses all others. The inverse is thus sampled at the centres of pixels.
     side = 2 * fft.next_fast_len(half + _WINGS, real=True)
@@ -331,7 +333,7 @@ def blurred_arcs(
     alpha = np.asarray(fwhm, np.float32)[:, None, None] / np.float32(
         2 * np.sqrt(2 ** (1 / 3.5) - 1)
     )
-    t = alpha * _wavenumbers(side)
+    t = alpha * _wavenumbers(side, pixel_scale_arcsec)
     blurred = fft.irfft2(waves * ((1 + t + t**2 / 3) * np.exp(-t)), (side, side))
     # The lens is at pixel `half`; pixels before 0 are at the end.
     shown = min(side - 1, size)
@@ -340,16 +342,18 @@ def blurred_arcs(
 
 
 @functools.lru_cache(128)
-def _rays(half: int, oversampling: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _rays(
+    half: int, oversampling: int, pixel_scale_arcsec: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Positions x, y of rays in a circle, arcsec, and their mask in a square around it."""
     axis = np.arange(-half * oversampling, half * oversampling) / oversampling
     inside = axis[:, None] ** 2 + axis**2 < half**2
     y, x = np.nonzero(inside)
-    return axis[x] * PIXEL_SCALE_ARCSEC, axis[y] * PIXEL_SCALE_ARCSEC, inside
+    return axis[x] * pixel_scale_arcsec, axis[y] * pixel_scale_arcsec, inside
 
 
 @functools.lru_cache(64)
-def _wavenumbers(side: int) -> np.ndarray:
+def _wavenumbers(side: int, pixel_scale_arcsec: float) -> np.ndarray:
     """2 pi times the frequencies, per arcsec, of a real transform of coadd pixels."""
-    rows, columns = fft.fftfreq(side, PIXEL_SCALE_ARCSEC), fft.rfftfreq(side, PIXEL_SCALE_ARCSEC)
+    rows, columns = fft.fftfreq(side, pixel_scale_arcsec), fft.rfftfreq(side, pixel_scale_arcsec)
     return 2 * np.pi * np.hypot(rows[:, None], columns[None, :]).astype(np.float32)

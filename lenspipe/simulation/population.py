@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike
 from lenspipe.config.data import Simulation
 from lenspipe.simulation.conditions import BANDS
 from lenspipe.simulation.lensing import draw_lenses
+from lenspipe.simulation.survey import ZERO_POINT_MAG
+from lenspipe.survey.photometry import to_flux, to_magnitude
 
 __all__ = [
     "CONFUSING",
@@ -23,8 +25,6 @@ __all__ = [
     "RED_RZ",
     "draw_population",
     "mag_star",
-    "magnitude",
-    "nanomaggies",
 ]
 
 #: Classes of galaxies that a network confuses with lenses, and their fractions.
@@ -61,17 +61,6 @@ Row = Mapping[str, Any]
 Parts = tuple[list[Row], list[Row]]
 
 _SOURCE_COLUMNS = ["kind", "ra", "dec", "redshift", "type", "sersic", "r_half", "e1", "e2"]
-
-
-def nanomaggies(mag: ArrayLike) -> np.ndarray:
-    """Flux in nanomaggies of an AB magnitude."""
-    return 10 ** (0.4 * (22.5 - np.asarray(mag)))
-
-
-def magnitude(flux: ArrayLike) -> np.ndarray:
-    """AB magnitude of a flux in nanomaggies; NaN where the flux is not positive."""
-    flux = np.asarray(flux, float)
-    return 22.5 - 2.5 * np.log10(np.where(flux > 0, flux, np.nan))
 
 
 def draw_population(
@@ -169,7 +158,7 @@ def _old_galaxies(rng: Generator, number: int) -> pd.DataFrame:
     mag_r = mag_z + rz
     table = pd.DataFrame({"kind": "elliptical", "redshift": redshift})
     for band, mag in zip(BANDS, (mag_r + gr, mag_r, mag_z), strict=True):
-        table[f"flux_{band}"] = nanomaggies(mag)
+        table[f"flux_{band}"] = to_flux(mag, ZERO_POINT_MAG)
     table["type"] = np.where(fainter, "DEV", "SER")
     table["sersic"] = np.where(fainter, 4.0, rng.normal(4.2, 1.0, number).clip(2.0, 6.0))
     table["r_half"] = (10**log_size).clip(0.15, 6.0)
@@ -189,7 +178,7 @@ def _reshape_blue(rng: Generator, table: pd.DataFrame) -> None:
     rz = 0.22 + 0.42 * gr + 0.09 * rng.standard_normal(n)
     mags = {"g": mag_r + gr, "r": mag_r, "z": mag_r - rz}
     for band, mag in mags.items():
-        table.loc[late, f"flux_{band}"] = nanomaggies(mag)
+        table.loc[late, f"flux_{band}"] = to_flux(mag, ZERO_POINT_MAG)
     table.loc[late, "redshift"] = redshift
     log_size = np.where(
         kind == "disk", 0.13, np.where(kind == "edge_on", 0.2, 0.36)
@@ -217,7 +206,7 @@ def _stars(rng: Generator, size: int) -> pd.DataFrame:
     rz = 0.05 + 0.45 * gr + 0.1 * rng.standard_normal(size)
     table = pd.DataFrame({"kind": "star", "redshift": 0.0, "type": "PSF"}, index=range(size))
     for band, mag in zip(BANDS, (mag_r + gr, mag_r, mag_r - rz), strict=True):
-        table[f"flux_{band}"] = nanomaggies(mag)
+        table[f"flux_{band}"] = to_flux(mag, ZERO_POINT_MAG)
     table[["sersic", "r_half", "e1", "e2"]] = 0.0
     return table
 
@@ -229,7 +218,7 @@ def _faint(rng: Generator, size: int) -> pd.DataFrame:
     rz = 0.1 + 0.6 * gr + 0.2 * rng.standard_normal(size)
     table = pd.DataFrame({"kind": "faint", "redshift": rng.uniform(0.3, 1.5, size)})
     for band, mag in zip(BANDS, (mag_r + gr, mag_r, mag_r - rz), strict=True):
-        table[f"flux_{band}"] = nanomaggies(mag)
+        table[f"flux_{band}"] = to_flux(mag, ZERO_POINT_MAG)
     table["type"] = rng.choice(["REX", "EXP", "PSF"], size, p=[0.6, 0.2, 0.2])
     table["sersic"] = 1.0
     table["r_half"] = np.where(table["type"] == "PSF", 0.0, 10 ** rng.normal(-0.35, 0.15, size))
@@ -248,7 +237,7 @@ def _component(number: int, profile: str, source: Row, fluxes: np.ndarray, **sha
 def _blue_fluxes(rng: Generator, mag_g: float) -> np.ndarray:
     """Fluxes of a blue, star-forming source of that g magnitude, with the colours of arcs."""
     mag_r = mag_g - rng.uniform(*BLUE_GR)
-    return nanomaggies([mag_g, mag_r, mag_r - rng.uniform(*BLUE_RZ)])
+    return to_flux([mag_g, mag_r, mag_r - rng.uniform(*BLUE_RZ)], ZERO_POINT_MAG)
 
 
 def _components(rng: Generator, sources: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -413,13 +402,13 @@ def _blue_neighbours(rng: Generator, number: int, source: Row, fluxes: np.ndarra
 
 def _star_blend(rng: Generator, number: int, source: Row, fluxes: np.ndarray) -> Parts:
     distance, angle = rng.uniform(0.9, 4.0), rng.uniform(0, 2 * np.pi)
-    mag_r = magnitude(fluxes[1]) + rng.uniform(-0.3, 2.5)
+    mag_r = to_magnitude(fluxes[1], ZERO_POINT_MAG) + rng.uniform(-0.3, 2.5)
     gr = rng.choice([0.4, 1.3]) + 0.15 * rng.standard_normal()
     star = _component(
         number,
         "psf",
         source,
-        nanomaggies([mag_r + gr, mag_r, mag_r - 0.05 - 0.45 * gr]),
+        to_flux([mag_r + gr, mag_r, mag_r - 0.05 - 0.45 * gr], ZERO_POINT_MAG),
         dx=distance * np.cos(angle),
         dy=distance * np.sin(angle),
         r_half=0.0,

@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import fft
 
-from lenspipe.config.releases import BRICK_PIXELS, PIXEL_SCALE_ARCSEC
 from lenspipe.simulation.conditions import BANDS
 from lenspipe.simulation.lensing import arc_image
+from lenspipe.simulation.survey import BRICK_PIXELS, PIXEL_SCALE_ARCSEC
 
 __all__ = ["TEXTURE_PIXELS", "Stamp", "moffat", "render_brick"]
 

@@ -19,15 +19,22 @@ from astropy.table import Table
 
 from lenspipe.config.data import Simulation
 from lenspipe.config.paths import SkyPaths
-from lenspipe.config.releases import BRICK_PIXELS, MASKBITS, PIXEL_SCALE_ARCSEC
 from lenspipe.config.settings import Settings
 from lenspipe.config.stages import content_key
 from lenspipe.footprint.select import select_bricks
 from lenspipe.simulation.conditions import BANDS, Conditions, draw_conditions, exposure_map
-from lenspipe.simulation.population import CONFUSING, draw_population, magnitude
+from lenspipe.simulation.population import CONFUSING, draw_population
 from lenspipe.simulation.rendering import Stamp, render_brick
+from lenspipe.simulation.survey import (
+    BRICK_PIXELS,
+    MASK_BITS,
+    PIXEL_SCALE_ARCSEC,
+    RELEASE,
+    ZERO_POINT_MAG,
+)
 from lenspipe.simulation.tractor import RELEASE_NUMBER, write_tractor
 from lenspipe.survey.bricks import brick_grid, brick_wcs
+from lenspipe.survey.photometry import to_magnitude
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import end_with, log
@@ -96,7 +103,7 @@ def simulate(
             "config key simulation: missing; a simulated sky needs that section (it may be empty: "
             "simulation: {})"
         )
-    grid = brick_grid(settings.release.brick_deg).table
+    grid = brick_grid(RELEASE.brick_deg).table
     jobs = _jobs(select_bricks(settings), grid, simulation.overlap)
     paths = SkyPaths(root or settings.paths.sky)
     workers = workers or len(os.sched_getaffinity(0))
@@ -105,11 +112,8 @@ def simulate(
     ) as pool:
         begin = time.monotonic()
         pending = {
-            pool.submit(
-                *(_make_brick, settings.seed, simulation, paths, job),
-                content_key("simulate", settings, job),
-            )
-            for job in jobs
+            pool.submit(_make_brick, settings.seed, simulation, paths, job, key)
+            for job, key in ((job, content_key("simulate", settings, job)) for job in jobs)
         }
         while pending:
             done, pending = wait(pending, timeout=10, return_when=FIRST_COMPLETED)
@@ -229,7 +233,7 @@ def _gather(
     seed: int, simulation: Simulation, job: Mapping[str, Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Sources and components on a brick's image: its own, and its neighbours' near the edge."""
-    wcs = brick_wcs(job["brick"]["ra"], job["brick"]["dec"])
+    wcs = brick_wcs(job["brick"]["ra"], job["brick"]["dec"], RELEASE)
     all_sources, all_components = [], []
     for brick in job["around"]:
         sources, components = _population(seed, tuple(brick.items()), simulation)
@@ -268,13 +272,13 @@ def _maskbits(
     ra = brick["ra"] - offset / np.cos(np.radians(brick["dec"]))
     outside_ra = (ra < brick["ra1"]) | (ra >= brick["ra2"])
     outside_dec = (dec < brick["dec1"]) | (dec >= brick["dec2"])
-    mask[outside_dec[:, None] | outside_ra[None, :]] |= 1 << MASKBITS["NPRIMARY"]
-    mags = magnitude(sources["flux_r"])
+    mask[outside_dec[:, None] | outside_ra[None, :]] |= 1 << MASK_BITS["NPRIMARY"]
+    mags = to_magnitude(sources["flux_r"], ZERO_POINT_MAG)
     stars = sources[(sources["kind"] == "star") & (mags < 16)]
     for x, y, mag in zip(stars["bx"], stars["by"], mags[stars.index], strict=True):
         # Radius of the survey's masks around stars (https://www.legacysurvey.org/dr9/external/).
         radius = 1630 * 1.396**-mag / PIXEL_SCALE_ARCSEC
-        bit = MASKBITS["BRIGHT"] if mag < 13 else MASKBITS["MEDIUM"]
+        bit = MASK_BITS["BRIGHT"] if mag < 13 else MASK_BITS["MEDIUM"]
         x0, x1 = (int(np.clip(v, 0, BRICK_PIXELS)) for v in (x - radius, x + radius + 1))
         y0, y1 = (int(np.clip(v, 0, BRICK_PIXELS)) for v in (y - radius, y + radius + 1))
         rows, columns = np.ogrid[y0:y1, x0:x1]
@@ -283,7 +287,7 @@ def _maskbits(
         )
     for band in BANDS:
         saturated = canvas[band] > SATURATION
-        bits = (1 << MASKBITS[f"SATUR_{band.upper()}"]) | (1 << MASKBITS[f"ALLMASK_{band.upper()}"])
+        bits = RELEASE.mask((f"SATUR_{band.upper()}", f"ALLMASK_{band.upper()}"))
         mask |= saturated * np.int16(bits)
     return mask
 
@@ -296,7 +300,7 @@ def _write_coadd(
     band: str,
 ) -> None:
     """Write images compressed as the survey does: Rice, 100x100 tiles, dithered, steps of 1e-4."""
-    header = brick_wcs(brick["ra"], brick["dec"]).to_header()
+    header = brick_wcs(brick["ra"], brick["dec"], RELEASE).to_header()
     records = [
         {"name": card.keyword, "value": card.value, "comment": card.comment}
         for card in header.cards

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.simulation.conditions import BANDS, Conditions
+from lenspipe.simulation.survey import PIXEL_SCALE_ARCSEC
 from lenspipe.utils.files import atomic
 
 __all__ = ["RELEASE_NUMBER", "tractor_columns", "write_tractor"]

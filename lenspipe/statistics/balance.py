@@ -1,8 +1,8 @@
 """Whether the labelled sample's lenses and non-lenses were observed under the same conditions.
 
 A network can learn to recognise depth or seeing instead of lenses. Non-lenses are therefore drawn
-bin by bin (`lenspipe.sample.fair_draw`; Storfer et al. 2022, arXiv:2206.02764); this module tests
-the result.
+bin by bin (`lenspipe.sample.matched_draw`; Storfer et al. 2022, arXiv:2206.02764); this module
+tests the result.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
+from lenspipe.survey.photometry import to_magnitude
 from lenspipe.utils.progress import log
 
 __all__ = [
@@ -19,7 +20,7 @@ __all__ = [
     "QUANTITIES",
     "compare_classes",
     "compare_quantities",
-    "values_of",
+    "quantity_values",
 ]
 
 #: Quantity -> prefix of its columns. All are compared.
@@ -102,7 +103,7 @@ def compare_classes(
     return float(observed / (excess @ lens)), float(p), n_bricks
 
 
-def values_of(table: pd.DataFrame, name: str, band: str) -> np.ndarray:
+def quantity_values(table: pd.DataFrame, name: str, band: str, zero_point_mag: float) -> np.ndarray:
     """Return one of `QUANTITIES` (AB mag, arcsec or exposures; NaN where unknown) as float64.
 
     Depth is the magnitude of a small galaxy detected at five standard deviations of its flux
@@ -110,12 +111,13 @@ def values_of(table: pd.DataFrame, name: str, band: str) -> np.ndarray:
     """
     values = table[f"{QUANTITIES[name]}_{band}"].to_numpy(np.float64)
     if name == "depth":
-        values = 22.5 - 2.5 * np.log10(5 / np.sqrt(np.where(values > 0, values, np.nan)))
+        fluxes = 5 / np.sqrt(np.where(values > 0, values, np.nan))
+        values = to_magnitude(fluxes, zero_point_mag)
     return np.where(np.isfinite(values), values, np.nan)
 
 
 def compare_quantities(
-    table: pd.DataFrame, bands: Sequence[str], rng: np.random.Generator
+    table: pd.DataFrame, bands: Sequence[str], zero_point_mag: float, rng: np.random.Generator
 ) -> tuple[float, list[dict]]:
     """Compare lenses and non-lenses in each quantity and band, with a log line for each.
 
@@ -127,6 +129,8 @@ def compare_quantities(
         The sample without injected lenses.
     bands
         Exposures in the last one are compared within splits, all else within bins of splits.
+    zero_point_mag
+        Of the survey's release.
 
     Returns
     -------
@@ -142,7 +146,7 @@ def compare_quantities(
     compared = []
     for name in QUANTITIES:
         for band in bands:
-            values = values_of(table, name, band)
+            values = quantity_values(table, name, band, zero_point_mag)
             known = np.isfinite(values)
             # The bins fix these: tested is whether there were enough galaxies to fill them.
             strata = splits if (name, band) == ("exposures", bands[-1]) else bins

@@ -14,15 +14,15 @@ from scipy.optimize import brentq
 from scipy.special import betainc
 
 __all__ = [
-    "EDGES",
+    "PROPERTY_BINS",
     "Estimate",
     "auc",
     "completeness_at_fpr",
     "completeness_interval",
     "cross_entropy",
     "expected_calibration_error",
+    "fraction_interval",
     "name_interval",
-    "part_interval",
     "precision_recall",
     "purity_at",
     "purity_interval",
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 #: Bin edges of properties; the last bin is open.
-EDGES = {
+PROPERTY_BINS = {
     "theta_e": (0, 0.6, 0.9, 1.2, 1.5, 1.8, 2.2, 2.6, 3.2, np.inf),
     "arc_snr": (0, 3, 5, 10, 20, 40, 80, 160, np.inf),
     "mag": (0, 17, 17.5, 18, 18.5, 19, 19.5, 20, np.inf),
@@ -131,7 +131,7 @@ def name_interval(name: str, values: Sequence[float | None]) -> dict[str, float 
     return dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
 
 
-def part_interval(passes: ArrayLike) -> Estimate:
+def fraction_interval(passes: ArrayLike) -> Estimate:
     """Fraction of N galaxies that pass (bool) and its 95 % interval (Wilson)."""
     passes = np.asarray(passes)
     if len(passes) == 0:

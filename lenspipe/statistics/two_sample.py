@@ -5,11 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.statistics.metrics import wilson_interval
 from lenspipe.utils.errors import LenspipeError
 
-__all__ = ["cross_validate", "ring_fluxes", "tell_apart"]
+__all__ = ["average_auc", "classifier_auc", "ring_fluxes"]
 
 #: Maximum number of principal components of a classifier, and training examples for each.
 _MAX_COMPONENTS, _EXAMPLES_PER_COMPONENT = 20, 10
@@ -20,7 +19,7 @@ _FOLDS = 5
 _RADII_ARCSEC, _SOFTENING_NMGY = (0, 0.8, 1.5, 2.2, 3.0, 4.0, 5.5), 0.05
 
 
-def ring_fluxes(images: np.ndarray) -> np.ndarray:
+def ring_fluxes(images: np.ndarray, pixel_scale_arcsec: float) -> np.ndarray:
     """Measure the light of cutouts, (N, B, S, S) in nanomaggies, in rings around the centre.
 
     Pixels that are not finite count as the mean of their ring.
@@ -33,7 +32,7 @@ def ring_fluxes(images: np.ndarray) -> np.ndarray:
         other rings together.
     """
     size = images.shape[-1]
-    axis = (np.arange(size) - size // 2) * PIXEL_SCALE_ARCSEC
+    axis = (np.arange(size) - size // 2) * pixel_scale_arcsec
     radius = np.hypot(axis[:, None], axis)
     rings = []
     for low, high in itertools.pairwise(_RADII_ARCSEC):
@@ -48,7 +47,7 @@ def ring_fluxes(images: np.ndarray) -> np.ndarray:
     return np.concatenate([brightness.reshape(len(images), -1), inner, inner - outer], axis=1)
 
 
-def tell_apart(
+def classifier_auc(
     features: np.ndarray, label: np.ndarray, group: np.ndarray
 ) -> tuple[float, float, float] | tuple[None, None, None]:
     """Measure how well a classifier separates two populations in groups it was not trained on.
@@ -60,7 +59,7 @@ def tell_apart(
     Returns
     -------
     auc, low, high : float or None
-        As returned by `cross_validate`; 0.5 if the populations cannot be separated. None for fewer
+        As returned by `average_auc`; 0.5 if the populations cannot be separated. None for fewer
         than two groups.
 
     Raises
@@ -98,10 +97,10 @@ def tell_apart(
         classifier.fit(features[train], label[train])
         score = classifier.decision_function(features[test])
         folds.append((score[label[test]], score[~label[test]]))
-    return cross_validate(folds)
+    return average_auc(folds)
 
 
-def cross_validate(
+def average_auc(
     folds: Sequence[tuple[np.ndarray, np.ndarray]],
 ) -> tuple[float, float, float] | tuple[None, None, None]:
     """Average the area under the ROC curve over folds, with a 95 % interval.

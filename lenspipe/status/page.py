@@ -13,6 +13,7 @@ from tabulate import tabulate
 
 from lenspipe.config.settings import Settings
 from lenspipe.plotting import figures
+from lenspipe.plotting.style import BLUE, ORANGE
 from lenspipe.products.tables import read_table
 from lenspipe.status.read import Chunk, read_chunks, read_status
 from lenspipe.utils.html import write_html
@@ -176,12 +177,12 @@ def write_status_page(
         columns=_COLUMNS,
         rows=_rows(status),
         remarks=_remarks(status),
-        sky_map=_plot_map(settings.paths.bricks, chunks),
+        sky_map=_plot_map(settings.paths.bricks, chunks, settings.release.brick_deg),
     )
     return status
 
 
-def _plot_map(bricks: Path, chunks: Mapping[str, Chunk]) -> str | None:
+def _plot_map(bricks: Path, chunks: Mapping[str, Chunk], brick_deg: float) -> str | None:
     """Return a map of the bricks by state, as base64-encoded PNG; None without a brick table."""
     if not chunks or not bricks.exists():
         return None
@@ -192,10 +193,11 @@ def _plot_map(bricks: Path, chunks: Mapping[str, Chunk]) -> str | None:
     }
     state = table["chunk"].map(stage).to_numpy()
     failed = table["brick"].isin([brick for c in chunks.values() for brick in c.failed]).to_numpy()
-    colours = {"to do": "0.85", "cut out": "#9ecae1", "scored": figures.BLUE}
+    colours = {"to do": "0.85", "cut out": "#9ecae1", "scored": BLUE}
     states = {name: ((state == name) & ~failed, colour) for name, colour in colours.items()}
-    states["failed"] = failed, figures.ORANGE
+    states["failed"] = failed, ORANGE
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "map.png"
-        figures.draw_states(np.array(table["ra"]), np.array(table["dec"]), states, path)
+        ra, dec = np.array(table["ra"]), np.array(table["dec"])
+        figures.plot_brick_states(ra, dec, states, brick_deg, path)
         return base64.b64encode(path.read_bytes()).decode()

@@ -55,7 +55,9 @@ def summarise(settings: Settings) -> dict[str, Any]:
     listed = read_table(paths.bricks, "bricks", columns=["brick", "chunk"])
     absent = None
     if settings.targets:
-        absent = targets_without_data(settings.targets, listed["brick"])["id"].to_list()
+        absent = targets_without_data(
+            settings.targets, listed["brick"], settings.release.brick_deg
+        )["id"].to_list()
     chunks = listed["chunk"].unique()
     bricks = read_manifests(paths.manifest("cutouts", chunk) for chunk in chunks)
     missing = _write_missing(paths.missing, bricks)

@@ -6,17 +6,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "brick_tables": ["all_names", "band_columns", "survey_bricks"],
-        "bricks": [
-            "BRICK_DEG",
-            "brick_grid",
-            "brick_wcs",
-            "brick_widths",
-            "brickids_at",
-            "bricks_at",
-        ],
+        "bricks": ["brick_grid", "brick_wcs"],
         "coadds": ["read_geometry", "read_stamps"],
+        "photometry": ["to_flux", "to_magnitude"],
         "service": ["CutoutService"],
         "sweeps": ["read_sweep", "sweep_names", "sweep_path"],
-        "tractor": ["absent_columns", "catalog_columns", "magnitude", "tractor_table"],
+        "tractor": ["absent_columns", "catalog_columns", "tractor_table"],
     },
 )

@@ -8,11 +8,8 @@ from astropy.wcs import WCS
 from numpy.typing import ArrayLike
 
 from lenspipe.config.surveys.base import Release
-from lenspipe.config.surveys.legacy import RELEASES
 
 __all__ = ["BrickGrid", "brick_grid", "brick_wcs"]
-
-BRICK_DEG = 0.25
 
 
 class BrickGrid:
@@ -111,7 +108,7 @@ def brick_grid(height_deg: float) -> BrickGrid:
     return BrickGrid(height_deg)
 
 
-def brick_wcs(ra: float, dec: float, release: Release = RELEASES["dr9"]) -> WCS:
+def brick_wcs(ra: float, dec: float, release: Release) -> WCS:
     """Return the world coordinates of a brick's coadds.
 
     Parameters
@@ -134,8 +131,3 @@ def brick_wcs(ra: float, dec: float, release: Release = RELEASES["dr9"]) -> WCS:
     wcs.wcs.cd = [[-scale_deg, 0], [0, scale_deg]]
     wcs.array_shape = (pixels, pixels)
     return wcs
-
-
-bricks_at = brick_grid(BRICK_DEG).bricks_at
-brickids_at = brick_grid(BRICK_DEG).brickids_at
-brick_widths = brick_grid(BRICK_DEG).widths

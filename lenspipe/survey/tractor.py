@@ -9,12 +9,12 @@ import pandas as pd
 
 from lenspipe.config.surveys.base import Release
 from lenspipe.products.parent import parent_columns
+from lenspipe.survey.photometry import to_magnitude
 from lenspipe.utils.errors import LenspipeError
 
 __all__ = [
     "absent_columns",
     "catalog_columns",
-    "magnitude",
     "tractor_table",
 ]
 
@@ -39,12 +39,6 @@ def catalog_columns(bands: Iterable[str]) -> tuple[list[str], list[str]]:
     optional += [f"flux_{band}" for band in dict.fromkeys((*bands, "z"))]
     optional += [f"{kind}_{band}" for kind in ("nobs", "galdepth", "psfsize") for band in bands]
     return list(_NEEDED), optional
-
-
-def magnitude(flux: np.ndarray, zero_point_mag: float) -> np.ndarray:
-    """Turn fluxes into magnitudes; NaN where a flux is not positive."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(flux > 0, zero_point_mag - 2.5 * np.log10(flux), np.nan)
 
 
 def tractor_table(
@@ -100,7 +94,7 @@ def tractor_table(
     data["release"] = columns.get("release", np.zeros(number, np.int16))
     data |= {"brick": np.char.strip(columns["brickname"]), "region": region, "type": types}
     for band in dict.fromkeys((*bands, "z")):
-        data[f"mag_{band}"] = magnitude(columns[f"flux_{band}"], release.zero_point_mag)
+        data[f"mag_{band}"] = to_magnitude(columns[f"flux_{band}"], release.zero_point_mag)
     data |= _shapes(columns, types)
     data["sersic"] = np.where(types == "SER", columns.get("sersic", blank), np.nan)
     for band in bands:

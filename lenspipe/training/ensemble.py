@@ -15,13 +15,12 @@ from lenspipe.products.files import write_json
 from lenspipe.products.models import read_training
 from lenspipe.products.sample import sample_version
 from lenspipe.products.tables import read_table
-from lenspipe.scoring.score import load_fitting
+from lenspipe.scoring.score import load_model_for_run
 from lenspipe.statistics.metrics import auc, cross_entropy
 from lenspipe.training.ensemble_report import compare, plot_report
 from lenspipe.training.results import code_version, sample_hashes, write_model, write_notes
 from lenspipe.training.stacking import MIN_PER_CLASS, fit_stacker
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
 from lenspipe.utils.tensorflow import keras
 
@@ -55,7 +54,7 @@ def combine(settings: Settings) -> dict[str, Any]:
     ensemble, paths, names = settings.ensemble, settings.paths, settings.models
     name = settings.training.name
     notes = {member: read_training(paths.model(member, "training.json")) for member in names}
-    members = {member: load_fitting(settings, paths.model(member)) for member in names}
+    members = {member: load_model_for_run(settings, paths.model(member)) for member in names}
     galaxies = read_predictions({n: paths.model(n, "predictions.parquet") for n in names})
     validation = galaxies[galaxies["split"] == "validation"]
     stacker, steps = None, None
@@ -100,8 +99,7 @@ def combine(settings: Settings) -> dict[str, Any]:
         "stacker_steps": steps,
     }
     write_json(paths.model(name, "ensemble.json"), report)
-    with atomic(paths.model(name, "ensemble.png")) as temporary:
-        plot_report(report).savefig(temporary, dpi=120, metadata={"Software": None})
+    plot_report(report, paths.model(name, "ensemble.png"))
     write_notes(paths.model(name).parent, settings, summary)
     write_model(paths.model(name), model)
     return summary

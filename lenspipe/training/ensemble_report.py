@@ -1,6 +1,7 @@
 """Gain of an ensemble: members and combinations compared on galaxies never trained on."""
 
 import itertools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +10,8 @@ import pandas as pd
 import scipy.special
 import scipy.stats
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from lenspipe.plotting.style import BLUE, GREEN, ORANGE, open_figure, plot_points
 from lenspipe.statistics.metrics import auc, completeness_at_fpr, completeness_interval
 from lenspipe.utils.progress import log
 
@@ -82,44 +83,42 @@ def compare(
     return report
 
 
-def plot_report(report: dict[str, Any]) -> Figure:
+def plot_report(report: dict[str, Any], path: str | os.PathLike[str]) -> None:
     """Plot what `compare` returned: completeness, and correlations between members."""
     members = report["members"]
     combinations = report["of_combinations"]
     models = report["of_members"] | {f"{name} of all": combinations[name] for name in combinations}
-    figure = Figure(figsize=(10, 1.8 + 0.4 * len(models)), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=[2, 1])
-    _plot_completeness(left, models)
-    left.set_title(
-        f"{report['judged_on'] or 'no'} split: {report['n_lenses']} lenses, "
-        f"{report['n_nonlenses']} non-lenses",
-        fontsize=10,
-    )
-    left.axhline(len(members) - 0.5, color="0.7", lw=1)
-    if left.get_legend_handles_labels()[0]:
-        figure.legend(loc="outside lower left", ncols=3, fontsize=8)
-    _plot_correlations(right, members, report["agreement"])
-    return figure
+    with open_figure(path, 10, 2.4 + 0.4 * len(models)) as figure:
+        left, right = figure.subplots(1, 2, width_ratios=[2, 1])
+        _plot_completeness(left, models)
+        left.set_title(
+            f"{report['judged_on'] or 'no'} split: {report['n_lenses']} lenses, "
+            f"{report['n_nonlenses']} non-lenses",
+            fontsize=10,
+        )
+        left.axhline(len(members) - 0.5, color="0.7", lw=1)
+        if left.get_legend_handles_labels()[0]:
+            figure.legend(loc="outside lower left", ncols=3, fontsize=8)
+        _plot_correlations(right, members, report["agreement"])
 
 
 def _plot_completeness(axes: Axes, models: dict[str, dict[str, Any]]) -> None:
-    for i, (rate, colour) in enumerate(zip(RATES, ("#009E73", "#0072B2", "#D55E00"), strict=True)):
-        key = f"completeness_fpr_{rate}"
-        places = [n for n, model in enumerate(models.values()) if model[key] is not None]
-        if not places:
-            continue
-        rows = [list(models.values())[n] for n in places]
-        value, low, high = (
-            np.array([row[key + end] for row in rows]) for end in ("", "_low", "_high")
-        )
-        # Where all lenses are found the interval ends below the value.
-        errors = np.maximum([value - low, high - value], 0)
-        style: dict[str, Any] = {"fmt": "o", "ms": 5, "capsize": 3, "color": colour}
-        label = f"at a false-positive rate of {rate}"
-        axes.errorbar(value, np.array(places) + 0.18 * (i - 1), xerr=errors, label=label, **style)
+    y = np.arange(len(models))
+    for i, (rate, colour) in enumerate(zip(RATES, (GREEN, BLUE, ORANGE), strict=True)):
+        columns = np.array(
+            [
+                [model[f"completeness_fpr_{rate}{end}"] for end in ("", "_low", "_high")]
+                for model in models.values()
+            ],
+            float,
+        ).T
+        if np.isfinite(columns[0]).any():
+            label = f"at a false-positive rate of {rate}"
+            offset = 0.18 * (i - 1)
+            plot_points(axes, y + offset, *columns, colour=colour, horizontal=True, label=label)
     axes.set_yticks(range(len(models)), models)
     axes.set(ylim=(len(models) - 0.5, -0.5), xlim=(-0.02, 1.02), xlabel="completeness")
-    axes.grid(color="0.92")
+    axes.grid()
 
 
 def _plot_correlations(axes: Axes, members: list[str], agreement: list[dict[str, Any]]) -> None:

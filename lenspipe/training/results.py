@@ -4,12 +4,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import matplotlib.figure
 import pandas as pd
 import yaml
 
 import lenspipe
 from lenspipe.config.settings import Settings
+from lenspipe.plotting.style import open_figure
 from lenspipe.products.files import read_json, write_json
 from lenspipe.products.tables import write_table
 from lenspipe.utils.files import atomic
@@ -45,8 +45,18 @@ def sample_hashes(manifest: Path) -> dict[str, str]:
 def write_history(folder: Path, history: pd.DataFrame, kept_epoch: int) -> None:
     """Write ``history.csv`` (a row per epoch) and ``history.png``."""
     write_table(folder / "history.csv", history)
-    with atomic(folder / "history.png") as temporary:
-        _plot(history, kept_epoch).savefig(temporary, dpi=120, metadata={"Software": None})
+    with open_figure(folder / "history.png", 9, 3.5) as figure:
+        left, right = figure.subplots(1, 2)
+        left.semilogy(history["epoch"], history["loss"], label="training (weighted, augmented)")
+        if validated := bool(history["val_loss"].notna().any()):
+            left.semilogy(history["epoch"], history["val_loss"], label="validation")
+        left.set(xlabel="epoch", ylabel="loss")
+        left.legend()
+        if validated:
+            right.plot(history["epoch"], history["val_auc"])
+        right.axvline(kept_epoch, color="0.6", lw=1, label="kept")
+        right.set(xlabel="epoch", ylabel="area under the ROC curve, validation")
+        right.legend()
 
 
 def write_notes(folder: Path, settings: Settings, notes: dict[str, Any]) -> None:
@@ -61,19 +71,3 @@ def write_model(path: Path, model: keras.Model) -> None:
     """Write a model in Keras' format."""
     with atomic(path) as temporary:
         model.save(temporary)
-
-
-def _plot(history: pd.DataFrame, kept_epoch: int) -> matplotlib.figure.Figure:
-    figure = matplotlib.figure.Figure(figsize=(9, 3.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.semilogy(history["epoch"], history["loss"], label="training (weighted, augmented)")
-    if validated := bool(history["val_loss"].notna().any()):
-        left.semilogy(history["epoch"], history["val_loss"], label="validation")
-    left.set(xlabel="epoch", ylabel="loss")
-    left.legend()
-    if validated:
-        right.plot(history["epoch"], history["val_auc"])
-    right.axvline(kept_epoch, color="0.6", lw=1, label="kept")
-    right.set(xlabel="epoch", ylabel="area under the ROC curve, validation")
-    right.legend()
-    return figure

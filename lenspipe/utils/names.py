@@ -7,13 +7,15 @@ from numpy.typing import ArrayLike
 __all__ = ["iau_name", "unique_names"]
 
 
-def iau_name(ra: ArrayLike, dec: ArrayLike) -> np.ndarray:
+def iau_name(ra: ArrayLike, dec: ArrayLike, prefix: str) -> np.ndarray:
     """Return names from positions, truncated as the IAU asks: ``DESI-011.5084-01.9412``.
 
     Parameters
     ----------
     ra, dec
         Degrees, shape (N,) or scalar.
+    prefix
+        Of the survey, such as ``DESI``.
 
     Returns
     -------
@@ -24,7 +26,7 @@ def iau_name(ra: ArrayLike, dec: ArrayLike) -> np.ndarray:
     dec = np.atleast_1d(np.asarray(dec, dtype=np.float64))
     ra_units = _truncate(ra) % 3_600_000
     names = [
-        f"DESI-{r // 10000:03d}.{r % 10000:04d}{sign}{d // 10000:02d}.{d % 10000:04d}"
+        f"{prefix}-{r // 10000:03d}.{r % 10000:04d}{sign}{d // 10000:02d}.{d % 10000:04d}"
         for r, sign, d in zip(
             ra_units, np.where(dec < 0, "-", "+"), _truncate(np.abs(dec)), strict=True
         )

@@ -35,19 +35,19 @@ def test_four_decimals_are_kept_in_a_name(ra, dec):
     )
     # As written by hand, and as read from text.
     texts = f"{ra // 10**4}.{ra % 10**4:04d}", f"{sign}{size // 10**4}.{size % 10**4:04d}"
-    assert iau_name(float(texts[0]), float(texts[1]))[0] == expected
+    assert iau_name(float(texts[0]), float(texts[1]), "DESI")[0] == expected
 
 
 @given(st.floats(0, 360, exclude_max=True), st.floats(-90, 90))
 def test_names_are_truncated_never_rounded(ra, dec):
-    name = iau_name(ra, dec)[0]
+    name = iau_name(ra, dec, "DESI")[0]
     for text, value in ((name[5:13], ra), (name[13:], dec)):
         assert abs(float(text)) <= abs(value)
         assert abs(value) - abs(float(text)) < 1e-4 + 1e-12
 
 
 def test_names_at_the_ends_of_the_coordinates():
-    names = iau_name([359.99999, -1e-20, 0.0, 360.0], [-0.00001, 0.0, 90.0, -89.99999])
+    names = iau_name([359.99999, -1e-20, 0.0, 360.0], [-0.00001, 0.0, 90.0, -89.99999], "DESI")
     assert list(names) == [
         "DESI-359.9999-00.0000",
         "DESI-000.0000+00.0000",
@@ -59,7 +59,7 @@ def test_names_at_the_ends_of_the_coordinates():
 @pytest.mark.shared
 def test_names_of_a_published_catalogue(shared):
     published = pd.read_csv(shared / "catalogs" / "huang2020_published_catalog.csv")
-    assert list(iau_name(published["RA"], published["DEC"])) == list(published["name"])
+    assert list(iau_name(published["RA"], published["DEC"], "DESI")) == list(published["name"])
 
 
 def test_candidates_are_ranked_named_and_known(run):

@@ -24,13 +24,14 @@ from lenspipe.candidates.columns import order_columns
 from lenspipe.candidates.find import find_candidates, forecast, list_candidates
 from lenspipe.candidates.skymap import plot_sky_map, write_sky_map
 from lenspipe.candidates.systems import make_systems
-from lenspipe.mosaics.pages import candidate_pages
+from lenspipe.mosaics.pages import draw_candidate_pages
 from lenspipe.products.candidates import read_candidates
 from lenspipe.products.manifests import write_manifest
-from lenspipe.survey.bricks import brick_widths, brickids_at, bricks_at
+from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.names import iau_name, unique_names
 
+GRID = brick_grid(0.25)
 BASE = {"candidates": {"threshold": 0.8}}
 
 
@@ -151,7 +152,7 @@ def test_hidden_lenses_are_kept_but_not_shown(run):
     assert read_candidates(settings.paths.candidates)["id"].tolist() == table["id"][:n_new].tolist()
     assert len(read_candidates(settings.paths.candidates, hidden=True)) == len(table)
     assert len(Table.read(settings.paths.candidate_file("viewer.fits"))) == n_new
-    candidate_pages(settings)
+    draw_candidate_pages(settings)
     assert json.loads(settings.paths.mosaic_index.read_text())["n_candidates"] == n_new
     forecast(settings)
     list_candidates(settings)
@@ -217,7 +218,7 @@ def test_only_what_was_searched_is_covered(run):
     settings = make_settings(**BASE)
     bricks = searched_bricks(settings)
     assert len(bricks) == len(BRICKS)
-    assert area_deg2(bricks) == pytest.approx(4 * 0.25**2, rel=1e-4)
+    assert area_deg2(bricks, 0.25) == pytest.approx(4 * 0.25**2, rel=1e-4)
     failed = {BRICKS[0]: {"status": "failed", "reason": "x"}}
     done = {brick: {"status": "done", "count": 1, "hash": "x"} for brick in BRICKS[1:]}
     write_manifest(settings.paths.manifest("cutouts", CHUNK), failed | done)
@@ -228,7 +229,7 @@ def test_only_what_was_searched_is_covered(run):
     text = settings.paths.candidate_file("searched.json").read_text()
     assert MOC.from_json(json.loads(text)) == moc
     kept = bricks[bricks["brick"] != BRICKS[0]]
-    assert moc.sky_fraction * 41252.96 == pytest.approx(area_deg2(kept), rel=0.05)
+    assert moc.sky_fraction * 41252.96 == pytest.approx(area_deg2(kept, 0.25), rel=0.05)
     lon, lat = (kept[name].to_numpy() for name in ("ra", "dec"))
     assert moc.contains_lonlat(lon * u.deg, lat * u.deg).all()
     gone = bricks.iloc[[0]]
@@ -237,29 +238,29 @@ def test_only_what_was_searched_is_covered(run):
 
 def test_bricks_are_a_partition_of_the_sky():
     dec = np.arange(-90, 90.1, 0.25)
-    columns = np.rint(360 / brick_widths(dec)).astype(int)
+    columns = np.rint(360 / GRID.widths(dec)).astype(int)
     bricks = pd.DataFrame({"dec": np.repeat(dec, columns)})
-    bricks["width"] = brick_widths(bricks["dec"])
+    bricks["width"] = GRID.widths(bricks["dec"])
     assert len(bricks) == 662_174
-    assert area_deg2(bricks) == pytest.approx(4 * np.pi * (180 / np.pi) ** 2, rel=1e-12)
+    assert area_deg2(bricks, 0.25) == pytest.approx(4 * np.pi * (180 / np.pi) ** 2, rel=1e-12)
     ra, dec = np.random.default_rng(1).uniform([[0], [-90]], [[360], [90]], (2, 50))
-    np.testing.assert_array_equal(brickids_at(ra, dec), bricks_at(ra, dec)[1])
+    np.testing.assert_array_equal(GRID.brickids_at(ra, dec), GRID.bricks_at(ra, dec)[1])
 
 
 @pytest.mark.parametrize("wide", [False, True])
 def test_a_map_is_drawn_across_zero_and_of_all_the_sky(tmp_path, wide):
     ra = np.arange(-60, 60, 5.0) if wide else np.arange(-1, 1, 0.25)
     bricks = pd.DataFrame({"ra": np.mod(ra, 360), "dec": 0.0, "width": 0.25})
-    bricks["brickid"] = brickids_at(bricks["ra"], bricks["dec"])
+    bricks["brickid"] = GRID.brickids_at(bricks["ra"], bricks["dec"])
     table = pd.DataFrame({"ra": [0.1, 359.9], "dec": [0.0, 0.01], "known": [True, False]})
-    plot_sky_map(bricks, table, "title", tmp_path / "sky.png")
+    plot_sky_map(bricks, table, 0.25, "title", tmp_path / "sky.png")
     with Image.open(tmp_path / "sky.png") as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     blue = (np.abs(pixels - [0, 114, 178]).sum(axis=-1) < 90).any()
     assert blue
-    assert pixels.shape[1] == (1320 if wide else 960)
-    moc = coverage_map(bricks)
-    assert moc.sky_fraction * 41252.96 == pytest.approx(area_deg2(bricks), rel=0.05)
+    assert pixels.shape[1] == 1080
+    moc = coverage_map(bricks, GRID)
+    assert moc.sky_fraction * 41252.96 == pytest.approx(area_deg2(bricks, 0.25), rel=0.05)
 
 
 def test_tens_of_thousands_of_candidates(run):
@@ -277,4 +278,4 @@ def test_tens_of_thousands_of_candidates(run):
     table = order_columns(table.assign(viewer="x"), "grz")
     write_catalogues(table, 0.8, settings.run, 5.0, settings.paths)
     assert len(check_votable(settings.paths.candidates.with_suffix(".vot")).array) == len(table)
-    assert iau_name(*table.loc[0, ["ra", "dec"]])[0] == table.loc[0, "name"][:22]
+    assert iau_name(*table.loc[0, ["ra", "dec"]], "DESI")[0] == table.loc[0, "name"][:22]

@@ -91,11 +91,11 @@ def test_targets_without_data_are_named(settings, caplog):
     assert "target far (ra 340.00000, dec -60.00000): no data of dr9" in caplog.text
     assert "targets: 1 without data" in caplog.text
     bricks = pd.read_parquet(settings.paths.bricks)["brick"]
-    assert targets_without_data(settings.targets, bricks)["id"].tolist() == ["far"]
+    assert targets_without_data(settings.targets, bricks, 0.25)["id"].tolist() == ["far"]
 
 
 def test_the_list_is_the_parent_sample(settings):
-    tables, targets, bands = [], read_targets(settings.targets), settings.survey.bands
+    tables, targets, bands = [], read_targets(settings.targets, 0.25), settings.survey.bands
     for chunk, entries in load_plan(settings).items():
         parent_of_targets(settings.paths, chunk, targets, bands)
         table = pd.read_parquet(settings.paths.parent(chunk))
@@ -151,20 +151,20 @@ def test_a_simulated_sky_has_the_bricks_of_the_list(tmp_path, monkeypatch):
 def test_wrong_lists_are_refused_in_a_line(settings, tmp_path, text, message):
     (tmp_path / "list.csv").write_text(text)
     with pytest.raises(LenspipeError, match=message) as caught:
-        read_targets(settings.targets)
+        read_targets(settings.targets, 0.25)
     assert "list.csv" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_names_are_taken_as_text(settings, tmp_path):
     (tmp_path / "list.csv").write_text("name,ra,dec\n007,1,2\nNA, 3 ,4\n 1.50 ,5,6\n")
-    assert read_targets(settings.targets)["id"].tolist() == ["007", "NA", "1.50"]
+    assert read_targets(settings.targets, 0.25)["id"].tolist() == ["007", "NA", "1.50"]
 
 
 def test_hours_are_converted(settings, tmp_path, caplog):
     caplog.set_level("INFO", logger="lenspipe")
     (tmp_path / "list.csv").write_text("RA (h),Dec\n10.5,2\n12h30m00s,-01:30:00\n")
-    table = read_targets(settings.targets)
+    table = read_targets(settings.targets, 0.25)
     assert table[["ra", "dec"]].to_numpy().tolist() == [[157.5, 2], [187.5, -1.5]]
     assert caplog.messages == [
         "list.csv: ra in hours, converted to degrees",

@@ -28,11 +28,12 @@ from lenspipe.completeness.expected.population import alternative_weights, draw_
 from lenspipe.completeness.expected.tables import Population, read_conditions, read_population
 from lenspipe.completeness.quantities import selection_quantities
 from lenspipe.completeness.selection_function import SelectionFunction
+from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.simulation.injection import SIGMA_STAR
 from lenspipe.simulation.lensing import comoving_distance, einstein_radius_sis
 from lenspipe.simulation.population import mag_star
 from lenspipe.simulation.sources import SOURCE_DENSITY, draw_sources
-from lenspipe.statistics.metrics import EDGES
+from lenspipe.statistics.metrics import PROPERTY_BINS
 from lenspipe.utils.errors import LenspipeError
 
 LIGHT_KM_S = 299792.458
@@ -64,7 +65,7 @@ def conditions(noise, fwhm, bands="grz", number=600):
     for band, sigma, seeing in zip(bands, noise, fwhm, strict=True):
         table[f"mag_{band}"] = table[f"mag_{bands[-1]}"] + red[band] - red[bands[-1]]
         table[f"psfsize_{band}"], table[f"galdepth_{band}"] = seeing, 1.0
-        table[f"galdepth_{band}"] = (noise_from_depth(1.0, seeing) / sigma) ** 2
+        table[f"galdepth_{band}"] = (noise_from_depth(1.0, seeing, 0.262) / sigma) ** 2
     table["shape_r"] = 10 ** (0.24 - 0.06 * (table[f"mag_{bands[-1]}"] - 18.6))
     table["shape_e1"] = table["shape_e2"] = 0.05
     return table
@@ -164,7 +165,7 @@ def test_noise_of_a_depth():
     profile = np.exp(-(x**2 + y**2) / (2 * width2))
     profile /= profile.sum()
     variance = 0.003**2 / (profile**2).sum()
-    assert noise_from_depth(1 / variance, 1.3) == pytest.approx(0.003, rel=0.01)
+    assert noise_from_depth(1 / variance, 1.3, 0.262) == pytest.approx(0.003, rel=0.01)
 
 
 def test_alternative_assumptions_change_the_number():
@@ -196,7 +197,12 @@ def test_number_of_detectable_lenses_agrees_with_the_published_one():
     numbers = {}
     for name, bands, own in (("des", "gri", DES), ("survey", "grz", SURVEY)):
         lenses, on_sky = draw_lenses(
-            np.random.default_rng(8), bands, conditions(*own, bands), 4000, traced=False
+            np.random.default_rng(8),
+            bands,
+            conditions(*own, bands),
+            4000,
+            RELEASES["dr9"],
+            traced=False,
         )
         snr = lenses[[f"snr_{band}" for band in bands]].to_numpy()
         assert lenses["weight"].sum() == pytest.approx(on_sky, rel=0.2)
@@ -213,8 +219,10 @@ def test_number_of_detectable_lenses_agrees_with_the_published_one():
 
 def test_two_round_spots_stand_for_traced_arcs():
     hosts = conditions(*SURVEY)
-    lenses, _ = draw_lenses(np.random.default_rng(9), "grz", hosts, 150, mag_max=20)
-    estimate, magnification = estimate_snr(lenses, "grz")
+    lenses, _ = draw_lenses(
+        np.random.default_rng(9), "grz", hosts, 150, RELEASES["dr9"], mag_max=20
+    )
+    estimate, magnification = estimate_snr(lenses, "grz", RELEASES["dr9"])
     bright = (lenses["arc_snr"] > 8).to_numpy()
     assert bright.sum() > 30
     ratio = estimate.max(axis=1)[bright] / lenses["arc_snr"][bright]
@@ -236,7 +244,7 @@ def lenses(n=400, seed=10):
 def read_table(path, settings, function, fraction):
     """The population of a user's table, as a run reads it."""
     bands, seed = settings.survey.bands, settings.seed
-    hosts = read_conditions(settings.paths, bands, seed)
+    hosts = read_conditions(settings.paths, bands, seed, 22.5)
     return read_population(
         path, function, hosts, bands, seed=seed, parent_fraction=fraction, mag_max=20.0
     )
@@ -256,7 +264,7 @@ def test_numbers_scale_with_area_and_density():
     for name in ("theta_e", "mag"):
         rows = [row for row in one["bins"] if row["quantity"] == name]
         assert sum(row["expected"] for row in rows) == pytest.approx(6.0)
-        assert len(rows) == len(EDGES[name]) - 1
+        assert len(rows) == len(PROPERTY_BINS[name]) - 1
     seen = (table["theta_e_arcsec"] >= 1.2) & (table["arc_snr"] >= 10)
     assert one["visible"]["n"] == pytest.approx(seen.sum() * 0.05)
     assert one["visible"]["expected"] == pytest.approx(seen.sum() * 0.05 * 0.3)
@@ -328,7 +336,7 @@ def finish_run(settings):
     write_table(scores, paths.scores(CHUNK))
     parent = pd.read_parquet(paths.parent(CHUNK))
     for band, noise, fwhm in zip("grz", *SURVEY, strict=True):
-        parent[f"galdepth_{band}"] = (noise_from_depth(1.0, fwhm) / noise) ** 2
+        parent[f"galdepth_{band}"] = (noise_from_depth(1.0, fwhm, 0.262) / noise) ** 2
     parent["shape_r"], parent["shape_e1"], parent["shape_e2"] = 1.5, 0.1, 0.0
     write_table(parent, paths.parent(CHUNK))
     splits = ["train" if brick in TRAINING_BRICKS else "test" for brick in BRICKS]
@@ -354,7 +362,7 @@ def always(monkeypatch, run):
     path.write_text("not read here")
     injected = lenses(200).assign(weight=0.05)
     write_table(injected, run.paths.selection("injected.parquet"))
-    monkeypatch.setattr(SelectionFunction, "read", lambda path: Constant())
+    monkeypatch.setattr(SelectionFunction, "read", lambda path, zero_point_mag: Constant())
     return run
 
 
@@ -368,7 +376,7 @@ def test_truth_of_a_simulated_sky_is_found(always):
     assert result["verdict"] == text.splitlines()[-1] == "consistent"
     assert result["n_bricks"] == 2
     area = searched_bricks(always)
-    area = area_deg2(area[~area["brick"].isin(TRAINING_BRICKS)])
+    area = area_deg2(area[~area["brick"].isin(TRAINING_BRICKS)], 0.25)
     assert result["area_deg2"] == pytest.approx(area)
     assert result["on_sky_per_deg2"] == pytest.approx(20 / area)
     bins = pd.read_csv(always.paths.expected("expected.csv"))
@@ -398,7 +406,7 @@ def test_lenses_that_the_cuts_removed_are_not_expected(always):
 
 def test_too_many_or_too_few_are_reported(run):
     table = lenses(100)
-    found = read_graded_candidates(run.paths, "z", EDGES["mag"])
+    found = read_graded_candidates(run.paths, "z", PROPERTY_BINS["mag"])
     assert len(found.table) == 40
     for density, words in ((0.01, "more found than expected"), (9, "fewer found than expected")):
         weights = np.full(100, density / 1.0)
@@ -417,7 +425,7 @@ def test_too_many_or_too_few_are_reported(run):
 
 
 def test_false_positives_are_subtracted(run):
-    found = read_graded_candidates(run.paths, "z", EDGES["mag"])
+    found = read_graded_candidates(run.paths, "z", PROPERTY_BINS["mag"])
     # No one of 40 random non-lenses passes: Wilson's interval ends at 3.84 / 43.84.
     own = found.count_lenses()
     assert own["candidates"] == own["found"] == own["found_high"] == 40
@@ -432,12 +440,12 @@ def test_false_positives_are_subtracted(run):
 
 
 def test_grades_take_precedence_over_rates(run):
-    ids = read_graded_candidates(run.paths, "z", EDGES["mag"]).table["id"]
+    ids = read_graded_candidates(run.paths, "z", PROPERTY_BINS["mag"]).table["id"]
     grades = pd.DataFrame({"id": ids, "grade": ["A"] * 10 + ["C"] * 5 + ["D"] * 20 + [""] * 5})
     path = run.paths.inspection("grades.csv")
     path.parent.mkdir()
     grades.to_csv(path, index=False)
-    found = read_graded_candidates(run.paths, "z", EDGES["mag"])
+    found = read_graded_candidates(run.paths, "z", PROPERTY_BINS["mag"])
     assert found.graded
     assert found.count_lenses() == {
         "candidates": 40,
@@ -493,7 +501,7 @@ def test_units_are_converted(run):
 def test_missing_conditions_are_drawn_from_the_search(run):
     lenses(300)[["theta_e_arcsec", "arc_snr"]].to_csv("mine.csv", index=False)
     read = read_table("mine.csv", run, Constant(), 1.0)
-    hosts = read_conditions(run.paths, run.survey.bands, run.seed)
+    hosts = read_conditions(run.paths, run.survey.bands, run.seed, 22.5)
     for name in ("psfsize_g", "depth_g", "mag_z"):
         assert set(read.table[name]) <= set(hosts[name])
     assert read.table["mag_z"].nunique() > 50

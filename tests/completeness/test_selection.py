@@ -12,7 +12,7 @@ from scipy.special import expit
 from scipy.stats import binom
 
 from lenspipe.cli.main import main
-from lenspipe.completeness import search
+from lenspipe.completeness import measure
 from lenspipe.completeness.cells import cell_edges, measure_cells
 from lenspipe.completeness.fitting import fit_logistic
 from lenspipe.completeness.plots import describe_realism, plot_completeness, plot_prediction
@@ -21,7 +21,7 @@ from lenspipe.completeness.quantities import read_quantities, selection_quantiti
 from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.config.flags import FLAGS
 from lenspipe.config.settings import load_settings
-from lenspipe.statistics.balance import values_of
+from lenspipe.statistics.balance import quantity_values
 from lenspipe.statistics.metrics import wilson_interval
 from lenspipe.utils.errors import LenspipeError
 
@@ -58,7 +58,7 @@ def logit_of(table):
     """Logit of the probability of being found."""
     bright = np.log10(1 + table["arc_snr"]) - 1.1
     wide = np.log10(table["theta_e_arcsec"]) - 0.1
-    depth = values_of(table, "depth", "g") - 24.4
+    depth = quantity_values(table, "depth", "g", 22.5) - 24.4
     sharp = 1.5 - table["psfsize_g"]
     return (
         0.3 + 5 * bright + 7 * wide - 9 * wide**2 + 5 * bright * wide
@@ -84,7 +84,7 @@ def table():
 @pytest.fixture(scope="module")
 def function(table):
     meta = {"run": "demo", "threshold": 0.9, "model": "0123456789abcdef"}
-    return SelectionFunction.fit(table, QUANTITIES, meta=meta)
+    return SelectionFunction.fit(table, QUANTITIES, 22.5, meta=meta)
 
 
 def test_completeness_and_its_interval_agree_with_the_truth(function):
@@ -110,7 +110,7 @@ def test_intervals_of_fifty_searches_contain_the_number_found():
     totals = bins = n_bins = 0
     for seed in range(50):
         rng = np.random.default_rng([7, seed])
-        function = SelectionFunction.fit(searched(rng, injected(rng, 800)), QUANTITIES)
+        function = SelectionFunction.fit(searched(rng, injected(rng, 800)), QUANTITIES, 22.5)
         result = compare_planted(function, searched(rng, planted(rng, 150)))
         totals += result["inside"]
         bins += result["n_bins_inside"]
@@ -160,7 +160,7 @@ def test_groups_add_up_and_are_in_order(function):
 
 
 def test_the_same_table_gives_the_same_function(function, table):
-    again = SelectionFunction.fit(table, QUANTITIES)
+    again = SelectionFunction.fit(table, QUANTITIES, 22.5)
     assert np.array_equal(again.coefficients, function.coefficients)
     pd.testing.assert_frame_equal(again.predict_number(table), function.predict_number(table))
 
@@ -176,7 +176,7 @@ def test_outside_the_range_the_nearest_end_is_used(function):
 
 @pytest.mark.parametrize("found", [True, False])
 def test_all_or_none_found(table, found):
-    function = SelectionFunction.fit(table.assign(found=found), QUANTITIES)
+    function = SelectionFunction.fit(table.assign(found=found), QUANTITIES, 22.5)
     row = function.predict_number(table[:300]).loc["all"]
     assert row["expected"] == pytest.approx(300 * found, abs=1)
     assert row["low"] <= 300 * found <= row["high"]
@@ -185,18 +185,18 @@ def test_all_or_none_found(table, found):
 
 
 def test_few_lenses_give_wide_intervals(table):
-    function = SelectionFunction.fit(table[:20], QUANTITIES)
+    function = SelectionFunction.fit(table[:20], QUANTITIES, 22.5)
     result = function.completeness(table[20:500])
     assert (result["high"] - result["low"]).median() > 0.2
     with pytest.raises(LenspipeError, match="found 19 lenses, expected a column found and at l"):
-        SelectionFunction.fit(table[:19], QUANTITIES)
+        SelectionFunction.fit(table[:19], QUANTITIES, 22.5)
     with pytest.raises(LenspipeError, match="found no column found, expected a column found"):
-        SelectionFunction.fit(table.drop(columns="found"), QUANTITIES)
+        SelectionFunction.fit(table.drop(columns="found"), QUANTITIES, 22.5)
 
 
 @pytest.mark.parametrize("column", ["psfsize_g", "mag_z", "theta_e_arcsec", "arc_snr"])
 def test_a_constant_quantity_is_left_out(table, column):
-    function = SelectionFunction.fit(table.assign(**{column: 1.5}), QUANTITIES)
+    function = SelectionFunction.fit(table.assign(**{column: 1.5}), QUANTITIES, 22.5)
     name = next(q.name for q in QUANTITIES if q.column == column)
     assert name not in function.splines
     total = function.completeness(table)["completeness"].sum()
@@ -207,7 +207,7 @@ def test_with_constants_only_the_fraction_found_is_left(table):
     same = table[["found"]].assign(
         theta_e_arcsec=1.0, arc_snr=5.0, psfsize_g=1.3, depth_g=24.0, mag_z=18.0
     )
-    function = SelectionFunction.fit(same, QUANTITIES)
+    function = SelectionFunction.fit(same, QUANTITIES, 22.5)
     k, n = int(table["found"].sum()), len(table)
     row = function.completeness(same[:1]).iloc[0]
     assert row["completeness"] == pytest.approx(k / n, abs=1e-3)
@@ -217,31 +217,31 @@ def test_with_constants_only_the_fraction_found_is_left(table):
 def test_unknown_depths_are_the_median(table):
     unknown = table.copy()
     unknown.loc[::7, "galdepth_g"] = 0.0
-    function = SelectionFunction.fit(unknown, QUANTITIES)
+    function = SelectionFunction.fit(unknown, QUANTITIES, 22.5)
     result = function.completeness(unknown)
     assert result["extrapolated"][::7].all()
     known = unknown[:1].drop(columns="galdepth_g").assign(depth_g=function.medians["depth"])
     assert function.completeness(known)["completeness"][0] == result["completeness"][0]
-    nothing = SelectionFunction.fit(table.assign(galdepth_g=np.nan), QUANTITIES)
+    nothing = SelectionFunction.fit(table.assign(galdepth_g=np.nan), QUANTITIES, 22.5)
     assert "depth" not in nothing.splines
     assert np.isfinite(nothing.completeness(table)["completeness"]).all()
 
 
 def test_bad_columns_are_named(table):
     with pytest.raises(LenspipeError, match=r"mine: found no column arc_snr, expected it .*add it"):
-        read_quantities(table.drop(columns="arc_snr"), QUANTITIES, "mine")
+        read_quantities(table.drop(columns="arc_snr"), QUANTITIES, 22.5, "mine")
     with pytest.raises(LenspipeError, match=r"depth_g, expected it \(or galdepth_g\) .*with NaN"):
-        read_quantities(table.drop(columns="galdepth_g"), QUANTITIES, "mine")
+        read_quantities(table.drop(columns="galdepth_g"), QUANTITIES, 22.5, "mine")
     bad = table.copy()
     bad.loc[[3, 8], "theta_e_arcsec"] = [-1.0, np.nan]
     with pytest.raises(LenspipeError, match=r"theta_e_arcsec -1\.0 in row 4 and 2 such rows"):
-        read_quantities(bad, QUANTITIES, "mine")
+        read_quantities(bad, QUANTITIES, 22.5, "mine")
 
 
 def test_arc_magnitude_in_place_of_signal_to_noise(table):
     quantities = selection_quantities("grz", "arc_mag")
     assert quantities[1].column == "arc_mag_g"
-    function = SelectionFunction.fit(table, quantities)
+    function = SelectionFunction.fit(table, quantities, 22.5)
     cells = measure_cells(table, function, BINS)
     assert cells["brightness_low"].min() == table["arc_mag_g"].min()
 
@@ -258,10 +258,10 @@ def test_scatter_between_bricks_widens_the_interval():
     shift = table["brick"].map(dict(zip(map(str, range(40)), rng.normal(0, 1, 40), strict=True)))
     alike = table.assign(found=rng.random(4000) < expit(logit_of(table)))
     differ = table.assign(found=rng.random(4000) < expit(logit_of(table) + shift))
-    assert SelectionFunction.fit(alike, QUANTITIES).brick_variance < 0.1
-    function = SelectionFunction.fit(differ, QUANTITIES)
+    assert SelectionFunction.fit(alike, QUANTITIES, 22.5).brick_variance < 0.1
+    function = SelectionFunction.fit(differ, QUANTITIES, 22.5)
     assert 0.3 < function.brick_variance < 1.5
-    unaware = SelectionFunction.fit(differ.drop(columns="brick"), QUANTITIES)
+    unaware = SelectionFunction.fit(differ.drop(columns="brick"), QUANTITIES, 22.5)
     assert width(function, table) > 1.5 * width(unaware, table)
     one_brick = table[:200].assign(brick="0")
     rows = [
@@ -276,7 +276,7 @@ def test_lenses_on_one_galaxy_count_for_less():
     table = injected(rng, 3000).drop(columns="brick").assign(id=np.arange(3000) % 150)
     shift = rng.normal(0, 1.5, 150)[table["id"]]
     table["found"] = rng.random(3000) < expit(logit_of(table) + shift)
-    fits_ = [SelectionFunction.fit(t, QUANTITIES) for t in (table, table.drop(columns="id"))]
+    fits_ = [SelectionFunction.fit(t, QUANTITIES, 22.5) for t in (table, table.drop(columns="id"))]
     assert width(fits_[0], table) > 1.1 * width(fits_[1], table)
     assert fits_[0].brick_variance == 0
 
@@ -285,7 +285,7 @@ def test_evidence_chooses_smoothness():
     rng = np.random.default_rng(10)
     table = injected(rng, 3000)
     table["found"] = rng.random(3000) < 0.3
-    flat = SelectionFunction.fit(table, QUANTITIES)
+    flat = SelectionFunction.fit(table, QUANTITIES, 22.5)
     # Nothing depends on anything: few of a hundred coefficients are left free.
     assert flat.freedom.sum() < 15
 
@@ -316,7 +316,7 @@ def test_cells_count_injected_lenses(function, table):
     assert cells["n_painted"].sum() == len(table)
     assert cells["n_found"].sum() == table["found"].sum()
     cell = cells.sort_values("n_painted").iloc[-1]
-    depth = values_of(table, "depth", "g")
+    depth = quantity_values(table, "depth", "g", 22.5)
     inside = np.ones(len(table), bool)
     for name, values in (
         ("theta_e", table["theta_e_arcsec"]),
@@ -391,7 +391,7 @@ def test_file_round_trip_of_a_constant_function(table, tmp_path):
     same = table[["found"]].assign(
         theta_e_arcsec=1.0, arc_snr=5.0, psfsize_g=1.3, depth_g=np.nan, mag_z=18.0
     )
-    function = SelectionFunction.fit(same, QUANTITIES)
+    function = SelectionFunction.fit(same, QUANTITIES, 22.5)
     function.write(tmp_path / "f.fits", measure_cells(same, function, BINS))
     read = SelectionFunction.read(tmp_path / "f.fits")
     pd.testing.assert_frame_equal(read.completeness(same), function.completeness(same))
@@ -452,11 +452,11 @@ def test_errors_of_the_command(function, tmp_path, capsys, monkeypatch, change, 
 
 
 def test_half_completeness(function):
-    radius, low, high = search.half_completeness_radius(function, 20.0)
+    radius, low, high = measure.half_completeness_radius(function, 20.0)
     rows = function.typical(1).assign(arc_snr=20.0, theta_e_arcsec=radius)
     assert function.completeness(rows)["completeness"][0] == pytest.approx(0.5, abs=0.03)
     assert low < radius < high
-    assert search.half_completeness_radius(function, 0.0)[0] is None
+    assert measure.half_completeness_radius(function, 0.0)[0] is None
 
 
 def test_realism_is_described():
@@ -505,7 +505,7 @@ def test_measurement_of_a_run(run, table):
     settings, lenses = run
     realism = {"auc_features": 0.7, "auc_features_low": 0.6, "auc_features_high": 0.8}
     settings.paths.selection("realism.json").write_text(json.dumps(realism))
-    summary = search.measure_selection_function(settings)
+    summary = measure.measure_selection_function(settings)
     read = json.loads(settings.paths.selection("selection.json").read_text())
     assert read == summary
     assert summary["n_painted"] == 3000
@@ -523,7 +523,7 @@ def test_measurement_of_a_run(run, table):
     for name in ("completeness.png", "prediction.png"):
         assert settings.paths.selection(name).read_bytes().startswith(b"\x89PNG")
     again = settings.paths.selection("selection.fits").read_bytes()
-    search.measure_selection_function(settings)
+    measure.measure_selection_function(settings)
     assert settings.paths.selection("selection.fits").read_bytes() == again
 
 
@@ -543,16 +543,16 @@ def test_a_run_without_planted_lenses_is_refused(run):
     truth = pd.read_parquet(settings.paths.truth).assign(kind="elliptical")
     truth.to_parquet(settings.paths.truth)
     with pytest.raises(LenspipeError, match=r"truth\.parquet: found no lens among"):
-        search.measure_selection_function(settings)
+        measure.measure_selection_function(settings)
     settings.paths.selection("realism.json").write_text("{")
     with pytest.raises(LenspipeError, match=r"realism\.json: can't be read "):
-        search.measure_selection_function(settings)
+        measure.measure_selection_function(settings)
 
 
 @pytest.mark.parametrize("brightness", ["arc_snr", "arc_mag"])
 def test_figures_of_tables_with_unknown_quantities(table, tmp_path, brightness):
     unknown = table.assign(psfsize_g=1.3, galdepth_g=np.nan)
-    function = SelectionFunction.fit(unknown, selection_quantities("grz", brightness))
+    function = SelectionFunction.fit(unknown, selection_quantities("grz", brightness), 22.5)
     summary = {"run": "r", "n_found": 1, "n_painted": 2, "threshold": 0.5, "realism": None}
     plot_completeness(function, unknown, summary, tmp_path / "c.png")
     plot_prediction(compare_planted(function, unknown[:60]), function, tmp_path / "p.png")

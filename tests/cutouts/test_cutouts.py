@@ -60,7 +60,9 @@ def rewrite(path, spoil):
     with fitsio.FITS(str(path)) as hdus:
         image, header = hdus[1].read(), hdus[1].read_header()
     spoil(image)
-    cards = {key: header[key] for key in brick_wcs(0, 0).to_header() if key in header}
+    cards = {
+        key: header[key] for key in brick_wcs(0, 0, RELEASES["dr9"]).to_header() if key in header
+    }
     with fitsio.FITS(str(path), "rw", clobber=True) as hdus:
         hdus.write(image, header=cards)
 
@@ -392,7 +394,7 @@ def test_real_sections(shared):
         np.testing.assert_array_equal(stamp, whole[j - 50 : j + 51, i - 50 : i + 51])
     wcs, shape = read_geometry(path)
     assert shape == (3600, 3600)
-    mine = brick_wcs(95.9504132231405, 80.5)
+    mine = brick_wcs(95.9504132231405, 80.5, RELEASES["dr9"])
     corners = [[0, 0], [3599, 0], [1800, 1800], [0, 3599]]
     np.testing.assert_allclose(wcs.all_pix2world(corners, 0), mine.all_pix2world(corners, 0))
 
@@ -422,7 +424,7 @@ def test_real_brick_without_r(shared, tmp_path, monkeypatch, caplog):
     rows, columns = np.nonzero(invvar[100:-100, 100:-100])
     pick = np.random.default_rng(2).choice(len(rows), 8)
     x, y = columns[pick] + 100, rows[pick] + 100
-    sky = brick_wcs(ra, dec).all_pix2world(x, y, 0)
+    sky = brick_wcs(ra, dec, RELEASES["dr9"]).all_pix2world(x, y, 0)
     table = {"brickname": [brick] * 8, "brickid": np.full(8, 657438), "objid": np.arange(8)}
     table |= {"release": np.full(8, 7000, "i2"), "type": ["DEV "] * 8, "ra": sky[0], "dec": sky[1]}
     table |= {"brightstarinblob": [False] * 8, "fracdev": np.ones(8)}

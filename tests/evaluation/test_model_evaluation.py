@@ -76,7 +76,7 @@ def settings(run, monkeypatch):
 
 @pytest.fixture
 def no_figures(monkeypatch):
-    for name in ("draw_figures", "draw_mistakes"):
+    for name in ("plot_figures", "draw_mistakes"):
         monkeypatch.setattr(assessment, name, lambda *args, **options: None)
 
 

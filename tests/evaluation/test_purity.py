@@ -15,12 +15,12 @@ from scipy.stats import binom
 from lenspipe.cli.main import main
 from lenspipe.config.flags import FLAGS
 from lenspipe.evaluation.purity.counting import count_search, rate_interval, thresholds_with
-from lenspipe.evaluation.purity.plots import draw_purity
-from lenspipe.evaluation.purity.random_rates import measure_purity
+from lenspipe.evaluation.purity.measure import measure_purity
+from lenspipe.evaluation.purity.plots import plot_purity
 from lenspipe.evaluation.random_galaxies import RandomGalaxies
 from lenspipe.products.scores import Cuts
 from lenspipe.statistics.calibration import Calibration, write_calibration
-from lenspipe.statistics.metrics import EDGES, purity_at, wilson_interval
+from lenspipe.statistics.metrics import PROPERTY_BINS, purity_at, wilson_interval
 from lenspipe.utils.errors import LenspipeError
 
 CHUNKS = ("4-000070", "4-000071")
@@ -111,7 +111,7 @@ def write_grades(settings, table):
 def folder(tmp_path, monkeypatch):
     """A folder of its own; the figure, which takes seconds, has a test of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lenspipe.evaluation.purity.plots.draw_purity", lambda *given: None)
+    monkeypatch.setattr("lenspipe.evaluation.purity.plots.plot_purity", lambda *given: None)
     return tmp_path
 
 
@@ -145,8 +145,8 @@ def test_counts_are_those_of_brute_force(search):
         "type": rows["type"],
         "region": rows["region"],
         "bricks": rows["brick"].isin(seen).map({True: "trained on", False: "never trained on"}),
-        "exposures": rows["nobs_z"].map(lambda n: label(n, EDGES["nobs"])),
-        "magnitude": rows["mag_z"].map(lambda m: label(m, EDGES["mag"])),
+        "exposures": rows["nobs_z"].map(lambda n: label(n, PROPERTY_BINS["nobs"])),
+        "magnitude": rows["mag_z"].map(lambda m: label(m, PROPERTY_BINS["mag"])),
     }
     expected = {
         (group, value, threshold): (len(own), int((own["p"] >= np.float32(threshold)).sum()))
@@ -175,7 +175,7 @@ def test_the_figure_is_drawn(search, case):
         settings.predictions.with_name("calibration.json").unlink()
     found = measure_purity(settings)
     path = settings.paths.purity("purity.png")
-    draw_purity(pd.read_csv(settings.paths.purity("purity.csv")), found, path, "z")
+    plot_purity(pd.read_csv(settings.paths.purity("purity.csv")), found, path, "z")
     image = matplotlib.image.imread(path)
     assert image.shape[0] > 900
     # Eight panels of black frames, and curves in colour.

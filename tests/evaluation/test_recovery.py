@@ -15,15 +15,14 @@ from lenspipe.config.learning import Catalogue
 from lenspipe.config.results import Recovery
 from lenspipe.config.settings import load_settings
 from lenspipe.config.surveys.legacy import RELEASES
-from lenspipe.evaluation.recovery import published as measure
-from lenspipe.evaluation.recovery import reasons
+from lenspipe.evaluation.recovery import comparison, reasons
 from lenspipe.footprint.plan import load_plan
 from lenspipe.footprint.select import write_bricks
 from lenspipe.parent.cuts import CUTS
 from lenspipe.parent.select import parent_of_chunk
 from lenspipe.products.manifests import read_manifest, write_manifest
 from lenspipe.statistics.metrics import wilson_interval
-from lenspipe.survey.bricks import bricks_at
+from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils import crossmatch
 from lenspipe.utils.crossmatch import Sky
 from lenspipe.utils.errors import LenspipeError
@@ -94,7 +93,7 @@ def check(folder, scores, entries, thresholds):
     write_table(scores, folder / "scores.parquet")
     catalogue = write_entries(folder / "entries.csv", entries)
     own = Recovery(thresholds=thresholds, radius_arcsec=RADIUS)
-    table, summary = measure.compare(folder / "scores.parquet", catalogue, own)
+    table, summary = comparison.compare(folder / "scores.parquet", catalogue, own)
     best, number, system, counts = reference(scores, entries, thresholds)
     np.testing.assert_array_equal(table["n_matches"], number)
     np.testing.assert_array_equal(table["p"], best.astype(np.float32))
@@ -172,7 +171,7 @@ def test_duplicates_and_entries_with_two_galaxies(tmp_path):
     write_table(scores, tmp_path / "scores.parquet")
     catalogue = write_entries(tmp_path / "some.csv", entries)
     own = Recovery(thresholds=(0.9, 0.5))
-    table, summary = measure.compare(tmp_path / "scores.parquet", catalogue, own)
+    table, summary = comparison.compare(tmp_path / "scores.parquet", catalogue, own)
     assert table["id"].tolist() == ["low", "", "best", "d", "unscored"]
     assert table["n_matches"].tolist() == [1, 0, 2, 1, 1]
     assert table["reason"].tolist() == ["passed", "not scored", "passed", "passed", "no score"]
@@ -308,7 +307,7 @@ def search(tmp_path, monkeypatch):
 
 def compare(settings, scores="results/tiny", known=None, **changes):
     own = Recovery(thresholds=(0.9,), **changes)
-    return measure.compare(scores, Catalogue(path="published.csv"), own, known or settings)
+    return comparison.compare(scores, Catalogue(path="published.csv"), own, known or settings)
 
 
 def test_each_entry_has_the_reason_that_it_should(search):
@@ -341,7 +340,7 @@ def test_validation_counts_as_trained_on_where_a_model_was_refitted(search):
 @pytest.mark.usefixtures("search")
 def test_without_settings_the_survey_is_not_read():
     own = Recovery(thresholds=(0.9,))
-    table, _ = measure.compare("results/tiny/scores", Catalogue(path="published.csv"), own)
+    table, _ = comparison.compare("results/tiny/scores", Catalogue(path="published.csv"), own)
     found = dict(zip(table["name"], table["reason"], strict=True))
     unknown = "no object or cut, which is not known"
     assert {found[name] for name in FATES if name.startswith("cut")} == {unknown}
@@ -416,20 +415,21 @@ def test_neighbouring_bricks_are_looked_at():
     rng = np.random.default_rng(8)
     dec = np.r_[rng.uniform(-90, 90, 300), 89.9999, -89.9999, np.arange(-88.875, 89, 5)]
     ra = np.r_[rng.uniform(0, 360, 302), np.zeros(len(dec) - 302)]
-    near = reasons._nearby_bricks(ra, dec, 200.0)
-    assert [names[0] for names in near] == bricks_at(ra, dec)[0].tolist()
+    grid = brick_grid(0.25)
+    near = reasons._nearby_bricks(ra, dec, 200.0, grid)
+    assert [names[0] for names in near] == grid.bricks_at(ra, dec)[0].tolist()
     for place in range(len(ra)):
         angle = np.linspace(0, 2 * np.pi, 40)
         there = around((ra[place], dec[place]), 199 * np.cos(angle), 199 * np.sin(angle))
         if abs(dec[place]) < 89.5:
-            assert set(bricks_at(*there)[0]) <= set(near[place])
+            assert set(grid.bricks_at(*there)[0]) <= set(near[place])
 
 
 def test_the_rule_writes_a_table_counts_and_a_figure(search):
     settings, _ = search
     own = {"catalogs": {"path": "published.csv", "name": "mine"}, "thresholds": 0.9}
     settings = settings.model_copy(update={"recovery": Recovery(**own)})
-    measure.measure_recovery(settings)
+    comparison.measure_recovery(settings)
     table = pd.read_csv(settings.paths.recovery("mine.csv"), keep_default_na=False)
     assert table["reason"].tolist() == table["name"].tolist()
     summary = json.loads(settings.paths.recovery("mine.json").read_text())

@@ -13,9 +13,8 @@ from helpers.scored_run import make_run, make_settings, write_cutouts
 
 from lenspipe.candidates.find import find_candidates
 from lenspipe.cli.main import main
-from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.config.surveys.legacy import RELEASES
-from lenspipe.followup.choice import choose, read_arrows, read_graded
+from lenspipe.followup.choice import choose_candidates, read_arrows, read_graded
 from lenspipe.followup.fields import Field, FitsImage, SkyImage, Survey, read_bricks, resample
 from lenspipe.followup.sheets import _Sheet, file_names, make_sheets
 from lenspipe.followup.target_table import format_position
@@ -57,7 +56,7 @@ def turned_wcs(ra, dec, scale_arcsec, angle_deg, crpix, mirrored=False):
 
 def write_coadd(tree, brick, band, sources, side=700, centre=None):
     """Part of a coadd, with sources (ra, dec), where SurveyPaths looks for it."""
-    wcs = brick_wcs(brick.ra, brick.dec)
+    wcs = brick_wcs(brick.ra, brick.dec, RELEASES["dr9"])
     x, y = wcs.all_world2pix(*(centre or (brick.ra, brick.dec)), 0)
     wcs.wcs.crpix -= np.round([x, y]) - side // 2
     image = sum(spot(wcs, (side, side), *source, 2) for source in sources)
@@ -72,7 +71,7 @@ def plant(settings, row, east, north):
     path = settings.paths.cutouts(row["brick"])
     images, catalog = read_cutouts(path)
     brick = read_bricks(settings.paths).set_index("brick").loc[row["brick"]]
-    wcs = brick_wcs(brick["ra"], brick["dec"])
+    wcs = brick_wcs(brick["ra"], brick["dec"], RELEASES["dr9"])
     x, y = np.round(wcs.all_world2pix(row["ra"], row["dec"], 0))
     size = images.shape[-1]
     wcs.wcs.crpix -= [x - size // 2, y - size // 2]
@@ -131,17 +130,17 @@ def test_candidates_are_chosen(run, tmp_path):
     settings, table = run
     paths = settings.paths
     names, ids = table["name"], table["id"]
-    chosen = choose(table, paths, names=[names[5], ids[2], names[5]])
+    chosen = choose_candidates(table, paths, names=[names[5], ids[2], names[5]])
     assert list(chosen["id"]) == [ids[5], ids[2]]
     file = tmp_path / "list.txt"
     file.write_text(f"# mine\n{names[7]}\n\n{ids[1]}\n")
-    assert list(choose(table, paths, file=file)["id"]) == [ids[7], ids[1]]
+    assert list(choose_candidates(table, paths, file=file)["id"]) == [ids[7], ids[1]]
     file.write_text(f"p,Name\n0.5,{names[3]}\n")
-    assert list(choose(table, paths, file=file)["id"]) == [ids[3]]
+    assert list(choose_candidates(table, paths, file=file)["id"]) == [ids[3]]
     graded = tmp_path / "grades.csv"
     graded.write_text(f"id,grade,mean\n{ids[4]},A,3.5\n{ids[2]},B,2.8\n{ids[0]},D,1\n")
     with_grades = read_graded(paths, graded)
-    chosen = choose(with_grades, paths, grades="A,B")
+    chosen = choose_candidates(with_grades, paths, grades="A,B")
     assert list(chosen["id"]) == [ids[2], ids[4]]
     assert list(chosen["mean_grade"]) == [2.8, 3.5]
     # The portal's own file is found.
@@ -154,15 +153,15 @@ def test_wrong_choices_are_named(run, tmp_path):
     settings, table = run
     paths = settings.paths
     with pytest.raises(LenspipeError, match="found x, y, z and 1 more, expected names or ids of"):
-        choose(table, paths, names=["x", "y", table["name"][0], "z", "w"])
+        choose_candidates(table, paths, names=["x", "y", table["name"][0], "z", "w"])
     with pytest.raises(LenspipeError, match="--grades: found no grades, expected some of A"):
-        choose(table, paths, grades="A")
+        choose_candidates(table, paths, grades="A")
     file = tmp_path / "list.txt"
     file.write_text("\n# none\n")
     with pytest.raises(LenspipeError, match=r"list\.txt: found no names"):
-        choose(table, paths, file=file)
+        choose_candidates(table, paths, file=file)
     with pytest.raises(LenspipeError, match=r"nowhere\.txt: cannot be read"):
-        choose(table, paths, file=tmp_path / "nowhere.txt")
+        choose_candidates(table, paths, file=tmp_path / "nowhere.txt")
     file.write_text("name,verdict\na,b\n")
     with pytest.raises(LenspipeError, match="found columns name, verdict, expected name or id"):
         read_graded(paths, file)
@@ -422,7 +421,7 @@ def test_the_configuration_says_where_coadds_are(run, tmp_path, caplog):
 def test_arrows_stay_on_their_image(run):
     settings, table = run
     row = table.iloc[0].to_dict()
-    half = 41 * PIXEL_SCALE_ARCSEC / 2
+    half = 41 * RELEASES["dr9"].pixel_scale_arcsec / 2
     arrows = pd.DataFrame({"dx": [half - 0.2, 0.0, 0.0], "dy": [0.0, 0.5 - half, 0.0]})
     arrows = arrows.assign(label=["A", "B", "C"])
     sheet = _Sheet(settings.paths, row, read_bricks(settings.paths), None, arrows)
@@ -446,7 +445,9 @@ def test_coadds_stand_in_for_deleted_cutouts(run, tmp_path):
     sheet = _Sheet(settings.paths, row.to_dict(), read_bricks(settings.paths), survey,
                    pd.DataFrame({"dx": [], "dy": [], "label": []}))  # fmt: skip
     first = sheet.plot().axes[0]
-    np.testing.assert_allclose(peak(first), [5.0, -3.0], atol=PIXEL_SCALE_ARCSEC / 2)
+    np.testing.assert_allclose(
+        peak(first), [5.0, -3.0], atol=RELEASES["dr9"].pixel_scale_arcsec / 2
+    )
     assert sheet.image.pixels.shape == (3, 101, 101)
     assert make_sheets(settings.paths, rows, tmp_path / "out") == 1
     assert (tmp_path / "out" / "sheets.pdf").exists()

@@ -358,7 +358,7 @@ def test_write_bricks(tiny_settings, tiny_tree):
     st.lists(st.floats(0, 3599), min_size=2, max_size=2),
 )
 def test_brick_wcs_there_and_back(ra, dec, pixel):
-    wcs = brick_wcs(ra, dec)
+    wcs = brick_wcs(ra, dec, RELEASES["dr9"])
     sky = wcs.all_pix2world([pixel], 0)
     assert wcs.all_world2pix(sky, 0)[0] == pytest.approx(pixel, abs=1e-5)
     centre = wcs.all_world2pix([[ra, dec]], 1)[0]

@@ -56,7 +56,7 @@ def write_candidates(paths, galaxies):
     """Write a table of candidates with some of the usual columns."""
     table = galaxies[["id", "ra", "dec", "brick", "flags"]].assign(p=0.95)
     table.insert(0, "rank", np.arange(1, len(table) + 1, dtype=np.int32))
-    table["name"] = iau_name(table["ra"], table["dec"])
+    table["name"] = iau_name(table["ra"], table["dec"], "DESI")
     table["known"] = table["rank"] % 6 == 1
     table.loc[table["rank"] == 2, "flags"] = 4
     paths.candidates.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import fitsio
 import numpy as np
 import pandas as pd
 
+from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.survey.bricks import brick_wcs
 
 BRICKS = ("0101p000", "0103p000", "0106p000", "0108p000",
@@ -22,7 +23,7 @@ def write_sky(paths, seed=0):
     rows, truths = [], []
     for number, brick in enumerate(BRICKS):
         ra, dec = 10.125 + 0.25 * number, 0.0
-        wcs = brick_wcs(ra, dec)
+        wcs = brick_wcs(ra, dec, RELEASES["dr9"])
         wcs.wcs.crpix = [(SIDE + 1) / 2] * 2
         brickid = 331000 + number
         place = np.arange(len(KINDS))

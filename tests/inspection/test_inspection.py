@@ -15,8 +15,8 @@ from sklearn.metrics import cohen_kappa_score
 
 from lenspipe.catalogs.known_lenses import read_graded_lists
 from lenspipe.inspection.agreement import cohen_kappa, fleiss_kappa, measure_agreement
-from lenspipe.inspection.controls import check_files, keep_injected, keep_known
-from lenspipe.inspection.grades import export, grade_of_mean, grade_table
+from lenspipe.inspection.controls import control_files, copy_known_controls, draw_injected_controls
+from lenspipe.inspection.grades import export_grades, grade_of_mean, grade_table
 from lenspipe.inspection.images import Cutout, Cutouts, draw_strip, read_candidates
 from lenspipe.inspection.lists import Lists, Mix, split_item
 from lenspipe.inspection.store import Store
@@ -94,8 +94,8 @@ def test_stage_two_has_what_stage_one_liked(run):
 
 
 def test_what_is_slipped_in_looks_like_any_other(run):
-    keep_known(run.paths, run.paths.cutouts("1001p300"))
-    lists = Lists(run.paths, run.store, Mix(controls=check_files(run.paths)))
+    copy_known_controls(run.paths, run.paths.cutouts("1001p300"))
+    lists = Lists(run.paths, run.store, Mix(controls=control_files(run.paths)))
     items = lists.for_grader("anna")
     assert sum(split_item(item)[0] == "known" for item in items) == 10
     planted = next(item for item in items if item.startswith("known:"))
@@ -111,7 +111,7 @@ def test_simulated_lenses_come_from_the_sample(tmp_path, monkeypatch):
     settings = make_whole_run(n_bricks=1, per_brick=12)
     paths = settings.paths
     with pytest.raises(LenspipeError, match=r"--injected: found no .*injected.parquet"):
-        keep_injected(paths, 3, 0)
+        draw_injected_controls(paths, 3, 0)
     cutouts = Cutouts()
     places, _ = cutouts.rows(paths.cutouts("1500p300"))
     images = np.array([cutouts.read(paths.cutouts("1500p300"), i).image for i in places])
@@ -122,7 +122,7 @@ def test_simulated_lenses_come_from_the_sample(tmp_path, monkeypatch):
     table[["id"]][:5].assign(id=table["id"][:5].str.removeprefix("injected:")).to_parquet(
         paths.injected
     )
-    keep_injected(paths, 3, 0)
+    draw_injected_controls(paths, 3, 0)
     places, rows = cutouts.rows(paths.inspection("injected.fits"))
     assert len(places) == 3
     for id_, i in places.items():
@@ -192,7 +192,7 @@ def test_cutouts_are_read_one_at_a_time(run):
 def test_a_strip_has_north_up():
     image = np.zeros((3, 11, 11), np.float32)
     image[0, 9, 2] = 1  # in g, in the north and east
-    strip = Image.open(io.BytesIO(draw_strip(Cutout(image, "grz", (np.nan, np.nan), ""))))
+    strip = Image.open(io.BytesIO(draw_strip(Cutout(image, "grz", (np.nan, np.nan)))))
     assert strip.size == (55, 11)
     pixels = np.asarray(strip).astype(int)
     assert pixels[1, 2, 2] > 200  # blue
@@ -200,9 +200,7 @@ def test_a_strip_has_north_up():
     assert pixels[1, 11 + 2].min() > 200  # the panel of g
     assert pixels[1, 22 + 2].max() < 60
     brighter = np.asarray(
-        Image.open(
-            io.BytesIO(draw_strip(Cutout(image + 0.01, "grz", (np.nan, np.nan), ""), gain=5))
-        )
+        Image.open(io.BytesIO(draw_strip(Cutout(image + 0.01, "grz", (np.nan, np.nan)), gain=5)))
     )
     assert brighter.mean() > pixels.mean()
 
@@ -242,7 +240,7 @@ def test_export_is_a_catalogue_and_the_next_sample_reads_it(run, tmp_path, monke
     ids = list(read_candidates(run.paths).index)
     put(run.store, "anna", dict(zip(ids, "ABCD", strict=False)), comment='Bögen, "faint"\n, blue')
     put(run.store, "ben", dict(zip(ids, "AACD", strict=False)))
-    counts = export(run.paths, run.store)
+    counts = export_grades(run.paths, run.store)
     assert counts == {"A": 2, "C": 1, "D": 1, "": 26}
     table = Table.read(run.paths.inspection("grades.fits"))
     before = Table.read(run.paths.candidates)
@@ -267,7 +265,7 @@ def test_export_of_no_candidates(run):
     write_candidates(
         run.paths, pd.DataFrame({n: [] for n in ("id", "ra", "dec", "brick", "flags")})
     )
-    assert export(run.paths, run.store) == {}
+    assert export_grades(run.paths, run.store) == {}
     assert len(Table.read(run.paths.inspection("grades.fits"))) == 0
 
 

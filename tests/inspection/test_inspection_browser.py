@@ -8,7 +8,7 @@ from axe_playwright_python.sync_playwright import Axe
 from helpers.portal import make_run, serving
 from playwright import sync_api
 
-from lenspipe.inspection.grades import export
+from lenspipe.inspection.grades import export_grades
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
@@ -118,7 +118,7 @@ def test_a_person_grades_with_the_keyboard(browser, paths):
                 ben.press("1")
             ben.page.wait_for_selector("#result table")
             assert "With anna" in ben.text("#result")
-        export(paths, store)
+        export_grades(paths, store)
     table = pd.read_csv(paths.inspection("grades.csv"))
     assert (table["n_votes"] == 2).all()
     assert (table["mean"] >= 1).all()

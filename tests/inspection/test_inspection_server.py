@@ -27,7 +27,7 @@ def test_a_list_tells_nothing_that_it_should_not(paths):
         about = Grader(address, "anna").list()
     assert len(about["entries"]) == 24
     assert set(about["entries"][0]) == {
-        "place", "name", "ra", "dec", "flags", "grade", "comment", "n"
+        "place", "name", "ra", "dec", "flags", "viewer", "grade", "comment", "n"
     }  # fmt: skip
     assert [e["flags"] for e in about["entries"] if e["flags"]][:1] == ["masked"]
     assert about["bands"] == "grz"
@@ -38,12 +38,15 @@ def test_the_sky_viewer_is_for_real_skies(paths):
 
     for path in paths.root.glob("cutouts/*/*.fits"):
         with fitsio.FITS(str(path), "rw") as fits:
-            fits["IMAGE"].write_key("RELEASE", "dr9")
+            fits["IMAGE"].write_key("RELEASE", "dr8")
     with serving(paths) as (address, _):
-        assert Grader(address, "anna").list()["layer"] == "ls-dr9"
+        entry = Grader(address, "anna").list()["entries"][0]
+        position = f"ra={entry['ra']:.5f}&dec={entry['dec']:.5f}"
+        assert entry["viewer"].startswith(f"https://www.legacysurvey.org/viewer?{position}")
+        assert "layer=ls-dr8&" in entry["viewer"]
         paths.sky_manifest.parent.mkdir()
         paths.sky_manifest.write_text("{}")
-        assert Grader(address, "anna").list()["layer"] is None
+        assert Grader(address, "anna").list()["entries"][0]["viewer"] is None
 
 
 def test_votes_are_kept_and_shown_again(paths):

@@ -13,11 +13,13 @@ from PIL import Image
 
 from lenspipe.candidates.find import find_candidates
 from lenspipe.cutouts.reading import read_images
-from lenspipe.mosaics.pages import brick_mosaic, brick_mosaics_of_chunk, candidate_pages
+from lenspipe.mosaics.pages import draw_brick_mosaic, draw_candidate_pages, draw_chunk_mosaics
 from lenspipe.plotting.colour import colour_images, lupton_rgb, viewer_rgb
 from lenspipe.plotting.galaxy_pages import draw_page
 from lenspipe.products.manifests import read_manifest, write_manifest
 from lenspipe.utils.errors import LenspipeError
+
+IMAGES = {"bands": "grz", "pixel_scale_arcsec": 0.262}
 
 
 @pytest.fixture
@@ -97,7 +99,7 @@ def test_north_is_up_and_east_is_left(tmp_path):
     images = np.zeros((1, 3, 101, 101), np.float32)
     # High rows are the North, low columns the East.
     images[0, :, 90, 10] = 5
-    draw_page(images, page_table(1), tmp_path / "page.png", bands="grz", columns=1)
+    draw_page(images, page_table(1), tmp_path / "page.png", **IMAGES, columns=1)
     page = pixels(tmp_path / "page.png").sum(axis=2)
     height, width = page.shape
     tile_top = height - 12 - 34 - 202
@@ -108,15 +110,15 @@ def test_north_is_up_and_east_is_left(tmp_path):
 
 def test_a_page_has_rows_of_captioned_tiles(tmp_path):
     images = np.zeros((5, 3, 41, 41), np.float32)
-    draw_page(images, page_table(5), tmp_path / "a.png", bands="grz", columns=3, title="A run")
+    draw_page(images, page_table(5), tmp_path / "a.png", **IMAGES, columns=3, title="A run")
     shape = pixels(tmp_path / "a.png").shape
-    draw_page(images[:3], page_table(3), tmp_path / "b.png", bands="grz", columns=3, title="A run")
+    draw_page(images[:3], page_table(3), tmp_path / "b.png", **IMAGES, columns=3, title="A run")
     first = pixels(tmp_path / "b.png")
     assert first.shape[1] == shape[1] > 3 * 202
     assert shape[0] - first.shape[0] == 202 + 34 + 8
     # Another probability, name, note or title can be seen.
     for change in ({"p": 0.8}, {"name": "DESI-1"}, {"note": "known lens"}, {"p": np.nan}):
-        draw_page(images[:3], page_table(3, **change), tmp_path / "c.png", bands="grz", columns=3,
+        draw_page(images[:3], page_table(3, **change), tmp_path / "c.png", **IMAGES, columns=3,
                   title="A run")  # fmt: skip
         assert not np.array_equal(pixels(tmp_path / "c.png"), first)
 
@@ -127,7 +129,7 @@ def test_candidates_fill_pages_in_order(run):
     stale.parent.mkdir(parents=True)
     stale.touch()
     table = find_candidates(settings)
-    candidate_pages(settings)
+    draw_candidate_pages(settings)
     index = json.loads(settings.paths.mosaic_index.read_text())
     n_pages = -(-len(table) // 8)
     assert index["n_candidates"] == len(table) > 8
@@ -135,7 +137,7 @@ def test_candidates_fill_pages_in_order(run):
     assert {path.name for path in stale.parent.glob("page-*")} == set(index["pages"])
     # The page drawn by hand from the same rows is the same but for its header.
     rows = table.iloc[8:16].assign(note=np.where(table["known"][8:16], "known lens", ""))
-    draw_page(read_images(settings, rows), rows, "x.png", bands="grz", columns=4)
+    draw_page(read_images(settings, rows), rows, "x.png", **IMAGES, columns=4)
     np.testing.assert_array_equal(pixels("x.png")[58:], pixels(settings.paths.mosaic_page(2))[58:])
 
 
@@ -152,7 +154,7 @@ def test_no_candidates_make_one_page_that_says_so(run):
     settings, scores = run
     write_table(scores.assign(p=np.float32(0)), settings.paths.scores(CHUNK))
     find_candidates(settings)
-    candidate_pages(settings)
+    draw_candidate_pages(settings)
     index = json.loads(settings.paths.mosaic_index.read_text())
     assert index == {"n_candidates": 0, "pages": ["page-0001.png"]}
     page = pixels(settings.paths.mosaic_page(1))
@@ -161,7 +163,7 @@ def test_no_candidates_make_one_page_that_says_so(run):
 
 def test_brick_mosaics_are_the_same_on_both_paths(run):
     settings, scores = run
-    brick_mosaics_of_chunk(settings, CHUNK)
+    draw_chunk_mosaics(settings, CHUNK)
     path = settings.paths.brick_mosaic(BRICKS[0])
     whole = path.read_bytes()
     manifest = read_manifest(settings.paths.manifest("mosaics", CHUNK))
@@ -169,31 +171,31 @@ def test_brick_mosaics_are_the_same_on_both_paths(run):
     path.unlink()
     rows = scores[scores["brick"] == BRICKS[0]].sample(frac=1, random_state=1)
     write_table(rows, settings.paths.brick_scores(BRICKS[0]))
-    brick_mosaic(settings, BRICKS[0])
+    draw_brick_mosaic(settings, BRICKS[0])
     assert path.read_bytes() == whole
     assert read_manifest(settings.paths.manifest("mosaics", CHUNK)) == manifest
 
 
 def test_brick_mosaics_are_drawn_again_only_where_something_changed(run):
     settings, scores = run
-    brick_mosaics_of_chunk(settings, CHUNK)
+    draw_chunk_mosaics(settings, CHUNK)
     times = {brick: settings.paths.brick_mosaic(brick).stat().st_mtime_ns for brick in BRICKS}
     best = scores.loc[scores["brick"] == BRICKS[1], "p"].idxmax()
     scores.loc[best, "flags"] = 2
     write_table(scores, settings.paths.scores(CHUNK))
-    brick_mosaics_of_chunk(settings, CHUNK)
+    draw_chunk_mosaics(settings, CHUNK)
     changed = [b for b in BRICKS if settings.paths.brick_mosaic(b).stat().st_mtime_ns != times[b]]
     assert changed == [BRICKS[1]]
 
 
 def test_empty_and_failed_bricks(run):
     settings, scores = run
-    brick_mosaics_of_chunk(settings, CHUNK)
+    draw_chunk_mosaics(settings, CHUNK)
     write_table(scores[scores["brick"].isin(BRICKS[2:])], settings.paths.scores(CHUNK))
     cutouts = read_manifest(settings.paths.manifest("cutouts", CHUNK))
     cutouts[BRICKS[1]] = {"status": "failed", "count": 0, "hash": "", "reason": "torn file"}
     write_manifest(settings.paths.manifest("cutouts", CHUNK), cutouts)
-    brick_mosaics_of_chunk(settings, CHUNK)
+    draw_chunk_mosaics(settings, CHUNK)
     manifest = read_manifest(settings.paths.manifest("mosaics", CHUNK))
     assert manifest[BRICKS[0]]["status"] == "empty"
     assert settings.paths.brick_mosaic(BRICKS[0]).exists()

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lenspipe.config.data import Failures, Parent
-from lenspipe.config.releases import MASKBITS
 from lenspipe.config.settings import load_settings
 from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.footprint.plan import load_plan
@@ -72,7 +71,7 @@ def test_old_release_in_the_form_of_the_new(tmp_path):
         assert table[name].dtype == pd.Series(dtype=kind).dtype, name
     assert table.type.tolist() == ["PSF", "REX", "EXP", "DEV", "COMP", "COMP"]
     assert table.shape_r.tolist() == [1, 1, 1, 2, 1, 2]
-    assert table.maskbits.tolist() == [0, 1 << MASKBITS["BRIGHT"], 0, 0, 0, 0]
+    assert table.maskbits.tolist() == [0, 1 << RELEASES["dr9"].mask_bits["BRIGHT"], 0, 0, 0, 0]
     assert table.mag_z[:3].tolist() == [22.5, 20, 17.5]
     assert table.mag_z[3:5].isna().all()
     assert table.id[5] == "7000-42-5"
@@ -165,7 +164,9 @@ def passes(row, parent, cut):
         return row["mag_z"] <= np.float32(parent.mag_z_max)
     if cut == "min_exposures":
         return min(row["nobs_g"], row["nobs_r"], row["nobs_z"]) >= parent.min_exposures
-    return not any(row["maskbits"] >> MASKBITS[name] & 1 for name in parent.maskbits)
+    return not any(
+        row["maskbits"] >> RELEASES["dr9"].mask_bits[name] & 1 for name in parent.maskbits
+    )
 
 
 FIELDS = {
@@ -185,7 +186,7 @@ PARENTS = st.builds(
     sersic_min=st.sampled_from([0, 2.0, 3.0]),
     mag_z_max=st.sampled_from([18.0, 20.0, 21]),
     min_exposures=st.integers(0, 3),
-    maskbits=st.lists(st.sampled_from(sorted(MASKBITS)), max_size=3).map(tuple),
+    maskbits=st.lists(st.sampled_from(sorted(RELEASES["dr9"].mask_bits)), max_size=3).map(tuple),
 )
 
 

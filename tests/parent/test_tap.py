@@ -19,7 +19,7 @@ from lenspipe.parent.tap import conditions
 from lenspipe.products.manifests import read_manifest
 from lenspipe.products.plan import bricks_of_chunk
 from lenspipe.retrieval import retry, tap
-from lenspipe.survey.tractor import magnitude
+from lenspipe.survey.photometry import to_magnitude
 from lenspipe.utils.errors import LenspipeError, RetrievalError
 from lenspipe.utils.tables import content_hash
 
@@ -141,7 +141,7 @@ def test_edge_of_the_magnitudes(mag):
     limit = float(condition.removeprefix("flux_z > "))
     near = np.arange(-300, 300, dtype="i4") + np.float32(limit).view("i4")
     fluxes = near.view("f4")
-    passes = magnitude(fluxes, 22.5).astype("f4") <= np.float32(mag)
+    passes = to_magnitude(fluxes, 22.5).astype("f4") <= np.float32(mag)
     assert 0 < passes.sum() < len(passes)
     assert ((fluxes.astype("f8") > limit) == passes).all()
 

@@ -12,15 +12,16 @@ from helpers.scored_run import CHUNK, make_run, make_settings, write_plan, write
 from PIL import Image
 
 from lenspipe.candidates.find import find_candidates
-from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
+from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.cutouts.reading import read_galaxies
-from lenspipe.mosaics.pages import candidate_pages
+from lenspipe.mosaics.pages import draw_candidate_pages
 from lenspipe.plotting.galaxy_pages import TILE_PIXELS, draw_page
 from lenspipe.products.candidates import page_numbers, page_order
 from lenspipe.products.manifests import read_manifest, write_manifest
 from lenspipe.survey.coadds import read_geometry, read_stamps
 from lenspipe.utils.errors import LenspipeError
 
+SCALE = RELEASES["dr9"].pixel_scale_arcsec
 LEFT, TOP = 12, 58
 PANELS = ("rgb", "g", "r", "z", "residual")
 
@@ -29,7 +30,9 @@ def page_of(tmp_path, images, panels=("rgb",), columns=1, **extra):
     table = pd.DataFrame({"rank": np.arange(1, len(images) + 1), "p": 0.9, "name": "DESI-1"})
     table = table.assign(**extra)
     path = tmp_path / "page.png"
-    draw_page(images, table, path, bands="grz", panels=panels, columns=columns)
+    draw_page(
+        images, table, path, bands="grz", pixel_scale_arcsec=SCALE, panels=panels, columns=columns
+    )
     with Image.open(path) as page:
         return np.asarray(page.convert("RGB"), dtype=int)
 
@@ -39,7 +42,7 @@ def coadd_with_a_source(path, ra, dec, north, east):
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
     wcs.wcs.crval, wcs.wcs.crpix = [ra + 0.01, dec - 0.01], [180.5, 180.5]
-    wcs.wcs.cd = np.diag([-1, 1]) * PIXEL_SCALE_ARCSEC / 3600
+    wcs.wcs.cd = np.diag([-1, 1]) * SCALE / 3600
     x, y = wcs.all_world2pix(ra + east / 3600 / np.cos(np.deg2rad(dec)), dec + north / 3600, 0)
     row, column = np.indices((360, 360))
     image = 0.5 * np.exp(-((row - y) ** 2 + (column - x) ** 2) / 8)
@@ -65,7 +68,7 @@ def test_a_source_in_the_north_east_is_upper_left_in_every_panel(tmp_path, dec):
         bright = panel.astype(float)
         bright[:margin] = bright[:, :margin] = bright[:, -margin:] = bright[-margin:] = 0
         rows, columns = np.nonzero(bright > 0.8 * bright.max())
-        scale = side / 101 / PIXEL_SCALE_ARCSEC
+        scale = side / 101 / SCALE
         np.testing.assert_allclose(
             [rows.mean(), columns.mean()],
             [side / 2 - north * scale, side / 2 - east * scale],
@@ -151,7 +154,7 @@ def test_pages_are_sorted(run):
 
 def test_pages_that_are_right_stay(run):
     settings, scores = run
-    candidate_pages(settings)
+    draw_candidate_pages(settings)
     pages = json.loads(settings.paths.mosaic_index.read_text())["pages"]
     folder = settings.paths.mosaic_index.parent
     assert len(pages) > 4
@@ -159,7 +162,7 @@ def test_pages_that_are_right_stay(run):
         os.utime(folder / name, ns=(1, 1))
 
     def drawn(own=settings):
-        candidate_pages(own)
+        draw_candidate_pages(own)
         return [name for name in pages if (folder / name).stat().st_mtime_ns != 1]
 
     assert drawn() == []

@@ -25,7 +25,9 @@ def test_a_basis_tells_settings_and_files_apart(tmp_path):
 
 def test_a_chunk_counts_as_changed_only_with_another_result(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settings = load_settings({"run": "fake", "simulation": {}, "footprint": {"bricks": ["0001m002"]}})
+    settings = load_settings(
+        {"run": "fake", "simulation": {}, "footprint": {"bricks": ["0001m002"]}}
+    )
     paths, chunks = settings.paths, ["64-000001", "64-000002"]
     bricks = {"chunk": chunks, "brick": ["0001m002", "0002m002"], "region": "south"}
     Plan.of(pd.DataFrame(bricks)).write(paths.plan, "key")

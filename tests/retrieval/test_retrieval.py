@@ -13,6 +13,7 @@ from conftest import write_coadd
 from helpers.loopback import Fault, Loopback, RandomFaults, apache, find_program, nginx
 
 from lenspipe.config.settings import load_settings
+from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.cutouts.chunk import cut_brick
 from lenspipe.cutouts.stamps import CoaddStamps
 from lenspipe.parent.select import parent_of_brick
@@ -65,7 +66,7 @@ def files(tmp_path_factory):
     """A folder of images of every kind, small; path, and whole image by name."""
     folder = tmp_path_factory.mktemp("files")
     rng = np.random.default_rng(3)
-    header = brick_wcs(150.0, 32.0).to_header()
+    header = brick_wcs(150.0, 32.0, RELEASES["dr9"]).to_header()
     image = rng.normal(0, 1, (700, 900)).astype("f4")
     image[100:300, 200:400] = 0
     image[50, 60] = np.nan
@@ -176,7 +177,7 @@ def deep(tmp_path_factory):
     """A folder with an image as large as the survey's."""
     folder = tmp_path_factory.mktemp("deep")
     image = np.random.default_rng(0).normal(0, 1, (3600, 3600)).astype("f4")
-    write_coadd(folder / "image.fits.fz", image, brick_wcs(150, 2).to_header())
+    write_coadd(folder / "image.fits.fz", image, brick_wcs(150, 2, RELEASES["dr9"]).to_header())
     return folder
 
 
@@ -375,7 +376,7 @@ def test_bytes_that_are_no_image(tmp_path):
     write_coadd(
         whole,
         np.random.default_rng(1).normal(0, 1, (700, 900)).astype("f4"),
-        brick_wcs(150, 2).to_header(),
+        brick_wcs(150, 2, RELEASES["dr9"]).to_header(),
     )
     (tree / "short.fits.fz").write_bytes(whole.read_bytes()[:-5760])
     with Loopback(tree) as server, open_source(remote(server.url, attempts=2)) as source:

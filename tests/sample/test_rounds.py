@@ -12,7 +12,7 @@ from lenspipe.catalogs.known_lenses import merge_known
 from lenspipe.config.settings import load_settings
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.products.records import dataset
-from lenspipe.products.sample import sample_version, used_before
+from lenspipe.products.sample import ids_in_all_versions, sample_version
 from lenspipe.sample.build import build_sample
 from lenspipe.sample.mining import mine
 
@@ -32,7 +32,7 @@ def settings(tmp_path, monkeypatch):
 @pytest.fixture
 def model(monkeypatch):
     """A model whose score is a galaxy's peak in r."""
-    monkeypatch.setattr("lenspipe.sample.cleaning.load_fitting", lambda settings, path: path)
+    monkeypatch.setattr("lenspipe.sample.cleaning.load_model_for_run", lambda settings, path: path)
 
     def score(model, images, batch_size):
         assert model == "before.keras"
@@ -122,7 +122,7 @@ def test_versions_count_and_are_kept(settings):
     second = build_sample(change(settings, negatives_per_lens=2))
     assert sample_version(settings.paths.records_manifest) == 2
     pd.testing.assert_frame_equal(pd.read_parquet(settings.paths.sample_version(1)), first)
-    assert used_before(settings.paths.sample_version(1).parent) == set(first["id"]) | set(
+    assert ids_in_all_versions(settings.paths.sample_version(1).parent) == set(first["id"]) | set(
         second["id"]
     )
     # The first one again: its number comes back.
@@ -203,7 +203,7 @@ def test_injected_lenses_join_the_training_split(tmp_path, monkeypatch):
     assert (injected["label"] == 1).all()
     hosts = injected["id"].str.removeprefix("injected:")
     assert not table["id"].isin(hosts).any()
-    assert set(hosts) <= used_before(settings.paths.sample_version(1).parent)
+    assert set(hosts) <= ids_in_all_versions(settings.paths.sample_version(1).parent)
     truth = pd.read_parquet(settings.paths.injected).set_index("id")
     assert set(truth.index) == set(injected["id"])
     shards = sorted(settings.paths.sample.parent.glob("train-*.tfrecord"))

@@ -71,7 +71,7 @@ def run(made, monkeypatch):
 
 @pytest.fixture
 def no_figures(monkeypatch):
-    for name in ("draw_distributions", "draw_sky"):
+    for name in ("plot_distributions", "plot_sky"):
         monkeypatch.setattr(figures, name, lambda *args: None)
 
 
@@ -209,7 +209,7 @@ def sky_of(ra, dec):
 
 
 def test_small_footprint_over_the_end_of_right_ascension(drawn):
-    figures.draw_sky(sky_of([359.5, 359.9, 0.1, 0.6], [60.0, 60.2, 60.1, 60.0]), "sky.png")
+    figures.plot_sky(sky_of([359.5, 359.9, 0.1, 0.6], [60.0, 60.2, 60.1, 60.0]), "sky.png")
     (axes,) = drawn[0].axes
     left, right = axes.get_xlim()
     assert 1 < left - right < 2
@@ -221,7 +221,7 @@ def test_small_footprint_over_the_end_of_right_ascension(drawn):
 
 
 def test_wide_footprint_is_drawn_on_the_whole_sky(drawn):
-    figures.draw_sky(sky_of([300.0, 359.0, 10.0, 60.0], [-60.0, 0.0, 10.0, 80.0]), "sky.png")
+    figures.plot_sky(sky_of([300.0, 359.0, 10.0, 60.0], [-60.0, 0.0, 10.0, 80.0]), "sky.png")
     (axes,) = drawn[0].axes
     assert axes.name == "mollweide"
     by_ra = np.concatenate([points.get_offsets() for points in axes.collections])
@@ -240,7 +240,7 @@ def test_distributions_add_up_to_one(drawn):
         part | {"title": "t", "whole": part is whole, "marked": part is panel}
         for part in (panel, whole, empty, panel)
     ]
-    figures.draw_distributions(panels, 2, "distributions.png")
+    figures.plot_distributions(panels, 2, "distributions.png")
     axes = drawn[0].axes
     assert len(axes) == 4
     for chart, bins in ((axes[0], 30), (axes[1], 6)):

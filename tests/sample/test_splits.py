@@ -5,7 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lenspipe.config.settings import load_settings
-from lenspipe.sample.splits import assign_cells, cells_of_bricks, on_two_sides, split_bricks
+from lenspipe.sample.splits import (
+    assign_cells,
+    cells_of_bricks,
+    near_lens_of_other_split,
+    split_bricks,
+)
 
 THIRDS = np.array([0.6, 0.15, 0.25])
 
@@ -84,7 +89,7 @@ def test_a_lens_of_another_split_in_the_corner_of_a_cutout_is_found(arcsec, foun
     lenses = pd.DataFrame({"ra": [0.0, 50.0], "dec": [60.0, 0.0], "split": ["train", "test"]})
     offset = arcsec / 3600 / np.cos(np.radians(60))
     table = pd.DataFrame({"ra": [360 - offset] * 2, "dec": 60.0, "split": ["test", "train"]})
-    assert on_two_sides(some_settings(), table, lenses).tolist() == [found, False]
+    assert near_lens_of_other_split(some_settings(), table, lenses).tolist() == [found, False]
 
 
 def test_shorthands_of_the_fractions():

@@ -13,14 +13,15 @@ from hypothesis import given
 from hypothesis import settings as few
 from hypothesis import strategies as st
 
-from lenspipe.config.releases import PIXEL_SCALE_ARCSEC
 from lenspipe.config.settings import load_settings
+from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.simulation import lensing
 from lenspipe.simulation.injection import _add_arcs, arc_snr, gain, inject, sky_noise
 from lenspipe.simulation.lensing import blurred_arcs, comoving_distance, lensed_light
 from lenspipe.simulation.rendering import moffat
 from lenspipe.utils.errors import LenspipeError
 
+SCALE = RELEASES["dr9"].pixel_scale_arcsec
 NOISE = {"g": 0.003, "r": 0.0055, "i": 0.008, "z": 0.014}
 SEEING = {"g": 1.3, "r": 1.2, "i": 1.15, "z": 1.1}
 MAGS = {"g": 21.0, "r": 19.25, "i": 18.6, "z": 18.17}
@@ -140,7 +141,7 @@ def test_light_ends_at_the_requested_reach():
 @pytest.mark.parametrize("fwhm", [0.8, 1.1, 1.6, 2.2])
 def test_psf_conserves_flux(fwhm):
     lens = POINT | {"source_r_half": 0.2, "beta_1": 0.2}
-    images, magnification = blurred_arcs(lens, [2.0, 5.0], [fwhm, 1.0], 101)
+    images, magnification = blurred_arcs(lens, [2.0, 5.0], [fwhm, 1.0], 101, SCALE)
     assert images[0].sum() == pytest.approx(2.0 * magnification, rel=0.005)
     assert images[1].sum() == pytest.approx(5.0 * magnification, rel=0.005)
 
@@ -148,9 +149,9 @@ def test_psf_conserves_flux(fwhm):
 @pytest.mark.parametrize("fwhm", [0.9, 1.3, 1.8])
 def test_an_unlensed_point_looks_like_the_psf(fwhm):
     lens = POINT | {"theta_e_arcsec": 1e-6, "source_r_half": 0.02}
-    image = blurred_arcs(lens, [1.0], [fwhm], 101, oversampling=40)[0][0]
-    axis = (np.arange(len(image)) - len(image) // 2) * PIXEL_SCALE_ARCSEC
-    expected = PIXEL_SCALE_ARCSEC**2 * moffat(np.hypot(axis[:, None], axis), fwhm)
+    image = blurred_arcs(lens, [1.0], [fwhm], 101, SCALE, oversampling=40)[0][0]
+    axis = (np.arange(len(image)) - len(image) // 2) * SCALE
+    expected = SCALE**2 * moffat(np.hypot(axis[:, None], axis), fwhm)
     assert image == pytest.approx(expected, abs=0.01 * expected.max())
 
 
@@ -162,8 +163,8 @@ def test_an_unlensed_point_looks_like_the_psf(fwhm):
 def test_flux_of_arcs_is_the_source_s_times_the_magnification(theta_e, beta, r_half, seed, e1):
     lens = POINT | {"theta_e_arcsec": theta_e, "beta_1": beta, "source_r_half": r_half}
     lens |= {"clump_seed": seed, "mass_e1": e1}
-    images, magnification = blurred_arcs(lens, [3.0], [1.2], 151)
-    finer = blurred_arcs(lens, [3.0], [1.2], 151, oversampling=8)
+    images, magnification = blurred_arcs(lens, [3.0], [1.2], 151, SCALE)
+    finer = blurred_arcs(lens, [3.0], [1.2], 151, SCALE, oversampling=8)
     assert images.sum() == pytest.approx(3.0 * magnification, rel=0.005)
     # The smallest clumps are smaller than the distance of rays.
     assert magnification == pytest.approx(finer[1], rel=0.03)
@@ -172,8 +173,8 @@ def test_flux_of_arcs_is_the_source_s_times_the_magnification(theta_e, beta, r_h
 
 def test_arcs_are_where_the_images_are():
     lens = POINT | {"beta_1": 0.5, "source_r_half": 0.1}
-    image = blurred_arcs(lens, [1.0], [0.7], 101, oversampling=8)[0][0]
-    x = (np.arange(len(image)) - len(image) // 2) * PIXEL_SCALE_ARCSEC
+    image = blurred_arcs(lens, [1.0], [0.7], 101, SCALE, oversampling=8)[0][0]
+    x = (np.arange(len(image)) - len(image) // 2) * SCALE
     assert x[image.max(axis=0).argmax()] == pytest.approx(3.0, abs=0.14)
     # 1.15 arcsec from both images: what the wings carry across is small.
     right = image[:, x > 1.0].sum() / image.sum()
@@ -182,8 +183,8 @@ def test_arcs_are_where_the_images_are():
 
 def test_a_small_cutout_shows_the_middle():
     lens = POINT | {"source_r_half": 0.3}
-    large = blurred_arcs(lens, [1.0], [1.2], 101)[0]
-    small = blurred_arcs(lens, [1.0], [1.2], 21)[0]
+    large = blurred_arcs(lens, [1.0], [1.2], 101, SCALE)[0]
+    small = blurred_arcs(lens, [1.0], [1.2], 21, SCALE)[0]
     cut = (large.shape[-1] - 21) // 2
     assert small.shape == (1, 21, 21)
     assert small == pytest.approx(large[:, cut:-cut, cut:-cut], abs=1e-9)
@@ -214,8 +215,8 @@ def test_noise_is_measured_in_spite_of_the_galaxy():
 def test_gain_is_that_of_the_sky():
     # A sky of 22 mag per square arcsec.
     sky = 10 ** (0.4 * (22.5 - 22.0)) * 0.262**2
-    assert gain([0.003], "g") == pytest.approx(sky / 0.003**2)
-    assert gain([1, 1, 1, 1], "griz").shape == (4,)
+    assert gain([0.003], "g", RELEASES["dr9"]) == pytest.approx(sky / 0.003**2)
+    assert gain([1, 1, 1, 1], "griz", RELEASES["dr9"]).shape == (4,)
 
 
 def test_signal_to_noise_sums_over_pixels_above_the_noise():

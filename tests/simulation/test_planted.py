@@ -7,7 +7,12 @@ import pytest
 from lenspipe.completeness.hosts import select_like_planted
 from lenspipe.config.settings import load_settings
 from lenspipe.simulation.injection import inject
-from lenspipe.simulation.lensing import LOG_R_HALF, MAX_BETA, chance_undrowned, draw_einstein_radii
+from lenspipe.simulation.lensing import (
+    LOG_R_HALF,
+    MAX_BETA,
+    detection_probability,
+    draw_einstein_radii,
+)
 from lenspipe.simulation.population import BLUE_GR, BLUE_RZ, mag_star
 from lenspipe.simulation.sources import draw_planted_sources
 from lenspipe.utils.errors import LenspipeError
@@ -94,7 +99,7 @@ def test_hosts_are_ellipticals_that_do_not_outshine_arcs(tmp_path, monkeypatch):
     assert chosen["id"].astype(int).max() < 2000
     by_mag = chosen.groupby("mag_g").size() / 1000
     assert by_mag[20.4] == pytest.approx(0.5, abs=0.05)
-    assert by_mag.get(19.0, 0) == pytest.approx(chance_undrowned(19.0), abs=0.02)
+    assert by_mag.get(19.0, 0) == pytest.approx(detection_probability(19.0), abs=0.02)
 
 
 def test_only_a_simulated_sky_has_planted_lenses():

@@ -18,8 +18,8 @@ from astropy.wcs import WCS
 
 from lenspipe.config.data import Simulation
 from lenspipe.config.paths import SkyPaths
-from lenspipe.config.releases import MASKBITS
 from lenspipe.config.settings import load_settings
+from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.simulation.conditions import BANDS, draw_conditions, exposure_map
 from lenspipe.simulation.lensing import arc_image, einstein_radius_sis
 from lenspipe.simulation.population import _bright_galaxies, draw_population
@@ -253,7 +253,7 @@ def test_bright_stars_are_masked(brick):
     mask = _maskbits(stars, row, canvas)
 
     def has(bit, y, x):
-        return bool(mask[y, x] & (1 << MASKBITS[bit]))
+        return bool(mask[y, x] & (1 << RELEASES["dr9"].mask_bits[bit]))
 
     assert has("BRIGHT", 2000, 1000)
     assert has("BRIGHT", 2000, 1100)

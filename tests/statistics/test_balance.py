@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp, kstest
 
 from lenspipe.statistics import balance
-from lenspipe.statistics.balance import compare_classes, compare_quantities, values_of
+from lenspipe.statistics.balance import compare_classes, compare_quantities, quantity_values
 
 N_BRICKS = 150
 
@@ -111,7 +111,7 @@ def make_table(n_bricks=40, per_brick=30, seed=0):
 
 
 def verdicts(table):
-    _, found = compare_quantities(table, "gz", np.random.default_rng(6))
+    _, found = compare_quantities(table, "gz", 22.5, np.random.default_rng(6))
     return {f"{entry['quantity']} {entry['band']}": entry["verdict"] for entry in found}
 
 
@@ -120,7 +120,7 @@ def test_quantities_are_judged_and_said(caplog):
     table = make_table()
     table["galdepth_g"] *= 1 + 0.2 * table["label"]
     table["psfsize_z"] = np.nan
-    level, found = compare_quantities(table, "gz", np.random.default_rng(6))
+    level, found = compare_quantities(table, "gz", 22.5, np.random.default_rng(6))
     assert level == pytest.approx(0.01 / 5)
     entries = {(entry["quantity"], entry["band"]): entry for entry in found}
     assert {key: entry["verdict"] for key, entry in entries.items()} == {
@@ -135,7 +135,9 @@ def test_quantities_are_judged_and_said(caplog):
     }
     depth = entries["depth", "g"]
     lens = table["label"] == 1
-    assert depth["mean_lenses"] == pytest.approx(values_of(table[lens], "depth", "g").mean())
+    assert depth["mean_lenses"] == pytest.approx(
+        quantity_values(table[lens], "depth", "g", 22.5).mean()
+    )
     assert (depth["n_lenses"], depth["n_others"]) == (lens.sum(), (~lens).sum())
     assert entries["seeing", "z"]["p"] is None
     assert entries["seeing", "z"]["n_lenses"] == 0
@@ -166,5 +168,7 @@ def test_depth_is_the_magnitude_of_five_standard_deviations():
     table = pd.DataFrame(
         {"galdepth_g": [(5 / flux) ** 2, 0, np.nan, -1], "mag_g": [1, np.inf, 2, 3]}
     )
-    np.testing.assert_allclose(values_of(table, "depth", "g"), [24, np.nan, np.nan, np.nan])
-    np.testing.assert_array_equal(values_of(table, "magnitude", "g"), [1, np.nan, 2, 3])
+    np.testing.assert_allclose(
+        quantity_values(table, "depth", "g", 22.5), [24, np.nan, np.nan, np.nan]
+    )
+    np.testing.assert_array_equal(quantity_values(table, "magnitude", "g", 22.5), [1, np.nan, 2, 3])

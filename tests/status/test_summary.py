@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lenspipe.candidates.find import find_candidates
 from lenspipe.config.settings import load_settings
 from lenspipe.evaluation.search import evaluate
-from lenspipe.mosaics.pages import candidate_pages
+from lenspipe.mosaics.pages import draw_candidate_pages
 from lenspipe.products.manifests import read_manifest, write_manifest
 from lenspipe.status.job_times import peak_sum, read_benchmarks, union_length
 from lenspipe.status.summary import summarise
@@ -76,7 +76,7 @@ def run(tmp_path, monkeypatch):
     settings = make_settings(candidates={"threshold": 0.8})
     make_run(settings)
     find_candidates(settings)
-    candidate_pages(settings)
+    draw_candidate_pages(settings)
     evaluate(settings)
     return settings
 

@@ -11,7 +11,6 @@ import pytest
 from astropy.io import fits
 
 from lenspipe import __version__
-from lenspipe.config.releases import BRICK_PIXELS
 from lenspipe.config.settings import load_settings
 from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.retrieval import retry
@@ -35,10 +34,10 @@ def render(ra, dec, size, bands="grz", scale=1.0, only=None):
     """An answer as the real service writes it, edges and rounding included."""
     hdus = [fits.PrimaryHDU()]
     for brick, centre in BRICKS.items():
-        wcs = brick_wcs(*centre)
+        wcs = brick_wcs(*centre, RELEASES["dr9"])
         corner = np.rint(wcs.all_world2pix([[ra, dec]], 1)[0] - size / 2).astype(int) - 1
-        x0, y0 = np.clip(corner, 0, BRICK_PIXELS - 1).tolist()
-        x1, y1 = np.clip(corner + size - 1, 0, BRICK_PIXELS - 1).tolist()
+        x0, y0 = np.clip(corner, 0, RELEASES["dr9"].brick_pixels - 1).tolist()
+        x1, y1 = np.clip(corner + size - 1, 0, RELEASES["dr9"].brick_pixels - 1).tolist()
         if x0 == x1 or y0 == y1 or only not in (None, brick):
             continue
         y, x = np.mgrid[y0 : y1 + 1, x0 : x1 + 1]
@@ -129,7 +128,7 @@ def settings(server, tmp_path, monkeypatch):
 def positions(pixels, brick="1501p320"):
     """Positions somewhere within these pixels."""
     offsets = np.random.default_rng(1).uniform(-0.49, 0.49, (len(pixels), 2))
-    return brick_wcs(*BRICKS[brick]).all_pix2world(pixels + offsets, 0).T
+    return brick_wcs(*BRICKS[brick], RELEASES["dr9"]).all_pix2world(pixels + offsets, 0).T
 
 
 def fetch(settings, brick="1501p320", pixels=PIXELS[:1]):
@@ -160,7 +159,7 @@ def test_stamps_are_the_pixels_of_the_coadd(settings, server, brick):
 
 
 def test_random_positions_are_rounded_as_our_own_cutouts_are(settings):
-    pixels = np.random.default_rng(2).integers(10, BRICK_PIXELS - 10, (40, 2))
+    pixels = np.random.default_rng(2).integers(10, RELEASES["dr9"].brick_pixels - 10, (40, 2))
     images, _, _ = fetch(settings, pixels=pixels)
     expected = value("1501p320", "g", "image", *pixels.T)
     np.testing.assert_array_equal(images[:, 0, 10, 10], expected)

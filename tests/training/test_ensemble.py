@@ -20,7 +20,7 @@ from lenspipe.models.contents import normalisation
 from lenspipe.models.layers import Median
 from lenspipe.models.registry import build
 from lenspipe.models.stacker import stacker
-from lenspipe.scoring.score import load_fitting, load_model, score_images
+from lenspipe.scoring.score import load_model, load_model_for_run, score_images
 from lenspipe.statistics.metrics import auc, completeness_at_fpr
 from lenspipe.training import ensemble, ensemble_report, stacking
 from lenspipe.training.stacking import fit_stacker
@@ -108,7 +108,7 @@ def test_model_gives_the_combination_of_its_members_and_needs_no_other_file(run,
     members = combinations(run.models, some_images())
     for name in NAMES:
         settings.paths.model(name).unlink()
-    model = load_fitting(settings)
+    model = load_model_for_run(settings)
     assert set(NAMES) < {layer.name for layer in model.layers}
     assert len(normalisation(model)) == len(NAMES)
     if how == "stacker":

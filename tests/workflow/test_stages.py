@@ -54,7 +54,7 @@ CONFIG = {
 PROPERTIES = {
     "held_out": ("sample.fractions", "training.refit", "training.name", "ensemble",
                  "inference.model"),
-    "learnt_splits": ("training.refit", "training.name", "ensemble", "inference.model"),
+    "training_splits": ("training.refit", "training.name", "ensemble", "inference.model"),
     "assessment_threshold": ("evaluation.threshold", "candidates.threshold"),
     "catalogues_from": ("targets", "survey.tree", "survey.catalogs", "survey.sweeps", "survey.tap"),
     "pixels_from": ("survey.tree", "survey.service", "cutouts.source"),

@@ -3,6 +3,6 @@
 from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.mosaics.pages import brick_mosaic
+    from lenspipe.mosaics.pages import draw_brick_mosaic
 
-    brick_mosaic(settings, snakemake.wildcards.brick)
+    draw_brick_mosaic(settings, snakemake.wildcards.brick)

@@ -3,6 +3,6 @@
 from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.mosaics.pages import brick_mosaics_of_chunk
+    from lenspipe.mosaics.pages import draw_chunk_mosaics
 
-    brick_mosaics_of_chunk(settings, snakemake.wildcards.chunk)
+    draw_chunk_mosaics(settings, snakemake.wildcards.chunk)

@@ -3,6 +3,6 @@
 from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.mosaics.pages import candidate_pages
+    from lenspipe.mosaics.pages import draw_candidate_pages
 
-    candidate_pages(settings)
+    draw_candidate_pages(settings)

@@ -3,6 +3,6 @@
 from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.evaluation.purity.random_rates import measure_purity
+    from lenspipe.evaluation.purity.measure import measure_purity
 
     measure_purity(settings)

@@ -3,6 +3,6 @@
 from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.evaluation.recovery.published import measure_recovery
+    from lenspipe.evaluation.recovery.comparison import measure_recovery
 
     measure_recovery(settings)

@@ -3,6 +3,6 @@
 from lenspipe.cli.job import job
 
 with job(snakemake) as settings:
-    from lenspipe.completeness.search import measure_selection_function
+    from lenspipe.completeness.measure import measure_selection_function
 
     measure_selection_function(settings)

@@ -24,7 +24,7 @@ from lenspipe.config.settings import Settings
 from lenspipe.products.files import require, write_json
 from lenspipe.products.tables import read_table, write_table
 from lenspipe.products.truth import QUOTED_ARC_SNR, QUOTED_THETA_E_ARCSEC, held_out_bricks
-from lenspipe.statistics.metrics import EDGES
+from lenspipe.statistics.metrics import PROPERTY_BINS
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 #: Edges of the bins of each quantity that numbers are given by.
-_BIN_EDGES = {"theta_e": EDGES["theta_e"], "mag": EDGES["mag"]}
+_BIN_EDGES = {"theta_e": PROPERTY_BINS["theta_e"], "mag": PROPERTY_BINS["mag"]}
 
 
 def expect_lenses(settings: Settings) -> str:
@@ -58,13 +58,14 @@ def expect_lenses(settings: Settings) -> str:
     paths, bands = settings.paths, settings.survey.bands
     path = paths.selection("selection.fits")
     require(path, "selection_function", "set selection.number above 0 if it is 0")
-    function = SelectionFunction.read(path)
+    function = SelectionFunction.read(path, settings.release.zero_point_mag)
     fraction = parent_fraction(paths.audit, settings.parent.types, settings.release.types)
     population = _choose_population(settings, function, fraction["part"])
     bricks = searched_bricks(settings)
     if population.has_positions:
         bricks = bricks[bricks["brick"].isin(population.bricks)]
-    result = expected_numbers(function, population, area_deg2(bricks), bands)
+    area = area_deg2(bricks, settings.release.brick_deg)
+    result = expected_numbers(function, population, area, bands)
     result["n_bricks"] = len(bricks)
     candidates = read_graded_candidates(
         paths, bands[-1], _BIN_EDGES["mag"], bricks["brick"] if population.has_positions else None
@@ -96,7 +97,8 @@ def _choose_population(
         return simulated_population(
             paths, bands, held_out_bricks(settings.paths, settings.held_out)
         )
-    hosts = read_conditions(paths, bands, settings.seed)
+    release = settings.release
+    hosts = read_conditions(paths, bands, settings.seed, release.zero_point_mag)
     if path is None:
         return model_population(
             hosts,
@@ -104,6 +106,7 @@ def _choose_population(
             seed=settings.seed,
             draws=settings.expected.draws,
             size=settings.cutouts.size,
+            release=release,
             parent_fraction=fraction,
             mag_max=settings.parent.mag_z_max,
         )

@@ -6,31 +6,29 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from lenspipe.plotting.figures import BLUE, GREY, ORANGE, save
+from lenspipe.plotting.style import BLUE, GREY, ORANGE, open_figure, plot_band, plot_points
 
 __all__ = ["plot_expected"]
 
 
 def plot_expected(result: Mapping[str, Any], path: str | os.PathLike[str], band: str) -> None:
     """Plot the numbers in ``expected.json`` by Einstein radius and by the lens's magnitude."""
-    figure = Figure(figsize=(10, 4.8), layout="constrained")
-    axes = figure.subplots(1, 2)
     labels = {"theta_e": "Einstein radius (arcsec)", "mag": f"lens {band} magnitude"}
-    for panel, (name, label) in zip(axes, labels.items(), strict=True):
-        rows = [row for row in result["bins"] if row["quantity"] == name]
-        panel.set(xlabel=label, ylabel="lenses found")
-        panel.grid(color="0.92")
-        if rows:
-            _plot_bins(panel, rows)
-        else:
-            panel.text(0.5, 0.5, "number of lenses unknown", transform=panel.transAxes, ha="center")
-    # The right panel shows all that the left does.
-    handles, names = axes[1].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=9)
-    figure.suptitle(f"{result['population']}\n{result['verdict']}")
-    save(figure, path)
+    with open_figure(path, 10, 4.8, f"{result['population']}\n{result['verdict']}") as figure:
+        axes = figure.subplots(1, 2)
+        for panel, (name, label) in zip(axes, labels.items(), strict=True):
+            rows = [row for row in result["bins"] if row["quantity"] == name]
+            panel.set(xlabel=label, ylabel="lenses found")
+            panel.grid()
+            if rows:
+                _plot_bins(panel, rows)
+            else:
+                message = "number of lenses unknown"
+                panel.text(0.5, 0.5, message, transform=panel.transAxes, ha="center")
+        # The right panel shows all that the left does.
+        handles, names = axes[1].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=9)
 
 
 def _plot_bins(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -44,28 +42,24 @@ def _plot_bins(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     centres = (edges[1:] + edges[:-1]) / 2
 
     def values(key: str) -> np.ndarray:
-        return np.array([np.nan if row.get(key) is None else row[key] for row in rows], float)
+        return np.array([row.get(key) for row in rows], float)
 
-    for low, high, alpha, label in (
-        ("systematic_low", "systematic_high", 0.12, "with the population's uncertainty"),
-        ("low", "high", 0.3, "95 % interval"),
-    ):
-        if high != "high" and np.array_equal(values(high), values("high")):
-            continue
-        lower, upper = (np.append(values(key), values(key)[-1]) for key in (low, high))
+    def steps(key: str) -> np.ndarray:
+        """Values at the edges, the last one twice."""
+        return np.append(values(key), values(key)[-1])
+
+    if not np.array_equal(steps("systematic_high"), steps("high")):
         axes.fill_between(
-            edges, lower, upper, step="post", color=BLUE, alpha=alpha, lw=0, label=label
-        )
-    axes.stairs(values("expected"), edges, color=BLUE, lw=1.8, label="expected")
+            edges, steps("systematic_low"), steps("systematic_high"), step="post", color=BLUE,
+            alpha=0.12, lw=0, label="with the population's uncertainty",
+        )  # fmt: skip
+    expected = (steps(key) for key in ("expected", "low", "high"))
+    plot_band(axes, edges, *expected, colour=BLUE, step="post", label="expected, 95 % interval")
     if "true" in rows[0]:
         axes.stairs(values("n"), edges, color=GREY, lw=1, ls="--", label="lenses searched")
-    found = values("found")
-    if np.isfinite(found).any():
-        errors = np.abs(np.stack([found - values("found_low"), values("found_high") - found]))
-        axes.errorbar(
-            centres, found, errors, fmt="o", color=ORANGE, ms=5, capsize=2,
-            label="lenses among candidates",
-        )  # fmt: skip
+    found = [values(f"found{end}") for end in ("", "_low", "_high")]
+    if np.isfinite(found[0]).any():
+        plot_points(axes, centres, *found, colour=ORANGE, label="lenses among candidates")
     if "true" in rows[0]:
         axes.plot(centres, values("true"), "x", color="black", ms=7, label="true lenses found")
     axes.set_ylim(0)

@@ -18,6 +18,7 @@ from lenspipe.completeness.expected.deflectors import (
     lens_magnitude,
     volume_mpc3_per_deg2,
 )
+from lenspipe.config.surveys.base import Release
 from lenspipe.simulation.lensing import einstein_radius_sis
 from lenspipe.simulation.sources import SOURCE_DENSITY, draw_sizes, draw_sources, redshift_scale
 
@@ -84,6 +85,7 @@ def draw_lenses(
     bands: Sequence[str],
     hosts: pd.DataFrame,
     number: int,
+    release: Release,
     size: int = 101,
     mag_max: float = np.inf,
     traced: bool = True,
@@ -101,6 +103,8 @@ def draw_lenses(
     number
         Rows of the result. A row stands for a number of lenses, ``weight``, so that promising
         lenses can be drawn more often.
+    release
+        Of the search's images.
     size
         Side of a cutout, pixels.
     mag_max
@@ -125,7 +129,7 @@ def draw_lenses(
     on_sky = float(pool["weight"].sum())
     pool = pool[pool["mag"] <= mag_max].reset_index(drop=True)
     pool = _assign_hosts(rng, pool, hosts, bands)
-    snr, magnification = estimate_snr(pool, bands)
+    snr, magnification = estimate_snr(pool, bands, release)
     probability = np.clip((snr.max(axis=1) / _PROMISING_SNR) ** 2, _MIN_PROBABILITY, 1)
     probability = probability * pool["weight"].to_numpy()
     probability /= probability.sum()
@@ -135,7 +139,7 @@ def draw_lenses(
     snr, magnification = snr[rows], magnification[rows]
     _draw_mass_and_clumps(rng, lenses)
     if traced:
-        snr, magnification, mags = trace_arcs(lenses, bands, size)
+        snr, magnification, mags = trace_arcs(lenses, bands, size, release)
     else:
         mags = lenses[[f"source_mag_{band}" for band in bands]].to_numpy()
         mags = mags - 2.5 * np.log10(magnification)[:, None]

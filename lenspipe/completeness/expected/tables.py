@@ -14,9 +14,10 @@ from lenspipe.completeness.expected.population import alternative_weights, draw_
 from lenspipe.completeness.quantities import LENS_QUANTITIES
 from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.config.paths import RunPaths
+from lenspipe.config.surveys.base import Release
 from lenspipe.products.bricks import chunks_of
 from lenspipe.products.tables import read_table
-from lenspipe.statistics.balance import values_of
+from lenspipe.statistics.balance import quantity_values
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 from lenspipe.utils.tables import read_user_table
@@ -80,7 +81,9 @@ class Population(NamedTuple):
         return self.bricks is not None
 
 
-def read_conditions(paths: RunPaths, bands: Sequence[str], seed: int) -> pd.DataFrame:
+def read_conditions(
+    paths: RunPaths, bands: Sequence[str], seed: int, zero_point_mag: float
+) -> pd.DataFrame:
     """Read galaxies of the search, a random subset of large samples.
 
     Returns
@@ -114,7 +117,8 @@ def read_conditions(paths: RunPaths, bands: Sequence[str], seed: int) -> pd.Data
             f"{paths.audit}: found no galaxy with seeing, depth and magnitudes, expected some; "
             "enlarge config section footprint"
         )
-    return hosts.assign(**{f"depth_{bands[0]}": values_of(hosts, "depth", bands[0])})
+    depth = quantity_values(hosts, "depth", bands[0], zero_point_mag)
+    return hosts.assign(**{f"depth_{bands[0]}": depth})
 
 
 def read_population(
@@ -276,6 +280,7 @@ def model_population(
     seed: int,
     draws: int,
     size: int,
+    release: Release,
     parent_fraction: float,
     mag_max: float,
 ) -> Population:
@@ -289,6 +294,8 @@ def model_population(
         Lenses that are drawn and ray-traced.
     size
         Side of a cutout, pixels.
+    release
+        Of the search's images.
     parent_fraction, mag_max
         As for `read_population`.
 
@@ -303,7 +310,7 @@ def model_population(
             f"model of lenses; give a table in {_CONFIG_KEY}"
         )
     rng = np.random.default_rng([seed, 43])
-    table, on_sky = draw_lenses(rng, bands, hosts, draws, size, mag_max)
+    table, on_sky = draw_lenses(rng, bands, hosts, draws, release, size, mag_max)
     # Positions are those of the galaxies that gave the conditions, not of the lenses.
     table = table.drop(columns=["id", "brick"], errors="ignore")
     return Population(

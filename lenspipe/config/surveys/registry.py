@@ -4,10 +4,11 @@ import importlib
 import pkgutil
 from pathlib import Path
 
+from lenspipe.config.data import Survey
 from lenspipe.config.surveys.base import Release
 from lenspipe.utils.errors import LenspipeError
 
-__all__ = ["get_release", "survey_names"]
+__all__ = ["default_release", "find_release", "get_release", "survey_names"]
 
 _NO_SURVEYS = {"base", "registry"}
 
@@ -37,4 +38,25 @@ def get_release(survey: str, name: str) -> Release:
         raise LenspipeError(
             f"config key survey.release: found {name!r}, expected one of {', '.join(releases)}"
         )
+    return releases[name]
+
+
+def default_release() -> Release:
+    """Return the release that is searched by a configuration without section ``survey``."""
+    survey = Survey()
+    return get_release(survey.name, survey.release)
+
+
+def find_release(name: str) -> Release:
+    """Return the data release of that name, of any survey.
+
+    Raises
+    ------
+    LenspipeError
+        No survey has such a release.
+    """
+    modules = (importlib.import_module(f"{__package__}.{survey}") for survey in survey_names())
+    releases = {key: value for module in modules for key, value in module.RELEASES.items()}
+    if name not in releases:
+        raise LenspipeError(f"release: found {name!r}, expected one of {', '.join(releases)}")
     return releases[name]

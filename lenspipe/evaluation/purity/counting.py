@@ -9,7 +9,7 @@ import pandas as pd
 from lenspipe.config.settings import Settings
 from lenspipe.evaluation.random_galaxies import FATES, RandomGalaxies
 from lenspipe.products.scores import Cuts, iterate_scores
-from lenspipe.statistics.metrics import EDGES, Estimate, wilson_interval
+from lenspipe.statistics.metrics import PROPERTY_BINS, Estimate, wilson_interval
 
 __all__ = ["Search", "Tally", "above", "count_search", "rate_interval", "thresholds_with"]
 
@@ -68,7 +68,7 @@ class Tally:
                     yield group, str(value), totals[value]
 
 
-#: Group -> its bins in `EDGES`.
+#: Group -> its bins in `PROPERTY_BINS`.
 _INTERVALS = {"exposures": "nobs", "magnitude": "mag"}
 
 
@@ -160,7 +160,9 @@ def _groups(rows: pd.DataFrame, band: str, population: RandomGalaxies) -> dict[s
         codes = population.in_training_bricks(rows["brick"]).astype(int)
         groups["bricks"] = pd.Categorical.from_codes(codes, ["never trained on", "trained on"])
     for group, column in (("exposures", f"nobs_{band}"), ("magnitude", f"mag_{band}")):
-        groups[group] = _in_bins(rows[column].to_numpy(np.float64), EDGES[_INTERVALS[group]])
+        groups[group] = _in_bins(
+            rows[column].to_numpy(np.float64), PROPERTY_BINS[_INTERVALS[group]]
+        )
     return groups
 
 

@@ -2,18 +2,25 @@
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from lenspipe.plotting.figures import BLUE, GREEN, GREY, ORANGE, save
+from lenspipe.plotting.style import (
+    BLUE,
+    COLOURS,
+    GREEN,
+    GREY,
+    ORANGE,
+    mark_threshold,
+    open_figure,
+    plot_band,
+)
 
-__all__ = ["draw_purity"]
-
-_COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000", GREY, "#F0E442")
+__all__ = ["plot_purity"]
 
 _TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
 
@@ -21,7 +28,7 @@ _TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
 _LOWEST = 0.001
 
 
-def draw_purity(
+def plot_purity(
     table: pd.DataFrame, summary: dict, path: str | os.PathLike[str], band: str
 ) -> None:
     """Plot rates against the threshold by properties of the galaxies, yield and purity.
@@ -29,43 +36,42 @@ def draw_purity(
     Table and summary are the contents of ``purity.csv`` and ``purity.json``; `band` is that of
     exposures and magnitudes.
     """
-    figure = Figure(figsize=(17, 8.4), layout="constrained")
-    panels = figure.subplots(2, 4)
-    _plot_all(panels[0, 0], table, summary)
-    for axes, group, title in (
-        (panels[0, 1], "type", "Tractor type"),
-        (panels[0, 2], "region", "region"),
-        (panels[0, 3], "bricks", "bricks, by use in training"),
-        (panels[1, 0], "exposures", f"exposures in {band}"),
-        (panels[1, 1], "magnitude", f"{band} magnitude"),
-    ):
-        values = table[table["group"] == group].groupby("value", sort=False)
-        for (value, rows), colour in zip(values, _COLOURS, strict=False):
-            _plot_rate(axes, rows, colour, f"{value} ({rows['n'].iloc[0]:,})")
-        axes.set_title(title)
-    _plot_yield(panels[1, 2], summary)
-    _plot_purity(panels[1, 3], summary)
-    top = max([0.99, *(row["threshold"] for row in summary["yield"] if row["n"])])
-    for axes in panels.flat:
-        if summary["cut"] is not None and summary["cut"] > 0:
-            axes.axvline(_log_odds(summary["cut"]), color=GREY, ls="--", lw=1)
-        axes.set(xlim=(_log_odds(_LOWEST), _log_odds(top)), xlabel="threshold p")
-        ticks = [tick for tick in _TICKS if _LOWEST <= tick <= top]
-        axes.set_xticks([_log_odds(tick) for tick in ticks], [f"{tick:g}" for tick in ticks])
-        axes.tick_params(axis="x", labelrotation=45)
-        axes.grid(color="0.92")
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize=8, framealpha=0.9)
-    for axes in panels[:, 0]:
-        axes.set_ylabel("false-positive rate")
-    # All rates share an axis that extends to half of the rate of a single galaxy.
-    lowest = (summary["lowest_rate"] or 1e-3) / 2
-    for axes in [*panels[0], *panels[1, :2]]:
-        axes.set(yscale="log", ylim=(lowest, 1.3))
-    save(figure, path)
+    with open_figure(path, 17, 8.4) as figure:
+        panels = figure.subplots(2, 4)
+        _plot_all(panels[0, 0], table, summary)
+        for axes, group, title in (
+            (panels[0, 1], "type", "Tractor type"),
+            (panels[0, 2], "region", "region"),
+            (panels[0, 3], "bricks", "bricks, by use in training"),
+            (panels[1, 0], "exposures", f"exposures in {band}"),
+            (panels[1, 1], "magnitude", f"{band} magnitude"),
+        ):
+            values = table[table["group"] == group].groupby("value", sort=False)
+            for (value, rows), colour in zip(values, COLOURS, strict=False):
+                _plot_rate(axes, rows, colour, f"{value} ({rows['n'].iloc[0]:,})")
+            axes.set_title(title)
+        _plot_yield(panels[1, 2], summary)
+        _plot_purity(panels[1, 3], summary)
+        top = max([0.99, *(row["threshold"] for row in summary["yield"] if row["n"])])
+        for axes in panels.flat:
+            if summary["cut"] is not None and summary["cut"] > 0:
+                mark_threshold(axes, _log_odds(summary["cut"]), "", GREY)
+            axes.set(xlim=(_log_odds(_LOWEST), _log_odds(top)), xlabel="threshold p")
+            ticks = [tick for tick in _TICKS if _LOWEST <= tick <= top]
+            axes.set_xticks([_log_odds(tick) for tick in ticks], [f"{tick:g}" for tick in ticks])
+            axes.tick_params(axis="x", labelrotation=45)
+            axes.grid()
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend(fontsize=8)
+        for axes in panels[:, 0]:
+            axes.set_ylabel("false-positive rate")
+        # All rates share an axis that extends to half of the rate of a single galaxy.
+        lowest = (summary["lowest_rate"] or 1e-3) / 2
+        for axes in [*panels[0], *panels[1, :2]]:
+            axes.set(yscale="log", ylim=(lowest, 1.3))
 
 
-def _log_odds(p: ArrayLike) -> np.ndarray:
+def _log_odds(p: ArrayLike) -> Any:
     """Coordinate of a threshold: its log odds, as scores crowd at both ends."""
     clipped = np.clip(np.asarray(p, np.float64), 1e-9, 1 - 1e-9)
     return np.log10(clipped / (1 - clipped))
@@ -76,8 +82,8 @@ def _plot_rate(axes: Axes, rows: pd.DataFrame, colour: str, label: str) -> None:
     rows = rows[rows["n"] > 0]
     x, passes = _log_odds(rows["threshold"]), rows["passed"].to_numpy() > 0
     low, high = rows["low"].to_numpy(), rows["high"].to_numpy()
-    axes.fill_between(x[passes], low[passes], high[passes], color=colour, alpha=0.15, lw=0)
-    axes.plot(x[passes], rows["rate"].to_numpy()[passes], color=colour, lw=1.6, label=label)
+    rate = rows["rate"].to_numpy()
+    plot_band(axes, x[passes], rate[passes], low[passes], high[passes], colour=colour, label=label)
     axes.plot(x[~passes], high[~passes], color=colour, lw=1, ls=":")
 
 
@@ -90,9 +96,8 @@ def _plot_all(axes: Axes, table: pd.DataFrame, summary: dict) -> None:
     if rows:
         x = _log_odds([row["threshold"] for row in rows])
         value, low, high = _with_interval(rows, "held_out_rate")
-        passes = value > 0
-        axes.fill_between(x, low, high, color=ORANGE, alpha=0.12, lw=0)
-        axes.plot(x[passes], value[passes], color=ORANGE, lw=1.6, label="held-out sample")
+        value = np.where(value > 0, value, np.nan)
+        plot_band(axes, x, value, low, high, colour=ORANGE, label="held-out sample")
     if summary["lowest_rate"]:
         axes.axhline(summary["lowest_rate"], color=GREY, lw=0.8, ls="-.", label="one galaxy")
     axes.set_title("random galaxies (dotted: none passes)")
@@ -108,7 +113,7 @@ def _plot_yield(axes: Axes, summary: dict) -> None:
         ("lenses", BLUE, "expected lenses"),
         ("false", ORANGE, "expected false positives"),
     ):
-        _plot_band(axes, rows, x, name, colour, label)
+        _plot_expected(axes, rows, x, name, colour, label)
     if summary["graded"]:
         axes.plot(
             x, [row.get("n_ABC") or np.nan for row in rows], "k.", ms=3, label="graded A to C"
@@ -121,7 +126,7 @@ def _plot_purity(axes: Axes, summary: dict) -> None:
     """Plot expected purity above each threshold, mean probability and fraction graded A to C."""
     rows = [row for row in summary["yield"] if row["n"]]
     x = _log_odds([row["threshold"] for row in rows])
-    _plot_band(axes, rows, x, "purity", BLUE, f"expected, prior {summary['prior']:g}")
+    _plot_expected(axes, rows, x, "purity", BLUE, f"expected, prior {summary['prior']:g}")
     if any(row["sky_lenses"] for row in rows):
         sky = [row["sky_lenses"] / row["n"] for row in rows]
         axes.plot(x, sky, color=ORANGE, label="mean probability on the sky")
@@ -129,20 +134,19 @@ def _plot_purity(axes: Axes, summary: dict) -> None:
     if graded:
         value, low, high = _with_interval(graded, "part_ABC")
         x = _log_odds([row["threshold"] for row in graded])
-        axes.fill_between(x, low, high, color="black", alpha=0.15, lw=0)
-        axes.plot(x, value, color="black", label="graded A to C, of those graded")
+        plot_band(axes, x, value, low, high, colour="black", label="graded A to C, of those graded")
     axes.set(yscale="log", ylim=(1e-5, 1.3), ylabel="fraction of lenses", title="purity above p")
 
 
-def _plot_band(
+def _plot_expected(
     axes: Axes, rows: Sequence[dict], x: np.ndarray, name: str, colour: str, label: str
 ) -> None:
     """Plot a quantity and its interval, where it was measured."""
     value, low, high = _with_interval(rows, name)
-    known = np.isfinite(high) & np.isfinite(low)
-    axes.fill_between(x[known], low[known], high[known], color=colour, alpha=0.15, lw=0)
-    if known.any():
-        axes.plot(x, np.where(value > 0, value, np.nan), color=colour, lw=1.6, label=label)
+    if (np.isfinite(high) & np.isfinite(low)).any():
+        plot_band(
+            axes, x, np.where(value > 0, value, np.nan), low, high, colour=colour, label=label
+        )
 
 
 def _with_interval(rows: Sequence[dict], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -10,8 +10,8 @@ from lenspipe.evaluation.purity.counting import Search, above, rate_interval
 from lenspipe.products.predictions import random_nonlenses
 from lenspipe.statistics.metrics import (
     Estimate,
+    fraction_interval,
     name_interval,
-    part_interval,
     purity_interval,
 )
 
@@ -40,7 +40,7 @@ def expected_above(
         nonlenses = random_nonlenses(held_out)["p"].to_numpy(np.float32)
     rows = []
     for i, threshold in enumerate(search.thresholds):
-        completeness = part_interval(lenses >= threshold)
+        completeness = fraction_interval(lenses >= threshold)
         rate = rate_interval(int((nonlenses >= threshold).sum()), len(nonlenses))
         rows.append(
             {"threshold": shown(threshold), "n": int(n[i]), "n_known": int(n_known[i])}
@@ -78,7 +78,7 @@ def graded_above(grades: pd.DataFrame, threshold: float, below: float = np.inf) 
     for name in _GRADES:
         passes = given.isin(list(name)).to_numpy()
         counts[f"n_{name}"] = int(passes.sum())
-        counts |= name_interval(f"part_{name}", part_interval(passes))
+        counts |= name_interval(f"part_{name}", fraction_interval(passes))
     return counts
 
 

@@ -16,7 +16,7 @@ from lenspipe.products.chunks import try_bricks
 from lenspipe.products.manifests import read_manifest
 from lenspipe.products.tables import read_table
 from lenspipe.retrieval.sources import open_source
-from lenspipe.survey.bricks import bricks_at
+from lenspipe.survey.bricks import BrickGrid, brick_grid
 from lenspipe.utils.crossmatch import Sky, match_tables
 from lenspipe.utils.files import is_remote
 
@@ -54,7 +54,11 @@ class _Fate(NamedTuple):
 
 
 def explain_missing(
-    missing: pd.DataFrame, run: RunPaths, radius_arcsec: float, settings: Settings | None = None
+    missing: pd.DataFrame,
+    run: RunPaths,
+    radius_arcsec: float,
+    release: Release,
+    settings: Settings | None = None,
 ) -> pd.DataFrame:
     """Find the step of the search at which each entry without a scored galaxy was lost.
 
@@ -66,6 +70,8 @@ def explain_missing(
     ----------
     missing
         Columns ra, dec (degrees); any index.
+    release
+        Of the survey.
     settings
         Of the run. Without them the survey is not read.
 
@@ -81,7 +87,7 @@ def explain_missing(
         A table of the run can't be read.
     """
     ra, dec = (missing[name].to_numpy(np.float64) for name in ("ra", "dec"))
-    near = _nearby_bricks(ra, dec, radius_arcsec)
+    near = _nearby_bricks(ra, dec, radius_arcsec, brick_grid(release.brick_deg))
     bricks = _read_bricks(run, {name for names in near for name in names})
     sky = Sky(ra, dec, radius_arcsec)
     fates = _from_parent(run, bricks, sky)
@@ -94,12 +100,14 @@ def explain_missing(
     return pd.DataFrame(ordered, index=missing.index, columns=_Fate._fields)
 
 
-def _nearby_bricks(ra: np.ndarray, dec: np.ndarray, radius_arcsec: float) -> list[list[str]]:
+def _nearby_bricks(
+    ra: np.ndarray, dec: np.ndarray, radius_arcsec: float, grid: BrickGrid
+) -> list[list[str]]:
     """Bricks that may contain an object within the radius; first that of the position itself."""
     height = radius_arcsec / 3600
     width = np.minimum(height / np.maximum(np.cos(np.radians(dec)), 1e-9), 180)
     names = [
-        bricks_at(ra + i * width, np.clip(dec + j * height, -90, 90))[0].tolist()
+        grid.bricks_at(ra + i * width, np.clip(dec + j * height, -90, 90))[0].tolist()
         for i in (0, -1, 1)
         for j in (0, -1, 1)
     ]

@@ -4,19 +4,16 @@ import os
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from lenspipe.config.results import Recovery
 from lenspipe.evaluation.recovery.reasons import REASONS
-from lenspipe.plotting.figures import BLUE, GREEN, GREY, ORANGE, save
+from lenspipe.plotting.style import COLOURS, GREY, mark_threshold, open_figure, plot_band
 from lenspipe.statistics.metrics import wilson_interval
 
-__all__ = ["draw_recovery", "format_summary", "summarise"]
+__all__ = ["format_summary", "plot_recovery", "summarise"]
 
 #: Order of groups; all others follow, sorted.
 _ORDER = ("A", "B", "C", "ungraded", "D")
-
-_COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
 
 #: Value of the summary's trained_on -> values of the column trained_on.
 _TRAINED_ON = {"all": (True, False, None), "yes": (True,), "no": (False,)}
@@ -25,7 +22,7 @@ _TRAINED_ON = {"all": (True, False, None), "yes": (True,), "no": (False,)}
 def summarise(entries: pd.DataFrame, label: str, scores: str, recovery: Recovery) -> dict:
     """Count entries and systems by group, use in training and threshold (docs/outputs.md).
 
-    Entries are those of `lenspipe.evaluation.recovery.published.compare`, with all its columns;
+    Entries are those of `lenspipe.evaluation.recovery.comparison.compare`, with all its columns;
     `label` and `scores` name the catalogue and what was compared with it.
     """
     systems = _systems(entries)
@@ -138,34 +135,32 @@ def _format_percent(row: dict, name: str) -> str:
     return f"{value:.1f} ({low:.1f} to {high:.1f})"
 
 
-def draw_recovery(entries: pd.DataFrame, summary: dict, path: str | os.PathLike[str]) -> None:
+def plot_recovery(entries: pd.DataFrame, summary: dict, path: str | os.PathLike[str]) -> None:
     """Plot completeness of all systems against the threshold, separated by use in training.
 
-    Entries and summary are those of `lenspipe.evaluation.recovery.published.compare`.
+    Entries and summary are those of `lenspipe.evaluation.recovery.comparison.compare`.
     """
     systems = _systems(entries)
     known = systems["trained_on"].notna().any()
     panels = {"not trained on": False, "trained on": True} if known else {"all": None}
-    figure = Figure(figsize=(5 * len(panels), 4.4), layout="constrained")
     cuts = np.linspace(0, 1, 201)
-    row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     groups = sorted(set(systems["group"]), key=_sort_key)
-    for axes, (title, trained_on) in zip(row, panels.items(), strict=True):
-        shown = systems[systems["trained_on"].isin([trained_on])]
-        for group, colour in zip(groups, _COLOURS, strict=False):
-            best = shown.loc[shown["group"] == group, "best"].to_numpy()
-            if len(best) == 0:
-                continue
-            passed = (best[:, None] >= cuts.astype(np.float32)).sum(axis=0)
-            low, high = zip(*(wilson_interval(k, len(best)) for k in passed), strict=True)
-            axes.fill_between(cuts, low, high, color=colour, alpha=0.15, lw=0)
-            axes.plot(cuts, passed / len(best), color=colour, label=f"{group} ({len(best)})")
-        for threshold in summary["thresholds"]:
-            axes.axvline(threshold, color=GREY, ls="--", lw=0.8)
-        axes.set(title=title, xlabel="threshold", xlim=(0, 1), ylim=(0, 1.02))
-        axes.grid(color="0.92")
-        if len(shown):
-            axes.legend(title=f"{summary['by']} (systems)", framealpha=0.9)
-    row[0].set_ylabel("completeness, of all systems")
-    figure.suptitle(summary["catalogue"])
-    save(figure, path)
+    with open_figure(path, 5 * len(panels), 4.4, summary["catalogue"]) as figure:
+        row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (title, trained_on) in zip(row, panels.items(), strict=True):
+            shown = systems[systems["trained_on"].isin([trained_on])]
+            for group, colour in zip(groups, COLOURS, strict=False):
+                best = shown.loc[shown["group"] == group, "best"].to_numpy()
+                n = len(best)
+                if n == 0:
+                    continue
+                passed = (best[:, None] >= cuts.astype(np.float32)).sum(axis=0)
+                low, high = np.array([wilson_interval(k, n) for k in passed]).T
+                plot_band(axes, cuts, passed / n, low, high, colour=colour, label=f"{group} ({n})")
+            for threshold in summary["thresholds"]:
+                mark_threshold(axes, threshold, "", GREY)
+            axes.set(title=title, xlabel="threshold", xlim=(0, 1), ylim=(0, 1.02))
+            axes.grid()
+            if len(shown):
+                axes.legend(title=f"{summary['by']} (systems)")
+        row[0].set_ylabel("completeness, of all systems")

@@ -144,10 +144,8 @@ function showSingle() {
   $("flags").textContent = entry.flags;
   $("position").textContent = `${entry.ra.toFixed(5)} ${entry.dec.toFixed(5)}`;
   $("comment").value = entry.comment;
-  $("viewer").hidden = !state.about.layer;
-  if (state.about.layer)
-    $("viewer").href = `https://www.legacysurvey.org/viewer?ra=${entry.ra}&dec=${entry.dec}` +
-      `&layer=${state.about.layer}&zoom=16`;
+  $("viewer").hidden = !entry.viewer;
+  if (entry.viewer) $("viewer").href = entry.viewer;
   Object.assign(view, { x: 0, y: 0 });
   draw();
   const ahead = [state.at - 1];

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from lenspipe.config.training import Range, Sweep
-from lenspipe.plotting.figures import BLUE, GREY, ORANGE, save
+from lenspipe.plotting.style import BLUE, GREY, ORANGE, open_figure, plot_points
 
 __all__ = ["plot_sweep"]
 
@@ -48,22 +47,21 @@ def plot_sweep(
     keys = list(sweep.settings)
     n_columns = min(_COLUMNS, len(keys))
     n_rows = math.ceil(len(keys) / n_columns)
-    figure = Figure(figsize=(max(4.2 * n_columns, 6), 3.4 * n_rows + 0.9), layout="constrained")
-    panels = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False)
     failed = int((table["status"] == "failed").sum())
     note = f"; {failed} of {len(table)} failed" if failed else ""
-    figure.suptitle(f"{len(table)} trials on {sample} of the validation split{note}", fontsize=10)
-    for key, axes in zip(keys, panels.flat, strict=False):
-        x = _set_up_axis(axes, sweep.settings[key], [chosen[key] for chosen in values])
-        _plot_trials(axes, x, table)
-        axes.set_xlabel(key)
-    for axes in panels.flat[len(keys) :]:
-        axes.set_axis_off()
-    for axes in panels[:, 0]:
-        axes.set_ylabel(f"completeness at {100 * sweep.fpr:g} % false positives")
-    handles, labels = panels.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-    save(figure, path)
+    title = f"{len(table)} trials on {sample} of the validation split{note}"
+    with open_figure(path, max(4.2 * n_columns, 6), 3.4 * n_rows + 0.9, title) as figure:
+        panels = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False)
+        for key, axes in zip(keys, panels.flat, strict=False):
+            x = _set_up_axis(axes, sweep.settings[key], [chosen[key] for chosen in values])
+            _plot_trials(axes, x, table)
+            axes.set_xlabel(key)
+        for axes in panels.flat[len(keys) :]:
+            axes.set_axis_off()
+        for axes in panels[:, 0]:
+            axes.set_ylabel(f"completeness at {100 * sweep.fpr:g} % false positives")
+        handles, labels = panels.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
 
 
 def _set_up_axis(axes: Axes, choices: list | Range, values: Sequence[Any]) -> np.ndarray:
@@ -99,9 +97,7 @@ def _format_value(value: Any) -> str:
 
 
 def _plot_trials(axes: Axes, x: np.ndarray, table: pd.DataFrame) -> None:
-    value, low, high = (
-        table[name].to_numpy(np.float64) for name in ("completeness", "low", "high")
-    )
+    columns = [table[name].to_numpy(np.float64) for name in ("completeness", "low", "high")]
     best = (table["rank"] == 1).fillna(False).to_numpy(bool)
     done = (table["status"] == "done").to_numpy() & ~best
     pruned = (table["status"] == "pruned").to_numpy()
@@ -111,8 +107,9 @@ def _plot_trials(axes: Axes, x: np.ndarray, table: pd.DataFrame) -> None:
         (best, "D", ORANGE, "best trial"),
     ):
         if mask.any():
-            axes.plot(x[mask], value[mask], marker, color=colour, ms=5.5, label=label, zorder=3)
-        if marker != "x":
-            axes.vlines(x[mask], low[mask], high[mask], color=colour, lw=1, alpha=0.6)
+            value, low, high = (column[mask] for column in columns)
+            if mask is pruned:
+                low = high = value
+            plot_points(axes, x[mask], value, low, high, colour=colour, marker=marker, label=label)
     axes.set_ylim(-0.03, 1.03)
-    axes.grid(color="0.92")
+    axes.grid()

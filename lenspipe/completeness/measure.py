@@ -54,7 +54,8 @@ def measure_selection_function(settings: Settings) -> dict[str, Any]:
         "threshold": min(cuts.lowest, 1.0),
         "model": hashlib.sha256(settings.model_path.read_bytes()).hexdigest()[:16],
     }
-    function = SelectionFunction.fit(injected, quantities, path, meta)
+    zero_point_mag = settings.release.zero_point_mag
+    function = SelectionFunction.fit(injected, quantities, zero_point_mag, path, meta)
     bins = {quantity.name: getattr(selection, f"{quantity.name}_bins") for quantity in quantities}
     cells = measure_cells(injected, function, bins, path)
     realism = _read_realism(paths.selection("realism.json"))

@@ -12,16 +12,18 @@ from numpy.typing import ArrayLike
 from lenspipe.catalogs.files import read_raw
 from lenspipe.catalogs.known_lenses import read_entries
 from lenspipe.config.data import Retrieval
-from lenspipe.config.flags import rejected
+from lenspipe.config.flags import has_rejected_flag
 from lenspipe.config.learning import Catalogue
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.results import Recovery
 from lenspipe.config.settings import Settings
+from lenspipe.config.surveys.base import Release
+from lenspipe.config.surveys.registry import default_release
 from lenspipe.evaluation.recovery.reasons import explain_missing
-from lenspipe.evaluation.recovery.summary import draw_recovery, format_summary, summarise
+from lenspipe.evaluation.recovery.summary import format_summary, plot_recovery, summarise
 from lenspipe.products.bricks import chunks_of
 from lenspipe.products.files import write_json
-from lenspipe.products.models import splits_trained_on
+from lenspipe.products.models import training_splits
 from lenspipe.products.sample import SPLITS
 from lenspipe.products.schema.completeness import RECOVERY
 from lenspipe.products.schema.declarations import names_of
@@ -84,12 +86,12 @@ def recovery_of(
     folder
         Where ``<catalogue>.csv``, ``.png`` and ``.json`` are written.
     settings
-        Of the run.
+        Of the run. Without them the release is that of the default configuration.
     """
     entries, summary = compare(scores, catalogue, recovery, settings)
     path = Path(folder) / f"{catalogue.label}.csv"
     write_table(path, entries[_COLUMNS].round({"separation_arcsec": 4}))
-    draw_recovery(entries, summary, path.with_suffix(".png"))
+    plot_recovery(entries, summary, path.with_suffix(".png"))
     write_json(path.with_suffix(".json"), summary)
     return format_summary(summary)
 
@@ -126,7 +128,8 @@ def compare(
         to count by, or any position; the labelled sample is unreadable.
     """
     tables, run = _find_scores(Path(scores))
-    entries = _read_catalogue(catalogue, recovery, settings)
+    release = settings.release if settings else default_release()
+    entries = _read_catalogue(catalogue, recovery, settings, release)
     radius_arcsec = recovery.radius_arcsec
     matched = match_scores(tables, entries["ra"], entries["dec"], radius_arcsec, settings)
     entries = entries.join(matched.drop(columns="rank"))
@@ -146,7 +149,7 @@ def compare(
     missing = entries[matched["rank"] < 0]
     entries.loc[missing.index, "reason"] = "not scored"
     if run and len(missing):
-        explained = explain_missing(missing, run, radius_arcsec, settings)
+        explained = explain_missing(missing, run, radius_arcsec, release, settings)
         for column in explained:
             entries.loc[missing.index, column] = explained[column]
     summary = summarise(entries, catalogue.label, str(scores), recovery)
@@ -187,7 +190,7 @@ def match_scores(
     pairs = match_tables(paths, sky, ["p"], ["id", "flags"])
     pairs["rank"] = np.where(pairs["p"].notna(), 2, 0)
     if settings and not settings.targets and "flags" in pairs:
-        flagged = rejected(pairs["flags"].fillna(0), settings)
+        flagged = has_rejected_flag(pairs["flags"].fillna(0), settings)
         pairs["rank"] = np.where(flagged & (pairs["rank"] == 2), 1, pairs["rank"])
     best = pairs.sort_values(
         ["entry", "rank", "p", "separation_arcsec"], ascending=[True, False, False, True]
@@ -224,7 +227,7 @@ def _find_scores(path: Path) -> _Scores:
 
 
 def _read_catalogue(
-    catalogue: Catalogue, recovery: Recovery, settings: Settings | None
+    catalogue: Catalogue, recovery: Recovery, settings: Settings | None, release: Release
 ) -> pd.DataFrame:
     """Entries with the group in which each is counted, its system, and duplicates."""
     retrieval, hosts = (settings.retrieval, settings.paths.hosts) if settings else (None, None)
@@ -245,7 +248,8 @@ def _read_catalogue(
             f"most {_MAX_GROUPS} to count by; choose another column (recovery.by)"
         )
     unnamed = entries["name"] == ""
-    entries.loc[unnamed, "name"] = iau_name(entries["ra"], entries["dec"])[unnamed]
+    names = iau_name(entries["ra"], entries["dec"], release.name_prefix)
+    entries.loc[unnamed, "name"] = names[unnamed]
     entries["system"] = friends_of_friends(entries["ra"], entries["dec"], recovery.radius_arcsec)
     # A system is represented by its entry with the best grade, then by the first.
     grade = entries["grade"].where(entries["grade"] != "", "ungraded").map(_GRADES.index)
@@ -296,4 +300,4 @@ def _splits(
     place = pairs["split"].map({name: place for place, name in enumerate(SPLITS)})
     first = place.groupby(pairs["entry"]).min().reindex(entries.index)
     split = first.map(dict(enumerate(SPLITS))).fillna("not in the sample")
-    return split, split.isin(splits_trained_on(sample.parents[1] / "models")).astype(object)
+    return split, split.isin(training_splits(sample.parents[1] / "models")).astype(object)

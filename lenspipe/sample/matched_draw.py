@@ -1,4 +1,4 @@
-"""Fair draw: non-lenses of the same Tractor types, regions and exposures as the lenses."""
+"""Matched draw: non-lenses of the same Tractor types, regions and exposures as the lenses."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-__all__ = ["BIN", "bin_names", "draw_fairly", "fair_ratio"]
+__all__ = ["BIN", "bin_names", "draw_matched", "matched_ratio"]
 
 #: Columns whose values define a bin; exposures are those in the last band.
 BIN = ["type", "region", "exposures"]
@@ -24,7 +24,7 @@ def bin_names(table: pd.DataFrame) -> list[str]:
     return [" ".join(map(str, key)) for key in table[BIN].itertuples(index=False)]
 
 
-def fair_ratio(lenses: ArrayLike, supply: ArrayLike, maximum: float) -> float:
+def matched_ratio(lenses: ArrayLike, supply: ArrayLike, maximum: float) -> float:
     """Return the number of non-lenses per lens that every bin can have.
 
     With the same ratio in each bin, a bin carries no information on the class. The ratio is the
@@ -55,7 +55,7 @@ def fair_ratio(lenses: ArrayLike, supply: ArrayLike, maximum: float) -> float:
     return low
 
 
-def draw_fairly(
+def draw_matched(
     pool: pd.DataFrame,
     lenses: pd.DataFrame,
     ratio: float,

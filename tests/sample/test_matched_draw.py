@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenspipe.sample.fair_draw import BIN, bin_names, draw_fairly, fair_ratio
+from lenspipe.sample.matched_draw import BIN, bin_names, draw_matched, matched_ratio
 
 
 def galaxies(bins, priority=2):
@@ -18,7 +18,7 @@ def everything(rows):
 
 
 def draw(pool, lenses, ratio, accept=everything, seed=0):
-    drawn, short = draw_fairly(pool, lenses, ratio, accept, np.random.default_rng(seed))
+    drawn, short = draw_matched(pool, lenses, ratio, accept, np.random.default_rng(seed))
     return pd.concat([pool.iloc[:0], *drawn]), short
 
 
@@ -92,4 +92,4 @@ def test_rejected_galaxies_are_replaced_and_checked_once():
     ],
 )
 def test_ratio_is_what_all_bins_can_have(lenses, supply, ratio):
-    assert fair_ratio(lenses, supply, 33.0) == pytest.approx(ratio, abs=1e-6)
+    assert matched_ratio(lenses, supply, 33.0) == pytest.approx(ratio, abs=1e-6)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from lenspipe.config.settings import Settings
 from lenspipe.evaluation.purity.counting import Search, Tally, above, count_search, rate_interval
-from lenspipe.evaluation.purity.plots import draw_purity
+from lenspipe.evaluation.purity.plots import plot_purity
 from lenspipe.evaluation.purity.yields import (
     expected_above,
     graded_above,
@@ -79,7 +79,7 @@ def measure_purity(settings: Settings) -> dict:
         None if grades is None else _add_grades(summary["yield"], search, grades, cuts)
     )
     write_table(settings.paths.purity("purity.csv"), table)
-    draw_purity(table, summary, settings.paths.purity("purity.png"), settings.survey.bands[-1])
+    plot_purity(table, summary, settings.paths.purity("purity.png"), settings.survey.bands[-1])
     write_json(settings.paths.purity("purity.json"), summary)
     for line in format_purity(summary).splitlines():
         log.info("purity: %s", line)
