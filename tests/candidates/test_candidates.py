@@ -158,6 +158,8 @@ def test_no_candidates_is_a_result(run):
     change_scores(settings, scores.assign(p=np.float32(0.1)))
     assert len(find_candidates(settings)) == 0
     assert len(read_candidates(settings.paths.candidates)) == 0
+    forecast(settings)
+    list_candidates(settings)
     assert "No galaxy passed" in settings.paths.candidates.with_suffix(".html").read_text()
 
 
@@ -255,6 +257,8 @@ def test_every_target_is_listed_under_its_name(run):
     pd.testing.assert_frame_equal(
         read_candidates(settings.paths.candidates), table, check_dtype=False
     )
+    forecast(settings)
+    list_candidates(settings)
     page = settings.paths.candidates.with_suffix(".html").read_text()
     assert "4 targets, most probable first" in page
     assert "A &amp; B" in page

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from helpers.scored_run import CHUNK, make_run, make_settings, write_table
 
-from lenspipe.candidates.find import find_candidates, forecast
+from lenspipe.candidates.find import find_candidates, forecast, list_candidates
 from lenspipe.candidates.ranking import count_scores, nth_highest
 from lenspipe.candidates.threshold import find_cuts
 from lenspipe.products.candidates import read_cuts
@@ -190,6 +190,7 @@ def test_what_a_cut_promises_is_counted_on_the_held_out_sample(run):
     assert "test split" in found["measured_on"]
     assert found["prior"] == 0.01
     forecast(settings)
+    list_candidates(settings)
     page = settings.paths.candidates.with_suffix(".html").read_text()
     assert f"completeness {100 * c:.3g} %" in page
 
