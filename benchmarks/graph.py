@@ -105,12 +105,15 @@ def write_placeholders(folder, settings, plan):
         ["model.keras", "known.csv"],
         [paths.plan, paths.bricks],
         [paths.lenses, paths.lenses.with_suffix(".csv")],
-        [paths.root / "basis" / f"{step}.json" for step in ("scores", "mosaics")],
+        [paths.root / "basis" / "scores.json"],
         [path for c in plan for path in (paths.parent(c), paths.parent_audit(c))],
         [paths.audit, *(paths.manifest("cutouts", chunk) for chunk in plan)],
         [paths.scores(chunk) for chunk in plan],
-        [paths.candidates.with_suffix(f".{kind}") for kind in ("fits", "csv", "vot", "reg", "html")]
-        + [paths.threshold, paths.candidate_file("viewer.fits")],
+        [paths.chunks],
+        [paths.candidates.with_suffix(f".{kind}") for kind in ("fits", "csv", "vot", "reg")]
+        + [paths.cuts, paths.candidate_file("viewer.fits")],
+        [paths.threshold],
+        [paths.candidate_file("candidates.html")],
         [paths.candidate_file(file) for file in ("sky.png", "searched.fits", "searched.json")],
         [paths.purity(f"purity.{kind}") for kind in ("json", "csv", "png")],
         [paths.checks(f) for f in ("checks.json", "checks.html", "drift.csv", "drift.png")],

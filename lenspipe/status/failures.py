@@ -44,9 +44,11 @@ def reopen(settings: Settings, chunks: Iterable[str]) -> None:
             if any(map(is_retried, read_manifest(paths.manifest(stage, chunk)).values()))
             for path in files
         ]
-        for path in incomplete:
+        # Scores stand for these files: Snakemake would not look for them while there are scores.
+        for path in [*incomplete, *([paths.scores(chunk)] if incomplete else [])]:
             path.unlink(missing_ok=True)
-    paths.summary.unlink(missing_ok=True)
+    for path in (paths.chunks, paths.summary):
+        path.unlink(missing_ok=True)
 
 
 def describe_failures(settings: Settings) -> str:

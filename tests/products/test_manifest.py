@@ -33,9 +33,10 @@ def paths(tmp_path, monkeypatch):
     for chunk, entries in CHUNKS.items():
         write_manifest(paths.manifest("cutouts", chunk), entries)
         write_manifest(paths.manifest("parent", chunk), dict.fromkeys(entries, DONE))
-        for path in (paths.parent(chunk), paths.parent_audit(chunk)):
+        for path in (paths.parent(chunk), paths.parent_audit(chunk), paths.scores(chunk)):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
+    paths.chunks.touch()
     summary = {"n_bricks": 4, "n_bricks_failed": 2, "n_bricks_to_retry": 1}
     paths.summary.write_text(json.dumps(summary))
     return paths
@@ -57,7 +58,9 @@ def gone(paths):
 def test_which_chunks_are_tried_again(paths, failures, wanted):
     reopen(make(**failures), CHUNKS)
     assert gone(paths) == wanted
-    assert paths.summary.exists() == (not wanted)
+    # What stands for these chunks goes as well, or Snakemake would not make them again.
+    assert [chunk for chunk in CHUNKS if not paths.scores(chunk).exists()] == wanted
+    assert paths.chunks.exists() == paths.summary.exists() == (not wanted)
     assert all(paths.parent(chunk).exists() for chunk in CHUNKS)
 
 

@@ -42,7 +42,7 @@ def test_a_brick_that_cannot_be_read_costs_itself_and_the_exit_status(small_surv
     last = output.split("1 of 8 bricks failed, listed in results/few/missing.csv")[-1]
     assert last.splitlines()[1].startswith(f"  brick {brick}: tree/south/coadd/")
     assert "truncated" in last.splitlines()[1]
-    assert last.splitlines()[2].startswith("With --config 'failures={retry: all}' it tries all")
+    assert last.splitlines()[2].startswith("With --config 'failures={retry: all}' it retries all")
     assert len(last.splitlines()) == 3
     missing = pd.read_csv(results / "missing.csv", dtype={"brick": str})
     assert missing[["brick", "transient"]].to_numpy().tolist() == [[brick, False]]
@@ -57,7 +57,7 @@ def test_a_brick_that_cannot_be_read_costs_itself_and_the_exit_status(small_surv
     assert "Cutting" in run(search, asked, "--forcerun", "brick_cutouts")
     cutouts = times(results / "cutouts")
     strict = run(search, "--config", "failures={strict: true}", fails=True)
-    assert "lenspipe: error: to go on without these bricks" in strict
+    assert "lenspipe: error: to continue without these bricks" in strict
     assert f"lenspipe: error: brick {brick}: " in strict
 
     image.write_bytes(whole)
