@@ -26,7 +26,7 @@ class Survey(Section):
         description="Imaging survey: legacy (DESI Legacy Imaging Surveys), or another module of "
         "lenspipe.config.surveys.",
     )
-    release: str = Field("dr9", description="Data release: dr7, dr8, dr9 or dr10.")
+    release: str = Field("dr9", description="Data release, such as dr9.")
     tree: str | None = Field(
         None,
         description="Folder or address (http, https, s3, gs) of the release, with the survey's "

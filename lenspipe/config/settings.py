@@ -379,6 +379,13 @@ def load_settings(config: Mapping[str, Any]) -> Settings:
     ------
     LenspipeError
         One line for each wrong key, all at once.
+
+    Examples
+    --------
+    >>> area = {"ra": [150, 151], "dec": [2, 3]}
+    >>> settings = load_settings({"run": "test", "simulation": {}, "footprint": area})
+    >>> settings.release.survey, settings.cutouts.size
+    ('DESI Legacy Imaging Surveys', 101)
     """
     try:
         return Settings.model_validate(config)

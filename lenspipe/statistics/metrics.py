@@ -50,6 +50,11 @@ def auc(lenses: ArrayLike, nonlenses: ArrayLike) -> float | None:
     """Area under the ROC curve: the probability that a lens scores above a non-lens, ties half.
 
     None without lenses or without non-lenses.
+
+    Examples
+    --------
+    >>> auc([0.9, 0.5], [0.1, 0.5])
+    0.875
     """
     lenses, nonlenses = np.asarray(lenses), np.asarray(nonlenses)
     if len(lenses) == 0 or len(nonlenses) == 0:
@@ -151,6 +156,11 @@ def completeness_at_fpr(
         non-lenses to measure the rate with.
     cut : float or None
         Scores *above* it pass: the lowest cut at which the rate does not exceed fpr.
+
+    Examples
+    --------
+    >>> completeness_at_fpr([0.9, 0.6, 0.2], [0.7, 0.3, 0.2, 0.1], fpr=0.25)
+    (0.6666666666666666, 0.3)
     """
     lenses, nonlenses = np.asarray(lenses), np.asarray(nonlenses)
     allowed = int(np.floor(fpr * len(nonlenses) + 1e-9))
@@ -209,6 +219,12 @@ def wilson_interval(count: int, total: int, z: float = 1.959964) -> tuple[float,
     """Interval of the fraction `count` of `total` (Wilson 1927, J. Am. Stat. Assoc. 22, 209).
 
     z is its half width in standard deviations, by default 95 %; without trials it is (0, 1).
+
+    Examples
+    --------
+    >>> low, high = wilson_interval(9, 10)
+    >>> print(f"{low:.3f} {high:.3f}")
+    0.596 0.982
     """
     if total == 0:
         return 0.0, 1.0

@@ -38,7 +38,14 @@ class BrickGrid:
         self._before = np.cumsum(columns) - columns
 
     def bricks_at(self, ra: ArrayLike, dec: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-        """Return name (str) and number (int32) of the bricks that hold positions (degrees)."""
+        """Return name (str) and number (int32) of the bricks that hold positions (degrees).
+
+        Examples
+        --------
+        >>> names, numbers = BrickGrid(0.25).bricks_at([150.1, 0.0], [32.0, 90.0])
+        >>> names.tolist(), numbers.tolist()
+        (['1501p320', '1800p900'], [506100, 662174])
+        """
         row, column = self._cells(ra, dec)
         return self._names(row, column), self._numbers(row, column)
 

@@ -13,6 +13,11 @@ def to_magnitude(flux: ArrayLike, zero_point_mag: float) -> np.ndarray:
     ----------
     zero_point_mag
         Magnitude of a flux of 1, as in `lenspipe.config.surveys.base.Release`.
+
+    Examples
+    --------
+    >>> to_magnitude([1.0, 100.0, -1.0], 22.5).tolist()
+    [22.5, 17.5, nan]
     """
     flux = np.asarray(flux)
     return zero_point_mag - 2.5 * np.log10(np.where(flux > 0, flux, np.nan))

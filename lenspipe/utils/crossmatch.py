@@ -152,6 +152,11 @@ def friends_of_friends(ra: ArrayLike, dec: ArrayLike, radius_arcsec: float) -> n
     -------
     numpy.ndarray, int32, shape (N,)
         Number of each position's group, counting from 0.
+
+    Examples
+    --------
+    >>> friends_of_friends([10.0, 10.0005, 20.0], [0.0, 0.0, 0.0], 2.0).tolist()
+    [0, 0, 1]
     """
     n = len(np.asarray(ra))
     if n == 0:

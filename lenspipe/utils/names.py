@@ -21,6 +21,11 @@ def iau_name(ra: ArrayLike, dec: ArrayLike, prefix: str) -> np.ndarray:
     -------
     numpy.ndarray of str, shape (N,)
         A position given with four decimals keeps them, whatever its binary form.
+
+    Examples
+    --------
+    >>> iau_name(11.50849, -1.94129, "DESI").tolist()
+    ['DESI-011.5084-01.9412']
     """
     ra = np.mod(np.atleast_1d(np.asarray(ra, dtype=np.float64)), 360)
     dec = np.atleast_1d(np.asarray(dec, dtype=np.float64))

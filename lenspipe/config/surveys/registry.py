@@ -28,6 +28,12 @@ def get_release(survey: str, name: str) -> Release:
     ------
     LenspipeError
         No such survey or release.
+
+    Examples
+    --------
+    >>> release = get_release("legacy", "dr10")
+    >>> release.bands, release.pixel_scale_arcsec
+    (('g', 'r', 'i', 'z'), 0.262)
     """
     if survey not in survey_names():
         raise LenspipeError(
