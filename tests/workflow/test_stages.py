@@ -259,7 +259,8 @@ def copy(paths, start, end):
 def undeclared_settings(rule, read):
     """Settings that a stage reads and that neither it nor a stage before it names."""
     keys = {*STAGES[rule].settings, *STAGES[rule].sources}
-    for stage in upstream(rule):
+    # Which cutouts were deleted changes no result, whatever the pages look like.
+    for stage in upstream(rule) - {"discard"}:
         keys |= {*STAGES[stage].settings, *STAGES[stage].sources}
     keys |= {key for name in keys for key in PROPERTIES.get(name, ())}
     for files in (*STAGES[rule].inputs, *STAGES[rule].waits_for):
