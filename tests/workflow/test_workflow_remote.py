@@ -60,7 +60,7 @@ def test_what_a_server_does_not_give_is_asked_for_again(small_survey, tmp_path):
         missing = pd.read_csv(results / "missing.csv", dtype={"brick": str})
         assert missing[["brick", "transient"]].to_numpy().tolist() == [[ill, True]]
         assert "500 Internal Server Error" in missing["reason"][0]
-        assert "run again to ask again" in output
+        assert "Running the same command again retries 1 of them" in output
         scores = {path: path.read_bytes() for path in results.glob("scores/*.parquet")}
         assert sum(len(pd.read_parquet(path)) for path in scores) == 28
 
