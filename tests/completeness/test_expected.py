@@ -12,7 +12,7 @@ from helpers.scored_run import BRICKS, CHUNK, TRAINING_BRICKS, make_run, make_se
 from scipy.special import gamma
 
 from lenspipe.candidates.area import area_deg2, searched_bricks
-from lenspipe.candidates.find import find_candidates
+from lenspipe.candidates.find import find_candidates, forecast
 from lenspipe.cli.main import main
 from lenspipe.completeness.expected import deflectors
 from lenspipe.completeness.expected.brightness import estimate_snr, is_detectable, noise_from_depth
@@ -351,6 +351,7 @@ def finish_run(settings):
     columns = ["split", "label", "class", "type", "region", "p"]
     write_table(held[columns], settings.predictions)
     find_candidates(settings)
+    forecast(settings)
     return settings
 
 
@@ -398,6 +399,7 @@ def test_lenses_that_the_cuts_removed_are_not_expected(always):
     scores = pd.read_parquet(paths.scores(CHUNK))
     write_table(scores[~scores["id"].isin(lost)], paths.scores(CHUNK))
     find_candidates(always)
+    forecast(always)
     expect_lenses(always)
     result = json.loads(paths.expected("expected.json").read_text())
     assert result["expected"]["expected"] == result["found"]["true"] == 16

@@ -258,7 +258,7 @@ def test_found_is_above_the_cut_and_without_a_rejected_flag(settings, injected):
     record = {"per": ["region"], "groups": groups}
     by_fraction = {"threshold": {"by": "fraction", "value": 0.1, "per": "region"}}
     chosen = changed(settings, candidates=by_fraction)
-    with pytest.raises(LenspipeError, match=r"threshold\.json: no such file"):
+    with pytest.raises(LenspipeError, match=r"cuts\.json: no such file"):
         painting.inject_and_score(chosen)
     settings.paths.cuts.parent.mkdir(exist_ok=True)
     settings.paths.cuts.write_text(json.dumps(record))

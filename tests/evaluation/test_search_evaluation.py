@@ -174,7 +174,7 @@ def test_the_cut_of_the_candidates_is_judged_whatever_their_rule(run):
     _, scores = run
     own = {"threshold": {"by": "number", "value": 9, "per": "type"}}
     settings = make_settings(candidates=own)
-    with pytest.raises(LenspipeError, match=r"threshold\.json: no such file"):
+    with pytest.raises(LenspipeError, match=r"cuts\.json: no such file"):
         evaluate(settings)
     table = find_candidates(settings)
     cut = table["p"].min()

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.fake_run import make_run
 
+from lenspipe.config.stages import content_key
 from lenspipe.config.settings import load_settings
 from lenspipe.models.registry import build
 from lenspipe.products import parts
@@ -144,8 +145,7 @@ def test_what_was_scored_with_another_model_is_not_kept(settings, counted, tmp_p
 def test_two_at_the_same_chunk_do_not_mix(settings, counted):
     assert counted(settings, after=2) == 2
     manifest = settings.paths.manifest("cutouts", CHUNK)
-    name = settings.training.name
-    key = inference._key(settings.model_path, manifest, settings.inference, name)
+    key = content_key("scores", settings, inference._hashes(settings.model_path, manifest))
     with parts.open_parts(settings.paths.score_parts(CHUNK), key) as first:
         assert first.batches == 2
         assert counted(settings) == 3
