@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.fake_run import make_run
 
-from lenspipe.config.stages import content_key
 from lenspipe.config.settings import load_settings
+from lenspipe.config.stages import content_key
 from lenspipe.models.registry import build
 from lenspipe.products import parts
 from lenspipe.products.cutouts import read_cutouts
