@@ -134,7 +134,7 @@ class Release(ABC):
 
     def mask(self, names: tuple[str, ...]) -> int:
         """Return the mask with the bits of some names set."""
-        return sum(1 << self.mask_bits[name] for name in names)
+        return sum({1 << self.mask_bits[name] for name in names})
 
     @abstractmethod
     def paths(self, tree: str | Path) -> SurveyPaths:
