@@ -1,11 +1,10 @@
 """Versions of a user's lists."""
 
-import hashlib
 import importlib.metadata
-from pathlib import Path
 
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import is_remote
+from lenspipe.utils.hashing import file_hash
 
 __all__ = ["hash_list", "list_version"]
 
@@ -40,7 +39,7 @@ def list_version(path: str) -> str | None:
 def hash_list(path: str, key: str) -> str:
     """Return the SHA-256 of a list of positions, given in config key `key`."""
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return file_hash(path)
     except OSError as error:
         raise LenspipeError(
             f"{path}: can't be read ({error.strerror}); expected a list with ra, dec in degrees; "

@@ -1,6 +1,5 @@
 """The selection function of a run: fitted, tested on planted lenses, written and plotted."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from lenspipe.config.settings import Settings
 from lenspipe.products.candidates import read_cuts
 from lenspipe.products.files import read_json, write_json
 from lenspipe.products.tables import read_table
+from lenspipe.utils.hashing import file_hash
 from lenspipe.utils.progress import log
 
 __all__ = ["half_completeness_radius", "measure_selection_function"]
@@ -52,7 +52,7 @@ def measure_selection_function(settings: Settings) -> dict[str, Any]:
     meta = {
         "run": settings.run,
         "threshold": min(cuts.lowest, 1.0),
-        "model": hashlib.sha256(settings.model_path.read_bytes()).hexdigest()[:16],
+        "model": file_hash(settings.model_path)[:16],
     }
     zero_point_mag = settings.release.zero_point_mag
     function = SelectionFunction.fit(injected, quantities, zero_point_mag, path, meta)

@@ -1,6 +1,5 @@
 """Lenses injected into galaxies of the search, scored and selected as the search does."""
 
-import hashlib
 import zlib
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from lenspipe.products.tables import read_table, write_table
 from lenspipe.scoring.score import load_model_for_run
 from lenspipe.scoring.scorer import Scorer
 from lenspipe.simulation.injection import check_bands, inject
+from lenspipe.utils.hashing import file_hash
 from lenspipe.utils.progress import log, track
 from lenspipe.utils.tables import content_hash
 
@@ -130,7 +130,7 @@ def _read_host_scores(paths: RunPaths, hosts: pd.DataFrame) -> pd.Series:
 def _parts_key(settings: Settings, hosts: pd.DataFrame, model_path: Path) -> str:
     """Hash of everything that injected lenses and their scores depend on."""
     files = [model_path, model_path.with_name("calibration.json")]
-    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.exists()]
+    hashes = [file_hash(path) for path in files if path.exists()]
     return content_key("paint", settings, content_hash(hosts), hashes)
 
 

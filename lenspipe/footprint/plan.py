@@ -4,7 +4,6 @@ Every job of a cluster reads the Snakefile again, so this module imports nothing
 that makes the plan is imported only if there is no plan yet.
 """
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from lenspipe.config.settings import Settings
 from lenspipe.config.stages import content_key
 from lenspipe.products.plan import Plan
 from lenspipe.utils.files import is_remote
+from lenspipe.utils.hashing import file_hash
 
 __all__ = ["load_plan"]
 
@@ -39,7 +39,7 @@ def load_plan(settings: Settings) -> Plan:
 def _hash_file(path: str) -> str | None:
     """Hash a file of the footprint; one that cannot be read is an error where it is needed."""
     file = Path(path)
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+    return file_hash(file) if file.is_file() else None
 
 
 def _plan_key(settings: Settings) -> str:

@@ -3,12 +3,12 @@
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from lenspipe.config.settings import Settings
 from lenspipe.products.files import write_json
 from lenspipe.products.plan import read_plan
+from lenspipe.utils.hashing import file_hash
 
 __all__ = ["write_basis", "write_chunks"]
 
@@ -27,7 +27,7 @@ def write_basis(
     files
         Files that the step reads.
     """
-    sums = {str(file): hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files}
+    sums = {str(file): file_hash(file) for file in files}
     write_json(path, {"settings": settings, "files": sums}, sort_keys=True)
 
 
@@ -41,7 +41,6 @@ def write_chunks(settings: Settings) -> None:
     for chunk in read_plan(paths.plan):
         content = hashlib.sha256()
         for path in (paths.parent(chunk), paths.manifest("cutouts", chunk), paths.scores(chunk)):
-            with path.open("rb") as file:
-                content.update(hashlib.file_digest(file, "sha256").digest())
+            content.update(bytes.fromhex(file_hash(path)))
         hashes[chunk] = content.hexdigest()
     write_json(paths.chunks, hashes, sort_keys=True)

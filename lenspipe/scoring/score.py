@@ -1,6 +1,5 @@
 """Scoring: the probability of a lens for every cutout."""
 
-import hashlib
 import json
 import os
 import zipfile
@@ -25,6 +24,7 @@ from lenspipe.scoring.backends.tensorflow import compiled, run_padded
 from lenspipe.scoring.scorer import Scorer
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
+from lenspipe.utils.hashing import file_hash
 from lenspipe.utils.progress import log, track
 from lenspipe.utils.tensorflow import keras, tf
 
@@ -224,7 +224,7 @@ def score_brick(settings: Settings, brick: str) -> int:
 def _hashes(model: Path, manifest: Path) -> list[str]:
     """Hashes of the files that the scores of a chunk depend on."""
     files = [model, manifest, model.with_name("calibration.json")]
-    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.exists()]
+    return [file_hash(path) for path in files if path.exists()]
 
 
 def write_scores(

@@ -2,9 +2,7 @@
 
 import functools
 import gzip
-import hashlib
 import io
-import json
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +20,7 @@ from lenspipe.config.paths import SkyPaths
 from lenspipe.config.settings import Settings
 from lenspipe.config.stages import content_key
 from lenspipe.footprint.select import select_bricks
+from lenspipe.products.files import write_json
 from lenspipe.simulation.conditions import BANDS, Conditions, draw_conditions, exposure_map
 from lenspipe.simulation.population import CONFUSING, draw_population
 from lenspipe.simulation.rendering import Stamp, render_brick
@@ -37,7 +36,9 @@ from lenspipe.survey.bricks import brick_grid, brick_wcs
 from lenspipe.survey.photometry import to_magnitude
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
+from lenspipe.utils.hashing import file_hash
 from lenspipe.utils.progress import end_with, log
+from lenspipe.utils.tables import write_table
 
 __all__ = ["likely_published", "simulate"]
 
@@ -449,11 +450,10 @@ def _assemble(
     hashes = {}
     for job, part in parts:
         tractor = Path(paths.tractor(job["region"], job["brick"]["brickname"]))
-        content = hashlib.sha256(tractor.read_bytes()).hexdigest()[:16]
+        content = file_hash(tractor)[:16]
         name = f"{job['region']}/{job['brick']['brickname']}"
         hashes[name] = {"key": part.attrs["key"], "tractor": content}
-    with atomic(paths.manifest) as temporary:
-        temporary.write_text(json.dumps(hashes, indent=1, sort_keys=True) + "\n")
+    write_json(paths.manifest, hashes, sort_keys=True)
     lenses = truth[(truth["kind"] == "lens") & truth["primary"]]
     log.info(
         "simulated sky: %d bricks, %d sources, %d lenses (%d of them likely to be published)",
@@ -477,12 +477,7 @@ def _publish(seed: int, known_fraction: float, paths: SkyPaths, truth: pd.DataFr
     table = pd.DataFrame({"ra": ra.round(6), "dec": dec.round(6), "grade": grade})
     names = [f"SIM-{a:08.4f}{d:+08.4f}" for a, d in zip(ra, dec, strict=True)]
     table.insert(0, "name", names)
-    _write_csv(paths.known_lenses, table)
+    write_table(paths.known_lenses, table)
     confusing = truth[truth["kind"].isin(list(CONFUSING))]
     confusing = confusing[rng.random(len(confusing)) < PUBLISHED_FRACTION_CONFUSING]
-    _write_csv(paths.confusing, confusing[["ra", "dec", "kind"]].round(6))
-
-
-def _write_csv(path: Path, table: pd.DataFrame) -> None:
-    with atomic(path) as temporary:
-        table.to_csv(temporary, index=False)
+    write_table(paths.confusing, confusing[["ra", "dec", "kind"]].round(6))

@@ -1,12 +1,13 @@
-"""Hashes of plain values."""
+"""Hashes of plain values and of files."""
 
 import hashlib
 import json
+import os
 from typing import Any
 
 from pydantic import BaseModel
 
-__all__ = ["digest"]
+__all__ = ["digest", "file_hash"]
 
 
 def digest(*values: Any) -> str:
@@ -23,3 +24,9 @@ def digest(*values: Any) -> str:
 
     text = json.dumps(values, sort_keys=True, default=plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
