@@ -195,7 +195,7 @@ def _compare(
         result,
         path,
         settings.survey.bands,
-        settings.mosaics.stretch,
+        "viewer",
     )
     return result
 

@@ -96,6 +96,8 @@ HISTORY = (
 
 TRAINING = (
     Key("name", "name of the model"),
+    Key("key", "hash of sample and settings: a model with the same hash is not trained again; none "
+        "of an ensemble", optional=True),
     Key("network", "architecture"),
     Key("parameters", "number of trainable parameters"),
     Key("lenspipe",

@@ -218,6 +218,10 @@ PRODUCTS = (
         keys=(Key("<chunk>", "SHA-256 of its parent sample, manifest of cutouts and scores"),),
     ),
     Product(
+        "given_hashes", "basis/hashes.json", "hashes of the files that the user gives", "Snakefile",
+        optional="the configuration names any",
+    ),
+    Product(
         "basis", "basis/{step}.json", "settings and lists from which a step is made", "basis",
         section="basis",
         keys=(
