@@ -51,9 +51,9 @@ def snakemake(*arguments):
 
     def run():
         sys.argv = ["snakemake", *options]
-        with output.open("w") as file, contextlib.redirect_stdout(file):
-            with contextlib.redirect_stderr(file):
-                main(options)
+        with output.open("w") as file:
+            sys.stdout = sys.stderr = file
+            main(options)
 
     process = multiprocessing.get_context("fork").Process(target=run)
     process.start()
