@@ -12,8 +12,7 @@ from lenspipe.config.learning import Catalogue, Sample
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.settings import Settings
 from lenspipe.products.known_lenses import write_known
-from lenspipe.products.schema.declarations import dtypes_of
-from lenspipe.products.schema.learning import KNOWN
+from lenspipe.products.schema import KNOWN, dtypes_of
 from lenspipe.utils.crossmatch import friends_of_friends
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import stem

@@ -22,8 +22,7 @@ from lenspipe.plotting.model_figures import plot_note
 from lenspipe.products.candidates import read_cuts
 from lenspipe.products.files import write_json
 from lenspipe.products.known_lenses import read_known
-from lenspipe.products.schema.completeness import MEASURED
-from lenspipe.products.schema.declarations import names_of_keys
+from lenspipe.products.schema import MEASURED, names_of_keys
 from lenspipe.products.tables import read_table
 from lenspipe.products.truth import held_out_bricks
 from lenspipe.scoring.score import load_model_for_run

@@ -4,9 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from lenspipe.products.schema.declarations import dtypes_of, names_of
-from lenspipe.products.schema.registry import band_values
-from lenspipe.products.schema.search import AUDIT, PARENT
+from lenspipe.products.schema import AUDIT, PARENT, band_values, dtypes_of, names_of
 
 __all__ = ["empty_parent", "make_audit", "parent_columns"]
 

@@ -1,6 +1,6 @@
 """Records: cutouts as TFRecord files, with all that an evaluation needs to know of each galaxy.
 
-`lenspipe.products.schema.search.RECORD` describes the features, docs/outputs.md likewise.
+Group `record` of the data dictionary describes the features, docs/outputs.md likewise.
 
 An example is two serialised messages, one after the other, which protobuf merges on parsing: the
 small features, then the image, so that the bytes of the image are copied only once.
@@ -19,16 +19,14 @@ import pandas as pd
 from google.protobuf.message import DecodeError
 
 from lenspipe.products.record_files import VERSION, first_record, write_file
-from lenspipe.products.schema.columns import FLAGS, IDENTITY, TRACTOR
-from lenspipe.products.schema.declarations import dtypes_of
-from lenspipe.products.schema.search import RECORD
+from lenspipe.products.schema import FLAGS, IDENTITY, RECORD, TRACTOR, dtypes_of
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.tensorflow import tf
 
 __all__ = ["IDENTIFIERS", "dataset", "serialise_examples", "table_of", "write_records"]
 
 #: Columns that are copied from the records into the scores: name -> type.
-IDENTIFIERS = dtypes_of((*IDENTITY, FLAGS))
+IDENTIFIERS = dtypes_of((*IDENTITY, *FLAGS))
 
 #: Features that are not a column of the table as it is.
 _OTHERS = ("version", "shape", "dtype", "image", "label", "position")

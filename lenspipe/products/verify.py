@@ -21,8 +21,15 @@ from astropy.io.votable import parse_single_table
 from astropy.table import Table
 
 from lenspipe.products.record_files import first_record
-from lenspipe.products.schema.declarations import Column, Key, Product, expand, names_of_keys
-from lenspipe.products.schema.registry import band_values, product_of
+from lenspipe.products.schema import (
+    Column,
+    Key,
+    Product,
+    band_values,
+    expand,
+    names_of_keys,
+    product_of,
+)
 from lenspipe.utils.tensorflow import tf
 
 __all__ = ["compare_columns", "compare_file", "compare_keys", "compare_run", "placeholder_values"]

@@ -17,8 +17,7 @@ from lenspipe.cutouts.chunk import cutouts_at
 from lenspipe.products.cutouts import read_flags
 from lenspipe.products.known_lenses import read_known
 from lenspipe.products.sample import SPLITS, sample_version
-from lenspipe.products.schema.columns import WITH_TYPE
-from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.schema import WITH_TYPE, names_of
 from lenspipe.products.tables import read_table
 from lenspipe.sample.cleaning import Cleaner
 from lenspipe.sample.matched_draw import BIN, draw_matched, matched_ratio

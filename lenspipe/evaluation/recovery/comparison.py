@@ -25,8 +25,7 @@ from lenspipe.products.bricks import chunks_of
 from lenspipe.products.files import write_json
 from lenspipe.products.models import training_splits
 from lenspipe.products.sample import SPLITS
-from lenspipe.products.schema.completeness import RECOVERY
-from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.schema import RECOVERY, names_of
 from lenspipe.products.tables import write_table
 from lenspipe.utils.crossmatch import Sky, friends_of_friends, match_tables
 from lenspipe.utils.errors import LenspipeError
