@@ -18,15 +18,7 @@ def write_basis(
     settings: Mapping[str, Any],
     files: Iterable[str | os.PathLike[str]] = (),
 ) -> None:
-    """Write settings and the SHA-256 of files as JSON.
-
-    Parameters
-    ----------
-    settings
-        Plain values.
-    files
-        Files that the step reads.
-    """
+    """Write settings (plain values) and the SHA-256 of the files that a step reads as JSON."""
     sums = {str(file): file_hash(file) for file in files}
     write_json(path, {"settings": settings, "files": sums}, sort_keys=True)
 

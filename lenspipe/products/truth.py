@@ -33,10 +33,8 @@ def read_rows_of_bricks(
     ----------
     bricks_path
         The run's table of bricks.
-    path_of_chunk
-        Returns the path of the table of a chunk.
     key
-        Of the product: ``scores`` or ``parent``.
+        Of the product that `path_of_chunk` returns the path of: ``scores`` or ``parent``.
     """
     table = read_table(bricks_path, "bricks")
     chunks = sorted(table.loc[table["brick"].isin(bricks), "chunk"].unique())
