@@ -27,7 +27,6 @@ __all__ = ["IDENTIFIERS", "dataset", "serialise_examples", "table_of", "write_re
 
 #: Columns that are copied from the records into the scores: name -> type.
 IDENTIFIERS = dtypes_of((*IDENTITY, *FLAGS))
-
 #: Features that are not a column of the table as it is.
 _OTHERS = ("version", "shape", "dtype", "image", "label", "position")
 _KINDS = {c.name: c.dtype for c in RECORD if c.name not in _OTHERS}
@@ -36,13 +35,10 @@ _INTEGERS = [name for name, kind in _KINDS.items() if kind == "int64"]
 _COLUMNS_PER_BAND = {column.name.partition("_<")[0] for column in TRACTOR if "<" in column.name}
 _PER_BAND = [name for name in _KINDS if name in _COLUMNS_PER_BAND]
 _FLOATS = [name for name, kind in _KINDS.items() if kind == "float" and name not in _PER_BAND]
-
 #: Columns that only the labelled sample has -> their values elsewhere.
 _DEFAULTS = {"class": "", "grade": "", "theta_e_arcsec": np.nan}
-
 #: Number of examples among which the next one is drawn: 0.5 GB of cutouts of the usual size.
 _WINDOW = 4096
-
 #: Number of batches parsed at a time; parsing is faster than reading, which one thread does.
 _PARSED_AT_ONCE = 2
 

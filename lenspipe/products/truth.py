@@ -34,7 +34,7 @@ def read_rows_of_bricks(
     bricks_path
         The run's table of bricks.
     key
-        Of the product that `path_of_chunk` returns the path of: ``scores`` or ``parent``.
+        ``scores`` or ``parent``, the product to which the paths of `path_of_chunk` belong.
     """
     table = read_table(bricks_path, "bricks")
     chunks = sorted(table.loc[table["brick"].isin(bricks), "chunk"].unique())

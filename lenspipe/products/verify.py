@@ -90,13 +90,7 @@ def placeholder_values(run: Path) -> dict[str, Sequence[str]]:
 
 
 def compare_file(path: Path, product: Product, values: _Values) -> list[str]:
-    """Describe how a file differs from its product.
-
-    Parameters
-    ----------
-    values
-        As of `placeholder_values`.
-    """
+    """Describe how a file differs from its product; `values` as of `placeholder_values`."""
     if path.suffix in _OPAQUE or (product.temporary and product.key != "records"):
         return []
     if path.suffix == ".json":
