@@ -84,7 +84,7 @@ def first_record(path: str | os.PathLike[str]) -> bytes | None:
 
 
 def check_shards(manifest: Path, split: str, full: bool = False) -> list[Path]:
-    """Compare the files of a split of the labelled sample with their manifest; return them in order.
+    """Compare the files of a split of the labelled sample with their manifest; list them in order.
 
     Parameters
     ----------
