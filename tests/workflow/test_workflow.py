@@ -17,7 +17,7 @@ import yaml
 from lenspipe.cli.main import main
 from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.products.cutouts import read_cutouts
-from lenspipe.products.schema.registry import PRODUCTS
+from lenspipe.products.schema import PRODUCTS
 from lenspipe.products.verify import compare_run
 
 pytestmark = pytest.mark.workflow
