@@ -6,10 +6,10 @@ import pandas as pd
 from astropy_healpix import healpix_to_lonlat, lonlat_to_healpix, neighbours
 from mocpy import MOC
 
-from lenspipe.config.settings import Settings
+from lenspipe.config.paths import RunPaths
 from lenspipe.products.manifests import read_manifest
 from lenspipe.products.tables import read_table
-from lenspipe.survey.bricks import BrickGrid, brick_grid
+from lenspipe.survey.bricks import BrickGrid
 
 __all__ = ["area_deg2", "coverage_map", "searched_bricks"]
 
@@ -22,7 +22,7 @@ _COARSE_ORDER = 6
 _BLOCK = 1000
 
 
-def searched_bricks(settings: Settings) -> pd.DataFrame:
+def searched_bricks(paths: RunPaths, grid: BrickGrid) -> pd.DataFrame:
     """Return the bricks that were searched, without those that failed.
 
     Returns
@@ -31,15 +31,14 @@ def searched_bricks(settings: Settings) -> pd.DataFrame:
         brick, brickid, ra, dec, width (degrees of right ascension); each brick once, also where
         both regions contain it.
     """
-    bricks = read_table(settings.paths.bricks, "bricks", columns=["brick", "ra", "dec", "chunk"])
+    bricks = read_table(paths.bricks, "bricks", columns=["brick", "ra", "dec", "chunk"])
     failed = {
         brick
         for chunk in bricks["chunk"].unique()
-        for brick, entry in read_manifest(settings.paths.manifest("cutouts", chunk)).items()
+        for brick, entry in read_manifest(paths.manifest("cutouts", chunk)).items()
         if entry["status"] == "failed"
     }
     bricks = bricks[~bricks["brick"].isin(failed)].drop_duplicates("brick", ignore_index=True)
-    grid = brick_grid(settings.release.brick_deg)
     bricks["brickid"] = grid.brickids_at(bricks["ra"], bricks["dec"])
     bricks["width"] = grid.widths(bricks["dec"])
     return bricks.drop(columns="chunk")

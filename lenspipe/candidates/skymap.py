@@ -28,9 +28,10 @@ def write_sky_map(settings: Settings) -> None:
         The candidates have not been selected yet.
     """
     paths = settings.paths
-    bricks, table = searched_bricks(settings), read_candidates(paths.candidates)
     brick_deg = settings.release.brick_deg
-    moc = coverage_map(bricks, brick_grid(brick_deg))
+    grid = brick_grid(brick_deg)
+    bricks, table = searched_bricks(paths, grid), read_candidates(paths.candidates)
+    moc = coverage_map(bricks, grid)
     with atomic(paths.candidate_file("searched.fits")) as temporary:
         moc.save(temporary, format="fits", overwrite=True)
     with atomic(paths.candidate_file("searched.json")) as temporary:

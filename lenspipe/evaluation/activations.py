@@ -39,8 +39,9 @@ def show_activations(settings: Settings) -> None:
     if chosen is None:
         plot_note("No split that the model was not trained on\nhas lenses and non-lenses", path)
         return
-    model = load_model_for_run(settings, paths.model(name))
-    images = read_images(paths.sample, chosen, len(bands), settings.cutouts.size)
+    size = settings.cutouts.size
+    model = load_model_for_run(paths.model(name), bands, size)
+    images = read_images(paths.sample, chosen, len(bands), size)
     maps = stages(model, images)
     if not maps:
         plot_note(f"{name}: no layer of this network has activation maps", path)

@@ -7,6 +7,7 @@ from astropy.coordinates import SkyCoord
 from lenspipe.catalogs.known_lenses import read_confusing, read_graded_lists
 from lenspipe.config.flags import has_rejected_flag
 from lenspipe.config.settings import Settings
+from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.products.files import write_json
 from lenspipe.products.known_lenses import read_known
 from lenspipe.products.plan import read_plan
@@ -35,12 +36,9 @@ def mine(settings: Settings) -> pd.DataFrame:
     split = read_table(paths.splits, "splits").set_index("brick")["split"]
     tables = [read_table(paths.scores(chunk), "scores") for chunk in read_plan(paths.plan)]
     scores = pd.concat(tables, ignore_index=True)
-    scores = scores[
-        (scores["brick"].map(split) == "train") & ~has_rejected_flag(scores["flags"], settings)
-    ]
-    unused = scores[
-        ~scores["id"].isin(ids_in_all_versions(settings.paths.sample_version(1).parent))
-    ]
+    rejected = has_rejected_flag(scores["flags"], settings.candidates.reject_flags)
+    scores = scores[(scores["brick"].map(split) == "train") & ~rejected]
+    unused = scores[~scores["id"].isin(ids_in_all_versions(paths.sample_version(1).parent))]
     unknown = unused
     for entries, radius in (
         (read_known(paths.lenses), section.exclusion_arcsec),
@@ -54,10 +52,10 @@ def mine(settings: Settings) -> pd.DataFrame:
         "are in no list; the %d with the highest scores are selected", len(scores), len(unused),
         len(unknown), len(mined),
     )  # fmt: skip
-    path = paths.mined(sample_version(settings.paths.records_manifest))
-    pages = write_for_grading(settings, mined, path, "mined")
-    content = {"list": path.name, "pages": [page.name for page in pages]}
-    write_json(paths.mined_index, content)
+    path = paths.mined(sample_version(paths.records_manifest))
+    cutouts = CutoutFiles.of(settings)
+    pages = write_for_grading(mined, path, cutouts, settings.mosaics, settings.run, "mined")
+    write_json(paths.mined_index, {"list": path.name, "pages": [page.name for page in pages]})
     return mined
 
 

@@ -9,7 +9,6 @@ from astropy.coordinates import SkyCoord
 from astropy_healpix import HEALPix
 from numpy.typing import ArrayLike
 
-from lenspipe.config.settings import Settings
 from lenspipe.products.sample import SPLITS
 
 __all__ = ["assign_cells", "cells_of_bricks", "near_lens_of_other_split", "split_bricks"]
@@ -107,21 +106,15 @@ def split_bricks(
     return dict(cells.map(pd.Series(np.array(SPLITS)[split], all_cells)))
 
 
-def cells_of_bricks(settings: Settings, bricks: pd.DataFrame) -> pd.Series:
-    """Nested HEALPix cell of ``sample.split_nside`` that each brick belongs to.
+def cells_of_bricks(bricks: pd.DataFrame, nside: int) -> pd.Series:
+    """Nested HEALPix cell that each brick belongs to, an integer; the index is the brick.
 
     Parameters
     ----------
-    settings
     bricks
         Columns brick, ra, dec (degrees).
-
-    Returns
-    -------
-    pandas.Series of int
-        The index is the brick.
     """
-    grid = HEALPix(settings.sample.split_nside, order="nested")
+    grid = HEALPix(nside, order="nested")
     cells = grid.lonlat_to_healpix(
         bricks["ra"].to_numpy() * u.deg, bricks["dec"].to_numpy() * u.deg
     )
@@ -129,18 +122,18 @@ def cells_of_bricks(settings: Settings, bricks: pd.DataFrame) -> pd.Series:
 
 
 def near_lens_of_other_split(
-    settings: Settings, table: pd.DataFrame, lenses: pd.DataFrame
+    table: pd.DataFrame, lenses: pd.DataFrame, side_arcsec: float
 ) -> np.ndarray:
     """Mask of the galaxies that have a lens of another split on their cutout.
 
     Parameters
     ----------
-    settings
     table, lenses
         Columns ra, dec (degrees) and split.
+    side_arcsec
+        Side of a cutout.
     """
-    side = settings.cutouts.size * settings.release.pixel_scale_arcsec
-    corner = u.Quantity(side / np.sqrt(2), "arcsec")
+    corner = u.Quantity(side_arcsec / np.sqrt(2), "arcsec")
     result = np.zeros(len(table), bool)
     for split in SPLITS:
         of_split = (table["split"] == split).to_numpy()

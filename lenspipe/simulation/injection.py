@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike
 
 from lenspipe.config.learning import Injection
 from lenspipe.config.quality import Selection
-from lenspipe.config.settings import Settings
 from lenspipe.config.surveys.base import Release
 from lenspipe.simulation import population
 from lenspipe.simulation.conditions import SKY_MAG
@@ -56,7 +55,9 @@ def inject(
     images: np.ndarray,
     table: pd.DataFrame,
     rng: Generator | Sequence[Generator],
-    settings: Settings,
+    bands: Sequence[str],
+    release: Release,
+    injection: Injection,
     uniform: Selection | None = None,
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Add the arcs of a lensed source to each cutout.
@@ -71,14 +72,12 @@ def inject(
     Parameters
     ----------
     images
-        (N, B, S, S) cutouts, nanomaggies, bands in the order of ``survey.bands``, row 0 in the
-        south; not changed.
+        (N, B, S, S) cutouts, nanomaggies, row 0 in the south; not changed.
     table
         Rows of the galaxies in the parent sample: id, mag_r, mag_z, shape_e1, shape_e2 and, per
         band, psfsize.
     rng
         One generator, or one for each galaxy. Equal seeds give equal bytes.
-    settings
     uniform
         Ranges in which lenses are drawn uniformly.
 
@@ -94,7 +93,6 @@ def inject(
     LenspipeError
         lenstronomy is not installed, the bands lack r or z, or no draw gives detectable arcs.
     """
-    bands = settings.survey.bands
     check_bands(bands)
     images, rows = np.array(images, np.float32), []
     generators = rng.spawn(len(images)) if isinstance(rng, Generator) else rng
@@ -103,14 +101,14 @@ def inject(
     if not uniform:
         galaxies = track(galaxies, "injected lenses", len(images))
     for image, row, generator in galaxies:
-        host = _Host(image, row, bands, settings.release, lenient=uniform is not None)
-        lens, arcs = _find_lens(host, generator, settings.injection, uniform)
+        host = _Host(image, row, bands, release, lenient=uniform is not None)
+        lens, arcs = _find_lens(host, generator, injection, uniform)
         _add_arcs(image, arcs, host.gain, generator)
         rows.append(lens)
     drawn = sum(lens["theta_e_from"] == "drawn" for lens in rows)
     if drawn and not uniform:
         log.info("injected lenses: %d of %d Einstein radii drawn uniformly", drawn, len(rows))
-    rates = lens_rates(table, settings.injection.theta_e_range)
+    rates = lens_rates(table, injection.theta_e_range)
     return images, pd.DataFrame(rows).assign(lens_rate=rates)
 
 

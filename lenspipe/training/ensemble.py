@@ -54,7 +54,8 @@ def combine(settings: Settings) -> dict[str, Any]:
     ensemble, paths, names = settings.ensemble, settings.paths, settings.models
     name = settings.training.name
     notes = {member: read_training(paths.model(member, "training.json")) for member in names}
-    members = {member: load_model_for_run(settings, paths.model(member)) for member in names}
+    shape = settings.survey.bands, settings.cutouts.size
+    members = {member: load_model_for_run(paths.model(member), *shape) for member in names}
     galaxies = read_predictions({n: paths.model(n, "predictions.parquet") for n in names})
     validation = galaxies[galaxies["split"] == "validation"]
     stacker, steps = None, None
@@ -82,7 +83,7 @@ def combine(settings: Settings) -> dict[str, Any]:
         "network": f"{ensemble.combine} of {', '.join(names)}",
         "parameters": count_parameters(model),
         "lenspipe": code_version(),
-        "sample_version": sample_version(settings.paths.records_manifest),
+        "sample_version": sample_version(paths.records_manifest),
         "sample_frames_crc32": sample_hashes(paths.records_manifest),
         "epochs": None,
         "kept_epoch": None,

@@ -25,6 +25,7 @@ from lenspipe.products.files import require, write_json
 from lenspipe.products.tables import read_table, write_table
 from lenspipe.products.truth import QUOTED_ARC_SNR, QUOTED_THETA_E_ARCSEC, held_out_bricks
 from lenspipe.statistics.metrics import PROPERTY_BINS
+from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
@@ -61,7 +62,7 @@ def expect_lenses(settings: Settings) -> str:
     function = SelectionFunction.read(path, settings.release.zero_point_mag)
     fraction = parent_fraction(paths.audit, settings.parent.types, settings.release.types)
     population = _choose_population(settings, function, fraction["part"])
-    bricks = searched_bricks(settings)
+    bricks = searched_bricks(paths, brick_grid(settings.release.brick_deg))
     if population.has_positions:
         bricks = bricks[bricks["brick"].isin(population.bricks)]
     area = area_deg2(bricks, settings.release.brick_deg)
@@ -94,9 +95,7 @@ def _choose_population(
     """The user's table, the truth of a simulated sky, or else the model."""
     paths, bands, path = settings.paths, settings.survey.bands, settings.expected.population
     if path is None and settings.simulation:
-        return simulated_population(
-            paths, bands, held_out_bricks(settings.paths, settings.held_out)
-        )
+        return simulated_population(paths, bands, held_out_bricks(paths, settings.held_out))
     release = settings.release
     hosts = read_conditions(paths, bands, settings.seed, release.zero_point_mag)
     if path is None:
