@@ -25,11 +25,8 @@ _BLOCK = 1000
 def searched_bricks(paths: RunPaths, grid: BrickGrid) -> pd.DataFrame:
     """Return the bricks that were searched, without those that failed.
 
-    Returns
-    -------
-    pandas.DataFrame
-        brick, brickid, ra, dec, width (degrees of right ascension); each brick once, also where
-        both regions contain it.
+    The columns are brick, brickid, ra, dec and width (degrees of right ascension); each brick is
+    listed once, also where both regions contain it.
     """
     bricks = read_table(paths.bricks, "bricks", columns=["brick", "ra", "dec", "chunk"])
     failed = {
@@ -47,12 +44,7 @@ def searched_bricks(paths: RunPaths, grid: BrickGrid) -> pd.DataFrame:
 def area_deg2(bricks: pd.DataFrame, brick_deg: float) -> float:
     """Area of bricks in square degrees, including masked and unexposed parts.
 
-    Parameters
-    ----------
-    bricks
-        As returned by `searched_bricks`.
-    brick_deg
-        Height of a brick, degrees.
+    Bricks are those of `searched_bricks`.
     """
     north, south = (
         np.radians(np.clip(bricks["dec"] + s * brick_deg / 2, -90, 90)) for s in (1, -1)
@@ -63,12 +55,8 @@ def area_deg2(bricks: pd.DataFrame, brick_deg: float) -> float:
 def coverage_map(bricks: pd.DataFrame, grid: BrickGrid) -> MOC:
     """Make a multi-order coverage map of bricks (https://www.ivoa.net/documents/MOC/).
 
-    It contains all cells of order 11, 1.7 arcmin wide, whose centre is in one of the bricks.
-
-    Parameters
-    ----------
-    bricks
-        As returned by `searched_bricks`.
+    It contains all cells of order 11, 1.7 arcmin wide, whose centre is in one of the bricks. Bricks
+    are those of `searched_bricks`.
     """
     is_searched = np.zeros(grid.brickids_at([0.0], [90.0])[0] + 1, bool)
     is_searched[bricks["brickid"]] = True

@@ -36,12 +36,8 @@ def find_candidates(settings: Settings) -> pd.DataFrame:
     flags, and none are merged.
 
     Writes below ``candidates/``: ``cuts.json`` (the selection), ``candidates.csv``, ``.reg``,
-    ``.vot``, ``viewer.fits`` and, last, ``candidates.fits``.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The candidates, best first; hidden ones last.
+    ``.vot``, ``viewer.fits`` and, last, ``candidates.fits``. Return the candidates, best first;
+    hidden ones last.
 
     Raises
     ------

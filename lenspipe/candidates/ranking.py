@@ -42,12 +42,8 @@ def _bits(p: ArrayLike) -> np.ndarray:
 def count_scores(paths: RunPaths, candidates: Candidates) -> dict[GroupKey, np.ndarray]:
     """Count scores by the upper half of their bits, in each group.
 
-    Galaxies without a score or with a flag of ``candidates.reject_flags`` are not counted.
-
-    Returns
-    -------
-    dict
-        Key of a group -> counts, int64, shape (65536,).
+    Galaxies without a score or with a flag of ``candidates.reject_flags`` are not counted. Counts
+    are int64, shape (65536,).
     """
     counts: dict[GroupKey, np.ndarray] = {}
     if not candidates.threshold.per:
@@ -66,22 +62,15 @@ def nth_highest(
 ) -> dict[GroupKey, float]:
     """Find the n-th highest score of each group, exactly and by reading the scores twice.
 
-    Scores are 32-bit floating-point numbers. The first reading, `count_scores`, tells in which
-    of 65,536 intervals the n-th lies; this one counts the scores in that interval. Memory holds
-    only these counts and one chunk, whatever the number of galaxies.
+    Scores are 32-bit floating-point numbers. The first reading, `count_scores`, tells in which of
+    65,536 intervals the n-th lies; this one counts the scores in that interval. Memory holds only
+    these counts and one chunk, whatever the number of galaxies. The score is 0, which all galaxies
+    reach, where the group has no more than n galaxies, and infinity where n is 0.
 
     Parameters
     ----------
-    counts
-        As returned by `count_scores`.
     numbers
         Key of a group -> n.
-
-    Returns
-    -------
-    dict
-        Key -> score; 0, which all galaxies reach, where the group has no more than n galaxies, and
-        infinity where n is 0.
     """
     scores, intervals, remaining = {}, {}, {}
     for key, n in numbers.items():
@@ -112,15 +101,7 @@ def positions_above(
 ) -> dict[GroupKey, pd.DataFrame]:
     """Read positions and scores of all galaxies of each group at or above a cut.
 
-    Parameters
-    ----------
-    cuts
-        Key of a group -> cut; other groups are left out.
-
-    Returns
-    -------
-    dict
-        Key -> table with columns p, ra, dec.
+    The tables have columns p, ra, dec (degrees); groups without a cut are left out.
     """
     selected: dict[GroupKey, list[pd.DataFrame]] = {key: [] for key in cuts}
     activity = "reading the highest scores"

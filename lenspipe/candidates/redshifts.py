@@ -43,20 +43,10 @@ def add_redshifts(
     """Add redshifts from tables, those of ``candidates.redshifts``; the first take precedence.
 
     A row is matched to a candidate by release, brickid and objid, or else by position: the nearest
-    row within 1 arcsec. Redshifts of 0 and below, and those with a ZWARN, are ignored.
-
-    Parameters
-    ----------
-    table
-        Columns id, ra, dec (degrees).
-    files, retrieval, hosts
-        As for `lenspipe.catalogs.files.read_raw`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        With z, z_err (float32, NaN where there is none), z_kind (``spec``, ``phot`` or empty) and
-        z_source (the table's name).
+    row within 1 arcsec. Redshifts of 0 and below, and those with a ZWARN, are ignored. The table
+    has columns id, ra, dec (degrees) and gets z, z_err (float32, NaN where there is none), z_kind
+    (``spec``, ``phot`` or empty) and z_source (name of the file). Files are read as by
+    `lenspipe.catalogs.files.read_raw`.
 
     Raises
     ------

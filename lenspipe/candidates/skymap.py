@@ -54,14 +54,8 @@ def plot_sky_map(
 ) -> None:
     """Plot bricks and candidates, East to the left; a wide area on a map of the whole sky.
 
-    Parameters
-    ----------
-    bricks
-        As returned by `lenspipe.candidates.area.searched_bricks`.
-    table
-        Columns ra, dec (degrees) and known (bool).
-    brick_deg
-        Height of a brick, degrees.
+    Bricks are those of `lenspipe.candidates.area.searched_bricks`; candidates have columns ra, dec
+    (degrees) and known (bool).
     """
     if bricks.empty:
         plot_note("No brick was searched.", path)

@@ -23,7 +23,8 @@ def make_systems(
     Galaxies linked by steps of at most the merge radius are one system. The brightest of them in
     the reddest band, probably the lens itself, gives the system its position and magnitudes; the
     scores are those of the most probable galaxy. A system is known if any of its galaxies lies
-    within the match radius of a known lens.
+    within the match radius of a known lens. Systems are ordered by score, the best first; known
+    lenses that are hidden are last, with rank 0.
 
     Parameters
     ----------
@@ -31,15 +32,8 @@ def make_systems(
         Rows of the scores joined with the parent sample.
     known
         As returned by `lenspipe.products.known_lenses.read_known`.
-    band
-        The reddest band.
     merge_radius_arcsec
         None: each galaxy is a system.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Best first; known lenses that are hidden are last, with rank 0.
     """
     red = f"mag_{band}"
     galaxies = galaxies.reset_index(drop=True)

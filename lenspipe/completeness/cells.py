@@ -19,6 +19,8 @@ __all__ = ["cell_edges", "measure_cells"]
 def cell_edges(values: ArrayLike, quantity: Quantity, bins: int | Sequence[float]) -> np.ndarray:
     """Edges of a quantity's bins.
 
+    They ascend; there are two equal edges for a single value, two NaN for none.
+
     Parameters
     ----------
     values
@@ -26,11 +28,6 @@ def cell_edges(values: ArrayLike, quantity: Quantity, bins: int | Sequence[float
     bins
         Edges, or number of bins: of Einstein radius and brightness uniform on the quantity's scale,
         of the others with equal numbers of lenses.
-
-    Returns
-    -------
-    numpy.ndarray
-        Ascending; two equal edges for a single value, two NaN for none.
     """
     if not isinstance(bins, int):
         return np.asarray(bins, np.float64)

@@ -119,10 +119,7 @@ def _table_hdu(table: Table, name: str, columns: Sequence[Column]) -> fits.BinTa
 def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a file written by `write_attributes`.
 
-    Returns
-    -------
-    dict
-        Attributes of a `lenspipe.completeness.selection_function.SelectionFunction`.
+    Return the attributes of a `lenspipe.completeness.selection_function.SelectionFunction`.
 
     Raises
     ------

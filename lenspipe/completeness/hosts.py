@@ -115,13 +115,9 @@ def choose_hosts(
 
     Bricks are drawn at random, so that no more are opened than needed. The range of magnitudes,
     without half a per cent of the galaxies at either end, is divided into 20 bins. They have equal
-    numbers of lenses, unless a bin has too few galaxies even with 25 lenses on each.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows of the parent sample with chunk, hash of the brick's cutouts, and draw (int), which
-        counts the lenses on a galaxy from 0; ordered by brick, id and draw.
+    numbers of lenses, unless a bin has too few galaxies even with 25 lenses on each. Return rows of
+    the parent sample with chunk, hash of the brick's cutouts, and draw (int), which counts the
+    lenses on a galaxy from 0; ordered by brick, id and draw.
 
     Raises
     ------
@@ -159,17 +155,8 @@ def select_like_planted(
 ) -> pd.DataFrame:
     """Select galaxies that the simulated sky could have made lenses of.
 
-    Parameters
-    ----------
-    pool
-        Columns id and mag_g.
-    truth_path
-        Truth of the simulated sky.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows of ellipticals, each kept with the probability that its light does not drown the arcs.
+    They are ellipticals, each kept with the probability that its light does not drown the arcs. The
+    pool has columns id and mag_g.
     """
     truth = read_table(truth_path, "truth", columns=["id", "kind"])
     ellipticals = truth.loc[truth["kind"] == "elliptical", "id"]

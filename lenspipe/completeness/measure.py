@@ -31,12 +31,8 @@ def measure_selection_function(settings: Settings) -> dict[str, Any]:
     """Fit the selection function to the run's injected lenses.
 
     Writes ``selection/completeness.png``, on a simulated sky with held-out bricks
-    ``prediction.json`` and ``.png``, then ``selection.fits`` and, last, ``selection.json``.
-
-    Returns
-    -------
-    dict
-        Content of selection.json, see docs/outputs.md.
+    ``prediction.json`` and ``.png``, then ``selection.fits`` and, last, ``selection.json``. Return
+    the content of selection.json, see docs/outputs.md.
 
     Raises
     ------
@@ -77,13 +73,8 @@ def half_completeness_radius(
 ) -> tuple[float | None, float | None, float | None]:
     """Einstein radius at which half of the lenses with arcs of a brightness are found.
 
-    Other quantities are at their medians.
-
-    Returns
-    -------
-    theta_e, low, high
-        Arcsec; the smallest radius with a completeness of half, and its 95 % interval. None where
-        there is none in the range of the injected lenses.
+    Other quantities are at their medians. It is the smallest radius with a completeness of half,
+    arcsec, and its 95 % interval; None where there is none in the range of the injected lenses.
     """
     if "theta_e" not in function.splines:
         return None, None, None

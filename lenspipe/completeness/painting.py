@@ -37,12 +37,8 @@ def inject_and_score(settings: Settings) -> pd.DataFrame:
     chosen by `lenspipe.completeness.hosts.choose_hosts`. A lens depends only on the seed, its
     galaxy and the number of lenses injected into that before. Hosts with flags are kept: where the
     search rejects them their lenses are lost. One batch of cutouts is in memory at a time, and a
-    job that was killed resumes, losing at most the last few seconds of work.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Content of injected.parquet.
+    job that was killed resumes, losing at most the last few seconds of work. Return the content of
+    injected.parquet.
 
     Raises
     ------

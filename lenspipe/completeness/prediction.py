@@ -27,11 +27,8 @@ def read_planted_lenses(
 ) -> pd.DataFrame:
     """Read the simulated sky's lenses that were scored in bricks not used for training.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Columns of the parent sample with theta_e_arcsec, arc_snr, arc_mag_g and found (bool): at or
-        above the cut of the candidates, without a flag that is rejected.
+    They have the columns of the parent sample with theta_e_arcsec, arc_snr, arc_mag_g and found
+    (bool): at or above the cut of the candidates, without a flag that is rejected.
 
     Raises
     ------
@@ -60,18 +57,10 @@ def compare_planted(
 ) -> dict[str, Any]:
     """Compare the number of lenses found with its prediction, in total and in six bins.
 
-    Bins have equal numbers of lenses: three of Einstein radius, each in two of brightness.
-
-    Parameters
-    ----------
-    lenses
-        The quantities' columns and found (bool).
-
-    Returns
-    -------
-    dict
-        n, expected, low, high (95 %), found, inside (bool), of all lenses; n_extrapolated; n_bins,
-        n_bins_inside; bins, a list of the same with the range of each quantity.
+    Bins have equal numbers of lenses: three of Einstein radius, each in two of brightness. Lenses
+    have the quantities' columns and found (bool). Keys are n, expected, low, high (95 %), found,
+    inside (bool), of all lenses; n_extrapolated; n_bins, n_bins_inside; bins, a list of the same
+    with the range of each quantity.
     """
     theta_e, brightness = (
         lenses[quantity.column].to_numpy() for quantity in function.quantities[:2]

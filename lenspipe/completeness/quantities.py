@@ -91,19 +91,14 @@ def read_quantities(
 ) -> pd.DataFrame:
     """Take the quantities from a table of lenses.
 
+    Columns are float64, one for each quantity, by its name. Seeing, depth and mag are NaN where
+    they are unknown.
+
     Parameters
     ----------
     table
         In place of ``depth_<band>`` it may have ``galdepth_<band>``, the survey's inverse variance
         in nanomaggy^-2.
-    zero_point_mag
-        Of the survey's release, for ``galdepth_<band>``.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A float64 column for each quantity, by its name, and the table's rows. Seeing, depth and mag
-        are NaN where they are unknown.
 
     Raises
     ------

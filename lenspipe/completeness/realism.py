@@ -51,12 +51,8 @@ def measure_realism(settings: Settings) -> dict[str, Any]:
     are to be compared, not galaxies. Classifiers, cross-validated by brick, try to separate the two
     by the network's features (`lenspipe.models.activations.features`) and by their light in rings.
     Writes ``selection/realism.png`` and, last, ``selection/realism.json``; if there are fewer than
-    20 known lenses both say so.
-
-    Returns
-    -------
-    dict
-        Content of realism.json; None for what could not be measured.
+    20 known lenses both say so. Return the content of realism.json; None for what could not be
+    measured.
 
     Raises
     ------

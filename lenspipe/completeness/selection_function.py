@@ -188,14 +188,7 @@ class SelectionFunction:
     def extrapolated(self, values: pd.DataFrame) -> np.ndarray:
         """Whether a quantity is unknown, or outside the range of the injected lenses.
 
-        Parameters
-        ----------
-        values
-            As returned by `lenspipe.completeness.quantities.read_quantities`, N rows.
-
-        Returns
-        -------
-        (N,) bool array
+        Values are those of `lenspipe.completeness.quantities.read_quantities`, N rows.
         """
         outside = np.zeros(len(values), bool)
         for quantity in self.quantities:
@@ -251,15 +244,8 @@ class SelectionFunction:
     def draws(self, table: pd.DataFrame) -> np.ndarray:
         """Completeness of each lens in random draws of the function from its uncertainty.
 
-        Parameters
-        ----------
-        table
-            The quantities' columns, N rows; all are held in memory at once.
-
-        Returns
-        -------
-        (N, 1000) float array
-            The same draws for every table.
+        Shape (N, 1000); the draws are the same for every table. The table has the quantities'
+        columns, N rows; all are held in memory at once.
         """
         values = read_quantities(table, self.quantities, self.zero_point_mag, "population")
         return expit(self._design(values) @ self._draw_coefficients())
@@ -274,17 +260,8 @@ class SelectionFunction:
     def mean_completeness(self, table: pd.DataFrame, groups: ArrayLike) -> pd.DataFrame:
         """Mean completeness of groups of lenses.
 
-        Parameters
-        ----------
-        table
-            The quantities' columns, N rows.
-        groups
-            Number of each lens's group, from 0, shape (N,).
-
-        Returns
-        -------
-        pandas.DataFrame
-            A row per group, from 0: completeness, low, high (95 %).
+        The table has the quantities' columns, N rows; `groups` is the number of each lens's group,
+        from 0, shape (N,). A row per group, from 0: completeness, low, high (95 %).
         """
         values = read_quantities(table, self.quantities, self.zero_point_mag, "population")
         groups = np.asarray(groups)
@@ -306,23 +283,15 @@ class SelectionFunction:
         """Predict how many lenses of a population the search finds.
 
         The interval includes the uncertainty of the function, the chance by which each lens is
-        found or not, and, if the table has a column ``brick``, the scatter between bricks.
+        found or not, and, if the table has a column ``brick``, the scatter between bricks. The
+        index is ``all``, then the groups in their order; columns are n (rows, or sum of weights),
+        expected, low, high (integers).
 
         Parameters
         ----------
-        table
-            The quantities' columns, N rows.
         weights
             Expected number of lenses like each row, shape (N,). The number found then has Poisson
             scatter; without weights each row is one lens, which is found or not.
-        by
-            Labels of groups, shape (N,).
-
-        Returns
-        -------
-        pandas.DataFrame
-            Index ``all``, then the groups in their order; columns n (rows, or sum of weights),
-            expected, low, high (integers).
 
         Raises
         ------

@@ -38,20 +38,14 @@ def cut_brick(
     """Cut the stamps of a brick and write them, unless there is a file made from the same input.
 
     A stamp is centred on the pixel whose centre is nearest to the galaxy. If only other columns of
-    the parent sample have changed, a file keeps its pixels and gets a new catalogue.
+    the parent sample have changed, a file keeps its pixels and gets a new catalogue. Return the
+    entry of the manifest: status (``done``, or ``empty`` without galaxies), count, hash (of pixels
+    and catalogue) and, if the brick lacks bands, missing_bands.
 
     Parameters
     ----------
-    path
-        Of the cutouts.
     parent
         The brick's rows of the parent sample.
-
-    Returns
-    -------
-    dict
-        Entry of the manifest: status ('done', or 'empty' without galaxies), count, hash (of pixels
-        and catalogue) and, if the brick lacks bands, missing_bands.
 
     Raises
     ------

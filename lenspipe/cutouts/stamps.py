@@ -57,8 +57,6 @@ class CoaddStamps:
     ----------
     source
         As returned by `lenspipe.retrieval.sources.open_source`.
-    paths
-    bands
     size
         Side of a stamp, pixels; odd.
     """
@@ -180,10 +178,7 @@ def coadd_paths(
 ) -> dict[tuple[str, str | None], str | Path]:
     """Return the paths of the coadds for the cutouts of a brick, if it has all.
 
-    Returns
-    -------
-    dict
-        (kind, band) -> path; the band of the mask bits is None.
+    Keys are (kind, band); the band of the mask bits is None.
     """
     release = paths.release
     coadds: dict[tuple[str, str | None], str | Path] = {

@@ -43,10 +43,7 @@ class TrainingSample(NamedTuple):
     def read(self) -> pd.DataFrame:
         """Read the galaxies that the model was trained on.
 
-        Returns
-        -------
-        pandas.DataFrame
-            id, brick and, for another run, ra and dec (degrees).
+        The columns are id, brick and, for another run, ra and dec (degrees).
         """
         columns = ["id", "brick", "split", *(["ra", "dec"] if self.of_other_run else [])]
         sample = _read_sample(self.path, columns)

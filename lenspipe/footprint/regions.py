@@ -79,11 +79,8 @@ def _vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
 def named_bricks(footprint: Footprint) -> set[str] | None:
     """Return the names of the bricks that a footprint lists.
 
-    Returns
-    -------
-    set of str or None
-        Those both in ``bricks`` and in the file ``brick_list`` if both are given; None if neither
-        is.
+    They are those both in ``bricks`` and in the file ``brick_list`` if both are given; None if
+    neither is.
 
     Raises
     ------

@@ -64,18 +64,9 @@ def _stages(model: keras.Model, images: np.ndarray, name: str) -> list[dict[str,
 def features(model: keras.Model, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
     """Run a model and keep the input of its last dense layer.
 
-    Parameters
-    ----------
-    model
-        For an ensemble, its first member is used.
-    images
-        Cutouts, float32 (N, B, S, S), nanomaggies.
-
-    Returns
-    -------
-    ndarray of float32, (N, K)
-        The last vector of several numbers that a layer computes for a cutout; if there is none, the
-        mean of each of the last maps.
+    Cutouts are float32 (N, B, S, S), nanomaggies. Features, float32 (N, K), are the last vector of
+    several numbers that a layer computes for a cutout; if there is none, the mean of each of the
+    last maps. Of an ensemble the first member is used.
     """
     members = ensemble_members(model)
     model = members[0] if members else model

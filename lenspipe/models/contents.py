@@ -91,17 +91,9 @@ def find_foreign(config: Any) -> str | None:
     """Find an object in a model's configuration that lenspipe can't or should not load.
 
     Keras' safe mode refuses functions that are written out in the file. Here everything is refused
-    except lenspipe's layers and Keras' own, without those that run code.
-
-    Parameters
-    ----------
-    config
-        As returned by `keras.saving.serialize_keras_object`, or as read from a model's file.
-
-    Returns
-    -------
-    str or None
-        Name of the first class or function that is neither.
+    except lenspipe's layers and Keras' own, without those that run code. The configuration is as
+    returned by `keras.saving.serialize_keras_object`, or as read from a model's file. Return the
+    name of the first class or function that is neither, if any.
     """
     if isinstance(config, dict):
         if "class_name" in config and "config" in config and not _is_known(config):

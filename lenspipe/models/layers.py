@@ -184,17 +184,12 @@ def stem(
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Begin a network as `begin` does and add its first convolution.
 
+    The results are (B, S, S) as in the cutouts' files, and (S', S', filters), activated.
+
     Parameters
     ----------
     bands, size, clip_sigma, compress, crop
         As for `begin`.
-    filters, kernel, stride
-        Of the convolution.
-
-    Returns
-    -------
-    inputs, x : keras.KerasTensor
-        (B, S, S) as in the cutouts' files; (S', S', filters), activated.
 
     Raises
     ------
@@ -210,21 +205,14 @@ def bottleneck(
 ) -> keras.KerasTensor:
     """Add a pre-activated bottleneck unit (arXiv:1703.02642, section 3.2).
 
+    From (S, S, C) to (S / stride, S / stride, out).
+
     Parameters
     ----------
-    x
-        (S, S, C).
     mid, out
         Channels of the first two convolutions, and of the last.
-    stride
-        Of the first convolution.
     activate
         False where `x` is already activated.
-
-    Returns
-    -------
-    keras.KerasTensor
-        (S / stride, S / stride, out).
     """
     activated = _activated(x) if activate else x
     shortcut = x
@@ -240,19 +228,14 @@ def head(
 ) -> keras.Model:
     """End a network: global average pool and one sigmoid unit, in single precision.
 
+    The model maps cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1).
+
     Parameters
     ----------
     inputs, x
         Input of the network; (S, S, C), or (C,) where it is already pooled.
-    name
-        Name of the network.
     dropout
         Fraction of the C numbers that is dropped at random during training.
-
-    Returns
-    -------
-    keras.Model
-        From cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1).
     """
     if len(x.shape) == 4:
         x = keras.layers.GlobalAveragePooling2D()(x)

@@ -46,12 +46,8 @@ def build_sample(settings: Settings) -> pd.DataFrame:
     cell of their centre. Galaxies with a lens of another split on their cutout are left out, and so
     are cutouts with a missing band, an edge, non-finite pixels or no exposure. Non-lenses that a
     previous model takes for lenses are set aside (`lenspipe.sample.cleaning`). Only identifiers,
-    positions and bins of the parent sample are kept in memory, about 200 bytes per galaxy.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Content of sample.parquet; see docs/outputs.md.
+    positions and bins of the parent sample are kept in memory, about 200 bytes per galaxy. Return
+    the content of sample.parquet; see docs/outputs.md.
 
     Raises
     ------

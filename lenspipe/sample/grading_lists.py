@@ -33,6 +33,7 @@ def write_for_grading(
     """Write a list to be graded, highest score first, and pages of its galaxies beside it.
 
     Grades already in the file are kept, and so are graded galaxies that are not in the table.
+    Return the pages.
 
     Parameters
     ----------
@@ -40,15 +41,6 @@ def write_for_grading(
         Columns id, ra, dec (degrees), brick and p.
     path
         The CSV; pages are ``<its name>-page-0001.png`` and so on.
-    run
-        Name of the run.
-    description
-        Of the galaxies, for titles and the log.
-
-    Returns
-    -------
-    list of pathlib.Path
-        The pages.
     """
     release = cutouts.release
     table = table.sort_values(["p", "id"], ascending=[False, True])

@@ -36,7 +36,6 @@ def matched_ratio(lenses: ArrayLike, supply: ArrayLike, maximum: float) -> float
     ----------
     lenses, supply
         (N,) lenses and possible non-lenses in each bin of each split.
-    maximum
     """
     lenses, supply = np.asarray(lenses), np.asarray(supply)
     borrowed = max(_BORROWED, 1 / np.sqrt(lenses.sum()))
@@ -78,7 +77,6 @@ def draw_matched(
         Non-lenses per lens.
     accept
         Returns the rows that are good of some rows of the pool.
-    rng
 
     Returns
     -------

@@ -24,12 +24,8 @@ def mine(settings: Settings) -> pd.DataFrame:
 
     Only bricks of the training split are searched, because mined galaxies may enter the next sample
     and the other splits should stay as drawn. Writes ``mined/version-<n>.csv`` with its pages and,
-    last, ``mined/pages.json``; n is the version of the sample.
-
-    Returns
-    -------
-    pandas.DataFrame
-        At most ``sample.mined`` rows of the scores.
+    last, ``mined/pages.json``; n is the version of the sample. Return at most ``sample.mined`` rows
+    of the scores.
     """
     paths, section = settings.paths, settings.sample
     retrieval, simulated = settings.retrieval, bool(settings.simulation)

@@ -40,12 +40,8 @@ def report_sample(settings: Settings) -> dict[str, Any]:
     mosaic of each class (``mosaic-<class>.png``), ``report.html`` that shows them and, last, all
     numbers, ``report.json``. Lenses and non-lenses are compared in depth, seeing and exposures
     (`lenspipe.statistics.balance`), and in magnitude, though lenses may well be brighter. Injected
-    lenses, whose hosts are drawn like non-lenses, are left out of the comparison.
-
-    Returns
-    -------
-    dict
-        Content of report.json; see docs/outputs.md.
+    lenses, whose hosts are drawn like non-lenses, are left out of the comparison. Return the
+    content of report.json; see docs/outputs.md.
 
     Raises
     ------

@@ -41,24 +41,13 @@ def write_sample(
 ) -> pd.DataFrame:
     """Write the chosen galaxies as records in random order, and the tables; sample.parquet last.
 
+    Return the content of sample.parquet; see docs/outputs.md.
+
     Parameters
     ----------
     chosen
         Identifiers, positions and bins of the galaxies; label, class, split and, for lenses, grade
         and references. The id of an injected lens is ``injected:`` and the id of its host.
-    lenses
-        Known lenses with their fate.
-    split_of
-        Brick -> split.
-    dtype
-        Of the pixels in the records.
-    seed
-        Seed of the run.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Content of sample.parquet; see docs/outputs.md.
     """
     paths = cutouts.paths
     for path in (paths.sample, paths.records_manifest, paths.injected):

@@ -23,7 +23,8 @@ def assign_cells(
     most of the lenses in the cell; groups have equal weight, however rare. The last cells with
     lenses are kept for splits that would have none. Cells without lenses are then assigned to the
     split that lacks most galaxies. This is the stratification of Sechidis, Tsoumakas & Vlahavas
-    (2011, ECML PKDD, sect. 3) for cells with several examples.
+    (2011, ECML PKDD, sect. 3) for cells with several examples. Return the index of the split of
+    each cell, int, (N,). The generator decides among equals.
 
     Parameters
     ----------
@@ -33,13 +34,6 @@ def assign_cells(
         (N, J) the same of galaxies.
     fractions
         Fraction of each split; they add up to 1. A split of fraction 0 gets no cell.
-    rng
-        Decides among equals.
-
-    Returns
-    -------
-    ndarray of int, (N,)
-        Index of the split of each cell.
     """
     lenses, galaxies, fractions = (np.asarray(a, float) for a in (lenses, galaxies, fractions))
     order = rng.permutation(len(lenses))
@@ -73,6 +67,8 @@ def split_bricks(
 ) -> dict[str, str]:
     """Assign bricks to splits by the cell of the sky that they belong to.
 
+    Cells with lenses are assigned by their lenses alone.
+
     Parameters
     ----------
     cells
@@ -83,13 +79,6 @@ def split_bricks(
         Columns brick, region and grade: each grade and region has the same fractions.
     fractions
         Of training, validation and test.
-    seed
-        Seed of the run.
-
-    Returns
-    -------
-    dict
-        Brick -> split. Cells with lenses are assigned by their lenses alone.
     """
     all_cells = np.unique(cells)
 

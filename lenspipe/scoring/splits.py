@@ -24,6 +24,8 @@ def score_batches(
 ) -> pd.DataFrame:
     """Score batches of records.
 
+    The table has columns id (if the batches have it), label and p, in the order of the records.
+
     Parameters
     ----------
     batches
@@ -32,11 +34,6 @@ def score_batches(
         From images, float32 (N, B, S, S) nanomaggies, to probabilities, (N,).
     progress
         Called after each batch with the number of batches scored.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns id (if the batches have it), label and p, in the order of the records.
     """
     tables = []
     for batch in batches:
@@ -58,22 +55,15 @@ def score_split(
 ) -> pd.DataFrame | None:
     """Score the galaxies of a split of the labelled sample.
 
+    The table has columns id, label and p (float32) in the order of the records; None where the
+    sample has no such split.
+
     Parameters
     ----------
     open_backend
         Opens what scores; not called where the sample has no such split.
     shape
         Number of bands and side of a cutout in pixels.
-    batch_size
-        Cutouts per step.
-    name
-        Of the model, for the log.
-
-    Returns
-    -------
-    pandas.DataFrame or None
-        Columns id, label and p (float32) in the order of the records; None where the sample has no
-        such split.
     """
     shards = check_shards(paths.records_manifest, split)
     if not shards:

@@ -59,9 +59,6 @@ def draw_conditions(seed: int, brickid: int, region: str) -> dict[str, Condition
 
     Parameters
     ----------
-    seed
-        Seed of the run.
-    brickid
     region
         ``north`` or ``south``: which cameras.
     """
@@ -78,20 +75,13 @@ def draw_conditions(seed: int, brickid: int, region: str) -> dict[str, Condition
 def exposure_map(seed: int, band: str, region: str, ra: float, dec: float) -> np.ndarray:
     """Count exposures over a brick: random subsets of the detectors of ten shifted tilings.
 
+    Exposures are 1 to 10, int16, shape (3600, 3600); their pattern follows the lines of RA and Dec
+    through the centre (degrees).
+
     Parameters
     ----------
     seed
         Seed of the run; one pattern covers the whole sky, so neighbouring bricks agree.
-    band
-    region
-        ``north`` or ``south``: which cameras.
-    ra, dec
-        Centre of the brick, degrees.
-
-    Returns
-    -------
-    ndarray of int16, shape (3600, 3600)
-        Exposures, 1 to 10. The pattern follows the lines of RA and Dec through the centre.
     """
     offset = (np.arange(BRICK_PIXELS) - (BRICK_PIXELS - 1) / 2) * PIXEL_SCALE_ARCSEC / 3600
     rows = dec + offset

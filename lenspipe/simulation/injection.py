@@ -131,18 +131,8 @@ def check_bands(bands: Sequence[str]) -> None:
 def lens_rates(table: pd.DataFrame, theta_e_range: tuple[float, float]) -> np.ndarray:
     """Expected number of sources that each galaxy lenses, given its velocity dispersion.
 
-    All sources that can be drawn count, detectable or not.
-
-    Parameters
-    ----------
-    table
-        Columns mag_r and mag_z.
-    theta_e_range
-        Minimum and maximum Einstein radius, arcsec, as in ``injection.theta_e_range``.
-
-    Returns
-    -------
-    (N,) float64 array
+    All sources that can be drawn count, detectable or not. The table has columns mag_r and mag_z;
+    the range of Einstein radii, arcsec, is as in ``injection.theta_e_range``.
     """
     mag_r, mag_z = (table[name].to_numpy(np.float64) for name in ("mag_r", "mag_z"))
     return lens_rate(*_deflector(mag_r, mag_z), SIGMA_SCATTER, theta_e_range)
@@ -198,15 +188,7 @@ class _Host:
 def sky_noise(image: np.ndarray) -> np.ndarray:
     """Measure the noise of a cutout from the median difference of pixels two apart.
 
-    Parameters
-    ----------
-    image
-        (B, S, S) cutout.
-
-    Returns
-    -------
-    (B,) float array
-        Standard deviation per pixel; NaN where a band has no pixel.
+    Standard deviation per pixel of each band of (B, S, S); NaN where a band has no pixel.
     """
     result = []
     rows = image[:, ::5]  # enough for 3 %
@@ -219,13 +201,7 @@ def sky_noise(image: np.ndarray) -> np.ndarray:
 def gain(sigma: ArrayLike, bands: Sequence[str], release: Release) -> np.ndarray:
     """Electrons per nanomaggy in each band of a coadd whose noise is the photon noise of the sky.
 
-    Parameters
-    ----------
-    sigma
-        (B,) noise per pixel, nanomaggies.
-    bands
-    release
-        Of the coadd: its pixel scale and zero point are used.
+    `sigma` is the noise per pixel, (B,), nanomaggies.
     """
     mags = np.array([_SKY_MAG[band] for band in bands])
     sky = to_flux(mags, release.zero_point_mag) * release.pixel_scale_arcsec**2
@@ -427,18 +403,8 @@ def arc_snr(arcs: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """Signal to noise of arcs in each band, summed over pixels brighter than the noise.
 
     Following Collett (2015, ApJ 811, 20, sect. 3): total flux over total noise of the pixels in
-    which the arcs alone exceed the noise of sky and galaxies.
-
-    Parameters
-    ----------
-    arcs
-        (B, s, s), without noise.
-    variance
-        (B, S, S) of the cutout, S >= s; infinite where there is no data.
-
-    Returns
-    -------
-    (B,) float array
+    which the arcs alone exceed the noise of sky and galaxies. Arcs are (B, s, s), without noise;
+    the variance of the cutout is (B, S, S), S >= s, and infinite where there is no data.
     """
     variance = variance[_centre(variance, arcs)]
     above = arcs**2 > variance

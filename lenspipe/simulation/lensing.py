@@ -56,10 +56,7 @@ _SOURCE_REACH = 4.5
 def comoving_distance(redshift: ArrayLike) -> np.ndarray:
     """Line-of-sight comoving distance, Mpc, for flat LCDM with H0 = 70, Omega_m = 0.3.
 
-    Parameters
-    ----------
-    redshift
-        0 to 4.
+    The redshift is 0 to 4.
     """
     return np.interp(np.asarray(redshift, float), _REDSHIFT_GRID, _COMOVING)
 
@@ -97,7 +94,6 @@ def draw_einstein_radii(
 
     Parameters
     ----------
-    rng
     redshift, mag_z
         (N,) of the galaxies.
     mstar
@@ -137,7 +133,6 @@ def draw_lenses(
 
     Parameters
     ----------
-    rng
     pool
         Ellipticals, as drawn by `lenspipe.simulation.population`.
     size
@@ -258,20 +253,8 @@ def lensed_light(
 def arc_image(lens: Mapping[str, Any], scale_arcsec: float, pixels: int) -> np.ndarray:
     """Render the images of a lensed source without PSF.
 
-    Parameters
-    ----------
-    lens
-        A row of `draw_lenses`.
-    scale_arcsec
-        Pixel scale.
-    pixels
-        Side of the image.
-
-    Returns
-    -------
-    ndarray of float64, shape (pixels, pixels)
-        Surface brightness that sums to 1; x to the West (right), y to the North, the lens at the
-        centre.
+    `lens` is a row of `draw_lenses`. The surface brightness, float64 (pixels, pixels), sums to 1; x
+    to the West (right), y to the North, the lens at the centre.
     """
     axis = (np.arange(pixels) - (pixels - 1) / 2) * scale_arcsec
     x, y = (grid.ravel() for grid in np.meshgrid(axis, axis))

@@ -69,11 +69,6 @@ def likely_published(truth: pd.DataFrame) -> np.ndarray:
     They are wide and bright enough (`LIKELY_PUBLISHED_THETA_E_ARCSEC`,
     `LIKELY_PUBLISHED_ARC_SNR`) to be listed as known with probability
     ``simulation.known_fraction``.
-
-    Parameters
-    ----------
-    truth
-        Rows of the truth table.
     """
     wide = truth["theta_e_arcsec"] >= LIKELY_PUBLISHED_THETA_E_ARCSEC
     return (wide & (truth["arc_snr"] >= LIKELY_PUBLISHED_ARC_SNR)).to_numpy()

@@ -52,17 +52,12 @@ def draw_sources(
 ) -> dict[str, np.ndarray]:
     """Draw star-forming galaxies as on the real sky: magnitudes, colours, redshifts.
 
+    Keys are z, mag_g, mag_r, mag_i and mag_z (AB), float arrays, (number,).
+
     Parameters
     ----------
-    rng
-    number
     mag_g
         g magnitude of all sources; drawn from the counts if not given.
-
-    Returns
-    -------
-    dict
-        z, mag_g, mag_r, mag_i and mag_z: float arrays, (number,); AB magnitudes.
     """
     if mag_g is None:
         mags_g = np.interp(rng.random(number), *_mag_distribution())
@@ -88,11 +83,7 @@ def redshift_scale(mag_i: ArrayLike) -> np.ndarray:
 def draw_sizes(rng: np.random.Generator, z: np.ndarray, mag_z: np.ndarray) -> np.ndarray:
     """Draw half-light radii of sources, arcsec (Collett 2015, ApJ 811, 20, sect. 2.2).
 
-    Parameters
-    ----------
-    rng
-    z, mag_z
-        (N,) redshifts and z magnitudes.
+    Redshifts and z magnitudes have shape (N,).
     """
     distance = comoving_distance(z)
     # Spectra are assumed to be flat from z to rest-frame V.
@@ -145,12 +136,6 @@ def lens_rate(
         (N,) redshift, and median of the velocity dispersion, km/s.
     scatter
         Of the dispersion, dex.
-    theta_e_range
-        Minimum and maximum Einstein radius, arcsec.
-
-    Returns
-    -------
-    (N,) float array
     """
     z, fraction = _redshifts()
     # theta_E scales as sigma^2; a moment of a truncated lognormal distribution has a closed form.

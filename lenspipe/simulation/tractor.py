@@ -88,7 +88,6 @@ def write_tractor(
 
     Parameters
     ----------
-    path
     rng
         For the errors.
     sources
@@ -96,7 +95,6 @@ def write_tractor(
         ``primary``.
     brick
         ``brickname``, ``brickid``, ``ebv``.
-    region
     maps
         ``maskbits`` and, by band, ``nexp`` and ``invvar`` of the brick.
     conditions

@@ -54,13 +54,9 @@ def classifier_auc(
 
     Ridge-penalised logistic regression on the principal components of standardised features is
     trained on all folds of groups but one, in turn. Features are (N, K) float, labels (N,) bool; a
-    group, such as a brick, is never in both training and test set.
-
-    Returns
-    -------
-    auc, low, high : float or None
-        As returned by `average_auc`; 0.5 if the populations cannot be separated. None for fewer
-        than two groups.
+    group, such as a brick, is never in both training and test set. The AUC and its interval are
+    those of `average_auc`; 0.5 if the populations cannot be separated, None for fewer than two
+    groups.
 
     Raises
     ------

@@ -67,7 +67,6 @@ def union_length(start: ArrayLike, end: ArrayLike, longest_gap: float = 0.0) -> 
     ----------
     start, end
         Ends of the intervals, shape (N,); start <= end.
-    longest_gap
     """
     start, end = np.asarray(start, float), np.asarray(end, float)
     if len(start) == 0:

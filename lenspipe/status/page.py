@@ -156,16 +156,7 @@ def write_status_page(
 ) -> dict[str, Any]:
     """Write the progress of a run as a self-contained HTML page.
 
-    Parameters
-    ----------
-    settings, path
-    configs
-        As in `lenspipe.status.read.read_status`.
-
-    Returns
-    -------
-    dict
-        The status shown.
+    Return the status shown. `configs` are as in `lenspipe.status.read.read_status`.
     """
     chunks = read_chunks(settings.paths)
     status = read_status(settings, chunks, configs)

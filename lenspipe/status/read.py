@@ -127,22 +127,13 @@ def read_status(
 ) -> dict[str, Any]:
     """Return the progress of a run.
 
-    Only small files below the run's folder are read: plan, manifests, benchmarks, ends of logs.
+    Only small files below the run's folder are read: plan, manifests, benchmarks, ends of logs. It
+    is the object printed by ``lenspipe status --json``; see docs/outputs.md.
 
     Parameters
     ----------
-    settings
-    chunks
-        As returned by `read_chunks`.
     configs
         Configuration files, for the suggested commands; none for Snakemake's default.
-    now
-        Seconds since 1970.
-
-    Returns
-    -------
-    dict
-        The object printed by ``lenspipe status --json``; see docs/outputs.md.
     """
     now = time.time() if now is None else now
     paths = settings.paths

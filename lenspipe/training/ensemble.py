@@ -109,15 +109,8 @@ def combine(settings: Settings) -> dict[str, Any]:
 def read_predictions(files: Mapping[str, Path]) -> pd.DataFrame:
     """Read the members' predictions for the galaxies held out from training.
 
-    Parameters
-    ----------
-    files
-        Name of each member -> its predictions.parquet.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns id, split, label and one with each member's name (float32), sorted by id.
+    The files are named by member. Columns are id, split, label and one with each member's name
+    (float32), sorted by id.
 
     Raises
     ------
@@ -146,6 +139,8 @@ def join(
 ) -> keras.Model:
     """Join several models into one.
 
+    The result maps cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1).
+
     Parameters
     ----------
     members
@@ -154,11 +149,6 @@ def join(
         How their probabilities are combined.
     stacker
         Only where it combines them.
-
-    Returns
-    -------
-    keras.Model
-        From cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1).
     """
     # Names with a dot can't clash with those of members.
     inputs = keras.Input(next(iter(members.values())).input_shape[1:], name="ensemble.image")

@@ -146,18 +146,8 @@ def is_detectable(
     """Which lenses are detectable in any band by Collett (2015, ApJ 811, 20, sect. 3).
 
     Signal to noise above 20; theta_E^2 > r_half^2 + (seeing / 2)^2; magnification above 3, and
-    times the half-light radius above the seeing.
-
-    Parameters
-    ----------
-    table
-        As returned by `lenspipe.completeness.expected.population.draw_lenses`.
-    snr
-        Shape (N, B).
-
-    Returns
-    -------
-    (N,) bool array
+    times the half-light radius above the seeing. Lenses are those of
+    `lenspipe.completeness.expected.population.draw_lenses`, N rows; `snr` has shape (N, B).
     """
     fwhm = table[[f"psfsize_{band}" for band in bands]].to_numpy(np.float64)
     r_half, theta_e, magnification = (

@@ -49,7 +49,8 @@ class GradedCandidates:
         """Count how many of the candidates are lenses.
 
         With grades: those of A, B and C; those without a grade may be either. Without: all, minus
-        the expected false positives.
+        the expected false positives. Keys are ``candidates``, ``found``, ``found_low``,
+        ``found_high``; ``found`` is None where the false positives are unknown.
 
         Parameters
         ----------
@@ -57,12 +58,6 @@ class GradedCandidates:
             Mask of the candidates to count.
         bins
             Bins of magnitude that they are in.
-
-        Returns
-        -------
-        dict
-            ``candidates``, ``found``, ``found_low``, ``found_high``; ``found`` is None where the
-            false positives are unknown.
         """
         table = self.table[rows]
         n = len(table)

@@ -126,11 +126,8 @@ def expected_numbers(
 ) -> dict[str, Any]:
     """Compute the expected numbers of lenses found in an area, square degrees.
 
-    Returns
-    -------
-    dict
-        Content of ``expected.json`` (docs/outputs.md) without numbers found. Numbers are None if it
-        is unknown how many lenses the population's rows stand for.
+    Return the content of ``expected.json`` (docs/outputs.md) without numbers found. Numbers are
+    None if it is unknown how many lenses the population's rows stand for.
 
     Raises
     ------

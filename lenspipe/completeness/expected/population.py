@@ -177,16 +177,8 @@ def _draw_mass_and_clumps(rng: np.random.Generator, lenses: pd.DataFrame) -> Non
 def alternative_weights(lenses: pd.DataFrame) -> dict[str, np.ndarray]:
     """Factors by which the lenses' weights change under other assumptions of the model.
 
-    Parameters
-    ----------
-    lenses
-        As returned by `draw_pool`, N rows.
-
-    Returns
-    -------
-    dict
-        Assumption -> (N,) float array. Names that differ only in their last word are the two
-        directions of one assumption.
+    Lenses are those of `draw_pool`, N rows; factors have shape (N,). Names that differ only in
+    their last word are the two directions of one assumption.
     """
     sigma_v, z_lens, z_source = (
         lenses[name].to_numpy(float) for name in ("sigma_v", "z_lens", "z_source")

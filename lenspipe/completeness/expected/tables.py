@@ -86,11 +86,8 @@ def read_conditions(
 ) -> pd.DataFrame:
     """Read galaxies of the search, a random subset of large samples.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Rows of the parent sample with psfsize, galdepth and magnitudes above 0 in all bands, and
-        depth_<first band> (AB, 5 sigma).
+    They are rows of the parent sample with psfsize, galdepth and magnitudes above 0 in all bands,
+    and depth_<first band> (AB, 5 sigma).
 
     Raises
     ------

@@ -168,20 +168,16 @@ def match_scores(
 ) -> pd.DataFrame:
     """Find the galaxy with the best score at each position; scores are read piece by piece.
 
+    Columns are id (str), separation_arcsec (float64), p (float32), n_matches (int64; galaxies
+    within the radius) and rank (int64): 2 scored, 1 scored and flagged, 0 without score, -1 no
+    galaxy.
+
     Parameters
     ----------
     paths
         Parquet tables of scores: ra, dec, p and optionally id and flags.
     ra, dec
         Degrees; shape (N,).
-    reject_flags
-        Flags that count.
-
-    Returns
-    -------
-    pandas.DataFrame, N rows
-        id (str), separation_arcsec (float64), p (float32), n_matches (int64; galaxies within the
-        radius) and rank (int64): 2 scored, 1 scored and flagged, 0 without score, -1 no galaxy.
 
     Raises
     ------

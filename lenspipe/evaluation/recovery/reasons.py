@@ -79,20 +79,9 @@ def explain_missing(
 
     Of several objects within the radius the one that reached the latest step counts. Which cut
     removed it is determined from the survey's Tractor files of the bricks of such entries, if they
-    are given.
-
-    Parameters
-    ----------
-    missing
-        Columns ra, dec (degrees); any index.
-    release
-        Of the survey.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Index of `missing`; reason (str; one of `REASONS`), detail (str; why a brick failed), id
-        (str) and separation_arcsec (float64) of the object, empty and NaN without one.
+    are given. The result has the index of `missing` (columns ra, dec in degrees); reason (str; one
+    of `REASONS`), detail (str; why a brick failed), id (str) and separation_arcsec (float64) of the
+    object, empty and NaN without one.
 
     Raises
     ------
