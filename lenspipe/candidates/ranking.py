@@ -66,11 +66,6 @@ def nth_highest(
     65,536 intervals the n-th lies; this one counts the scores in that interval. Memory holds only
     these counts and one chunk, whatever the number of galaxies. The score is 0, which all galaxies
     reach, where the group has no more than n galaxies, and infinity where n is 0.
-
-    Parameters
-    ----------
-    numbers
-        Key of a group -> n.
     """
     scores, intervals, remaining = {}, {}, {}
     for key, n in numbers.items():

@@ -25,18 +25,9 @@ def find_cuts(
     """Find the cut that corresponds to the threshold, in each of its groups.
 
     A cut is a score, so galaxies with tied scores are all above it or all below. Where a number of
-    galaxies is requested and the last of them is tied with others, all of these pass.
-
-    Parameters
-    ----------
-    predictions
-        Scores of the held-out galaxies, on which a false-positive rate is measured.
-
-    Returns
-    -------
-    cuts
-    n_searched
-        Key of a group -> galaxies with a score and without a rejected flag.
+    galaxies is requested and the last of them is tied with others, all of these pass. Return the
+    cuts and, for each group, the number of galaxies with a score and without a rejected flag. A
+    false-positive rate is measured on the predictions for held-out galaxies.
 
     Raises
     ------

@@ -28,15 +28,10 @@ def draw_galaxies(
     """Draw scores of all galaxies, and random galaxies with their columns of the parent sample.
 
     Galaxies without a score or with a rejected flag are left out. Chunks are read one by one; of a
-    large search a random subset of at most about the given number is kept.
-
-    Returns
-    -------
-    scores : numpy.ndarray of float32, shape (M,)
-        Sorted.
-    random : pandas.DataFrame
-        Columns of scores and parent sample, and trained_on (bool): whether a network was trained on
-        other galaxies of the brick. Galaxies that the sample leaves over there are not typical.
+    large search a random subset of at most about the given number is kept. Scores are float32,
+    (M,), sorted. Random galaxies have the columns of scores and parent sample, and trained_on
+    (bool): whether a network was trained on other galaxies of the brick. Galaxies that the sample
+    leaves over there are not typical.
     """
     chunks = chunks_of(paths.bricks)
     total = sum(pq.ParquetFile(paths.scores(chunk)).metadata.num_rows for chunk in chunks)

@@ -35,12 +35,8 @@ def write_attributes(
 ) -> None:
     """Write a selection function, and its cells if given; equal ones give equal bytes.
 
-    Parameters
-    ----------
-    attributes
-        Attributes of a `lenspipe.completeness.selection_function.SelectionFunction`.
-    cells
-        As returned by `lenspipe.completeness.cells.measure_cells`.
+    Attributes are those of a `lenspipe.completeness.selection_function.SelectionFunction`, cells
+    those of `lenspipe.completeness.cells.measure_cells`.
     """
     primary = fits.PrimaryHDU()
     primary.header["LPVERS"] = (__version__, "Version of lenspipe")

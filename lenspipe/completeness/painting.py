@@ -89,17 +89,9 @@ def injected_images(
 ) -> tuple[np.ndarray, pd.DataFrame, pd.DataFrame]:
     """Read cutouts of galaxies and inject their lenses.
 
-    Parameters
-    ----------
-    hosts
-        Columns id, brick and draw, N rows; a galaxy may occur more than once.
-
-    Returns
-    -------
-    images
-        Nanomaggies, float32, shape (N, B, S, S).
-    catalog, truth
-        N rows: of the cutouts' files, and as returned by `lenspipe.simulation.injection.inject`.
+    Hosts have columns id, brick and draw, N rows; a galaxy may occur more than once. Return images,
+    float32 (N, B, S, S) nanomaggies; their rows in the catalogues of the cutouts' files; and the
+    truth, as `lenspipe.simulation.injection.inject` returns it.
     """
     galaxies = hosts[["id", "brick"]].drop_duplicates("id").reset_index(drop=True)
     images, catalog = cutouts.read(galaxies)

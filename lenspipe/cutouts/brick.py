@@ -40,12 +40,8 @@ def cut_brick(
     A stamp is centred on the pixel whose centre is nearest to the galaxy. If only other columns of
     the parent sample have changed, a file keeps its pixels and gets a new catalogue. Return the
     entry of the manifest: status (``done``, or ``empty`` without galaxies), count, hash (of pixels
-    and catalogue) and, if the brick lacks bands, missing_bands.
-
-    Parameters
-    ----------
-    parent
-        The brick's rows of the parent sample.
+    and catalogue) and, if the brick lacks bands, missing_bands. `parent` has the brick's rows of
+    the parent sample.
 
     Raises
     ------

@@ -105,19 +105,8 @@ class CutoutFiles:
     def read(self, table: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
         """Read the cutouts of some galaxies, and their rows in the catalogues of the same files.
 
-        Each brick's file is read once.
-
-        Parameters
-        ----------
-        table
-            Columns ``id`` and ``brick``, N rows.
-
-        Returns
-        -------
-        images : (N, B, S, S) float32 array
-            Nanomaggies, in the order of the table's rows.
-        catalog : pandas.DataFrame
-            N rows with the columns of the files' catalogues, in the same order.
+        Each brick's file is read once. The table has columns ``id`` and ``brick``, N rows; images,
+        float32 (N, B, S, S) nanomaggies, and rows of the catalogues are in its order.
 
         Raises
         ------

@@ -82,10 +82,7 @@ class CoaddStamps:
     def read(self, brick: str, region: str, parent: pd.DataFrame) -> Stamps:
         """Make the stamps of a brick's galaxies.
 
-        Parameters
-        ----------
-        parent
-            N rows with ``ra`` and ``dec`` (degrees).
+        `parent` has ``ra`` and ``dec`` (degrees).
 
         Raises
         ------

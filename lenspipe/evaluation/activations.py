@@ -21,12 +21,8 @@ def show_activations(settings: Settings) -> None:
     """Plot a network and its activation maps for two galaxies, as ``activations.png``.
 
     They are the lens with the highest and the non-lens with the lowest score of the test split, or
-    of the validation split where there is no test split; without either the page says so.
-
-    Parameters
-    ----------
-    settings
-        Of the model, which has been assessed.
+    of the validation split where there is no test split; without either the page says so. The
+    settings are those of the model, which has been assessed.
 
     Raises
     ------

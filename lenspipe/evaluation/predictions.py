@@ -32,6 +32,11 @@ def predict_splits(
 ) -> pd.DataFrame:
     """Score the galaxies of some splits with a model; a split that the sample lacks has no rows.
 
+    There is a row per galaxy with the columns in docs/outputs.md, except ``p_calibrated``, and
+    ``shard`` and ``row`` of its record. Lenses of a simulated sky that no catalogue lists, which
+    the sample labels as non-lenses, are left out: a good network finds them, and at low rates they
+    alone would dominate the false positives.
+
     Parameters
     ----------
     files
@@ -40,14 +45,6 @@ def predict_splits(
         Opens such a file; one that scores both splits is opened once.
     shape, batch_size, name
         As for `lenspipe.scoring.splits.score_split`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row per galaxy with the columns in docs/outputs.md, except ``p_calibrated``, and ``shard``
-        and ``row`` of its record. Lenses of a simulated sky that no catalogue lists, which the
-        sample labels as non-lenses, are left out: a good network finds them, and at low rates they
-        alone would dominate the false positives.
 
     Raises
     ------

@@ -55,12 +55,8 @@ def find_training_sample(
 ) -> TrainingSample | None:
     """Find the labelled sample that the search's model was trained on; None if it is not known.
 
-    Parameters
-    ----------
-    other, model
-        ``recovery.sample`` and ``inference.model``.
-    own, splits
-        The run's labelled sample, and the splits that its own model is trained on.
+    `other` and `model` are ``recovery.sample`` and ``inference.model``; `own` is the run's labelled
+    sample, and `splits` those that its own model is trained on.
     """
     if other:
         path = Path(other)
@@ -155,17 +151,9 @@ class RandomGalaxies:
     def classify(self, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """Assign each galaxy to one of `FATES`.
 
-        Parameters
-        ----------
-        table
-            Of a chunk of the search: id (unique), ra, dec (degrees), flags, p.
-
-        Returns
-        -------
-        fates : numpy.ndarray of int, shape (N,)
-            Indices into `FATES`.
-        known : numpy.ndarray of bool, shape (N,)
-            Whether the galaxy is a known lens, within the match radius.
+        The table is that of a chunk of the search: id (unique), ra, dec (degrees), flags, p. Return
+        the fates as indices into `FATES`, (N,), and whether each galaxy is a known lens, within the
+        match radius, bool (N,).
         """
         near, known = np.zeros(len(table), bool), np.zeros(len(table), bool)
         if self._known:

@@ -81,11 +81,8 @@ def resample(image: SkyImage, field: Field, order: int = 3) -> np.ndarray:
     """Resample an image onto the grid of a field.
 
     The surface brightness is the same, float32, shape (B, S, S); NaN where the image has no data.
-
-    Parameters
-    ----------
-    order
-        Of the interpolating splines; 1 for images with discontinuities, such as masked stars.
+    The order is that of the interpolating splines; 1 for images with discontinuities, such as
+    masked stars.
     """
     x, y = field.pixels_in(image.wcs)
     positions = [np.nan_to_num(y, nan=-1e6), np.nan_to_num(x, nan=-1e6)]
@@ -130,12 +127,8 @@ def _shifted(wcs: WCS, left: int, bottom: int) -> WCS:
 class Survey:
     """Coadds of the survey around positions.
 
-    Parameters
-    ----------
-    source
-        As provided by `lenspipe.retrieval.sources.open_source`.
-    bricks
-        Those of the run: brick, region, ra, dec (degrees).
+    The source is provided by `lenspipe.retrieval.sources.open_source`; bricks are those of the run:
+    brick, region, ra, dec (degrees).
     """
 
     def __init__(self, paths: SurveyPaths, source: Any, bricks: pd.DataFrame) -> None:

@@ -75,12 +75,8 @@ class Panel:
     ) -> None:
         """Add the panel to a figure; coordinates of its axes are arcsec to the East and North.
 
-        Parameters
-        ----------
-        left, bottom, size
-            Inches.
-        arrows
-            Columns dx, dy, label; the tip of an arrow points at (dx, dy).
+        Positions on the page are in inches. The tip of an arrow (columns dx, dy, label) points at
+        (dx, dy).
         """
         place = (left / _WIDTH, bottom / _HEIGHT, size / _WIDTH, size / _HEIGHT)
         axes = figure.add_axes(place, label=self.title)
@@ -256,12 +252,8 @@ def plot_comparison(
 ) -> Figure:
     """Plot a page that compares the survey's image with one from elsewhere.
 
-    Parameters
-    ----------
-    name, subtitle, arrows, footer
-        As in `plot_sheet`.
-    pairs
-        Panels of the survey and of the other image; at most two pairs, one below the other.
+    Pairs are panels of the survey and of the other image, at most two, one below the other; other
+    arguments are as in `plot_sheet`.
     """
     figure = _page(name, subtitle, footer)
     bottom = _HEIGHT - 1.62

@@ -49,12 +49,8 @@ def write_targets(
 ) -> None:
     """Write the table of targets as ``targets.csv``, ``targets.tex`` and ``targets.txt``.
 
-    Parameters
-    ----------
-    table
-        Candidates: name, ra, dec (degrees), magnitudes, grade, and optionally redshifts.
-    arrows
-        id -> rows as returned by `lenspipe.followup.choice.read_arrows`.
+    Candidates have name, ra, dec (degrees), magnitudes, grade, and optionally redshifts; arrows, by
+    id, are those of `lenspipe.followup.choice.read_arrows`.
     """
     rows = table.to_dict("records")
     positions = [format_position(row["ra"], row["dec"]) for row in rows]

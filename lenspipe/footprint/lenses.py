@@ -22,13 +22,9 @@ def with_lenses(
     """Choose bricks by the catalogued lenses in them.
 
     The table has bricks with data, with the column brick; `inside` tells which of them are in the
-    footprint; lenses have columns ra and dec, degrees.
-
-    Parameters
-    ----------
-    known_lenses
-        As in the section ``footprint``: 'only' those bricks of the footprint with a lens, or 'add'
-        all bricks with a lens to those of the footprint.
+    footprint; lenses have columns ra and dec, degrees. `known_lenses` is as in the section
+    ``footprint``: ``only`` those bricks of the footprint with a lens, or ``add`` all bricks with a
+    lens to those of the footprint.
 
     Raises
     ------

@@ -24,17 +24,10 @@ _MARGINS = (keras.layers.Cropping2D, keras.layers.ZeroPadding2D)
 def stages(model: keras.Model, images: np.ndarray) -> list[dict[str, Any]]:
     """Run a model and keep the last maps of each size.
 
-    Parameters
-    ----------
-    images
-        Cutouts, float32 (N, B, S, S), nanomaggies.
-
-    Returns
-    -------
-    list of dict
-        In order of computation; consecutive maps of one size are one stage. ``member`` (name of an
-        ensemble's network, else empty), ``maps`` (ndarray of float32, (N, S', S', C)) and
-        ``convolutions``, the number of convolutions since the previous stage.
+    Cutouts are float32 (N, B, S, S), nanomaggies. Stages are in order of computation; consecutive
+    maps of one size are one stage. Each has ``member`` (name of an ensemble's network, else empty),
+    ``maps`` (float32, (N, S', S', C)) and ``convolutions``, the number of convolutions since the
+    previous stage.
     """
     members = {member.name: member for member in ensemble_members(model)} or {"": model}
     return [stage for name, member in members.items() for stage in _stages(member, images, name)]

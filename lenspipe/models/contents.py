@@ -56,18 +56,9 @@ def ensemble_members(model: keras.Model) -> list[keras.Model]:
 def with_member_outputs(model: keras.Model) -> tuple[keras.Model, list[str]]:
     """Add the probabilities of an ensemble's members to its output.
 
-    Parameters
-    ----------
-    model
-        From cutouts to the probability of a lens, (N, 1).
-
-    Returns
-    -------
-    model : keras.Model
-        To (N, 1 + K): the model's own probability, then those of its members. A network that is not
-        an ensemble is returned unchanged.
-    names : list of str
-        Of the K members.
+    The model maps cutouts to the probability of a lens, (N, 1). Return one to (N, 1 + K), the
+    model's own probability, then those of its members, and the names of the K members. A network
+    that is not an ensemble is returned unchanged.
     """
     combining = next((layer for layer in model.layers if layer.name in _COMBINING), None)
     if combining is None:

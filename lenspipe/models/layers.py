@@ -58,10 +58,8 @@ class Normalise(keras.layers.Layer):
     def adapt(self, images: np.ndarray) -> None:
         """Measure level and noise: median and scaled median absolute deviation of each band.
 
-        Parameters
-        ----------
-        images
-            Cutouts of the training split, float32 (N, B, S, S), nanomaggies; hundreds are enough.
+        They are measured on cutouts of the training split, float32 (N, B, S, S), nanomaggies;
+        hundreds are enough.
 
         Raises
         ------
@@ -142,6 +140,9 @@ def begin(
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Begin a network: cutouts in nanomaggies, cropped, normalised, channels last.
 
+    Return its input, (B, S, S) as in the cutouts' files, and (crop, crop, B), in units of the
+    noise.
+
     Parameters
     ----------
     bands, size
@@ -150,11 +151,6 @@ def begin(
         As for `Normalise`.
     crop
         Side of the central region that is kept, pixels; everything if not given.
-
-    Returns
-    -------
-    inputs, x : keras.KerasTensor
-        (B, S, S) as in the cutouts' files; (crop, crop, B), in units of the noise.
 
     Raises
     ------
@@ -186,11 +182,6 @@ def stem(
 
     The results are (B, S, S) as in the cutouts' files, and (S', S', filters), activated.
 
-    Parameters
-    ----------
-    bands, size, clip_sigma, compress, crop
-        As for `begin`.
-
     Raises
     ------
     ValueError
@@ -205,14 +196,8 @@ def bottleneck(
 ) -> keras.KerasTensor:
     """Add a pre-activated bottleneck unit (arXiv:1703.02642, section 3.2).
 
-    From (S, S, C) to (S / stride, S / stride, out).
-
-    Parameters
-    ----------
-    mid, out
-        Channels of the first two convolutions, and of the last.
-    activate
-        False where `x` is already activated.
+    From (S, S, C) to (S / stride, S / stride, out). `mid` and `out` are the channels of the first
+    two convolutions, and of the last; `activate` is False where `x` is already activated.
     """
     activated = _activated(x) if activate else x
     shortcut = x
@@ -228,14 +213,9 @@ def head(
 ) -> keras.Model:
     """End a network: global average pool and one sigmoid unit, in single precision.
 
-    The model maps cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1).
-
-    Parameters
-    ----------
-    inputs, x
-        Input of the network; (S, S, C), or (C,) where it is already pooled.
-    dropout
-        Fraction of the C numbers that is dropped at random during training.
+    The model maps cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1). `x` is
+    (S, S, C), or (C,) where it is already pooled; a fraction `dropout` of the C numbers is dropped
+    at random during training.
     """
     if len(x.shape) == 4:
         x = keras.layers.GlobalAveragePooling2D()(x)

@@ -15,14 +15,8 @@ _BATCH = 2048
 class Cleaner:
     """Scores random galaxies with a previous model.
 
-    Galaxies that have been inspected, graded D or listed as confusing, are not scored.
-
-    Parameters
-    ----------
-    threshold
-        Score from which a galaxy is set aside.
-    batch_size
-        Cutouts scored at once.
+    Galaxies that have been inspected, graded D or listed as confusing, are not scored. Those with a
+    score of at least the threshold are set aside.
 
     Attributes
     ----------
@@ -40,10 +34,7 @@ class Cleaner:
     def select(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the rows that stay.
 
-        Parameters
-        ----------
-        rows
-            Galaxies with cutouts: id, brick, class and others.
+        They are galaxies with cutouts: id, brick, class and others.
         """
         random = rows[rows["class"] == "random"]
         if random.empty:

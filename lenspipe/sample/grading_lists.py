@@ -33,14 +33,8 @@ def write_for_grading(
     """Write a list to be graded, highest score first, and pages of its galaxies beside it.
 
     Grades already in the file are kept, and so are graded galaxies that are not in the table.
-    Return the pages.
-
-    Parameters
-    ----------
-    table
-        Columns id, ra, dec (degrees), brick and p.
-    path
-        The CSV; pages are ``<its name>-page-0001.png`` and so on.
+    Return the pages. The table has columns id, ra, dec (degrees), brick and p; the pages are
+    ``<name of the CSV>-page-0001.png`` and so on.
     """
     release = cutouts.release
     table = table.sort_values(["p", "id"], ascending=[False, True])

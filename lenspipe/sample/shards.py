@@ -41,13 +41,9 @@ def write_sample(
 ) -> pd.DataFrame:
     """Write the chosen galaxies as records in random order, and the tables; sample.parquet last.
 
-    Return the content of sample.parquet; see docs/outputs.md.
-
-    Parameters
-    ----------
-    chosen
-        Identifiers, positions and bins of the galaxies; label, class, split and, for lenses, grade
-        and references. The id of an injected lens is ``injected:`` and the id of its host.
+    Return the content of sample.parquet; see docs/outputs.md. These have identifiers, positions and
+    bins; label, class, split and, for lenses, grade and references. The id of an injected lens is
+    ``injected:`` and the id of its host.
     """
     paths = cutouts.paths
     for path in (paths.sample, paths.records_manifest, paths.injected):

@@ -98,10 +98,7 @@ def split_bricks(
 def cells_of_bricks(bricks: pd.DataFrame, nside: int) -> pd.Series:
     """Nested HEALPix cell that each brick belongs to, an integer; the index is the brick.
 
-    Parameters
-    ----------
-    bricks
-        Columns brick, ra, dec (degrees).
+    Bricks have columns brick, ra, dec (degrees).
     """
     grid = HEALPix(nside, order="nested")
     cells = grid.lonlat_to_healpix(
@@ -115,12 +112,7 @@ def near_lens_of_other_split(
 ) -> np.ndarray:
     """Mask of the galaxies that have a lens of another split on their cutout.
 
-    Parameters
-    ----------
-    table, lenses
-        Columns ra, dec (degrees) and split.
-    side_arcsec
-        Side of a cutout.
+    Both tables have columns ra, dec (degrees) and split.
     """
     corner = u.Quantity(side_arcsec / np.sqrt(2), "arcsec")
     result = np.zeros(len(table), bool)

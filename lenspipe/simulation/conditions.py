@@ -57,10 +57,7 @@ class Conditions:
 def draw_conditions(seed: int, brickid: int, region: str) -> dict[str, Conditions]:
     """Draw the seeing and noise of a brick in each band.
 
-    Parameters
-    ----------
-    region
-        ``north`` or ``south``: which cameras.
+    The region, ``north`` or ``south``, stands for the cameras.
     """
     rng = np.random.default_rng([seed, brickid, region == "north", 10])
     result = {}
@@ -76,12 +73,7 @@ def exposure_map(seed: int, band: str, region: str, ra: float, dec: float) -> np
     """Count exposures over a brick: random subsets of the detectors of ten shifted tilings.
 
     Exposures are 1 to 10, int16, shape (3600, 3600); their pattern follows the lines of RA and Dec
-    through the centre (degrees).
-
-    Parameters
-    ----------
-    seed
-        Seed of the run; one pattern covers the whole sky, so neighbouring bricks agree.
+    through the centre (degrees). One pattern covers the whole sky, so neighbouring bricks agree.
     """
     offset = (np.arange(BRICK_PIXELS) - (BRICK_PIXELS - 1) / 2) * PIXEL_SCALE_ARCSEC / 3600
     rows = dec + offset

@@ -67,7 +67,9 @@ def inject(
     radius is drawn uniformly in ``injection.theta_e_range``; column ``theta_e_from`` records it,
     and the log how many there are. With `uniform`, the first lens drawn is taken, whether
     detectable or not, with Einstein radius and magnitude of the source uniform in their ranges, and
-    bands without pixels or seeing get no arcs.
+    bands without pixels or seeing get no arcs. Return the cutouts with arcs and the photon noise of
+    the arcs, float32 (N, B, S, S), NaN where they were NaN; and the truth, N rows in the order of
+    the table, columns as in docs/injection.md.
 
     Parameters
     ----------
@@ -78,15 +80,6 @@ def inject(
         band, psfsize.
     rng
         One generator, or one for each galaxy. Equal seeds give equal bytes.
-    uniform
-        Ranges in which lenses are drawn uniformly.
-
-    Returns
-    -------
-    images : (N, B, S, S) float32 array
-        The cutouts with arcs and the photon noise of the arcs; NaN where they were NaN.
-    truth : pandas.DataFrame
-        N rows in the order of the table; columns as in docs/injection.md.
 
     Raises
     ------
@@ -358,6 +351,8 @@ def spot_snr(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Estimate the signal to noise of arcs from the images of a sphere, taken as two round spots.
 
+    Return the signal to noise, (N, B), as defined by `arc_snr`, and the magnification, (N,).
+
     Parameters
     ----------
     fluxes
@@ -367,12 +362,6 @@ def spot_snr(
         half-light radius of the source, arcsec.
     fwhm, noise
         (B,) or (N, B) seeing, arcsec; noise per pixel at the images, nanomaggies.
-
-    Returns
-    -------
-    snr : (N, B) float array
-        As defined by `arc_snr`.
-    magnification : (N,) float array
     """
     magnification = (2 / np.hypot(beta, 0.5 * r_half / theta_e))[:, None]
     spots = 4 * np.pi * (fwhm / 2.355) ** 2

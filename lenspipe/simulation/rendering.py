@@ -61,6 +61,9 @@ def render_brick(
 ) -> tuple[dict[str, np.ndarray], dict[int, list[Stamp]]]:
     """Render a brick without noise.
 
+    Return the images by band, float32 (3600, 3600), nanomaggies per pixel, and by source number
+    stamps in g, r, z of the arcs alone.
+
     Parameters
     ----------
     components
@@ -71,13 +74,6 @@ def render_brick(
         Pixel positions of the components, counted from 0.
     fwhm
         Band -> seeing, arcsec.
-
-    Returns
-    -------
-    canvas : dict
-        Band -> ndarray of float32, shape (3600, 3600), nanomaggies per pixel.
-    arcs : dict
-        Source number -> stamps in g, r, z of the arcs alone.
     """
     arcs: dict[int, list[Stamp]] = {}
     canvas = {band: np.zeros((BRICK_PIXELS, BRICK_PIXELS), np.float32) for band in BANDS}

@@ -128,12 +128,8 @@ def read_status(
     """Return the progress of a run.
 
     Only small files below the run's folder are read: plan, manifests, benchmarks, ends of logs. It
-    is the object printed by ``lenspipe status --json``; see docs/outputs.md.
-
-    Parameters
-    ----------
-    configs
-        Configuration files, for the suggested commands; none for Snakemake's default.
+    is the object printed by ``lenspipe status --json``; see docs/outputs.md. The configuration
+    files are for the suggested commands; none for Snakemake's default.
     """
     now = time.time() if now is None else now
     paths = settings.paths

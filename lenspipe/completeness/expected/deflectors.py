@@ -54,14 +54,8 @@ def dispersion_function(
     """Comoving density of galaxies per velocity dispersion, Mpc^-3 per km/s.
 
     ``density (v / sigma)^alpha exp(-(v / sigma)^beta) beta / Gamma(alpha / beta) / v``, whose
-    integral over all v is ``density``.
-
-    Parameters
-    ----------
-    velocity
-        Dispersion, km/s, above 0.
-    density, sigma, alpha, beta
-        As in `CHOI_2007`.
+    integral over all v is ``density``. The dispersion, km/s, is above 0; the other arguments are as
+    in `CHOI_2007`.
     """
     ratio = np.asarray(velocity, float) / sigma
     shape = ratio**alpha * np.exp(-(ratio**beta))
@@ -86,17 +80,8 @@ def draw_dispersions(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw velocity dispersions weighted by the lensing cross-section, sigma^4.
 
-    Parameters
-    ----------
-    density, sigma, alpha, beta
-        As in `CHOI_2007`.
-
-    Returns
-    -------
-    sigma
-        km/s, within `SIGMA_RANGE_KM_S`, shape (number,).
-    weight
-        Galaxies per Mpc^3 that each stands for, shape (number,).
+    They are within `SIGMA_RANGE_KM_S`, km/s, shape (number,); the weight of each is the galaxies
+    per Mpc^3 that it stands for. The other arguments are as in `CHOI_2007`.
     """
     grid = np.linspace(*SIGMA_RANGE_KM_S, 2000)
     density_per_km_s = dispersion_function(grid, density, sigma, alpha, beta)
@@ -114,14 +99,7 @@ def lens_magnitude(sigma_v: ArrayLike, z: ArrayLike) -> np.ndarray:
     characteristic magnitude. This is not its inverse: a galaxy of high dispersion is more often one
     of the many of average luminosity with a high dispersion for it than one of the few luminous
     ones. Distributions of log luminosity and log dispersion are taken as Gaussian (Bernardi et al.
-    2003).
-
-    Parameters
-    ----------
-    sigma_v
-        Velocity dispersion, km/s.
-    z
-        Redshift.
+    2003). `sigma_v` is the velocity dispersion, km/s; `z` the redshift.
     """
     z = np.asarray(z, float)
     # The characteristic magnitude is known to z = 1, and fades by 0.3 per 0.1 there.

@@ -249,12 +249,8 @@ def compare_with_candidates(
     """Add the numbers found to those expected, and whether the two are consistent.
 
     They are if the intervals overlap: that of the number expected, from chance and the uncertainty
-    of the selection function, and that of the lenses among the candidates.
-
-    Parameters
-    ----------
-    result
-        As returned by `expected_numbers`; modified.
+    of the selection function, and that of the lenses among the candidates. `result`, as returned by
+    `expected_numbers`, is modified.
     """
     result["found"] = candidates.count_lenses() | {"graded": candidates.graded}
     table = candidates.table
@@ -304,7 +300,9 @@ def expected_from_galaxies(
     """Predict lenses from the search's own galaxies, without a velocity dispersion function.
 
     Each injected lens stands for the lenses like it behind its galaxy (``weight``), and its galaxy
-    for all galaxies of its bin of magnitude.
+    for all galaxies of its bin of magnitude. Keys are ``theta_e_range`` (arcsec), ``lenses`` behind
+    the galaxies, and how many of these should be found: ``expected``, ``low``, ``high`` (95 %,
+    including the scatter of the finite sample of injected lenses).
 
     Parameters
     ----------
@@ -314,13 +312,6 @@ def expected_from_galaxies(
         Galaxies searched, in bins of magnitude in the band.
     edges
         Of these bins.
-
-    Returns
-    -------
-    dict
-        ``theta_e_range`` (arcsec), ``lenses`` behind the galaxies, and how many of these should be
-        found: ``expected``, ``low``, ``high`` (95 %, including the scatter of the finite sample of
-        injected lenses).
     """
     injected = injected[np.isfinite(injected["weight"]) & injected[f"mag_{band}"].notna()]
     bins = np.clip(np.digitize(injected[f"mag_{band}"], edges) - 1, 0, len(edges) - 2)

@@ -26,11 +26,6 @@ def parent_fraction(
     magnitudes, which the audit counts. Types are weighted as those of lenses. The cut in Sersic
     index is left out: lens galaxies are ellipticals. Keys are ``places`` (by area), ``types`` and
     their product ``part``.
-
-    Parameters
-    ----------
-    parent_types, release_types
-        Tractor types of the parent sample, and of the survey's release.
     """
     audit = read_table(audit_path, "audit").set_index("cut")
     before, after = audit.loc[_AREA_CUTS[0], "before"], audit.loc[_AREA_CUTS[-1], "after"]

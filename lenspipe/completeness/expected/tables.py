@@ -241,10 +241,7 @@ def _draw_unknown(table: pd.DataFrame, hosts: pd.DataFrame, seed: int) -> None:
 def simulated_population(paths: RunPaths, bands: Sequence[str], bricks: pd.DataFrame) -> Population:
     """Lenses of a simulated sky; whether their galaxies are in the parent sample is known.
 
-    Parameters
-    ----------
-    bricks
-        As returned by `lenspipe.products.truth.held_out_bricks`.
+    Bricks are those of `lenspipe.products.truth.held_out_bricks`.
 
     Raises
     ------

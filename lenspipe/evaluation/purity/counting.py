@@ -110,12 +110,7 @@ def count_search(
 ) -> Search:
     """Count the galaxies of a search, chunk by chunk.
 
-    Parameters
-    ----------
-    band
-        Of magnitude and exposures.
-    to_sky
-        From scores to probabilities on the sky.
+    `band` is that of magnitude and exposures; `to_sky` converts scores to probabilities on the sky.
 
     Raises
     ------

@@ -106,11 +106,7 @@ def compare(
 
     The galaxy of an entry is the one within the radius with the highest score; galaxies without a
     rejected flag take precedence over flagged ones, and these over galaxies without a score.
-
-    Parameters
-    ----------
-    scores, catalogue, recovery, settings
-        As for `recovery_of`.
+    Arguments are those of `recovery_of`.
 
     Returns
     -------
@@ -170,14 +166,7 @@ def match_scores(
 
     Columns are id (str), separation_arcsec (float64), p (float32), n_matches (int64; galaxies
     within the radius) and rank (int64): 2 scored, 1 scored and flagged, 0 without score, -1 no
-    galaxy.
-
-    Parameters
-    ----------
-    paths
-        Parquet tables of scores: ra, dec, p and optionally id and flags.
-    ra, dec
-        Degrees; shape (N,).
+    galaxy. The tables, in Parquet, have ra, dec (degrees), p and optionally id and flags.
 
     Raises
     ------
