@@ -20,7 +20,6 @@ __all__ = ["MATCH_RADIUS_ARCSEC", "add_redshifts"]
 MATCH_RADIUS_ARCSEC = 1.0
 
 _ID = ("release", "brickid", "objid")
-
 _POSITION = (("ra", "dec"), ("target_ra", "target_dec"))
 
 # Column names of redshifts and of their errors; the first that is present is used.
@@ -33,7 +32,6 @@ _COLUMNS = {
 }
 
 _NEEDED = {*_ID, "zwarn", *sum(_POSITION, ()), *sum(sum(_COLUMNS.values(), ()), ())}
-
 _BLOCK = 1_000_000
 
 

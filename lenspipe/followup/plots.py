@@ -21,9 +21,7 @@ __all__ = ["Panel", "plot_comparison", "plot_sheet"]
 _WIDTH, _HEIGHT, _MARGIN = 8.27, 11.69, 0.65
 
 _INNER = _WIDTH - 2 * _MARGIN
-
 _LARGE, _GAP = 3.4, 0.12
-
 _INK, _FAINT, _RULE = "#1a1a1a", "#6b6b6b", "#bdbdbd"
 
 # Colour-blind safe colours on dark and on inverted images.

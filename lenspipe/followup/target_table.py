@@ -15,9 +15,7 @@ from lenspipe.utils.files import atomic
 __all__ = ["einstein_radius", "format_position", "write_targets"]
 
 _PRIORITIES = {"A": "1", "B": "2", "C": "3"}
-
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-
 _LATEX |= {sign: rf"\{sign}" for sign in "&%$#_{}"}
 
 

@@ -26,11 +26,8 @@ __all__ = [
 ]
 
 _COSMOLOGY = FlatLambdaCDM(H0=70, Om0=0.3)
-
 _REDSHIFT_GRID = np.linspace(0.0, 4.0, 401)
-
 _COMOVING = _COSMOLOGY.comoving_distance(_REDSHIFT_GRID).value
-
 _LIGHT_KM_S = 299792.458
 
 #: Range of the Einstein radii of planted lenses, arcsec.

@@ -24,7 +24,6 @@ MOFFAT_BETA = 3.5
 
 #: Oversampling, and side in coadd pixels, of stamps that are rendered without the PSF first.
 OVERSAMPLING = 3
-
 TEXTURE_PIXELS = 75
 
 #: Accuracy of GalSim's Fourier images; errors of 1 % of a component lie far below the noise.

@@ -48,14 +48,11 @@ SATURATION = 20.0
 #: Minimum Einstein radius and arc signal to noise of the planted lenses that earlier searches are
 #: likely to have published: a fraction ``simulation.known_fraction`` of them is listed as known.
 LIKELY_PUBLISHED_THETA_E_ARCSEC = 1.0
-
 LIKELY_PUBLISHED_ARC_SNR = 10.0
 
 #: Fractions of the remaining lenses, and of the confusing galaxies, that have been published.
 PUBLISHED_FRACTION_OTHER = 0.2
-
 PUBLISHED_FRACTION_CONFUSING = 0.6
-
 _TRUTH = [
     "brick", "brickid", "objid", "id", "region", "ra", "dec", "kind", "type", "redshift",
     "flux_g", "flux_r", "flux_z", "r_half", "z_lens", "z_source", "theta_e_arcsec", "arc_mag_g",

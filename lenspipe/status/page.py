@@ -22,7 +22,6 @@ from lenspipe.utils.html import write_html
 __all__ = ["conclude_run", "format_status", "write_status_page"]
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
-
 _COLUMNS = ("stage", "chunks", "done", "empty", "failed", "to do", "galaxies", "per second")
 
 #: Number of reasons and jobs shown; the object of ``--json`` has all reasons.

@@ -35,9 +35,7 @@ _TAIL = 8192
 _Failures = dict[str, tuple[str, str, bool]]
 
 _ERROR = re.compile(r"lenspipe: error: (.*)")
-
 _BRICK = re.compile(r"\b\d{4}[pm]\d{3}\b")
-
 _FOLDER = re.compile(r"/\d{3}/(?=[^/\s]*<brick>)")
 
 

@@ -22,7 +22,6 @@ from lenspipe.utils.progress import log
 __all__ = ["summarise"]
 
 _MIB = 2**20
-
 _FROM_METRICS = ("auc", "completeness_fpr01", "n_lenses", "n_nonlenses")
 
 

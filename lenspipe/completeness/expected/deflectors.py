@@ -27,7 +27,6 @@ __all__ = [
 #: whose density is 8.0e-3 h^3 Mpc^-3, with h = 0.7, as in Collett 2015 (ApJ 811, 20, sect. 2.1);
 #: Sheth et al. 2003 (ApJ 594, 225), already for h = 0.7.
 CHOI_2007 = {"density": 8.0e-3 * 0.7**3, "sigma": 161.0, "alpha": 2.32, "beta": 2.67}
-
 SHETH_2003 = {"density": 2.0e-3, "sigma": 88.8, "alpha": 6.5, "beta": 1.93}
 
 #: Comoving density falls as (1 + z)^-2.5, as in LensPop, the code published by Collett.
@@ -35,7 +34,6 @@ DENSITY_EVOLUTION = -2.5
 
 #: Ranges of the dispersions (from 100 km/s as in Collett) and redshifts that are drawn.
 SIGMA_RANGE_KM_S = (100.0, 450.0)
-
 Z_RANGE = (0.05, 1.5)
 
 #: Mean and spread of log10 of the dispersion, km/s, of early-type galaxies; its scatter at given

@@ -42,9 +42,7 @@ _KEY = "recovery.catalogs"
 _MAX_GROUPS = 30
 
 _GRADES = ("A", "B", "C", "ungraded", "D")
-
 _COLUMNS = names_of(RECOVERY)
-
 _HIDDEN = ("system", "trained_on", "best")
 
 

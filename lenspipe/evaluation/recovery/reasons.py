@@ -23,9 +23,7 @@ from lenspipe.utils.files import is_remote
 __all__ = ["REASONS", "TractorFiles", "explain_missing"]
 
 FOOTPRINT, LATER, FAILED = "not in the footprint", "chunk not done", "brick failed"
-
 ABSENT, UNKNOWN = "no catalogue object", "no object or cut, which is not known"
-
 OTHERWISE, NO_CUTOUT = "cut by other settings", "no cutout"
 
 #: Possible outcomes for an entry, in the order of the steps of a search.
