@@ -177,7 +177,6 @@ def _count(
 def _count_groups(
     cuts: Cuts, n_searched: dict[tuple[str, ...], int], galaxies: pd.DataFrame
 ) -> list[dict[str, Any]]:
-    """Cut and numbers of each group for ``cuts.json``."""
     columns = [galaxies[name] for name in cuts.per]
     keys = list(zip(*columns, strict=True)) if columns else [()] * len(galaxies)
     n_above = pd.Series(keys, dtype=object).value_counts()
@@ -193,7 +192,6 @@ def _count_groups(
 
 
 def _log_result(record: dict[str, Any], threshold: Threshold | None) -> None:
-    """Log the numbers of candidates."""
     n_candidates, groups = record["n_candidates"], record["groups"]
     log.info(
         "candidates: %d, of %d %s; %d are known lenses%s",
@@ -217,7 +215,6 @@ def _log_result(record: dict[str, Any], threshold: Threshold | None) -> None:
 
 
 def _log_forecast(record: dict[str, Any]) -> None:
-    """Log the expected completeness."""
     expected = record["expected"]
     if expected["completeness"] is not None:
         log.info(

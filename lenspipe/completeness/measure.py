@@ -105,7 +105,6 @@ def _summarise(
     brightness: str,
     realism: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """Content of selection.json."""
     half_complete = []
     for value in _REPORTED_BRIGHTNESS[brightness]:
         names = ("theta_e_arcsec", "theta_e_arcsec_low", "theta_e_arcsec_high")

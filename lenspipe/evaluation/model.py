@@ -154,7 +154,6 @@ def _used_validation(notes: Mapping[str, Any]) -> bool:
 
 
 def _read_splits(path: Path) -> dict[str, pd.DataFrame]:
-    """Predictions of each split."""
     galaxies = read_table(path, "predictions")
     return {split: galaxies[galaxies["split"] == split] for split in SPLITS}
 

@@ -144,7 +144,6 @@ def _read_labelled(paths: RunPaths, held_out: str | None) -> pd.DataFrame:
 
 
 def _add_conditions(galaxies: pd.DataFrame, paths: RunPaths, band: str) -> pd.DataFrame:
-    """Add type, and magnitude and exposures in a band."""
     columns = {f"mag_{band}": "mag", f"nobs_{band}": "nobs", "type": "type"}
     parent = read_rows_of_bricks(paths.bricks, paths.parent, "parent", set(galaxies["brick"]))
     parent = parent[["id", *columns]].rename(columns=columns)
@@ -201,12 +200,10 @@ def _measure(galaxies: pd.DataFrame, lowest_cut: float, has_truth: bool) -> dict
     }
     if not has_truth:
         del metrics["n_visible_lenses"]
-        metrics["completeness_by_mag"] = _in_bins(
-            galaxies[lens], "mag", above, PROPERTY_BINS["mag"]
-        )
-        metrics["completeness_by_nobs"] = _in_bins(
-            galaxies[lens], "nobs", above, PROPERTY_BINS["nobs"]
-        )
+        for name in ("mag", "nobs"):
+            metrics[f"completeness_by_{name}"] = _in_bins(
+                galaxies[lens], name, above, PROPERTY_BINS[name]
+            )
         return metrics
     metrics["auc_visible"] = auc(visible, nonlenses)
     metrics["false_positive_rate_by_kind"] = {

@@ -176,7 +176,6 @@ def _norm(pixels: np.ndarray, inverted: bool) -> ImageNormalize:
 
 
 def _plot_compass(axes: Axes, half: float, scale: float, ink: dict[str, Any]) -> None:
-    """Plot North and East at the upper right."""
     x, y, arm = -half + 0.16 / scale, half - 0.56 / scale, 0.32 / scale
     for tip, letter, ha, va in (
         ((x, y + arm), "N", "center", "bottom"),

@@ -52,7 +52,6 @@ def _format_state(status: Mapping[str, Any]) -> str:
 
 
 def _rows(status: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Rows of the table of stages, as text."""
     return [
         (
             name,
@@ -65,7 +64,6 @@ def _rows(status: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _remarks(status: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Heading -> lines below the table."""
     remarks = {}
     if status["state"] not in ("done", "not begun"):
         remarks["time left"] = [_format_time_left(status)]
@@ -97,7 +95,6 @@ def _first(lines: list[str]) -> list[str]:
 
 
 def _format_time_left(status: Mapping[str, Any]) -> str:
-    """Describe the time left, and how it is estimated."""
     if status["time_left_s"] is None:
         return "not known yet: no stage with work left has finished a chunk"
     if status["slowest"] is None:

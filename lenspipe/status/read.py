@@ -311,7 +311,6 @@ def _times(folder: Path) -> dict[tuple[str, str], float]:
 
 
 def _tail(path: Path) -> str:
-    """Read the end of a log."""
     with open(path, "rb") as handle:
         handle.seek(0, os.SEEK_END)
         handle.seek(max(handle.tell() - _TAIL, 0))

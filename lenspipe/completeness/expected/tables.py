@@ -203,7 +203,6 @@ def _read_columns(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, dict[str,
 
 
 def _find_column(columns: Iterable[str], name: str, bands: Sequence[str]) -> str | None:
-    """Name or alias of a quantity's column in a table."""
     aliases = {
         key.replace("<first>", bands[0]).replace("<last>", bands[-1]): others
         for key, others in _ALIASES.items()
