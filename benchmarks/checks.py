@@ -23,8 +23,7 @@ from lenspipe.checks.duplicates import Duplicates
 from lenspipe.checks.galaxies import draw_galaxies
 from lenspipe.config.settings import Settings, load_settings
 from lenspipe.evaluation.random_galaxies import RandomGalaxies
-from lenspipe.products.bricks import chunks_of
-from lenspipe.products.parent import parent_columns
+from lenspipe.products.tables import chunks_of, parent_columns
 from lenspipe.survey.bricks import brick_grid
 
 CONFIG = {

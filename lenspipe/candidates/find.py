@@ -20,9 +20,9 @@ from lenspipe.config.results import Threshold
 from lenspipe.config.settings import Settings
 from lenspipe.products.candidates import page_numbers, read_candidates
 from lenspipe.products.files import read_json, write_json
-from lenspipe.products.known_lenses import read_known
-from lenspipe.products.predictions import read_held_out
+from lenspipe.products.models import read_held_out
 from lenspipe.products.scores import Cuts, iterate_scores
+from lenspipe.products.tables import read_table
 from lenspipe.utils.names import unique_names
 from lenspipe.utils.progress import log
 
@@ -53,7 +53,7 @@ def find_candidates(settings: Settings) -> pd.DataFrame:
     galaxies = _select(paths, None if targets else cuts, section.reject_flags)
     table = make_systems(
         galaxies,
-        read_known(paths.lenses),
+        read_table(paths.lenses, "known"),
         bands[-1],
         merge_radius_arcsec=None if targets else section.merge_radius_arcsec,
         match_radius_arcsec=settings.sample.match_radius_arcsec,

@@ -31,7 +31,7 @@ def make_systems(
     galaxies
         Rows of the scores joined with the parent sample.
     known
-        As returned by `lenspipe.products.known_lenses.read_known`.
+        As returned by `lenspipe.catalogs.known_lenses.merge_known`.
     merge_radius_arcsec
         None: each galaxy is a system.
     """

@@ -11,7 +11,6 @@ from astropy.coordinates import SkyCoord
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.quality import Selection
 from lenspipe.config.settings import Settings
-from lenspipe.products.known_lenses import read_known
 from lenspipe.products.sample import ids_in_all_versions
 from lenspipe.products.tables import read_table
 from lenspipe.products.truth import held_out_bricks
@@ -70,7 +69,7 @@ class HeldOutGalaxies:
 
     def lens_positions(self) -> pd.DataFrame:
         """Positions (ra, dec, degrees) of known lenses; on a simulated sky of all lenses in it."""
-        known = read_known(self.paths.lenses)[["ra", "dec"]]
+        known = read_table(self.paths.lenses, "known")[["ra", "dec"]]
         if not self.is_simulated:
             return known
         truth = read_table(self.paths.truth, "truth", columns=["ra", "dec", "kind"])

@@ -21,9 +21,7 @@ from lenspipe.models.activations import features
 from lenspipe.plotting.model_figures import plot_note
 from lenspipe.products.candidates import read_cuts
 from lenspipe.products.files import write_json
-from lenspipe.products.known_lenses import read_known
-from lenspipe.products.schema.completeness import MEASURED
-from lenspipe.products.schema.declarations import names_of_keys
+from lenspipe.products.schema import MEASURED, names_of_keys
 from lenspipe.products.scores import Cuts
 from lenspipe.products.tables import read_table
 from lenspipe.scoring.score import load_model_for_run
@@ -105,8 +103,7 @@ def measure_realism(settings: Settings) -> dict[str, Any]:
             "photometry": ring_fluxes(all_images, release.pixel_scale_arcsec),
         }
         result |= _compare(tables, spaces, cuts)
-        stretch = settings.mosaics.stretch
-        plot_realism(both, tables, spaces["features"], result, path, bands, stretch)
+        plot_realism(both, tables, spaces["features"], result, path, bands, "viewer")
     write_json(paths.selection("realism.json"), result)
     _log_result(result)
     return result
@@ -117,7 +114,7 @@ def _read_known_lenses(
 ) -> pd.DataFrame:
     """Galaxies in bricks that are known lenses and were not trained on."""
     paths = galaxies.paths
-    known = read_known(paths.lenses)
+    known = read_table(paths.lenses, "known")
     known = known[known["grade"] != "D"]
     if sample.grades:
         known = known[known["grade"].isin(sample.grades)]

@@ -47,6 +47,9 @@ class FileSet:
         make the graph of a whole survey faster to plan.
     chosen_by
         Settings that say which files these are: another value is another input.
+    given
+        Whether the user gives them. Their content decides whether a stage runs again, not their
+        time.
     """
 
     paths: Callable[..., list[Path]]
@@ -54,6 +57,7 @@ class FileSet:
     beside: tuple[str, ...] = ()
     covers: tuple[str, ...] = ()
     chosen_by: tuple[str, ...] = ()
+    given: bool = False
 
 
 def trains(settings: Settings) -> bool:
@@ -68,7 +72,7 @@ def given(keys: str, find: Callable[[Settings], Iterable[str | None]]) -> FileSe
         names = (name for name in find(settings) if name and name != "lenscat")
         return [Path(name) for name in names if not is_remote(name)]
 
-    return FileSet(paths, chosen_by=tuple(keys.split()))
+    return FileSet(paths, chosen_by=tuple(keys.split()), given=True)
 
 
 def made(

@@ -8,9 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.config.paths import RunPaths
-from lenspipe.products.schema.declarations import names_of
-from lenspipe.products.schema.learning import PREDICTED
-from lenspipe.products.schema.registry import band_values
+from lenspipe.products.schema import PREDICTED, band_values, names_of
 from lenspipe.products.tables import read_table
 from lenspipe.scoring.backends.choose import Backend
 from lenspipe.scoring.splits import score_split

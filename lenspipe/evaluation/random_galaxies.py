@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 from lenspipe.config.flags import has_rejected_flag
 from lenspipe.config.learning import Sample
 from lenspipe.config.paths import RunPaths
-from lenspipe.products.known_lenses import read_known
 from lenspipe.products.models import training_splits
 from lenspipe.products.tables import read_table
 from lenspipe.utils.crossmatch import Sky
@@ -137,7 +136,7 @@ class RandomGalaxies:
         LenspipeError
             The known lenses are not merged yet, or the labelled sample is missing or unreadable.
         """
-        known, unlisted = read_known(paths.lenses), []
+        known, unlisted = read_table(paths.lenses, "known"), []
         if simulated:
             is_lens = [("kind", "==", "lens")]
             unlisted = read_table(paths.truth, "truth", columns=["id"], filters=is_lens)["id"]

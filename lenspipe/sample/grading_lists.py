@@ -13,8 +13,7 @@ import pandas as pd
 from lenspipe.config.results import Mosaics
 from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.plotting.galaxy_pages import draw_page
-from lenspipe.products.schema.columns import RANKING
-from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.schema import RANKING, names_of
 from lenspipe.products.tables import write_table
 from lenspipe.utils.names import iau_name
 from lenspipe.utils.progress import log

@@ -26,8 +26,8 @@ from lenspipe.candidates.skymap import plot_sky_map, write_sky_map
 from lenspipe.candidates.systems import make_systems
 from lenspipe.mosaics.pages import draw_candidate_pages
 from lenspipe.products.candidates import read_candidates
-from lenspipe.products.known_lenses import read_known
 from lenspipe.products.manifests import write_manifest
+from lenspipe.products.tables import read_table
 from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.names import iau_name, unique_names
@@ -133,7 +133,7 @@ def test_letters_go_on_after_z_and_do_not_depend_on_the_order():
 
 
 def systems_of(galaxies, settings):
-    known = read_known(settings.paths.lenses)
+    known = read_table(settings.paths.lenses, "known")
     radii = {"merge_radius_arcsec": 5.0, "match_radius_arcsec": 2.0}
     return make_systems(galaxies, known, "z", **radii, hide_known=False)
 

@@ -25,9 +25,8 @@ from lenspipe.evaluation.random_galaxies import (
 )
 from lenspipe.products.candidates import read_cuts
 from lenspipe.products.files import write_json
-from lenspipe.products.predictions import read_held_out
-from lenspipe.products.schema.completeness import PURITY
-from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.models import read_held_out
+from lenspipe.products.schema import PURITY, names_of
 from lenspipe.products.scores import Cuts
 from lenspipe.products.tables import write_table
 from lenspipe.statistics.calibration import read_calibration
