@@ -42,13 +42,20 @@ class Page:
         self.page.goto(f"{address}/g/{grader}/")
         sync_api.expect(self.page.locator("#count")).not_to_be_empty()
 
+    def settle(self):
+        """Wait until every image on the screen is painted: the large one, or the page's tiles."""
+        self.page.wait_for_function(
+            """() => [...document.querySelectorAll('#large, .tile')]
+                .filter((e) => e.checkVisibility()).every((e) => e.ariaBusy === 'false')"""
+        )
+
     def press(self, *keys):
         for key in keys:
-            self.page.wait_for_selector("#large[aria-busy=false]", state="attached")
+            self.settle()
             self.page.keyboard.press(key)
 
     def click(self, selector):
-        self.page.wait_for_selector("#large[aria-busy=false]", state="attached")
+        self.settle()
         self.page.click(selector)
 
     def text(self, selector):
@@ -134,6 +141,7 @@ def test_a_person_grades_with_the_mouse(browser, paths):
         page.fill("#comment", "ring")
         anna.click("footer [data-grade=A]")
         anna.click("#mode")
+        anna.settle()
         tiles = page.locator("#grid .tile")
         assert tiles.count() == 21
         tiles.nth(4).get_by_role("button", name="Grade C").click()

@@ -283,13 +283,15 @@ function showGrid() {
 
 function drawGrid() {
   pageOf(state.at).forEach((at, i) => {
-    const canvas = $("grid").children[i].querySelector("canvas");
+    const tile = $("grid").children[i];
+    const canvas = tile.querySelector("canvas");
     const entry = state.entries[at];
     pictures.get(entry.place, (image) => {
       entry.seen = true;
       paint(canvas, image, 0, { pixel: 0, zoom: 0, x: 0, y: 0 });
       canvas.style.filter = `contrast(${1.15 ** view.contrast})`;
       canvas.dataset.place = entry.place;
+      tile.setAttribute("aria-busy", "false");
     }, lost(entry));
   });
 }

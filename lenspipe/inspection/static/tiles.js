@@ -3,6 +3,7 @@
 export function buildTile(entry, { show, open, grade }) {
   const tile = element("div", "tile");
   tile.setAttribute("role", "group");
+  tile.setAttribute("aria-busy", "true"); // until its image is painted
   const picture = element("div", "picture");
   const canvas = document.createElement("canvas");
   canvas.setAttribute("aria-hidden", "true");
