@@ -137,7 +137,7 @@ def export_grades(paths: RunPaths, store: Store) -> dict[str, int]:
 
 
 def _all_votes(paths: RunPaths, store: Store) -> list[dict[str, Any]]:
-    """All votes, which must be at least as many as were exported before, as none is ever removed."""
+    """All votes: at least as many as were exported before, since none is ever removed."""
     try:
         votes = store.votes()
     except sqlite3.Error as error:
