@@ -37,7 +37,8 @@ export class Pictures {
     entry.loaded.then(async () => {
       if (entry.ready) return use(entry.image);
       const answer = await fetch(entry.address).catch(() => null);
-      const problem = answer && answer.status < 500 && !answer.ok ? (await answer.json()).error : "";
+      const refused = answer && !answer.ok && answer.status < 500;
+      const problem = refused && (await answer.json().catch(() => null))?.error;
       if (!wanted()) return;
       if (!answer?.ok) fail(problem);
       if (!problem) setTimeout(() => wanted() && this.get(place, { use, fail, wanted }), RETRY_MS);

@@ -284,8 +284,7 @@ function complain(text) {
 
 // --- The grid ------------------------------------------------------------------------------------
 
-// Heights of the buttons are those of portal.css.
-const TILE = { gap: 8, buttons: matchMedia("(pointer: coarse)").matches ? 48 : 36, margin: 28 };
+const TILE = { gap: 8, buttons: parseInt(getComputedStyle(document.documentElement).getPropertyValue("--target")), margin: 28 };
 const grid = { columns: 1, rows: 1, key: "" };
 
 // Tiles fill the window, with sides of at least 155 pixels, more on a large screen.
