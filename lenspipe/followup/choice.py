@@ -9,6 +9,7 @@ import pandas as pd
 from lenspipe.config.paths import RunPaths
 from lenspipe.products.candidates import read_candidates
 from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.tables import unescape_formulas
 
 __all__ = ["choose_candidates", "read_arrows", "read_graded"]
 
@@ -198,4 +199,4 @@ def _read_csv(path: Path, expected: str) -> pd.DataFrame:
         raise LenspipeError(
             f"{path}: cannot be read as CSV ({reason}); expected columns {expected}"
         ) from None
-    return table.rename(columns=lambda name: name.strip().lower())
+    return unescape_formulas(table).rename(columns=lambda name: name.strip().lower())

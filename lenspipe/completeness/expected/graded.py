@@ -10,6 +10,7 @@ from lenspipe.config.paths import RunPaths
 from lenspipe.products.candidates import read_candidates
 from lenspipe.products.files import read_json
 from lenspipe.products.tables import chunks_of, read_table
+from lenspipe.utils.tables import unescape_formulas
 
 __all__ = ["GradedCandidates", "read_graded_candidates"]
 
@@ -82,7 +83,7 @@ def read_graded_candidates(
     table["grade"] = ""
     grades_path = paths.inspection("grades.csv")
     if grades_path.exists():
-        grades = pd.read_csv(grades_path, dtype=str, keep_default_na=False)
+        grades = unescape_formulas(pd.read_csv(grades_path, dtype=str, keep_default_na=False))
         grades = grades.drop_duplicates("id").set_index("id")["grade"]
         table["grade"] = table["id"].map(grades).fillna("")
     expected = read_json(paths.threshold, "threshold")["expected"]
