@@ -63,9 +63,14 @@ class Retrieval(Section):
     connections: int = Field(
         4, ge=1, le=64, description="Simultaneous connections to a server, for each job."
     )
-    attempts: PositiveInt = Field(6, description="Maximum number of attempts of a request.")
+    attempts: PositiveInt | None = Field(
+        None,
+        description="Maximum number of attempts of a request; None: as many as patience_s allows.",
+    )
     patience_s: Positive = Field(
-        900.0, description="Time after which a request is not retried, seconds."
+        900.0,
+        description="Time after which a request is not retried, and a server that stays "
+        "unavailable is given up, seconds; the waits between attempts grow to 5 minutes.",
     )
     timeout_s: Positive = Field(
         30.0, description="Time without data from a server after which a request fails, seconds."

@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 import fsspec
 
 from lenspipe.config.data import Retrieval
-from lenspipe.retrieval.http import Host, Received, write_at
+from lenspipe.retrieval.hosts import Host
+from lenspipe.retrieval.http import Received, write_at
 from lenspipe.retrieval.ranges import Ranges
 from lenspipe.retrieval.retry import retrying
 from lenspipe.utils.errors import LenspipeError, NotFoundError, RetrievalError

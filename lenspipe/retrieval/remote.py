@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import hashlib
 import os
+import re
 import tempfile
 import threading
 import time
@@ -14,7 +15,8 @@ from urllib.parse import urlsplit
 
 from lenspipe.config.data import Retrieval
 from lenspipe.retrieval.cache import Cache
-from lenspipe.retrieval.http import Host, HttpTransport
+from lenspipe.retrieval.hosts import Host
+from lenspipe.retrieval.http import HttpTransport
 from lenspipe.retrieval.local import Boxes, LocalSource
 from lenspipe.retrieval.objects import ObjectTransport
 from lenspipe.retrieval.ranges import Ranges, merge, missing, plan
@@ -29,6 +31,9 @@ __all__ = ["RemoteSource"]
 
 #: Number of bytes of a coadd in the first request: headers and table are usually within.
 _FIRST_BYTES = 21 * BLOCK
+
+#: A file that is damaged as often as that is damaged on the server.
+_DAMAGED_ATTEMPTS = 3
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -118,7 +123,7 @@ class RemoteSource(LocalSource):
                 yield local
             return
         url = str(path)
-        fetch = retrying(self.retrieval, _DamagedError)
+        fetch = retrying(self.retrieval, _DamagedError, _DAMAGED_ATTEMPTS)
 
         def fetch_whole(local: Path) -> None:
             fetch(self._fetch_whole, url, local, checksums)
@@ -160,7 +165,7 @@ class RemoteSource(LocalSource):
         self, url: str, local: Path, boxes: Boxes, checksums: str | os.PathLike[str] | None
     ) -> Path | None:
         try:
-            fetch = retrying(self.retrieval, _DamagedError)
+            fetch = retrying(self.retrieval, _DamagedError, _DAMAGED_ATTEMPTS)
             fetch(self._fetch_sections, url, local, boxes, checksums)
         except NotFoundError:
             return None
@@ -225,6 +230,8 @@ class RemoteSource(LocalSource):
                     pass
             except LenspipeError as error:
                 raise _DamagedError(f"{url}: {error}") from None
+        elif page := _page_in(local):
+            raise _DamagedError(f"{url}: found a page, expected a file: {page!r}")
         if not (checksums and self.retrieval.checksums):
             return
         expected = self._published_sum(str(checksums), name)
@@ -250,6 +257,14 @@ class RemoteSource(LocalSource):
             return None
         sums = (line.split(maxsplit=1) for line in lines if line.strip())
         return next((line[0] for line in sums if line[-1].lstrip("*").endswith(name)), None)
+
+
+def _page_in(path: Path) -> str:
+    """Return the beginning of a file if it is a page or an error in JSON, else nothing."""
+    with open(path, "rb") as file:
+        begin = file.read(100).decode("utf-8", "replace").strip()
+    is_page = re.match(r"<!doctype html|<html|\{", begin, re.IGNORECASE)
+    return " ".join(begin.split()) if is_page and path.suffix not in (".html", ".json") else ""
 
 
 def _cheapest(needed: Ranges, first: int, end: int, host: Host) -> list[Ranges] | list[None]:

@@ -1,15 +1,21 @@
 """Retrieval of coadds from servers: the right bytes, few of them, in few requests."""
 
+import contextlib
 import hashlib
+import itertools
+import json
 import os
 import random
 import shutil
+import socket
+from pathlib import Path
 from types import SimpleNamespace
 
 import fitsio
 import numpy as np
 import pytest
 from conftest import write_coadd
+from helpers.clock import Clock
 from helpers.loopback import Fault, Loopback, RandomFaults, apache, find_program, nginx
 
 from lenspipe.config.settings import load_settings
@@ -18,7 +24,9 @@ from lenspipe.cutouts.chunk import cut_brick
 from lenspipe.cutouts.stamps import CoaddStamps
 from lenspipe.parent.select import parent_of_brick
 from lenspipe.products.cutouts import read_cutouts
-from lenspipe.retrieval import retry
+from lenspipe.retrieval import hosts, retry
+from lenspipe.retrieval.errors import UnavailableError
+from lenspipe.retrieval.http import HttpTransport
 from lenspipe.retrieval.local import LocalSource
 from lenspipe.retrieval.sources import open_source as open_trees
 from lenspipe.survey.bricks import brick_wcs
@@ -310,7 +318,7 @@ def test_retry_after_is_honoured(files, caplog):
         open_source(remote(server.url)) as source,
     ):
         fetch(source, server.url, ["rice.fits.fz"], *positions(0, 2))
-    lines = [r.getMessage() for r in caplog.records if "try 2 of 6 in 1.0 s" in r.getMessage()]
+    lines = [r.getMessage() for r in caplog.records if "try 2 in 1.0 s" in r.getMessage()]
     assert len(lines) == 1
     assert "503 Service Unavailable" in lines[0]
 
@@ -323,6 +331,218 @@ def test_patience_ends_before_a_wait_that_is_too_long(files):
     ):
         fetch(source, server.url, ["rice.fits.fz"], *positions(0, 2))
     assert len(server.requests) == 1
+
+
+def waits_of(files, monkeypatch, fault, **retrieval):
+    """How long a job waits for a server that always fails, by a clock that only sleep moves."""
+    clock = Clock()
+    monkeypatch.setattr(retry, "_FIRST_WAIT_S", 1.0)
+    monkeypatch.setattr(retry.tenacity.nap, "time", clock)
+    monkeypatch.setattr(hosts, "time", clock)
+    with (
+        Loopback(files.folder, faults=lambda _: fault) as server,
+        open_source(remote(server.url, **retrieval)) as source,
+        pytest.raises(RetrievalError) as error,
+    ):
+        fetch(source, server.url, ["rice.fits.fz"], *positions(0, 2))
+    assert error.value.transient
+    return clock.waits, server
+
+
+@pytest.mark.parametrize("fault", ["503", "502", "html"])
+@pytest.mark.parametrize("patience_s", [900, 7200])
+def test_a_server_is_waited_for_as_long_as_patience_lasts(files, monkeypatch, fault, patience_s):
+    waits, _ = waits_of(files, monkeypatch, Fault(fault), patience_s=patience_s)
+    assert 0.6 * patience_s < sum(waits) <= patience_s
+    assert len(waits) > 8
+    assert all(later > earlier / 2 for earlier, later in itertools.pairwise(waits))
+    assert 150 <= max(waits) <= 300
+
+
+def test_a_server_that_is_given_up_is_asked_once_by_each_job(files, monkeypatch):
+    waits_of(files, monkeypatch, Fault("503"), patience_s=900)
+    clock = hosts.time
+    before = clock.now
+    again = Loopback(files.folder, faults=lambda _: Fault("503"))
+    with again, contextlib.closing(HttpTransport(remote("x").retrieval, "hosts.json")) as transport:
+        name = again.url.removeprefix("http://")
+        known = json.loads(Path("results/tiny/hosts.json").read_text())
+        Path("hosts.json").write_text(json.dumps({name: next(iter(known.values()))}))
+        with pytest.raises(RetrievalError, match="503"), open("file", "wb") as file:
+            transport.read(f"{again.url}/rice.fits.fz", None, file.fileno())
+        assert len(again.requests) == 1
+    assert clock.now == before
+
+
+def test_too_many_requests_make_all_jobs_wait(files, monkeypatch):
+    waits, server = waits_of(files, monkeypatch, Fault("429"), patience_s=100)
+    assert 16 <= waits[0] <= 32
+    assert sum(waits) <= 100
+    waits, server = waits_of(files, monkeypatch, Fault("429", retry_after=90), patience_s=100)
+    assert waits == pytest.approx([90], abs=0.1)
+    assert len(server.requests) == 2
+    url, started = f"{server.url}/rice.fits.fz", hosts.time.now
+    other = hosts.Hosts("results/tiny/hosts.json", 100)
+    assert other.wait_turn(url) == pytest.approx(started + 90, abs=0.1)
+    other.note_failure(url, UnavailableError("", 50), hosts.time.now)
+    with pytest.raises(RetrievalError, match=r"not asked before .*, as it requested"):
+        hosts.Hosts("results/tiny/hosts.json", 1).wait_turn(url)
+
+
+def test_failures_of_one_moment_count_once(tmp_path):
+    known = hosts.Hosts(tmp_path / "hosts.json", 900)
+    at = known.wait_turn("http://a/b")
+    for _ in range(8):
+        known.note_failure("http://a/b", UnavailableError(""), at)
+    assert known.host("http://a/c").failures == 1
+    known.note_success("http://a/d")
+    assert hosts.Hosts(tmp_path / "hosts.json", 900).host("http://a").failures == 0
+
+
+def test_a_name_that_no_one_knows_is_not_waited_for(monkeypatch):
+    def fail(*_, **__):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    with (
+        open_source(remote("http://nowhere.example")) as source,
+        pytest.raises(RetrievalError, match="Name or service not known") as error,
+    ):
+        fetch(source, "http://nowhere.example", ["a.fits.fz"], *positions(0, 2))
+    assert error.value.transient
+
+
+#: Types under which servers send what is no file, and what they send.
+PAGES = {
+    "text/html": b"<!DOCTYPE html><html><title>Out of order</title></html>",
+    "application/json": b'{"error": "too busy"}',
+    "text/plain": b"<html>Out of order</html>",
+    "application/octet-stream": b'{"detail": "not now"}',
+}
+
+
+@pytest.mark.parametrize("content_type", PAGES)
+@pytest.mark.parametrize("name", ["table.fits", "list.csv"])
+def test_pages_never_stay_in_the_cache(tmp_path, content_type, name):
+    (tmp_path / "tree").mkdir()
+    path = tmp_path / "tree" / name
+    if name == "table.fits":
+        fitsio.write(path, np.ones(1, [("a", "i4")]))
+    else:
+        path.write_text("ra,dec\n1,2\n")
+    page = Fault("html", body=PAGES[content_type], content_type=content_type)
+    with (
+        Loopback(tmp_path / "tree", faults=lambda r: page if r.number < 3 else None) as server,
+        open_source(remote(server.url, attempts=2)) as source,
+    ):
+        url = f"{server.url}/{name}"
+        with pytest.raises(RetrievalError, match=name) as error, source.table(url):
+            pass
+        assert error.value.transient
+        assert not [p for p in Path("results/cache").iterdir() if p.suffix != ".lock"]
+        with source.table(url) as local:
+            assert local.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("validators", [("etag", "last-modified"), ("last-modified",), ()])
+@pytest.mark.parametrize("kind", ["truncated", "reset"])
+def test_a_whole_file_over_a_line_that_breaks(tmp_path, validators, kind):
+    (tmp_path / "tree").mkdir()
+    content = random.Random(1).randbytes(1_000_000)
+    (tmp_path / "tree" / "table.bin").write_bytes(content)
+    with (
+        Loopback(
+            tmp_path / "tree", validators=validators, faults=lambda _: Fault(kind, after=100_000)
+        ) as server,
+        open_source(remote(server.url, attempts=1)) as source,
+        source.table(f"{server.url}/table.bin") as local,
+    ):
+        assert local.read_bytes() == content
+    assert server.bytes_sent < 1.1 * len(content)
+    assert [r.headers.get("if-range") is None for r in server.requests[1:]] == [not validators] * (
+        len(server.requests) - 1
+    )
+
+
+@pytest.mark.parametrize("validators", [("etag", "last-modified"), ("etag",)])
+@pytest.mark.parametrize("answer", ["200", "206", "412", "416", "shorter"])
+def test_a_whole_file_that_changes_while_a_line_breaks(tmp_path, validators, answer, monkeypatch):
+    """Whatever the server says to the request for the rest, the new file is had, and no mixture."""
+    (tmp_path / "tree").mkdir()
+    path = tmp_path / "tree" / "table.bin"
+    old, new = (random.Random(seed).randbytes(300_000) for seed in range(2))
+    new = new[:50_000] if answer == "shorter" else new
+    path.write_bytes(old)
+
+    def replace():
+        (tmp_path / "new").write_bytes(new)
+        os.replace(tmp_path / "new", path)
+
+    def faults(request):
+        if request.number == 1:
+            return Fault("truncated", after=100_000)
+        if request.number > 2:
+            return None
+        if answer in ("412", "416"):
+            replace()
+            return Fault(answer)
+        return Fault("unconditional" if answer in ("206", "shorter") else "call", call=replace)
+
+    with (
+        Loopback(tmp_path / "tree", validators=validators, faults=faults) as server,
+        open_source(remote(server.url)) as source,
+        source.table(f"{server.url}/table.bin") as local,
+    ):
+        assert local.read_bytes() == new
+    assert server.requests[1].range == "bytes=100000-"
+    assert len(server.requests) == (2 if answer == "200" else 3)
+
+
+def test_a_server_without_ranges_whose_line_breaks(tmp_path):
+    """It ends, and so does one whose file is sent whole in the end."""
+    (tmp_path / "tree").mkdir()
+    content = random.Random(1).randbytes(300_000)
+    (tmp_path / "tree" / "table.bin").write_bytes(content)
+    breaks = Fault("truncated", after=100_000)
+    for last, attempts in ((10**9, 3), (4, 6)):
+        with (
+            Loopback(
+                tmp_path / "tree",
+                ranges="none",
+                faults=lambda r, last=last: breaks if r.number < last else None,
+            ) as server,
+            open_source(remote(server.url, attempts=attempts)) as source,
+        ):
+            expects = (
+                pytest.raises(RetrievalError, match="IncompleteRead")
+                if last > 100
+                else contextlib.nullcontext()
+            )
+            with expects, source.table(f"{server.url}/table.bin") as local:
+                assert local.read_bytes() == content
+        assert len(server.requests) <= attempts + 1
+
+
+def test_coadds_over_a_line_that_breaks(deep):
+    """Tiles that have arrived are not requested again."""
+    x, y = positions(0, 400, (3500, 3500))
+    with fitsio.FITS(deep / "image.fits.fz") as fits:
+        whole = fits[1].read()
+    for ranges in ("apache", "single", "none"):
+        with (
+            Loopback(
+                deep, ranges=ranges, faults=lambda _: Fault("truncated", after=1_000_000)
+            ) as server,
+            open_source(remote(server.url, attempts=1)) as source,
+        ):
+            if ranges == "none":
+                with pytest.raises(RetrievalError, match="IncompleteRead"):
+                    fetch(source, server.url, ["image.fits.fz"], x, y)
+                continue
+            stamps = fetch(source, server.url, ["image.fits.fz"], x, y)["image.fits.fz"]
+        np.testing.assert_array_equal(stamps, expected(whole, x, y))
+        assert len(server.requests) > 5
+        assert server.bytes_sent < 1.2 * (deep / "image.fits.fz").stat().st_size
 
 
 def test_connections_are_limited_and_kept(files):
