@@ -29,7 +29,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "models": ["read_training", "training_splits", "TRAINING_KEYS"],
         "outputs": ["outputs_document"],
-        "parent": ["empty_parent", "make_audit", "parent_columns"],
+        "parent": ["add_audits", "empty_parent", "make_audit", "parent_columns"],
         "parts": ["open_parts"],
         "plan": ["bricks_of_chunk", "find_brick", "Plan", "read_plan"],
         "predictions": ["group_rows", "random_nonlenses", "read_held_out"],

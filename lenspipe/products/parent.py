@@ -8,7 +8,7 @@ from lenspipe.products.schema.declarations import dtypes_of, names_of
 from lenspipe.products.schema.registry import band_values
 from lenspipe.products.schema.search import AUDIT, PARENT
 
-__all__ = ["empty_parent", "make_audit", "parent_columns"]
+__all__ = ["add_audits", "empty_parent", "make_audit", "parent_columns"]
 
 
 def parent_columns(bands: Iterable[str]) -> dict[str, str]:
@@ -30,5 +30,17 @@ def make_audit(cuts: Iterable[tuple[str, int, int]]) -> pd.DataFrame:
     cuts
         Name, number of rows before and number of rows after each cut.
     """
-    rows = [(cut, before, after, before - after) for cut, before, after in cuts]
+    rows = [(cut, before, after, before - after, "") for cut, before, after in cuts]
     return pd.DataFrame(rows, columns=names_of(AUDIT))
+
+
+def add_audits(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """Add up two audits of the same cuts."""
+    counts = ["before", "after", "removed"]
+    total = one.assign(**{name: one[name] + other[name] for name in counts})
+    notes = zip(one["not_counted"], other["not_counted"], strict=True)
+    total["not_counted"] = [
+        "; ".join(dict.fromkeys(note for text in pair for note in text.split("; ") if note))
+        for pair in notes
+    ]
+    return total

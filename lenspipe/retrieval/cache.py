@@ -33,7 +33,12 @@ class Cache:
         self.limit = limit
 
     @contextlib.contextmanager
-    def get(self, name: str, fetch: Callable[[Path], object]) -> Iterator[Path]:
+    def get(
+        self,
+        name: str,
+        fetch: Callable[[Path], object],
+        is_good: Callable[[Path], bool] | None = None,
+    ) -> Iterator[Path]:
         """Make a file available; it stays until the block ends.
 
         Parameters
@@ -42,10 +47,18 @@ class Cache:
             Address of the file.
         fetch
             Called, if the file is not in the folder, with the path at which to write it.
+        is_good
+            Called with the path of a file that is in the folder; if false, the file is fetched
+            again.
         """
         digest = hashlib.sha256(name.encode()).hexdigest()[:16]
         path = self.folder / f"{digest}-{name.rpartition('/')[2]}"
-        while (file := _open_locked(path)) is None:
+        file = _open_locked(path)
+        if file and is_good and not is_good(path):
+            file.close()
+            path.unlink(missing_ok=True)  # those who read it keep it
+            file = None
+        while file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".", dir=self.folder) as folder:
                 fetch(Path(folder) / path.name)
@@ -54,6 +67,7 @@ class Cache:
                     if not path.exists():
                         os.replace(Path(folder) / path.name, path)
                     self._trim(path)
+            file = _open_locked(path)
         with file:
             os.utime(path)
             yield path

@@ -32,6 +32,9 @@ __all__ = ["RemoteSource"]
 #: Number of bytes of a coadd in the first request: headers and table are usually within.
 _FIRST_BYTES = 21 * BLOCK
 
+#: A line of a list of SHA-256 sums.
+_SUM = re.compile(r"([0-9a-fA-F]{64})\s+[*]?(\S.*)")
+
 #: A file that is damaged as often as that is damaged on the server.
 _DAMAGED_ATTEMPTS = 3
 
@@ -80,6 +83,8 @@ class RemoteSource(LocalSource):
         self._pool = concurrent.futures.ThreadPoolExecutor(retrieval.connections)
         self._scratch = tempfile.TemporaryDirectory(prefix="lenspipe-")
         self._first_bytes = _FIRST_BYTES
+        self._unchecked: dict[str, str] = {}
+        self._absent: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -128,7 +133,16 @@ class RemoteSource(LocalSource):
         def fetch_whole(local: Path) -> None:
             fetch(self._fetch_whole, url, local, checksums)
 
-        with self._cache.get(url, fetch_whole) as local:
+        def is_published(local: Path) -> bool:
+            # It may have been fetched by a run that did not check it, or be an earlier version.
+            try:
+                self._check_sum(url, local, checksums)
+            except _DamagedError as error:
+                log.info("%s; fetching it again", error)
+                return False
+            return True
+
+        with self._cache.get(url, fetch_whole, is_published) as local:
             yield local
 
     @contextlib.contextmanager
@@ -155,6 +169,11 @@ class RemoteSource(LocalSource):
                 for future in futures.values():
                     future.cancel()
                 concurrent.futures.wait(futures.values())
+
+    def unchecked(self, paths: Iterable[str | Path]) -> str:
+        """See `LocalSource`."""
+        reasons = (self._unchecked.get(str(path)) for path in paths)
+        return "; ".join(dict.fromkeys(filter(None, reasons)))
 
     def key(self, paths: Iterable[str | Path]) -> list[object]:
         """See `LocalSource`."""
@@ -217,6 +236,8 @@ class RemoteSource(LocalSource):
                     if (host.ranges, host.most_ranges) != before:
                         break
             if received != [(0, first.size)]:
+                if self.retrieval.checksums:
+                    self._unchecked[url] = "only parts were read"
                 os.ftruncate(file.fileno(), layout.end)
                 layout.clear_other_tiles(file, sections)
 
@@ -232,31 +253,48 @@ class RemoteSource(LocalSource):
                 raise _DamagedError(f"{url}: {error}") from None
         elif page := _page_in(local):
             raise _DamagedError(f"{url}: found a page, expected a file: {page!r}")
+        self._check_sum(url, local, checksums)
+
+    def _check_sum(self, url: str, local: Path, checksums: str | os.PathLike[str] | None) -> None:
+        """Check that a file is the published one, if that is configured."""
         if not (checksums and self.retrieval.checksums):
             return
-        expected = self._published_sum(str(checksums), name)
+        expected, reason = self._published_sum(str(checksums), url.rpartition("/")[2])
         if expected is None:
-            log.info("%s: not checked, %s does not list it", url, checksums)
+            self._unchecked[url] = reason
             return
         with open(local, "rb") as file:
             actual = hashlib.file_digest(file, "sha256").hexdigest()
         if actual != expected:
             raise _DamagedError(f"{url}: SHA-256 {actual[:8]}..., published {expected[:8]}...")
 
-    def _published_sum(self, checksums: str, name: str) -> str | None:
-        """Look up a file in a list of SHA-256 sums; None without a list or such a line."""
+    def _published_sum(self, checksums: str, name: str) -> tuple[str | None, str]:
+        """Look up a file in a list of SHA-256 sums; without its sum, return the reason."""
 
         def fetch(local: Path) -> None:
             with open(local, "wb") as file:
                 self.transport(checksums).read(checksums, None, file.fileno())
+            if not _read_sums(local):
+                raise _DamagedError(f"{checksums}: found no SHA-256 sums")
 
-        try:
-            with self._cache.get(checksums, fetch) as local:
-                lines = local.read_text("ascii", "replace").splitlines()
-        except NotFoundError:
-            return None
-        sums = (line.split(maxsplit=1) for line in lines if line.strip())
-        return next((line[0] for line in sums if line[-1].lstrip("*").endswith(name)), None)
+        if checksums not in self._absent:
+            retry = retrying(self.retrieval, _DamagedError, _DAMAGED_ATTEMPTS)
+            try:
+                with self._cache.get(checksums, lambda local: retry(fetch, local)) as local:
+                    if (expected := _read_sums(local).get(name)) is not None:
+                        return expected, ""
+                return None, f"not listed in {checksums}"
+            except (NotFoundError, _DamagedError) as error:
+                self._absent[checksums] = f"no list of sums: {error}"
+                log.info("nothing is checked that this list should have: %s", error)
+        return None, self._absent[checksums]
+
+
+def _read_sums(path: Path) -> dict[str, str]:
+    """Read a list of SHA-256 sums: name of the file, without folders -> sum."""
+    lines = path.read_text("utf-8", "replace").splitlines()
+    sums = (_SUM.fullmatch(line.strip()) for line in lines)
+    return {line[2].rpartition("/")[2]: line[1].lower() for line in sums if line}
 
 
 def _page_in(path: Path) -> str:

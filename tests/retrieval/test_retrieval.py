@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -20,10 +21,13 @@ from helpers.loopback import Fault, Loopback, RandomFaults, apache, find_program
 
 from lenspipe.config.settings import load_settings
 from lenspipe.config.surveys.legacy import RELEASES
-from lenspipe.cutouts.chunk import cut_brick
+from lenspipe.cutouts.chunk import cut_brick, cut_chunk
 from lenspipe.cutouts.stamps import CoaddStamps
-from lenspipe.parent.select import parent_of_brick
+from lenspipe.footprint.plan import load_plan
+from lenspipe.footprint.select import write_bricks
+from lenspipe.parent.select import parent_of_brick, parent_of_chunk
 from lenspipe.products.cutouts import read_cutouts
+from lenspipe.products.manifests import read_manifest
 from lenspipe.retrieval import hosts, retry
 from lenspipe.retrieval.errors import UnavailableError
 from lenspipe.retrieval.http import HttpTransport
@@ -31,6 +35,7 @@ from lenspipe.retrieval.local import LocalSource
 from lenspipe.retrieval.sources import open_source as open_trees
 from lenspipe.survey.bricks import brick_wcs
 from lenspipe.survey.coadds import read_stamps
+from lenspipe.survey.sweeps import sweep_names
 from lenspipe.utils.errors import LenspipeError, RetrievalError
 from lenspipe.utils.fits import clip_boxes
 
@@ -554,36 +559,117 @@ def test_connections_are_limited_and_kept(files):
         assert server.connections.opened <= 3
 
 
-def test_sums_are_checked_where_whole_files_are_taken(tiny_tree, tmp_path):
-    tree = tmp_path / "tree"
-    shutil.copytree(tiny_tree.tree, tree)
-    settings = remote("http://127.0.0.1:1")
-    path = settings.survey_paths.tractor(tiny_tree.region, tiny_tree.brick)
-    name = path.removeprefix(settings.survey_paths.tree + "/")
-    sums = settings.survey_paths.checksums(tiny_tree.region, tiny_tree.brick)
-    sums = tree / sums.removeprefix(settings.survey_paths.tree + "/")
-    right = hashlib.sha256((tree / name).read_bytes()).hexdigest()
+def list_sums(tree, release, file, marker=" ", wrong=()):
+    """Write the list of sums of a folder as the survey does; returns its path."""
+    folder = file.relative_to(tree).parent
+    path = file.with_name(f"legacysurvey_{release}_{'_'.join(folder.parts)}.sha256sum")
+    files = [each for each in file.parent.iterdir() if each.is_file() and each != path]
+    sums = {each: hashlib.sha256(each.read_bytes()).hexdigest() for each in files}
+    sums |= dict.fromkeys(wrong, "0" * 64)
+    path.write_text("".join(f"{sum} {marker}{each.name}\n" for each, sum in sums.items()))
+    return path
+
+
+@pytest.fixture
+def tree(tiny_tree, tmp_path):
+    return shutil.copytree(tiny_tree.tree, tmp_path / "tree")
+
+
+def parent_and_cutouts(settings):
+    """Make the only chunk; returns the entries of its brick in both manifests."""
+    write_bricks(settings)
+    (chunk,) = load_plan(settings)
+    parent_of_chunk(settings, chunk)
+    cut_chunk(settings, chunk)
+    manifests = [settings.paths.manifest(stage, chunk) for stage in ("parent", "cutouts")]
+    return [entry for path in manifests for entry in read_manifest(path).values()]
+
+
+@pytest.mark.parametrize("marker", [" ", "*", "./", "south/tractor/150/"])
+def test_sums_as_the_survey_publishes_them(tiny_tree, tree, marker):
+    paths = RELEASES["dr9"].paths(tree)
+    tractor = paths.tractor(tiny_tree.region, tiny_tree.brick)
+    sums = list_sums(tree, "dr9", tractor, marker)
+    assert sums == paths.checksums(tractor)
+    image = paths.coadd("south", tiny_tree.brick, "image", "g")
+    assert list_sums(tree, "dr9", image, marker) == paths.checksums(image)
+    with Loopback(tree, ranges="none") as server:
+        settings = remote(server.url, checksums=True, attempts=2)
+        assert all("unchecked" not in entry for entry in parent_and_cutouts(settings))
+        asked = [request.path for request in server.requests]
+        assert f"/{sums.relative_to(tree)}" in asked
+        # A file in the cache is checked as well.
+        (cached,) = Path("results/cache").glob("*-tractor-*")
+        size = cached.stat().st_size
+        cached.write_bytes(b"x" * size)
+        parent_of_brick(settings, tiny_tree.brick, "south")
+        assert next(Path("results/cache").glob("*-tractor-*")).read_bytes() == tractor.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["tractor", "coadd", "bricks", "sweep"])
+def test_a_file_other_than_the_published_one_is_refused(tiny_tree, tree, kind):
+    paths = RELEASES["dr9"].paths(tree)
+    region, brick = tiny_tree.region, tiny_tree.brick
+    sweep = tree / "south/sweep/9.0" / sweep_names(150.147, 32.0, RELEASES["dr9"])[1]
+    sweep.parent.mkdir(parents=True)
+    shutil.copy(paths.tractor(region, brick), sweep)
+    file = {
+        "tractor": paths.tractor(region, brick),
+        "coadd": paths.coadd(region, brick, "invvar", "r"),
+        "bricks": paths.bricks(region),
+        "sweep": sweep,
+    }[kind]
+    list_sums(tree, "dr9", file, wrong=[file])
+    with Loopback(tree, ranges="none") as server:
+        settings = remote(server.url, checksums=True, attempts=2)
+        if kind == "sweep":
+            survey = settings.survey.model_copy(update={"catalogs": "sweeps"})
+            settings = settings.model_copy(update={"survey": survey})
+        wrong = rf"{file.name}: SHA-256 \w+\.\.\., published 00000000"
+        if kind == "bricks":
+            with pytest.raises(RetrievalError, match=wrong):
+                write_bricks(settings)
+            return
+        entries = parent_and_cutouts(settings)
+    assert entries[-1]["status"] == "failed"
+    assert re.search(wrong, entries[-1]["reason"])
+    assert entries[-1]["transient"]
+
+
+@pytest.mark.parametrize("answer", ["absent", "page", "empty", "other"])
+def test_what_is_not_checked_is_said(tiny_tree, tree, answer, caplog):
+    caplog.set_level("INFO", "lenspipe")
+    paths = RELEASES["dr9"].paths(tree)
+    tractor = paths.tractor(tiny_tree.region, tiny_tree.brick)
+    text = {"page": "<html>no list</html>", "empty": "", "other": f"{'0' * 64}  other.fits\n"}
+    if answer != "absent":
+        paths.checksums(tractor).write_text(text[answer])
     with Loopback(tree) as server:
-        config = remote(server.url, checksums=True, attempts=2)
-        survey = config.survey_paths
-        arguments = (
-            survey.tractor(tiny_tree.region, tiny_tree.brick),
-            survey.checksums(tiny_tree.region, tiny_tree.brick),
-        )
-        with open_source(config) as source, source.table(*arguments) as local:
-            assert hashlib.sha256(local.read_bytes()).hexdigest() == right
-        shutil.rmtree(config.retrieval.cache)
-        sums.write_text(f"{right} *tractor/{name}\n")
-        with open_source(config) as source, source.table(*arguments):
-            pass
-        shutil.rmtree(config.retrieval.cache)
-        sums.write_text(f"{'0' * 64} *tractor/{name}\n")
-        with (
-            open_source(config) as source,
-            pytest.raises(RetrievalError, match=r"SHA-256 .* published 00000000"),
-            source.table(*arguments),
-        ):
-            pass
+        settings = remote(server.url, checksums=True, attempts=2)
+        catalogue, cutouts = parent_and_cutouts(settings)
+        asked = [r.path for r in server.requests if "150.sha256sum" in r.path]
+    reason = {
+        "absent": "no list of sums: .*tractor_150.sha256sum: 404 Not Found",
+        "page": "no list of sums: .*tractor_150.sha256sum: found no SHA-256 sums",
+        "empty": "no list of sums: .*tractor_150.sha256sum: found no SHA-256 sums",
+        "other": "not listed in .*tractor_150.sha256sum",
+    }[answer]
+    assert catalogue["status"] == cutouts["status"] == "done"
+    assert re.match(reason, catalogue["unchecked"])
+    assert "only parts were read" in cutouts["unchecked"]
+    assert len(asked) == (2 if answer in ("page", "empty") else 1)
+    assert len(re.findall("catalogue not checked against published sums", caplog.text)) == 1
+    assert len(re.findall("coadds not checked against published sums", caplog.text)) == 1
+    # Cutouts that are kept say so again.
+    with Loopback(tree) as server:
+        assert parent_and_cutouts(remote(server.url, checksums=True))[1] is not None
+
+
+def test_nothing_is_said_of_sums_that_are_not_to_be_checked(tiny_tree, tree):
+    with Loopback(tree) as server:
+        entries = parent_and_cutouts(remote(server.url))
+        assert not [r for r in server.requests if "sha256" in r.path]
+    assert all("unchecked" not in entry for entry in entries)
 
 
 def test_bytes_that_are_no_image(tmp_path):

@@ -198,6 +198,8 @@ SUMMARY = (
     Key("n_bricks_failed", "bricks that could not be searched"),
     Key("n_bricks_to_retry", "those of them whose failure is transient; the next run requests "
         "them again unless `failures.retry` is `none`"),
+    Key("n_bricks_unchecked", "bricks with files that were not checked against published sums; "
+        "null without `retrieval.checksums`"),
     Key("targets_without_data", "names of targets for which the survey has no data; null without "
         "a list of targets"),
     Key("checks_red[]", "names of the [checks](#checks) that are red; null if none were made",

@@ -23,6 +23,13 @@ AUDIT = (
     Column("before", "int64", "", "number of rows before the cut"),
     Column("after", "int64", "", "number of rows after the cut"),
     Column("removed", "int64", "", "number of rows that it removed"),
+    Column(
+        "not_counted",
+        "str",
+        "",
+        "what these numbers do not include, because the source of the "
+        "catalogues lacks it; else empty",
+    ),
 )
 CUTOUTS = (*PARENT, FLAGS)
 
@@ -66,6 +73,9 @@ MANIFEST = (
         "whether the failure is transient: the server may deliver later what it did not deliver",
         optional=True),
     Key("<brick>.missing_bands", "bands without a coadd in the brick", optional=True),
+    Key("<brick>.unchecked",
+        "with `retrieval.checksums`: why files were not checked against the published sums",
+        optional=True),
 )  # fmt: skip
 
 TRUTH = (
