@@ -11,6 +11,8 @@ from typing import BinaryIO
 
 from filelock import FileLock
 
+from lenspipe.utils.addresses import file_name
+
 __all__ = ["Cache"]
 
 
@@ -52,7 +54,7 @@ class Cache:
             again.
         """
         digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-        path = self.folder / f"{digest}-{name.rpartition('/')[2]}"
+        path = self.folder / f"{digest}-{file_name(name)}"
         file = _open_locked(path)
         if file and is_good and not is_good(path):
             file.close()

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from requests.auth import HTTPBasicAuth
 
 import lenspipe
 from lenspipe.config.data import Retrieval
@@ -23,11 +24,12 @@ from lenspipe.retrieval.hosts import Host, Hosts
 from lenspipe.retrieval.multipart import Pieces, content_ranges
 from lenspipe.retrieval.ranges import Ranges
 from lenspipe.retrieval.retry import retry_after_s, retrying
+from lenspipe.utils.addresses import Credentials
 from lenspipe.utils.errors import NotFoundError, RetrievalError
 from lenspipe.utils.files import room_to_write
 from lenspipe.utils.progress import log
 
-__all__ = ["HttpTransport", "Received", "write_at"]
+__all__ = ["HttpTransport", "Received", "basic_auth", "write_at"]
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)$")
 
@@ -251,12 +253,18 @@ class HttpTransport:
     def _ask(self, url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
         """Send a request when it is the server's turn, and note how that answers."""
         asked_at = self.hosts.wait_turn(url)
+        secret = self.retrieval.credentials_for(url)
         begin = time.monotonic()
         try:
             with (
-                _plain_errors(url),
+                _plain_errors(url, secret.query),
                 self._session.get(
-                    url, headers=headers, stream=True, timeout=self.retrieval.timeout_s
+                    url,
+                    params=secret.query or None,
+                    auth=basic_auth(secret),
+                    headers=headers,
+                    stream=True,
+                    timeout=self.retrieval.timeout_s,
                 ) as response,
             ):
                 latency, body_begin = time.monotonic() - begin, time.monotonic()
@@ -355,6 +363,12 @@ class HttpTransport:
             self.hosts.note(url, ranges="single")
 
 
+def basic_auth(credentials: Credentials) -> HTTPBasicAuth | None:
+    """Return user and password in the form that requests takes; None leaves it to ``.netrc``."""
+    user, password, _ = credentials
+    return HTTPBasicAuth(user.encode(), password.encode()) if user or password else None
+
+
 def write_at(file: int, piece: bytes, offset: int, url: str) -> None:
     """Write all of a piece of a file at its offset.
 
@@ -451,18 +465,15 @@ _NETWORK_ERRORS = (
 
 
 @contextlib.contextmanager
-def _plain_errors(url: str) -> Iterator[None]:
-    """Turn errors of requests, urllib3 and http.client into a `RetrievalError`."""
+def _plain_errors(url: str, secret: str) -> Iterator[None]:
+    """Turn errors of requests, urllib3 and http.client into a `RetrievalError` without a secret."""
     try:
         yield
-    except (requests.exceptions.SSLError, requests.exceptions.TooManyRedirects) as error:
-        raise RetrievalError(f"{url}: {_reason(error)}", transient=False) from None
-    except requests.ReadTimeout as error:
-        raise RetrievalError(f"{url}: {_reason(error)}", transient=True) from None
     except _NETWORK_ERRORS as error:
-        reason = _reason(error)
-        if isinstance(error, ValueError):
-            raise RetrievalError(f"{url}: {reason}", transient=False) from None
+        reason = _reason(error).replace(secret or " ", "***" if secret else " ")
+        final = (requests.exceptions.SSLError, requests.exceptions.TooManyRedirects, ValueError)
+        if isinstance(error, (*final, requests.ReadTimeout)):
+            raise RetrievalError(f"{url}: {reason}", not isinstance(error, final)) from None
         # A name that is not known to be wrong for good: a later run may find it.
         wait = math.inf if any(text in reason for text in _NO_HOST) else 0.0
         raise UnavailableError(f"{url}: {reason}", wait) from None

@@ -37,6 +37,11 @@ class ObjectTransport:
         self._lock = threading.Lock()
         self._host = Host(ranges="single", proved=("single",))
         scheme = urlsplit(url).scheme
+        if any(retrieval.credentials_for(url)):
+            raise LenspipeError(
+                f"{url}: found credentials in the address, expected none; give them as the store's "
+                "own client takes them (environment variables or its configuration file)"
+            )
         try:
             self._files = fsspec.filesystem(scheme)
         except (ImportError, ValueError) as error:

@@ -22,6 +22,7 @@ from lenspipe.retrieval.objects import ObjectTransport
 from lenspipe.retrieval.ranges import Ranges, merge, missing, plan
 from lenspipe.retrieval.retry import retrying
 from lenspipe.retrieval.tiles import BLOCK, MoreNeeded, read_layout
+from lenspipe.utils.addresses import file_name
 from lenspipe.utils.errors import LenspipeError, NotFoundError, RetrievalError
 from lenspipe.utils.files import is_remote
 from lenspipe.utils.fits import open_fits, wcs_of
@@ -160,7 +161,7 @@ class RemoteSource(LocalSource):
         with tempfile.TemporaryDirectory(dir=self._scratch.name) as folder:
             futures = {}
             for key, url in paths.items():
-                local = Path(folder) / str(url).rpartition("/")[2]
+                local = Path(folder) / file_name(str(url))
                 arguments = (str(url), local, boxes, checksums)
                 futures[key] = self._pool.submit(self._fetch_coadd, *arguments)
             try:
@@ -202,7 +203,7 @@ class RemoteSource(LocalSource):
         """Fetch the first part of a coadd and then the tiles that boxes touch, or all of it."""
         transport = self.transport(url)
         host = transport.host(url)
-        if host.ranges == "none" or url.endswith(".gz"):
+        if host.ranges == "none" or file_name(url).endswith(".gz"):
             self._fetch_whole(url, local, checksums)
             return
         with open(local, "wb+") as file:
@@ -243,7 +244,7 @@ class RemoteSource(LocalSource):
 
     def _check_whole(self, url: str, local: Path, checksums: str | os.PathLike[str] | None) -> None:
         """Check that a file is complete and, if so configured, that it is the published one."""
-        name = url.rpartition("/")[2]
+        name = file_name(url)
         # Lists of positions need not be FITS.
         if ".fits" in name.lower():
             try:
@@ -259,7 +260,7 @@ class RemoteSource(LocalSource):
         """Check that a file is the published one, if that is configured."""
         if not (checksums and self.retrieval.checksums):
             return
-        expected, reason = self._published_sum(str(checksums), url.rpartition("/")[2])
+        expected, reason = self._published_sum(str(checksums), file_name(url))
         if expected is None:
             self._unchecked[url] = reason
             return
@@ -284,7 +285,9 @@ class RemoteSource(LocalSource):
                     if (expected := _read_sums(local).get(name)) is not None:
                         return expected, ""
                 return None, f"not listed in {checksums}"
-            except (NotFoundError, _DamagedError) as error:
+            except RetrievalError as error:
+                if error.transient and not isinstance(error, _DamagedError):
+                    raise
                 self._absent[checksums] = f"no list of sums: {error}"
                 log.info("nothing is checked that this list should have: %s", error)
         return None, self._absent[checksums]

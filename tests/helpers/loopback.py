@@ -27,7 +27,7 @@ import time
 import urllib.parse
 from pathlib import Path
 
-ERRORS = ("403", "404", "412", "416", "429", "500", "502", "503")
+ERRORS = ("401", "403", "404", "412", "416", "429", "500", "502", "503")
 WITH_ANY = (*ERRORS, "reset", "truncated", "drip", "silence", "close")
 WITH_ANY += ("redirect", "redirect-loop", "html", "call")
 WITH_RANGE = ("whole", "short", "wrong-range", "wrong-bytes", "unconditional")
@@ -60,6 +60,7 @@ class Request:
     port: int  # the client's
     fault: str | None = None
     status: int = 0
+    query: str = ""
     bytes_sent: int = 0  # of the body; to a client that hung up, at most a block too many
 
 
@@ -67,7 +68,7 @@ class Request:
 class Fault:
     """What is to go wrong with an answer.
 
-    403, 404, 412, 416, 429, 500, 502, 503: that status. reset: RST within the body. truncated:
+    401, 403, 404, 412, 416, 429, 500, 502, 503: that status. reset: RST within the body. truncated:
     closed within the body. drip: from somewhere in the body on, a byte per `pause_s`. silence:
     nothing until the client gives up. close: a good answer, then the connection is closed
     unannounced. redirect: `status` to `location` or to another path of the same file.
@@ -326,6 +327,7 @@ class Loopback:
             attempt, number = self.attempts[file, headers.get("range")], len(self.requests) + 1
             what = (handler.command, path, file, headers.get("range"), headers)
             request = Request(number, attempt, *what, handler.client_address[1])
+            request.query = urllib.parse.urlsplit(handler.path).query
             self.requests.append(request)
             loops = path.startswith(LOOP)
             fault = Fault("redirect-loop") if loops else self.faults and self.faults(request)
