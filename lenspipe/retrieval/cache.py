@@ -12,6 +12,7 @@ from typing import BinaryIO
 from filelock import FileLock
 
 from lenspipe.utils.addresses import file_name
+from lenspipe.utils.files import room_to_write
 
 __all__ = ["Cache"]
 
@@ -52,6 +53,11 @@ class Cache:
         is_good
             Called with the path of a file that is in the folder; if false, the file is fetched
             again.
+
+        Raises
+        ------
+        DiskFullError
+            There is no space left.
         """
         digest = hashlib.sha256(name.encode()).hexdigest()[:16]
         path = self.folder / f"{digest}-{file_name(name)}"
@@ -61,18 +67,22 @@ class Cache:
             path.unlink(missing_ok=True)  # those who read it keep it
             file = None
         while file is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".", dir=self.folder) as folder:
-                fetch(Path(folder) / path.name)
-                with FileLock(self.folder / ".lock"):
-                    # Another process may have been faster, and its file may be in use.
-                    if not path.exists():
-                        os.replace(Path(folder) / path.name, path)
-                    self._trim(path)
+            with room_to_write(path):
+                self._fetch(path, fetch)
             file = _open_locked(path)
         with file:
             os.utime(path)
             yield path
+
+    def _fetch(self, path: Path, fetch: Callable[[Path], object]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=self.folder) as folder:
+            fetch(Path(folder) / path.name)
+            with FileLock(self.folder / ".lock"):
+                # Another process may have been faster, and its file may be in use.
+                if not path.exists():
+                    os.replace(Path(folder) / path.name, path)
+                self._trim(path)
 
     def _trim(self, newest: Path) -> None:
         """Delete the least recently used files until the others are within the limit."""

@@ -26,7 +26,6 @@ from lenspipe.retrieval.ranges import Ranges
 from lenspipe.retrieval.retry import retry_after_s, retrying
 from lenspipe.utils.addresses import Credentials
 from lenspipe.utils.errors import NotFoundError, RetrievalError
-from lenspipe.utils.files import room_to_write
 from lenspipe.utils.progress import log
 
 __all__ = ["HttpTransport", "Received", "basic_auth", "write_at"]
@@ -177,8 +176,8 @@ class HttpTransport:
             There is no such file.
         RetrievalError
             The server did not deliver it after all retries.
-        DiskFullError
-            There is no space left.
+        OSError
+            The local file cannot be written.
         """
         if ranges:
             return retrying(self.retrieval)(self._read_ranges, url, ranges, file)
@@ -240,7 +239,7 @@ class HttpTransport:
     ) -> Received:
         """Write a body that is all that is missing of a file."""
         for piece in self._pieces(url, response):
-            write_at(file, piece, begun.size, url)
+            write_at(file, piece, begun.size)
             begun.size += len(piece)
         if begun.total not in (None, begun.size):
             raise _BrokenError(f"{url}: found {begun.size} bytes, expected {begun.total}")
@@ -296,7 +295,7 @@ class HttpTransport:
                     start, stop, size = _check_range(url, content_range, starts, stops, size)
                     offset = start
                     while piece := body.read1(min(_PIECE_BYTES, stop - offset)):
-                        write_at(file, piece, offset, url)
+                        write_at(file, piece, offset)
                         offset += len(piece)
                     if offset < stop:
                         raise _BrokenError(f"{url}: {content_range!r} ends at byte {offset}")
@@ -369,25 +368,11 @@ def basic_auth(credentials: Credentials) -> HTTPBasicAuth | None:
     return HTTPBasicAuth(user.encode(), password.encode()) if user or password else None
 
 
-def write_at(file: int, piece: bytes, offset: int, url: str) -> None:
-    """Write all of a piece of a file at its offset.
-
-    Parameters
-    ----------
-    file
-        Descriptor.
-    url
-        Address of the file, for error messages.
-
-    Raises
-    ------
-    DiskFullError
-        There is no space left.
-    """
-    with room_to_write(f"temporary copy of {url}"):
-        while piece:
-            count = os.pwrite(file, piece, offset)
-            piece, offset = piece[count:], offset + count
+def write_at(file: int, piece: bytes, offset: int) -> None:
+    """Write all of a piece of a file, given by its descriptor, at its offset."""
+    while piece:
+        count = os.pwrite(file, piece, offset)
+        piece, offset = piece[count:], offset + count
 
 
 def _count(ranges: Ranges) -> int:

@@ -84,6 +84,6 @@ class ObjectTransport:
                 raise RetrievalError(
                     f"{url}: found {len(piece)} bytes for the range {start}-{stop}", transient=True
                 )
-            write_at(file, piece, start, url)
+            write_at(file, piece, start)
         version = (size, *(str(info.get(key)) for key in ("ETag", "etag", "LastModified", "mtime")))
         return Received(size, version, spans)

@@ -24,7 +24,7 @@ from lenspipe.retrieval.retry import retrying
 from lenspipe.retrieval.tiles import BLOCK, MoreNeeded, read_layout
 from lenspipe.utils.addresses import file_name
 from lenspipe.utils.errors import LenspipeError, NotFoundError, RetrievalError
-from lenspipe.utils.files import is_remote
+from lenspipe.utils.files import is_remote, room_to_write
 from lenspipe.utils.fits import open_fits, wcs_of
 from lenspipe.utils.progress import log
 
@@ -82,7 +82,8 @@ class RemoteSource(LocalSource):
         self._begin = time.monotonic()
         self._cache = Cache(retrieval.cache, 1e9 * retrieval.cache_gb)
         self._pool = concurrent.futures.ThreadPoolExecutor(retrieval.connections)
-        self._scratch = tempfile.TemporaryDirectory(prefix="lenspipe-")
+        with room_to_write(f"{tempfile.gettempdir()} (TMPDIR)"):
+            self._scratch = tempfile.TemporaryDirectory(prefix="lenspipe-")
         self._first_bytes = _FIRST_BYTES
         self._unchecked: dict[str, str] = {}
         self._absent: dict[str, str] = {}
@@ -158,7 +159,9 @@ class RemoteSource(LocalSource):
             with super().coadds(paths, boxes) as files:
                 yield files
             return
-        with tempfile.TemporaryDirectory(dir=self._scratch.name) as folder:
+        with room_to_write(self._scratch.name):
+            scratch = tempfile.TemporaryDirectory(dir=self._scratch.name)
+        with scratch as folder:
             futures = {}
             for key, url in paths.items():
                 local = Path(folder) / file_name(str(url))
@@ -184,9 +187,10 @@ class RemoteSource(LocalSource):
     def _fetch_coadd(
         self, url: str, local: Path, boxes: Boxes, checksums: str | os.PathLike[str] | None
     ) -> Path | None:
+        fetch = retrying(self.retrieval, _DamagedError, _DAMAGED_ATTEMPTS)
         try:
-            fetch = retrying(self.retrieval, _DamagedError, _DAMAGED_ATTEMPTS)
-            fetch(self._fetch_sections, url, local, boxes, checksums)
+            with room_to_write(f"{local} (below TMPDIR)"):
+                fetch(self._fetch_sections, url, local, boxes, checksums)
         except NotFoundError:
             return None
         return local

@@ -32,6 +32,7 @@ from lenspipe.retrieval.errors import UnavailableError
 from lenspipe.retrieval.http import HttpTransport
 from lenspipe.retrieval.retry import retrying
 from lenspipe.utils.errors import RetrievalError
+from lenspipe.utils.files import room_to_write
 from lenspipe.utils.progress import log
 
 __all__ = ["PAUSE_S", "CutoutService", "read_answer"]
@@ -145,7 +146,8 @@ class CutoutService:
         """Ask once and read the answer."""
         url = self._url(region, ra, dec)
         asked_at = time.time()
-        with tempfile.TemporaryFile() as file:
+        folder = f"{tempfile.gettempdir()} (TMPDIR)"
+        with room_to_write(folder), tempfile.TemporaryFile() as file:
             transport.read_once(url, file.fileno())
             file.seek(0)
             body = file.read()
