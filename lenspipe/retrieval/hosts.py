@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
+from lenspipe.config.data import Retrieval
 from lenspipe.retrieval.errors import UnavailableError
 from lenspipe.retrieval.ranges import MAX_RANGES, Link
 from lenspipe.retrieval.retry import backoff_s
@@ -99,17 +100,17 @@ class Hosts:
     ----------
     path
         JSON file, host -> what is known, for all jobs.
-    patience_s
-        Time after which a server that stays unavailable is given up, seconds.
+    retrieval
+        Its ``attempts`` and ``patience_s`` say when a server that stays unavailable is given up.
     pause_s
         Minimum time between two requests to a server, seconds, whatever it answers.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], patience_s: float, pause_s: float = 0.0
+        self, path: str | os.PathLike[str], retrieval: Retrieval, pause_s: float = 0.0
     ) -> None:
         self.path = Path(path)
-        self.patience_s, self.pause_s = patience_s, pause_s
+        self.retrieval, self.pause_s = retrieval, pause_s
         self._hosts: dict[str, Host] = {}
         self._seen: tuple[int, int] | None = None
         self._lock = threading.RLock()
@@ -147,7 +148,7 @@ class Hosts:
             return now
         with self._change(url) as host:
             start = max(now, host.next_at)
-            if start - now > self.patience_s:
+            if start - now > self.retrieval.patience_s:
                 until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(start))
                 raise UnavailableError(
                     f"{_name(url)}: not asked before {until}, as it requested; run again then",
@@ -194,7 +195,9 @@ class Hosts:
                     slower = max(_SLOWER * max(host.pause_s, self.pause_s), _FIRST_PAUSE_S)
                     host.pause_s = min(slower, _LONGEST_PAUSE_S)
             next_at = max(host.next_at, now + wait)
-            if next_at - host.failed_since <= self.patience_s:
+            attempts = self.retrieval.attempts or math.inf
+            is_patient = next_at - host.failed_since <= self.retrieval.patience_s
+            if is_patient and host.failures < attempts:
                 host.next_at, error.retry_after_s = next_at, next_at - now
             else:
                 # Given up: who asks later asks once, but not before the server allows it.

@@ -132,7 +132,7 @@ class HttpTransport:
         self, retrieval: Retrieval, hosts: str | os.PathLike[str], pause_s: float = 0.0
     ) -> None:
         self.retrieval = retrieval
-        self.hosts = Hosts(hosts, retrieval.patience_s, pause_s)
+        self.hosts = Hosts(hosts, retrieval, pause_s)
         self.bytes = self.requests = 0
         self._lock = threading.Lock()
         self._session = requests.Session()

@@ -51,7 +51,7 @@ class TapService:
         self.address = address.rstrip("/")
         self.retrieval = retrieval
         self.sync = True
-        hosts = Hosts(Path(retrieval.cache) / "hosts.json", retrieval.patience_s)
+        hosts = Hosts(Path(retrieval.cache) / "hosts.json", retrieval)
         self._session = _Session(self.address, retrieval, hosts)
 
     def ask(self, query: str, max_rows: int, description: str) -> tuple[Columns, bool]:

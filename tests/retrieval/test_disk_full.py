@@ -11,6 +11,7 @@ import pytest
 from conftest import make_small_survey
 from helpers.loopback import Loopback
 
+from lenspipe.config.data import Retrieval
 from lenspipe.config.settings import load_settings
 from lenspipe.cutouts import chunk as cutouts_chunk
 from lenspipe.cutouts.chunk import cut_chunk
@@ -54,7 +55,9 @@ WRITERS = {
     "records": lambda disk: write_file(disk / "a.tfrecord", [b"x" * 1000] * 5000),
     "images": lambda disk: write_images(disk / "a.fits"),
     "manifest": lambda disk: write_manifest(disk / "a.json", {"b": {"c": "x" * 10**6}}),
-    "hosts": lambda disk: Hosts(disk / "a.json", 9).note("http://a", proved=("x" * 10**6,)),
+    "hosts": lambda disk: Hosts(disk / "a.json", Retrieval()).note(
+        "http://a", proved=("x" * 10**6,)
+    ),
     "cache": lambda disk: (
         Cache(disk / "a", 1e9)
         .get("http://a/b", lambda path: path.write_bytes(b"x" * 10**6))

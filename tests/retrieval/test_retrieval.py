@@ -19,6 +19,7 @@ from conftest import write_coadd
 from helpers.clock import Clock
 from helpers.loopback import Fault, Loopback, RandomFaults, apache, find_program, nginx
 
+from lenspipe.config.data import Retrieval
 from lenspipe.config.settings import load_settings
 from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.cutouts.chunk import cut_brick, cut_chunk
@@ -387,21 +388,21 @@ def test_too_many_requests_make_all_jobs_wait(files, monkeypatch):
     assert waits == pytest.approx([90], abs=0.1)
     assert len(server.requests) == 2
     url, started = f"{server.url}/rice.fits.fz", hosts.time.now
-    other = hosts.Hosts("results/tiny/hosts.json", 100)
+    other = hosts.Hosts("results/tiny/hosts.json", Retrieval(patience_s=100))
     assert other.wait_turn(url) == pytest.approx(started + 90, abs=0.1)
     other.note_failure(url, UnavailableError("", 50), hosts.time.now)
     with pytest.raises(RetrievalError, match=r"not asked before .*, as it requested"):
-        hosts.Hosts("results/tiny/hosts.json", 1).wait_turn(url)
+        hosts.Hosts("results/tiny/hosts.json", Retrieval(patience_s=1)).wait_turn(url)
 
 
 def test_failures_of_one_moment_count_once(tmp_path):
-    known = hosts.Hosts(tmp_path / "hosts.json", 900)
+    known = hosts.Hosts(tmp_path / "hosts.json", Retrieval())
     at = known.wait_turn("http://a/b")
     for _ in range(8):
         known.note_failure("http://a/b", UnavailableError(""), at)
     assert known.host("http://a/c").failures == 1
     known.note_success("http://a/d")
-    assert hosts.Hosts(tmp_path / "hosts.json", 900).host("http://a").failures == 0
+    assert hosts.Hosts(tmp_path / "hosts.json", Retrieval()).host("http://a").failures == 0
 
 
 def test_a_name_that_no_one_knows_is_not_waited_for(monkeypatch):

@@ -238,7 +238,7 @@ def test_what_is_wrong_for_good_is_not_tried_again(settings, server, mood, messa
 def test_the_service_is_asked_less_often_when_it_says_so(settings, server, monkeypatch):
     """And by all jobs; after good answers a little more often each time."""
     monkeypatch.setattr(service, "PAUSE_S", 1.5)
-    known = hosts.Hosts("results/cache/hosts.json", 900, 1.5)
+    known = hosts.Hosts("results/cache/hosts.json", settings.retrieval, 1.5)
     fetch(settings, pixels=PIXELS)
     assert server.waits == pytest.approx([1.5, 1.5])
     server.moods = ["429"]
