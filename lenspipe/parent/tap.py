@@ -23,8 +23,7 @@ import pandas as pd
 from lenspipe.config.data import Parent, Retrieval, Survey
 from lenspipe.config.surveys.base import Release
 from lenspipe.parent.cuts import CUTS, Selection, select_parent
-from lenspipe.products.parent import empty_parent
-from lenspipe.products.tables import write_table
+from lenspipe.products.tables import empty_parent, write_table
 from lenspipe.retrieval.tap import TapService
 from lenspipe.survey.photometry import to_magnitude
 from lenspipe.survey.tractor import absent_columns, catalog_columns, tractor_table
@@ -58,11 +57,8 @@ _PAGE_ROWS = 100_000
 def conditions(parent: Parent, bands: Iterable[str], zero_point_mag: float) -> dict[str, str]:
     """Write the cuts of the parent sample in ADQL.
 
-    Returns
-    -------
-    dict
-        Name of the cut -> condition, in the order of `lenspipe.parent.cuts.CUTS`; without those
-        that remove nothing, and without ``maskbits``.
+    Conditions are in the order of `lenspipe.parent.cuts.CUTS`; without those that remove nothing,
+    and without ``maskbits``.
     """
     # Types of three letters may be padded, as they are in files up to DR8.
     types = [
@@ -93,7 +89,6 @@ class _RegionTable:
 
     Attributes
     ----------
-    name
     columns
         Those that are requested.
     where

@@ -50,7 +50,6 @@ def track(
 
     Parameters
     ----------
-    items
     description
         Start of each line.
     total

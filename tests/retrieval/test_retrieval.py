@@ -22,7 +22,8 @@ from helpers.loopback import Fault, Loopback, RandomFaults, apache, find_program
 from lenspipe.config.data import Retrieval
 from lenspipe.config.settings import load_settings
 from lenspipe.config.surveys.legacy import RELEASES
-from lenspipe.cutouts.chunk import cut_brick, cut_chunk
+from lenspipe.cutouts.brick import cut_brick
+from lenspipe.cutouts.chunk import cut_chunk
 from lenspipe.cutouts.stamps import CoaddStamps
 from lenspipe.footprint.plan import load_plan
 from lenspipe.footprint.select import write_bricks

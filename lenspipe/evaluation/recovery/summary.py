@@ -128,7 +128,6 @@ def format_summary(summary: dict) -> str:
 
 
 def _format_percent(row: dict, name: str) -> str:
-    """Format a fraction with its interval, in per cent."""
     if row[name] is None:
         return "-"
     value, low, high = (100 * row[f"{name}{end}"] for end in ("", "_low", "_high"))

@@ -72,18 +72,8 @@ def run_padded(
 ) -> np.ndarray:
     """Call a function for batches of one size with a batch that may be smaller.
 
-    Parameters
-    ----------
-    function
-        As reoriented by `compiled`.
-    images
-        float32, (N, B, S, S).
-    batch_size
-        At least N.
-
-    Returns
-    -------
-    ndarray of float32, (N, K)
+    The function is that of `compiled`; images, float32 (N, B, S, S), are at most `batch_size`.
+    Scores are float32, (N, K).
     """
     n = len(images)
     if n < batch_size:
