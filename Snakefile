@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from lenspipe.config.settings import load_settings
+from lenspipe.config.settings import hide_credentials, load_settings
 from lenspipe.config.stages import STAGES
 from lenspipe.footprint.plan import load_plan
 from lenspipe.status.disk import describe_disk_space
@@ -28,6 +28,7 @@ if not workflow.config_settings.configfiles:
 gc.set_threshold(100_000, 50, 1000)
 
 try:
+    hide_credentials(config)
     SETTINGS = load_settings(config)
     if SETTINGS.inference.model and not Path(SETTINGS.inference.model).is_file():
         raise LenspipeError(
