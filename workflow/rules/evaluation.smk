@@ -4,32 +4,30 @@ Needs: scores, the labelled sample, the truth of a simulated sky, mosaics. Gives
 the summary and the page on what was done.
 """
 
-# A given model, or a sample without a held-out split, leaves nothing to compare.
-if SETTINGS.held_out:
 
-    rule evaluate:
-        input:
-            *inputs("evaluate"),
-        output:
-            PATHS.evaluation("metrics.json"),
-            report(
-                expand(PATHS.evaluation("{figure}.png"), figure=["roc", "completeness", "scores"]),
-                caption="../report/evaluation.rst",
-                category="Evaluation",
-            ),
-        log:
-            PATHS.log("evaluate"),
-        benchmark:
-            PATHS.benchmark("evaluate")
-        resources:
-            mem_mb=grows(2000),
-            runtime=60,
-        params:
-            basis=made_from("evaluate"),
-        message:
-            "Comparing with the truth on bricks that the training never saw"
-        script:
-            "../scripts/stage.py"
+rule evaluate:
+    input:
+        *inputs("evaluate"),
+    output:
+        PATHS.evaluation("metrics.json"),
+        report(
+            expand(PATHS.evaluation("{figure}.png"), figure=["roc", "completeness", "scores"]),
+            caption="../report/evaluation.rst",
+            category="Evaluation",
+        ),
+    log:
+        PATHS.log("evaluate"),
+    benchmark:
+        PATHS.benchmark("evaluate")
+    resources:
+        mem_mb=grows(2000),
+        runtime=60,
+    params:
+        basis=made_from("evaluate"),
+    message:
+        "Comparing with the truth on bricks that the training never saw"
+    script:
+        "../scripts/stage.py"
 
 
 rule summary:
