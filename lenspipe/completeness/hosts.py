@@ -6,7 +6,6 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
-from astropy.coordinates import SkyCoord
 
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.quality import Selection
@@ -15,10 +14,11 @@ from lenspipe.products.sample import ids_in_all_versions
 from lenspipe.products.tables import read_table
 from lenspipe.products.truth import held_out_bricks
 from lenspipe.simulation.lensing import detection_probability
+from lenspipe.utils.crossmatch import is_near
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log, track
 
-__all__ = ["HeldOutGalaxies", "choose_hosts", "remove_near", "select_like_planted"]
+__all__ = ["HeldOutGalaxies", "choose_hosts", "select_like_planted"]
 
 #: Mean number of lenses per brick, and minimum number of bricks: limits how many bricks are opened.
 _LENSES_PER_BRICK, _MIN_BRICKS = 8, 40
@@ -92,19 +92,9 @@ class HeldOutGalaxies:
             filters = [("brick", "in", [*names])]
             table = read_table(self.paths.parent(chunk), "parent", filters=filters)
             tables.append(table[~table["id"].isin(trained_on)])
-        pool = remove_near(pd.concat(tables), self.lens_positions(), self.exclusion_arcsec)
+        pool = pd.concat(tables)
+        pool = pool[~is_near(pool, self.lens_positions(), self.exclusion_arcsec)]
         return pool.sort_values(["brick", "id"], ignore_index=True)
-
-
-def remove_near(
-    galaxies: pd.DataFrame, positions: pd.DataFrame, radius_arcsec: float
-) -> pd.DataFrame:
-    """Remove galaxies within a radius of any position; both tables have ra and dec in degrees."""
-    if galaxies.empty or positions.empty:
-        return galaxies
-    excluded = SkyCoord(positions["ra"], positions["dec"], unit="deg")
-    sky = SkyCoord(galaxies["ra"], galaxies["dec"], unit="deg")
-    return galaxies[sky.match_to_catalog_sky(excluded)[1].arcsec >= radius_arcsec]
 
 
 def choose_hosts(

@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import ks_2samp
 
 from lenspipe.catalogs.known_lenses import read_confusing
-from lenspipe.completeness.hosts import HeldOutGalaxies, remove_near
+from lenspipe.completeness.hosts import HeldOutGalaxies
 from lenspipe.completeness.plots import plot_realism
 from lenspipe.config.flags import BAD_FLAGS
 from lenspipe.config.learning import Sample
@@ -28,6 +28,7 @@ from lenspipe.scoring.score import load_model_for_run
 from lenspipe.scoring.scorer import Scorer
 from lenspipe.simulation.injection import check_bands, inject
 from lenspipe.statistics.two_sample import classifier_auc, ring_fluxes
+from lenspipe.utils.crossmatch import is_near
 from lenspipe.utils.progress import log
 
 __all__ = ["measure_realism"]
@@ -68,7 +69,7 @@ def measure_realism(settings: Settings) -> dict[str, Any]:
         bricks = bricks[bricks["brick"].isin(real["brick"])]
         pool = galaxies.read_pool(bricks)
         confusing = read_confusing(sample, paths, settings.retrieval, bool(settings.simulation))
-        pool = remove_near(pool, confusing, sample.match_radius_arcsec)
+        pool = pool[~is_near(pool, confusing, sample.match_radius_arcsec)]
         candidates = _host_candidates(pool, _HOST_CANDIDATES_PER_LENS * len(real), rng)
         backgrounds, hosts = _good_cutouts(cutouts, _match_hosts(candidates, real))
     result: dict[str, Any] = {"n_real": len(real), "n_injected": len(hosts)}

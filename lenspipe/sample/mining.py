@@ -1,8 +1,6 @@
 """Mining: galaxies with the highest scores that are in no sample and no catalogue."""
 
-import numpy as np
 import pandas as pd
-from astropy.coordinates import SkyCoord
 
 from lenspipe.catalogs.known_lenses import read_confusing, read_graded_lists
 from lenspipe.config.flags import has_rejected_flag
@@ -13,6 +11,7 @@ from lenspipe.products.plan import read_plan
 from lenspipe.products.sample import ids_in_all_versions, sample_version
 from lenspipe.products.tables import read_table
 from lenspipe.sample.grading_lists import write_for_grading
+from lenspipe.utils.crossmatch import is_near
 from lenspipe.utils.progress import log
 
 __all__ = ["mine"]
@@ -40,7 +39,7 @@ def mine(settings: Settings) -> pd.DataFrame:
         (read_graded_lists(section.graded, retrieval, paths.hosts), section.match_radius_arcsec),
         (read_confusing(section, paths, retrieval, simulated), section.match_radius_arcsec),
     ):
-        unknown = unknown[~_near(unknown, entries, radius)]
+        unknown = unknown[~is_near(unknown, entries, radius)]
     mined = unknown.nlargest(section.mined, "p")
     log.info(
         "mining: of %d galaxies in bricks of the training split %d were in no sample, %d of them "
@@ -52,11 +51,3 @@ def mine(settings: Settings) -> pd.DataFrame:
     pages = write_for_grading(mined, path, cutouts, settings.mosaics, settings.run, "mined")
     write_json(paths.mined_index, {"list": path.name, "pages": [page.name for page in pages]})
     return mined
-
-
-def _near(galaxies: pd.DataFrame, entries: pd.DataFrame, radius_arcsec: float) -> np.ndarray:
-    """Mask of the galaxies near an entry of a list."""
-    if galaxies.empty or entries.empty:
-        return np.zeros(len(galaxies), bool)
-    here, there = (SkyCoord(table["ra"], table["dec"], unit="deg") for table in (galaxies, entries))
-    return here.match_to_catalog_sky(there)[1].arcsec < radius_arcsec

@@ -13,13 +13,14 @@ from test_painting import CONFIG, SIZE, TEST, changed, write_model, write_sample
 
 from lenspipe.catalogs.known_lenses import read_confusing
 from lenspipe.completeness import realism
-from lenspipe.completeness.hosts import HeldOutGalaxies, remove_near
+from lenspipe.completeness.hosts import HeldOutGalaxies
 from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.models.activations import features
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.scoring.score import load_model, score_images
 from lenspipe.statistics.two_sample import average_auc, classifier_auc, ring_fluxes
 from lenspipe.training.ensemble import join
+from lenspipe.utils.crossmatch import is_near
 from lenspipe.utils.errors import LenspipeError
 
 
@@ -134,7 +135,7 @@ def test_real_lenses_are_held_out_and_hosts_are_like_them(settings, run):
     _, real = realism._good_cutouts(cutouts, lenses)
     pool = galaxies.read_pool(bricks)
     confusing = read_confusing(sample, settings.paths, settings.retrieval, True)
-    others = remove_near(pool, confusing, sample.match_radius_arcsec)
+    others = pool[~is_near(pool, confusing, sample.match_radius_arcsec)]
     candidates = realism._host_candidates(others, 560, np.random.default_rng(1))
     hosts = realism._match_hosts(candidates, real)
     assert len(hosts) == len(real) == hosts["id"].nunique()

@@ -20,7 +20,12 @@ from lenspipe.config.settings import Settings
 from lenspipe.config.surveys.base import Release
 from lenspipe.config.surveys.registry import default_release
 from lenspipe.evaluation.recovery.reasons import TractorFiles, explain_missing
-from lenspipe.evaluation.recovery.summary import format_summary, plot_recovery, summarise
+from lenspipe.evaluation.recovery.summary import (
+    GRADE_ORDER,
+    format_summary,
+    plot_recovery,
+    summarise,
+)
 from lenspipe.products.files import write_json
 from lenspipe.products.models import training_splits
 from lenspipe.products.sample import SPLITS
@@ -39,7 +44,6 @@ _KEY = "recovery.catalogs"
 #: Maximum number of different values of the column that entries are counted by.
 _MAX_GROUPS = 30
 
-_GRADES = ("A", "B", "C", "ungraded", "D")
 _COLUMNS = names_of(RECOVERY)
 _HIDDEN = ("system", "trained_on", "best")
 
@@ -251,7 +255,7 @@ def _read_catalogue(
     entries.loc[unnamed, "name"] = names[unnamed]
     entries["system"] = friends_of_friends(entries["ra"], entries["dec"], recovery.radius_arcsec)
     # A system is represented by its entry with the best grade, then by the first.
-    grade = entries["grade"].where(entries["grade"] != "", "ungraded").map(_GRADES.index)
+    grade = entries["grade"].where(entries["grade"] != "", "ungraded").map(GRADE_ORDER.index)
     best = entries.assign(rank=grade).sort_values("rank", kind="stable")
     best = best.drop_duplicates("system").set_index("system")["line"]
     line = entries["system"].map(best)

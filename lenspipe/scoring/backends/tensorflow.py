@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable
 
 import numpy as np
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from lenspipe.scoring.backends.folding import fold
 from lenspipe.utils.tensorflow import gpus, keras, tf
@@ -100,6 +99,10 @@ def _freeze(model: keras.Model, symmetries: int) -> Callable[[tf.Tensor], list[t
 
     A biased convolution and its activation then become one operation.
     """
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
     function = tf.function(_mean_score(model, symmetries), input_signature=signature)
     return convert_variables_to_constants_v2(function.get_concrete_function())
