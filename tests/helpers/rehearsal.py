@@ -20,8 +20,8 @@ from lenspipe.config.surveys.legacy import RELEASES
 ROOT = "cfs/cosmo/data/legacysurvey"
 
 #: Number of the release in catalogues and headers, and type of the mask bits.
-NUMBERS = {"dr9": 9010, "dr10": 10000}
-MASK_TYPES = {"dr9": "i2", "dr10": "i4"}
+NUMBERS = {"dr9": 9010, "dr10": 10000, "dr11": 11000}
+MASK_TYPES = {"dr9": "i2", "dr10": "i4", "dr11": "i4"}
 
 #: Of the g, r, i and z filters: what headers say.
 FILTERS = {
@@ -60,7 +60,11 @@ def cards(release, brick, brickid, ra, dec, band, kind):
         ("RA", sexagesimal[0], "Brick center RA (hms)"),
         ("DEC", ("-" if dec < 0 else "+") + sexagesimal[1], "Brick center DEC (dms)"),
         ("CENTRA", ra, "Brick center RA (deg)"),
-        ("BANDS", "griz" if release == "dr10" else "grz", "Bands touching this brick"),
+        (
+            "BANDS",
+            "".join(RELEASES[release].bands_of_regions["south"]),
+            "Bands touching this brick",
+        ),
         ("COMMENT", "DCHISQ array model names", ""),
         ("EQUINOX", 2000.0, "WCS epoch"),
         ("OBSERVAT", "CTIO", "Observatory name"),

@@ -12,6 +12,7 @@ from helpers import rehearsal
 from test_workflow import CONFIG, run
 
 from lenspipe.config.settings import load_settings
+from lenspipe.config.surveys import legacy
 from lenspipe.cutouts.chunk import cut_chunk
 from lenspipe.footprint.plan import load_plan
 from lenspipe.footprint.select import write_bricks
@@ -22,7 +23,7 @@ from lenspipe.products.manifests import read_manifest
 from lenspipe.survey.coadds import read_geometry
 from lenspipe.utils.fits import open_fits
 
-RELEASES = ("dr9", "dr10")
+RELEASES = [release for release in rehearsal.NUMBERS if release in legacy.RELEASES]
 SECRET = "s3cr3t"
 
 #: All names that the survey publishes, of those that a search may ask for.
@@ -42,8 +43,7 @@ def config_of(address, release, **changes):
         "inference": {"model": "given.keras", "backend": "tensorflow"},
         "retrieval": {"contact": "me@example.org", "checksums": True, "timeout_s": 5},
     }
-    if release == "dr10":
-        config["survey"]["bands"] = ["g", "r", "i", "z"]
+    config["survey"]["bands"] = list(legacy.RELEASES[release].bands_of_regions["south"])
     return config | changes
 
 
