@@ -158,6 +158,7 @@ def _reason_for_empty_sample(settings: Settings, total: pd.DataFrame) -> str:
         f"{settings.parent.min_exposures}",
         "maskbits": "remove bits from config key parent.maskbits, now "
         f"{list(settings.parent.maskbits)}",
+        "valid": "positions or fluxes in the catalogues are not finite; download them again",
     }
     return (
         f"parent sample: no galaxy left of {total.before.iloc[0]} sources; the cut {worst.cut} "

@@ -11,14 +11,16 @@ import pandas as pd
 
 from lenspipe.config.data import Parent, Survey
 from lenspipe.config.surveys.base import SurveyPaths
-from lenspipe.parent.cuts import Selection, no_cuts, select_parent
+from lenspipe.parent.cuts import Selection, check_sources, no_cuts, select_parent
 from lenspipe.products.chunks import try_bricks
 from lenspipe.products.tables import empty_parent
+from lenspipe.retrieval.errors import fetched
 from lenspipe.retrieval.local import LocalSource
 from lenspipe.survey.sweeps import read_sweep, sweep_names, sweep_path
 from lenspipe.survey.tractor import tractor_table
 from lenspipe.utils.errors import LenspipeError, NotFoundError
 from lenspipe.utils.files import is_remote
+from lenspipe.utils.fits import reading
 from lenspipe.utils.progress import log
 
 __all__ = ["select_from_sweeps"]
@@ -47,6 +49,7 @@ def select_from_sweeps(
     """
     release, bands = paths.release, survey.bands
     brickids, files_of = defaultdict(list), {}
+    brick_of = dict(zip(positions["brickid"], positions.index, strict=True))
     for (brick, region), row in zip(bricks, positions.itertuples(), strict=True):
         names = sweep_names(row.ra, row.dec, release)
         files_of[brick] = [
@@ -60,10 +63,12 @@ def select_from_sweeps(
     ) -> dict[str, list[tuple[pd.DataFrame, pd.DataFrame]]]:
         """Select from one file: brick -> (selected, audit) of each block of rows."""
         (path, region), parts = file, defaultdict(list)
-        with source.table(path) as local:
+        with source.table(path) as local, fetched(path), reading(path):
             for columns in read_sweep(local, path, ids, bands):
                 table = tractor_table(columns, path, release, bands, region)
-                for brick, rows in table.groupby("brick"):
+                for number, rows in table.groupby("brickid"):
+                    brick = brick_of[number]
+                    check_sources(rows, brick, path)
                     parts[brick].append(select_parent(rows, parent, release))
         return parts
 
@@ -81,7 +86,14 @@ def select_from_sweeps(
         for path, _ in absent:
             log.info("brick %s: no such file, so no objects: %s", brick, path)
         parts = [part for file in files for part in read.get(file, {}).get(brick, ())]
-        results[brick] = _join(parts, bands)
+        selected, audit = _join(parts, bands)
+        try:
+            # Its sources may be in several blocks of rows.
+            check_sources(selected, brick, files[0][0])
+        except LenspipeError as error:
+            failures[brick] = error
+            continue
+        results[brick] = selected, audit
     return results, failures
 
 

@@ -22,7 +22,7 @@ from lenspipe.retrieval.retry import retrying
 from lenspipe.retrieval.tiles import BLOCK, MoreNeeded, read_layout
 from lenspipe.utils.errors import LenspipeError, NotFoundError, RetrievalError
 from lenspipe.utils.files import is_remote
-from lenspipe.utils.fits import open_fits, wcs_of
+from lenspipe.utils.fits import open_fits, reading, wcs_of
 from lenspipe.utils.progress import log
 
 __all__ = ["RemoteSource"]
@@ -203,7 +203,8 @@ class RemoteSource(LocalSource):
                 self._check_whole(url, local, checksums)
                 return
             self._first_bytes = max(self._first_bytes, layout.first_bytes)
-            sections = boxes(wcs_of(layout.header, url), layout.shape)
+            with reading(url):
+                sections = boxes(wcs_of(layout.header, url), layout.shape)
             needed = layout.ranges(sections)
             while left := missing(needed, received):
                 before = (host.ranges, host.most_ranges)
