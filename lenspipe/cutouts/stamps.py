@@ -115,7 +115,14 @@ class CoaddStamps:
                 if centres is None:
                     centres = _central_pixels(wcs, parent, size)
                     stamps.inside = _inside(*centres, size, boxes(wcs, shape))
-                return read_stamps(path, *centres, size, fill)
+                pixels = read_stamps(path, *centres, size, fill)
+                if pixels.dtype.kind not in ("f" if band else "iu"):
+                    noun = "floating-point numbers" if band else "whole numbers"
+                    raise LenspipeError(
+                        f"{path}: found pixels of type {pixels.dtype}, expected {noun}; download "
+                        "it again"
+                    )
+                return pixels
 
         checksums = self.paths.checksums(region, brick)
         with self.source.coadds(coadds, boxes, checksums) as files:
@@ -138,13 +145,7 @@ class CoaddStamps:
                 maskbits = files["maskbits", None]
                 if maskbits is None:
                     raise LenspipeError(f"{coadds['maskbits', None]}: no such file; download it")
-                bits = read(maskbits, "maskbits", None, 0)
-                if bits.dtype.kind not in "iu":
-                    raise LenspipeError(
-                        f"{maskbits}: found mask bits of type {bits.dtype}, expected whole numbers; "
-                        "download it again"
-                    )
-                bits = bits.astype(np.int64)
+                bits = read(maskbits, "maskbits", None, 0).astype(np.int64)
                 stamps.masked = (bits & _bad_bits(self.bands, self.release)) != 0
         return stamps
 

@@ -17,7 +17,7 @@ from lenspipe.config.paths import RunPaths
 from lenspipe.config.surveys.base import Release, SurveyPaths
 from lenspipe.products.tables import read_table
 from lenspipe.survey.bricks import brick_wcs
-from lenspipe.survey.coadds import BrickCoadds, read_stamps
+from lenspipe.survey.coadds import read_geometry, read_stamps
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.fits import clip_boxes
 
@@ -198,8 +198,7 @@ class Survey:
             file = files[band]
             if file is None:
                 return np.full((field.pixels, field.pixels), np.nan, np.float32)
-            coadd = BrickCoadds(brick.brick, self.paths.release)
-            wcs, _ = coadd.read_geometry(file, "image", band)
+            wcs, _ = read_geometry(file)
             (x,), (y,) = centre(wcs)
             stamp = read_stamps(file, np.array([x]), np.array([y]), side, np.nan)
         image = SkyImage(stamp, _shifted(wcs, x - side // 2, y - side // 2))

@@ -72,7 +72,7 @@ def check_sources(table: pd.DataFrame, brick: str, where: str | os.PathLike[str]
     Parameters
     ----------
     table
-        Columns ``brick`` and ``objid``.
+        Columns ``brick``, ``brickid`` and ``objid``.
     where
         File or service from which it was read, for errors.
 
@@ -85,6 +85,11 @@ def check_sources(table: pd.DataFrame, brick: str, where: str | os.PathLike[str]
     if len(others):
         raise LenspipeError(
             f"{where}: found brickname {others.iloc[0]!r}, expected {brick}; download it again"
+        )
+    if len(numbers := table["brickid"].unique()) > 1:
+        raise LenspipeError(
+            f"{where}: found brickids {', '.join(map(str, numbers[:3]))}, expected one of brick "
+            f"{brick}; download it again"
         )
     equal = table.loc[table["objid"].duplicated(), "objid"]
     if len(equal):

@@ -86,8 +86,13 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fitsio.FITS]:
         raise LenspipeError(f"{path}: no such file; download it or correct survey.tree")
     with contextlib.ExitStack() as stack:
         with reading(path):
-            fits = stack.enter_context(fitsio.FITS(str(path)))
-            end = max(hdu.get_offsets()["data_end"] for hdu in fits)
+            try:
+                fits, end = _open(path)
+            except UnicodeError:
+                # CFITSIO's messages are those of all files, and remain until fitsio reads them: a
+                # damaged file that was read before may have left bytes in them that are no text.
+                fits, end = _open(path)
+            stack.enter_context(fits)
             size = path.stat().st_size
             if size < end and path.suffix != ".gz":
                 raise LenspipeError(
@@ -97,6 +102,12 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fitsio.FITS]:
             yield fits
         except (OSError, UnicodeError) as error:
             raise _unreadable(path, error) from None
+
+
+def _open(path: Path) -> tuple[fitsio.FITS, int]:
+    """Open a file; return it and its size in bytes as stated by its headers."""
+    fits = fitsio.FITS(str(path))
+    return fits, max(hdu.get_offsets()["data_end"] for hdu in fits)
 
 
 def read_fits_table(
