@@ -41,6 +41,9 @@ _FIRST_BYTES = 21 * BLOCK
 #: Maximum deviation of a coadd from the grid of its brick, pixels.
 _MAX_OFFSET = 0.1
 
+#: Kinds of numbers in coadds.
+_KINDS = {"image": "f", "invvar": "f", "maskbits": "iu"}
+
 _ZTILE = re.compile(rb"ZTILE([12]) *= *(\d+)")
 
 
@@ -52,12 +55,12 @@ def read_geometry(path: str | os.PathLike[str]) -> tuple[WCS, tuple[int, int]]:
     LenspipeError
         The file cannot be read, or has no image or no world coordinates.
     """
-    layout = _read_layout(path)
+    layout, _ = _read_layout(path)
     return wcs_of(layout.header, path), layout.shape
 
 
-def _read_layout(path: str | os.PathLike[str]) -> Layout:
-    """Read the layout of a coadd, and compare its image with the checksums that it may have."""
+def _read_layout(path: str | os.PathLike[str]) -> tuple[Layout, np.dtype]:
+    """Read layout and type of a coadd, and compare its image with the checksums it may have."""
     path = Path(path)
     with reading(path), open_fits(path) as fits:
         image = _image(fits, path)
@@ -74,7 +77,11 @@ def _read_layout(path: str | os.PathLike[str]) -> Layout:
             except LenspipeError as error:
                 raise LenspipeError(f"{error}; download it again") from None
         check_sums(image, layout.header, path)
-    return layout
+        return layout, _dtype(image)
+
+
+def _dtype(image: fitsio.hdu.ImageHDU) -> np.dtype:
+    return np.dtype(_DTYPES[image.get_info()["img_equiv_type"]])
 
 
 @dataclass
@@ -115,9 +122,9 @@ class BrickCoadds:
         ------
         LenspipeError
             The file cannot be read, is of another brick, kind or band, has another shape than the
-            coadds before, or is not on the grid of the brick.
+            coadds before or another type than its kind, or is not on the grid of the brick.
         """
-        layout = _read_layout(path)
+        layout, dtype = _read_layout(path)
         shape = self.shape = self.shape or layout.shape
         with reading(path):
             names = {"BRICK": self.brick, "BRICKNAM": self.brick}
@@ -127,6 +134,9 @@ class BrickCoadds:
                     raise self._error(path, key, str(layout.header[key]).strip(), name)
             if layout.shape != shape:
                 raise self._error(path, "shape", layout.shape, shape)
+            if dtype.kind not in _KINDS.get(kind, "iuf"):
+                expected = "whole" if kind == "maskbits" else "floating-point"
+                raise self._error(path, "pixels of type", dtype, f"{expected} numbers")
             wcs = wcs_of(layout.header, path)
             self._check_wcs(path, wcs, shape)
         return wcs, shape
@@ -196,7 +206,7 @@ def read_stamps(
         hdu = _image(fits, path)
         shape = hdu.get_dims()
         boxes = clip_boxes(x, y, size, shape)
-        stamps = np.full((len(x), size, size), fill, _DTYPES[hdu.get_info()["img_equiv_type"]])
+        stamps = np.full((len(x), size, size), fill, _dtype(hdu))
         corners = np.stack([x, y], axis=1) - size // 2
         for (x0, x1, y0, y1), members in _sections(boxes, shape, _tile(path, hdu)):
             section = hdu[y0:y1, x0:x1]

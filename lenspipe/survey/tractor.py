@@ -77,8 +77,9 @@ def tractor_table(
     -------
     pandas.DataFrame
         `parent_columns`, then ``brick_primary`` (bool; all true in a sweep, which has primary
-        objects only) and ``valid`` (bool: a position on the sky and finite fluxes). NaN: magnitude of a flux that is not positive, ``sersic`` of types other than
-        SER, and depth, seeing or reddening that the release does not give.
+        objects only) and ``valid`` (bool: a position on the sky and finite fluxes). NaN: magnitude
+        of a flux that is not positive, ``sersic`` of types other than SER, and depth, seeing or
+        reddening that the release does not give.
 
     Raises
     ------
@@ -92,8 +93,8 @@ def tractor_table(
             shape = (len(vector), len(release.vector_bands))
             if vector.shape != shape:
                 raise LenspipeError(
-                    f"{where}: found column decam_{kind} of shape {vector.shape}, expected {shape}; "
-                    "download it again"
+                    f"{where}: found column decam_{kind} of shape {vector.shape}, expected "
+                    f"{shape}; download it again"
                 )
             for index, band in enumerate(release.vector_bands):
                 columns[f"{kind}_{band}"] = vector[:, index]

@@ -59,7 +59,7 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise _unreadable(path, error) from error
+        raise _unreadable(path, error) from None
 
 
 def _unreadable(path: str | os.PathLike[str], error: Exception) -> LenspipeError:
@@ -106,8 +106,11 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fitsio.FITS]:
 
 def _open(path: Path) -> tuple[fitsio.FITS, int]:
     """Open a file; return it and its size in bytes as stated by its headers."""
-    fits = fitsio.FITS(str(path))
-    return fits, max(hdu.get_offsets()["data_end"] for hdu in fits)
+    with contextlib.ExitStack() as stack:
+        fits = stack.enter_context(fitsio.FITS(str(path)))
+        end = max(hdu.get_offsets()["data_end"] for hdu in fits)
+        stack.pop_all()
+    return fits, end
 
 
 def read_fits_table(
@@ -185,7 +188,7 @@ def wcs_of(header: Mapping[str, Any], path: str | os.PathLike[str]) -> WCS:
         cards = Header({key: header[key] for key in _WCS_KEYS if key in header})
         if "CRVAL1" not in cards:
             raise LenspipeError(f"{path}: no world coordinates (CRVAL1); download it again")
-        wcs = WCS(cards)
+        wcs = WCS(cards, fix=False)
         wcs.wcs.set()
         if not wcs.has_celestial:
             raise LenspipeError(

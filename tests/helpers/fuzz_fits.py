@@ -121,7 +121,8 @@ def _search(settings, chunk):
 def _problems(settings, chunk, expected, path, silent):
     """Yield what is wrong with the outcome; `silent` is what the damage may do unnoticed."""
     manifests = {
-        stage: read_manifest(settings.paths.manifest(stage, chunk)) for stage in ("parent", "cutouts")
+        stage: read_manifest(settings.paths.manifest(stage, chunk))
+        for stage in ("parent", "cutouts")
     }
     parent = pd.read_parquet(settings.paths.parent(chunk))
     audit = pd.read_csv(settings.paths.parent_audit(chunk))
@@ -146,7 +147,7 @@ def _problems(settings, chunk, expected, path, silent):
         )
         lost = set(catalog["id"]) - set(its_catalog["id"])
         if len(lost) > audit["removed"].sum():
-            yield f"{len(lost)} galaxies are lost, of which the audit counts {audit['removed'].sum()}"
+            yield f"{len(lost)} galaxies are lost, the audit counts {audit['removed'].sum()}"
         if silent == "harmless" and (lost or set(its_catalog["id"]) - set(catalog["id"])):
             yield "other galaxies"
         if not its_catalog["id"].is_unique or not np.isfinite(its_catalog[["ra", "dec"]]).all(None):
@@ -235,7 +236,18 @@ def card(path, rng, paths):
     start = data.index(b"XTENSION")
     end = data.index(b"END     ", start)
     place = start + 80 * int(rng.integers(0, (end - start) // 80))
-    values = [b"0", b"-1", b"1", b"999999999", b"1E400", b"'A       '", b"T", b"NaN", b"\xff\xfe", b""]
+    values = [
+        b"0",
+        b"-1",
+        b"1",
+        b"999999999",
+        b"1E400",
+        b"'A       '",
+        b"T",
+        b"NaN",
+        b"\xff\xfe",
+        b"",
+    ]
     data[place + 10 : place + 80] = values[rng.integers(len(values))].rjust(20).ljust(70)
     path.write_bytes(data)
 
@@ -334,7 +346,12 @@ def non_finite(path, rng, paths):
 def other_shape(path, rng, paths):
     """Write an image of another shape or type."""
     shapes = [lambda i: i[:-1], lambda i: i[:, 3:], lambda i: np.pad(i, 5), lambda i: i[None]]
-    shapes += [lambda i: i[:0], lambda i: i.ravel(), lambda i: np.tile(i, (2, 2)), lambda i: i[:1, :1]]
+    shapes += [
+        lambda i: i[:0],
+        lambda i: i.ravel(),
+        lambda i: np.tile(i, (2, 2)),
+        lambda i: i[:1, :1],
+    ]
     spoil = shapes[rng.integers(len(shapes))]
     if spoil(np.zeros((9, 9))).size:
         _rewrite(path, spoil)
@@ -415,7 +432,9 @@ def positions(path, rng, paths):
 
     def spoil(columns):
         name = ["ra", "dec", "flux_g", "flux_z"][rng.integers(4)]
-        columns[name][rng.integers(0, len(columns[name]), 5)] = rng.choice([np.nan, np.inf, -np.inf])
+        columns[name][rng.integers(0, len(columns[name]), 5)] = rng.choice(
+            [np.nan, np.inf, -np.inf]
+        )
         return columns
 
     _rewrite_table(path, spoil)
@@ -493,8 +512,9 @@ def other_name(path, rng, paths):
     _rewrite_table(path, spoil)
 
 
-_ANY = (flip_anywhere, flip_header, text_in_header, truncate, other_content, append, hole, repeated,
-        card, card_without_sums, flip_without_sums, hole_without_sums, other_file, absent)  # fmt: skip
+_ANY = (flip_anywhere, flip_header, text_in_header, truncate, other_content, append, hole,
+        repeated, card, card_without_sums, flip_without_sums, hole_without_sums, other_file,
+        absent)  # fmt: skip
 _COADD = (place, place, other_compression, non_finite, other_shape, other_type)
 _TRACTOR = (column_kind, column_absent, column_values, positions, large_numbers, equal_numbers,
             no_rows, beyond_ascii, other_order, other_name)  # fmt: skip
