@@ -57,8 +57,6 @@ class CoaddStamps:
     ----------
     source
         As returned by `lenspipe.retrieval.sources.open_source`.
-    paths
-    bands
     size
         Side of a stamp, pixels; odd.
     """
@@ -84,10 +82,7 @@ class CoaddStamps:
     def read(self, brick: str, region: str, parent: pd.DataFrame) -> Stamps:
         """Make the stamps of a brick's galaxies.
 
-        Parameters
-        ----------
-        parent
-            N rows with ``ra`` and ``dec`` (degrees).
+        `parent` has ``ra`` and ``dec`` (degrees).
 
         Raises
         ------
@@ -187,10 +182,7 @@ def coadd_paths(
 ) -> dict[tuple[str, str | None], str | Path]:
     """Return the paths of the coadds for the cutouts of a brick, if it has all.
 
-    Returns
-    -------
-    dict
-        (kind, band) -> path; the band of the mask bits is None.
+    Keys are (kind, band); the band of the mask bits is None.
     """
     release = paths.release
     coadds: dict[tuple[str, str | None], str | Path] = {

@@ -46,17 +46,9 @@ def select_parent(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Apply the cuts of the parent sample, one after the other.
 
-    Parameters
-    ----------
-    table
-        As returned by `lenspipe.survey.tractor.tractor_table`.
-
-    Returns
-    -------
-    selected
-        The rows that pass, without ``brick_primary`` and ``valid``.
-    audit
-        One row per cut in order: cut (str), before, after, removed (int64).
+    The table is that of `lenspipe.survey.tractor.tractor_table`. Return the rows that pass, without
+    ``brick_primary`` and ``valid``, and the audit, one row per cut in order: cut (str), before,
+    after, removed (int64).
     """
     rows = []
     for cut, passes in CUTS.items():

@@ -5,9 +5,14 @@ The sample is the same from each of the sources in config key ``survey.catalogs`
 (`lenspipe.parent.tap`).
 """
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import pandas as pd
 
 from lenspipe.catalogs.targets import read_targets
+from lenspipe.config.data import Parent
 from lenspipe.config.settings import Settings
 from lenspipe.parent.cuts import Selection, no_cuts
 from lenspipe.parent.sweeps import select_from_sweeps
@@ -31,10 +36,8 @@ def parent_of_brick(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Select the parent sample of one brick.
 
-    Returns
-    -------
-    selected, audit
-        As returned by `lenspipe.parent.cuts.select_parent`; sorted by objid.
+    Return the selected galaxies, sorted by objid, and the audit, as
+    `lenspipe.parent.cuts.select_parent` does.
 
     Raises
     ------
@@ -124,7 +127,8 @@ def merge_audits(settings: Settings) -> None:
     total = no_cuts()
     if settings.targets:
         total = total.head(1).assign(cut="targets")
-    for chunk in read_plan(settings.paths.plan):
+    chunks = read_plan(settings.paths.plan)
+    for chunk in chunks:
         audit = read_table(settings.paths.parent_audit(chunk), "chunk_audit")
         total.iloc[:, 1:] += audit.iloc[:, 1:]
     for row in total.itertuples():
@@ -132,32 +136,32 @@ def merge_audits(settings: Settings) -> None:
             "cut %s: %d before, %d removed, %d left", row.cut, row.before, row.removed, row.after
         )
     if not total.after.iloc[-1]:
-        raise LenspipeError(_reason_for_empty_sample(settings, total))
+        entries = read_manifests(settings.paths.manifest("parent", chunk) for chunk in chunks)
+        tree = settings.survey_paths.tree
+        raise LenspipeError(_reason_for_empty_sample(total, entries, settings.parent, tree))
     write_table(settings.paths.audit, total)
 
 
-def _reason_for_empty_sample(settings: Settings, total: pd.DataFrame) -> str:
-    chunks = read_plan(settings.paths.plan)
-    entries = read_manifests(settings.paths.manifest("parent", chunk) for chunk in chunks)
+def _reason_for_empty_sample(
+    total: pd.DataFrame, entries: Mapping[str, Mapping[str, Any]], parent: Parent, tree: str | Path
+) -> str:
     failed = {b: entry["reason"] for b, entry in entries.items() if entry["status"] == "failed"}
     if failed and len(failed) == len(entries):
         brick, reason = next(iter(failed.items()))
         return f"all {len(failed)} bricks of the footprint failed, the first is {brick}: {reason}"
     if not total.before.iloc[0]:
         return (
-            f"{settings.survey_paths.tree}: no sources in the catalogues of the footprint; choose "
+            f"{tree}: no sources in the catalogues of the footprint; choose "
             "another footprint or check config key survey.tree"
         )
     worst = total.loc[total.removed.idxmax()]
     advice = {
         "brick_primary": "the catalogues hold no primary objects; check config key survey.tree",
-        "type": f"add to config key parent.types, now {list(settings.parent.types)}",
-        "sersic_min": f"lower config key parent.sersic_min, now {settings.parent.sersic_min:g}",
-        "mag_z_max": f"raise config key parent.mag_z_max, now {settings.parent.mag_z_max:g}",
-        "min_exposures": "lower config key parent.min_exposures, now "
-        f"{settings.parent.min_exposures}",
-        "maskbits": "remove bits from config key parent.maskbits, now "
-        f"{list(settings.parent.maskbits)}",
+        "type": f"add to config key parent.types, now {list(parent.types)}",
+        "sersic_min": f"lower config key parent.sersic_min, now {parent.sersic_min:g}",
+        "mag_z_max": f"raise config key parent.mag_z_max, now {parent.mag_z_max:g}",
+        "min_exposures": f"lower config key parent.min_exposures, now {parent.min_exposures}",
+        "maskbits": f"remove bits from config key parent.maskbits, now {list(parent.maskbits)}",
         "valid": "positions or fluxes in the catalogues are not finite; download them again",
     }
     return (

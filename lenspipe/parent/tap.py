@@ -48,11 +48,8 @@ _PAGE_ROWS = 100_000
 def conditions(parent: Parent, bands: Iterable[str], zero_point_mag: float) -> dict[str, str]:
     """Write the cuts of the parent sample in ADQL.
 
-    Returns
-    -------
-    dict
-        Name of the cut -> condition, in the order of `lenspipe.parent.cuts.CUTS`; without those
-        that remove nothing, and up to ``maskbits``.
+    Conditions are in the order of `lenspipe.parent.cuts.CUTS`, up to but without ``maskbits``, and
+    without those that remove nothing.
     """
     # Types of three letters may be padded, as they are in files up to DR8.
     types = [
@@ -83,7 +80,6 @@ class _RegionTable:
 
     Attributes
     ----------
-    name
     columns
         Those that are requested.
     where

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from lenspipe.catalogs.targets import targets_without_data
+from lenspipe.config.paths import RunPaths
 from lenspipe.config.settings import Settings
 from lenspipe.products.checks import describe_checks
 from lenspipe.products.files import read_json, write_json
@@ -20,7 +21,6 @@ from lenspipe.utils.progress import log
 __all__ = ["summarise"]
 
 _MIB = 2**20
-
 _FROM_METRICS = ("auc", "completeness_fpr01", "n_lenses", "n_nonlenses")
 
 
@@ -77,7 +77,8 @@ def summarise(settings: Settings) -> dict[str, Any]:
         "disk_mb": round(_size(paths.root) / _MIB, 1),
     }
     write_json(paths.summary, summary)
-    _log_summary(summary, metrics, checks, settings)
+    noun = "targets" if settings.targets else "galaxies"
+    _log_summary(summary, metrics if settings.held_out else None, checks, paths, noun)
     return summary
 
 
@@ -107,12 +108,12 @@ def _size(folder: Path) -> int:
 
 def _log_summary(
     summary: Mapping[str, Any],
-    metrics: Mapping[str, Any],
+    metrics: Mapping[str, Any] | None,
     checks: Mapping[str, Any] | None,
-    settings: Settings,
+    paths: RunPaths,
+    noun: str,
 ) -> None:
-    paths, n_failed = settings.paths, summary["n_bricks_failed"]
-    noun = "targets" if settings.targets else "galaxies"
+    n_failed = summary["n_bricks_failed"]
     searched = f"{summary['n_galaxies']} {noun} in {summary['n_bricks']} bricks"
     lines = [
         (
@@ -126,13 +127,13 @@ def _log_summary(
     if absent := summary["targets_without_data"]:
         more = ", ..." if len(absent) > 5 else ""
         lines += [("no data", f"{len(absent)} targets: {', '.join(absent[:5])}{more}")]
-    if settings.held_out:
+    if metrics:
         lines += [("metrics", _format_metrics(summary, metrics))]
     lines += [
         ("candidates", f"{summary['n_candidates']} in {paths.candidates}"),
         ("mosaics", f"{summary['n_mosaic_pages']} pages, {paths.mosaic_page(1)} first"),
     ]
-    if settings.held_out:
+    if metrics:
         mistakes = paths.evaluation("missed.png"), paths.evaluation("false.png")
         lines += [("mistakes", f"{mistakes[0]}, {mistakes[1]}")]
     if checks:

@@ -1,7 +1,7 @@
 """Stamps from the sky viewer's cutout service, for positions too scattered to fetch bricks for.
 
 The service is asked for sub-images: unchanged pixels of a brick's own coadds, which are those that
-`lenspipe.cutouts.chunk` cuts out of the coadds' files. (Without ``subimage`` it answers with pixels
+`lenspipe.cutouts.brick` cuts out of the coadds' files. (Without ``subimage`` it answers with pixels
 interpolated onto a grid centred on the position, whose noise no network has been trained on.) An
 answer holds, for each brick at the position and each band of it, an HDU with the image and one with
 its inverse variance, named in their headers BRICK, BAND and IMAGETYP; an empty primary HDU comes
@@ -78,7 +78,7 @@ class CutoutService:
         """Fetch the stamps around positions in a brick, one after the other.
 
         A stamp is centred on the pixel whose centre is nearest to the position, as in
-        `lenspipe.cutouts.chunk`.
+        `lenspipe.cutouts.brick`.
 
         Parameters
         ----------

@@ -54,18 +54,9 @@ def train(settings: Settings, after_epoch: AfterEpoch | None = None) -> dict[str
 
     With ``training.refit`` that model is left as validated.keras, and model.keras is the last epoch
     of a second training, of the same number of epochs, on the training and validation splits.
-
-    Parameters
-    ----------
-    settings
-        The run's settings; for one of several models, as returned by `Settings.of_model`.
-    after_epoch
-        Called after each epoch; an exception that it raises ends the training.
-
-    Returns
-    -------
-    dict
-        The content of training.json. Only the first machine knows all of it.
+    Return the content of training.json; only the first machine knows all of it. For one of several
+    models the settings are those of `Settings.of_model`. An exception that `after_epoch` raises
+    ends the training.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from helpers.loopback import Fault, Loopback, RandomFaults, apache, find_program
 
 from lenspipe.config.settings import load_settings
 from lenspipe.config.surveys.legacy import RELEASES
-from lenspipe.cutouts.chunk import cut_brick
+from lenspipe.cutouts.brick import cut_brick
 from lenspipe.cutouts.stamps import CoaddStamps
 from lenspipe.parent.select import parent_of_brick
 from lenspipe.products.cutouts import read_cutouts
