@@ -67,9 +67,7 @@ def select_from_sweeps(
             for columns in read_sweep(local, path, ids, bands):
                 table = tractor_table(columns, path, release, bands, region)
                 for number, rows in table.groupby("brickid"):
-                    brick = brick_of[number]
-                    check_sources(rows, brick, path)
-                    parts[brick].append(select_parent(rows, parent, release))
+                    parts[brick_of[number]].append(select_parent(rows, parent, release))
         return parts
 
     description = f"parent sample of {name}, sweep files"
@@ -88,7 +86,7 @@ def select_from_sweeps(
         parts = [part for file in files for part in read.get(file, {}).get(brick, ())]
         selected, audit = _join(parts, bands)
         try:
-            # Its sources may be in several blocks of rows.
+            # They may come from several blocks of rows.
             check_sources(selected, brick, files[0][0])
         except LenspipeError as error:
             failures[brick] = error
