@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from lenspipe.config.settings import load_settings
+from lenspipe.config.settings import hide_credentials, load_settings
 from lenspipe.config.stages import STAGES
 from lenspipe.footprint.plan import load_plan
 from lenspipe.status.disk import describe_disk_space
@@ -28,6 +28,7 @@ if not workflow.config_settings.configfiles:
 gc.set_threshold(100_000, 50, 1000)
 
 try:
+    hide_credentials(config)
     SETTINGS = load_settings(config)
     if SETTINGS.inference.model and not Path(SETTINGS.inference.model).is_file():
         raise LenspipeError(
@@ -57,6 +58,9 @@ if workflow.is_main_process:
 SUMMARY_BEFORE = PATHS.summary.stat().st_mtime_ns if PATHS.summary.exists() else None
 # Stages that run only where they are requested by name.
 ON_REQUEST = {"mine", "sweep"}
+# What is of a simulated sky, and of a model whose training left galaxies for its evaluation.
+ON_REQUEST |= set() if SETTINGS.simulation else {"simulate"}
+ON_REQUEST |= set() if SETTINGS.held_out else {"evaluate"}
 # Stages whose parameters are also a file, workflow/rules/basis.smk.
 NOTED = [name for name, stage in STAGES.items() if stage.noted]
 # Jobs end soon after the workflow that started them has gone, even if it was killed with -9.

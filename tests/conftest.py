@@ -26,18 +26,24 @@ settings.load_profile("busy")
 LONGEST = (
     "test_workflow_slurm",
     "test_workflow",
-    "test_workflow_given",
-    "test_workflow_targets",
-    "test_workflow_remote",
-    "test_training",
     "test_distributed",
-    "test_depth_leak",
-    "test_model_evaluation",
+    "test_training",
     "test_backends",
+    "test_reruns",
+    "test_workflow_targets",
+    "test_tap",
+    "test_depth_leak",
     "test_simulation",
-    "test_inspection_browser",
+    "test_workflow_given",
+    "test_workflow_remote",
+    "test_model_evaluation",
+    "test_checks",
     "test_training_killed",
-    "test_injection",
+    "test_purity",
+    "test_models",
+    "test_cutouts_remote",
+    "test_retrieval",
+    "test_inspection_browser",
 )
 
 
@@ -168,7 +174,7 @@ def make_small_survey(folder, release, bands, ra=None, n=4):
         bits = np.zeros((400, 400), "i2")
         write_coadd(paths.coadd("south", brick, "maskbits"), bits, header)
         sky = wcs.all_pix2world(rng.uniform(100, 300, (n, 2)), 0)
-        numbers = {"dr9": 9010, "dr10": 10000}
+        numbers = {"dr9": 9010, "dr10": 10000, "dr11": 11000}
         catalog = {"release": np.full(n, numbers[release], "i2"), "objid": np.arange(n, dtype="i4")}
         catalog |= {"brickid": np.full(n, 1000 + number, "i4"), "brickname": [brick] * n}
         catalog |= {"brick_primary": [True] * n, "ra": sky[:, 0], "dec": sky[:, 1]}

@@ -40,8 +40,8 @@ def cut_brick(
     A stamp is centred on the pixel whose centre is nearest to the galaxy. If only other columns of
     the parent sample have changed, a file keeps its pixels and gets a new catalogue. Return the
     entry of the manifest: status (``done``, or ``empty`` without galaxies), count, hash (of pixels
-    and catalogue) and, if the brick lacks bands, missing_bands. `parent` has the brick's rows of
-    the parent sample.
+    and catalogue), missing_bands if the brick lacks some, and unchecked if coadds should have been
+    checked against published sums but were not. `parent` has the brick's rows of the parent sample.
 
     Raises
     ------
@@ -58,11 +58,12 @@ def cut_brick(
         images, flags = stamps.images, flag_stamps(stamps, cutouts.max_masked_fraction)
         lacking = stamps.present.any(axis=0) < (len(parent) > 0)
         missing = "".join(np.array(bands)[lacking])
-        _log_problems(brick, flags, missing)
+        unchecked = source.unchecked(brick, region)
+        _log_problems(brick, flags, missing, unchecked)
     else:
-        missing = header["MISSING"].strip()
+        missing, unchecked = header["MISSING"].strip(), header.get("NOSUMS", "").strip()
         if content_hash(existing.drop(columns="flags")) == content_hash(parent):
-            return _entry(len(parent), header["LPHASH"], missing)
+            return _entry(len(parent), header["LPHASH"], missing, unchecked)
         images, flags = read_cutouts(path)[0], existing["flags"]
         log.info("brick %s: kept the pixels, the parent sample has other columns", brick)
     catalog = parent.reset_index(drop=True).assign(flags=flags)
@@ -79,8 +80,10 @@ def cut_brick(
     header["LPKEY"] = (key, "hash of what this file was made from")
     header["LPHASH"] = (content, "hash of pixels and catalogue")
     header["LPVERS"] = (lenspipe.__version__, "version of lenspipe")
+    if unchecked:
+        header["NOSUMS"] = unchecked
     write_cutouts(path, images, catalog, header)
-    return _entry(len(parent), content, missing)
+    return _entry(len(parent), content, missing, unchecked)
 
 
 def _key(
@@ -117,12 +120,15 @@ def _read_existing(
     return None, None
 
 
-def _entry(count: int, content: str, missing: str) -> dict[str, Any]:
+def _entry(count: int, content: str, missing: str, unchecked: str) -> dict[str, Any]:
     entry = {"status": "done" if count else "empty", "count": count, "hash": content}
-    return entry | ({"missing_bands": missing} if missing else {})
+    entry |= {"missing_bands": missing} if missing else {}
+    return entry | ({"unchecked": unchecked} if unchecked else {})
 
 
-def _log_problems(brick: str, flags: np.ndarray, missing: str) -> None:
+def _log_problems(brick: str, flags: np.ndarray, missing: str, unchecked: str) -> None:
+    if unchecked:
+        log.info("brick %s: coadds not checked against published sums: %s", brick, unchecked)
     if missing:
         log.info("brick %s: no coadd in band %s", brick, ", ".join(missing))
     if number := np.count_nonzero(flags & int(FLAGS.NONFINITE)):

@@ -53,7 +53,11 @@ def cut_chunk(settings: Settings, chunk: str) -> None:
             with fetched(tree):
                 entry = cut_brick(path, source, brick, region, rows, settings.cutouts)
             count += entry["count"]
-            return entry
+            # That of the catalogue, too.
+            notes = [
+                each["unchecked"] for each in (before.get(brick, {}), entry) if "unchecked" in each
+            ]
+            return entry | ({"unchecked": "; ".join(dict.fromkeys(notes))} if notes else {})
 
         entries, failures = try_bricks(
             bricks,

@@ -15,6 +15,7 @@ from lenspipe.survey.coadds import BrickCoadds, read_stamps
 from lenspipe.survey.service import CutoutService
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.fits import clip_boxes, reading
+from lenspipe.utils.progress import log
 
 __all__ = [
     "CoaddStamps",
@@ -79,6 +80,10 @@ class CoaddStamps:
         """Describe what has been fetched, for a line of the log."""
         return self.source.traffic()
 
+    def unchecked(self, brick: str, region: str) -> str:
+        """Say why coadds were not checked against published sums, though that is configured."""
+        return self.source.unchecked(coadd_paths(self.paths, brick, region, self.bands).values())
+
     def read(self, brick: str, region: str, parent: pd.DataFrame) -> Stamps:
         """Make the stamps of a brick's galaxies.
 
@@ -112,7 +117,7 @@ class CoaddStamps:
                     stamps.inside = _inside(*centres, size, boxes(wcs, shape))
                 return read_stamps(path, *centres, size, fill)
 
-        checksums = self.paths.checksums(region, brick)
+        checksums = self.paths.checksums(next(iter(coadds.values())))
         with self.source.coadds(coadds, boxes, checksums) as files:
             for index, band in enumerate(self.bands):
                 image, invvar = files.get(("image", band)), files.get(("invvar", band))
@@ -129,12 +134,14 @@ class CoaddStamps:
             if not stamps.present.any():
                 folder = str(next(iter(coadds.values()))).rpartition("/")[0]
                 raise LenspipeError(f"{folder}: no image in any band; download the brick's coadds")
-            if self.release.maskbits:
-                maskbits = files["maskbits", None]
-                if maskbits is None:
-                    raise LenspipeError(f"{coadds['maskbits', None]}: no such file; download it")
+            maskbits = files["maskbits", None]
+            if maskbits is not None:
                 bits = read(maskbits, "maskbits", None, 0).astype(np.int64)
                 stamps.masked = (bits & _bad_bits(self.bands, self.release)) != 0
+            elif self.release.maskbits:
+                raise LenspipeError(f"{coadds['maskbits', None]}: no such file; download it")
+            else:
+                log.info("brick %s: no mask bits, only inverse variances", brick)
         return stamps
 
 
@@ -161,6 +168,10 @@ class ServiceStamps:
     def traffic(self) -> str:
         """See `CoaddStamps`; nothing, since the log names each request."""
         return ""
+
+    def unchecked(self, brick: str, region: str) -> str:
+        """See `CoaddStamps`."""
+        return "the cutout service publishes no sums" * self.service.retrieval.checksums
 
     def read(self, brick: str, region: str, parent: pd.DataFrame) -> Stamps:
         """See `CoaddStamps`."""
@@ -191,8 +202,7 @@ def coadd_paths(
         if band in release.bands_of_regions[region]
         for kind in ("image", "invvar")
     }
-    if release.maskbits:
-        coadds["maskbits", None] = paths.coadd(region, brick, "maskbits")
+    coadds["maskbits", None] = paths.coadd(region, brick, "maskbits")
     return coadds
 
 
@@ -218,7 +228,7 @@ def flag_stamps(stamps: Stamps, max_masked_fraction: float) -> np.ndarray:
     """Return the flags of stamps, an (N,) int32 array with bits of `FLAGS`.
 
     A pixel counts as masked if the inverse variance of a band is not positive, or if the coadd of
-    mask bits (releases from DR8 on) has BRIGHT, or SATUR or ALLMASK of a configured band. The
+    mask bits has BRIGHT, or SATUR or ALLMASK of a configured band. The
     masked fraction is that of the stamp's pixels inside the coadd, over the bands that the brick
     has.
     """

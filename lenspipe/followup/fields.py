@@ -176,7 +176,7 @@ class Survey:
             return clip_boxes(*centre(wcs), side, shape)
 
         coadds = {band: self.paths.coadd(brick.region, brick.brick, "image", band)}
-        checksums = self.paths.checksums(brick.region, brick.brick)
+        checksums = self.paths.checksums(coadds[band])
         with self.source.coadds(coadds, boxes, checksums) as files:
             file = files[band]
             if file is None:

@@ -10,7 +10,7 @@ from lenspipe.config.surveys.base import Release
 from lenspipe.products.tables import make_audit
 from lenspipe.utils.errors import LenspipeError
 
-__all__ = ["CUTS", "Selection", "check_sources", "no_cuts", "select_parent"]
+__all__ = ["CUTS", "Results", "Selection", "check_sources", "no_cuts", "select_parent"]
 
 
 def _has_exposures(table: pd.DataFrame, parent: Parent, release: Release) -> pd.Series:
@@ -22,9 +22,11 @@ def _is_unmasked(table: pd.DataFrame, parent: Parent, release: Release) -> pd.Se
     return (table.maskbits & release.mask(parent.maskbits)) == 0
 
 
-#: Brick -> (selected, audit), as returned by `select_parent` and sorted by objid; and brick ->
-#: error for bricks whose catalogue could not be read or obtained.
-Selection = tuple[dict[str, tuple[pd.DataFrame, pd.DataFrame]], dict[str, LenspipeError]]
+#: Brick -> (selected, audit), as returned by `select_parent` and sorted by objid.
+Results = dict[str, tuple[pd.DataFrame, pd.DataFrame]]
+
+#: Results, and brick -> error for bricks whose catalogue could not be read or obtained.
+Selection = tuple[Results, dict[str, LenspipeError]]
 
 #: The cuts in order: name -> function of a table (as returned by `tractor_table`), the section
 #: ``parent`` and the survey's release -> whether each row passes.

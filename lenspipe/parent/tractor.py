@@ -65,7 +65,7 @@ def tractor_of_brick(
         `lenspipe.parent.cuts.check_sources`.
     """
     path = paths.tractor(region, brick)
-    with source.table(path, paths.checksums(region, brick)) as local, fetched(path), reading(path):
+    with source.table(path, paths.checksums(path)) as local, fetched(path), reading(path):
         columns = read_fits_table(local, *catalog_columns(bands))
         table = tractor_table(columns, path, paths.release, bands, region)
         if table.empty:

@@ -34,7 +34,8 @@ def summarise(settings: Settings) -> dict[str, Any]:
     benchmarks. ``auc``, ``completeness_fpr01``, ``n_lenses`` and ``n_nonlenses`` are null where no
     split was held out or the model was given.
     ``n_bricks_to_retry`` counts the bricks that a server did not deliver but may deliver later;
-    ``missing.csv`` beside the summary lists all failed bricks.
+    ``missing.csv`` beside the summary lists all failed bricks. ``n_bricks_unchecked`` counts those
+    with files that were not checked against published sums; null where that is not configured.
     ``targets_without_data`` lists the targets without survey data; null where a footprint is
     searched. ``checks_red`` lists the standing checks that are red; null where none were made.
 
@@ -60,6 +61,7 @@ def summarise(settings: Settings) -> dict[str, Any]:
     chunks = listed["chunk"].unique()
     bricks = read_manifests(paths.manifest("cutouts", chunk) for chunk in chunks)
     missing = _write_missing(paths.missing, bricks)
+    unchecked = [brick for brick, entry in bricks.items() if "unchecked" in entry]
     jobs = read_benchmarks(paths.root / "benchmarks")
     summary = {
         "run": settings.run,
@@ -70,6 +72,7 @@ def summarise(settings: Settings) -> dict[str, Any]:
         "n_bricks": len(bricks),
         "n_bricks_failed": len(missing),
         "n_bricks_to_retry": int(missing["transient"].sum()),
+        "n_bricks_unchecked": len(unchecked) if settings.retrieval.checksums else None,
         "targets_without_data": absent,
         "checks_red": checks and checks["red"],
         "wall_s": round(union_length(jobs["start"], jobs["end"], LONGEST_GAP_S), 1),
@@ -124,6 +127,9 @@ def _log_summary(
     if to_retry := summary["n_bricks_to_retry"]:
         text = f"{to_retry} bricks that a server did not deliver: run again to retry them"
         lines += [("not yet", text)]
+    if unchecked := summary["n_bricks_unchecked"]:
+        text = f"{unchecked} bricks have files that were not checked against published sums"
+        lines += [("unchecked", f"{text}; see {paths.root / 'manifests'}")]
     if absent := summary["targets_without_data"]:
         more = ", ..." if len(absent) > 5 else ""
         lines += [("no data", f"{len(absent)} targets: {', '.join(absent[:5])}{more}")]

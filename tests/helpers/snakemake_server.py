@@ -4,8 +4,6 @@ A job of the tests' small runs needs seconds to import its libraries and a fract
 work. This program imports them once. For each line of its standard input (JSON: arguments, working
 directory, file for the output) it forks a process that runs Snakemake with these arguments, which
 forks one for each script in place of a new Python; then it writes the exit status.
-
-GPUs are hidden: a process cannot use those that another one opened before it was forked.
 """
 
 import importlib

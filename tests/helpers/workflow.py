@@ -4,7 +4,6 @@ import atexit
 import functools
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,10 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: Settings of a small network.
 NETWORK = {"widths": [8, 16], "units": 1, "stem_filters": 8, "stem_stride": 3, "crop": 51}
+
+
+#: Whether jobs are forked from one process. None could use a GPU that this process has opened.
+FORKED = not Path("/dev/nvidia0").exists()
 
 
 def options(folder, *arguments):
@@ -36,7 +39,6 @@ def server():
     """The process from which `run` forks; it ends with this one."""
     process = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("snakemake_server.py"))],
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -46,10 +48,10 @@ def server():
     return process
 
 
-def run(folder, *arguments, fails=False, forked=True):
-    """Run the workflow; return its output.
+def run(folder, *arguments, fails=False, forked=FORKED):
+    """Run the workflow, and return its output.
 
-    Forked from `server` or, as users run it, from the command line, with a new Python for each job.
+    It is forked from `server` or, as users run it, started with a new Python for each job.
     """
     path = folder / "snakemake.txt"
     if forked:

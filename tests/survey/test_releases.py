@@ -30,10 +30,12 @@ SWEEPS = {"dr7": "7.1", "dr8": "8.0", "dr9": "9.0", "dr10": "10.1"}
 LAYOUT = [
     r"survey-bricks-{release}{suffix}\.fits\.gz",
     r"tractor/(\d{{3}})/tractor-\1\d[pm]\d{{3}}\.fits",
-    r"tractor/(\d{{3}})/brick-\1\d[pm]\d{{3}}\.sha256sum",
+    r"tractor/(\d{{3}})/legacysurvey_{release}{region}_tractor_\1\.sha256sum",
     r"coadd/(\d{{3}})/(\1\d[pm]\d{{3}})/legacysurvey-\2-(image|invvar)-[griz]\.fits\.fz",
-    r"coadd/(\d{{3}})/(\1\d[pm]\d{{3}})/legacysurvey-\2-maskbits\.fits\.fz",
+    r"coadd/(\d{{3}})/(\1\d[pm]\d{{3}})/legacysurvey-\2-maskbits\.fits\.{packed}",
+    r"coadd/(\d{{3}})/(\1\d[pm]\d{{3}})/legacysurvey_{release}{region}_coadd_\1_\2\.sha256sum",
     r"sweep/{sweeps}/sweep-\d{{3}}[pm]\d{{3}}-\d{{3}}[pm]\d{{3}}\.fits",
+    r"sweep/{sweeps}/legacysurvey_{release}{region}_sweep_{sweeps}\.sha256sum",
 ]
 
 
@@ -42,10 +44,13 @@ def addresses(settings, region, brick, ra, dec):
     paths = settings.survey_paths
     yield paths.bricks(region)
     yield paths.tractor(region, brick)
-    yield paths.checksums(region, brick)
+    yield paths.checksums(paths.tractor(region, brick))
     yield from coadd_paths(paths, brick, region, settings.survey.bands).values()
+    yield paths.checksums(paths.coadd(region, brick, "image", "g"))
     for name in sweep_names(ra, dec, settings.release):
-        yield sweep_path(paths, settings.survey.sweeps, region, name)
+        path = sweep_path(paths, settings.survey.sweeps, region, name)
+        yield path
+    yield paths.checksums(path, settings.release.sweep_folder(region))
 
 
 @pytest.mark.parametrize("release", ["dr7", "dr8", "dr9", "dr10"])
@@ -63,6 +68,8 @@ def test_examples_ask_for_what_is_documented(release):
         names = {
             "release": release,
             "suffix": f"-{region}" if folder else "",
+            "region": f"_{region}" if folder else "",
+            "packed": "gz" if release == "dr7" else "fz",
             "sweeps": SWEEPS[release],
         }
         matched = set()
@@ -71,8 +78,7 @@ def test_examples_ask_for_what_is_documented(release):
             fits = [line for line in LAYOUT if re.fullmatch(line.format(**names), name)]
             assert len(fits) == 1, address
             matched |= set(fits)
-        # DR7 has no mask bits.
-        assert len(matched) == len(LAYOUT) - (release == "dr7")
+        assert len(matched) == len(LAYOUT)
         assert len(set(asked)) == len(asked)
     assert folders == REGIONS[release]
 

@@ -56,7 +56,7 @@ def finished(tmp_path_factory):
     """Folder of a run that has ended well, with its output."""
     folder = tmp_path_factory.mktemp("workflow")
     write_config(folder)
-    (folder / "output.txt").write_text(run(folder, forked=False))
+    (folder / "output.txt").write_text(run(folder))
     return folder
 
 
@@ -223,7 +223,7 @@ def test_killed_while_training_it_ends_as_if_undisturbed(finished, results):
         time.sleep(0.2)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    run(finished, forked=False)
+    run(finished, forked=False)  # as users do, a new Python for each job
     assert (results / "models" / "resnet" / "model.keras").exists()
     assert hashes(results, "sample/*") == sample
     again = pd.read_parquet(path).set_index("id")["p"]

@@ -47,8 +47,16 @@ class SurveyPaths(ABC):
         """Tractor catalogue of a brick."""
 
     @abstractmethod
-    def checksums(self, region: str, brick: str) -> str | Path:
-        """SHA-256 sums of a brick's files."""
+    def checksums(self, path: str | Path, folder: str | None = None) -> str | Path:
+        """List of the SHA-256 sums of a file and of the others beside it.
+
+        Parameters
+        ----------
+        path
+            Of the file.
+        folder
+            Folder that it has in the survey's tree, if it is elsewhere.
+        """
 
     @abstractmethod
     def coadd(self, region: str, brick: str, kind: str, band: str | None = None) -> str | Path:
@@ -78,7 +86,7 @@ class Release(ABC):
         Whether the catalogue has ``shape_r``, ``shape_e1``, ``shape_e2`` and ``sersic``, or
         ``shapedev_*`` and ``shapeexp_*``.
     maskbits
-        Whether there are coadds of mask bits, and a column ``maskbits`` in the catalogue.
+        Whether the catalogue has a column ``maskbits``, and every brick a coadd of mask bits.
     mask_bits
         Name -> bit.
     vector_bands
@@ -95,6 +103,8 @@ class Release(ABC):
         Of the IAU-style names of objects.
     sweeps
         Folder of the sweep files in that of the region, if there are any.
+    maskbits_packed
+        Last suffix of the coadds of mask bits: fz, or gz.
     sweep_width_deg
         Extent of a sweep file in right ascension, degrees.
     tap_schema
@@ -118,6 +128,7 @@ class Release(ABC):
     zero_point_mag: float
     name_prefix: str
     sweeps: str = ""
+    maskbits_packed: Literal["fz", "gz"] = "fz"
     sweep_width_deg: int = 0
     tap_schema: str = ""
     tap_conditions: Mapping[str, str] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lenspipe.config.surveys.base import Release, SurveyPaths
+from lenspipe.utils.files import is_remote
 
 __all__ = ["RELEASES", "LegacyPaths", "LegacyRelease"]
 
@@ -51,14 +52,23 @@ class LegacyPaths(SurveyPaths):
         """Tractor catalogue of a brick."""
         return self._of_region(region, f"tractor/{brick[:3]}/tractor-{brick}.fits")
 
-    def checksums(self, region: str, brick: str) -> str | Path:
-        """SHA-256 sums of a brick's files."""
-        return self._of_region(region, f"tractor/{brick[:3]}/brick-{brick}.sha256sum")
+    def checksums(self, path: str | Path, folder: str | None = None) -> str | Path:
+        """List of SHA-256 sums; see `SurveyPaths`.
+
+        Each folder has one that is named after it:
+        ``south/tractor/000/legacysurvey_dr10_south_tractor_000.sha256sum``.
+        """
+        beside = str(path).rpartition("/")[0]
+        folder = folder or beside.removeprefix(str(self.tree)).strip("/")
+        parts = filter(None, ["legacysurvey", self.release.name, *folder.split("/")])
+        name = "_".join(parts) + ".sha256sum"
+        return f"{beside}/{name}" if is_remote(path) else Path(beside, name)
 
     def coadd(self, region: str, brick: str, kind: str, band: str | None = None) -> str | Path:
         """Coadd of a brick; see `SurveyPaths`."""
         suffix = f"-{band}" if band else ""
-        name = f"legacysurvey-{brick}-{kind}{suffix}.fits.fz"
+        packed = self.release.maskbits_packed if kind == "maskbits" else "fz"
+        name = f"legacysurvey-{brick}-{kind}{suffix}.fits.{packed}"
         return self._of_region(region, f"coadd/{brick[:3]}/{brick}/{name}")
 
 
@@ -132,6 +142,7 @@ RELEASES = {
         types=("REX", "EXP", "DEV", "COMP"),
         shape="devexp",
         maskbits=False,
+        maskbits_packed="gz",
         sweeps="sweep/7.1",
     ),
     "dr8": _release(
