@@ -177,7 +177,7 @@ def test_non_finite_pixels(own_tree, tiny_tree, caplog):
         ("image", "z", lambda data: b"", "not a readable FITS file"),
         ("maskbits", None, lambda data: data[:5000], "found no image"),
         # The descriptors of the tiles point nowhere.
-        ("image", "r", lambda data: data[:9000] + b"\xff" * 9000 + data[18000:], "not a readable"),
+        ("image", "r", lambda data: data[:9000] + b"\xff" * 9000 + data[18000:], "garbled table"),
     ],
 )
 def test_damaged_files_are_named(own_tree, tiny_tree, kind, band, damage, message):
