@@ -167,7 +167,7 @@ def make_small_survey(folder, release, bands, ra=None, n=4):
         bits = np.zeros((400, 400), "i2")
         write_coadd(paths.coadd("south", brick, "maskbits"), bits, header)
         sky = wcs.all_pix2world(rng.uniform(100, 300, (n, 2)), 0)
-        numbers = {"dr9": 9010, "dr10": 10000}
+        numbers = {"dr9": 9010, "dr10": 10000, "dr11": 11000}
         catalog = {"release": np.full(n, numbers[release], "i2"), "objid": np.arange(n, dtype="i4")}
         catalog |= {"brickid": np.full(n, 1000 + number, "i4"), "brickname": [brick] * n}
         catalog |= {"brick_primary": [True] * n, "ra": sky[:, 0], "dec": sky[:, 1]}

@@ -105,7 +105,7 @@ class CoaddStamps:
         def boxes(wcs: WCS, shape: tuple[int, int]) -> np.ndarray:
             return clip_boxes(*_central_pixels(wcs, parent, size), size, shape)
 
-        checksums = self.paths.checksums(region, brick)
+        checksums = self.paths.checksums(next(iter(coadds.values())))
         with self.source.coadds(coadds, boxes, checksums) as files:
             x = y = None
             for index, band in enumerate(self.bands):
@@ -132,7 +132,7 @@ class CoaddStamps:
                 if maskbits is None:
                     raise LenspipeError(f"{coadds['maskbits', None]}: no such file; download it")
                 bits = read_stamps(maskbits, x, y, size, 0).astype(np.int64)
-                stamps.masked = (bits & _bad_bits(self.bands, self.release)) != 0
+                stamps.masked = (bits & self.release.bad_pixels(self.bands)) != 0
         return stamps
 
 
@@ -246,9 +246,3 @@ def _central_pixels(wcs: WCS, parent: pd.DataFrame, size: int) -> tuple[np.ndarr
     # A position off the projection's half of the sky has no pixel.
     columns, rows = np.clip(np.nan_to_num(pixels, nan=-size), -size, 10**6).astype(int)
     return columns, rows
-
-
-def _bad_bits(bands: Iterable[str], release: Release) -> int:
-    bands = tuple(bands)
-    names = [f"{name}_{band.upper()}" for name in ("SATUR", "ALLMASK") for band in bands]
-    return release.mask(("BRIGHT", *names))

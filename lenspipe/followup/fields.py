@@ -192,8 +192,8 @@ class Survey:
         def boxes(wcs: WCS, shape: tuple[int, int]) -> np.ndarray:
             return clip_boxes(*centre(wcs), side, shape)
 
-        coadds = {band: self.paths.coadd(brick.region, brick.brick, "image", band)}
-        checksums = self.paths.checksums(brick.region, brick.brick)
+        path = self.paths.coadd(brick.region, brick.brick, "image", band)
+        coadds, checksums = {band: path}, self.paths.checksums(path)
         with self.source.coadds(coadds, boxes, checksums) as files:
             file = files[band]
             if file is None:

@@ -70,6 +70,6 @@ def tractor_of_brick(
         As in `lenspipe.survey.tractor.tractor_table`.
     """
     path = paths.tractor(region, brick)
-    with source.table(path, paths.checksums(region, brick)) as local, fetched(path):
+    with source.table(path, paths.checksums(path)) as local, fetched(path):
         columns = read_fits_table(local, *catalog_columns(bands))
     return tractor_table(columns, path, paths.release, bands, region)

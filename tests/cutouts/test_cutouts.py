@@ -438,7 +438,7 @@ def test_real_brick_without_r(shared, tmp_path, monkeypatch, caplog):
         {
             "run": "real",
             "survey": {"release": "dr7", "tree": str(tmp_path / "tree")},
-            "parent": {"types": ["DEV"]},
+            "parent": {"types": ["DEV"], "maskbits": ["BRIGHT"]},
             "sample": {"known_lenses": "known.csv"},
         }
     )

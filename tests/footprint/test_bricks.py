@@ -52,7 +52,7 @@ def settings_of(folder, release="dr9", sample=None, **footprint):
         {
             "run": "test",
             "survey": {"release": release, "tree": str(folder)},
-            "parent": {"types": ["DEV"]},
+            "parent": {"types": ["DEV"], "maskbits": ["BRIGHT"]},
             "footprint": footprint,
             "sample": sample or {"known_lenses": "known.csv"},
         }

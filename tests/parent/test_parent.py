@@ -327,7 +327,7 @@ def test_remote_files_give_the_same(remote):
     pd.testing.assert_frame_equal(*tables)
     path, sums = remote.source.asked[0]
     assert path.startswith("https://example.org/dr9/south/tractor/149/tractor-")
-    assert sums == path.replace("tractor-", "brick-").replace(".fits", ".sha256sum")
+    assert sums == f"{path.rpartition('/')[0]}/legacysurvey_dr9_south_tractor_149.sha256sum"
 
 
 def test_remote_bricks_that_fail_are_left_out(remote, caplog):
