@@ -20,8 +20,7 @@ from helpers.tiny_sky import write_sky
 from lenspipe.config.base import Section
 from lenspipe.config.paths import SkyPaths
 from lenspipe.config.settings import load_settings
-from lenspipe.config.stage_files import STAGE_FILES
-from lenspipe.config.stages import STAGES, upstream
+from lenspipe.config.stages import STAGE_FILES, STAGES, upstream
 from lenspipe.footprint.plan import load_plan
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
@@ -229,12 +228,12 @@ def run_stage(watch, run, folder, rule, name, changes):
     job = SimpleNamespace(
         rule=rule, config=CONFIG | changes, log=[], threads=1, input=[], output=[],
         params=SimpleNamespace(),
-        wildcards=SimpleNamespace(**({} if name is None else {stage.per: name})),
+        wildcards={} if name is None else {stage.per: name},
     )  # fmt: skip
     with contextlib.chdir(folder):
         try:
             with watch.watching():
-                runpy.run_path(str(SCRIPTS / f"{rule}.py"), {"snakemake": job})
+                runpy.run_path(str(SCRIPTS / "stage.py"), {"snakemake": job})
         except SystemExit:
             pytest.fail(f"{rule} {name or ''}: failed with only its inputs; see the log")
         left = {path for path in RUN.rglob("*") if path.is_file()}

@@ -1,7 +1,6 @@
 """What rules have in common: inputs and parameters from the table of stages, resources."""
 
-from lenspipe.config.stage_files import STAGE_FILES
-from lenspipe.config.stages import STAGES
+from lenspipe.config.stages import STAGE_FILES, STAGES
 from lenspipe.config.stages import stage_parameters
 
 # What a job opens to servers; `--resources connections=8` limits the sum over all jobs.

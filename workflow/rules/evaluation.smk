@@ -27,7 +27,7 @@ rule evaluate:
     message:
         "Comparing with the truth on bricks that the training never saw"
     script:
-        "../scripts/evaluate.py"
+        "../scripts/stage.py"
 
 
 rule summary:
@@ -46,4 +46,4 @@ rule summary:
     message:
         "Summing up"
     script:
-        "../scripts/summary.py"
+        "../scripts/stage.py"

@@ -33,4 +33,4 @@ rule known:
     message:
         "Merging the catalogues of known lenses"
     script:
-        "../scripts/known.py"
+        "../scripts/stage.py"

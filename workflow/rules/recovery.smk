@@ -42,4 +42,4 @@ rule recovery:
     message:
         "Looking for published candidates among the scores"
     script:
-        "../scripts/recovery.py"
+        "../scripts/stage.py"

@@ -54,7 +54,7 @@ rule sweep:
     message:
         "Comparing the trials of the sweep"
     script:
-        "../scripts/sweep.py"
+        "../scripts/stage.py"
 
 
 rule sweep_trial:
@@ -78,4 +78,4 @@ rule sweep_trial:
     message:
         "Training trial {wildcards.trial} of the sweep"
     script:
-        "../scripts/sweep_trial.py"
+        "../scripts/stage.py"

@@ -33,4 +33,4 @@ rule train:
     message:
         "Training {wildcards.model}"
     script:
-        "../scripts/train.py"
+        "../scripts/stage.py"
