@@ -100,7 +100,7 @@ def _read_known_lenses(
 ) -> pd.DataFrame:
     """Galaxies in bricks that are known lenses and were not trained on."""
     sample, known = settings.sample, read_known(settings.paths.lenses)
-    known = known[known["grade"] != "D"]
+    known = known[(known["grade"] != "D") & known["visible"]]
     if sample.grades:
         known = known[known["grade"].isin(sample.grades)]
     trained_on = galaxies_trained_on(settings)

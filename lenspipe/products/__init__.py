@@ -18,7 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "write_cutouts",
         ],
         "files": ["read_json", "require", "write_json"],
-        "known_lenses": ["read_known", "write_known"],
+        "known_lenses": ["read_known", "write_known", "write_references"],
         "manifests": [
             "failed_entries",
             "failure_in",

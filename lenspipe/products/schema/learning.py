@@ -29,6 +29,17 @@ KNOWN = (
     Column("n_entries", "int32", "", "number of entries merged"),
     Column("catalogued", "bool", "",
            "whether an entry comes from a catalogue and not only from visual inspection"),
+    Column("visible", "bool", "",
+           "whether the lens can be seen from the ground, by an entry's references"),
+)  # fmt: skip
+REFERENCES = (
+    Column("catalogue", "str", "", "as in the table of known lenses"),
+    Column("reference", "str", "", "as in the catalogue"),
+    Column("meaning", "str", "", "`lens`, or as in the catalogue's `references`"),
+    Column("entries", "int64", "", "number of entries with this reference"),
+    Column("visible", "int64", "", "number of these that can be seen from the ground"),
+    Column("unresolved", "int64", "", "number that cannot, and are not trained on"),
+    Column("left_out", "int64", "", "number that are no lenses"),
 )  # fmt: skip
 FATES = (
     *KNOWN,
@@ -282,6 +293,10 @@ PRODUCTS = (
     ),
     Product("known_csv", "known/lenses.csv", "all catalogues of known lenses, merged", "known",
             section="known-lenses", columns=KNOWN, columns_as="known"),
+    Product("known_references", "known/references.csv",
+            "how many entries of each reference were taken", "known", section="known-lenses",
+            description="`references.csv`, a row for each reference of the catalogues:",
+            columns=REFERENCES),
     Product(
         "sample", "sample/sample.parquet", "the labelled sample", "sample",
         noun="the labelled sample", section="labelled-sample", columns=SAMPLE, optional=_TRAINED,
