@@ -40,12 +40,13 @@ def build_sample(settings: Settings) -> pd.DataFrame:
     Lenses are the galaxies of the parent sample nearest to a known lens that can be seen from the
     ground, of the selected grades, kinds and types, within the match radius;
     ``sample/known-lenses.csv`` lists the fate of each. Non-lenses are away from any known lens:
-    galaxies graded D, then listed confusing ones, then random ones, with the same number per lens in each bin of Tractor type, region and exposures in
-    the last band (`lenspipe.sample.matched_draw`). Bricks are assigned to splits by the HEALPix
-    cell of their centre. Galaxies with a lens of another split on their cutout are left out, and so
-    are cutouts with a missing band, an edge, non-finite pixels or no exposure. Non-lenses that a
-    previous model takes for lenses are set aside (`lenspipe.sample.cleaning`). Only identifiers,
-    positions and bins of the parent sample are kept in memory, about 200 bytes per galaxy.
+    galaxies graded D, then listed confusing ones, then random ones, with the same number per lens
+    in each bin of Tractor type, region and exposures in the last band
+    (`lenspipe.sample.matched_draw`). Bricks are assigned to splits by the HEALPix cell of their
+    centre. Galaxies with a lens of another split on their cutout are left out, and so are cutouts
+    with a missing band, an edge, non-finite pixels or no exposure. Non-lenses that a previous model
+    takes for lenses are set aside (`lenspipe.sample.cleaning`). Only identifiers, positions and
+    bins of the parent sample are kept in memory, about 200 bytes per galaxy.
 
     Returns
     -------
