@@ -43,7 +43,10 @@ CHUNKS = sorted(PLAN)
 CORES = workflow.resource_settings.cores or 1
 # Bricks that failed in an earlier run, but may be had by this one, are tried again.
 if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
-    reopen(SETTINGS, CHUNKS)
+    try:
+        reopen(SETTINGS, CHUNKS)
+    except LenspipeError as error:
+        raise WorkflowError(str(error)) from None
 if workflow.is_main_process:
     need, warning = describe_disk_space(SETTINGS, PLAN, min(CORES, workflow.nodes or CORES))
     if need:

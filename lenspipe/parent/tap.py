@@ -27,7 +27,7 @@ from lenspipe.retrieval.tap import TapService
 from lenspipe.survey.photometry import to_magnitude
 from lenspipe.survey.tractor import absent_columns, catalog_columns, tractor_table
 from lenspipe.utils.errors import LenspipeError, NotFoundError, RetrievalError
-from lenspipe.utils.files import atomic
+from lenspipe.utils.files import atomic, read_kept
 from lenspipe.utils.hashing import digest
 from lenspipe.utils.progress import log
 
@@ -295,8 +295,9 @@ def _select(
     """Select bricks (name -> id) of a region; adds to `results` and `failures`."""
     key = region.key(bricks.values())
     path = folder / f"{key}.json"
-    if path.exists():
-        counts = [{int(i): n for i, n in each.items()} for each in json.loads(path.read_text())]
+    kept = read_kept(path)
+    if kept:
+        counts = [{int(i): n for i, n in each.items()} for each in kept]
     else:
         counts = region.count(list(bricks.values()))
         with atomic(path) as temporary:

@@ -1,6 +1,5 @@
 """Descriptions of trained models."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +43,6 @@ def training_splits(models: Path) -> tuple[str, ...]:
     models
         Folder of the models.
     """
-    trainings = [json.loads(path.read_text()) for path in sorted(models.glob("*/training.json"))]
+    trainings = [read_json(path, "training") for path in sorted(models.glob("*/training.json"))]
     both = any(t.get("refit") or t.get("combine") == "stacker" for t in trainings)
     return SPLITS[:2] if both else SPLITS[:1]

@@ -25,7 +25,7 @@ from lenspipe.retrieval.multipart import Pieces, content_ranges
 from lenspipe.retrieval.ranges import MAX_RANGES, Link, Ranges
 from lenspipe.retrieval.retry import retry_after_s, retrying
 from lenspipe.utils.errors import NotFoundError, RetrievalError
-from lenspipe.utils.files import atomic, room_to_write
+from lenspipe.utils.files import atomic, read_kept, room_to_write
 from lenspipe.utils.progress import log
 
 __all__ = ["Host", "HttpTransport", "Received", "write_at"]
@@ -282,7 +282,7 @@ class HttpTransport:
             temporary.write_text(json.dumps(self._read_hosts() | {name: known}, indent=1) + "\n")
 
     def _read_hosts(self) -> dict[str, dict[str, Any]]:
-        return json.loads(self._hosts_path.read_text()) if self._hosts_path.exists() else {}
+        return read_kept(self._hosts_path) or {}
 
 
 def write_at(file: int, piece: bytes, offset: int, url: str) -> None:

@@ -23,11 +23,19 @@ _WCS_KEYS = (
 
 
 @contextlib.contextmanager
-def open_fits(path: str | os.PathLike[str]) -> Iterator[fitsio.FITS]:
+def open_fits(
+    path: str | os.PathLike[str], remedy: str = "download it again"
+) -> Iterator[fitsio.FITS]:
     """Open a FITS file to read; errors while it is open become one line.
 
     CFITSIO detects a truncated file only when it reaches the missing data, so the size is first
     compared with that in the headers.
+
+    Parameters
+    ----------
+    path
+    remedy
+        What to do with a damaged file, for errors.
 
     Raises
     ------
@@ -43,14 +51,12 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fitsio.FITS]:
             size = path.stat().st_size
             if size < end and path.suffix != ".gz":
                 raise LenspipeError(
-                    f"{path}: truncated: found {size} bytes, expected {end}; download it again"
+                    f"{path}: truncated: found {size} bytes, expected {end}; {remedy}"
                 )
             yield fits
     except OSError as error:
         reason = str(error).splitlines()[0].strip()
-        raise LenspipeError(
-            f"{path}: not a readable FITS file ({reason}); download it again"
-        ) from None
+        raise LenspipeError(f"{path}: not a readable FITS file ({reason}); {remedy}") from None
 
 
 def read_fits_table(

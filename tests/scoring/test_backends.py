@@ -92,7 +92,9 @@ def test_openvino_agrees_with_keras(model):
 
 
 def test_bfloat16_nearly_agrees_with_keras(model):
-    module = pytest.importorskip("lenspipe.scoring.backends.openvino", reason="openvino is not installed")
+    module = pytest.importorskip(
+        "lenspipe.scoring.backends.openvino", reason="openvino is not installed"
+    )
     if "BF16" not in module.openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU has no bfloat16")
     if model.name == "efficientnet_v2":
@@ -108,7 +110,9 @@ def test_bfloat16_nearly_agrees_with_keras(model):
 @pytest.mark.parametrize("backend", ["tensorflow", "openvino"])
 def test_orientations_are_averaged(backend):
     if backend == "openvino":
-        pytest.importorskip("lenspipe.scoring.backends.openvino", reason="openvino is not installed")
+        pytest.importorskip(
+            "lenspipe.scoring.backends.openvino", reason="openvino is not installed"
+        )
     model, images = made(), some_images(5)
     expected = score_images(model, images, symmetries=8)
     assert np.abs(expected - score_images(model, images)).max() > 1e-3
@@ -119,7 +123,9 @@ def test_orientations_are_averaged(backend):
 @pytest.mark.parametrize("backend", ["tensorflow", "openvino", "auto"])
 def test_any_number_of_cutouts_is_scored(backend):
     if backend == "openvino":
-        pytest.importorskip("lenspipe.scoring.backends.openvino", reason="openvino is not installed")
+        pytest.importorskip(
+            "lenspipe.scoring.backends.openvino", reason="openvino is not installed"
+        )
     model, images = made(), some_images(70)
     score, expected = opened(model, backend=backend, batch_size=70), plain(model, images)
     for number in (0, 1, 31, 33, 70):
