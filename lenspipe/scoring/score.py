@@ -105,8 +105,8 @@ def _check_sizes(path: str | os.PathLike[str], archive: zipfile.ZipFile) -> None
     if text_size > _MAX_TEXT_BYTES or size > limit:
         raise LenspipeError(
             f"{path}: unpacks to {size / 1e6:.0f} MB, of which {text_size / 1e6:.0f} MB describe "
-            f"the network, expected at most {limit / 1e6:.0f} and {_MAX_TEXT_BYTES / 1e6:.0f}; this "
-            "is no model of lenspipe: give another, or train here"
+            f"the network; expected at most {limit / 1e6:.0f} and {_MAX_TEXT_BYTES / 1e6:.0f}: "
+            "this is no model of lenspipe; give another, or train here"
         )
 
 
