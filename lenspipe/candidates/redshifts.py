@@ -1,13 +1,14 @@
 """Redshifts of candidates from photometric and spectroscopic tables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
 from lenspipe.catalogs.files import read_raw
-from lenspipe.config.settings import Settings
+from lenspipe.config.data import Retrieval
 from lenspipe.utils.crossmatch import chord, unit_vectors
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import stem
@@ -19,7 +20,6 @@ __all__ = ["MATCH_RADIUS_ARCSEC", "add_redshifts"]
 MATCH_RADIUS_ARCSEC = 1.0
 
 _ID = ("release", "brickid", "objid")
-
 _POSITION = (("ra", "dec"), ("target_ra", "target_dec"))
 
 # Column names of redshifts and of their errors; the first that is present is used.
@@ -32,26 +32,19 @@ _COLUMNS = {
 }
 
 _NEEDED = {*_ID, "zwarn", *sum(_POSITION, ()), *sum(sum(_COLUMNS.values(), ()), ())}
-
 _BLOCK = 1_000_000
 
 
-def add_redshifts(table: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """Add redshifts from the tables in ``candidates.redshifts``.
+def add_redshifts(
+    table: pd.DataFrame, files: Sequence[str], retrieval: Retrieval, hosts: Path
+) -> pd.DataFrame:
+    """Add redshifts from tables, those of ``candidates.redshifts``; the first take precedence.
 
     A row is matched to a candidate by release, brickid and objid, or else by position: the nearest
-    row within 1 arcsec. Redshifts of 0 and below, and those with a ZWARN, are ignored.
-
-    Parameters
-    ----------
-    table
-        Columns id, ra, dec (degrees).
-
-    Returns
-    -------
-    pandas.DataFrame
-        With z, z_err (float32, NaN where there is none), z_kind (``spec``, ``phot`` or empty) and
-        z_source (the table's name).
+    row within 1 arcsec. Redshifts of 0 and below, and those with a ZWARN, are ignored. The table
+    has columns id, ra, dec (degrees) and gets z, z_err (float32, NaN where there is none), z_kind
+    (``spec``, ``phot`` or empty) and z_source (name of the file). Files are read as by
+    `lenspipe.catalogs.files.read_raw`.
 
     Raises
     ------
@@ -60,8 +53,7 @@ def add_redshifts(table: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """
     table = table.assign(z=np.float32(np.nan), z_err=np.float32(np.nan), z_kind="", z_source="")
     # Tables may have millions of rows: only the candidates' redshifts are kept of each.
-    paths = settings.candidates.redshifts
-    matched = [(path, _of_candidates(path, table, settings)) for path in paths]
+    matched = [(path, _of_candidates(path, table, retrieval, hosts)) for path in files]
     for kind in _COLUMNS:
         for path, redshifts in matched:
             if kind not in redshifts:
@@ -75,11 +67,10 @@ def add_redshifts(table: pd.DataFrame, settings: Settings) -> pd.DataFrame:
 
 
 def _of_candidates(
-    path: str, table: pd.DataFrame, settings: Settings
+    path: str, table: pd.DataFrame, retrieval: Retrieval, hosts: Path
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Redshifts and errors of the candidates by kind, float32, NaN where there are none."""
-    hosts = settings.paths.hosts
-    raw = read_raw(path, "candidates.redshifts", settings.retrieval, hosts, _NEEDED)
+    raw = read_raw(path, "candidates.redshifts", retrieval, hosts, _NEEDED)
     columns = {name.strip().lower(): raw.table[i] for i, name in enumerate(raw.names)}
     key, positions = _match_columns(columns, path)
     redshifts = {}

@@ -20,6 +20,7 @@ from lenspipe.retrieval.remote import RemoteSource
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import is_remote
 from lenspipe.utils.fits import open_fits
+from lenspipe.utils.tables import unescape_formulas
 
 __all__ = ["Raw", "line_numbers", "read_raw"]
 
@@ -155,7 +156,7 @@ def _read_csv(path: Path, zipped: bool, delimiter: str) -> Raw:
                 lines.append(reader.line_num)
     if names is None:
         raise ValueError("it is empty")
-    table = pd.DataFrame(rows, columns=range(len(names)), dtype=str)
+    table = unescape_formulas(pd.DataFrame(rows, columns=range(len(names)), dtype=str))
     return Raw(table, names, [None] * len(names), lines, tuple(broken))
 
 

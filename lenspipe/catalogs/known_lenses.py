@@ -12,9 +12,8 @@ from lenspipe.config.data import Retrieval
 from lenspipe.config.learning import Catalogue, Sample
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.settings import Settings
-from lenspipe.products.known_lenses import write_known, write_references
-from lenspipe.products.schema.declarations import dtypes_of
-from lenspipe.products.schema.learning import KNOWN, REFERENCES
+from lenspipe.products.schema import KNOWN, LENS_REFERENCES, dtypes_of
+from lenspipe.products.tables import write_table
 from lenspipe.utils.crossmatch import friends_of_friends
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import stem
@@ -74,9 +73,10 @@ def merge_known(settings: Settings) -> pd.DataFrame:
         _log_counts(f"{stem(path)} (graded visually)", table)
     references = _count_references(sample.known_lenses, tables)
     _log_references(references)
-    write_references(paths.lens_references, references)
+    write_table(paths.lens_references, references)
     systems = merge_entries(tables, sample.merge_radius_arcsec)
-    write_known(paths.lenses, systems)
+    write_table(paths.lenses.with_suffix(".csv"), systems)
+    write_table(paths.lenses, systems)
     return systems
 
 
@@ -240,7 +240,7 @@ def read_catalogues(
 def _count_references(
     catalogues: Sequence[Catalogue], tables: Sequence[pd.DataFrame]
 ) -> pd.DataFrame:
-    """Count the entries of each reference by what became of them; see `REFERENCES`."""
+    """Count the entries of each reference by what became of them; see docs/outputs.md."""
     counts = []
     for catalogue, table in zip(catalogues, tables, strict=False):
         entries = table[["ref", "status"]].assign(ref=table["ref"].map(_split_references))
@@ -253,7 +253,7 @@ def _count_references(
         count = count.rename_axis("reference").reset_index()
         meanings = [_meaning(reference, catalogue.references) for reference in count["reference"]]
         counts.append(count.assign(catalogue=catalogue.label, meaning=meanings))
-    dtypes = dtypes_of(REFERENCES)
+    dtypes = dtypes_of(LENS_REFERENCES)
     if not counts:
         return pd.DataFrame({name: [] for name in dtypes}).astype(dtypes)
     result = pd.concat(counts, ignore_index=True)

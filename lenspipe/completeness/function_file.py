@@ -13,8 +13,7 @@ from numpy.typing import ArrayLike
 from lenspipe import __version__
 from lenspipe.completeness.quantities import Quantity
 from lenspipe.completeness.splines import Spline, Terms
-from lenspipe.products.schema.completeness import CELLS, COEFFICIENTS, DESIGN, SMOOTHING
-from lenspipe.products.schema.declarations import Column, names_of
+from lenspipe.products.schema import CELLS, COEFFICIENTS, DESIGN, SMOOTHING, Column, names_of
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 
@@ -35,12 +34,8 @@ def write_attributes(
 ) -> None:
     """Write a selection function, and its cells if given; equal ones give equal bytes.
 
-    Parameters
-    ----------
-    attributes
-        Attributes of a `lenspipe.completeness.selection_function.SelectionFunction`.
-    cells
-        As returned by `lenspipe.completeness.cells.measure_cells`.
+    Attributes are those of a `lenspipe.completeness.selection_function.SelectionFunction`, cells
+    those of `lenspipe.completeness.cells.measure_cells`.
     """
     primary = fits.PrimaryHDU()
     primary.header["LPVERS"] = (__version__, "Version of lenspipe")
@@ -119,10 +114,7 @@ def _table_hdu(table: Table, name: str, columns: Sequence[Column]) -> fits.BinTa
 def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a file written by `write_attributes`.
 
-    Returns
-    -------
-    dict
-        Attributes of a `lenspipe.completeness.selection_function.SelectionFunction`.
+    Return the attributes of a `lenspipe.completeness.selection_function.SelectionFunction`.
 
     Raises
     ------

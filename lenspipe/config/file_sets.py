@@ -47,6 +47,9 @@ class FileSet:
         make the graph of a whole survey faster to plan.
     chosen_by
         Settings that say which files these are: another value is another input.
+    given
+        Whether the user gives them. Their content decides whether a stage runs again, not their
+        time.
     """
 
     paths: Callable[..., list[Path]]
@@ -54,6 +57,7 @@ class FileSet:
     beside: tuple[str, ...] = ()
     covers: tuple[str, ...] = ()
     chosen_by: tuple[str, ...] = ()
+    given: bool = False
 
 
 def trains(settings: Settings) -> bool:
@@ -68,7 +72,7 @@ def given(keys: str, find: Callable[[Settings], Iterable[str | None]]) -> FileSe
         names = (name for name in find(settings) if name and name != "lenscat")
         return [Path(name) for name in names if not is_remote(name)]
 
-    return FileSet(paths, chosen_by=tuple(keys.split()))
+    return FileSet(paths, chosen_by=tuple(keys.split()), given=True)
 
 
 def made(
@@ -76,14 +80,15 @@ def made(
     *,
     per: Unit = "run",
     when: Callable[[Settings], Any] = lambda settings: True,
-    **patterns: str,
+    beside: str = "",
+    covers: str = "",
 ) -> FileSet:
     """A file that a stage makes, in runs for which `when` is true."""
 
     def paths(settings: Settings, *name: str) -> list[Path]:
         return [path(settings.paths, *name)] if when(settings) else []
 
-    return FileSet(paths, per, **{field: tuple(text.split()) for field, text in patterns.items()})
+    return FileSet(paths, per, tuple(beside.split()), tuple(covers.split()))
 
 
 def of_models(file: str, covers: str, ensemble: bool = True) -> FileSet:

@@ -9,6 +9,7 @@ Snakemake imports this module whenever it parses the Snakefile, so it imports no
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -30,13 +31,14 @@ from lenspipe.config.settings import Settings
 from lenspipe.utils.hashing import digest
 
 __all__ = [
+    "PROPERTIES",
     "RECORD_VERSION",
     "STAGES",
     "STAGE_FILES",
     "Stage",
     "content_key",
+    "run_again",
     "stage_parameters",
-    "upstream",
 ]
 
 #: Version of records, those for scoring and those of the labelled sample.
@@ -124,18 +126,48 @@ def content_key(name: str, settings: Settings, *content: Any) -> str:
     return digest(name, stage.version, _values(settings, keys, stage.without), content)
 
 
-def upstream(name: str) -> set[str]:
-    """Names of the stages that make a stage's inputs, directly or indirectly."""
+def run_again(key: str, settings: Settings) -> list[str]:
+    """Names of the stages that run again where a key of the configuration changes, in order.
+
+    These are the stages that it is a setting of, or whose given files it names, and all that read
+    what these make, as far as a run with these settings has them.
+    """
+    stages = {name: stage for name, stage in STAGES.items() if _makes_files(stage, settings)}
     result: set[str] = set()
-    pending = [*STAGES[name].inputs, *STAGES[name].waits_for]
-    while pending:
-        files = pending.pop()
-        pending += STAGE_FILES[files].covers
-        for maker, stage in STAGES.items():
-            if files in stage.outputs and maker not in result:
-                result.add(maker)
-                pending += [*stage.inputs, *stage.waits_for]
-    return result
+    for name, stage in stages.items():
+        keys = {each for s in (*stage.settings, *stage.sources) for each in PROPERTIES.get(s, (s,))}
+        keys |= {each for files in stage.inputs for each in STAGE_FILES[files].chosen_by}
+        if any(_covers(each, key) for each in keys) and not any(
+            _covers(each, key) for each in stage.without
+        ):
+            result.add(name)
+    while (
+        more := {name for name in stages if result & _makers(stages[name].inputs, settings)}
+        - result
+    ):
+        result |= more
+    return [name for name in stages if name in result]
+
+
+def _covers(setting: str, key: str) -> bool:
+    return f"{key}.".startswith(f"{setting}.") or setting.startswith(f"{key}.")
+
+
+def _paths(files: str, settings: Settings) -> list[Path]:
+    fileset = STAGE_FILES[files]
+    return fileset.paths(settings, *([] if fileset.per == "run" else [settings.training.name]))
+
+
+def _makes_files(stage: Stage, settings: Settings) -> bool:
+    return any(_paths(files, settings) for files in stage.outputs)
+
+
+def _makers(files: Iterable[str], settings: Settings) -> set[str]:
+    """Names of the stages that make some files of the run, or files that these cover."""
+    present = {key for key in files if _paths(key, settings)}
+    names = {name for name, stage in STAGES.items() if present & {*stage.outputs}}
+    covered = [each for key in present for each in STAGE_FILES[key].covers]
+    return names | (_makers(covered, settings) if covered else set())
 
 
 def _values(settings: Settings, keys: Iterable[str], without: Iterable[str]) -> dict[str, Any]:
@@ -159,6 +191,22 @@ def _plain(value: Any) -> Any:
         return value.model_dump(mode="json")
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
+
+#: Settings that stand for others, as properties of `Settings`.
+PROPERTIES = {
+    "held_out": (
+        "sample.fractions",
+        "training.refit",
+        "training.name",
+        "ensemble",
+        "inference.model",
+    ),
+    "training_splits": ("training.refit", "training.name", "ensemble", "inference.model"),
+    "assessment_threshold": ("evaluation.threshold", "candidates.threshold"),
+    "catalogues_from": ("targets", "survey.tree", "survey.catalogs", "survey.sweeps", "survey.tap"),
+    "pixels_from": ("survey.tree", "survey.service", "cutouts.source"),
+    "brick_pages": ("mosaics",),
+}
 
 _CUTOUTS = "survey.name survey.release survey.bands cutouts"
 _PARENT = "survey.name survey.release survey.bands parent"
@@ -200,8 +248,8 @@ STAGE_FILES: dict[str, FileSet] = {
     "published": given("recovery.catalogs", published),
     "population": given("expected.population", lambda s: [s.expected.population]),
     "training_sample": given("recovery.sample", lambda s: [s.recovery.sample]),
-    "network": FileSet(network, "model", chosen_by=("training.network",)),
-    "grades": FileSet(grades),
+    "network": FileSet(network, "model", chosen_by=("training.network",), given=True),
+    "grades": FileSet(grades, given=True),
     # The sky, its bricks and galaxies. The Snakefile makes the plan.
     "plan": made(lambda p: p.plan),
     "sky": made(lambda p: p.sky_manifest, beside="sky/**/*", when=lambda s: s.simulation),
@@ -539,7 +587,7 @@ STAGES: dict[str, Stage] = {
     "realism": _stage(
         "completeness.realism:measure_realism",
         f"{_INJECTED_FROM} confusing_lists -> realism",
-        f"{_INJECTION} sample.grades sample.match_radius_arcsec mosaics.stretch",
+        f"{_INJECTION} sample.grades sample.match_radius_arcsec",
     ),
     "selection": _stage(
         "completeness.measure:measure_selection_function",

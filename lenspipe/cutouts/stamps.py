@@ -15,6 +15,7 @@ from lenspipe.survey.coadds import read_geometry, read_stamps
 from lenspipe.survey.service import CutoutService
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.fits import clip_boxes
+from lenspipe.utils.progress import log
 
 __all__ = [
     "CoaddStamps",
@@ -57,8 +58,6 @@ class CoaddStamps:
     ----------
     source
         As returned by `lenspipe.retrieval.sources.open_source`.
-    paths
-    bands
     size
         Side of a stamp, pixels; odd.
     """
@@ -81,13 +80,14 @@ class CoaddStamps:
         """Describe what has been fetched, for a line of the log."""
         return self.source.traffic()
 
+    def unchecked(self, brick: str, region: str) -> str:
+        """Say why coadds were not checked against published sums, though that is configured."""
+        return self.source.unchecked(coadd_paths(self.paths, brick, region, self.bands).values())
+
     def read(self, brick: str, region: str, parent: pd.DataFrame) -> Stamps:
         """Make the stamps of a brick's galaxies.
 
-        Parameters
-        ----------
-        parent
-            N rows with ``ra`` and ``dec`` (degrees).
+        `parent` has ``ra`` and ``dec`` (degrees).
 
         Raises
         ------
@@ -127,12 +127,14 @@ class CoaddStamps:
             if x is None or y is None:
                 folder = str(next(iter(coadds.values()))).rpartition("/")[0]
                 raise LenspipeError(f"{folder}: no image in any band; download the brick's coadds")
-            if self.release.maskbits:
-                maskbits = files["maskbits", None]
-                if maskbits is None:
-                    raise LenspipeError(f"{coadds['maskbits', None]}: no such file; download it")
+            maskbits = files["maskbits", None]
+            if maskbits is not None:
                 bits = read_stamps(maskbits, x, y, size, 0).astype(np.int64)
                 stamps.masked = (bits & self.release.bad_pixels(self.bands)) != 0
+            elif self.release.maskbits:
+                raise LenspipeError(f"{coadds['maskbits', None]}: no such file; download it")
+            else:
+                log.info("brick %s: no mask bits, only inverse variances", brick)
         return stamps
 
 
@@ -160,6 +162,10 @@ class ServiceStamps:
         """See `CoaddStamps`; nothing, since the log names each request."""
         return ""
 
+    def unchecked(self, brick: str, region: str) -> str:
+        """See `CoaddStamps`."""
+        return "the cutout service publishes no sums" * self.service.retrieval.checksums
+
     def read(self, brick: str, region: str, parent: pd.DataFrame) -> Stamps:
         """See `CoaddStamps`."""
         stamps = _empty_stamps(len(parent), len(self.bands), self.service.size)
@@ -180,10 +186,7 @@ def coadd_paths(
 ) -> dict[tuple[str, str | None], str | Path]:
     """Return the paths of the coadds for the cutouts of a brick, if it has all.
 
-    Returns
-    -------
-    dict
-        (kind, band) -> path; the band of the mask bits is None.
+    Keys are (kind, band); the band of the mask bits is None.
     """
     release = paths.release
     coadds: dict[tuple[str, str | None], str | Path] = {
@@ -192,8 +195,7 @@ def coadd_paths(
         if band in release.bands_of_regions[region]
         for kind in ("image", "invvar")
     }
-    if release.maskbits:
-        coadds["maskbits", None] = paths.coadd(region, brick, "maskbits")
+    coadds["maskbits", None] = paths.coadd(region, brick, "maskbits")
     return coadds
 
 
@@ -219,7 +221,7 @@ def flag_stamps(stamps: Stamps, max_masked_fraction: float) -> np.ndarray:
     """Return the flags of stamps, an (N,) int32 array with bits of `FLAGS`.
 
     A pixel counts as masked if the inverse variance of a band is not positive, or if the coadd of
-    mask bits (releases from DR8 on) has BRIGHT, or SATUR or ALLMASK of a configured band. The
+    mask bits has BRIGHT, or SATUR or ALLMASK of a configured band. The
     masked fraction is that of the stamp's pixels inside the coadd, over the bands that the brick
     has.
     """

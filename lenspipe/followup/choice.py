@@ -9,6 +9,7 @@ import pandas as pd
 from lenspipe.config.paths import RunPaths
 from lenspipe.products.candidates import read_candidates
 from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.tables import unescape_formulas
 
 __all__ = ["choose_candidates", "read_arrows", "read_graded"]
 
@@ -65,21 +66,16 @@ def choose_candidates(
 ) -> pd.DataFrame:
     """Choose candidates by names, grades or a file; exactly one of these is given.
 
+    They are in the requested order, or in that of the table if chosen by grade; each once.
+
     Parameters
     ----------
-    table
-        As returned by `read_graded`.
     names
         Names or ids.
     grades
         Such as ``A,B``.
     file
         Names or ids, one per line, or a CSV with a column ``name`` or ``id``.
-
-    Returns
-    -------
-    pandas.DataFrame
-        In the requested order, or that of the table if chosen by grade; each once.
 
     Raises
     ------
@@ -133,18 +129,14 @@ def _read_names(path: Path) -> list[str]:
 def read_arrows(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     """Read the positions of candidates' suspected source images.
 
+    For the candidates in the table (name, id, ra, dec): id, ra, dec (degrees), dx, dy (arcsec),
+    label.
+
     Parameters
     ----------
     path
         CSV with ``name`` (or ``id``) of the candidate, optionally ``label``, and either ``ra`` and
         ``dec``, degrees, or ``dx`` and ``dy``, arcsec to the East and to the North of it.
-    table
-        Candidates: name, id, ra, dec (degrees).
-
-    Returns
-    -------
-    pandas.DataFrame
-        For the candidates in the table: id, ra, dec (degrees), dx, dy (arcsec), label.
 
     Raises
     ------
@@ -207,4 +199,4 @@ def _read_csv(path: Path, expected: str) -> pd.DataFrame:
         raise LenspipeError(
             f"{path}: cannot be read as CSV ({reason}); expected columns {expected}"
         ) from None
-    return table.rename(columns=lambda name: name.strip().lower())
+    return unescape_formulas(table).rename(columns=lambda name: name.strip().lower())

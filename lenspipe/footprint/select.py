@@ -31,14 +31,9 @@ def select_bricks(settings: Settings) -> pd.DataFrame:
     simulated sky, which is made from this list, from all bricks on the sky. With a list of targets,
     only those with a target are chosen; with ``footprint.known_lenses``, only those with a
     catalogued lens that can be seen from the ground, of the grades in ``sample.grades``, or these
-    as well.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Sorted by brick. Columns brick (str), brickid (int32), region (str), ra, dec (float64,
-        centre, degrees), chunk (str), and nexp_<band>, psfsize_<band> (float32; median number of
-        exposures and seeing FWHM in arcsec; NaN if unknown) for each configured band.
+    as well. The table is sorted by brick. Columns are brick (str), brickid (int32), region (str),
+    ra, dec (float64, centre, degrees), chunk (str), and nexp_<band>, psfsize_<band> (float32;
+    median number of exposures and seeing FWHM in arcsec; NaN if unknown) for each configured band.
 
     Raises
     ------

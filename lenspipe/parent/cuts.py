@@ -6,10 +6,10 @@ import pandas as pd
 
 from lenspipe.config.data import Parent
 from lenspipe.config.surveys.base import Release
-from lenspipe.products.parent import make_audit
+from lenspipe.products.tables import make_audit
 from lenspipe.utils.errors import LenspipeError
 
-__all__ = ["CUTS", "Selection", "no_cuts", "select_parent"]
+__all__ = ["CUTS", "Results", "Selection", "no_cuts", "select_parent"]
 
 
 def _has_exposures(table: pd.DataFrame, parent: Parent, release: Release) -> pd.Series:
@@ -21,9 +21,11 @@ def _is_unmasked(table: pd.DataFrame, parent: Parent, release: Release) -> pd.Se
     return (table.maskbits & release.mask(parent.maskbits)) == 0
 
 
-#: Brick -> (selected, audit), as returned by `select_parent` and sorted by objid; and brick ->
-#: error for bricks whose catalogue could not be read or obtained.
-Selection = tuple[dict[str, tuple[pd.DataFrame, pd.DataFrame]], dict[str, LenspipeError]]
+#: Brick -> (selected, audit), as returned by `select_parent` and sorted by objid.
+Results = dict[str, tuple[pd.DataFrame, pd.DataFrame]]
+
+#: Results, and brick -> error for bricks whose catalogue could not be read or obtained.
+Selection = tuple[Results, dict[str, LenspipeError]]
 
 #: The cuts in order: name -> function of a table (as returned by `tractor_table`), the section
 #: ``parent`` and the survey's release -> whether each row passes.
@@ -44,17 +46,9 @@ def select_parent(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Apply the cuts of the parent sample, one after the other.
 
-    Parameters
-    ----------
-    table
-        As returned by `lenspipe.survey.tractor.tractor_table`.
-
-    Returns
-    -------
-    selected
-        The rows that pass, without ``brick_primary``.
-    audit
-        One row per cut in order: cut (str), before, after, removed (int64).
+    The table is that of `lenspipe.survey.tractor.tractor_table`. Return the rows that pass, without
+    ``brick_primary``, and the audit, one row per cut in order: cut (str), before, after, removed
+    (int64).
     """
     rows = []
     for cut, passes in CUTS.items():

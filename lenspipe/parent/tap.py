@@ -4,6 +4,8 @@ For each chunk the service is asked, one query at a time, whether it has the tab
 how many sources of each brick pass the cuts one after the other, for the audit; and for the rows
 that pass. ADQL 2.0 has no operator for bits, so the cut ``maskbits`` is applied to these rows.
 
+The tables of the regions may hold primary objects only; the audit then says what is not counted.
+
 The number of rows of each brick has to be that counted. An answer may be cut short by a limit of
 the service, whether it says so (``QUERY_STATUS=OVERFLOW``) or not: complete bricks are kept, the
 others are requested again in smaller pages. Pages stay on disk until the chunk is done.
@@ -21,8 +23,7 @@ import pandas as pd
 from lenspipe.config.data import Parent, Retrieval, Survey
 from lenspipe.config.surveys.base import Release
 from lenspipe.parent.cuts import CUTS, Selection, select_parent
-from lenspipe.products.parent import empty_parent
-from lenspipe.products.tables import write_table
+from lenspipe.products.tables import empty_parent, write_table
 from lenspipe.retrieval.tap import TapService
 from lenspipe.survey.photometry import to_magnitude
 from lenspipe.survey.tractor import absent_columns, catalog_columns, tractor_table
@@ -36,6 +37,16 @@ __all__ = ["conditions", "select_by_queries"]
 #: Increased when pages kept by an earlier version can no longer be used.
 _VERSION = 1
 
+#: Missing numbers may be NaN, which databases such as PostgreSQL take to be above all others: what
+#: the conditions of cuts need so that a NaN does not pass.
+_NO_NAN = {
+    "sersic_min": "NOT (type IN ('SER', 'SER ') AND sersic > 1e+30)",
+    "mag_z_max": "flux_z < 1e+30",
+}
+
+#: Relative error of the floats that a service prints, and of the magnitudes made from them.
+_PRINTED = 1e-5
+
 #: Maximum number of bricks for synchronous queries, whose time is short on any service.
 _SYNC_BRICKS = 32
 
@@ -46,11 +57,8 @@ _PAGE_ROWS = 100_000
 def conditions(parent: Parent, bands: Iterable[str], zero_point_mag: float) -> dict[str, str]:
     """Write the cuts of the parent sample in ADQL.
 
-    Returns
-    -------
-    dict
-        Name of the cut -> condition, in the order of `lenspipe.parent.cuts.CUTS`; without those
-        that remove nothing, and without ``maskbits``.
+    Conditions are in the order of `lenspipe.parent.cuts.CUTS`; without those that remove nothing,
+    and without ``maskbits``.
     """
     # Types of three letters may be padded, as they are in files up to DR8.
     types = [
@@ -81,7 +89,6 @@ class _RegionTable:
 
     Attributes
     ----------
-    name
     columns
         Those that are requested.
     where
@@ -122,7 +129,11 @@ class _RegionTable:
             text = f"no column {', '.join(absent)} in table {self.name}"
             raise LenspipeError(f"{service.address}: {text}; {advice}")
         self.columns = [name for name in needed + optional if name in names]
-        self.cuts = conditions(parent, bands, release.zero_point_mag)
+        cuts = conditions(parent, bands, release.zero_point_mag)
+        self.cuts = {
+            cut: " AND ".join([condition, _NO_NAN[cut]] if cut in _NO_NAN else [condition])
+            for cut, condition in cuts.items()
+        }
 
     def key(self, brickids: Iterable[int]) -> str:
         """Hash what is requested."""
@@ -307,6 +318,15 @@ def _select(
     for page_path in folder.glob(f"{key}-*.parquet"):
         tables |= dict(iter(pd.read_parquet(page_path).groupby("brickid")))
     expected = {i: number for i, number in counts[-1].items() if i not in tables}
+    # The service has applied these cuts to its own numbers; those it prints may differ a little.
+    printed = parent.model_copy(
+        update={
+            "sersic_min": parent.sersic_min * (1 - _PRINTED),
+            "mag_z_max": parent.mag_z_max + 2 * _PRINTED,
+        }
+    )
+    has_primaries_only = sum(counts[0].values()) == sum(counts[1].values())
+    note = f"objects that are not primary: {region.name} has none" if has_primaries_only else ""
     try:
         for page in region.pages(expected):
             write_table(folder / f"{key}-{page.brickid[0]}.parquet", page)
@@ -315,7 +335,7 @@ def _select(
         for brick, i in bricks.items():
             if i not in tables:
                 continue
-            selected, audit = select_parent(tables[i], parent, region.release)
+            selected, audit = select_parent(tables[i], printed, region.release)
             if audit.before.iloc[-1] != counts[-1][i]:
                 failures[brick] = RetrievalError(
                     f"{region.service.address}: rows of brick {brick} in {region.name} do not pass "
@@ -325,13 +345,15 @@ def _select(
                 continue
             after = dict(zip(region.cuts, (each[i] for each in counts[1:]), strict=True))
             selected = selected.sort_values("objid", ignore_index=True)
-            results[brick] = selected, _complete_audit(audit, counts[0][i], after)
+            audit = _complete_audit(audit, counts[0][i], after)
+            audit.loc[0, "not_counted"] = note
+            results[brick] = selected, audit
 
 
 def _complete_audit(audit: pd.DataFrame, before: int, after: Mapping[str, int]) -> pd.DataFrame:
     """Replace the counts of the cuts that the service has applied (name -> number after it)."""
     for row, cut in enumerate(list(CUTS)[:-1]):
         left = after.get(cut, before)
-        audit.iloc[row, 1:] = before, left, before - left
+        audit.loc[row, ["before", "after", "removed"]] = before, left, before - left
         before = left
     return audit

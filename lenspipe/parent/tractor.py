@@ -52,15 +52,8 @@ def tractor_of_brick(
 ) -> pd.DataFrame:
     """Read the Tractor file of one brick, local or remote.
 
-    Parameters
-    ----------
-    source
-        As returned by `lenspipe.retrieval.sources.open_source`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        As returned by `lenspipe.survey.tractor.tractor_table`.
+    Return the table of `lenspipe.survey.tractor.tractor_table`. The source is that of
+    `lenspipe.retrieval.sources.open_source`.
 
     Raises
     ------

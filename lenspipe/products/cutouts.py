@@ -14,7 +14,7 @@ from astropy.io import fits
 from lenspipe.config.surveys.base import Release
 from lenspipe.config.surveys.registry import default_release, find_release
 from lenspipe.products.files import require
-from lenspipe.products.schema.registry import PRODUCTS, command_for
+from lenspipe.products.schema import PRODUCTS, command_for
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 from lenspipe.utils.fits import open_fits
@@ -61,7 +61,7 @@ def read_cutouts(
     images : (N, B, size, size) float32 array
         Nanomaggies per pixel, bands in the order of ``survey.bands``; NaN where there are no data.
     catalog
-        `lenspipe.products.parent.parent_columns` and ``flags`` (int32, bits of `FLAGS`), N rows.
+        `lenspipe.products.tables.parent_columns` and ``flags`` (int32, bits of `FLAGS`), N rows.
 
     Raises
     ------
@@ -126,15 +126,7 @@ def read_release(paths: Iterable[Path]) -> Release:
 def write_cutouts(
     path: str | os.PathLike[str], images: np.ndarray, catalog: pd.DataFrame, header: fits.Header
 ) -> None:
-    """Write a file of cutouts.
-
-    Parameters
-    ----------
-    images, catalog
-        As `read_cutouts` returns.
-    header
-        Of the images.
-    """
+    """Write a file of cutouts: `images` with their `header`, `catalog` as of `read_cutouts`."""
     hdus = [
         fits.PrimaryHDU(),
         fits.ImageHDU(images, header, name="IMAGE"),

@@ -1,6 +1,6 @@
 """Records: cutouts as TFRecord files, with all that an evaluation needs to know of each galaxy.
 
-`lenspipe.products.schema.search.RECORD` describes the features, docs/outputs.md likewise.
+Group `record` of the data dictionary describes the features, docs/outputs.md likewise.
 
 An example is two serialised messages, one after the other, which protobuf merges on parsing: the
 small features, then the image, so that the bytes of the image are copied only once.
@@ -9,27 +9,30 @@ A float16 has 11 significant bits, 1/2000 of the value of a pixel and far below 
 at 65504; a larger value is refused.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from google.protobuf.message import DecodeError
 
+from lenspipe import utils
 from lenspipe.products.record_files import VERSION, first_record, write_file
-from lenspipe.products.schema.columns import FLAGS, IDENTITY, TRACTOR
-from lenspipe.products.schema.declarations import dtypes_of
-from lenspipe.products.schema.search import RECORD
+from lenspipe.products.schema import FLAGS, IDENTITY, RECORD, TRACTOR, dtypes_of
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.tensorflow import tf
+
+if TYPE_CHECKING:
+    from tensorflow import Tensor
+    from tensorflow.data import Dataset
 
 __all__ = ["IDENTIFIERS", "dataset", "serialise_examples", "table_of", "write_records"]
 
 #: Columns that are copied from the records into the scores: name -> type.
-IDENTIFIERS = dtypes_of((*IDENTITY, FLAGS))
-
+IDENTIFIERS = dtypes_of((*IDENTITY, *FLAGS))
 #: Features that are not a column of the table as it is.
 _OTHERS = ("version", "shape", "dtype", "image", "label", "position")
 _KINDS = {c.name: c.dtype for c in RECORD if c.name not in _OTHERS}
@@ -38,13 +41,10 @@ _INTEGERS = [name for name, kind in _KINDS.items() if kind == "int64"]
 _COLUMNS_PER_BAND = {column.name.partition("_<")[0] for column in TRACTOR if "<" in column.name}
 _PER_BAND = [name for name in _KINDS if name in _COLUMNS_PER_BAND]
 _FLOATS = [name for name, kind in _KINDS.items() if kind == "float" and name not in _PER_BAND]
-
 #: Columns that only the labelled sample has -> their values elsewhere.
 _DEFAULTS = {"class": "", "grade": "", "theta_e_arcsec": np.nan}
-
 #: Number of examples among which the next one is drawn: 0.5 GB of cutouts of the usual size.
 _WINDOW = 4096
-
 #: Number of batches parsed at a time; parsing is faster than reading, which one thread does.
 _PARSED_AT_ONCE = 2
 
@@ -73,7 +73,7 @@ def _small_features(
 
 def _image_head(shape: tuple[int, ...], dtype: str) -> bytes:
     """Serialise the features that images of a shape share, up to the first byte of the image."""
-    example = tf.train.Example()
+    example = utils.tf.train.Example()
     features = example.features.feature
     features["version"].int64_list.value.append(VERSION)
     features["shape"].int64_list.value.extend(shape)
@@ -101,7 +101,8 @@ def serialise_examples(
         )
     labels = np.full(len(table), -1.0) if labels is None else np.asarray(labels, np.float64)
     features = _small_features(table, labels, bands)
-    example = tf.train.Example()  # one for all rows: creating them would take most of the time
+    # One for all rows: creating them would take most of the time.
+    example = utils.tf.train.Example()
     places = [
         getattr(example.features.feature[name], kind).value for name, (kind, _) in features.items()
     ]
@@ -166,7 +167,7 @@ def _check_first(path: str, bands: int, size: int) -> str | None:
         first = first_record(path)
         if first is None:
             return None
-        features = tf.train.Example.FromString(first).features.feature
+        features = utils.tf.train.Example.FromString(first).features.feature
     except (OSError, ValueError, DecodeError) as error:
         raise LenspipeError(
             f"{path}: can't be read as records ({type(error).__name__}); delete it and run again"
@@ -189,8 +190,9 @@ def _check_first(path: str, bands: int, size: int) -> str | None:
 
 def _parser(
     bands: int, size: int, dtype: str, columns: Sequence[str] | None
-) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+) -> Callable[[Tensor], dict[str, Tensor]]:
     """Return a function from serialised examples to columns; it parses only what is needed."""
+    tf = utils.tf
     one = tf.io.FixedLenFeature
     schema = {
         "image": one([], tf.string),
@@ -205,7 +207,7 @@ def _parser(
         needed = {"position" if name in ("ra", "dec") else name for name in columns}
         schema = {name: schema[name] for name in sorted(needed)}
 
-    def parse(serialised: tf.Tensor) -> dict[str, tf.Tensor]:
+    def parse(serialised: Tensor) -> dict[str, Tensor]:
         batch = tf.io.parse_example(serialised, schema)
         if "image" in batch:
             pixels = tf.io.decode_raw(batch["image"], dtype)
@@ -227,7 +229,7 @@ def dataset(
     shuffle: int | None = None,
     drop_remainder: bool = False,
     part: tuple[int, int] = (0, 1),
-) -> tf.data.Dataset:
+) -> Dataset:
     """Read records as batches.
 
     Parameters
@@ -283,7 +285,7 @@ def dataset(
     if shuffle is not None:
         names = list(np.random.default_rng(shuffle).permutation(names))
     # Without a buffer each record is read at once; a buffer would be one more copy.
-    data = tf.data.TFRecordDataset(names, buffer_size=0)
+    data = utils.tf.data.TFRecordDataset(names, buffer_size=0)
     if shuffle is not None:
         data = data.shuffle(_WINDOW, seed=shuffle, reshuffle_each_iteration=False)
     data = data.batch(batch_size, drop_remainder)
@@ -292,10 +294,10 @@ def dataset(
         size_of_part = batch_size // n_parts
         data = data.map(lambda batch: batch[index * size_of_part :][:size_of_part])
     data = data.map(parse, num_parallel_calls=_PARSED_AT_ONCE)
-    return data.prefetch(tf.data.AUTOTUNE)
+    return data.prefetch(utils.tf.data.AUTOTUNE)
 
 
-def table_of(batch: Mapping[str, tf.Tensor]) -> pd.DataFrame:
+def table_of(batch: Mapping[str, Tensor]) -> pd.DataFrame:
     """Return the columns `IDENTIFIERS` of a batch, as returned by `dataset`, as a table."""
     return pd.DataFrame(
         {name: batch[name].numpy().astype(dtype) for name, dtype in IDENTIFIERS.items()}

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lenspipe import utils
 from lenspipe.products.files import read_json
 from lenspipe.products.record_files import first_record
 from lenspipe.products.records import dataset
 from lenspipe.products.tables import read_table
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.tensorflow import tf
 
 __all__ = ["SPLITS", "ids_in_all_versions", "read_by_id", "read_images", "sample_version"]
 
@@ -19,13 +19,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def sample_version(path: Path) -> int:
-    """Return the version of the labelled sample, from 1.
-
-    Parameters
-    ----------
-    path
-        ``sample/records.json``.
-    """
+    """Return the version of the labelled sample, from 1, by its ``records.json``."""
     return read_json(path, "records_manifest")["sample_version"]
 
 
@@ -89,7 +83,7 @@ def read_by_id(
         first = first_record(shard)
         if first is None:
             continue
-        features = tf.train.Example.FromString(first).features.feature
+        features = utils.tf.train.Example.FromString(first).features.feature
         n_bands, size, _ = features["shape"].int64_list.value
         for batch in dataset([shard], 100, n_bands, size, columns=columns):
             values = {name: batch[name].numpy() for name in columns}
@@ -101,17 +95,9 @@ def read_by_id(
 
 
 def ids_in_all_versions(folder: Path) -> set[str]:
-    """Return the ids of all galaxies that were in a version of the sample.
+    """Return the ids of all galaxies in the versions of the sample in a folder.
 
-    Parameters
-    ----------
-    folder
-        That of the versions, ``sample/versions``.
-
-    Returns
-    -------
-    set of str
-        With the hosts of injected lenses by their own id.
+    Hosts of injected lenses are among them by their own id.
     """
     paths = sorted(folder.glob("*.parquet"))
     tables = [read_table(path, "sample_version", columns=["id"]) for path in paths]

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from lenspipe.config.settings import Settings
 from lenspipe.config.stages import content_key
-from lenspipe.cutouts.chunk import cutouts_at
+from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.models.contents import find_foreign, normalisation
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.products.files import require
@@ -22,10 +22,9 @@ from lenspipe.products.manifests import read_manifest
 from lenspipe.products.parts import Parts, open_parts
 from lenspipe.products.records import IDENTIFIERS, dataset, table_of
 from lenspipe.scoring.backends.tensorflow import compiled, run_padded
-from lenspipe.scoring.scorer import Scorer
+from lenspipe.scoring.scorer import Scorer, hash_model
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
-from lenspipe.utils.hashing import file_hash
 from lenspipe.utils.progress import log, track
 from lenspipe.utils.tensorflow import keras, tf
 
@@ -176,18 +175,16 @@ def score_images(
 
 
 def load_model_for_run(
-    settings: Settings, path: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str], bands: Sequence[str], size: int
 ) -> keras.Model:
-    """Load a model, by default that of the search, and check that it fits the run's cutouts.
+    """Load a model and check that it fits the run's cutouts: their bands, and their side in pixels.
 
     Raises
     ------
     LenspipeError
         There is no such model, or it was made for other cutouts.
     """
-    path = path or settings.model_path
     model = load_model(path)
-    bands, size = settings.survey.bands, settings.cutouts.size
     made_for = normalisation(model)[0].bands
     if (*made_for, *model.input_shape[2:]) != (*bands, size, size):
         raise LenspipeError(
@@ -212,19 +209,19 @@ def score_chunk(settings: Settings, chunk: str) -> int:
     LenspipeError
         Model or records are missing, unreadable, or don't fit together.
     """
-    model = load_model_for_run(settings)
+    bands, size = settings.survey.bands, settings.cutouts.size
+    model = load_model_for_run(settings.model_path, bands, size)
     path = settings.paths.records(chunk)
     require(path, "records")
     batch_size = settings.inference.batch_size
-    shape = len(settings.survey.bands), settings.cutouts.size
     manifest = settings.paths.manifest("cutouts", chunk)
     steps = -(-sum(entry["count"] for entry in read_manifest(manifest).values()) // batch_size)
-    name = settings.training.name
-    scorer = Scorer(model, settings.model_path, name, settings.inference)
-    key = content_key("scores", settings, _hashes(settings.model_path, manifest))
+    scorer = Scorer(model, settings.model_path, settings.training.name, settings.inference)
+    key = content_key("scores", settings, hash_model(settings.model_path, manifest))
     with open_parts(settings.paths.score_parts(chunk), key) as parts:
         done = parts.batches if parts else 0
-        data = dataset([path], batch_size, *shape, columns=[*IDENTIFIERS, "image"]).skip(done)
+        columns = [*IDENTIFIERS, "image"]
+        data = dataset([path], batch_size, len(bands), size, columns=columns).skip(done)
         batches = (
             (batch["image"].numpy(), table_of(batch))
             for batch in track(
@@ -244,8 +241,9 @@ def score_chunk(settings: Settings, chunk: str) -> int:
 
 def score_brick(settings: Settings, brick: str) -> int:
     """Score one brick like a chunk, into ``scores/bricks/<brick>.parquet``."""
-    model = load_model_for_run(settings)
-    images, table = read_cutouts(cutouts_at(settings, brick))
+    cutouts = CutoutFiles.of(settings)
+    model = load_model_for_run(settings.model_path, cutouts.bands, settings.cutouts.size)
+    images, table = read_cutouts(cutouts.path(brick))
     check_shape(model, images.shape[1:])
     table = table[list(IDENTIFIERS)].astype(IDENTIFIERS)
     batch_size = settings.inference.batch_size
@@ -257,12 +255,6 @@ def score_brick(settings: Settings, brick: str) -> int:
     number = write_scores(settings.paths.brick_scores(brick), scorer, batches)
     log.info("brick %s: scored %d cutouts", brick, number)
     return number
-
-
-def _hashes(model: Path, manifest: Path) -> list[str]:
-    """Hashes of the files that the scores of a chunk depend on."""
-    files = [model, manifest, model.with_name("calibration.json")]
-    return [file_hash(path) for path in files if path.exists()]
 
 
 def write_scores(

@@ -16,17 +16,8 @@ def grade_by_truth(
 ) -> dict[str, int]:
     """Fill in empty grades of a list from the truth: A for a lens, D for anything else.
 
-    Parameters
-    ----------
-    path
-        CSV with columns id and grade, as written by mining and cleaning.
-    truth_path
-        ``sky/truth.parquet`` of the run.
-
-    Returns
-    -------
-    dict
-        Grade -> number of galaxies that received it.
+    Return how many galaxies received each grade. The list is a CSV with columns id and grade, as
+    written by mining and cleaning; the truth is ``sky/truth.parquet`` of the run.
 
     Raises
     ------

@@ -66,7 +66,7 @@ def _read_region(
     source: LocalSource, paths: SurveyPaths, region: str, band_columns: list[str]
 ) -> pd.DataFrame:
     file = paths.bricks(region)
-    with source.table(file) as local:
+    with source.table(file, paths.checksums(file)) as local:
         columns = read_fits_table(
             local,
             ["brickname", "ra", "dec"],
@@ -79,7 +79,7 @@ def _read_region(
     if brickids is not None and brickids.dtype.itemsize > 2:
         brickids = brickids.astype(np.int32)
     else:
-        brickids = _look_up_brickids(source, paths.all_bricks(), file, names)
+        brickids = _look_up_brickids(source, paths, file, names)
     table = pd.DataFrame(
         {
             "brick": names,
@@ -106,10 +106,11 @@ def _is_north(ra: pd.Series, dec: pd.Series, boundary_dec: float) -> np.ndarray:
 
 
 def _look_up_brickids(
-    source: LocalSource, all_bricks: str | Path, file: str | Path, names: np.ndarray
+    source: LocalSource, paths: SurveyPaths, file: str | Path, names: np.ndarray
 ) -> np.ndarray:
     """Look up the numbers of the bricks named in a file in the table of all bricks."""
-    columns = _read_all(source, all_bricks, ["brickname", "brickid"])
+    all_bricks = paths.all_bricks()
+    columns = _read_all(source, paths, ["brickname", "brickid"])
     if columns is None:
         raise LenspipeError(
             f"{all_bricks}: no such file; it gives the numbers of the bricks, which "
@@ -126,13 +127,14 @@ def _look_up_brickids(
 
 
 def _read_all(
-    source: LocalSource, path: str | Path, columns: list[str]
+    source: LocalSource, paths: SurveyPaths, columns: list[str]
 ) -> dict[str, np.ndarray] | None:
     """Read the table of all bricks; None if there is none."""
+    path = paths.all_bricks()
     if not is_remote(path) and not Path(path).exists():
         return None
     try:
-        with source.table(path) as local:
+        with source.table(path, paths.checksums(path)) as local:
             return read_fits_table(local, columns)
     except NotFoundError:
         return None
@@ -140,7 +142,7 @@ def _read_all(
 
 def all_names(source: LocalSource, paths: SurveyPaths) -> set[str]:
     """Read the names of all bricks on the sky; none if the survey's tree lacks that table."""
-    columns = _read_all(source, paths.all_bricks(), ["brickname"])
+    columns = _read_all(source, paths, ["brickname"])
     return set(np.char.strip(columns["brickname"])) if columns else set()
 
 

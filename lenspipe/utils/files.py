@@ -4,15 +4,19 @@ import contextlib
 import errno
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
-from lenspipe.utils.errors import DiskFullError
+from lenspipe.utils.errors import DiskFullError, LenspipeError
 from lenspipe.utils.progress import log
 
 __all__ = ["atomic", "is_remote", "read_kept", "room_to_write", "stem"]
+
+#: Texts of errors of libraries that could not write.
+_FULL = re.compile("space on disk|no space left|quota exceeded|error writing", re.IGNORECASE)
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
@@ -41,9 +45,11 @@ def room_to_write(path: str | os.PathLike[str]) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        # astropy raises its own error, without a number.
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) and "space on disk" not in str(error):
+    except Exception as error:
+        # astropy, CFITSIO and TensorFlow raise errors of their own, without a number.
+        number = getattr(error, "errno", None)
+        own = number is None and _FULL.search(str(error)) and not isinstance(error, LenspipeError)
+        if number not in (errno.ENOSPC, errno.EDQUOT) and not own:
             raise
         raise DiskFullError(
             f"{path}: no space left on the disk; free some and start again: finished work is kept"

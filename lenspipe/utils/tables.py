@@ -11,7 +11,14 @@ from astropy.table import Table
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 
-__all__ = ["check_output", "content_hash", "read_user_table", "write_table"]
+__all__ = [
+    "check_output",
+    "content_hash",
+    "escape_formulas",
+    "read_user_table",
+    "unescape_formulas",
+    "write_table",
+]
 
 #: Formats that can be written.
 SUFFIXES = (".csv", ".parquet", ".fits")
@@ -64,15 +71,9 @@ def check_output(path: str | os.PathLike[str]) -> None:
 
 
 def write_table(path: str | os.PathLike[str], table: pd.DataFrame, **csv: Any) -> None:
-    """Write a table as CSV, Parquet or FITS, by the suffix, without its index.
+    """Write a table as CSV, Parquet or FITS, by a suffix that passes `check_output`, without index.
 
-    Parameters
-    ----------
-    path
-        With a suffix that passes `check_output`.
-    table
-    csv
-        Further arguments of `pandas.DataFrame.to_csv`.
+    Arguments `csv` are those of `pandas.DataFrame.to_csv`.
     """
     with atomic(path) as temporary:
         if temporary.suffix == ".csv":
@@ -82,6 +83,28 @@ def write_table(path: str | os.PathLike[str], table: pd.DataFrame, **csv: Any) -
         else:
             text = {c: table[c].to_numpy(str) for c in table if table[c].dtype in ("str", "object")}
             Table({name: text.get(name, table[name].to_numpy()) for name in table}).write(temporary)
+
+
+def escape_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """Put an apostrophe before texts that a spreadsheet would take for a formula.
+
+    These begin with one of ``= + - @``, a tabulator or a carriage return (OWASP, "CSV injection"),
+    or with apostrophes before these. `unescape_formulas` restores them.
+    """
+    return _replace_in_texts(table, r"\A(?='*[=+\-@\t\r])", "'")
+
+
+def unescape_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """Remove the apostrophes that `escape_formulas`, or a user of a spreadsheet, has put there."""
+    return _replace_in_texts(table, r"\A'(?='*[=+\-@\t\r])", "")
+
+
+def _replace_in_texts(table: pd.DataFrame, pattern: str, replacement: str) -> pd.DataFrame:
+    table = table.copy()
+    for name in table:
+        if pd.api.types.is_string_dtype(table[name]):
+            table[name] = table[name].str.replace(pattern, replacement, regex=True)
+    return table
 
 
 def content_hash(table: pd.DataFrame) -> str:

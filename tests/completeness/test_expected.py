@@ -35,6 +35,7 @@ from lenspipe.simulation.lensing import comoving_distance, einstein_radius_sis
 from lenspipe.simulation.population import mag_star
 from lenspipe.simulation.sources import SOURCE_DENSITY, draw_sources
 from lenspipe.statistics.metrics import PROPERTY_BINS
+from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
 
 LIGHT_KM_S = 299792.458
@@ -377,7 +378,7 @@ def test_truth_of_a_simulated_sky_is_found(always):
     assert result["found"]["candidates"] == 20
     assert result["verdict"] == text.splitlines()[-1] == "consistent"
     assert result["n_bricks"] == 2
-    area = searched_bricks(always)
+    area = searched_bricks(always.paths, brick_grid(0.25))
     area = area_deg2(area[~area["brick"].isin(TRAINING_BRICKS)], 0.25)
     assert result["area_deg2"] == pytest.approx(area)
     assert result["on_sky_per_deg2"] == pytest.approx(20 / area)

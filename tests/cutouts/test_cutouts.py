@@ -15,7 +15,9 @@ from lenspipe.config.data import Failures
 from lenspipe.config.flags import FLAGS
 from lenspipe.config.settings import load_settings
 from lenspipe.config.surveys.legacy import RELEASES
-from lenspipe.cutouts.chunk import cut_brick, cut_chunk, cut_one, cutouts_at, discard_chunk
+from lenspipe.cutouts.brick import cut_brick
+from lenspipe.cutouts.chunk import cut_chunk, cut_one, discard_chunk
+from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.cutouts.stamps import CoaddStamps
 from lenspipe.footprint.plan import load_plan
 from lenspipe.parent.select import parent_of_brick, parent_of_chunk
@@ -225,7 +227,7 @@ def test_other_columns_of_the_parent_sample_need_no_coadds(own_tree, tiny_tree, 
     def refuse(*_):
         raise AssertionError("coadds are read")
 
-    monkeypatch.setattr("lenspipe.cutouts.chunk.CoaddStamps.read", refuse)
+    monkeypatch.setattr("lenspipe.cutouts.stamps.CoaddStamps.read", refuse)
     assert cut(own_tree, tiny_tree)[0] == entry
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     added = {"dchisq": np.arange(6, dtype=np.float32)}
@@ -281,12 +283,12 @@ def test_what_was_deleted_once_scored_is_cut_again(own_tree, tiny_tree):
     (entry,) = read_manifest(paths.manifest("discard", chunk)).values()
     assert entry == read_manifest(manifest)[brick] | {"status": "deleted"}
     discard_chunk(own_tree, chunk)
-    assert cutouts_at(own_tree, brick).read_bytes() == content
+    assert CutoutFiles.of(own_tree).path(brick).read_bytes() == content
     assert (manifest.read_bytes(), manifest.stat().st_mtime_ns) == before
     # Other pixels are noted, so that the chunk is scored again.
     discard_chunk(own_tree, chunk)
     rewrite(coadd(own_tree, tiny_tree, "image", "g"), lambda image: image.fill(1))
-    assert cutouts_at(own_tree, brick).read_bytes() != content
+    assert CutoutFiles.of(own_tree).path(brick).read_bytes() != content
     assert manifest.read_bytes() != before[0]
 
 
@@ -295,7 +297,7 @@ def test_what_somebody_else_deleted_is_not_cut_again(own_tree, tiny_tree):
     parent_of_chunk(own_tree, chunk)
     cut_chunk(own_tree, chunk)
     own_tree.paths.cutouts(tiny_tree.brick).unlink()
-    assert not cutouts_at(own_tree, tiny_tree.brick).exists()
+    assert not CutoutFiles.of(own_tree).path(tiny_tree.brick).exists()
 
 
 def test_missing_folder(own_tree, tiny_tree):

@@ -80,8 +80,8 @@ def write_sweeps(folder, rows):
         )
 
 
-def write_survey(folder, number=400):
-    """Write the survey below a folder.
+def write_survey(folder, number=400, change=lambda rows: None):
+    """Write the survey below a folder; `change` may change the rows of a brick.
 
     Returns an object with tables (name -> array, for `tap_server.Service`; regions apart),
     joint (the same in one table for both) and config (settings that search it).
@@ -101,6 +101,8 @@ def write_survey(folder, number=400):
         table |= {f"nexp_{band}": np.full(len(names), 5, "i2") for band in "grz"}
         write_fits_table(paths.bricks(region), table)
         measured = [measure(rng, name, region, number) for name in names]
+        for rows in measured:
+            change(rows)
         for name, rows in zip(names, measured, strict=True):
             write_tractor(paths.tractor(region, name), rows)
         regions[region] = np.concatenate(measured)

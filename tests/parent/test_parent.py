@@ -19,8 +19,8 @@ from lenspipe.parent import select as catalog
 from lenspipe.parent.cuts import CUTS, select_parent
 from lenspipe.parent.select import merge_audits, parent_of_brick, parent_of_chunk
 from lenspipe.products.manifests import read_manifest
-from lenspipe.products.parent import parent_columns
 from lenspipe.products.plan import bricks_of_chunk
+from lenspipe.products.tables import parent_columns
 from lenspipe.retrieval.local import LocalSource
 from lenspipe.survey.tractor import catalog_columns, tractor_table
 from lenspipe.utils.errors import DiskFullError, LenspipeError, NotFoundError, RetrievalError
@@ -327,7 +327,8 @@ def test_remote_files_give_the_same(remote):
     pd.testing.assert_frame_equal(*tables)
     path, sums = remote.source.asked[0]
     assert path.startswith("https://example.org/dr9/south/tractor/149/tractor-")
-    assert sums == f"{path.rpartition('/')[0]}/legacysurvey_dr9_south_tractor_149.sha256sum"
+    folder = "https://example.org/dr9/south/tractor/149"
+    assert sums == f"{folder}/legacysurvey_dr9_south_tractor_149.sha256sum"
 
 
 def test_remote_bricks_that_fail_are_left_out(remote, caplog):

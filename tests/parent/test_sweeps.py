@@ -53,9 +53,15 @@ def test_same_as_files(survey, monkeypatch, block):
     assert content_hash(found) == content_hash(table)
     assert its_manifest == manifest
     # What is not primary isn't there to be counted.
-    pd.testing.assert_frame_equal(its_audit[1:], audit[1:])
+    counts = ["cut", "before", "after", "removed"]
+    pd.testing.assert_frame_equal(its_audit[counts][1:], audit[counts][1:])
     assert its_audit.cut.tolist() == list(CUTS)
-    assert its_audit.iloc[0, 1:].tolist() == [audit.after[0], audit.after[0], 0]
+    assert its_audit.iloc[0, 1:].tolist() == [
+        *(audit.after[0], audit.after[0], 0),
+        "objects that are not primary: sweeps have none",
+    ]
+    assert its_audit.not_counted[1:].isna().all()
+    assert audit.not_counted.isna().all()
 
 
 def test_one_brick(survey):

@@ -7,7 +7,7 @@ import pytest
 from lenspipe.config.settings import load_settings
 from lenspipe.products.manifests import read_manifest, update_manifest, write_manifest
 from lenspipe.products.plan import Plan, read_plan
-from lenspipe.status.failures import describe_failures, reopen
+from lenspipe.status.failures import describe_failures, reopen, reopen_pages
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import read_kept
 
@@ -151,3 +151,16 @@ def test_files_that_are_kept_to_save_work_are_made_anew(content, tmp_path, caplo
         read_plan(path)
     Plan({}).write(path, "key")
     assert Plan.read(path, "key") is not None
+
+
+@pytest.mark.parametrize("lost", [1, 3, None])
+def test_pages_are_drawn_again_where_one_is_gone(paths, lost):
+    pages = [paths.mosaic_page(number) for number in (1, 2, 3)]
+    paths.mosaic_index.parent.mkdir(parents=True)
+    for page in pages:
+        page.touch()
+    paths.mosaic_index.write_text(json.dumps({"pages": [page.name for page in pages]}))
+    if lost:
+        paths.mosaic_page(lost).unlink()
+    reopen_pages(make())
+    assert paths.mosaic_index.exists() == (lost is None)

@@ -15,7 +15,7 @@ from lenspipe.products.cutouts import read_cutouts
 from lenspipe.products.manifests import write_manifest
 from lenspipe.scoring import score as inference
 from lenspipe.scoring.records import records_of_chunk
-from lenspipe.scoring.scorer import Scorer
+from lenspipe.scoring.scorer import Scorer, hash_model
 from lenspipe.statistics.calibration import fit_calibration, write_calibration
 from lenspipe.training.ensemble import join
 from lenspipe.utils.errors import LenspipeError
@@ -146,7 +146,7 @@ def test_what_was_scored_with_another_model_is_not_kept(settings, counted, tmp_p
 def test_two_at_the_same_chunk_do_not_mix(settings, counted):
     assert counted(settings, after=2) == 2
     manifest = settings.paths.manifest("cutouts", CHUNK)
-    key = content_key("scores", settings, inference._hashes(settings.model_path, manifest))
+    key = content_key("scores", settings, hash_model(settings.model_path, manifest))
     with parts.open_parts(settings.paths.score_parts(CHUNK), key) as first:
         assert first.batches == 2
         assert counted(settings) == 3

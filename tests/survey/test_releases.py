@@ -38,10 +38,11 @@ LAYOUT = [
     r"survey-bricks-{release}{suffix}\.fits\.gz",
     r"tractor/(\d{{3}})/tractor-\1\d[pm]\d{{3}}\.fits",
     r"tractor/(\d{{3}})/legacysurvey_{release}{region}_tractor_\1\.sha256sum",
-    r"coadd/(\d{{3}})/(\1\d[pm]\d{{3}})/legacysurvey_{release}{region}_coadd_\1_\2\.sha256sum",
     r"coadd/(\d{{3}})/(\1\d[pm]\d{{3}})/legacysurvey-\2-(image|invvar)-[griz]\.fits\.fz",
-    r"coadd/(\d{{3}})/(\1\d[pm]\d{{3}})/legacysurvey-\2-maskbits\.fits\.fz",
+    r"coadd/(\d{{3}})/(\1\d[pm]\d{{3}})/legacysurvey-\2-maskbits\.fits\.{packed}",
+    r"coadd/(\d{{3}})/(\1\d[pm]\d{{3}})/legacysurvey_{release}{region}_coadd_\1_\2\.sha256sum",
     r"sweep/{sweeps}/sweep-\d{{3}}[pm]\d{{3}}-\d{{3}}[pm]\d{{3}}\.fits",
+    r"sweep/{sweeps}/legacysurvey_{release}{region}_sweep_{sweeps}\.sha256sum",
 ]
 
 
@@ -51,11 +52,12 @@ def addresses(settings, region, brick, ra, dec):
     yield paths.bricks(region)
     yield paths.tractor(region, brick)
     yield paths.checksums(paths.tractor(region, brick))
-    coadds = coadd_paths(paths, brick, region, settings.survey.bands)
-    yield from coadds.values()
-    yield paths.checksums(coadds["image", "g"])
+    yield from coadd_paths(paths, brick, region, settings.survey.bands).values()
+    yield paths.checksums(paths.coadd(region, brick, "image", "g"))
     for name in sweep_names(ra, dec, settings.release):
-        yield sweep_path(paths, settings.survey.sweeps, region, name)
+        path = sweep_path(paths, settings.survey.sweeps, region, name)
+        yield path
+    yield paths.checksums(path, settings.release.sweep_folder(region))
 
 
 @pytest.mark.parametrize("release", ["dr7", "dr8", "dr9", "dr10", "dr11"])
@@ -74,6 +76,7 @@ def test_examples_ask_for_what_is_documented(release):
             "release": release,
             "suffix": f"-{region}" if folder else "",
             "region": f"_{region}" if folder else "",
+            "packed": "gz" if release == "dr7" else "fz",
             "sweeps": SWEEPS[release],
         }
         matched = set()
@@ -82,8 +85,7 @@ def test_examples_ask_for_what_is_documented(release):
             fits = [line for line in LAYOUT if re.fullmatch(line.format(**names), name)]
             assert len(fits) == 1, address
             matched |= set(fits)
-        # DR7 has no mask bits.
-        assert len(matched) == len(LAYOUT) - (release == "dr7")
+        assert len(matched) == len(LAYOUT)
         assert len(set(asked)) == len(asked)
         images = [address for address in asked if "-image-" in address]
         assert len(images) == len(settings.release.bands_of_regions[region])
@@ -160,8 +162,8 @@ def test_facts_of_dr11():
 
 def test_mask_bits_are_those_of_the_release():
     known = {name: set(release.mask_bits) for name, release in RELEASES.items()}
-    assert known["dr7"] == {"BRIGHT"}
-    assert known["dr8"] == known["dr9"]
+    assert RELEASES["dr7"].catalog_bits == ("BRIGHT",)
+    assert known["dr7"] == known["dr8"] == known["dr9"]
     assert known["dr10"] - known["dr9"] == {"SATUR_I", "ALLMASK_I", "SUB_BLOB"}
     assert known["dr11"] - known["dr10"] == {"RESOLVED", "MCLOUDS", "WISE_GAIA"}
     assert RELEASES["dr9"].bad_pixels("gz") == 0b10110110

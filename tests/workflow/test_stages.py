@@ -15,12 +15,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from helpers.stages import upstream
 from helpers.tiny_sky import write_sky
 
 from lenspipe.config.base import Section
 from lenspipe.config.paths import SkyPaths
 from lenspipe.config.settings import load_settings
-from lenspipe.config.stages import STAGE_FILES, STAGES, upstream
+from lenspipe.config.stages import PROPERTIES, STAGE_FILES, STAGES
 from lenspipe.footprint.plan import load_plan
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
@@ -48,16 +49,6 @@ CONFIG = {
     "mosaics": {"per_brick": True, "columns": 4, "rows": 2},
     "recovery": {"catalogs": ["published.csv"]},
     "selection": {"number": 150, "source_mag_range": [21.0, 24.0]},
-}  # fmt: skip
-#: Settings that a property stands for.
-PROPERTIES = {
-    "held_out": ("sample.fractions", "training.refit", "training.name", "ensemble",
-                 "inference.model"),
-    "training_splits": ("training.refit", "training.name", "ensemble", "inference.model"),
-    "assessment_threshold": ("evaluation.threshold", "candidates.threshold"),
-    "catalogues_from": ("targets", "survey.tree", "survey.catalogs", "survey.sweeps", "survey.tap"),
-    "pixels_from": ("survey.tree", "survey.service", "cutouts.source"),
-    "brick_pages": ("mosaics",),
 }  # fmt: skip
 #: Settings that change no output: names, places, speed, memory, the log, and what a failed brick
 #: means; an input holds what else they say.

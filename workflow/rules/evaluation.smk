@@ -35,6 +35,7 @@ rule summary:
         *inputs("summary"),
     output:
         PATHS.summary,
+        PATHS.missing,
         report(PATHS.status_page, caption="../report/status.rst", category="Run"),
     log:
         PATHS.log("summary"),

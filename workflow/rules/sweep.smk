@@ -24,10 +24,9 @@ def results_of_trials(wildcards):
     ]
 
 
-def source_of_trial(wildcards):
-    """Input function: the file of a user-defined network."""
-    values = TRIALS[int(wildcards.trial)] or {}
-    return network_source(values.get("network", SETTINGS.training.network)) or []
+def network_of_trial(values):
+    """File of a user-defined network; None where there is none."""
+    return network_source((values or {}).get("network", SETTINGS.training.network))
 
 
 rule sweep:
@@ -60,7 +59,7 @@ rule sweep:
 rule sweep_trial:
     input:
         basis("trial_{trial}"),
-        source_of_trial,
+        ancient(lambda wildcards: network_of_trial(TRIALS[int(wildcards.trial)]) or []),
         *inputs("sweep_trial"),
     output:
         PATHS.model(f"{SETTINGS.training.name}_trial_{{trial}}", "trial.json"),

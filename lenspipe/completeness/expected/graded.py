@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.config.paths import RunPaths
-from lenspipe.products.bricks import chunks_of
 from lenspipe.products.candidates import read_candidates
 from lenspipe.products.files import read_json
-from lenspipe.products.tables import read_table
+from lenspipe.products.tables import chunks_of, read_table
+from lenspipe.utils.tables import unescape_formulas
 
 __all__ = ["GradedCandidates", "read_graded_candidates"]
 
@@ -49,20 +49,9 @@ class GradedCandidates:
         """Count how many of the candidates are lenses.
 
         With grades: those of A, B and C; those without a grade may be either. Without: all, minus
-        the expected false positives.
-
-        Parameters
-        ----------
-        rows
-            Mask of the candidates to count.
-        bins
-            Bins of magnitude that they are in.
-
-        Returns
-        -------
-        dict
-            ``candidates``, ``found``, ``found_low``, ``found_high``; ``found`` is None where the
-            false positives are unknown.
+        the expected false positives. Keys are ``candidates``, ``found``, ``found_low``,
+        ``found_high``; ``found`` is None where the false positives are unknown. `rows` is a mask of
+        the candidates to count, `bins` the bins of magnitude that they are in.
         """
         table = self.table[rows]
         n = len(table)
@@ -85,12 +74,8 @@ def read_graded_candidates(
 ) -> GradedCandidates:
     """Read candidates, grades, and the expected false-positive rate.
 
-    Parameters
-    ----------
-    edges
-        Of the bins of magnitude in the band, the search's last.
-    bricks
-        Bricks to include; all if not given.
+    `edges` are those of the bins of magnitude in the band, the search's last; all bricks are
+    included if none are given.
     """
     mag = f"mag_{band}"
     table = read_candidates(paths.candidates, hidden=True)
@@ -98,7 +83,7 @@ def read_graded_candidates(
     table["grade"] = ""
     grades_path = paths.inspection("grades.csv")
     if grades_path.exists():
-        grades = pd.read_csv(grades_path, dtype=str, keep_default_na=False)
+        grades = unescape_formulas(pd.read_csv(grades_path, dtype=str, keep_default_na=False))
         grades = grades.drop_duplicates("id").set_index("id")["grade"]
         table["grade"] = table["id"].map(grades).fillna("")
     expected = read_json(paths.threshold, "threshold")["expected"]

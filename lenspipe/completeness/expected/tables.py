@@ -15,8 +15,7 @@ from lenspipe.completeness.quantities import LENS_QUANTITIES
 from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.surveys.base import Release
-from lenspipe.products.bricks import chunks_of
-from lenspipe.products.tables import read_table
+from lenspipe.products.tables import chunks_of, read_table
 from lenspipe.statistics.balance import quantity_values
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
@@ -86,11 +85,8 @@ def read_conditions(
 ) -> pd.DataFrame:
     """Read galaxies of the search, a random subset of large samples.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Rows of the parent sample with psfsize, galdepth and magnitudes above 0 in all bands, and
-        depth_<first band> (AB, 5 sigma).
+    They are rows of the parent sample with psfsize, galdepth and magnitudes above 0 in all bands,
+    and depth_<first band> (AB, 5 sigma).
 
     Raises
     ------
@@ -206,7 +202,6 @@ def _read_columns(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, dict[str,
 
 
 def _find_column(columns: Iterable[str], name: str, bands: Sequence[str]) -> str | None:
-    """Name or alias of a quantity's column in a table."""
     aliases = {
         key.replace("<first>", bands[0]).replace("<last>", bands[-1]): others
         for key, others in _ALIASES.items()
@@ -244,10 +239,7 @@ def _draw_unknown(table: pd.DataFrame, hosts: pd.DataFrame, seed: int) -> None:
 def simulated_population(paths: RunPaths, bands: Sequence[str], bricks: pd.DataFrame) -> Population:
     """Lenses of a simulated sky; whether their galaxies are in the parent sample is known.
 
-    Parameters
-    ----------
-    bricks
-        As returned by `lenspipe.products.truth.held_out_bricks`.
+    Bricks are those of `lenspipe.products.truth.held_out_bricks`.
 
     Raises
     ------

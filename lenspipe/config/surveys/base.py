@@ -47,8 +47,16 @@ class SurveyPaths(ABC):
         """Tractor catalogue of a brick."""
 
     @abstractmethod
-    def checksums(self, path: str | Path) -> str | Path:
-        """List of SHA-256 sums that a file of the release is in."""
+    def checksums(self, path: str | Path, folder: str | None = None) -> str | Path:
+        """List of the SHA-256 sums of a file and of the others beside it.
+
+        Parameters
+        ----------
+        path
+            Of the file.
+        folder
+            Folder that it has in the survey's tree, if it is elsewhere.
+        """
 
     @abstractmethod
     def coadd(self, region: str, brick: str, kind: str, band: str | None = None) -> str | Path:
@@ -80,9 +88,11 @@ class Release(ABC):
         Whether the catalogue has ``shape_r``, ``shape_e1``, ``shape_e2`` and ``sersic``, or
         ``shapedev_*`` and ``shapeexp_*``.
     maskbits
-        Whether there are coadds of mask bits, and a column ``maskbits`` in the catalogue.
+        Whether the catalogue has a column ``maskbits``, and every brick a coadd of mask bits.
     mask_bits
         Name -> bit, of those that the release defines.
+    catalog_bits
+        Names of the mask bits that the catalogue has; all if none are given.
     vector_bands
         Bands in the order of the catalogue's vector columns (``decam_flux``), if it has any.
     pixel_scale_arcsec
@@ -97,6 +107,8 @@ class Release(ABC):
         Of the IAU-style names of objects.
     sweeps
         Folder of the sweep files in that of the region, if there are any.
+    maskbits_packed
+        Last suffix of the coadds of mask bits: fz, or gz.
     sweep_box_deg
         Extent of a sweep file in right ascension and declination, degrees.
     tap_tables
@@ -121,6 +133,8 @@ class Release(ABC):
     zero_point_mag: float
     name_prefix: str
     sweeps: str = ""
+    catalog_bits: tuple[str, ...] = ()
+    maskbits_packed: Literal["fz", "gz"] = "fz"
     sweep_box_deg: tuple[int, int] = (0, 0)
     tap_tables: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 

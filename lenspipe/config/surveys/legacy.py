@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lenspipe.config.surveys.base import Release, SurveyPaths
+from lenspipe.utils.files import is_remote
 
 __all__ = ["RELEASES", "LegacyPaths", "LegacyRelease"]
 
@@ -54,20 +55,23 @@ class LegacyPaths(SurveyPaths):
         """Tractor catalogue of a brick."""
         return self._of_region(region, f"tractor/{brick[:3]}/tractor-{brick}.fits")
 
-    def checksums(self, path: str | Path) -> str | Path:
-        """List of SHA-256 sums of the files in the folder of a file of the release.
+    def checksums(self, path: str | Path, folder: str | None = None) -> str | Path:
+        """List of SHA-256 sums; see `SurveyPaths`.
 
-        The list is named after the folder: that of ``south/tractor/150`` is
-        ``legacysurvey_dr10_south_tractor_150.sha256sum``.
+        Each folder has one that is named after it:
+        ``south/tractor/000/legacysurvey_dr10_south_tractor_000.sha256sum``.
         """
-        folder = str(path).removeprefix(f"{self.tree}/").rpartition("/")[0]
-        name = f"legacysurvey_{self.release.name}_{folder.replace('/', '_')}.sha256sum"
-        return self.below(f"{folder}/{name}")
+        beside = str(path).rpartition("/")[0]
+        folder = folder or beside.removeprefix(str(self.tree)).strip("/")
+        parts = filter(None, ["legacysurvey", self.release.name, *folder.split("/")])
+        name = "_".join(parts) + ".sha256sum"
+        return f"{beside}/{name}" if is_remote(path) else Path(beside, name)
 
     def coadd(self, region: str, brick: str, kind: str, band: str | None = None) -> str | Path:
         """Coadd of a brick; see `SurveyPaths`."""
         suffix = f"-{band}" if band else ""
-        name = f"legacysurvey-{brick}-{kind}{suffix}.fits.fz"
+        packed = self.release.maskbits_packed if kind == "maskbits" else "fz"
+        name = f"legacysurvey-{brick}-{kind}{suffix}.fits.{packed}"
         return self._of_region(region, f"coadd/{brick[:3]}/{brick}/{name}")
 
 
@@ -157,7 +161,8 @@ RELEASES = {
         shape="devexp",
         maskbits=False,
         # From the column brightstarinblob.
-        mask_bits={"BRIGHT": 1},
+        catalog_bits=("BRIGHT",),
+        maskbits_packed="gz",
         sweeps="sweep/7.1",
     ),
     "dr8": _release(

@@ -46,12 +46,7 @@ class Proposal:
     another sample make a new study, since results would not be comparable. The proposed values are
     kept beside the model, so a killed trial resumes with them, as the same trial of the study. If
     the journal was deleted, or the trial ended and is run again, it becomes a new trial of the
-    study with the same values.
-
-    Parameters
-    ----------
-    number
-        From 0.
+    study with the same values. Trials count from 0.
 
     Attributes
     ----------
