@@ -61,6 +61,9 @@ if workflow.is_main_process:
 SUMMARY_BEFORE = PATHS.summary.stat().st_mtime_ns if PATHS.summary.exists() else None
 # Stages that run only where they are requested by name.
 ON_REQUEST = {"mine", "sweep"}
+# What is of a simulated sky, and of a model whose training left galaxies for its evaluation.
+ON_REQUEST |= set() if SETTINGS.simulation else {"simulate"}
+ON_REQUEST |= set() if SETTINGS.held_out else {"evaluate"}
 # Stages whose parameters are also a file, workflow/rules/basis.smk.
 NOTED = [name for name, stage in STAGES.items() if stage.noted]
 # Jobs end soon after the workflow that started them has gone, even if it was killed with -9.

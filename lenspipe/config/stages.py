@@ -379,6 +379,7 @@ STAGES: dict[str, Stage] = {
         "parent.select:parent_of_chunk",
         "sky targets brick_positions -> parent parent_audit",
         _PARENT,
+        version=2,
         per="chunk",
         sources="catalogues_from",
     ),

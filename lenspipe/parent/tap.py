@@ -22,7 +22,7 @@ import pandas as pd
 
 from lenspipe.config.data import Parent, Retrieval, Survey
 from lenspipe.config.surveys.base import Release
-from lenspipe.parent.cuts import CUTS, Selection, select_parent
+from lenspipe.parent.cuts import CUTS, Selection, check_sources, select_parent
 from lenspipe.products.tables import empty_parent, write_table
 from lenspipe.retrieval.tap import TapService
 from lenspipe.survey.photometry import to_magnitude
@@ -35,7 +35,10 @@ from lenspipe.utils.progress import log
 __all__ = ["conditions", "select_by_queries"]
 
 #: Increased when pages kept by an earlier version can no longer be used.
-_VERSION = 1
+_VERSION = 2
+
+#: The first of the cuts that are applied to the rows received.
+_FIRST_LOCAL_CUT = "maskbits"
 
 #: Missing numbers may be NaN, which databases such as PostgreSQL take to be above all others: what
 #: the conditions of cuts need so that a NaN does not pass.
@@ -57,8 +60,8 @@ _PAGE_ROWS = 100_000
 def conditions(parent: Parent, bands: Iterable[str], zero_point_mag: float) -> dict[str, str]:
     """Write the cuts of the parent sample in ADQL.
 
-    Conditions are in the order of `lenspipe.parent.cuts.CUTS`; without those that remove nothing,
-    and without ``maskbits``.
+    Conditions are in the order of `lenspipe.parent.cuts.CUTS`, up to but without ``maskbits``, and
+    without those that remove nothing.
     """
     # Types of three letters may be padded, as they are in files up to DR8.
     types = [
@@ -313,7 +316,7 @@ def _select(
         counts = region.count(list(bricks.values()))
         with atomic(path) as temporary:
             temporary.write_text(json.dumps(counts))
-    empty = empty_parent(region.bands).assign(brick_primary=True)
+    empty = empty_parent(region.bands).assign(brick_primary=True, valid=True)
     tables = {i: empty for i, number in counts[-1].items() if not number}
     for page_path in folder.glob(f"{key}-*.parquet"):
         tables |= dict(iter(pd.read_parquet(page_path).groupby("brickid")))
@@ -336,12 +339,17 @@ def _select(
             if i not in tables:
                 continue
             selected, audit = select_parent(tables[i], printed, region.release)
-            if audit.before.iloc[-1] != counts[-1][i]:
+            if audit.before[[*CUTS].index(_FIRST_LOCAL_CUT)] != counts[-1][i]:
                 failures[brick] = RetrievalError(
                     f"{region.service.address}: rows of brick {brick} in {region.name} do not pass "
                     "the cuts of their query",
                     transient=False,
                 )
+                continue
+            try:
+                check_sources(selected, brick, f"{region.service.address}: {region.name}")
+            except LenspipeError as error:
+                failures[brick] = error
                 continue
             after = dict(zip(region.cuts, (each[i] for each in counts[1:]), strict=True))
             selected = selected.sort_values("objid", ignore_index=True)
@@ -352,7 +360,9 @@ def _select(
 
 def _complete_audit(audit: pd.DataFrame, before: int, after: Mapping[str, int]) -> pd.DataFrame:
     """Replace the counts of the cuts that the service has applied (name -> number after it)."""
-    for row, cut in enumerate(list(CUTS)[:-1]):
+    for row, cut in enumerate(CUTS):
+        if cut == _FIRST_LOCAL_CUT:
+            break
         left = after.get(cut, before)
         audit.loc[row, ["before", "after", "removed"]] = before, left, before - left
         before = left

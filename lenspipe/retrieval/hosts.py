@@ -190,7 +190,8 @@ class Hosts:
                     host.failed_since = now
                 host.failures += 1
                 host.failed_at = now
-                wait = max(wait, backoff_s(host.failures, _LIMITED if error.limited else 1))
+                unsaid = error.limited and not wait
+                wait = max(wait, backoff_s(host.failures, _LIMITED if unsaid else 1))
                 if error.limited:
                     slower = max(_SLOWER * max(host.pause_s, self.pause_s), _FIRST_PAUSE_S)
                     host.pause_s = min(slower, _LONGEST_PAUSE_S)

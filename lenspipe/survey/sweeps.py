@@ -13,7 +13,7 @@ from lenspipe.survey.bricks import brick_grid
 from lenspipe.survey.tractor import catalog_columns
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import is_remote
-from lenspipe.utils.fits import open_fits
+from lenspipe.utils.fits import check_sums, open_fits, reading
 
 __all__ = ["read_sweep", "sweep_names", "sweep_path"]
 
@@ -94,7 +94,7 @@ def read_sweep(
         The file cannot be read or lacks a column.
     """
     needed, optional = catalog_columns(bands)
-    with fetched(path), open_fits(local) as fits:
+    with fetched(path), reading(local), open_fits(local) as fits:
         table = next((hdu for hdu in fits if hdu.get_exttype() == "BINARY_TBL"), None)
         names = {name.lower(): name for name in table.get_colnames()} if table else {}
         absent = [name for name in needed if name not in names]
@@ -103,6 +103,7 @@ def read_sweep(
                 f"{local}: no column {', '.join(absent)}; expected a sweep of the release in "
                 "config key survey.release"
             )
+        check_sums(table, table.read_header(), local)
         available = [name for name in needed + optional if name in names]
         columns = [names[name] for name in available]
         for start in range(0, table.get_nrows(), _BLOCK_ROWS):

@@ -65,8 +65,9 @@ def test_killed_write_leaves_the_old_file(tmp_path):
 def test_survey_paths(release, expected):
     paths = RELEASES[release].paths("tree")
     assert str(paths.coadd("south", "1501p320", "image", "g")) == expected
+    packed = "gz" if release == "dr7" else "fz"
     assert paths.coadd("south", "1501p320", "maskbits").name == (
-        "legacysurvey-1501p320-maskbits.fits.fz"
+        f"legacysurvey-1501p320-maskbits.fits.{packed}"
     )
 
 

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from astropy.io import fits
-from conftest import write_fits_table
+from conftest import write_coadd, write_fits_table
+from helpers.loopback import Loopback
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lenspipe.config.data import Failures
+from lenspipe.config.data import Failures, Retrieval
 from lenspipe.config.flags import FLAGS
 from lenspipe.config.settings import load_settings
 from lenspipe.config.surveys.legacy import RELEASES
@@ -24,6 +25,7 @@ from lenspipe.parent.select import parent_of_brick, parent_of_chunk
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.products.manifests import read_manifest
 from lenspipe.retrieval.local import LocalSource
+from lenspipe.retrieval.sources import open_source
 from lenspipe.survey.bricks import brick_wcs
 from lenspipe.survey.coadds import read_geometry, read_stamps
 from lenspipe.utils.errors import LenspipeError
@@ -175,7 +177,7 @@ def test_non_finite_pixels(own_tree, tiny_tree, caplog):
         ("image", "z", lambda data: b"", "not a readable FITS file"),
         ("maskbits", None, lambda data: data[:5000], "found no image"),
         # The descriptors of the tiles point nowhere.
-        ("image", "r", lambda data: data[:9000] + b"\xff" * 9000 + data[18000:], "not a readable"),
+        ("image", "r", lambda data: data[:9000] + b"\xff" * 9000 + data[18000:], "garbled table"),
     ],
 )
 def test_damaged_files_are_named(own_tree, tiny_tree, kind, band, damage, message):
@@ -459,3 +461,33 @@ def test_real_brick_without_r(shared, tmp_path, monkeypatch, caplog):
         np.testing.assert_array_equal(stamp, whole[j - 50 : j + 51, i - 50 : i + 51])
     # Almost nothing of this brick was seen in z, so its middles have no exposure there.
     assert (catalog["flags"] & int(FLAGS.NO_EXPOSURE) > 0).any()
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_mask_bits_of_dr7(tmp_path, remote, caplog):
+    """They are compressed by gzip; a brick without them is masked by inverse variance only."""
+    caplog.set_level("INFO", "lenspipe")
+    release, brick = RELEASES["dr7"], "1501p320"
+    paths = release.paths(tmp_path / "tree")
+    header = brick_wcs(150.147, 32.0, release).to_header()
+    for kind in ("image", "invvar"):
+        coadd = paths.coadd("south", brick, kind, "g")
+        write_coadd(coadd, np.ones((3600, 3600), "f4"), header)
+    bits = np.zeros((3600, 3600), "i2")
+    bits[1000:1010] = release.mask(("BRIGHT",))
+    bits[2000:2010] = release.mask(("NPRIMARY",))
+    with fitsio.FITS(str(paths.coadd("south", brick, "maskbits")), "rw", clobber=True) as fits:
+        fits.write(bits, header=dict(header))
+    ra, dec = brick_wcs(150.147, 32.0, release).all_pix2world([1800, 1800], [1004, 2004], 0)
+    parent = pd.DataFrame({"ra": ra, "dec": dec})
+    retrieval = Retrieval(contact="me@example.org", cache=str(tmp_path / "cache"))
+    with Loopback(tmp_path / "tree") as server:
+        tree = server.url if remote else tmp_path / "tree"
+        with open_source(retrieval, tmp_path / "hosts.json", tree) as source:
+            read = CoaddStamps(source, release.paths(tree), ("g",), 21).read
+            masked = read(brick, "south", parent).masked
+            assert masked.sum(axis=(1, 2)).tolist() == [21 * 10, 0]
+            assert masked[0, 6:16].all()
+            paths.coadd("south", brick, "maskbits").unlink()
+            assert not read(brick, "south", parent).masked.any()
+    assert f"brick {brick}: no mask bits, only inverse variances" in caplog.text

@@ -246,6 +246,7 @@ FATES = {
     "cut: mag_z_max": {"flux_z": 1.0},
     "cut: min_exposures": {"nobs_r": 1},
     "cut: maskbits": {"maskbits": 1 << 1},
+    "cut: valid": {"flux_g": np.inf},
 }
 BRICK, ABSENT_BRICK = "1501p320", "1504p320"
 
@@ -323,7 +324,7 @@ def test_each_entry_has_the_reason_that_it_should(search):
     assert "tractor-1504p320.fits: no such file" in by_name.loc["brick failed", "detail"]
     assert [name for name in FATES if name.startswith("cut")] == [f"cut: {cut}" for cut in CUTS]
     rows = {row["trained_on"]: row for row in summary["recovery"] if row["group"] == "all"}
-    assert [rows["all"][name] for name in ("n", "n_scored", "n_passed")] == [14, 3, 1]
+    assert [rows["all"][name] for name in ("n", "n_scored", "n_passed")] == [15, 3, 1]
     assert [rows["yes"][name] for name in ("n", "n_scored", "n_passed")] == [1, 1, 1]
     assert table["split"].tolist()[:3] == ["train", "validation", "not in the sample"]
 
@@ -334,7 +335,7 @@ def test_validation_counts_as_trained_on_where_a_model_was_refitted(search):
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"refit": True}))
     _, summary = compare(settings)
-    assert [row["n"] for row in summary["recovery"][:3]] == [14, 2, 12]
+    assert [row["n"] for row in summary["recovery"][:3]] == [15, 2, 13]
 
 
 @pytest.mark.usefixtures("search")
