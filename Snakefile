@@ -46,8 +46,11 @@ CORES = workflow.resource_settings.cores or 1
 # Bricks that failed in an earlier run, but may be available to this one, are tried again, and pages that
 # are gone are drawn again.
 if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
-    reopen(SETTINGS, CHUNKS)
-    reopen_pages(SETTINGS)
+    try:
+        reopen(SETTINGS, CHUNKS)
+        reopen_pages(SETTINGS)
+    except LenspipeError as error:
+        raise WorkflowError(str(error)) from None
 if workflow.is_main_process:
     need, warning = describe_disk_space(SETTINGS, PLAN, min(CORES, workflow.nodes or CORES))
     if need:

@@ -99,7 +99,7 @@ class Settings(Section):
             release = self.release
         except LenspipeError as error:
             raise ValueError(str(error).removeprefix("config key ")) from None
-        if not self.survey.bands or not set(self.survey.bands) <= set(release.bands):
+        if not self.survey.bands or not release.regions_with(self.survey.bands):
             problems.append(
                 f"survey.bands: found {list(self.survey.bands)}, expected some of "
                 f"{list(release.bands)} ({release.name})"
@@ -115,10 +115,11 @@ class Settings(Section):
                 f"parent.types: found {list(self.parent.types)}, expected some of "
                 f"{list(release.types)} ({release.name})"
             )
-        if bits := [name for name in self.parent.maskbits if name not in release.mask_bits]:
+        known = release.catalog_bits or tuple(release.mask_bits)
+        if bits := [name for name in self.parent.maskbits if name not in known]:
             problems.append(
-                f"parent.maskbits: no such mask bit: {', '.join(bits)}; known: "
-                f"{', '.join(release.mask_bits)}"
+                f"parent.maskbits: found {', '.join(bits)}, expected some of "
+                f"{', '.join(known)} ({release.name})"
             )
         if self.simulation and (self.survey.name, self.survey.release) != ("legacy", "dr9"):
             problems.append("survey.release: the simulated sky is written as dr9 of legacy")

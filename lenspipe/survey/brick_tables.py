@@ -20,7 +20,7 @@ __all__ = ["all_names", "band_columns", "survey_bricks"]
 
 
 def survey_bricks(source: LocalSource, paths: SurveyPaths, bands: Iterable[str]) -> pd.DataFrame:
-    """Read all bricks for which the survey has data, each in its primary region.
+    """Read all bricks of regions with these bands, each in its primary region.
 
     Parameters
     ----------
@@ -39,8 +39,12 @@ def survey_bricks(source: LocalSource, paths: SurveyPaths, bands: Iterable[str])
     RetrievalError
         A server did not deliver a table.
     """
+    bands = tuple(bands)
     columns = band_columns(bands)
-    files = {region: paths.bricks(region) for region in paths.release.regions}
+    regions = paths.release.regions_with(bands)
+    if others := [region for region in paths.release.regions if region not in regions]:
+        log.info("bricks: %s not searched, since it lacks a band of survey.bands", *others)
+    files = {region: paths.bricks(region) for region in regions}
     tables = {}
     for region, file in files.items():
         try:

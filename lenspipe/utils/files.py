@@ -2,15 +2,18 @@
 
 import contextlib
 import errno
+import json
 import os
 import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePath
+from typing import Any
 
 from lenspipe.utils.errors import DiskFullError, LenspipeError
+from lenspipe.utils.progress import log
 
-__all__ = ["atomic", "is_remote", "room_to_write", "stem"]
+__all__ = ["atomic", "is_remote", "read_kept", "room_to_write", "stem"]
 
 #: Texts of errors of libraries that could not write.
 _FULL = re.compile("space on disk|no space left|quota exceeded|error writing", re.IGNORECASE)
@@ -81,3 +84,17 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
             with open(temporary, "rb") as handle:
                 os.fsync(handle.fileno())
             os.replace(temporary, path)
+
+
+def read_kept(path: Path) -> Any:
+    """Read a JSON document that is kept only to save work; None if there is none or it is damaged.
+
+    A job that was killed while a file system lost its writes may leave an empty or half a file.
+    """
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        log.info("%s: can't be read (%s); made anew", path, error)
+        return None

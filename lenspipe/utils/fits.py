@@ -31,12 +31,15 @@ _WCS_KEYS = (
 )
 
 
+#: What to do with a damaged file of the survey.
+_REMEDY = "download it again"
+
 #: Errors of the code, the installation or the machine rather than of a file.
 _NOT_OF_A_FILE = (MemoryError, NameError, ImportError)
 
 
 @contextlib.contextmanager
-def reading(path: str | os.PathLike[str]) -> Iterator[None]:
+def reading(path: str | os.PathLike[str], remedy: str = _REMEDY) -> Iterator[None]:
     """Read a file of the survey in the block; whatever is wrong with it becomes one line.
 
     This alone decides which errors are those of a file, and so cost its brick: every `Exception`
@@ -46,6 +49,8 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
     ----------
     path
         As errors name it.
+    remedy
+        What to do with a damaged file, for errors.
 
     Raises
     ------
@@ -59,22 +64,28 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise _unreadable(path, error) from None
+        raise _unreadable(path, error, remedy) from None
 
 
-def _unreadable(path: str | os.PathLike[str], error: Exception) -> LenspipeError:
+def _unreadable(path: str | os.PathLike[str], error: Exception, remedy: str) -> LenspipeError:
     reason = next(iter(str(error).strip().splitlines()), "").strip()
     if not isinstance(error, OSError):
         reason = f"{type(error).__name__}: {reason}"
-    return LenspipeError(f"{path}: not a readable FITS file ({reason}); download it again")
+    return LenspipeError(f"{path}: not a readable FITS file ({reason}); {remedy}")
 
 
 @contextlib.contextmanager
-def open_fits(path: str | os.PathLike[str]) -> Iterator[fitsio.FITS]:
+def open_fits(path: str | os.PathLike[str], remedy: str = _REMEDY) -> Iterator[fitsio.FITS]:
     """Open a FITS file to read; errors while it is open become one line.
 
     CFITSIO detects a truncated file only when it reaches the missing data, so the size is first
     compared with that in the headers.
+
+    Parameters
+    ----------
+    path
+    remedy
+        As of `reading`.
 
     Raises
     ------
@@ -85,7 +96,7 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fitsio.FITS]:
     if not path.is_file():
         raise LenspipeError(f"{path}: no such file; download it or correct survey.tree")
     with contextlib.ExitStack() as stack:
-        with reading(path):
+        with reading(path, remedy):
             try:
                 fits, end = _open(path)
             except UnicodeError:
@@ -96,12 +107,12 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fitsio.FITS]:
             size = path.stat().st_size
             if size < end and path.suffix != ".gz":
                 raise LenspipeError(
-                    f"{path}: truncated: found {size} bytes, expected {end}; download it again"
+                    f"{path}: truncated: found {size} bytes, expected {end}; {remedy}"
                 )
         try:
             yield fits
         except (OSError, UnicodeError) as error:
-            raise _unreadable(path, error) from None
+            raise _unreadable(path, error, remedy) from None
 
 
 def _open(path: Path) -> tuple[fitsio.FITS, int]:

@@ -235,6 +235,13 @@ def _read_catalogue(
 ) -> pd.DataFrame:
     """Entries with the group in which each is counted, its system, and duplicates."""
     entries = read_entries(catalogue, _KEY, retrieval, hosts)
+    if number := (entries["status"] == "no lens").sum():
+        log.info(
+            "recovery: %s: %d rows left out, whose references list no lenses",
+            catalogue.path,
+            number,
+        )
+    entries = entries[entries["status"] != "no lens"].reset_index(drop=True)
     if entries.empty:
         raise LenspipeError(
             f"{catalogue.path}: found no row with a position, expected candidates; correct config "
