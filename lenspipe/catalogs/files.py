@@ -2,7 +2,7 @@
 
 import contextlib
 import importlib.util
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lenspipe.config.data import Retrieval
@@ -19,7 +19,7 @@ def read_raw(
     key: str,
     retrieval: Retrieval | None = None,
     hosts: Path | None = None,
-    columns: Collection[str] | None = None,
+    wanted: Callable[[str], bool] | None = None,
 ) -> UserTable:
     """Read the unprocessed content of a list.
 
@@ -32,8 +32,8 @@ def read_raw(
         Configuration key that holds the path, for messages.
     retrieval, hosts
         Needed for an address, as in `lenspipe.retrieval.remote.RemoteSource`; the file is cached.
-    columns
-        Lower-case names of the columns to read from a FITS or Parquet table; all if not given.
+    wanted
+        Which columns to read from a FITS or Parquet table, by name; all if not given.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def read_raw(
     """
     expected = f"columns ra, dec in degrees; correct config key {key}"
     with _local(path, retrieval, hosts) as local:
-        return read_user_table(local, expected, columns=columns, name=path)
+        return read_user_table(local, expected, wanted=wanted, name=path)
 
 
 @contextlib.contextmanager

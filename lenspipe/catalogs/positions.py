@@ -1,7 +1,7 @@
 """Positions in users' tables: the usual names of the columns, units and formats of angles."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ __all__ = [
     "RA",
     "Positions",
     "find_columns",
+    "name_and_unit",
     "read_positions",
     "refuse_first",
     "unit_of",
@@ -119,7 +120,7 @@ def find_columns(table: UserTable, aliases: Mapping[str, Iterable[str]]) -> dict
     LenspipeError
         A column occurs twice.
     """
-    names = [_name_and_unit(name)[0] for name in table.names]
+    names = [name_and_unit(name)[0] for name in table.names]
     whole = [normalised(name)[0] for name in table.names]
     numbers = {}
     for column, spellings in aliases.items():
@@ -141,7 +142,8 @@ def find_columns(table: UserTable, aliases: Mapping[str, Iterable[str]]) -> dict
     return numbers
 
 
-def _name_and_unit(name: str) -> tuple[str, str]:
+def name_and_unit(name: str) -> tuple[str, str]:
+    """Return a column's name in lower case without the unit that it ends with, and the unit."""
     base, unit = normalised(name)
     base = base.replace(".", "_")
     match = _NAME_AND_UNIT.fullmatch(base)
@@ -150,7 +152,7 @@ def _name_and_unit(name: str) -> tuple[str, str]:
 
 def unit_of(table: UserTable, column: int) -> str:
     """Return the unit of a column in lower case, from the table or its name; empty without."""
-    unit = (table.units[column] or _name_and_unit(table.names[column])[1]).strip().lower()
+    unit = (table.units[column] or name_and_unit(table.names[column])[1]).strip().lower()
     unit = unit.strip("[]() ").rstrip(".")
     if unit in _NO_UNITS:
         return ""
@@ -282,7 +284,7 @@ def refuse_first(table: UserTable, positions: Positions, columns: Mapping[str, i
         There is one.
     """
     table.refuse_broken()
-    bad: Sequence[int] = np.flatnonzero(positions.missing | positions.outside)
+    bad = np.flatnonzero(positions.missing | positions.outside)
     if len(bad):
         ra, dec = (table.text(columns[name])[bad[0]] or "empty" for name in ("ra", "dec"))
         raise LenspipeError(

@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "write_cutouts",
         ],
         "files": ["read_json", "require", "write_json"],
+        "grades": ["grades_of", "read_grades"],
         "known_lenses": ["read_known", "write_known"],
         "manifests": [
             "failed_entries",

@@ -156,8 +156,6 @@ def read_delimited(text: str, preferred: str | None = None) -> TextTable:
     while cells and not any(cells[-1]):
         cells.pop()
         numbers.pop()
-    if broken and not cells:
-        raise ValueError(f"no row has as many cells as the header: {', '.join(names)}")
     table = pd.DataFrame(cells, columns=range(len(names)), dtype=str)
     columns = [table[i] for i in range(len(names))]
     if delimiter != ",":

@@ -80,7 +80,7 @@ def fits_values(column: pd.Series) -> np.ndarray:
 
 
 def ascii_text(text: object) -> str:
-    """Write a text with the characters that FITS has: e for é, - for a dash, ? where there is none."""
+    """Write a text with the characters that FITS has: e for é, - for a dash, else ?."""
     text = str(text)
     if text.isascii():
         return text

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from astropy import units as u
 from astropy.io import fits
 from astropy.io.votable import parse
 from astropy.table import Column, Table
@@ -23,7 +24,14 @@ from lenspipe.utils.delimited import NO_NUMBER, decode_text, read_delimited
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
-__all__ = ["UserTable", "line_numbers", "normalised", "parse_numbers", "read_user_table"]
+__all__ = [
+    "UserTable",
+    "line_numbers",
+    "normalised",
+    "parse_numbers",
+    "read_text",
+    "read_user_table",
+]
 
 #: Columns of names and words: kept as text, even if all of them look like numbers.
 TEXT_COLUMNS = frozenset(
@@ -129,13 +137,19 @@ class UserTable:
         present = values.notna()
         return values.astype(object).where(present, "").map(str).astype(str).str.strip()
 
-    def numbers(self, column: int, expected: str = "a number") -> np.ndarray:
+    def numbers(self, column: int, unit: str = "") -> np.ndarray:
         """Values of a column as float64, NaN where missing.
+
+        Parameters
+        ----------
+        column
+        unit
+            To which values are converted from the column's; magnitudes are not.
 
         Raises
         ------
         LenspipeError
-            A cell is no number.
+            A cell is no number, or the column has another kind of unit.
         """
         values, unreadable = parse_numbers(self.columns[column])
         if unreadable.any():
@@ -143,16 +157,25 @@ class UserTable:
             more = f", and {unreadable.sum() - 1} more such rows" if unreadable.sum() > 1 else ""
             raise LenspipeError(
                 f"{self.path}: {self.where([row])}: found {self.names[column]} "
-                f"{self.columns[column].iloc[row]!r}{more}, expected {expected}; correct it"
+                f"{self.columns[column].iloc[row]!r}{more}, expected a number; correct it"
             )
-        return values
+        given = self.units[column] or normalised(self.names[column])[1]
+        if not given or not unit or unit == "mag":
+            return values
+        try:
+            return values * u.Unit(given).to(u.Unit(unit))
+        except (ValueError, TypeError):
+            raise LenspipeError(
+                f"{self.path}: found column {self.names[column]} in {given}, expected {unit}; "
+                "convert it"
+            ) from None
 
     def where(self, rows: Iterable[int]) -> str:
         """Describe rows by their numbers from 0: ``lines 3, 5, 6, 7, 8 and 12 more``."""
         return line_numbers(self.noun, [self.lines[row] for row in rows])
 
     def refuse_broken(self) -> None:
-        """Refuse a table that has rows with more cells than the header.
+        """Refuse a table that has rows with another number of cells than the header.
 
         Raises
         ------
@@ -250,7 +273,7 @@ def read_user_table(
     path: str | os.PathLike[str],
     expected: str,
     *,
-    columns: Collection[str] | None = None,
+    wanted: Callable[[str], bool] | None = None,
     name: str | None = None,
 ) -> UserTable:
     """Read a table that a user gives or has edited.
@@ -265,8 +288,8 @@ def read_user_table(
         be compressed with gzip, bzip2 or xz.
     expected
         What the file should hold, for messages.
-    columns
-        Lower-case names of the columns to read from a FITS or Parquet file; all if not given.
+    wanted
+        Which columns to read from a FITS or Parquet file, by name; all if not given.
     name
         Of the file in messages, such as its address; `path` if not given.
 
@@ -282,7 +305,7 @@ def read_user_table(
         with warnings.catch_warnings():
             # Archives write units and dates in non-standard ways.
             warnings.simplefilter("ignore")
-            return read(name, columns)
+            return read(name, wanted)
     except LenspipeError:
         raise
     # The libraries raise whatever a damaged file leads to.
@@ -294,7 +317,23 @@ def read_user_table(
         ) from None
 
 
-_Read = Callable[[str, Collection[str] | None], UserTable]
+def read_text(path: str | os.PathLike[str], expected: str) -> str:
+    """Read a user's text, in whatever encoding it is; parameters as of `read_user_table`.
+
+    Raises
+    ------
+    LenspipeError
+        There is no such file, or it is no text.
+    """
+    try:
+        return decode_text(Path(path).read_bytes())[0]
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise LenspipeError(f"{path}: can't be read ({reason}); expected {expected}") from None
+
+
+_Wanted = Callable[[str], bool] | None
+_Read = Callable[[str, _Wanted], UserTable]
 
 
 def _reader(path: Path, name: str) -> tuple[str, _Read]:
@@ -312,20 +351,20 @@ def _reader(path: Path, name: str) -> tuple[str, _Read]:
         if start.startswith(magic):
             raise ValueError(problem)
     if start.startswith(b"SIMPLE  ="):
-        return "FITS", lambda name, columns: _read_fits(source, name, columns)
+        return "FITS", lambda name, wanted: _read_fits(source, name, wanted)
     if start.startswith(b"PAR1"):
-        return "Parquet", lambda name, columns: _read_parquet(source, name, columns)
+        return "Parquet", lambda name, wanted: _read_parquet(source, name, wanted)
     content = source if isinstance(source, bytes) else path.read_bytes()
     lowered = start.replace(b"\0", b"").lower()
     if b"<votable" in lowered:
-        return "VOTable", lambda name, columns: _read_votable(content, name)
+        return "VOTable", lambda name, wanted: _read_votable(content, name)
     if lowered.lstrip(b"\xef\xbb\xbf\xff\xfe \r\n").startswith((b"<!doctype html", b"<html")):
         raise ValueError("it is a web page")
     if b"%ecsv" in lowered[:100]:
-        return "ECSV", lambda name, columns: _read_ecsv(content, name)
+        return "ECSV", lambda name, wanted: _read_ecsv(content, name)
     suffix = PurePath(name.lower().partition("?")[0].removesuffix(".gz")).suffix
     tabs = "\t" if suffix in (".tsv", ".tab") else None
-    return "TSV" if tabs else "CSV", lambda name, columns: _read_text(content, name, tabs)
+    return "TSV" if tabs else "CSV", lambda name, wanted: _read_text(content, name, tabs)
 
 
 def _read_text(content: bytes, name: str, preferred: str | None) -> UserTable:
@@ -338,9 +377,12 @@ def _read_text(content: bytes, name: str, preferred: str | None) -> UserTable:
             "%s: %d lines left out, before the header or beginning with #: %s",
             name, len(table.skipped), line_numbers("line", table.skipped),
         )  # fmt: skip
-    return UserTable(
+    result = UserTable(
         name, table.names, table.units, table.columns, table.lines, "line", table.broken
     )
+    if not len(result):
+        result.refuse_broken()
+    return result
 
 
 def _collect(
@@ -402,7 +444,7 @@ def _as_text(value: Any) -> str | None:
     return str(value).strip("\0 \t\r\n\xa0")
 
 
-def _read_fits(source: Path | bytes, name: str, wanted: Collection[str] | None) -> UserTable:
+def _read_fits(source: Path | bytes, name: str, wanted: _Wanted) -> UserTable:
     # An open file, since names may have characters that stand for something else.
     with (
         io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file,
@@ -419,7 +461,7 @@ def _read_fits(source: Path | bytes, name: str, wanted: Collection[str] | None) 
         columns = {
             i: column
             for i, column in enumerate(hdu.columns)
-            if wanted is None or str(column.name).strip().lower() in wanted
+            if wanted is None or wanted(str(column.name))
         }
         values = _fits_values(hdu, columns)
     described = [(columns[i].name, columns[i].unit, values[i]) for i in columns if i in values]
@@ -449,11 +491,11 @@ def _fits_values(hdu: fits.BinTableHDU, numbers: Collection[int]) -> dict[int, n
     return result
 
 
-def _read_parquet(source: Path | bytes, name: str, wanted: Collection[str] | None) -> UserTable:
+def _read_parquet(source: Path | bytes, name: str, wanted: _Wanted) -> UserTable:
     with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as stream:
         file = pq.ParquetFile(stream)
         titles = file.schema_arrow.names
-        chosen = [t for t in titles if wanted is None or t.strip().lower() in wanted]
+        chosen = [t for t in titles if wanted is None or wanted(t)]
         # The index of a table of pandas is a column like any other.
         content = file.read(columns=chosen, use_pandas_metadata=False)
     columns = (

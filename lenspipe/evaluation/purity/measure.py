@@ -17,9 +17,10 @@ from lenspipe.evaluation.purity.yields import (
     shown,
     verdict_on,
 )
-from lenspipe.evaluation.random_galaxies import FATES, RandomGalaxies, read_grades
+from lenspipe.evaluation.random_galaxies import FATES, RandomGalaxies
 from lenspipe.products.candidates import read_cuts
 from lenspipe.products.files import write_json
+from lenspipe.products.grades import read_grades
 from lenspipe.products.predictions import read_held_out
 from lenspipe.products.schema.completeness import PURITY
 from lenspipe.products.schema.declarations import names_of
@@ -50,7 +51,8 @@ def measure_purity(settings: Settings) -> dict:
     """
     cuts = read_cuts(settings.paths.cuts, settings.candidates.threshold)
     prior = settings.evaluation.prior
-    grades = read_grades(settings.paths.inspection("grades.csv"))
+    graded = settings.paths.inspection("grades.csv")
+    grades = read_grades(graded, needed=("ra", "dec", "p")) if graded.exists() else None
     population = RandomGalaxies(settings, grades)
     to_sky = _read_sky_probability(settings.predictions.with_name("calibration.json"), prior)
     search = count_search(settings, cuts, population, to_sky)
