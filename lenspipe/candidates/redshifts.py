@@ -62,8 +62,9 @@ _NO_UNITS = ("", "-", "none", "dimensionless", "1", "redshift")
 _BANDS = ("u", "g", "r", "i", "y")
 
 _NEEDED = {
-    *_ID, *_WARNING, *_PRIMARY, *_CLASS, *_MARGIN, *_BANDS, *sum(sum(_POSITIONS, ()), ()),
-    *sum(sum(_COLUMNS.values(), ()), ()),
+    *_ID, *_WARNING, *_PRIMARY, *_CLASS, *_MARGIN, *_BANDS,
+    *(name for pair in _POSITIONS for names in pair for name in names),
+    *(name for pair in _COLUMNS.values() for names in pair for name in names),
 }  # fmt: skip
 
 
@@ -134,8 +135,8 @@ def _of_candidates(
         usable, ignored = _usable(raw, z, kind)
         error_number = raw.find(*error_names)
         error = np.full(len(z), np.nan) if error_number is None else _numbers(raw, error_number)
-        error = np.where(error > 0, error, np.nan)
-        order = np.lexsort((np.where(np.isnan(error), np.inf, error), -_margin(raw)))
+        error = np.where(error >= 0, error, np.nan)
+        order = np.lexsort((np.where(error > 0, error, np.inf), -_margin(raw)))
         rows = _match(table, order[usable[order]], key, positions)
         # Row -1, where there is no match, is the NaN that is appended.
         z, error = (np.append(values, np.nan)[rows].astype(np.float32) for values in (z, error))

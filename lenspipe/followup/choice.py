@@ -128,8 +128,8 @@ def read_arrows(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     path
-        Table with ``name`` (or ``id``) of the candidate, optionally ``label``, and either ``ra`` and
-        ``dec``, degrees, or ``dx`` and ``dy``, arcsec to the East and to the North of it.
+        Table with ``name`` (or ``id``) of the candidate, optionally ``label``, and either ``ra``
+        and ``dec``, degrees, or ``dx`` and ``dy``, arcsec to the East and to the North of it.
     table
         Candidates: name, id, ra, dec (degrees).
 
@@ -190,8 +190,8 @@ def read_arrows(path: Path, table: pd.DataFrame) -> pd.DataFrame:
         worst = arrows.loc[distance.idxmax()]
         where = given.where([worst["index"]])
         raise LenspipeError(
-            f'{path}: found in {where} a position {distance.max():.0f}" from {worst[key]}, expected '
-            f'at most {_MAX_DISTANCE_ARCSEC}"; correct it'
+            f'{path}: found in {where} a position {distance.max():.0f}" from {worst[key]}, '
+            f'expected at most {_MAX_DISTANCE_ARCSEC}"; correct it'
         )
     ids = table.drop_duplicates(key).set_index(key)["id"] if key == "name" else None
     arrows["id"] = arrows["name"].map(ids) if key == "name" else arrows["id"]

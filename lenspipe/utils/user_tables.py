@@ -6,7 +6,7 @@ import io
 import lzma
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, cast
@@ -399,6 +399,13 @@ def _collect(
             result.units.append(str(unit or "").strip())
             result.columns.append(series)
     return result
+
+
+def table_of_arrays(path: str, arrays: Mapping[str, np.ndarray]) -> UserTable:
+    """Make a table of arrays of the same length, by the names of the columns."""
+    number = len(next(iter(arrays.values()), ()))
+    columns = ((name, "", values) for name, values in arrays.items())
+    return _collect(path, columns, range(1, number + 1))
 
 
 def _series(values: np.ndarray) -> pd.Series | None:

@@ -177,8 +177,8 @@ def read_population(
         if not valid.all():
             row = int(np.flatnonzero(~valid)[0])
             raise LenspipeError(
-                f"{path}: found weight {weights[row]} in {given.where([row])}, expected lenses per square "
-                "degree, 0 or more; correct it"
+                f"{path}: found weight {weights[row]} in {given.where([row])}, expected lenses per "
+                "square degree, 0 or more; correct it"
             )
         if not weights.sum():
             raise LenspipeError(
