@@ -16,6 +16,7 @@ from lenspipe.products.schema.declarations import names_of
 from lenspipe.products.schema.results import GRADES, VOTES
 from lenspipe.products.tables import write_table
 from lenspipe.utils.files import atomic
+from lenspipe.utils.tables import fits_values
 
 __all__ = ["POINTS", "export_grades", "grade_of_mean", "grade_table", "means_of_stage"]
 
@@ -103,18 +104,14 @@ def export_grades(paths: RunPaths, store: Store) -> dict[str, int]:
     ids = [str(id_) for id_ in table["id"]]
     grades = grade_table(store, ids)
     for column in GRADES:
-        values = grades[column.name].to_numpy()
-        # FITS has no strings of length 0, and no characters beyond ASCII.
-        if values.dtype.kind not in "if":
-            texts = [str(text).encode("ascii", "replace").decode() for text in values]
-            values = np.array(texts) if texts else np.zeros(0, "U1")
-        table[column.name] = values
+        table[column.name] = fits_values(grades[column.name])
         table[column.name].description = column.description
     with atomic(paths.inspection("grades.fits")) as temporary:
         table.write(temporary, format="fits")
     frame = table.to_pandas()
     # A CSV may have any characters.
-    frame["comments"] = grades["comments"].to_numpy()
+    for name in ("votes", "comments"):
+        frame[name] = grades[name].to_numpy()
     write_table(paths.inspection("grades.csv"), frame)
     votes = store.votes()
     with atomic(paths.inspection("votes.csv")) as temporary, open(temporary, "w") as file:

@@ -260,7 +260,7 @@ def _typed(name: str, column: pd.Series) -> pd.Series:
         return column
     if text.str.fullmatch(r"[+-]?\d+").all():
         exact = (np.abs(values[~missing]) < _MAX_EXACT).all()
-        if not exact and (text.str.len() > 18).any():
+        if not exact and (np.abs(values[~missing]) >= 2**63).any():
             return column
         if not missing.any():
             return text.astype("int64")
