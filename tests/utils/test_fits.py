@@ -37,7 +37,8 @@ def test_any_name_is_read_as_it_is(name, zipped, tmp_path, monkeypatch):
         fits.write(np.array([(1, 2.5)], [("id", "i4"), ("ra", "f8")]))
     files = [str(file) for file in Path().rglob("*") if file.is_file()]
     assert files == [str(path)]
-    if zipped:
+    # CFITSIO itself compresses what is called so.
+    if zipped and not name.endswith(".gz"):
         path.write_bytes(gzip.compress(path.read_bytes()))
     for given in (path, path.absolute()):
         assert read_fits_table(given, ["id", "ra"])["ra"].tolist() == [2.5]
