@@ -14,6 +14,7 @@ from lenspipe.footprint.plan import load_plan
 from lenspipe.status.disk import describe_disk_space
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.status.failures import reopen
+from lenspipe.status.failures import reopen_pages
 from lenspipe.status.failures import describe_failures
 
 # A configuration file of one's own takes the place of the demo's, rather than adding to it.
@@ -41,9 +42,11 @@ PATHS = SETTINGS.paths
 CHUNKS = sorted(PLAN)
 # `workflow.cores` would refuse to draw a report without --cores.
 CORES = workflow.resource_settings.cores or 1
-# Bricks that failed in an earlier run, but may be had by this one, are tried again.
+# Bricks that failed in an earlier run, but may be available to this one, are tried again, and pages that
+# are gone are drawn again.
 if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
     reopen(SETTINGS, CHUNKS)
+    reopen_pages(SETTINGS)
 if workflow.is_main_process:
     need, warning = describe_disk_space(SETTINGS, PLAN, min(CORES, workflow.nodes or CORES))
     if need:
@@ -52,18 +55,8 @@ if workflow.is_main_process:
         logger.warning(warning)
 # Tells whether this run, which may make something else only, has summed up the whole search.
 SUMMARY_BEFORE = PATHS.summary.stat().st_mtime_ns if PATHS.summary.exists() else None
-# What comes of a comparison with published candidates, where it is asked for.
-RECOVERED = [PATHS.recovery(f"{catalogue.label}.json") for catalogue in SETTINGS.recovery.catalogs]
-# Which galaxies pass without being lenses; of a list of targets nobody asks that.
-PURITY = [] if SETTINGS.targets else [PATHS.purity("purity.json")]
-# What lenses painted onto galaxies of the search tell, where they are asked for.
-PAINTED = (
-    [PATHS.selection(name) for name in ("selection.json", "realism.json", "injected.png")]
-    if SETTINGS.selection.number
-    else []
-)
-# How many lenses to find, where completeness is measured; a list of targets has no area.
-EXPECTED = [PATHS.expected("expected.json")] if PAINTED and not SETTINGS.targets else []
+# Stages that run only where they are requested by name.
+ON_REQUEST = {"mine", "sweep"}
 # Stages whose parameters are also a file, workflow/rules/basis.smk.
 NOTED = [name for name, stage in STAGES.items() if stage.noted]
 # Jobs end soon after the workflow that started them has gone, even if it was killed with -9.
@@ -76,17 +69,6 @@ wildcard_constraints:
     folder=r"\d{3}",
     step="|".join([*NOTED, r"train-\w+", r"trial_\d+"]),
     model=r"[A-Za-z]\w*",
-
-
-rule all:
-    default_target: True
-    input:
-        PATHS.summary,
-        PATHS.checks("checks.json"),
-        RECOVERED,
-        PURITY,
-        PAINTED,
-        EXPECTED,
 
 
 include: "workflow/rules/common.smk"
@@ -104,25 +86,27 @@ include: "workflow/rules/checks.smk"
 include: "workflow/rules/evaluation.smk"
 
 
-if RECOVERED:
+# A comparison with published candidates.
+if SETTINGS.recovery.catalogs:
 
     include: "workflow/rules/recovery.smk"
 
 
-if PURITY:
+# The fraction of random galaxies above the cut; a list of targets has none.
+if not SETTINGS.targets:
 
     include: "workflow/rules/purity.smk"
 
 
-if PAINTED:
+# Completeness from injected lenses, and the number of lenses to expect in the area.
+if SETTINGS.selection.number:
 
     include: "workflow/rules/painting.smk"
     include: "workflow/rules/selection.smk"
 
+    if not SETTINGS.targets:
 
-if EXPECTED:
-
-    include: "workflow/rules/expected.smk"
+        include: "workflow/rules/expected.smk"
 
 
 if SETTINGS.keep == "scores":
@@ -141,6 +125,27 @@ if not SETTINGS.inference.model:
     if SETTINGS.ensemble.members:
 
         include: "workflow/rules/ensemble.smk"
+
+
+# Everything that people open is among the inputs, so that it is made again where it is gone.
+RESULTS = [
+    each.output
+    for each in workflow.rules
+    if not each.has_wildcards() and each.name not in ON_REQUEST
+]
+if not SETTINGS.inference.model:
+    RESULTS += expand(rules.train.output + rules.activations.output, model=SETTINGS.models)
+    RESULTS += expand(
+        rules.predict.output + rules.assess.output + rules.mistakes.output,
+        model={*SETTINGS.models, SETTINGS.training.name},
+    )
+
+
+rule all:
+    default_target: True
+    input:
+        *RESULTS,
+        of_chunks(STAGE_FILES["scores"]),
 
 
 onsuccess:

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 from astropy.table import Table
 
-from lenspipe.products.schema.declarations import Column, expand
-from lenspipe.products.schema.results import CANDIDATES
+from lenspipe.products.schema import CANDIDATES, Column, expand
 
 __all__ = ["order_columns", "table_with_units"]
 

@@ -17,7 +17,7 @@ from lenspipe.config.results import Threshold
 from lenspipe.config.settings import Settings
 from lenspipe.products.candidates import page_numbers, read_candidates
 from lenspipe.products.files import read_json, write_json
-from lenspipe.products.predictions import read_held_out
+from lenspipe.products.models import read_held_out
 from lenspipe.products.scores import Cuts, iterate_scores
 from lenspipe.utils.progress import log
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.config.results import Threshold
-from lenspipe.products.predictions import group_rows, random_nonlenses
+from lenspipe.products.models import group_rows, random_nonlenses
 from lenspipe.products.scores import Cuts
 from lenspipe.statistics.metrics import completeness_interval, fraction_interval, purity_interval
 
@@ -28,7 +28,7 @@ def expected_performance(
     Parameters
     ----------
     table
-        As returned by `lenspipe.products.predictions.read_held_out`.
+        As returned by `lenspipe.products.models.read_held_out`.
     threshold
         None for a list of targets.
     prior

@@ -6,7 +6,7 @@ from astropy.coordinates import SkyCoord
 
 from lenspipe.catalogs.names import shown_names
 from lenspipe.config.settings import Settings
-from lenspipe.products.known_lenses import read_known
+from lenspipe.products.tables import read_table
 from lenspipe.utils.crossmatch import friends_of_friends
 from lenspipe.utils.names import unique_names
 
@@ -48,7 +48,7 @@ def make_systems(galaxies: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     table = by_brightness.drop_duplicates("group").reset_index(drop=True)
     best = best.loc[table["group"]].reset_index(drop=True)
     table[scores], table["best_id"] = best[scores], best["id"]
-    known = read_known(settings.paths.lenses)
+    known = read_table(settings.paths.lenses, "known")
     lenses = _known_of_groups(galaxies, known, settings.sample.match_radius_arcsec)
     lenses = lenses.reindex(table["group"]).reset_index(drop=True)
     table["known"] = lenses["grade"].notna()

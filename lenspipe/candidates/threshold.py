@@ -10,7 +10,7 @@ from astropy.coordinates import SkyCoord, search_around_sky
 from lenspipe.candidates.ranking import GroupKey, count_scores, nth_highest, positions_above
 from lenspipe.config.results import Threshold
 from lenspipe.config.settings import Settings
-from lenspipe.products.predictions import random_nonlenses, read_held_out
+from lenspipe.products.models import random_nonlenses, read_held_out
 from lenspipe.products.scores import Cuts
 from lenspipe.statistics.metrics import completeness_at_fpr
 from lenspipe.utils.errors import LenspipeError
@@ -61,7 +61,7 @@ def _cuts_at_rate(
 ) -> dict[GroupKey, float]:
     """Lowest cuts that at most a given fraction of the held-out random non-lenses pass.
 
-    `table` and `source` as returned by `lenspipe.products.predictions.read_held_out`.
+    `table` and `source` as returned by `lenspipe.products.models.read_held_out`.
     """
     if table is None:
         raise LenspipeError(

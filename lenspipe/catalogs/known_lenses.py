@@ -10,9 +10,8 @@ from lenspipe.config.data import Retrieval
 from lenspipe.config.learning import Catalogue, Sample
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.settings import Settings
-from lenspipe.products.known_lenses import write_known
-from lenspipe.products.schema.declarations import dtypes_of
-from lenspipe.products.schema.learning import KNOWN
+from lenspipe.products.schema import KNOWN, dtypes_of
+from lenspipe.products.tables import write_table
 from lenspipe.utils.crossmatch import friends_of_friends
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import stem
@@ -67,7 +66,8 @@ def merge_known(settings: Settings) -> pd.DataFrame:
         tables.append(lenses.assign(catalogue=stem(path), catalogued=False))
         _log_counts(f"{stem(path)} (graded visually)", table)
     systems = merge_entries(tables, sample.merge_radius_arcsec)
-    write_known(paths.lenses, systems)
+    write_table(paths.lenses.with_suffix(".csv"), systems)
+    write_table(paths.lenses, systems)
     return systems
 
 

@@ -9,8 +9,7 @@ from scipy.stats import norm, t
 
 from lenspipe.config.quality import Checks
 from lenspipe.products.checks import not_measured, result
-from lenspipe.products.schema.declarations import names_of
-from lenspipe.products.schema.results import DRIFT
+from lenspipe.products.schema import DRIFT, names_of
 from lenspipe.utils.crossmatch import unit_vectors
 
 __all__ = ["Drift"]

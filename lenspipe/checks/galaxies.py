@@ -7,8 +7,7 @@ import pyarrow.parquet as pq
 from lenspipe.config.flags import has_rejected_flag
 from lenspipe.config.settings import Settings
 from lenspipe.evaluation.random_galaxies import FATES, RandomGalaxies
-from lenspipe.products.bricks import chunks_of
-from lenspipe.products.tables import read_table
+from lenspipe.products.tables import chunks_of, read_table
 from lenspipe.utils.progress import track
 
 __all__ = ["draw_galaxies"]

@@ -16,13 +16,11 @@ from lenspipe.config.paths import RunPaths
 from lenspipe.config.settings import Settings
 from lenspipe.cutouts.reading import read_galaxies
 from lenspipe.plotting.galaxy_pages import draw_page
-from lenspipe.products.bricks import chunks_of
 from lenspipe.products.candidates import read_candidates
 from lenspipe.products.checks import RED, not_measured
 from lenspipe.products.files import read_json, require, write_json
-from lenspipe.products.schema.declarations import names_of
-from lenspipe.products.schema.results import DRIFT
-from lenspipe.products.tables import read_table, write_table
+from lenspipe.products.schema import DRIFT, names_of
+from lenspipe.products.tables import chunks_of, read_table, write_table
 from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.progress import log, track
 

@@ -1,16 +1,18 @@
-"""The frame of the workflow's scripts: log, settings, errors, and the end of orphans."""
+"""The frame of the workflow's scripts: log, settings, errors, stages, and the end of orphans."""
 
 import contextlib
 import os
+import pkgutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lenspipe.config.settings import Settings, load_settings
+from lenspipe.config.stages import STAGES
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import configure_logging, end_with, log
 
-__all__ = ["job"]
+__all__ = ["job", "run_stage"]
 
 
 @contextlib.contextmanager
@@ -38,3 +40,17 @@ def job(snakemake: Any) -> Iterator[Settings]:
         for line in str(error).splitlines():
             log.error("lenspipe: error: %s", line)
         sys.exit(1)
+
+
+def run_stage(name: str, settings: Settings, wildcards: Mapping[str, str]) -> None:
+    """Call the function of a stage for the chunk, brick, model or trial that the wildcards name."""
+    stage = STAGES[name]
+    function = pkgutil.resolve_name(f"lenspipe.{stage.function}")
+    if stage.per == "run":
+        function(settings)
+    elif stage.per == "model":
+        function(settings.of_model(wildcards["model"]))
+    elif stage.per == "trial":
+        function(settings, int(wildcards["trial"]))
+    else:
+        function(settings, wildcards[stage.per])

@@ -13,8 +13,7 @@ from numpy.typing import ArrayLike
 from lenspipe import __version__
 from lenspipe.completeness.quantities import Quantity
 from lenspipe.completeness.splines import Spline, Terms
-from lenspipe.products.schema.completeness import CELLS, COEFFICIENTS, DESIGN, SMOOTHING
-from lenspipe.products.schema.declarations import Column, names_of
+from lenspipe.products.schema import CELLS, COEFFICIENTS, DESIGN, SMOOTHING, Column, names_of
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 

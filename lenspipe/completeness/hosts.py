@@ -7,7 +7,6 @@ import pandas as pd
 from astropy.coordinates import SkyCoord
 
 from lenspipe.config.settings import Settings
-from lenspipe.products.known_lenses import read_known
 from lenspipe.products.sample import ids_in_all_versions
 from lenspipe.products.tables import read_table
 from lenspipe.products.truth import held_out_bricks
@@ -34,7 +33,7 @@ _N_MAG_BINS, _TAIL_FRACTION, _MAX_PER_GALAXY = 20, 0.005, 25
 
 def lens_positions(settings: Settings) -> pd.DataFrame:
     """Positions (ra, dec, degrees) of known lenses; on a simulated sky of all lenses in it."""
-    known = read_known(settings.paths.lenses)[["ra", "dec"]]
+    known = read_table(settings.paths.lenses, "known")[["ra", "dec"]]
     if not settings.simulation:
         return known
     truth = read_table(settings.paths.truth, "truth", columns=["ra", "dec", "kind"])

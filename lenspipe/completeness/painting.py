@@ -16,9 +16,7 @@ from lenspipe.cutouts.reading import read_galaxies
 from lenspipe.plotting.galaxy_pages import draw_page
 from lenspipe.products.candidates import read_cuts
 from lenspipe.products.parts import open_parts
-from lenspipe.products.schema.completeness import HOST
-from lenspipe.products.schema.declarations import names_of
-from lenspipe.products.schema.registry import band_values
+from lenspipe.products.schema import HOST, band_values, names_of
 from lenspipe.products.tables import read_table, write_table
 from lenspipe.scoring.score import load_model_for_run
 from lenspipe.scoring.scorer import Scorer

@@ -21,9 +21,7 @@ from lenspipe.models.activations import features
 from lenspipe.plotting.model_figures import plot_note
 from lenspipe.products.candidates import read_cuts
 from lenspipe.products.files import write_json
-from lenspipe.products.known_lenses import read_known
-from lenspipe.products.schema.completeness import MEASURED
-from lenspipe.products.schema.declarations import names_of_keys
+from lenspipe.products.schema import MEASURED, names_of_keys
 from lenspipe.products.tables import read_table
 from lenspipe.products.truth import held_out_bricks
 from lenspipe.scoring.score import load_model_for_run
@@ -99,7 +97,7 @@ def _read_known_lenses(
     settings: Settings, bricks: pd.DataFrame, rng: np.random.Generator
 ) -> pd.DataFrame:
     """Galaxies in bricks that are known lenses and were not trained on."""
-    sample, known = settings.sample, read_known(settings.paths.lenses)
+    sample, known = settings.sample, read_table(settings.paths.lenses, "known")
     known = known[known["grade"] != "D"]
     if sample.grades:
         known = known[known["grade"].isin(sample.grades)]
@@ -195,7 +193,7 @@ def _compare(
         result,
         path,
         settings.survey.bands,
-        settings.mosaics.stretch,
+        "viewer",
     )
     return result
 

@@ -23,7 +23,8 @@ def explain(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
     where = [part for part in problem["loc"] if isinstance(part, str)]
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        known = _keys(model, where[:-1])
+        section = _section(model, where[:-1])
+        known = list(section.model_fields) if section else []
         close = difflib.get_close_matches(where[-1], known, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
         return f"config key {key}: unknown; {hint} (config/README.md lists every key)"
@@ -53,11 +54,6 @@ def _section(model: type[BaseModel], where: Sequence[str]) -> type[BaseModel] | 
             return None
         model = models[0]
     return model
-
-
-def _keys(model: type[BaseModel], where: Sequence[str]) -> list[str]:
-    section = _section(model, where)
-    return list(section.model_fields) if section else []
 
 
 def _description(model: type[BaseModel], where: Sequence[str]) -> str:

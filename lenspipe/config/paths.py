@@ -56,6 +56,7 @@ class RunPaths:
     def __init__(self, run: str, results: str | os.PathLike[str] = "results") -> None:
         self.root = Path(results) / run
         self.plan = self.root / "plan.json"
+        self.given_hashes = self.root / "basis" / "hashes.json"
         self.hosts = self.root / "hosts.json"
         self.sky = self.root / "sky"
         sky = SkyPaths(self.sky)

@@ -8,9 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.config.settings import Settings
-from lenspipe.products.schema.declarations import names_of
-from lenspipe.products.schema.learning import PREDICTED
-from lenspipe.products.schema.registry import band_values
+from lenspipe.products.schema import PREDICTED, band_values, names_of
 from lenspipe.products.tables import read_table
 from lenspipe.scoring.splits import open_model, score_split
 from lenspipe.utils.errors import LenspipeError

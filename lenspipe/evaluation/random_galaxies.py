@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 
 from lenspipe.config.flags import has_rejected_flag
 from lenspipe.config.settings import Settings
-from lenspipe.products.known_lenses import read_known
 from lenspipe.products.models import training_splits
 from lenspipe.products.tables import read_table
 from lenspipe.utils.crossmatch import Sky
@@ -53,7 +52,7 @@ class RandomGalaxies:
     def __init__(self, settings: Settings, grades: pd.DataFrame | None = None) -> None:
         self._settings = settings
         radius_arcsec = settings.sample.exclusion_arcsec
-        self._known = _sky(read_known(settings.paths.lenses), radius_arcsec)
+        self._known = _sky(read_table(settings.paths.lenses, "known"), radius_arcsec)
         lenses = None if grades is None else grades[grades["grade"].isin(_GRADES)]
         self._graded = _sky(lenses, radius_arcsec)
         self._unlisted = _index([])

@@ -12,8 +12,7 @@ from lenspipe.config.paths import RunPaths
 from lenspipe.inspection.agreement import measure_agreement
 from lenspipe.inspection.store import Store
 from lenspipe.products.files import require, write_json
-from lenspipe.products.schema.declarations import names_of
-from lenspipe.products.schema.results import GRADES, VOTES
+from lenspipe.products.schema import GRADES, VOTES, names_of
 from lenspipe.products.tables import write_table
 from lenspipe.utils.files import atomic
 from lenspipe.utils.tables import fits_values

@@ -12,13 +12,12 @@ from lenspipe.config.settings import Settings
 from lenspipe.config.stages import content_key
 from lenspipe.cutouts.reading import read_galaxies
 from lenspipe.plotting.galaxy_pages import draw_page, page_key
-from lenspipe.products.bricks import chunks_of
 from lenspipe.products.candidates import page_order, read_candidates
 from lenspipe.products.cutouts import read_header
 from lenspipe.products.files import write_json
 from lenspipe.products.manifests import read_manifest, update_manifest, write_manifest
 from lenspipe.products.plan import bricks_of_chunk, find_brick
-from lenspipe.products.tables import read_table
+from lenspipe.products.tables import chunks_of, read_table
 from lenspipe.utils.progress import log, track
 
 __all__ = ["draw_brick_mosaic", "draw_candidate_pages", "draw_chunk_mosaics"]

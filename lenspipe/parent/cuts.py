@@ -6,7 +6,7 @@ import pandas as pd
 
 from lenspipe.config.data import Parent
 from lenspipe.config.surveys.base import Release
-from lenspipe.products.parent import make_audit
+from lenspipe.products.tables import make_audit
 from lenspipe.utils.errors import LenspipeError
 
 __all__ = ["CUTS", "Selection", "no_cuts", "select_parent"]

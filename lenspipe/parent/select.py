@@ -14,11 +14,9 @@ from lenspipe.parent.sweeps import select_from_sweeps
 from lenspipe.parent.tap import select_by_queries
 from lenspipe.parent.targets import parent_of_targets, targets_of_brick
 from lenspipe.parent.tractor import select_from_files
-from lenspipe.products.bricks import brick_table
 from lenspipe.products.manifests import failed_entries, read_manifests, write_manifest
-from lenspipe.products.parent import empty_parent
 from lenspipe.products.plan import bricks_of_chunk, read_plan
-from lenspipe.products.tables import read_table, write_table
+from lenspipe.products.tables import brick_table, empty_parent, read_table, write_table
 from lenspipe.retrieval.sources import open_source
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import is_remote

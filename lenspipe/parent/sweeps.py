@@ -13,7 +13,7 @@ from lenspipe.config.data import Parent, Survey
 from lenspipe.config.surveys.base import SurveyPaths
 from lenspipe.parent.cuts import Selection, no_cuts, select_parent
 from lenspipe.products.chunks import try_bricks
-from lenspipe.products.parent import empty_parent
+from lenspipe.products.tables import empty_parent
 from lenspipe.retrieval.local import LocalSource
 from lenspipe.survey.sweeps import read_sweep, sweep_names, sweep_path
 from lenspipe.survey.tractor import tractor_table
@@ -41,7 +41,7 @@ def select_from_sweeps(
     bricks
         (brick, region).
     positions
-        As returned by `lenspipe.products.bricks.brick_table`.
+        As returned by `lenspipe.products.tables.brick_table`.
     name
         Of the chunk or brick, for the log.
     """

@@ -21,8 +21,7 @@ import pandas as pd
 from lenspipe.config.data import Parent, Retrieval, Survey
 from lenspipe.config.surveys.base import Release
 from lenspipe.parent.cuts import CUTS, Selection, select_parent
-from lenspipe.products.parent import empty_parent
-from lenspipe.products.tables import write_table
+from lenspipe.products.tables import empty_parent, write_table
 from lenspipe.retrieval.tap import TapService
 from lenspipe.survey.photometry import to_magnitude
 from lenspipe.survey.tractor import absent_columns, catalog_columns, tractor_table

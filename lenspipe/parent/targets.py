@@ -8,9 +8,8 @@ import pandas as pd
 
 from lenspipe.config.paths import RunPaths
 from lenspipe.products.manifests import write_manifest
-from lenspipe.products.parent import make_audit, parent_columns
 from lenspipe.products.plan import bricks_of_chunk, find_brick
-from lenspipe.products.tables import write_table
+from lenspipe.products.tables import make_audit, parent_columns, write_table
 from lenspipe.utils.progress import log
 from lenspipe.utils.tables import content_hash
 
@@ -32,7 +31,7 @@ def targets_of_brick(
     Returns
     -------
     selected
-        `lenspipe.products.parent.parent_columns`; sorted by objid, which is the row's number in the
+        `lenspipe.products.tables.parent_columns`; sorted by objid, which is the row's number in the
         list.
     audit
         One row: cut ('targets'), before, after, removed (0).

@@ -12,18 +12,12 @@ __all__ = ["BAND_SCALES", "colour_images", "lupton_rgb", "viewer_rgb"]
 
 #: The sky viewer's factor on each band's flux in nanomaggies.
 BAND_SCALES = {"g": 6.0, "r": 3.4, "i": 3.0, "z": 2.2}
-
 _PEDESTAL = 0.03
-
 _SOFTENING = 20.0
-
 # Lupton's stretch in units of scaled flux, and the black point just below the sky.
 _LUPTON_STRETCH = 0.15
-
 _LUPTON_Q = 8.0
-
 _LUPTON_BLACK = -0.02
-
 # Pixels without data: diagonal stripes of two dark greys, unlike any sky.
 _STRIPES = np.array([[38, 38, 42], [62, 62, 68]], dtype=np.uint8)
 

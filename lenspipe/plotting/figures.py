@@ -32,7 +32,6 @@ __all__ = [
 ]
 
 _SPLIT_COLOURS = {"train": BLUE, "validation": GREEN, "test": ORANGE}
-
 # Footprints wider than this are plotted on the whole sky, degrees.
 _WHOLE_SKY_DEG = 60
 

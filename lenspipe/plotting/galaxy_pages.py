@@ -22,17 +22,11 @@ __all__ = ["TILE_PIXELS", "draw_page", "format_probability", "format_redshift", 
 
 #: Side of the first panel on the page, pixels: twice a cutout of 101. The others are half as large.
 TILE_PIXELS = 202
-
 _HALF = TILE_PIXELS // 2
-
 _GAP, _LINE, _HEADER, _MARGIN = 8, 16, 58, 12
-
 _SCALE_BAR_ARCSEC = 5
-
 _BACKGROUND, _TEXT, _FAINT, _NOTE = (16, 17, 20), (236, 236, 236), (165, 168, 176), (255, 190, 80)
-
 _MARKS, _SHADOW = (235, 235, 235), (0, 0, 0)
-
 # Columns of redshifts, the preferred one first, and their kind where the name of the column tells.
 _REDSHIFTS = {"z": "", "z_spec": "spec", "z_phot": "phot", "z_phot_median": "phot"}
 

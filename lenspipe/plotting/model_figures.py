@@ -38,7 +38,6 @@ __all__ = [
 
 # Range of thresholds for which rates are plotted, as logits; it ends earlier where scores do.
 _LOGITS = -5.0, 12.0
-
 # Maximum number of maps shown per stage of a network.
 _MAX_CHANNELS = 8
 

@@ -11,13 +11,10 @@ __all__ = ["residual_images"]
 
 # Images processed at a time: ~50 MB of memory at 101 pixels and three bands.
 _BATCH = 128
-
 # Weighted moments: initial sigma of the weight and its bounds, pixels; number of iterations.
 _SIGMA, _MIN_SIGMA, _MAX_SIGMA, _N_ITERATIONS = 3.0, 1.5, 8.0, 12
-
 # Maximum offset of the central galaxy from the cutout's centre, pixels.
 _MAX_OFFSET = 1.5
-
 _MIN_AXIS_RATIO = 0.2
 
 

@@ -28,7 +28,6 @@ __all__ = [
 
 #: Colour-blind safe colours (Okabe & Ito, https://jfly.uni-koeln.de/color/), and a neutral one.
 BLUE, ORANGE, GREY, GREEN = "#0072B2", "#D55E00", "#555555", "#009E73"
-
 #: Colours of the curves of several groups.
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000", GREY, "#F0E442")
 

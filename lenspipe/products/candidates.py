@@ -33,10 +33,7 @@ def page_order(table: pd.DataFrame, mosaics: Mosaics, bands: Sequence[str]) -> n
 
 
 def page_numbers(table: pd.DataFrame, mosaics: Mosaics, bands: Sequence[str]) -> np.ndarray:
-    """Page of the mosaics that shows each candidate; pages count from 1.
-
-    Parameters and order are those of `page_order`.
-    """
+    """Page of the mosaics that shows each candidate, from 1; parameters as of `page_order`."""
     places = np.empty(len(table), int)
     places[page_order(table, mosaics, bands)] = np.arange(len(table))
     return places // mosaics.per_page + 1
@@ -47,8 +44,6 @@ def read_candidates(path: str | os.PathLike[str], hidden: bool = False) -> pd.Da
 
     Parameters
     ----------
-    path
-        ``candidates/candidates.fits``.
     hidden
         Whether to include those that ``candidates.known`` hides, at the end with rank 0.
 
@@ -65,10 +60,7 @@ def read_candidates(path: str | os.PathLike[str], hidden: bool = False) -> pd.Da
 def read_cuts(path: str | os.PathLike[str], threshold: Threshold) -> Cuts:
     """Read the cut of each group of galaxies.
 
-    Parameters
-    ----------
-    path
-        ``candidates/cuts.json``; not read if the cut is a given probability.
+    ``candidates/cuts.json`` is not read if the cut is a given probability.
 
     Raises
     ------

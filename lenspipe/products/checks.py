@@ -19,18 +19,8 @@ def result(
 ) -> dict[str, Any]:
     """Return the result of a check as in checks.json, without the name.
 
-    Parameters
-    ----------
-    number
-        The value measured.
-    bar
-        The maximum allowed.
-    what
-        Description of the number.
-    why
-        The finding, in a sentence.
-    parts
-        Rows of the check's table.
+    The number measured, `what` it is and the maximum allowed (`bar`); `why`, the finding in a
+    sentence; and `parts`, the rows of the check's table.
     """
     return {
         "status": RED if is_red else GREEN,

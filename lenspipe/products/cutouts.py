@@ -43,7 +43,7 @@ def read_cutouts(
     images : (N, B, size, size) float32 array
         Nanomaggies per pixel, bands in the order of ``survey.bands``; NaN where there are no data.
     catalog
-        `lenspipe.products.parent.parent_columns` and ``flags`` (int32, bits of `FLAGS`), N rows.
+        `lenspipe.products.tables.parent_columns` and ``flags`` (int32, bits of `FLAGS`), N rows.
 
     Raises
     ------
@@ -108,15 +108,7 @@ def read_release(paths: Iterable[Path]) -> Release:
 def write_cutouts(
     path: str | os.PathLike[str], images: np.ndarray, catalog: pd.DataFrame, header: fits.Header
 ) -> None:
-    """Write a file of cutouts.
-
-    Parameters
-    ----------
-    images, catalog
-        As `read_cutouts` returns.
-    header
-        Of the images.
-    """
+    """Write a file of cutouts: `images` with their `header`, `catalog` as of `read_cutouts`."""
     hdus = [
         fits.PrimaryHDU(),
         fits.ImageHDU(images, header, name="IMAGE"),

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lenspipe.products.schema.registry import PRODUCTS, command_for
+from lenspipe.products import schema
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 
@@ -18,7 +18,7 @@ def require(path: str | os.PathLike[str], key: str, alternative: str = "") -> Pa
     Parameters
     ----------
     key
-        Of the product, in `lenspipe.products.schema.registry.PRODUCTS`.
+        Of the product in the data dictionary, `lenspipe.products.schema.PRODUCTS`.
     alternative
         What else can be done, such as ``give --config to take it from the coadds``.
 
@@ -27,22 +27,18 @@ def require(path: str | os.PathLike[str], key: str, alternative: str = "") -> Pa
     LenspipeError
         There is no such file.
     """
-    path, product = Path(path), PRODUCTS[key]
+    path = Path(path)
     if path.is_file():
         return path
+    content, command = _described(path, key)
     raise LenspipeError(
-        f"{path}: no such file, expected {product.noun or product.title}; make it with "
-        f"`{command_for(product, path)}`{f', or {alternative}' if alternative else ''}"
+        f"{path}: no such file, expected {content}; make it with {command}"
+        f"{f', or {alternative}' if alternative else ''}"
     )
 
 
 def read_json(path: str | os.PathLike[str], key: str) -> Any:
-    """Read a JSON document of a run.
-
-    Parameters
-    ----------
-    key
-        As in `require`.
+    """Read a JSON document of a run; `key` as of `require`.
 
     Raises
     ------
@@ -65,9 +61,15 @@ def write_json(path: str | os.PathLike[str], content: Any, sort_keys: bool = Fal
 
 def unreadable(path: Path, key: str, error: Exception) -> LenspipeError:
     """Return the error for a damaged file of the product `key`."""
-    product = PRODUCTS[key]
     reason = (str(error) or type(error).__name__).splitlines()[0]
+    content, command = _described(path, key)
     return LenspipeError(
-        f"{path}: can't be read ({reason}), expected {product.noun or product.title}; delete it "
-        f"and make it again with `{command_for(product, path)}`"
+        f"{path}: can't be read ({reason}), expected {content}; delete it and make it again with "
+        f"{command}"
     )
+
+
+def _described(path: Path, key: str) -> tuple[str, str]:
+    """Content of a file, and the command that makes it, in words."""
+    product = schema.PRODUCTS[key]
+    return product.noun or product.title, f"`{schema.command_for(product, path)}`"

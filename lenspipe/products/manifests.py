@@ -27,17 +27,9 @@ Entries = dict[str, dict[str, Any]]
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Entries:
-    """Read a manifest.
+    """Read a manifest, brick -> ``{"status": str, "count": int, "hash": str, ...}``.
 
-    Parameters
-    ----------
-    path
-        JSON file; one that does not exist reads as empty.
-
-    Returns
-    -------
-    dict
-        Brick name -> ``{"status": str, "count": int, "hash": str, ...}``.
+    One that does not exist reads as empty.
     """
     path = Path(path)
     return json.loads(path.read_text()) if path.exists() else {}

@@ -1,26 +1,32 @@
-"""Descriptions of trained models."""
+"""Trained models: their descriptions, and their scores of galaxies not trained on."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from lenspipe.products.files import read_json
 from lenspipe.products.sample import SPLITS
+from lenspipe.products.tables import read_table
 from lenspipe.utils.errors import LenspipeError
 
-__all__ = ["TRAINING_KEYS", "read_training", "training_splits"]
+__all__ = [
+    "TRAINING_KEYS",
+    "group_rows",
+    "random_nonlenses",
+    "read_held_out",
+    "read_training",
+    "training_splits",
+]
 
 #: Keys of the description of a training that metrics.json repeats.
 TRAINING_KEYS = ("name", "network", "parameters", "sample_version", "refit")
 
 
 def read_training(path: Path) -> dict[str, Any]:
-    """Read the description of a training.
-
-    Parameters
-    ----------
-    path
-        ``training.json`` of a model.
+    """Read the description of a training, ``training.json`` of a model.
 
     Raises
     ------
@@ -37,13 +43,47 @@ def read_training(path: Path) -> dict[str, Any]:
 
 
 def training_splits(models: Path) -> tuple[str, ...]:
-    """Splits that the models of a run were trained on: validation, too, by refit or a stacker.
-
-    Parameters
-    ----------
-    models
-        Folder of the models.
-    """
+    """Splits that models below a folder were trained on: validation, too, by refit or stacker."""
     trainings = [json.loads(path.read_text()) for path in sorted(models.glob("*/training.json"))]
     both = any(t.get("refit") or t.get("combine") == "stacker" for t in trainings)
     return SPLITS[:2] if both else SPLITS[:1]
+
+
+def read_held_out(path: Path) -> tuple[pd.DataFrame | None, str]:
+    """Read a model's scores of the galaxies that judge a threshold: the test split, or validation.
+
+    Returns
+    -------
+    table
+        Columns label, class, type, region, p; None if there is no file.
+    source
+        Description of what was read, for messages.
+    """
+    if not path.exists():
+        return None, str(path)
+    columns = ["split", "label", "class", "type", "region", "p"]
+    table = read_table(path, "predictions", columns=columns)
+    split = "test" if (table["split"] == "test").any() else "validation"
+    return table[table["split"] == split], f"{path} ({split} split)"
+
+
+def random_nonlenses(
+    table: pd.DataFrame, per: Sequence[str] = (), key: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Select non-lenses drawn at random, without those chosen because they resemble lenses.
+
+    Parameters
+    ----------
+    table
+        As returned by `read_held_out`.
+    per, key
+        Columns, and their values in the group to which the selection is restricted.
+    """
+    return group_rows(table[table["class"] == "random"], per, key)
+
+
+def group_rows(table: pd.DataFrame, per: Sequence[str], key: Sequence[str]) -> pd.DataFrame:
+    """Select the rows of one group: those whose columns `per` have the values `key`."""
+    for column, value in zip(per, key, strict=True):
+        table = table[table[column] == value]
+    return table

@@ -1,4 +1,4 @@
-"""``docs/outputs.md``, written from the schema.
+"""``docs/outputs.md``, written from the data dictionary.
 
 ``python -m lenspipe.products.outputs > docs/outputs.md`` writes it anew.
 """
@@ -10,9 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from lenspipe.config.flags import MEANINGS
-from lenspipe.products.schema.declarations import Column, Key, Product, Section
-from lenspipe.products.schema.registry import PRODUCTS
-from lenspipe.products.schema.sections import CHUNKS, INTRODUCTION, SECTIONS
+from lenspipe.products.schema import PRODUCTS, Column, Key, Product, Section, read_dictionary
 
 __all__ = ["outputs_document"]
 
@@ -31,26 +29,26 @@ _UNLISTED = re.compile(r"\.lock$|sqlite-|damaged-|^sky/")
 
 def outputs_document() -> str:
     """Write the document."""
-    anchors = {section.key: section.anchor for section in SECTIONS}
-    by_key = {section.key: section for section in SECTIONS}
+    dictionary = read_dictionary()
+    sections = {section.anchor: section for section in dictionary.sections}
     places: dict[Column, Section] = {}
     for key in _HOMES:
         for column in PRODUCTS[key].columns:
-            places.setdefault(column, by_key[PRODUCTS[key].section])
-    parts = ["# Outputs", _wrap(INTRODUCTION), _table_of_paths(anchors), CHUNKS]
-    for section in SECTIONS:
+            places.setdefault(column, sections[PRODUCTS[key].section])
+    parts = ["# Outputs", _wrap(dictionary.introduction), _table_of_paths(), dictionary.chunks]
+    for anchor, section in sections.items():
         former = [f'<a id="{section.former}"></a>'] if section.former else []
         parts += [*former, f"{'#' * section.level} {section.title}"]
         parts += [_wrap(section.text)] if section.text else []
-        if section.key == "flags":
+        if anchor == "flags":
             parts.append(_flags())
         for product in PRODUCTS.values():
-            if product.section == section.key:
+            if product.section == anchor:
                 parts += _of_product(product, section, places)
     return "\n\n".join(parts) + "\n"
 
 
-def _table_of_paths(anchors: dict[str, str]) -> str:
+def _table_of_paths() -> str:
     rows: dict[str, list[Product]] = {}
     listed = [p for p in PRODUCTS.values() if p.path and not _UNLISTED.search(p.path)]
     for product in sorted(listed, key=_subject):
@@ -65,7 +63,7 @@ def _table_of_paths(anchors: dict[str, str]) -> str:
             paths = [f"{PurePosixPath(paths[0]).parent}/"]
         names = _short(paths)
         if first.section:
-            names[0] = f"[{names[0]}](#{anchors[first.section]})"
+            names[0] = f"[{names[0]}](#{first.section})"
         conditions = list(dict.fromkeys(product.optional for product in products))
         condition = ""
         if len(conditions) == 1 and conditions[0] and not first.stage.startswith("lenspipe"):

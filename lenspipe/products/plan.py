@@ -33,13 +33,7 @@ class Plan(Mapping):
 
     @classmethod
     def of(cls, table: "pd.DataFrame") -> Self:
-        """Make a plan of a table of bricks.
-
-        Parameters
-        ----------
-        table
-            Columns chunk, brick, region.
-        """
+        """Make a plan of a table with the columns chunk, brick, region."""
         chunks: dict[str, dict[str, list[str]]] = {}
         ordered = table.sort_values(["chunk", "brick"])
         for chunk, brick, region in ordered[["chunk", "brick", "region"]].itertuples(index=False):
@@ -122,13 +116,7 @@ def read_plan(path: str | os.PathLike[str]) -> Plan:
 
 
 def bricks_of_chunk(path: str | os.PathLike[str], chunk: str) -> list[tuple[str, str]]:
-    """Return the bricks of a chunk as (brick, region), sorted.
-
-    Parameters
-    ----------
-    path
-        The plan of the run.
-    chunk
+    """Return the bricks of a chunk of the plan at `path` as (brick, region), sorted.
 
     Raises
     ------
@@ -145,13 +133,7 @@ def bricks_of_chunk(path: str | os.PathLike[str], chunk: str) -> list[tuple[str,
 
 
 def find_brick(path: str | os.PathLike[str], brick: str) -> tuple[str, str]:
-    """Return the chunk and the region of a brick.
-
-    Parameters
-    ----------
-    path
-        The plan of the run.
-    brick
+    """Return the chunk and the region of a brick of the plan at `path`.
 
     Raises
     ------

@@ -1,8 +1,10 @@
-"""What steps are made from, as files: settings and lists, and the files of all chunks."""
+"""What stages are made from: settings, the content of files, and the files of all chunks."""
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from lenspipe.config.settings import Settings
@@ -10,7 +12,42 @@ from lenspipe.products.files import write_json
 from lenspipe.products.plan import read_plan
 from lenspipe.utils.hashing import file_hash
 
-__all__ = ["write_basis", "write_chunks"]
+__all__ = ["content_hashes", "write_basis", "write_chunks"]
+
+
+def content_hashes(files: Iterable[Path], cache: Path) -> dict[str, dict[str, str]]:
+    """Return the SHA-256 of files that the user gives, as a parameter of a rule.
+
+    A file is read again only where its size, inode or time of change (of its content or of its
+    place, `st_ctime`) is another than when it was last read.
+
+    Parameters
+    ----------
+    cache
+        JSON file that keeps the hashes.
+
+    Returns
+    -------
+    dict
+        ``{"files": {path: hash}}``; empty without files. A file that does not exist is left out:
+        Snakemake reports it.
+    """
+    files = [path for path in files if path.exists()]
+    if not files:
+        return {}
+    try:
+        known = json.loads(cache.read_text())
+    except (OSError, ValueError):
+        known = {}
+    hashes = {}
+    for path in files:
+        status = path.stat()
+        state = [status.st_size, status.st_ino, status.st_ctime_ns]
+        if known.get(str(path), [None])[:-1] != state:
+            known[str(path)] = [*state, file_hash(path)]
+            write_json(cache, known, sort_keys=True)
+        hashes[str(path)] = known[str(path)][-1]
+    return {"files": hashes}
 
 
 def write_basis(
@@ -18,17 +55,10 @@ def write_basis(
     settings: Mapping[str, Any],
     files: Iterable[str | os.PathLike[str]] = (),
 ) -> None:
-    """Write settings and the SHA-256 of files as JSON.
-
-    Parameters
-    ----------
-    settings
-        Plain values.
-    files
-        Files that the step reads.
-    """
-    sums = {str(file): file_hash(file) for file in files}
-    write_json(path, {"settings": settings, "files": sums}, sort_keys=True)
+    """Write the parameters of a stage, and the SHA-256 of files that it reads, as JSON."""
+    sums = settings.get("files", {}) | {str(file): file_hash(file) for file in files}
+    values = {key: value for key, value in settings.items() if key != "files"}
+    write_json(path, {"settings": values, "files": sums}, sort_keys=True)
 
 
 def write_chunks(settings: Settings) -> None:

@@ -20,7 +20,6 @@ __all__ = ["VERSION", "check_shards", "first_record", "measure", "write_file"]
 
 #: Version of the schema of the records and of their manifest.
 VERSION = RECORD_VERSION
-
 #: Bytes around a record: before it its length (8) with a checksum (4), after it its own checksum.
 _BEFORE, _AFTER = 12, 4
 
@@ -85,22 +84,15 @@ def first_record(path: str | os.PathLike[str]) -> bytes | None:
 
 
 def check_shards(manifest: Path, split: str, full: bool = False) -> list[Path]:
-    """Compare the files of the labelled sample with their manifest.
+    """Compare the files of a split of the labelled sample with their manifest; list them in order.
 
     Parameters
     ----------
     manifest
         ``sample/records.json``; the files are beside it.
-    split
-        ``train``, ``validation`` or ``test``.
     full
         Whether to read all records and compare each with its checksum, as reading them for use does
         anyway. Otherwise only sizes and frames are compared.
-
-    Returns
-    -------
-    list of pathlib.Path
-        The files of the split, in order.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Records: cutouts as TFRecord files, with all that an evaluation needs to know of each galaxy.
 
-`lenspipe.products.schema.search.RECORD` describes the features, docs/outputs.md likewise.
+Group `record` of the data dictionary describes the features, docs/outputs.md likewise.
 
 An example is two serialised messages, one after the other, which protobuf merges on parsing: the
 small features, then the image, so that the bytes of the image are copied only once.
@@ -19,17 +19,14 @@ import pandas as pd
 from google.protobuf.message import DecodeError
 
 from lenspipe.products.record_files import VERSION, first_record, write_file
-from lenspipe.products.schema.columns import FLAGS, IDENTITY, TRACTOR
-from lenspipe.products.schema.declarations import dtypes_of
-from lenspipe.products.schema.search import RECORD
+from lenspipe.products.schema import FLAGS, IDENTITY, RECORD, TRACTOR, dtypes_of
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.tensorflow import tf
 
 __all__ = ["IDENTIFIERS", "dataset", "serialise_examples", "table_of", "write_records"]
 
 #: Columns that are copied from the records into the scores: name -> type.
-IDENTIFIERS = dtypes_of((*IDENTITY, FLAGS))
-
+IDENTIFIERS = dtypes_of((*IDENTITY, *FLAGS))
 #: Features that are not a column of the table as it is.
 _OTHERS = ("version", "shape", "dtype", "image", "label", "position")
 _KINDS = {c.name: c.dtype for c in RECORD if c.name not in _OTHERS}
@@ -38,13 +35,10 @@ _INTEGERS = [name for name, kind in _KINDS.items() if kind == "int64"]
 _COLUMNS_PER_BAND = {column.name.partition("_<")[0] for column in TRACTOR if "<" in column.name}
 _PER_BAND = [name for name in _KINDS if name in _COLUMNS_PER_BAND]
 _FLOATS = [name for name, kind in _KINDS.items() if kind == "float" and name not in _PER_BAND]
-
 #: Columns that only the labelled sample has -> their values elsewhere.
 _DEFAULTS = {"class": "", "grade": "", "theta_e_arcsec": np.nan}
-
 #: Number of examples among which the next one is drawn: 0.5 GB of cutouts of the usual size.
 _WINDOW = 4096
-
 #: Number of batches parsed at a time; parsing is faster than reading, which one thread does.
 _PARSED_AT_ONCE = 2
 

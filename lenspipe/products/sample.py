@@ -19,13 +19,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def sample_version(path: Path) -> int:
-    """Return the version of the labelled sample, from 1.
-
-    Parameters
-    ----------
-    path
-        ``sample/records.json``.
-    """
+    """Return the version of the labelled sample, from 1, by its ``records.json``."""
     return read_json(path, "records_manifest")["sample_version"]
 
 
@@ -101,17 +95,9 @@ def read_by_id(
 
 
 def ids_in_all_versions(folder: Path) -> set[str]:
-    """Return the ids of all galaxies that were in a version of the sample.
+    """Return the ids of all galaxies in the versions of the sample in a folder.
 
-    Parameters
-    ----------
-    folder
-        That of the versions, ``sample/versions``.
-
-    Returns
-    -------
-    set of str
-        With the hosts of injected lenses by their own id.
+    Hosts of injected lenses are among them by their own id.
     """
     paths = sorted(folder.glob("*.parquet"))
     tables = [read_table(path, "sample_version", columns=["id"]) for path in paths]

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.config.paths import RunPaths
-from lenspipe.products.bricks import chunks_of
-from lenspipe.products.tables import read_table
+from lenspipe.products.tables import chunks_of, read_table
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import track
 
@@ -29,26 +28,14 @@ class Cuts:
         self.per, self.values = tuple(per), dict(values)
 
     def of(self, table: pd.DataFrame) -> np.ndarray:
-        """Cut of each galaxy, float32; infinite in a group that has none.
-
-        Parameters
-        ----------
-        table
-            With the columns of `per`.
-        """
+        """Cut of each galaxy of a table with the columns `per`, float32; infinite without one."""
         if not self.per:
             return np.full(len(table), self.values.get((), np.inf), np.float32)
         keys = zip(*(table[name] for name in self.per), strict=True)
         return np.array([self.values.get(key, np.inf) for key in keys], np.float32)
 
     def passes(self, table: pd.DataFrame) -> np.ndarray:
-        """Whether each galaxy is at or above its cut; one without a score is not.
-
-        Parameters
-        ----------
-        table
-            Columns p and those of `per`.
-        """
+        """Whether each galaxy, of a table with p and the columns `per`, is at or above its cut."""
         return table["p"].to_numpy(np.float32) >= self.of(table)
 
     @property

@@ -33,10 +33,8 @@ def read_rows_of_bricks(
     ----------
     bricks_path
         The run's table of bricks.
-    path_of_chunk
-        Returns the path of the table of a chunk.
     key
-        Of the product: ``scores`` or ``parent``.
+        ``scores`` or ``parent``, the product to which the paths of `path_of_chunk` belong.
     """
     table = read_table(bricks_path, "bricks")
     chunks = sorted(table.loc[table["brick"].isin(bricks), "chunk"].unique())

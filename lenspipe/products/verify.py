@@ -21,8 +21,15 @@ from astropy.io.votable import parse_single_table
 from astropy.table import Table
 
 from lenspipe.products.record_files import first_record
-from lenspipe.products.schema.declarations import Column, Key, Product, expand, names_of_keys
-from lenspipe.products.schema.registry import band_values, product_of
+from lenspipe.products.schema import (
+    Column,
+    Key,
+    Product,
+    band_values,
+    expand,
+    names_of_keys,
+    product_of,
+)
 from lenspipe.utils.tensorflow import tf
 
 __all__ = ["compare_columns", "compare_file", "compare_keys", "compare_run", "placeholder_values"]
@@ -83,13 +90,7 @@ def placeholder_values(run: Path) -> dict[str, Sequence[str]]:
 
 
 def compare_file(path: Path, product: Product, values: _Values) -> list[str]:
-    """Describe how a file differs from its product.
-
-    Parameters
-    ----------
-    values
-        As of `placeholder_values`.
-    """
+    """Describe how a file differs from its product; `values` as of `placeholder_values`."""
     if path.suffix in _OPAQUE or (product.temporary and product.key != "records"):
         return []
     if path.suffix == ".json":

@@ -15,10 +15,8 @@ from lenspipe.config.learning import Sample
 from lenspipe.config.settings import Settings
 from lenspipe.cutouts.chunk import cutouts_at
 from lenspipe.products.cutouts import read_flags
-from lenspipe.products.known_lenses import read_known
 from lenspipe.products.sample import SPLITS, sample_version
-from lenspipe.products.schema.columns import WITH_TYPE
-from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.schema import WITH_TYPE, names_of
 from lenspipe.products.tables import read_table
 from lenspipe.sample.cleaning import Cleaner
 from lenspipe.sample.matched_draw import BIN, draw_matched, matched_ratio
@@ -59,7 +57,7 @@ def build_sample(settings: Settings) -> pd.DataFrame:
     """
     paths, section, seed = settings.paths, settings.sample, settings.seed
     bricks = read_table(paths.bricks, "bricks")
-    known = read_known(paths.lenses)
+    known = read_table(paths.lenses, "known")
     retrieval, simulated = settings.retrieval, bool(settings.simulation)
     lists = {
         "known": known,

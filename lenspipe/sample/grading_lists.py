@@ -14,8 +14,7 @@ from lenspipe.config.settings import Settings
 from lenspipe.cutouts.reading import read_images
 from lenspipe.plotting.galaxy_pages import draw_page
 from lenspipe.products.grades import grades_of
-from lenspipe.products.schema.columns import RANKING
-from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.schema import RANKING, names_of
 from lenspipe.products.tables import write_table
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.names import iau_name

@@ -8,7 +8,6 @@ from lenspipe.catalogs.known_lenses import read_confusing, read_graded_lists
 from lenspipe.config.flags import has_rejected_flag
 from lenspipe.config.settings import Settings
 from lenspipe.products.files import write_json
-from lenspipe.products.known_lenses import read_known
 from lenspipe.products.plan import read_plan
 from lenspipe.products.sample import ids_in_all_versions, sample_version
 from lenspipe.products.tables import read_table
@@ -43,7 +42,7 @@ def mine(settings: Settings) -> pd.DataFrame:
     ]
     unknown = unused
     for entries, radius in (
-        (read_known(paths.lenses), section.exclusion_arcsec),
+        (read_table(paths.lenses, "known"), section.exclusion_arcsec),
         (read_graded_lists(section.graded, retrieval, paths.hosts), section.match_radius_arcsec),
         (read_confusing(section, paths, retrieval, simulated), section.match_radius_arcsec),
     ):

@@ -13,10 +13,7 @@ from lenspipe.products.files import write_json
 from lenspipe.products.record_files import VERSION
 from lenspipe.products.records import write_records
 from lenspipe.products.sample import SPLITS
-from lenspipe.products.schema.columns import CONDITIONS
-from lenspipe.products.schema.declarations import names_of
-from lenspipe.products.schema.learning import SAMPLE
-from lenspipe.products.schema.registry import band_values
+from lenspipe.products.schema import CONDITIONS, SAMPLE, band_values, names_of
 from lenspipe.products.tables import read_table, write_table
 from lenspipe.sample.matched_draw import bin_names
 from lenspipe.simulation.injection import inject

@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "disk": ["describe_disk_space"],
         "failures": ["describe_failures", "reopen"],
-        "page": ["format_status", "write_status_page"],
+        "page": ["conclude_run", "format_status", "write_status_page"],
         "read": ["read_status", "STAGES"],
         "summary": ["summarise"],
     },

@@ -1,4 +1,4 @@
-"""Failed bricks: retrying them, and reporting them at the end of a run."""
+"""What a run has to make again: failed bricks, which it also reports at its end, and lost pages."""
 
 import csv
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ from lenspipe.config.settings import Settings
 from lenspipe.products.files import read_json
 from lenspipe.products.manifests import read_manifest
 
-__all__ = ["describe_failures", "reopen"]
+__all__ = ["describe_failures", "reopen", "reopen_pages"]
 
 #: Number of failed bricks whose reasons are shown at the end of a run.
 _N_SHOWN = 3
@@ -49,6 +49,18 @@ def reopen(settings: Settings, chunks: Iterable[str]) -> None:
             path.unlink(missing_ok=True)
     for path in (paths.chunks, paths.summary):
         path.unlink(missing_ok=True)
+
+
+def reopen_pages(settings: Settings) -> None:
+    """Make a run plot the pages of candidates again where one of them is gone.
+
+    Snakemake cannot know how many pages there are: it looks at the first, and at their index.
+    """
+    index = settings.paths.mosaic_index
+    if index.exists() and any(
+        not index.with_name(page).exists() for page in read_json(index, "mosaic_index")["pages"]
+    ):
+        index.unlink()
 
 
 def describe_failures(settings: Settings) -> str:

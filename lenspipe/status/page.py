@@ -16,9 +16,10 @@ from lenspipe.plotting import figures
 from lenspipe.plotting.style import BLUE, ORANGE
 from lenspipe.products.tables import read_table
 from lenspipe.status.read import Chunk, read_chunks, read_status
+from lenspipe.status.summary import summarise
 from lenspipe.utils.html import write_html
 
-__all__ = ["format_status", "write_status_page"]
+__all__ = ["conclude_run", "format_status", "write_status_page"]
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -180,6 +181,12 @@ def write_status_page(
         sky_map=_plot_map(settings.paths.bricks, chunks, settings.release.brick_deg),
     )
     return status
+
+
+def conclude_run(settings: Settings) -> None:
+    """Write the summary of a complete run and its status page."""
+    summarise(settings)
+    write_status_page(settings, settings.paths.status_page)
 
 
 def _plot_map(bricks: Path, chunks: Mapping[str, Chunk], brick_deg: float) -> str | None:

@@ -12,8 +12,7 @@ from lenspipe.config.settings import Settings
 from lenspipe.products.checks import describe_checks
 from lenspipe.products.files import read_json, write_json
 from lenspipe.products.manifests import read_manifests
-from lenspipe.products.schema.declarations import names_of
-from lenspipe.products.schema.results import MISSING
+from lenspipe.products.schema import MISSING, names_of
 from lenspipe.products.tables import read_table, write_table
 from lenspipe.status.job_times import LONGEST_GAP_S, peak_sum, read_benchmarks, union_length
 from lenspipe.utils.progress import log

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.config.surveys.base import Release
-from lenspipe.products.parent import parent_columns
+from lenspipe.products.tables import parent_columns
 from lenspipe.survey.photometry import to_magnitude
 from lenspipe.utils.errors import LenspipeError
 

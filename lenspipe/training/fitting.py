@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lenspipe.config.paths import network_source
+from lenspipe.config.paths import RunPaths, network_source
 from lenspipe.config.settings import Settings
 from lenspipe.config.stages import content_key
 from lenspipe.config.training import Training
 from lenspipe.models.contents import count_parameters, normalisation, synchronise
 from lenspipe.models.registry import build
+from lenspipe.products.files import read_json
 from lenspipe.products.record_files import check_shards
 from lenspipe.products.sample import sample_version
 from lenspipe.training.backup import Backup
@@ -43,7 +44,8 @@ def train(settings: Settings, after_epoch: AfterEpoch | None = None) -> dict[str
 
     Leaves in ``models/<name>/``: history.csv, history.png, config.yaml (all settings of the run),
     training.json and finally model.keras. A training that was killed resumes after its last
-    complete epoch and ends with the same model as an uninterrupted one.
+    complete epoch and ends with the same model as an uninterrupted one. A model of the same sample
+    and settings is kept, so that results whose times were lost are not trained again.
 
     ``training.keep`` says which epoch's model is kept. Validation splits hold few lenses, so the
     best of many epochs with large steps would be a lucky one; at the small final rate epochs differ
@@ -76,6 +78,17 @@ def train(settings: Settings, after_epoch: AfterEpoch | None = None) -> dict[str
     bands, shape = settings.survey.bands, (len(settings.survey.bands), settings.cutouts.size)
     seed = training_seed(training, settings.seed)
     counts = count_classes(paths.sample, settings.sample.fractions)
+    source = network_source(training.network)
+    text = source.read_text() if source else None
+
+    def key_of(counts: Mapping[str, tuple[int, int]]) -> str:
+        content = counts, sample_hashes(records), _is_mixed(training), text
+        return content_key("train", settings, *content)
+
+    key = key_of({"train": counts["train"]})
+    if after_epoch is None and (notes := _kept(paths, training, key)):
+        log.info("training %s: kept, its sample and settings are the same", training.name)
+        return notes
     devices = choose_devices(training.strategy)
     precision = " in mixed precision" if _is_mixed(training) else "" if gpus else " (no GPU found)"
     log.info("training on %s%s", devices.name, precision)
@@ -90,11 +103,7 @@ def train(settings: Settings, after_epoch: AfterEpoch | None = None) -> dict[str
         shards = [path for split in counts for path in check_shards(records, split)]
         data = TrainingData(shards, counts, shape, training, seed, devices)
         model = _initial_model(training, bands, data)
-        source = network_source(training.network)
-        text = source.read_text() if source else None
-        content = counts, sample_hashes(records), _is_mixed(training), text
-        key = content_key("train", settings, *content)
-        backup = Backup(paths.model(training.name, folder), key)
+        backup = Backup(paths.model(training.name, folder), key_of(counts))
         return _Fit(model, training, bands, data, validation, backup)
 
     validation = None
@@ -110,6 +119,7 @@ def train(settings: Settings, after_epoch: AfterEpoch | None = None) -> dict[str
     assert kept is not None
     notes = {
         "name": training.name,
+        "key": key,
         "network": training.network,
         "parameters": count_parameters(first.model),
         "lenspipe": code_version(),
@@ -138,6 +148,7 @@ def train(settings: Settings, after_epoch: AfterEpoch | None = None) -> dict[str
         notes["seconds"] = round(first.seconds + final.seconds, 1)
     if devices.is_chief:
         folder = paths.model(training.name).parent
+        paths.model(training.name).unlink(missing_ok=True)
         write_history(folder, pd.DataFrame(first.history), kept["epoch"])
         write_notes(folder, settings, notes)
         validated = paths.model(training.name, "validated.keras")
@@ -148,6 +159,21 @@ def train(settings: Settings, after_epoch: AfterEpoch | None = None) -> dict[str
         for leftover in ("backup-refit", "backup"):
             Backup(paths.model(training.name, leftover)).remove()
         paths.model(training.name, "not-finite.txt").unlink(missing_ok=True)
+    return notes
+
+
+def _kept(paths: RunPaths, training: Training, key: str) -> dict[str, Any] | None:
+    """Return the notes of a complete model with that key, and renew the times of its files."""
+    files = ["history.csv", "history.png", "training.json", "model.keras"]
+    outputs = [paths.model(training.name, name) for name in files]
+    needed = [*outputs, *([paths.model(training.name, "validated.keras")] * training.refit)]
+    if not all(path.exists() for path in needed):
+        return None
+    notes = read_json(paths.model(training.name, "training.json"), "training")
+    if notes.get("key") != key:
+        return None
+    for path in outputs:
+        path.touch()
     return notes
 
 

@@ -19,7 +19,6 @@ class RetrievalError(LenspipeError):
 
     Parameters
     ----------
-    message
     transient
         Whether a later run may succeed (5xx, timeouts, resets), or not (404, damaged files).
     retry_after_s

@@ -104,7 +104,6 @@ def read_fits_table(
 
     Parameters
     ----------
-    path
     columns
         Names in lower case; the file may have them in any case.
     optional

@@ -40,7 +40,6 @@ def track(
 
     Parameters
     ----------
-    items
     description
         Start of each line.
     total

@@ -43,15 +43,9 @@ def check_output(path: str | os.PathLike[str]) -> None:
 
 
 def write_table(path: str | os.PathLike[str], table: pd.DataFrame, **csv: Any) -> None:
-    """Write a table as CSV, Parquet or FITS, by the suffix, without its index.
+    """Write a table as CSV, Parquet or FITS, by a suffix that passes `check_output`, without index.
 
-    Parameters
-    ----------
-    path
-        With a suffix that passes `check_output`.
-    table
-    csv
-        Further arguments of `pandas.DataFrame.to_csv`.
+    Arguments `csv` are those of `pandas.DataFrame.to_csv`.
     """
     with atomic(path) as temporary:
         if temporary.suffix == ".csv":

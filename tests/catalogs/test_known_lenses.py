@@ -9,7 +9,7 @@ import pytest
 from lenspipe.catalogs.known_lenses import merge_known, read_catalogue, read_graded_lists
 from lenspipe.config.learning import Catalogue
 from lenspipe.config.settings import load_settings
-from lenspipe.products.known_lenses import read_known
+from lenspipe.products.tables import read_table
 from lenspipe.utils.errors import LenspipeError
 
 PUBLISHED = {
@@ -72,7 +72,7 @@ def test_entries_of_several_catalogues_are_one_system(folder, said):
     }
     assert lenses["n_entries"].dtype == np.int32
     assert lenses["catalogued"].dtype == bool
-    pd.testing.assert_frame_equal(read_known(settings.paths.lenses), lenses)
+    pd.testing.assert_frame_equal(read_table(settings.paths.lenses, "known"), lenses)
     csv = pd.read_csv(settings.paths.lenses.with_suffix(".csv"), keep_default_na=False)
     pd.testing.assert_frame_equal(csv, lenses, check_dtype=False)
     assert said() == [
@@ -93,7 +93,7 @@ def test_the_order_of_rows_changes_nothing_but_the_order_of_names(folder):
     for rows in (table, table, table.sample(frac=1, random_state=1)):
         rows.to_csv("one.csv", index=False)
         merge_known(settings_of("one.csv"))
-        results.append(read_known(settings_of("one.csv").paths.lenses))
+        results.append(read_table(settings_of("one.csv").paths.lenses, "known"))
     pd.testing.assert_frame_equal(results[0], results[1])
     for lenses in results:
         lenses["references"] = [
@@ -159,13 +159,13 @@ def test_a_simulated_sky_has_its_own_list(folder, said):
 def test_without_catalogues_there_are_no_known_lenses():
     settings = settings_of(model="model.keras")
     with pytest.raises(LenspipeError, match=r"known/lenses\.parquet: no such file, expected"):
-        read_known(settings.paths.lenses)
+        read_table(settings.paths.lenses, "known")
     full = merge_known(settings_of(write("one.csv", "ra,dec\n1,1\n")))
     empty = merge_known(settings)
-    assert len(empty) == len(read_known(settings.paths.lenses)) == 0
+    assert len(empty) == len(read_table(settings.paths.lenses, "known")) == 0
     assert (
         empty.dtypes.tolist()
-        == read_known(settings.paths.lenses).dtypes.tolist()
+        == read_table(settings.paths.lenses, "known").dtypes.tolist()
         == full.dtypes.tolist()
     )
     assert list(read_graded_lists([])) == ["ra", "dec", "grade", "name", "kind", "file", "line"]

@@ -13,7 +13,7 @@ from lenspipe.footprint.plan import load_plan
 from lenspipe.footprint.select import select_bricks, write_bricks
 from lenspipe.parent.targets import parent_of_targets, targets_of_brick
 from lenspipe.products.manifests import read_manifest
-from lenspipe.products.parent import parent_columns
+from lenspipe.products.tables import parent_columns
 from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
 

@@ -1,5 +1,6 @@
 """The table of stages: it fits the rules and the settings, and says what runs again."""
 
+import pkgutil
 import re
 import subprocess
 import sys
@@ -8,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from lenspipe.config.settings import load_settings
-from lenspipe.config.stage_files import STAGE_FILES
-from lenspipe.config.stages import STAGES, content_key, stage_parameters, upstream
+from lenspipe.config.stages import STAGE_FILES, STAGES, content_key, stage_parameters, upstream
 
 WORKFLOW = Path(__file__).parents[2] / "workflow"
 #: The Snakefile makes the plan; a proposal is a part of a trial.
@@ -27,11 +27,15 @@ def rerun(**sections):
     return {name for name in STAGES if stage_parameters(name, one) != stage_parameters(name, other)}
 
 
-def test_every_stage_has_a_rule_and_a_script():
+def test_every_stage_has_a_rule_and_a_function():
     text = "".join(path.read_text() for path in (WORKFLOW / "rules").glob("*.smk"))
     rules = set(re.findall(r"^rule (\w+):", text, re.M)) - {"basis"}
     assert rules == set(STAGES) - WITHOUT_RULE
-    assert {path.stem for path in (WORKFLOW / "scripts").glob("*.py")} == rules | {"basis"}
+    scripts = dict(re.findall(r"^rule (\w+):.*?scripts/(\w+)\.py", text, re.M | re.S))
+    apart = {"basis": "basis", "simulate": "simulate"}
+    assert scripts == dict.fromkeys(rules, "stage") | apart
+    for name in rules:
+        assert callable(pkgutil.resolve_name(f"lenspipe.{STAGES[name].function}"))
 
 
 @pytest.mark.parametrize("name", STAGES)

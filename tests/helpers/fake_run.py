@@ -7,7 +7,7 @@ from astropy.io import fits
 from lenspipe.catalogs.known_lenses import merge_known
 from lenspipe.config.settings import load_settings
 from lenspipe.products.manifests import write_manifest
-from lenspipe.products.parent import parent_columns
+from lenspipe.products.tables import parent_columns
 from lenspipe.utils.files import atomic
 
 NOISE = np.array([0.003, 0.006, 0.014])

@@ -19,8 +19,8 @@ from lenspipe.parent import select as catalog
 from lenspipe.parent.cuts import CUTS, select_parent
 from lenspipe.parent.select import merge_audits, parent_of_brick, parent_of_chunk
 from lenspipe.products.manifests import read_manifest
-from lenspipe.products.parent import parent_columns
 from lenspipe.products.plan import bricks_of_chunk
+from lenspipe.products.tables import parent_columns
 from lenspipe.retrieval.local import LocalSource
 from lenspipe.survey.tractor import catalog_columns, tractor_table
 from lenspipe.utils.errors import DiskFullError, LenspipeError, NotFoundError, RetrievalError

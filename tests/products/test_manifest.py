@@ -6,7 +6,7 @@ import pytest
 
 from lenspipe.config.settings import load_settings
 from lenspipe.products.manifests import read_manifest, update_manifest, write_manifest
-from lenspipe.status.failures import describe_failures, reopen
+from lenspipe.status.failures import describe_failures, reopen, reopen_pages
 
 DONE = {"status": "done", "count": 3, "hash": "abc"}
 LATER = {"status": "failed", "count": 0, "hash": "", "reason": "503", "transient": True}
@@ -116,3 +116,16 @@ def test_an_equal_entry_writes_nothing(paths):
     assert read_manifest(path) == {"a": DONE, "b": DONE}
     update_manifest(paths.manifest("cutouts", "16-0009"), {"a": DONE})
     assert not paths.manifest("cutouts", "16-0009").exists()
+
+
+@pytest.mark.parametrize("lost", [1, 3, None])
+def test_pages_are_drawn_again_where_one_is_gone(paths, lost):
+    pages = [paths.mosaic_page(number) for number in (1, 2, 3)]
+    paths.mosaic_index.parent.mkdir(parents=True)
+    for page in pages:
+        page.touch()
+    paths.mosaic_index.write_text(json.dumps({"pages": [page.name for page in pages]}))
+    if lost:
+        paths.mosaic_page(lost).unlink()
+    reopen_pages(make())
+    assert paths.mosaic_index.exists() == (lost is None)

@@ -13,9 +13,16 @@ from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, 
 
 from lenspipe.products.files import read_json, require, write_json
 from lenspipe.products.outputs import outputs_document
-from lenspipe.products.schema import registry
-from lenspipe.products.schema.declarations import Column, Key, expand, names_of
-from lenspipe.products.schema.registry import PRODUCTS, command_for, product_of
+from lenspipe.products.schema import (
+    PRODUCTS,
+    Column,
+    Key,
+    command_for,
+    expand,
+    names_of,
+    product_of,
+    read_dictionary,
+)
 from lenspipe.products.tables import read_table, write_table
 from lenspipe.products.verify import compare_columns, compare_file, compare_keys, compare_run
 from lenspipe.utils.errors import LenspipeError
@@ -41,10 +48,32 @@ WILDCARDS = {
 }
 
 
-def test_keys_are_unique():
-    modules = (registry.search, registry.learning, registry.results, registry.completeness)
-    keys = [product.key for module in modules for product in module.PRODUCTS]
-    assert len(keys) == len(set(keys)) == len(PRODUCTS)
+def test_no_name_is_given_twice():
+    """YAML would keep the last, within a mapping as well as between files."""
+    names = []
+    for path in (ROOT / "lenspipe" / "products" / "schema").glob("*.yaml"):
+        root = yaml.compose(path.read_text())
+        nodes = [root]
+        while nodes:
+            node = nodes.pop()
+            if isinstance(node, yaml.MappingNode):
+                keys = [key.value for key, _ in node.value]
+                assert len(keys) == len(set(keys)), node.start_mark
+                nodes += [value for _, value in node.value]
+            elif isinstance(node, yaml.SequenceNode):
+                nodes += node.value
+        content = yaml.safe_load(path.read_text())
+        names += [*content.get("columns", ()), *content.get("keys", ())]
+        names += [f"product {key}" for p in content.get("products", ()) for key in p["files"]]
+    assert len(names) == len(set(names))
+    assert sum(name.startswith("product ") for name in names) == len(PRODUCTS)
+
+
+def test_products_refer_to_others_that_exist():
+    anchors = {section.anchor for section in read_dictionary().sections}
+    for product in PRODUCTS.values():
+        assert {product.beside, product.columns_as} <= {"", *PRODUCTS}, product
+        assert product.section in ("", *anchors), product
 
 
 def test_columns_per_band():
@@ -237,4 +266,4 @@ def test_messages_name_outputs_that_snakemake_knows(outputs):
         stages = product.stage.split(", ")
         if product.noun and not product.stage.startswith("lenspipe"):
             assert set(stages) <= outputs.keys(), product
-            assert product.key in declared or registry._BESIDE[product.key] in declared, product
+            assert product.key in declared or product.beside in declared, product

@@ -20,8 +20,7 @@ from helpers.tiny_sky import write_sky
 from lenspipe.config.base import Section
 from lenspipe.config.paths import SkyPaths
 from lenspipe.config.settings import load_settings
-from lenspipe.config.stage_files import STAGE_FILES
-from lenspipe.config.stages import STAGES, upstream
+from lenspipe.config.stages import PROPERTIES, STAGE_FILES, STAGES, upstream
 from lenspipe.footprint.plan import load_plan
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
@@ -49,16 +48,6 @@ CONFIG = {
     "mosaics": {"per_brick": True, "columns": 4, "rows": 2},
     "recovery": {"catalogs": ["published.csv"]},
     "selection": {"number": 150, "source_mag_range": [21.0, 24.0]},
-}  # fmt: skip
-#: Settings that a property stands for.
-PROPERTIES = {
-    "held_out": ("sample.fractions", "training.refit", "training.name", "ensemble",
-                 "inference.model"),
-    "training_splits": ("training.refit", "training.name", "ensemble", "inference.model"),
-    "assessment_threshold": ("evaluation.threshold", "candidates.threshold"),
-    "catalogues_from": ("targets", "survey.tree", "survey.catalogs", "survey.sweeps", "survey.tap"),
-    "pixels_from": ("survey.tree", "survey.service", "cutouts.source"),
-    "brick_pages": ("mosaics",),
 }  # fmt: skip
 #: Settings that change no output: names, places, speed, memory, the log, and what a failed brick
 #: means; an input holds what else they say.
@@ -229,12 +218,12 @@ def run_stage(watch, run, folder, rule, name, changes):
     job = SimpleNamespace(
         rule=rule, config=CONFIG | changes, log=[], threads=1, input=[], output=[],
         params=SimpleNamespace(),
-        wildcards=SimpleNamespace(**({} if name is None else {stage.per: name})),
+        wildcards={} if name is None else {stage.per: name},
     )  # fmt: skip
     with contextlib.chdir(folder):
         try:
             with watch.watching():
-                runpy.run_path(str(SCRIPTS / f"{rule}.py"), {"snakemake": job})
+                runpy.run_path(str(SCRIPTS / "stage.py"), {"snakemake": job})
         except SystemExit:
             pytest.fail(f"{rule} {name or ''}: failed with only its inputs; see the log")
         left = {path for path in RUN.rglob("*") if path.is_file()}

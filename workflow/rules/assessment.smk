@@ -42,7 +42,7 @@ rule predict:
     message:
         "Scoring held-out galaxies with {wildcards.model}"
     script:
-        "../scripts/predict.py"
+        "../scripts/stage.py"
 
 
 rule assess:
@@ -61,7 +61,7 @@ rule assess:
     message:
         "Assessing {wildcards.model} on galaxies that it never saw"
     script:
-        "../scripts/assess.py"
+        "../scripts/stage.py"
 
 
 rule mistakes:
@@ -80,7 +80,7 @@ rule mistakes:
     message:
         "Showing what {wildcards.model} misclassifies"
     script:
-        "../scripts/mistakes.py"
+        "../scripts/stage.py"
 
 
 rule activations:
@@ -99,4 +99,4 @@ rule activations:
     message:
         "Drawing {wildcards.model} at work"
     script:
-        "../scripts/activations.py"
+        "../scripts/stage.py"

@@ -9,29 +9,24 @@ comes after no chunk, and a step that has this rule's file among its inputs foll
 stages of the table that are `noted`, each network (train-NAME) and each trial (trial_000).
 """
 
-# No stage makes these files.
-GIVEN = STAGE_FILES.keys() - {name for stage in STAGES.values() for name in stage.outputs}
-
 
 def parameters_of(wildcards):
     """Parameters of a step."""
     step = wildcards.step
     if step.startswith("train-"):
-        return stage_parameters("train", SETTINGS.of_model(step.removeprefix("train-")))
+        return parameters("train", SETTINGS.of_model(step.removeprefix("train-")))
     if step.startswith("trial_"):
         number = int(step.removeprefix("trial_"))
-        return trial_parameters(SETTINGS, number, TRIALS[number])
-    return made_from(step)
+        source = network_of_trial(TRIALS[number])
+        return trial_parameters(SETTINGS, number, TRIALS[number]) | content_hashes(
+            [source] if source else [], PATHS.given_hashes
+        )
+    return parameters(step, SETTINGS)
 
 
 def files_noted(wildcards):
-    """Input function: files that a step reads and the user gives; for the sample also the sky."""
-    stage, _, model = wildcards.step.partition("-")
-    names = [name for name in getattr(STAGES.get(stage), "inputs", ()) if name in GIVEN]
-    names += ["sky"] if stage == "sample" else []
-    return [
-        path for name in names for path in STAGE_FILES[name].paths(SETTINGS, *filter(None, [model]))
-    ]
+    """Input function: for the sample the sky, whose chunks it only waits for."""
+    return STAGE_FILES["sky"].paths(SETTINGS) if wildcards.step == "sample" else []
 
 
 localrules:

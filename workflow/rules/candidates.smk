@@ -33,7 +33,7 @@ rule candidates:
     message:
         "Choosing candidates"
     script:
-        "../scripts/candidates.py"
+        "../scripts/stage.py"
 
 
 rule forecast:
@@ -57,7 +57,7 @@ rule forecast:
     message:
         "Estimating completeness and purity of the candidates"
     script:
-        "../scripts/forecast.py"
+        "../scripts/stage.py"
 
 
 rule candidate_list:
@@ -77,7 +77,7 @@ rule candidate_list:
     message:
         "Listing the candidates"
     script:
-        "../scripts/candidate_list.py"
+        "../scripts/stage.py"
 
 
 rule sky_map:
@@ -103,4 +103,4 @@ rule sky_map:
     message:
         "Drawing the sky that was searched"
     script:
-        "../scripts/sky_map.py"
+        "../scripts/stage.py"

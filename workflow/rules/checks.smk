@@ -34,4 +34,4 @@ rule checks:
     message:
         "Checking the run"
     script:
-        "../scripts/checks.py"
+        "../scripts/stage.py"

@@ -23,4 +23,4 @@ rule chunks:
     message:
         "Noting the files of all chunks"
     script:
-        "../scripts/chunks.py"
+        "../scripts/stage.py"

@@ -1,11 +1,15 @@
 """What rules have in common: inputs and parameters from the table of stages, resources."""
 
-from lenspipe.config.stage_files import STAGE_FILES
-from lenspipe.config.stages import STAGES
+from lenspipe.config.stages import STAGE_FILES, STAGES
 from lenspipe.config.stages import stage_parameters
+from lenspipe.products.provenance import content_hashes
 
 # What a job opens to servers; `--resources connections=8` limits the sum over all jobs.
 CONNECTIONS = SETTINGS.retrieval.connections if SETTINGS.asks_servers else 0
+# What the user gives is `ancient` as an input; hashes of it are among the parameters.
+GIVEN = {name for name, files in STAGE_FILES.items() if files.given}
+if SETTINGS.inference.model:
+    GIVEN |= {"search_model", "calibration", "predictions"}
 
 
 def of_brick(files):
@@ -50,17 +54,34 @@ def files_of(name, per):
 
 
 def inputs(rule):
-    """Inputs of a rule as in the table of stages; `ancient` those that it only waits for."""
+    """Inputs of a rule as in the table of stages; `ancient` those whose time makes no difference."""
     stage = STAGES[rule]
-    files = [files_of(name, stage.per) for name in stage.inputs]
-    waited_for = [files_of(name, stage.per) for name in stage.waits_for]
+    timed = [name for name in stage.inputs if name not in GIVEN]
+    untimed = [*(name for name in stage.inputs if name in GIVEN), *stage.waits_for]
     noted = [basis(rule)] if stage.noted and stage.per != "trial" and rule != "train" else []
-    return [*noted, *files, *(ancient(each) for each in waited_for if each)]
+    files = [files_of(name, stage.per) for name in timed]
+    return [
+        *noted,
+        *files,
+        *(ancient(each) for name in untimed if (each := files_of(name, stage.per))),
+    ]
 
 
 def made_from(rule, **more):
-    """Parameters of a rule: what its outputs depend on besides its inputs."""
-    return stage_parameters(rule, SETTINGS, **more)
+    """Parameters of a rule: what its outputs depend on besides the files that stages make."""
+    return lambda wildcards: parameters(rule, SETTINGS, **more)
+
+
+def parameters(stage, settings, **more):
+    """Parameters of a stage, with hashes of the files that it reads and the user gives."""
+    names = [name for name in STAGES[stage].inputs if name in GIVEN]
+    model = [settings.training.name] if STAGES[stage].per == "model" else []
+    files = [
+        path
+        for name in names
+        for path in STAGE_FILES[name].paths(settings, *(model if name == "network" else []))
+    ]
+    return stage_parameters(stage, settings, **content_hashes(files, PATHS.given_hashes), **more)
 
 
 def basis(step):

@@ -23,7 +23,7 @@ rule cutouts:
     message:
         "Cutting stamps in chunk {wildcards.chunk}"
     script:
-        "../scripts/cutouts.py"
+        "../scripts/stage.py"
 
 
 rule brick_cutouts:
@@ -44,4 +44,4 @@ rule brick_cutouts:
     message:
         "Cutting stamps in brick {wildcards.brick}"
     script:
-        "../scripts/brick_cutouts.py"
+        "../scripts/stage.py"

@@ -20,4 +20,4 @@ rule discard:
     message:
         "Deleting the cutouts of chunk {wildcards.chunk}"
     script:
-        "../scripts/discard.py"
+        "../scripts/stage.py"

@@ -33,4 +33,4 @@ rule ensemble:
     message:
         "Combining {params.combine} of the networks"
     script:
-        "../scripts/ensemble.py"
+        "../scripts/stage.py"

@@ -27,7 +27,7 @@ rule evaluate:
     message:
         "Comparing with the truth on bricks that the training never saw"
     script:
-        "../scripts/evaluate.py"
+        "../scripts/stage.py"
 
 
 rule summary:
@@ -35,6 +35,7 @@ rule summary:
         *inputs("summary"),
     output:
         PATHS.summary,
+        PATHS.missing,
         report(PATHS.status_page, caption="../report/status.rst", category="Run"),
     log:
         PATHS.log("summary"),
@@ -46,4 +47,4 @@ rule summary:
     message:
         "Summing up"
     script:
-        "../scripts/summary.py"
+        "../scripts/stage.py"

@@ -27,4 +27,4 @@ rule expected:
     message:
         "Expecting numbers of lenses"
     script:
-        "../scripts/expected.py"
+        "../scripts/stage.py"

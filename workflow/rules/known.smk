@@ -5,7 +5,7 @@ Needs: these lists, or that of the simulated sky. Gives: a table with a row per 
 
 from lenspipe.catalogs.versions import list_version
 
-# Versions of catalogues in packages; local files are inputs, an address stands for itself.
+# Versions of catalogues in packages; the content of local files counts, an address stands for itself.
 VERSIONS = [
     list_version(catalogue.path)
     for catalogue in SETTINGS.sample.known_lenses
@@ -33,4 +33,4 @@ rule known:
     message:
         "Merging the catalogues of known lenses"
     script:
-        "../scripts/known.py"
+        "../scripts/stage.py"

@@ -23,7 +23,7 @@ rule mosaics:
     message:
         "Drawing pages of candidates"
     script:
-        "../scripts/mosaics.py"
+        "../scripts/stage.py"
 
 
 rule chunk_mosaics:
@@ -42,7 +42,7 @@ rule chunk_mosaics:
     message:
         "Drawing each brick of chunk {wildcards.chunk}"
     script:
-        "../scripts/chunk_mosaics.py"
+        "../scripts/stage.py"
 
 
 def folder_of_deleted_cutouts(wildcards):
@@ -73,4 +73,4 @@ rule brick_mosaic:
     message:
         "Drawing brick {wildcards.brick}"
     script:
-        "../scripts/brick_mosaic.py"
+        "../scripts/stage.py"

@@ -24,7 +24,7 @@ rule paint:
     message:
         "Painting lenses onto galaxies that training never saw"
     script:
-        "../scripts/paint.py"
+        "../scripts/stage.py"
 
 
 rule injected_page:
@@ -48,7 +48,7 @@ rule injected_page:
     message:
         "Drawing a page of injected lenses"
     script:
-        "../scripts/injected_page.py"
+        "../scripts/stage.py"
 
 
 rule realism:
@@ -74,4 +74,4 @@ rule realism:
     message:
         "Comparing painted lenses with real ones"
     script:
-        "../scripts/realism.py"
+        "../scripts/stage.py"

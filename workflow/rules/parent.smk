@@ -25,7 +25,7 @@ rule parent:
     message:
         "Selecting galaxies in chunk {wildcards.chunk}"
     script:
-        "../scripts/parent.py"
+        "../scripts/stage.py"
 
 
 rule audit:
@@ -45,4 +45,4 @@ rule audit:
     message:
         "Adding up what each cut removed"
     script:
-        "../scripts/audit.py"
+        "../scripts/stage.py"

@@ -33,4 +33,4 @@ rule purity:
     message:
         "Measuring how many random galaxies pass"
     script:
-        "../scripts/purity.py"
+        "../scripts/stage.py"

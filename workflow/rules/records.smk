@@ -23,4 +23,4 @@ rule records:
     message:
         "Writing records of chunk {wildcards.chunk}"
     script:
-        "../scripts/records.py"
+        "../scripts/stage.py"

@@ -6,12 +6,14 @@ catalogues. Gives: a table with a row per entry, counts and a figure for each ca
 
 from lenspipe.catalogs.versions import list_version
 
-# Versions of catalogues in packages; local files are inputs, an address stands for itself.
+# Versions of catalogues in packages; the content of local files counts, an address stands for itself.
 PUBLISHED_VERSIONS = [
     list_version(catalogue.path)
     for catalogue in SETTINGS.recovery.catalogs
     if catalogue.path == "lenscat"
 ]
+
+RECOVERED = STAGE_FILES["recovery"].paths(SETTINGS)
 
 
 rule recovery:
@@ -42,4 +44,4 @@ rule recovery:
     message:
         "Looking for published candidates among the scores"
     script:
-        "../scripts/recovery.py"
+        "../scripts/stage.py"

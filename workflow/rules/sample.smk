@@ -23,7 +23,7 @@ rule sample:
     message:
         "Drawing the labelled sample"
     script:
-        "../scripts/sample.py"
+        "../scripts/stage.py"
 
 
 rule sample_report:
@@ -47,7 +47,7 @@ rule sample_report:
     message:
         "Describing the labelled sample"
     script:
-        "../scripts/sample_report.py"
+        "../scripts/stage.py"
 
 
 rule mine:
@@ -69,4 +69,4 @@ rule mine:
     message:
         "Choosing galaxies for visual inspection"
     script:
-        "../scripts/mine.py"
+        "../scripts/stage.py"

@@ -22,7 +22,7 @@ rule scores:
     message:
         "Scoring chunk {wildcards.chunk}"
     script:
-        "../scripts/scores.py"
+        "../scripts/stage.py"
 
 
 rule brick_scores:
@@ -41,4 +41,4 @@ rule brick_scores:
     message:
         "Scoring brick {wildcards.brick}"
     script:
-        "../scripts/brick_scores.py"
+        "../scripts/stage.py"

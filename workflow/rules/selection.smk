@@ -37,4 +37,4 @@ rule selection:
     message:
         "Fitting completeness to the painted lenses"
     script:
-        "../scripts/selection.py"
+        "../scripts/stage.py"

@@ -49,4 +49,4 @@ rule bricks:
     message:
         "Listing the bricks of the footprint"
     script:
-        "../scripts/bricks.py"
+        "../scripts/stage.py"

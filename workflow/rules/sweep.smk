@@ -24,10 +24,9 @@ def results_of_trials(wildcards):
     ]
 
 
-def source_of_trial(wildcards):
-    """Input function: the file of a user-defined network."""
-    values = TRIALS[int(wildcards.trial)] or {}
-    return network_source(values.get("network", SETTINGS.training.network)) or []
+def network_of_trial(values):
+    """File of a user-defined network; None where there is none."""
+    return network_source((values or {}).get("network", SETTINGS.training.network))
 
 
 rule sweep:
@@ -54,13 +53,13 @@ rule sweep:
     message:
         "Comparing the trials of the sweep"
     script:
-        "../scripts/sweep.py"
+        "../scripts/stage.py"
 
 
 rule sweep_trial:
     input:
         basis("trial_{trial}"),
-        source_of_trial,
+        ancient(lambda wildcards: network_of_trial(TRIALS[int(wildcards.trial)]) or []),
         *inputs("sweep_trial"),
     output:
         PATHS.model(f"{SETTINGS.training.name}_trial_{{trial}}", "trial.json"),
@@ -78,4 +77,4 @@ rule sweep_trial:
     message:
         "Training trial {wildcards.trial} of the sweep"
     script:
-        "../scripts/sweep_trial.py"
+        "../scripts/stage.py"

@@ -9,16 +9,17 @@ rule train:
         basis("train-{model}"),
         *inputs("train"),
     output:
-        PATHS.model("{model}", "history.csv"),
-        PATHS.model("{model}", "training.json"),
+        # Not deleted beforehand: a model of the same sample and settings is not trained again.
+        update(PATHS.model("{model}", "history.csv")),
+        update(PATHS.model("{model}", "training.json")),
         report(
-            PATHS.model("{model}", "history.png"),
+            update(PATHS.model("{model}", "history.png")),
             caption="../report/history.rst",
             category="Models",
             subcategory="{model}",
             labels={"figure": "loss and AUC by epoch"},
         ),
-        model=PATHS.model("{model}"),
+        model=update(PATHS.model("{model}")),
     log:
         PATHS.log("train", "{model}"),
     benchmark:
@@ -33,4 +34,4 @@ rule train:
     message:
         "Training {wildcards.model}"
     script:
-        "../scripts/train.py"
+        "../scripts/stage.py"

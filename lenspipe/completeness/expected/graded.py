@@ -7,11 +7,10 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.config.paths import RunPaths
-from lenspipe.products.bricks import chunks_of
 from lenspipe.products.candidates import read_candidates
 from lenspipe.products.files import read_json
 from lenspipe.products.grades import add_grades, read_grades
-from lenspipe.products.tables import read_table
+from lenspipe.products.tables import chunks_of, read_table
 
 __all__ = ["GradedCandidates", "read_graded_candidates"]
 

@@ -12,8 +12,7 @@ from lenspipe.completeness.quantities import LENS_QUANTITIES
 from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.surveys.base import Release
-from lenspipe.products.bricks import chunks_of
-from lenspipe.products.tables import read_table
+from lenspipe.products.tables import chunks_of, read_table
 from lenspipe.statistics.balance import quantity_values
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log

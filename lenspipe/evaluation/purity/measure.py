@@ -21,9 +21,8 @@ from lenspipe.evaluation.random_galaxies import FATES, RandomGalaxies
 from lenspipe.products.candidates import read_cuts
 from lenspipe.products.files import write_json
 from lenspipe.products.grades import read_grades
-from lenspipe.products.predictions import read_held_out
-from lenspipe.products.schema.completeness import PURITY
-from lenspipe.products.schema.declarations import names_of
+from lenspipe.products.models import read_held_out
+from lenspipe.products.schema import PURITY, names_of
 from lenspipe.products.scores import Cuts
 from lenspipe.products.tables import write_table
 from lenspipe.statistics.calibration import read_calibration

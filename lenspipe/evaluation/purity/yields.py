@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.evaluation.purity.counting import Search, above, rate_interval
-from lenspipe.products.predictions import random_nonlenses
+from lenspipe.products.models import random_nonlenses
 from lenspipe.statistics.metrics import (
     Estimate,
     fraction_interval,
@@ -30,7 +30,7 @@ def expected_above(
     """Compute the expected yield and purity above each threshold: ``yield`` in docs/outputs.md.
 
     `rates` are those of the search's random galaxies at each threshold, `held_out` is the table of
-    `lenspipe.products.predictions.read_held_out`.
+    `lenspipe.products.models.read_held_out`.
     """
     n, n_known, sky = (above(counts) for counts in (search.searched, search.known, search.sky))
     total = int(search.searched.sum())

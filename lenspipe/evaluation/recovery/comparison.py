@@ -21,13 +21,11 @@ from lenspipe.config.surveys.base import Release
 from lenspipe.config.surveys.registry import default_release
 from lenspipe.evaluation.recovery.reasons import explain_missing
 from lenspipe.evaluation.recovery.summary import format_summary, plot_recovery, summarise
-from lenspipe.products.bricks import chunks_of
 from lenspipe.products.files import write_json
 from lenspipe.products.models import training_splits
 from lenspipe.products.sample import SPLITS
-from lenspipe.products.schema.completeness import RECOVERY
-from lenspipe.products.schema.declarations import names_of
-from lenspipe.products.tables import write_table
+from lenspipe.products.schema import RECOVERY, names_of
+from lenspipe.products.tables import chunks_of, write_table
 from lenspipe.utils.crossmatch import Sky, friends_of_friends, match_tables
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.names import iau_name

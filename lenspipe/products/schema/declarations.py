@@ -1,8 +1,11 @@
-"""Elements of the schema: columns, keys, extensions, products, and sections of the document."""
+"""Elements of the data dictionary: columns, keys, extensions, products, sections of its text."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 
 __all__ = [
     "Column",
@@ -16,11 +19,12 @@ __all__ = [
     "names_of_keys",
 ]
 
+_STRICT = ConfigDict(extra="forbid", strict=True)
 #: Placeholder in the name of a column: ``mag_<band>``.
 _PLACEHOLDER = re.compile(r"<(\w+)>")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class Column:
     """Column of a table.
 
@@ -51,7 +55,7 @@ class Column:
     optional: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class Key:
     """Key of a JSON document, or keyword of a FITS header.
 
@@ -72,7 +76,7 @@ class Key:
     optional: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class Hdu:
     """Extension of a FITS file: a table with columns, or an image; with keywords of its header."""
 
@@ -82,34 +86,34 @@ class Hdu:
     keys: tuple[Key, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class Product:
     """File, or set of files, that a run leaves.
 
     Attributes
     ----------
-    key
-        Name of the product in `lenspipe.products.schema.PRODUCTS`.
     path
-        Below the run's folder; wildcards in braces: ``scores/{chunk}.parquet``.
+        Below the run's folder; wildcards in braces: ``scores/{chunk}.parquet``. Empty for what a
+        command prints.
     title
         Text of its line in the table of all files; products of the same title share a line.
     stage
-        Rule that makes it, or the command, such as ``lenspipe inspect``.
+        Rules that make it, or the command, such as ``lenspipe inspect``.
     noun
         What a message calls it if it is missing; the title if not given.
     section
-        Key of the section of docs/outputs.md that describes it; empty where the title says all.
-    description
-        Markdown, above its table.
-    notes
-        Markdown, below its table.
+        Anchor of the section of docs/outputs.md that describes it; empty where the title says all.
+    description, notes
+        Markdown above and below its table.
     optional
         Condition under which there is one; empty if every complete search leaves it.
     temporary
         Whether it is deleted when it has served its purpose, or belongs to a job that runs.
     columns_as
-        Key of another product whose table in the document describes this one as well.
+        Key of another product whose table in the document describes this one as well; its columns
+        are those of the other if none are given.
+    beside
+        Key of the product to request of Snakemake, if the rule does not declare this one itself.
     """
 
     key: str
@@ -126,29 +130,25 @@ class Product:
     optional: str = ""
     temporary: bool = False
     columns_as: str = ""
+    beside: str = ""
 
     def pattern(self) -> re.Pattern[str]:
         """Regular expression of its paths, with wildcards as the Snakefile constrains them."""
-        parts = re.split(r"\{(\w+)\}", self.path)
         seen: set[str] = set()
         text = ""
-        for i, part in enumerate(parts):
+        for i, part in enumerate(re.split(r"\{(\w+)\}", self.path)):
             if i % 2 == 0:
                 text += re.escape(part)
             elif part in seen:
                 text += f"(?P={part})"
             else:
-                text += f"(?P<{part}>{WILDCARDS.get(part, '[^/]+')})"
+                text += f"(?P<{part}>{_WILDCARDS.get(part, '[^/]+')})"
                 seen.add(part)
         return re.compile(text)
 
-    def target(self, **wildcards: str) -> str:
-        """Path of one file below the run's folder."""
-        return self.path.format(**wildcards)
 
-
-#: Wildcard -> regular expression of its values.
-WILDCARDS = {
+#: Wildcard -> regular expression of its values; otherwise a name.
+_WILDCARDS = {
     "chunk": r"\d+-\d+",
     "brick": r"\d{4}[pm]\d{3}",
     "folder": r"\d{3}",
@@ -162,27 +162,19 @@ WILDCARDS = {
     "stage": r"parent|cutouts|mosaics|discard",
     "kind": r"image|invvar|nexp|psfsize|maskbits",
     "suffix": r"-[a-z]|",
-    "name": r"[^/]+",
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class Section:
-    """Section of docs/outputs.md.
+    """Section of docs/outputs.md: heading of level 2 or 3, and Markdown before its products.
 
     Attributes
     ----------
-    title
-        Heading, from which its anchor follows.
-    level
-        2 or 3.
-    text
-        Markdown, before the products.
     former
         Further anchor, of an earlier heading.
     """
 
-    key: str
     title: str
     text: str = ""
     level: int = 2

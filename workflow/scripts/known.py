@@ -1,8 +1,0 @@
-"""Merge the catalogues of known lenses."""
-
-from lenspipe.cli.job import job
-
-with job(snakemake) as settings:
-    from lenspipe.catalogs.known_lenses import merge_known
-
-    merge_known(settings)
