@@ -1,10 +1,9 @@
 """The subcommand ``lenspipe selection``."""
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 from typing import Any
 
-from lenspipe.cli.commands import Command
+from lenspipe.cli.commands import Command, user_path
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import configure_logging
 
@@ -17,7 +16,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
         ("population", "Lenses, a row each: FITS, VOTable, ECSV, CSV or Parquet."),
         ("output", "The same table with completeness: .csv, .parquet or .fits."),
     ):
-        parser.add_argument(f"--{name}", type=Path, required=True, metavar="FILE", help=text)
+        parser.add_argument(f"--{name}", type=user_path, required=True, metavar="FILE", help=text)
     parser.add_argument(
         "--weights", metavar="COLUMN",
         help="Expected number of lenses that each row represents; 1 if not given.",

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from lenspipe.config.base import Fraction, Positive, PositiveInt, Section, as_list
+from lenspipe.config.base import Fraction, PathText, Positive, PositiveInt, Section, as_list
 from lenspipe.config.learning import Catalogue, Catalogues
 
 #: Values of `Threshold.by` for which the value is a number of objects.
@@ -73,7 +73,7 @@ class Candidates(Section):
         description="Whether known lenses are ranked and shown with other candidates, or only "
         "listed at the end of the tables.",
     )
-    redshifts: tuple[str, ...] = Field(
+    redshifts: tuple[PathText, ...] = Field(
         (),
         description="Tables of redshifts (FITS, CSV, TSV, ECSV), matched by release, brickid and "
         "objid, or else by position. The first redshift found is used; spectroscopic ones take "
@@ -172,7 +172,7 @@ class Recovery(Section):
         description="Column of the catalogue, such as grade or region, by which entries are "
         "counted.",
     )
-    sample: str | None = Field(
+    sample: PathText | None = Field(
         None,
         description="Labelled sample that the model was trained on, sample/sample.parquet of "
         "another run. None: that of this run, if it has one.",

@@ -3,18 +3,37 @@
 import contextlib
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from lenspipe.utils.errors import DiskFullError
 
-__all__ = ["atomic", "is_remote", "room_to_write", "stem"]
+__all__ = ["atomic", "expanded", "is_remote", "room_to_write", "stem"]
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
     """Whether a path is an address rather than a local file or folder."""
     return "://" in str(path)
+
+
+def expanded(path: str) -> str:
+    """Replace a leading ``~`` and environment variables in a path; addresses stay as they are.
+
+    Raises
+    ------
+    ValueError
+        There is no such user or variable, and no such file.
+    """
+    if is_remote(path) or os.path.exists(path):
+        return path
+    result = os.path.expandvars(os.path.expanduser(path))
+    if result.startswith("~"):
+        raise ValueError(f"{path!r}: no such user; write the folder itself")
+    if unknown := re.search(r"\$(\w+|\{\w+\})", result):
+        raise ValueError(f"{path!r}: no environment variable {unknown[1].strip('{}')}; set it")
+    return result
 
 
 def stem(path: str) -> str:

@@ -20,9 +20,10 @@ from astropy.io import fits
 from astropy.io.votable import parse
 from astropy.table import Column, Table
 
-from lenspipe.utils.delimited import NO_NUMBER, decode_text, read_delimited
+from lenspipe.utils.delimited import NO_NUMBER, read_delimited
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
+from lenspipe.utils.texts import decode_text
 
 __all__ = [
     "UserTable",
