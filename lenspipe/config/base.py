@@ -15,7 +15,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 PositiveInt = Annotated[int, Field(gt=0)]
 
-BrickName = Annotated[str, Field(pattern=r"^\d{4}[pm]\d{3}$")]
+BrickName = Annotated[str, Field(pattern=r"^[0-9]{4}[pm][0-9]{3}$")]
 
 #: Path or address, with ~ and environment variables replaced.
 PathText = Annotated[str, AfterValidator(expanded)]

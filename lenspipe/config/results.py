@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from lenspipe.config.base import Fraction, PathText, Positive, PositiveInt, Section, as_list
 from lenspipe.config.learning import Catalogue, Catalogues
+from lenspipe.utils.files import is_path_part
 
 #: Values of `Threshold.by` for which the value is a number of objects.
 _COUNTS = ("number", "inspect")
@@ -198,7 +199,7 @@ class Recovery(Section):
     def _have_different_labels(cls, value: tuple[Catalogue, ...]) -> tuple[Catalogue, ...]:
         labels = [catalogue.label for catalogue in value]
         for label in labels:
-            if "/" in label or label.startswith(".") or labels.count(label) > 1:
+            if not is_path_part(label) or labels.count(label) > 1 or {*label} & {*"{}"}:
                 raise ValueError(
                     f"{label!r} can't name the files of a comparison, or names two; give the "
                     "catalogue another name"

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from lenspipe.config.data import Footprint
 from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.names import is_brick_name
 from lenspipe.utils.user_tables import read_text, read_user_table
 
 __all__ = ["in_footprint", "in_polygon", "named_bricks"]
@@ -117,7 +118,7 @@ def _read_names(path: str) -> set[str]:
     firsts = [re.split(r"[,;|\s]+", cell.split("#")[0].strip())[0].strip('"') for cell in cells]
     names = [(number, first) for number, first in zip(numbers, firsts, strict=True) if first]
     for number, name in names:
-        if not (len(name) == 8 and name[4] in "mp" and (name[:4] + name[5:]).isdigit()):
+        if not is_brick_name(name):
             raise LenspipeError(
                 f"{path}: {table.noun} {number}: found {name!r}, expected the name of a brick "
                 "first, such as 1501p320; correct the line"

@@ -13,6 +13,7 @@ from lenspipe.retrieval.local import LocalSource
 from lenspipe.utils.errors import LenspipeError, NotFoundError
 from lenspipe.utils.files import is_remote
 from lenspipe.utils.fits import read_fits_table
+from lenspipe.utils.names import is_brick_name
 from lenspipe.utils.progress import log
 
 __all__ = ["all_names", "band_columns", "survey_bricks"]
@@ -69,6 +70,11 @@ def _read_region(
             optional=["brickid", "survey_primary", *band_columns],
         )
     names = np.char.strip(columns["brickname"])
+    if wrong := [name for name in names.tolist() if not is_brick_name(name)]:
+        raise LenspipeError(
+            f"{file}: found {wrong[0]!r} as the name of a brick, expected one such as 1501p320; "
+            "download it again"
+        )
     brickids = columns.get("brickid")
     # The tables up to DR8 have no numbers, and the 16 bits documented for DR9 are too few for
     # 662,174 bricks.

@@ -202,11 +202,11 @@ def _cells(line: str, delimiter: str, word: re.Pattern[str] = _WORD) -> list[str
 
 def _commented_header(lines: Sequence[str], first: int, delimiter: str) -> list[str] | None:
     """Names in the comment before the first line, if that line holds values: ``# ra dec``."""
-    cells = _split(lines[first], delimiter)
+    cells = _cells(lines[first], delimiter)
     comments = [i for i in range(first) if lines[i].lstrip().startswith("#")]
     if not comments or not any(map(_is_number, cells)):
         return None
-    names = _split(lines[comments[-1]].lstrip(" \t#"), delimiter)
+    names = _cells(lines[comments[-1]].lstrip(" \t#"), delimiter, _NAME)
     return names if len(names) == len(cells) else None
 
 
@@ -215,7 +215,7 @@ def _units(lines: Sequence[str], start: int, delimiter: str, number: int) -> tup
     none = [""] * number
     below = []
     for i in range(start, min(start + 3, len(lines))):
-        below.append((i, _split(lines[i], delimiter) if _is_content(lines[i]) else [""]))
+        below.append((i, _cells(lines[i], delimiter) if _is_content(lines[i]) else [""]))
     for place, (i, cells) in enumerate(below[:2]):
         filled = [cell for cell in cells if cell]
         is_rule = all(set(cell) <= {"-", "+", ":"} for cell in filled)

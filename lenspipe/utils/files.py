@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
-from lenspipe.utils.errors import DiskFullError
+from lenspipe.utils.errors import DiskFullError, LenspipeError
 
-__all__ = ["atomic", "expanded", "is_remote", "room_to_write", "stem"]
+__all__ = ["atomic", "expanded", "is_path_part", "is_remote", "path_part", "room_to_write", "stem"]
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
@@ -34,6 +34,27 @@ def expanded(path: str) -> str:
     if unknown := re.search(r"\$(\w+|\{\w+\})", result):
         raise ValueError(f"{path!r}: no environment variable {unknown[1].strip('{}')}; set it")
     return result
+
+
+def is_path_part(name: str) -> bool:
+    """Whether a name can be part of a file's name without leading to another folder."""
+    return bool(name) and not name.startswith(".") and not re.search(r"[/\\\0-\x1f\x7f]", name)
+
+
+def path_part(name: str) -> str:
+    """Return a name, as from a table, that is to be part of a file's or folder's name.
+
+    Raises
+    ------
+    LenspipeError
+        It would lead to another folder, or is no name of a file.
+    """
+    if not is_path_part(name):
+        raise LenspipeError(
+            f"found {name!r} as the name of a brick or list, expected one that can be part of a "
+            "file's name: without slashes, control characters or a dot at its beginning; rename it"
+        )
+    return name
 
 
 def stem(path: str) -> str:

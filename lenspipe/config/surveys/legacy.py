@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lenspipe.config.surveys.base import Release, SurveyPaths
+from lenspipe.utils.files import path_part
 
 __all__ = ["RELEASES", "LegacyPaths", "LegacyRelease"]
 
@@ -49,16 +50,16 @@ class LegacyPaths(SurveyPaths):
 
     def tractor(self, region: str, brick: str) -> str | Path:
         """Tractor catalogue of a brick."""
-        return self._of_region(region, f"tractor/{brick[:3]}/tractor-{brick}.fits")
+        return self._of_region(region, f"tractor/{brick[:3]}/tractor-{path_part(brick)}.fits")
 
     def checksums(self, region: str, brick: str) -> str | Path:
         """SHA-256 sums of a brick's files."""
-        return self._of_region(region, f"tractor/{brick[:3]}/brick-{brick}.sha256sum")
+        return self._of_region(region, f"tractor/{brick[:3]}/brick-{path_part(brick)}.sha256sum")
 
     def coadd(self, region: str, brick: str, kind: str, band: str | None = None) -> str | Path:
         """Coadd of a brick; see `SurveyPaths`."""
         suffix = f"-{band}" if band else ""
-        name = f"legacysurvey-{brick}-{kind}{suffix}.fits.fz"
+        name = f"legacysurvey-{path_part(brick)}-{kind}{suffix}.fits.fz"
         return self._of_region(region, f"coadd/{brick[:3]}/{brick}/{name}")
 
 
