@@ -137,11 +137,16 @@ def _once(table: UserTable, grades: pd.DataFrame) -> pd.DataFrame:
     other = graded["grade"] != graded["key"].map(first["grade"])
     if other.any():
         row = graded[other].iloc[0]
-        rows = [first["row"][row["key"]], row["row"]]
+        rows = [int(first["row"][row["key"]]), int(row["row"])]
         raise LenspipeError(
             f"{table.path}: {table.where(rows)}: found grades {first['grade'][row['key']]} and "
             f"{row['grade']} for {row['key']}, expected one; delete the other"
         )
     order = grades.assign(key=key, none=grades["grade"] == "").sort_values("none", kind="stable")
-    repeated = order.duplicated("key") & (order["key"] != "")
-    return grades[~repeated.sort_index()].reset_index(drop=True)
+    repeated = (order.duplicated("key") & (order["key"] != "")).sort_index()
+    if repeated.any():
+        log.info(
+            "%s: %d rows left out, of a galaxy that has another row: %s",
+            table.path, repeated.sum(), table.where(grades["row"][repeated]),
+        )  # fmt: skip
+    return grades[~repeated].reset_index(drop=True)

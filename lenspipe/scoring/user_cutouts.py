@@ -281,9 +281,6 @@ def _numbers(table: UserTable, column: int) -> np.ndarray:
     if pd.api.types.is_integer_dtype(values) and not values.isna().any():
         return values.to_numpy()
     numbers = table.numbers(column)
-    whole = np.isfinite(numbers).all() and (numbers == np.round(numbers)).all()
-    return (
-        numbers.astype(np.int64)
-        if whole and not np.issubdtype(values.dtype, np.floating)
-        else numbers
-    )
+    if pd.api.types.is_float_dtype(values) or not np.isfinite(numbers).all():
+        return numbers
+    return numbers.astype(np.int64) if (numbers == np.round(numbers)).all() else numbers

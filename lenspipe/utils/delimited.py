@@ -31,6 +31,9 @@ _NAME = re.compile(r"\"([^\"]*)\"|(\S+(?:\s+[\[(][^\])]*[\])])?)")
 #: Lines that decide on the delimiter.
 _N_SAMPLE = 100
 
+#: Names of columns by which a header is recognised in a comment.
+_USUAL = frozenset(("name", "id", "brick", "brickname", "ra", "dec", "grade"))
+
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 #: A number or an angle, perhaps with a decimal comma.
@@ -166,7 +169,7 @@ def _find_header(lines: Sequence[str], first: int, preferred: str | None) -> tup
     sample = [i for i in range(first, len(lines)) if _is_content(lines[i])][:_N_SAMPLE]
     best: tuple[tuple[bool, bool, int, float, int], str, int] | None = None
     for delimiter in (*_DELIMITERS, _BLANKS):
-        if delimiter == _BLANKS and best:
+        if delimiter == _BLANKS and best and best[0][2] == 0 and best[0][3] > 0:
             break
         rows = [_cells(lines[i], delimiter) for i in sample]
         place = next((k for k, row in enumerate(rows) if sum(map(bool, row)) > 1), None)
@@ -177,7 +180,8 @@ def _find_header(lines: Sequence[str], first: int, preferred: str | None) -> tup
         # Empty cells at the end may be missing.
         fits = [(n == width) + 0.5 * (1 < n < width and delimiter != _BLANKS) for n in below]
         fit = sum(fits) / len(fits) if fits else 1.0
-        if delimiter == _BLANKS and fit < 0.5:
+        # Below a title there has to be a table.
+        if (fit < 0.5 and (delimiter == _BLANKS or place)) or (place and not below):
             continue
         rating = (delimiter == preferred, fit >= 0.5, -place, fit, width)
         if best is None or rating > best[0]:
@@ -201,13 +205,14 @@ def _cells(line: str, delimiter: str, word: re.Pattern[str] = _WORD) -> list[str
 
 
 def _commented_header(lines: Sequence[str], first: int, delimiter: str) -> list[str] | None:
-    """Names in the comment before the first line, if that line holds values: ``# ra dec``."""
+    """Names in the comment before the first line, if only that line holds values: ``# ra dec``."""
     cells = _cells(lines[first], delimiter)
     comments = [i for i in range(first) if lines[i].lstrip().startswith("#")]
-    if not comments or not any(map(_is_number, cells)):
+    names = _cells(lines[comments[-1]].lstrip(" \t#"), delimiter, _NAME) if comments else []
+    if len(names) != len(cells) or _USUAL & {cell.lower() for cell in cells}:
         return None
-    names = _cells(lines[comments[-1]].lstrip(" \t#"), delimiter, _NAME)
-    return names if len(names) == len(cells) else None
+    usual = bool(_USUAL & {name.lower() for name in names})
+    return names if usual or any(map(_is_number, cells)) else None
 
 
 def _units(lines: Sequence[str], start: int, delimiter: str, number: int) -> tuple[list[str], int]:

@@ -529,7 +529,13 @@ def _parquet_values(column: pa.ChunkedArray) -> np.ndarray:
 def _read_ecsv(content: bytes, name: str) -> UserTable:
     text, _ = decode_text(content)
     text = "\n".join(text.replace("\r\n", "\n").replace("\r", "\n").split("\n")).lstrip("\ufeff")
-    comments = sum(line.startswith("#") for line in text.split("\n"))
+    lines = text.split("\n")
+    comments = next((i for i, line in enumerate(lines) if not line.startswith("#")), 0)
+    if skipped := [i + 1 for i in range(comments, len(lines)) if lines[i].startswith("#")]:
+        log.info(
+            "%s: %d lines left out, beginning with #: %s",
+            name, len(skipped), line_numbers("line", skipped),
+        )  # fmt: skip
     table = Table.read(f"{text}\n", format="ascii.ecsv")
     columns = (
         (title, table[title].info.unit, _ecsv_values(table, title)) for title in table.colnames
