@@ -131,10 +131,10 @@ def _clean(table: UserTable, words: pd.Series, any_word: bool) -> pd.Series:
 def _once(table: UserTable, grades: pd.DataFrame) -> pd.DataFrame:
     """Select one row of each galaxy; rows without id and name are galaxies of their own."""
     key = grades["id"] if (grades["id"] != "").any() else grades["name"]
-    named = key != ""
-    graded = grades[named & (grades["grade"] != "")].assign(key=key)
+    grades = grades.assign(key=key)
+    graded = grades[(key != "") & (grades["grade"] != "")]
     first = graded.drop_duplicates("key").set_index("key")
-    other = graded["grade"] != graded["key"].map(first["grade"])
+    other = (graded["grade"] != first["grade"].reindex(graded["key"]).to_numpy()).to_numpy(bool)
     if other.any():
         row = graded[other].iloc[0]
         rows = [int(first["row"][row["key"]]), int(row["row"])]
@@ -142,11 +142,11 @@ def _once(table: UserTable, grades: pd.DataFrame) -> pd.DataFrame:
             f"{table.path}: {table.where(rows)}: found grades {first['grade'][row['key']]} and "
             f"{row['grade']} for {row['key']}, expected one; delete the other"
         )
-    order = grades.assign(key=key, none=grades["grade"] == "").sort_values("none", kind="stable")
+    order = grades.assign(none=grades["grade"] == "").sort_values("none", kind="stable")
     repeated = (order.duplicated("key") & (order["key"] != "")).sort_index()
     if repeated.any():
         log.info(
             "%s: %d rows left out, of a galaxy that has another row: %s",
             table.path, repeated.sum(), table.where(grades["row"][repeated]),
         )  # fmt: skip
-    return grades[~repeated].reset_index(drop=True)
+    return grades[~repeated].drop(columns="key").reset_index(drop=True)

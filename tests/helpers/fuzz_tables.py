@@ -244,15 +244,27 @@ class _Log(logging.Handler):
         return sum(int(match[1]) for match in found if match)
 
 
-def _read_all(kind: str, path: Path, folder: Path) -> Iterator[int]:
-    """Give a file to each reader of its kind; yield the rows that come out."""
+def _shifted(ra: pd.Series) -> bool:
+    """Whether right ascensions are none of those that were written."""
+    spoilt = [1.5, -99, 187.52083, -2.5, 1e5]
+    written = np.mod([*CANDIDATES["ra"], *spoilt], 360)
+    near = np.isclose(np.asarray(ra, float)[:, None], written, atol=1e-3).any(axis=1)
+    return not near.all()
+
+
+def _read_all(kind: str, path: Path, folder: Path, known: bool) -> Iterator[int]:
+    """Give a file to each reader of its kind; yield the rows that come out, -1 if they changed."""
     yield len(read_user_table(path, "a table").frame())
     if kind == "positions":
-        yield len(read_list(path))
-        yield len(read_catalogue(Catalogue(path=str(path))))
-        yield len(read_graded_lists([str(path)]))
+        for table in (
+            read_list(path),
+            read_catalogue(Catalogue(path=str(path))),
+            read_graded_lists([str(path)]),
+        ):
+            yield -1 if known and _shifted(table["ra"]) else len(table)
     elif kind == "targets":
-        yield len(read_targets(path, 0.25))
+        table = read_targets(path, 0.25)
+        yield -1 if known and _shifted(table["ra"]) else len(table)
     elif kind == "grades":
         grades = read_grades(path, any_word=True)
         add_grades(CANDIDATES, grades, path)
@@ -288,6 +300,8 @@ def _read_all(kind: str, path: Path, folder: Path) -> Iterator[int]:
     elif kind == "cutouts":
         table = read_user_table(path, "x")
         scores = _known_columns(path, table, len(table))
+        if known and "ra" in scores and _shifted(np.mod(scores["ra"].dropna(), 360)):
+            yield -1
         yield len(table)
         for suffix in ("fits", "csv", "parquet"):
             write_table(folder / f"scores.{suffix}", scores)
@@ -347,8 +361,8 @@ def _try(
     log.addHandler(handler)
     problems = []
     try:
-        for out in _read_all(kind, path, path.parent):
-            if known and out + handler.left_out() < rows:
+        for out in _read_all(kind, path, path.parent, known):
+            if out < 0 or known and out + handler.left_out() < rows:
                 problems.append(f"{title}: {rows} rows in, {out} out, {handler.left_out()} named")
             handler.lines.clear()
     except LenspipeError as error:
