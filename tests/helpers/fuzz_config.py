@@ -19,10 +19,28 @@ BASE = {"run": "x", "simulation": {}, "footprint": {"ra": [150, 151], "dec": [30
 #: Values of any type, for any key.
 VALUES: list[Any] = [
     *(None, True, False, 0, -1, 1, 8, 0.5, 1e30, float("nan"), float("inf"), "", "null", "~", "1"),
-    *("8", "0.7", "yes", "1e-3", "[1, 2]", "{a: 1}", "{", "a.csv", "~/a", "$HOME/a", "$NOT_THERE/a"),
+    *(
+        "8",
+        "0.7",
+        "yes",
+        "1e-3",
+        "[1, 2]",
+        "{a: 1}",
+        "{",
+        "a.csv",
+        "~/a",
+        "$HOME/a",
+        "$NOT_THERE/a",
+    ),
     *("~nobody-here/a", "../x", "a\0b", "a/b", "Größe", "x" * 5000, [], [None], [1, "a"], [[]], {}),
     *({"a": 1}, {1: 2}, {"path": None}, [{"path": "a.csv", "grade": "E"}], [150, 151], ["g", "r"]),
     *({"by": "number", "value": 20}, {"number": "300"}, [[1, 2], [3, 4]], [[1, 2]] * 3, 10**30),
+]
+
+
+ODD_LINES = [
+    *("\tx: 1", "- a", "{", "a: b: c", "&a *a", "<<: 1", "? [a]\n: b"),
+    "!!python/object:os.system {}",
 ]
 
 
@@ -60,13 +78,15 @@ def _spoil(rng: np.random.Generator, text: str) -> bytes:
     if dice < 0.15:
         lines.insert(int(rng.integers(len(lines) + 1)), lines[int(rng.integers(len(lines)))])
     elif dice < 0.2:
-        lines.insert(int(rng.integers(len(lines) + 1)), str(rng.choice(["\tx: 1", "- a", "{", "a: b: c", "&a *a", "<<: 1", "? [a]\n: b", "!!python/object:os.system {}"])))  # fmt: skip
+        lines.insert(int(rng.integers(len(lines) + 1)), str(rng.choice(ODD_LINES)))
     elif dice < 0.25:
         lines = lines[: int(rng.integers(len(lines)))]
     elif dice < 0.27:
         lines = ["[" * 5000]
     content = str(rng.choice(["\n", "\r\n"])).join([*lines, ""])
-    encoded = content.encode(str(rng.choice(["utf-8"] * 4 + ["utf-8-sig", "utf-16", "latin-1"])), "replace")
+    encoded = content.encode(
+        str(rng.choice(["utf-8"] * 4 + ["utf-8-sig", "utf-16", "latin-1"])), "replace"
+    )
     if rng.random() < 0.05 and encoded:
         array = np.frombuffer(encoded, np.uint8).copy()
         array[rng.integers(0, len(array), 5)] = rng.integers(0, 256, 5)

@@ -56,7 +56,7 @@ def tables() -> dict[str, pd.DataFrame]:
     """A valid table of each kind, with names that look like numbers or like nothing."""
     names = ["Lens 1", "0012", "1e5", "NA", "nan", "a, b"]
     positions = CANDIDATES[["ra", "dec"]]
-    grade = {"grade": list("ABCD") + ["A", "B"]}
+    grade = {"grade": list("ABCDAB")}
     return {
         "positions": positions.assign(name=names, **grade),
         "targets": positions.assign(name=names),
@@ -196,9 +196,27 @@ def spoil_values(rng: np.random.Generator, table: pd.DataFrame) -> pd.DataFrame:
     """Change some values, columns or rows of a table."""
     table = table.astype(dict.fromkeys(table, object)).copy()
     number = len(table)
-    cells: list[object] = ["", None, np.nan, "-", "null", "N/A", "--", 1e20, -99, "x", "1,5", "Größe",
-             "a–b", "12:30:05", "-0d30m36s", np.inf, "../../x", "a\tb", 'a"b', "a'b", "#1", "1e5",
-             "0001p000", "=1+1", "\u22122.5", " padded ", "A", "d"]  # fmt: skip
+    cells = [
+        *(
+            "",
+            None,
+            np.nan,
+            "-",
+            "null",
+            "N/A",
+            "--",
+            1e20,
+            -99,
+            np.inf,
+            "x",
+            "1,5",
+            "1e5",
+            "A",
+            "d",
+        ),
+        *("Größe", "a–b", "12:30:05", "-0d30m36s", "../../x", "a\tb", 'a"b', "a'b", "#1", "=1+1"),
+        *("0001p000", "\u22122.5", " padded "),
+    ]
     for _ in range(int(rng.integers(0, 3))):
         row, column = int(rng.integers(number)), int(rng.integers(len(table.columns)))
         table.iat[row, column] = cells[int(rng.integers(len(cells)))]
@@ -364,7 +382,7 @@ def _try(
     problems = []
     try:
         for out in _read_all(kind, path, path.parent, known):
-            if out < 0 or known and out + handler.left_out() < rows:
+            if out < 0 or (known and out + handler.left_out() < rows):
                 problems.append(f"{title}: {rows} rows in, {out} out, {handler.left_out()} named")
             handler.lines.clear()
     except LenspipeError as error:
