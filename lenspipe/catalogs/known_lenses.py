@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from lenspipe.catalogs.files import line_numbers
 from lenspipe.catalogs.lists import read_list
 from lenspipe.config.data import Retrieval
 from lenspipe.config.learning import Catalogue, Sample
@@ -18,6 +17,7 @@ from lenspipe.utils.crossmatch import friends_of_friends
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import stem
 from lenspipe.utils.progress import log
+from lenspipe.utils.user_tables import line_numbers
 
 __all__ = [
     "merge_entries",
@@ -109,7 +109,7 @@ def read_catalogue(
     if len(repeated):
         log.info(
             "%s: %d rows merged with an earlier one at the same position: %s",
-            path, len(repeated), line_numbers(path, repeated),
+            path, len(repeated), line_numbers(table.attrs["noun"], repeated),
         )  # fmt: skip
     table["catalogue"] = catalogue.label
     return table
@@ -231,7 +231,8 @@ def read_catalogues(
         if no_lens.any():
             log.info(
                 "%s: %d rows left out, graded D: %s",
-                catalogue.path, no_lens.sum(), line_numbers(catalogue.path, table["line"][no_lens]),
+                catalogue.path, no_lens.sum(),
+                line_numbers(table.attrs["noun"], table["line"][no_lens]),
             )  # fmt: skip
         tables.append(table[~no_lens].assign(catalogued=True))
     return tables

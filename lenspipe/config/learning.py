@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from lenspipe.config.base import Fraction, Grade, Positive, PositiveInt, Section, as_list
+from lenspipe.config.base import Fraction, Grade, PathText, Positive, PositiveInt, Section, as_list
 from lenspipe.utils.files import stem
 
 #: References in lenscat 1.1.3 that are not to lenses that can be seen from the ground.
@@ -53,7 +53,7 @@ _REFERENCES: dict[str, Literal["no lens", "unresolved", "compilation"]] = {
 class Catalogue(Section):
     """A catalogue of lenses, with grades; its path alone may stand for it."""
 
-    path: str = Field(
+    path: PathText = Field(
         description="CSV, TSV, ECSV or FITS file with ra, dec and, optionally, grade; its "
         "address; or `lenscat`, the table of that package."
     )
@@ -99,12 +99,12 @@ class Sample(Section):
         (),
         description="Catalogues of known lenses, or their paths. None: the simulated sky's list.",
     )
-    confusing: tuple[str, ...] = Field(
+    confusing: tuple[PathText, ...] = Field(
         (),
         description="Lists of confusing non-lenses: ra, dec and, optionally, kind. None: the "
         "simulated sky's list.",
     )
-    graded: tuple[str, ...] = Field(
+    graded: tuple[PathText, ...] = Field(
         (),
         description="Lists of visually graded galaxies: ra, dec and grade, as written by mining "
         "and cleaning. A to C are lenses, D is not; galaxies without a grade are set aside.",
@@ -140,7 +140,7 @@ class Sample(Section):
         0.0,
         description="Simulated lenses added to the training split, per known lens in it.",
     )
-    cleaning_model: str | None = Field(
+    cleaning_model: PathText | None = Field(
         None,
         description="Trained model (.keras); non-lenses that it classifies as lenses are set aside "
         "for visual inspection.",
@@ -218,7 +218,7 @@ class Records(Section):
 class Inference(Section):
     """Scoring."""
 
-    model: str | None = Field(
+    model: PathText | None = Field(
         None,
         description="Trained model (.keras) to search with. None: one is trained in this run.",
     )

@@ -18,6 +18,7 @@ from lenspipe.products.schema import PRODUCTS, command_for
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 from lenspipe.utils.fits import open_fits
+from lenspipe.utils.tables import fits_values
 
 __all__ = [
     "native_array",
@@ -141,7 +142,7 @@ def native_array(catalog: pd.DataFrame) -> np.ndarray:
     columns = {
         name: values.to_numpy()
         if pd.api.types.is_numeric_dtype(values)
-        else np.array(values.to_list(), "S")
+        else fits_values(values).astype("S")
         for name, values in catalog.items()
     }
     array = np.empty(len(catalog), [(name, values.dtype) for name, values in columns.items()])

@@ -10,10 +10,10 @@ from astropy.coordinates import SkyCoord
 
 from lenspipe.config.surveys.base import SurveyPaths
 from lenspipe.retrieval.local import LocalSource
-from lenspipe.survey.bricks import BRICK_NAME
 from lenspipe.utils.errors import LenspipeError, NotFoundError
 from lenspipe.utils.files import is_remote
 from lenspipe.utils.fits import read_fits_table, reading
+from lenspipe.utils.names import is_brick_name
 from lenspipe.utils.progress import log
 
 __all__ = ["all_names", "band_columns", "survey_bricks"]
@@ -87,7 +87,7 @@ def _to_frame(
 ) -> pd.DataFrame:
     names = np.char.strip(columns["brickname"])
     # Files are named after bricks.
-    if wrong := [name for name in names.tolist() if not BRICK_NAME.fullmatch(name)]:
+    if wrong := [name for name in names.tolist() if not is_brick_name(name)]:
         raise LenspipeError(
             f"{file}: found brickname {wrong[0]!r}, expected names such as 0001p000; download it "
             "again"

@@ -79,7 +79,7 @@ def train(settings: Settings, after_epoch: AfterEpoch | None = None) -> dict[str
     key = key_of({"train": counts["train"]})
     if after_epoch is None and (notes := _kept(paths, training, key)):
         log.info(
-            "training %s: %s is of this sample and these settings, and kept; delete it to train again",
+            "training %s: %s is of this sample and these settings; delete it to train again",
             training.name, paths.model(training.name),
         )  # fmt: skip
         return notes

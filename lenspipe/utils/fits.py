@@ -3,6 +3,8 @@
 import contextlib
 import errno
 import os
+import re
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,16 @@ from lenspipe.utils.errors import LenspipeError
 __all__ = [
     "check_sums",
     "clip_boxes",
+    "create_fits",
     "open_fits",
     "read_fits_table",
     "reading",
     "touched_tiles",
     "wcs_of",
 ]
+
+#: Names of files that CFITSIO and fitsio take as they are.
+_PLAIN = re.compile(r"[\w./-]*\w\.\w+", re.ASCII)
 
 #: Keywords of a coadd's world coordinates; others in its header are non-standard and only warn.
 _WCS_KEYS = (
@@ -36,6 +42,38 @@ _REMEDY = "download it again"
 
 #: Errors of the code, the installation or the machine rather than of a file.
 _NOT_OF_A_FILE = (MemoryError, NameError, ImportError)
+
+
+@contextlib.contextmanager
+def _plain_name(path: Path) -> Iterator[str]:
+    """Yield a name of a file that may not exist yet, to be given to CFITSIO.
+
+    CFITSIO reads more than a name in what it is given: sections and filters in brackets, numbers of
+    HDUs after a plus sign, templates in parentheses, other files after an exclamation mark; fitsio
+    expands ``~`` and ``$``. A name with such characters is therefore replaced by that of a link.
+    """
+    name = f".{os.sep}{path}" if not path.is_absolute() else str(path)
+    if _PLAIN.fullmatch(name):
+        yield name
+        return
+    folder = tempfile.gettempdir()
+    folder = folder if _PLAIN.fullmatch(f"{folder}/x.fits") else "/tmp"
+    with tempfile.TemporaryDirectory(prefix="lenspipe-", dir=folder) as links:
+        link = Path(links) / "file.fits"
+        link.symlink_to(path.absolute())
+        yield str(link)
+
+
+@contextlib.contextmanager
+def create_fits(path: str | os.PathLike[str]) -> Iterator[fitsio.FITS]:
+    """Create a FITS file, to be written by fitsio."""
+    with _plain_name(Path(path)) as name, fitsio.FITS(name, "rw") as fits:
+        yield fits
+
+
+def _is_compressed(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return not file.read(6).startswith(b"SIMPLE")
 
 
 @contextlib.contextmanager
@@ -105,7 +143,7 @@ def open_fits(path: str | os.PathLike[str], remedy: str = _REMEDY) -> Iterator[f
                 fits, end = _open(path)
             stack.enter_context(fits)
             size = path.stat().st_size
-            if size < end and path.suffix != ".gz":
+            if size < end and not _is_compressed(path):
                 raise LenspipeError(
                     f"{path}: truncated: found {size} bytes, expected {end}; {remedy}"
                 )
@@ -118,7 +156,8 @@ def open_fits(path: str | os.PathLike[str], remedy: str = _REMEDY) -> Iterator[f
 def _open(path: Path) -> tuple[fitsio.FITS, int]:
     """Open a file; return it and its size in bytes as stated by its headers."""
     with contextlib.ExitStack() as stack:
-        fits = stack.enter_context(fitsio.FITS(str(path)))
+        with _plain_name(path) as name:
+            fits = stack.enter_context(fitsio.FITS(name))
         end = max(hdu.get_offsets()["data_end"] for hdu in fits)
         stack.pop_all()
     return fits, end

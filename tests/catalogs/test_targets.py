@@ -141,7 +141,7 @@ def test_a_simulated_sky_has_the_bricks_of_the_list(tmp_path, monkeypatch):
         ("name,ra,dec\nä,1,2\n", "found the name 'ä', expected letters, digits"),
         ("name,ra,dec\ntarget-000002,1,2\n,1,2\n", "more than one row named target-000002"),
         ("ra,dec\n1,91\n", "line 2 has ra 1, dec 91"),
-        ("ra,dec\n,\n", "line 2 has ra empty, dec empty;"),
+        ("ra,dec\n,\n1,2\n", "line 2 has ra empty, dec empty;"),
         ("ra,dec,RA\n1,2,3\n", "more than one column ra"),
         ("a,b\n1,2\n", "found columns a, b; expected ra, dec"),
         ("", r"can't be read as CSV .* correct config key targets"),

@@ -546,8 +546,12 @@ def bad_tables():
     good = lenses(3).assign(weight=1.0)
     yield "no radius", good.drop(columns="theta_e_arcsec"), "expected also theta_e_arcsec"
     yield "no brightness", good.drop(columns="arc_snr"), "expected also arc_snr"
-    yield "negative weight", good.assign(weight=[1, -2, 1]), "found weight -2.0 in row 2"
-    yield "weight of text", good.assign(weight=["1", "x", "1"]), "found weight nan in row 2"
+    yield "negative weight", good.assign(weight=[1, -2, 1]), "found weight -2.0 in line 3"
+    yield (
+        "weight of text",
+        good.assign(weight=["1", "x", "1"]),
+        "line 3: found weight 'x', expected a number",
+    )
     yield "weights of 0", good.assign(weight=0), "found weights of 0 only"
     yield "no row", good[:0], "found no row"
 
@@ -559,7 +563,7 @@ def test_bad_tables_are_refused_in_a_line(run, table, words):
     table.to_csv("mine.csv", index=False)
     with pytest.raises(LenspipeError, match=re.escape(words)) as error:
         read_table("mine.csv", run, Constant(), 1.0)
-    assert str(error.value).startswith("mine.csv: found ")
+    assert str(error.value).startswith("mine.csv: ")
     assert "\n" not in str(error.value)
 
 

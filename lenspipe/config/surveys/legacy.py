@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lenspipe.config.surveys.base import Release, SurveyPaths
-from lenspipe.utils.files import is_remote
+from lenspipe.utils.files import is_remote, path_part
 
 __all__ = ["RELEASES", "LegacyPaths", "LegacyRelease"]
 
@@ -53,7 +53,7 @@ class LegacyPaths(SurveyPaths):
 
     def tractor(self, region: str, brick: str) -> str | Path:
         """Tractor catalogue of a brick."""
-        return self._of_region(region, f"tractor/{brick[:3]}/tractor-{brick}.fits")
+        return self._of_region(region, f"tractor/{brick[:3]}/tractor-{path_part(brick)}.fits")
 
     def checksums(self, path: str | Path, folder: str | None = None) -> str | Path:
         """List of SHA-256 sums; see `SurveyPaths`.
@@ -71,7 +71,7 @@ class LegacyPaths(SurveyPaths):
         """Coadd of a brick; see `SurveyPaths`."""
         suffix = f"-{band}" if band else ""
         packed = self.release.maskbits_packed if kind == "maskbits" else "fz"
-        name = f"legacysurvey-{brick}-{kind}{suffix}.fits.{packed}"
+        name = f"legacysurvey-{path_part(brick)}-{kind}{suffix}.fits.{packed}"
         return self._of_region(region, f"coadd/{brick[:3]}/{brick}/{name}")
 
 
