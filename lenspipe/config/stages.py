@@ -271,7 +271,7 @@ STAGE_FILES: dict[str, FileSet] = {
     ),
     "brick_cutouts": made(RunPaths.cutouts, per="brick"),
     # The labelled sample and the models.
-    "lenses": made(lambda p: p.lenses, beside="known/lenses.csv"),
+    "lenses": made(lambda p: p.lenses, beside="known/lenses.csv known/references.csv"),
     "sample": made(
         lambda p: p.sample,
         when=trains,

@@ -137,7 +137,7 @@ class CoaddStamps:
             maskbits = files["maskbits", None]
             if maskbits is not None:
                 bits = read(maskbits, "maskbits", None, 0).astype(np.int64)
-                stamps.masked = (bits & _bad_bits(self.bands, self.release)) != 0
+                stamps.masked = (bits & self.release.bad_pixels(self.bands)) != 0
             elif self.release.maskbits:
                 raise LenspipeError(f"{coadds['maskbits', None]}: no such file; download it")
             else:
@@ -255,9 +255,3 @@ def _central_pixels(wcs: WCS, parent: pd.DataFrame, size: int) -> tuple[np.ndarr
     # A position off the projection's half of the sky has no pixel.
     columns, rows = np.clip(np.nan_to_num(pixels, nan=-size), -size, 10**6).astype(int)
     return columns, rows
-
-
-def _bad_bits(bands: Iterable[str], release: Release) -> int:
-    bands = tuple(bands)
-    names = [f"{name}_{band.upper()}" for name in ("SATUR", "ALLMASK") for band in bands]
-    return release.mask(("BRIGHT", *names))

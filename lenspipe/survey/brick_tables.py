@@ -10,17 +10,17 @@ from astropy.coordinates import SkyCoord
 
 from lenspipe.config.surveys.base import SurveyPaths
 from lenspipe.retrieval.local import LocalSource
-from lenspipe.survey.bricks import BRICK_NAME
 from lenspipe.utils.errors import LenspipeError, NotFoundError
 from lenspipe.utils.files import is_remote
 from lenspipe.utils.fits import read_fits_table, reading
+from lenspipe.utils.names import is_brick_name
 from lenspipe.utils.progress import log
 
 __all__ = ["all_names", "band_columns", "survey_bricks"]
 
 
 def survey_bricks(source: LocalSource, paths: SurveyPaths, bands: Iterable[str]) -> pd.DataFrame:
-    """Read all bricks for which the survey has data, each in its primary region.
+    """Read all bricks of regions with these bands, each in its primary region.
 
     Parameters
     ----------
@@ -39,8 +39,12 @@ def survey_bricks(source: LocalSource, paths: SurveyPaths, bands: Iterable[str])
     RetrievalError
         A server did not deliver a table.
     """
+    bands = tuple(bands)
     columns = band_columns(bands)
-    files = {region: paths.bricks(region) for region in paths.release.regions}
+    regions = paths.release.regions_with(bands)
+    if others := [region for region in paths.release.regions if region not in regions]:
+        log.info("bricks: %s not searched, since it lacks a band of survey.bands", *others)
+    files = {region: paths.bricks(region) for region in regions}
     tables = {}
     for region, file in files.items():
         try:
@@ -83,7 +87,7 @@ def _to_frame(
 ) -> pd.DataFrame:
     names = np.char.strip(columns["brickname"])
     # Files are named after bricks.
-    if wrong := [name for name in names.tolist() if not BRICK_NAME.fullmatch(name)]:
+    if wrong := [name for name in names.tolist() if not is_brick_name(name)]:
         raise LenspipeError(
             f"{file}: found brickname {wrong[0]!r}, expected names such as 0001p000; download it "
             "again"

@@ -1,7 +1,6 @@
 """The grid of bricks on the sky, and the world coordinates of a brick's coadds."""
 
 import functools
-import re
 
 import numpy as np
 import pandas as pd
@@ -10,11 +9,9 @@ from numpy.typing import ArrayLike
 
 from lenspipe.config.surveys.base import Release
 from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.names import is_brick_name
 
-__all__ = ["BRICK_NAME", "BrickGrid", "brick_grid", "brick_wcs"]
-
-#: Name of a brick.
-BRICK_NAME = re.compile(r"\d{4}[pm]\d{3}")
+__all__ = ["BrickGrid", "brick_grid", "brick_wcs"]
 
 
 class BrickGrid:
@@ -71,7 +68,7 @@ class BrickGrid:
         >>> BrickGrid(0.25).centre("0394m202")
         (39.483013293943866, -20.25)
         """
-        if BRICK_NAME.fullmatch(name):
+        if is_brick_name(name):
             # The name has the tenths of degrees that the centre begins with.
             sign = -1 if name[4] == "m" else 1
             dec = sign * (int(name[5:]) / 10 + np.arange(0, 0.1, self.height_deg / 4))

@@ -17,9 +17,6 @@ from lenspipe.utils.fits import check_sums, open_fits, reading
 
 __all__ = ["read_sweep", "sweep_names", "sweep_path"]
 
-#: Height of a file's box, degrees.
-_HEIGHT_DEG = 5
-
 #: Rows read at a time; a row takes ~150 bytes as read, and several times that as a table.
 _BLOCK_ROWS = 100_000
 
@@ -37,21 +34,21 @@ def sweep_names(ra: float, dec: float, release: Release) -> list[str]:
     list of str
         One, or up to four if the brick extends across edges of their boxes.
     """
-    step, height = release.sweep_width_deg, release.brick_deg
+    (step, rise), height = release.sweep_box_deg, release.brick_deg
     half = brick_grid(height).widths(dec) / 2
     # Bricks that only touch a box have nothing in it.
     lefts = range(math.floor((ra - half + 1e-6) / step), math.ceil((ra + half - 1e-6) / step))
     lows = range(
-        max(math.floor((dec - height / 2 + 1e-6) / _HEIGHT_DEG), -90 // _HEIGHT_DEG),
-        min(math.ceil((dec + height / 2 - 1e-6) / _HEIGHT_DEG), 90 // _HEIGHT_DEG),
+        max(math.floor((dec - height / 2 + 1e-6) / rise), -90 // rise),
+        min(math.ceil((dec + height / 2 - 1e-6) / rise), 90 // rise),
     )
 
     def corner(ra: int, dec: int) -> str:
         return f"{ra:03d}{'m' if dec < 0 else 'p'}{abs(dec):03d}"
 
-    corners = {(left * step % 360, low * _HEIGHT_DEG) for left in lefts for low in lows}
+    corners = {(left * step % 360, low * rise) for left in lefts for low in lows}
     return [
-        f"sweep-{corner(ra0, dec0)}-{corner(ra0 + step, dec0 + _HEIGHT_DEG)}.fits"
+        f"sweep-{corner(ra0, dec0)}-{corner(ra0 + step, dec0 + rise)}.fits"
         for ra0, dec0 in sorted(corners)
     ]
 

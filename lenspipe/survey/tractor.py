@@ -198,7 +198,7 @@ def _require(
             "config key survey.release"
         )
     numbers = set(columns.get("release", ())) - {0}
-    wrong = {number for number in numbers if not release.has_number(number)}
+    wrong = {number for number in numbers if number not in release.numbers}
     if wrong and not any_release:
         raise LenspipeError(
             f"{where}: found release {min(wrong)}, expected {release.name}; check config keys "

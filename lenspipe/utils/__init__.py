@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "fits": [
             "check_sums",
             "clip_boxes",
+            "create_fits",
             "open_fits",
             "read_fits_table",
             "reading",
@@ -21,7 +22,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "html": ["write_html"],
         "names": ["iau_name", "unique_names"],
         "progress": ["configure_logging", "end_with", "log", "track"],
-        "tables": ["check_output", "content_hash", "read_user_table", "write_table"],
+        "tables": ["ascii_text", "check_output", "content_hash", "fits_values", "write_table"],
         "tensorflow": ["gpus", "keras", "tf"],
+        "user_tables": ["read_user_table", "UserTable"],
     },
 )

@@ -3,6 +3,8 @@
 import contextlib
 import errno
 import os
+import re
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,16 @@ from lenspipe.utils.errors import LenspipeError
 __all__ = [
     "check_sums",
     "clip_boxes",
+    "create_fits",
     "open_fits",
     "read_fits_table",
     "reading",
     "touched_tiles",
     "wcs_of",
 ]
+
+#: Names of files that CFITSIO and fitsio take as they are.
+_PLAIN = re.compile(r"[\w./-]*\w\.\w+", re.ASCII)
 
 #: Keywords of a coadd's world coordinates; others in its header are non-standard and only warn.
 _WCS_KEYS = (
@@ -31,12 +37,47 @@ _WCS_KEYS = (
 )
 
 
+#: What to do with a damaged file of the survey.
+_REMEDY = "download it again"
+
 #: Errors of the code, the installation or the machine rather than of a file.
 _NOT_OF_A_FILE = (MemoryError, NameError, ImportError)
 
 
 @contextlib.contextmanager
-def reading(path: str | os.PathLike[str]) -> Iterator[None]:
+def _plain_name(path: Path) -> Iterator[str]:
+    """Yield a name of a file that may not exist yet, to be given to CFITSIO.
+
+    CFITSIO reads more than a name in what it is given: sections and filters in brackets, numbers of
+    HDUs after a plus sign, templates in parentheses, other files after an exclamation mark; fitsio
+    expands ``~`` and ``$``. A name with such characters is therefore replaced by that of a link.
+    """
+    name = f".{os.sep}{path}" if not path.is_absolute() else str(path)
+    if _PLAIN.fullmatch(name):
+        yield name
+        return
+    folder = tempfile.gettempdir()
+    folder = folder if _PLAIN.fullmatch(f"{folder}/x.fits") else "/tmp"
+    with tempfile.TemporaryDirectory(prefix="lenspipe-", dir=folder) as links:
+        link = Path(links) / "file.fits"
+        link.symlink_to(path.absolute())
+        yield str(link)
+
+
+@contextlib.contextmanager
+def create_fits(path: str | os.PathLike[str]) -> Iterator[fitsio.FITS]:
+    """Create a FITS file, to be written by fitsio."""
+    with _plain_name(Path(path)) as name, fitsio.FITS(name, "rw") as fits:
+        yield fits
+
+
+def _is_compressed(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return not file.read(6).startswith(b"SIMPLE")
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike[str], remedy: str = _REMEDY) -> Iterator[None]:
     """Read a file of the survey in the block; whatever is wrong with it becomes one line.
 
     This alone decides which errors are those of a file, and so cost its brick: every `Exception`
@@ -46,6 +87,8 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
     ----------
     path
         As errors name it.
+    remedy
+        What to do with a damaged file, for errors.
 
     Raises
     ------
@@ -59,22 +102,28 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise _unreadable(path, error) from None
+        raise _unreadable(path, error, remedy) from None
 
 
-def _unreadable(path: str | os.PathLike[str], error: Exception) -> LenspipeError:
+def _unreadable(path: str | os.PathLike[str], error: Exception, remedy: str) -> LenspipeError:
     reason = next(iter(str(error).strip().splitlines()), "").strip()
     if not isinstance(error, OSError):
         reason = f"{type(error).__name__}: {reason}"
-    return LenspipeError(f"{path}: not a readable FITS file ({reason}); download it again")
+    return LenspipeError(f"{path}: not a readable FITS file ({reason}); {remedy}")
 
 
 @contextlib.contextmanager
-def open_fits(path: str | os.PathLike[str]) -> Iterator[fitsio.FITS]:
+def open_fits(path: str | os.PathLike[str], remedy: str = _REMEDY) -> Iterator[fitsio.FITS]:
     """Open a FITS file to read; errors while it is open become one line.
 
     CFITSIO detects a truncated file only when it reaches the missing data, so the size is first
     compared with that in the headers.
+
+    Parameters
+    ----------
+    path
+    remedy
+        As of `reading`.
 
     Raises
     ------
@@ -85,7 +134,7 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fitsio.FITS]:
     if not path.is_file():
         raise LenspipeError(f"{path}: no such file; download it or correct survey.tree")
     with contextlib.ExitStack() as stack:
-        with reading(path):
+        with reading(path, remedy):
             try:
                 fits, end = _open(path)
             except UnicodeError:
@@ -94,20 +143,21 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fitsio.FITS]:
                 fits, end = _open(path)
             stack.enter_context(fits)
             size = path.stat().st_size
-            if size < end and path.suffix != ".gz":
+            if size < end and not _is_compressed(path):
                 raise LenspipeError(
-                    f"{path}: truncated: found {size} bytes, expected {end}; download it again"
+                    f"{path}: truncated: found {size} bytes, expected {end}; {remedy}"
                 )
         try:
             yield fits
         except (OSError, UnicodeError) as error:
-            raise _unreadable(path, error) from None
+            raise _unreadable(path, error, remedy) from None
 
 
 def _open(path: Path) -> tuple[fitsio.FITS, int]:
     """Open a file; return it and its size in bytes as stated by its headers."""
     with contextlib.ExitStack() as stack:
-        fits = stack.enter_context(fitsio.FITS(str(path)))
+        with _plain_name(path) as name:
+            fits = stack.enter_context(fitsio.FITS(name))
         end = max(hdu.get_offsets()["data_end"] for hdu in fits)
         stack.pop_all()
     return fits, end

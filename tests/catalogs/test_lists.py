@@ -14,11 +14,11 @@ from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lenspipe.catalogs.files import line_numbers
 from lenspipe.catalogs.lists import read_list
 from lenspipe.config.settings import load_settings
 from lenspipe.utils.crossmatch import friends_of_friends
 from lenspipe.utils.errors import LenspipeError, NotFoundError
+from lenspipe.utils.user_tables import line_numbers
 
 TEXTS = ["name", "kind", "grade", "ref"]
 
@@ -52,7 +52,7 @@ def test_list_without_positions_is_refused(write, tmp_path):
         read_list(write("name,RA\nx,1\n"))
     with pytest.raises(LenspipeError, match=r"name the missing ra and dec and grade$"):
         read_list(write("a,b\n1,2\n"), columns=("ra", "dec", "grade"))
-    with pytest.raises(LenspipeError, match=r"can't be read as CSV .*No such file"):
+    with pytest.raises(LenspipeError, match=r"none.csv: can't be read .*No such file"):
         read_list(tmp_path / "none.csv")
     with pytest.raises(LenspipeError, match=r"can't be read as CSV \(it is empty\)"):
         read_list(write(""))
@@ -141,7 +141,7 @@ def test_files_that_are_something_else_are_refused_in_a_line(tmp_path, suffix):
 
 
 def test_a_fits_file_without_a_table_is_refused(tmp_path):
-    with pytest.raises(LenspipeError, match=r"can't be read as FITS .*No such file"):
+    with pytest.raises(LenspipeError, match=r"list.fits: can't be read .*No such file"):
         read_list(tmp_path / "list.fits")
     write_fits_table(tmp_path / "list.fits", {"ra": [1.0], "dec": [2.0]})
     whole = (tmp_path / "list.fits").read_bytes()
@@ -158,21 +158,21 @@ def test_rows_that_are_no_positions_are_left_out_and_named(write, said):
     path = write("ra,dec\n" + "\n".join(rows) + "\n")
     assert positions(read_list(path)) == [[1, 2], [6, 6]]
     assert said() == [
-        f"{path}: 1 rows left out, more cells than the header has: line 10",
+        f"{path}: 1 rows left out, another number of cells than in the header: line 10",
         f"{path}: 4 rows left out, no position in degrees or sexagesimal: lines 3, 4, 6, 12",
         f"{path}: 4 rows left out, ra not in -180 to 360 or dec not in -90 to 90: lines 5, 7, 8, 9",
     ]
     for text, message in (
         ("ra,dec\n1,2\nx,3\n", "line 3 has ra x, dec 3; expected degrees"),
         ("ra,dec\n1,2\n\n,3\n", "line 4 has ra empty, dec 3"),
-        ("name,ra,dec\na, b,1,2\n", "line 2: more cells than the header has"),
+        ("name,ra,dec\na, b,1,2\n", "line 2: found another number of cells"),
     ):
         with pytest.raises(LenspipeError, match=message):
             read_list(write(text), strict=True)
 
 
 def test_many_lines_are_not_all_named(tmp_path, said):
-    assert line_numbers("list.csv", [7]) == "line 7"
+    assert line_numbers("line", [7]) == "line 7"
     write_fits_table(tmp_path / "list.fits", {"ra": np.full(20, np.nan), "dec": np.zeros(20)})
     assert read_list(tmp_path / "list.fits").empty
     assert said()[0].endswith("sexagesimal: rows 1, 2, 3, 4, 5 and 15 more")

@@ -6,6 +6,7 @@ directory, file for the output) it forks a process that runs Snakemake with thes
 forks one for each script in place of a new Python; then it writes the exit status.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -70,7 +71,8 @@ def execute_script(job, path, edit=False):
 def main():
     PythonScript.execute_script = execute_script
     for module in pkgutil.walk_packages(lenspipe.__path__, "lenspipe."):
-        importlib.import_module(module.name)
+        with contextlib.suppress(ImportError):  # of an optional library
+            importlib.import_module(module.name)
     for line in sys.stdin:
         print(status_of(in_fork(run_snakemake, *json.loads(line))), flush=True)
 
