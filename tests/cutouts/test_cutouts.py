@@ -469,7 +469,7 @@ def test_mask_bits_of_dr7(tmp_path, remote, caplog):
     caplog.set_level("INFO", "lenspipe")
     release, brick = RELEASES["dr7"], "1501p320"
     paths = release.paths(tmp_path / "tree")
-    header = brick_wcs(150.147, 32.0, release).to_header()
+    header = brick_wcs(150.14705882352942, 32.0, release).to_header()
     for kind in ("image", "invvar"):
         coadd = paths.coadd("south", brick, kind, "g")
         write_coadd(coadd, np.ones((3600, 3600), "f4"), header)
@@ -478,7 +478,7 @@ def test_mask_bits_of_dr7(tmp_path, remote, caplog):
     bits[2000:2010] = release.mask(("NPRIMARY",))
     with fitsio.FITS(str(paths.coadd("south", brick, "maskbits")), "rw", clobber=True) as fits:
         fits.write(bits, header=dict(header))
-    ra, dec = brick_wcs(150.147, 32.0, release).all_pix2world([1800, 1800], [1004, 2004], 0)
+    ra, dec = brick_wcs(150.14705882352942, 32.0, release).all_pix2world([1800, 1800], [1004, 2004], 0)
     parent = pd.DataFrame({"ra": ra, "dec": dec})
     retrieval = Retrieval(contact="me@example.org", cache=str(tmp_path / "cache"))
     with Loopback(tmp_path / "tree") as server:

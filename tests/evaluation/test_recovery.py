@@ -380,7 +380,7 @@ def test_a_column_of_the_catalogue_to_count_by(search):
     _, summary = compare(search[0], by="Region")
     rows = [row for row in summary["recovery"] if row["trained_on"] == "all"]
     groups = {row["group"]: row["n"] for row in rows}
-    assert groups == {"all": 14, "north": 3, "south": 11}
+    assert groups == {"all": 15, "north": 3, "south": 12}
     with pytest.raises(LenspipeError, match="found columns name, ra, dec, region; expected z"):
         compare(search[0], by="z")
     many = pd.DataFrame({"ra": np.arange(40.0), "dec": 0.0, "q": np.arange(40)})
@@ -435,7 +435,7 @@ def test_the_rule_writes_a_table_counts_and_a_figure(search):
     assert table["reason"].tolist() == table["name"].tolist()
     summary = json.loads(settings.paths.recovery("mine.json").read_text())
     assert summary["catalogue"] == "mine"
-    assert summary["n_entries"] == len(table) == 14
+    assert summary["n_entries"] == len(table) == 15
     assert settings.paths.recovery("mine.png").read_bytes()[1:4] == b"PNG"
 
 
@@ -444,11 +444,11 @@ def test_the_command(search, capsys):
     options = ["--thresholds", "0.9,0.2", "--by", "region", "--radius", "3", "--output", "out"]
     assert main([*arguments, *options]) == 0
     text = capsys.readouterr().out
-    assert "published: 14 entries, 14 systems; galaxies of results/tiny within 3 arcsec" in text
+    assert "published: 15 entries, 15 systems; galaxies of results/tiny within 3 arcsec" in text
     assert "below threshold" not in text
     summary = json.loads((search[0].paths.root.parents[1] / "out/published.json").read_text())
     assert (summary["thresholds"], summary["by"]) == ([0.2, 0.9], "region")
-    assert len(pd.read_csv("out/published.csv")) == 14
+    assert len(pd.read_csv("out/published.csv")) == 15
 
 
 @pytest.mark.parametrize(
