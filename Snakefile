@@ -8,8 +8,10 @@ import os
 import sys
 from pathlib import Path
 
-from lenspipe.config.settings import hide_credentials, load_settings
+from lenspipe.config.base import merged
+from lenspipe.config.settings import hide_credentials, load_settings, read_config
 from lenspipe.config.stages import STAGES
+from lenspipe.config.texts import parse_arguments
 from lenspipe.footprint.plan import load_plan
 from lenspipe.status.disk import describe_disk_space
 from lenspipe.utils.errors import LenspipeError
@@ -28,6 +30,10 @@ if not workflow.config_settings.configfiles:
 gc.set_threshold(100_000, 50, 1000)
 
 try:
+    # Snakemake loses the first of two sections of the same name, and takes what is nested in
+    # --config for text.
+    read_config(map(Path, workflow.configfiles))
+    config.update(merged(config, parse_arguments(workflow.config_settings.config_args or ())))
     hide_credentials(config)
     SETTINGS = load_settings(config)
     if SETTINGS.inference.model and not Path(SETTINGS.inference.model).is_file():
@@ -46,8 +52,11 @@ CORES = workflow.resource_settings.cores or 1
 # Bricks that failed in an earlier run, but may be available to this one, are tried again, and pages that
 # are gone are drawn again.
 if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
-    reopen(SETTINGS, CHUNKS)
-    reopen_pages(SETTINGS)
+    try:
+        reopen(SETTINGS, CHUNKS)
+        reopen_pages(SETTINGS)
+    except LenspipeError as error:
+        raise WorkflowError(str(error)) from None
 if workflow.is_main_process:
     need, warning = describe_disk_space(SETTINGS, PLAN, min(CORES, workflow.nodes or CORES))
     if need:

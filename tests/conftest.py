@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from lenspipe.config.settings import load_settings
 from lenspipe.config.surveys.legacy import RELEASES
-from lenspipe.survey.bricks import brick_wcs
+from lenspipe.survey.bricks import brick_grid, brick_wcs
 
 # A busy machine is no fault of a test.
 settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow])
@@ -156,8 +156,9 @@ def make_small_survey(folder, release, bands, ra=None, n=4):
     """Write bricks of 400 x 400 pixels with n galaxies, eight if no ra; return tree and bricks."""
     paths, rng = RELEASES[release].paths(folder), np.random.default_rng(5)
     ra = 150.0 + 0.3 * np.arange(8) if ra is None else ra
-    dec = np.full(len(ra), 2.125)
-    bricks = [f"{round(10 * value):04d}p021" for value in ra]
+    grid = brick_grid(0.25)
+    bricks = grid.bricks_at(ra, np.full(len(ra), 2.125))[0].tolist()
+    ra, dec = np.transpose([grid.centre(brick) for brick in bricks])
     rows = {"brickname": bricks, "ra": ra, "dec": dec, "survey_primary": np.ones(len(ra), bool)}
     rows |= {"brickid": np.arange(1000, 1000 + len(ra), dtype="i4")}
     rows |= {f"nexp_{band}": np.full(len(ra), 5, "i2") for band in bands}

@@ -3,13 +3,14 @@
 import pandas as pd
 from astropy.io import fits
 from astropy.io.votable.tree import CooSys, VOTableFile
-from astropy.table import Table
+from astropy.table import Column, Table
 
 from lenspipe import __version__
 from lenspipe.candidates.columns import table_with_units
 from lenspipe.config.paths import RunPaths
 from lenspipe.products.tables import write_table
 from lenspipe.utils.files import atomic
+from lenspipe.utils.tables import fits_values
 
 __all__ = ["write_catalogues"]
 
@@ -48,7 +49,13 @@ def write_catalogues(
 
 
 def _to_hdu(content: Table) -> fits.BinTableHDU:
-    """Convert a table to FITS, with descriptions as comments of the columns."""
+    """Convert a table to FITS: texts in ASCII, descriptions as comments of the columns."""
+    content = content.copy()
+    for name in content.colnames:
+        if content[name].dtype.kind == "U":
+            column = content[name]
+            texts = fits_values(pd.Series(column.tolist(), dtype=str))
+            content[name] = Column(texts, unit=column.unit, description=column.description)
     hdu = fits.table_to_hdu(content)
     for i, column in enumerate(content.columns.values(), 1):
         hdu.header[f"TCOMM{i}"] = column.description

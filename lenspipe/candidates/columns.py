@@ -41,8 +41,9 @@ def table_with_units(table: pd.DataFrame, meta: Mapping[str, Any]) -> Table:
     for name in table.columns:
         values = table[name].to_numpy()
         if values.dtype == object or table[name].dtype in ("str", "string"):
+            texts = table[name].astype(object).where(table[name].notna(), "")
             # FITS has no strings of length 0, not even in a table without rows.
-            values = values.astype(str) if len(values) else np.zeros(0, "U1")
+            values = texts.to_numpy().astype(str) if len(values) else np.zeros(0, "U1")
         result[name] = values
         result[name].unit = columns[name].unit or None
         result[name].description = columns[name].description

@@ -1,28 +1,44 @@
 """Redshifts of candidates from photometric and spectroscopic tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
 
 from lenspipe.catalogs.files import read_raw
+from lenspipe.catalogs.positions import DEC, RA, find_columns, name_and_unit, read_positions
 from lenspipe.config.data import Retrieval
-from lenspipe.utils.crossmatch import chord, unit_vectors
+from lenspipe.utils.crossmatch import Sky
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import stem
 from lenspipe.utils.progress import log
+from lenspipe.utils.user_tables import UserTable, normalised, parse_numbers
 
 __all__ = ["MATCH_RADIUS_ARCSEC", "add_redshifts"]
 
 #: Maximum separation of a table's position from a candidate.
 MATCH_RADIUS_ARCSEC = 1.0
 
-_ID = ("release", "brickid", "objid")
-_POSITION = (("ra", "dec"), ("target_ra", "target_dec"))
+#: Redshifts above it stand for none (99, 999, 1e20), or are something else.
+MAX_REDSHIFT = 10.0
 
-# Column names of redshifts and of their errors; the first that is present is used.
+#: Numbers from here on stand for a magnitude or redshift that is missing.
+_FAINTEST_MAG = 90.0
+
+#: Rows that are so near each other are spectra of the same target.
+_SAME_TARGET_ARCSEC = 0.1
+
+_ID = ("release", "brickid", "objid")
+
+#: Columns of positions; the first pair that is present is used.
+_POSITIONS: tuple[tuple[Sequence[str], Sequence[str]], ...] = (
+    (RA, DEC),
+    (("target_ra",), ("target_dec",)),
+    (("plug_ra", "plugra"), ("plug_dec", "plugdec")),
+)
+
+#: Column names of redshifts and of their errors; the first that is present is used.
 _COLUMNS = {
     "spec": (("z_spec", "zspec", "z"), ("zerr", "z_err", "z_spec_err", "zspec_err")),
     "phot": (
@@ -31,7 +47,29 @@ _COLUMNS = {
     ),
 }
 
-_NEEDED = {*_ID, "zwarn", *sum(_POSITION, ()), *sum(sum(_COLUMNS.values(), ()), ())}
+#: Columns that say which spectra to use: warning, 0 for none; whether it is the target's best
+#: spectrum; class of the object; how much better than the next the best fit is.
+_WARNING = ("zwarn", "zwarning")
+_PRIMARY = ("zcat_primary", "specprimary", "sciprimary")
+_CLASS = ("spectype", "class")
+_MARGIN = ("deltachi2",)
+
+_TRUE = ("true", "t", "1", "yes", "y")
+
+#: What stands for no unit.
+_NO_UNITS = ("", "-", "none", "dimensionless", "1", "redshift")
+
+#: Columns beside which a column z is the magnitude in that band.
+_BANDS = ("u", "g", "r", "i", "y")
+
+_NEEDED = {
+    *_ID, *_WARNING, *_PRIMARY, *_CLASS, *_MARGIN, *_BANDS,
+    *(name for pair in _POSITIONS for names in pair for name in names),
+    *(name for pair in _COLUMNS.values() for names in pair for name in names),
+}  # fmt: skip
+
+
+#: Rows that are matched at a time.
 _BLOCK = 1_000_000
 
 
@@ -41,10 +79,12 @@ def add_redshifts(
     """Add redshifts from tables, those of ``candidates.redshifts``; the first take precedence.
 
     A row is matched to a candidate by release, brickid and objid, or else by position: the nearest
-    row within 1 arcsec. Redshifts of 0 and below, and those with a ZWARN, are ignored. The table
-    has columns id, ra, dec (degrees) and gets z, z_err (float32, NaN where there is none), z_kind
-    (``spec``, ``phot`` or empty) and z_source (name of the file). Files are read as by
-    `lenspipe.catalogs.files.read_raw`.
+    row within 1 arcsec. Of several spectra of a target the one with the largest DELTACHI2 counts,
+    then that with the smallest error. Ignored are redshifts of 0 and below or above 10, and spectra
+    that have a ZWARN, are not ZCAT_PRIMARY, or are of stars. A column z that is a magnitude, by its
+    unit, its values or the columns g, r, i beside it, is no redshift. The table has columns id, ra,
+    dec (degrees) and gets z, z_err (float32, NaN where there is none), z_kind (``spec``, ``phot``
+    or empty) and z_source (name of the file).
 
     Raises
     ------
@@ -70,56 +110,117 @@ def _of_candidates(
     path: str, table: pd.DataFrame, retrieval: Retrieval, hosts: Path
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Redshifts and errors of the candidates by kind, float32, NaN where there are none."""
-    raw = read_raw(path, "candidates.redshifts", retrieval, hosts, _NEEDED)
-    columns = {name.strip().lower(): raw.table[i] for i, name in enumerate(raw.names)}
-    key, positions = _match_columns(columns, path)
+    raw = read_raw(
+        path,
+        "candidates.redshifts",
+        retrieval,
+        hosts,
+        lambda name: name_and_unit(name)[0] in _NEEDED,
+    )
+    raw.refuse_broken()
+    key, positions = _match_columns(raw)
     redshifts = {}
     for kind, (names, error_names) in _COLUMNS.items():
-        name = next((name for name in names if name in columns), None)
-        if name is None:
+        number = _redshift_column(raw, names)
+        if number is None:
             continue
-        z = _numbers(columns[name])
-        # Catalogues use -99 for none, and stars are near 0.
-        usable = np.isfinite(z) & (z > 0)
-        if kind == "spec" and "zwarn" in columns:
-            usable &= _numbers(columns["zwarn"]) == 0
-        rows = _match(table, np.flatnonzero(usable), key, positions)
-        error_name = next((name for name in error_names if name in columns), None)
-        error = _numbers(columns[error_name]) if error_name else np.full(len(z), np.nan)
+        z = _numbers(raw, number)
+        usable, ignored = _usable(raw, z, kind)
+        error_number = raw.find(*error_names)
+        error = np.full(len(z), np.nan) if error_number is None else _numbers(raw, error_number)
         error = np.where(error >= 0, error, np.nan)
+        order = np.lexsort((np.where(error > 0, error, np.inf), -_margin(raw)))
+        rows = _match(table, order[usable[order]], key, positions)
         # Row -1, where there is no match, is the NaN that is appended.
         z, error = (np.append(values, np.nan)[rows].astype(np.float32) for values in (z, error))
         redshifts[kind] = z, error
+        if ignored:
+            log.info("redshifts: %s: %s: rows ignored: %s", path, kind, ignored)
     if not redshifts:
         expected = ", ".join(name for names, _ in _COLUMNS.values() for name in names)
         raise LenspipeError(
-            f"{path}: found no column of redshifts, expected one of {expected}; rename it, or "
+            f"{path}: found no column of redshifts, expected one of {expected} (z is taken for a "
+            "magnitude if its unit, its values or columns g, r, i beside it say so); rename it, or "
             "correct config key candidates.redshifts"
         )
     return redshifts
 
 
-def _match_columns(
-    columns: Mapping[str, pd.Series], path: str
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Identifiers and unit vectors of the rows; None for what the table lacks."""
+def _redshift_column(raw: UserTable, names: Sequence[str]) -> int | None:
+    """Number of the first of some columns that holds redshifts."""
+    for name in names:
+        number = raw.find(name)
+        if number is None:
+            continue
+        unit = raw.units[number] or normalised(raw.names[number])[1]
+        values = _numbers(raw, number)
+        values = values[np.isfinite(values) & (values > 0) & (values < _FAINTEST_MAG)]
+        if unit.lower() not in _NO_UNITS:
+            reason = f"its unit is {unit}"
+        elif name == "z" and (beside := [band for band in _BANDS if raw.find(band) is not None]):
+            reason = f"it is beside {', '.join(beside)}"
+        elif len(values) and np.median(values) > MAX_REDSHIFT:
+            reason = f"its median is {np.median(values):.4g}"
+        else:
+            return number
+        log.info("redshifts: %s: column %s is no redshift: %s", raw.path, raw.names[number], reason)
+    return None
+
+
+def _usable(raw: UserTable, z: np.ndarray, kind: str) -> tuple[np.ndarray, str]:
+    """Which rows count (bool), and the number of others for each reason."""
+    bad = {f"redshift not between 0 and {MAX_REDSHIFT:g}": ~((z > 0) & (z <= MAX_REDSHIFT))}
+    if kind == "spec":
+        if (number := raw.find(*_WARNING)) is not None:
+            bad["warning"] = _numbers(raw, number) != 0
+        if (number := raw.find(*_PRIMARY)) is not None:
+            bad["not the primary spectrum"] = ~raw.text(number).str.lower().isin(_TRUE).to_numpy()
+        if (number := raw.find(*_CLASS)) is not None:
+            bad["star"] = (raw.text(number).str.upper() == "STAR").to_numpy()
+    usable, ignored = np.ones(len(z), bool), []
+    for reason, mask in bad.items():
+        if number := int((mask & usable).sum()):
+            ignored.append(f"{number} {reason}")
+        usable &= ~mask
+    return usable, ", ".join(ignored)
+
+
+def _margin(raw: UserTable) -> np.ndarray:
+    """By how much the best fit of each spectrum is better than the next; 0 if unknown."""
+    number = raw.find(*_MARGIN)
+    return np.zeros(len(raw)) if number is None else np.nan_to_num(_numbers(raw, number))
+
+
+def _match_columns(raw: UserTable) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Identifiers and positions (N, 2), degrees, of the rows; None for what the table lacks."""
     key = positions = None
-    if all(name in columns for name in _ID):
-        key = _key(*(_numbers(columns[name]) for name in _ID))
-    for ra, dec in _POSITION:
-        if ra in columns and dec in columns:
-            positions = unit_vectors(_numbers(columns[ra]), _numbers(columns[dec]))
+    numbers = [number for name in _ID if (number := raw.find(name)) is not None]
+    if len(numbers) == len(_ID):
+        key = _key(*(_numbers(raw, number) for number in numbers))
+    for ra, dec in _POSITIONS:
+        columns = find_columns(raw, {"ra": ra, "dec": dec})
+        if len(columns) == 2:
+            found = read_positions(raw, columns)
+            positions = np.stack([found.ra, found.dec], axis=1)
+            positions[found.outside] = np.nan
             break
     if key is None and positions is None:
         raise LenspipeError(
-            f"{path}: found neither columns release, brickid and objid nor ra and dec, expected "
-            "either; rename them, or correct config key candidates.redshifts"
+            f"{raw.path}: found neither columns release, brickid and objid nor ra and dec, "
+            "expected either; rename them, or correct config key candidates.redshifts"
         )
     return key, positions
 
 
-def _numbers(column: pd.Series) -> np.ndarray:
-    return pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+def _numbers(raw: UserTable, column: int) -> np.ndarray:
+    """Numbers of a column; cells that are none are reported in the log, and NaN."""
+    values, unreadable = parse_numbers(raw.columns[column])
+    if unreadable.any():
+        log.info(
+            "redshifts: %s: %d rows ignored, no number in %s: %s",
+            raw.path, unreadable.sum(), raw.names[column], raw.where(np.flatnonzero(unreadable)),
+        )  # fmt: skip
+    return values
 
 
 def _match(
@@ -127,7 +228,8 @@ def _match(
 ) -> np.ndarray:
     """Row of each candidate, by identifier or else the nearest; -1 for none.
 
-    `usable` are the rows that may be matched; `key` and `positions` are those of all rows.
+    `usable` are the rows that may be matched, the best first; `key` and `positions` are those of
+    all rows.
     """
     rows = np.full(len(table), -1, np.int64)
     if key is not None:
@@ -136,19 +238,23 @@ def _match(
         named = named[~pd.Index(key[named]).duplicated()]
         places = pd.Index(key[named]).get_indexer(_key(*numbers.to_numpy().T))
         rows[places >= 0] = named[places[places >= 0]]
-    if positions is None:
-        return rows
     unmatched = np.flatnonzero(rows < 0)
-    points = unit_vectors(table["ra"].to_numpy()[unmatched], table["dec"].to_numpy()[unmatched])
-    nearest = np.full(len(unmatched), chord(MATCH_RADIUS_ARCSEC))
-    usable = usable[np.isfinite(positions[usable]).all(axis=1)]
+    if positions is None or not len(unmatched):
+        return rows
+    sky = Sky(table["ra"].iloc[unmatched], table["dec"].iloc[unmatched], MATCH_RADIUS_ARCSEC)
+    pairs = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
     for start in range(0, len(usable), _BLOCK):
         block = usable[start : start + _BLOCK]
-        distance, place = cKDTree(positions[block]).query(
-            points, distance_upper_bound=nearest.max(initial=0)
-        )
-        nearer = distance < nearest
-        nearest[nearer], rows[unmatched[nearer]] = distance[nearer], block[place[nearer]]
+        places, entries, separation = sky.pairs(*positions[block].T)
+        pairs.append((start + places, entries, separation))
+    places, entries, separation = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    nearest = np.full(len(unmatched), np.inf)
+    np.minimum.at(nearest, entries, separation)
+    of_target = separation <= nearest[entries] + _SAME_TARGET_ARCSEC
+    best = np.full(len(unmatched), len(usable))
+    np.minimum.at(best, entries[of_target], places[of_target])
+    matched = best < len(usable)
+    rows[unmatched[matched]] = usable[best[matched]]
     return rows
 
 

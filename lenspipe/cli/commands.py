@@ -13,6 +13,7 @@ from lenspipe.config.base import Section, merged
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.settings import Settings, load_settings, read_config
 from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.files import expanded
 
 __all__ = [
     "Command",
@@ -23,6 +24,7 @@ __all__ = [
     "options_given",
     "paths_of_run",
     "read_settings",
+    "user_path",
 ]
 
 S = TypeVar("S", bound=Section)
@@ -74,9 +76,17 @@ def add_config(
 ) -> None:
     """Add ``--config``, for `read_settings`."""
     parser.add_argument(
-        "--config", type=Path, nargs="+", required=required, metavar="FILE",
+        "--config", type=user_path, nargs="+", required=required, metavar="FILE",
         help=f"{text} Keys of later files override those of earlier ones.",
     )  # fmt: skip
+
+
+def user_path(text: str) -> Path:
+    """Return the path that an option gives, with ~ and environment variables replaced."""
+    try:
+        return Path(expanded(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def read_settings(

@@ -1,17 +1,16 @@
 """The subcommand ``lenspipe grade``."""
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
-from lenspipe.cli.commands import Command
+from lenspipe.cli.commands import Command, user_path
 
 __all__ = ["COMMAND"]
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("list", type=Path, help="CSV file written by mining or cleaning.")
+    parser.add_argument("list", type=user_path, help="CSV file written by mining or cleaning.")
     parser.add_argument(
-        "--truth", type=Path, required=True, metavar="FILE", help="The sky's truth.parquet."
+        "--truth", type=user_path, required=True, metavar="FILE", help="The sky's truth.parquet."
     )
 
 

@@ -5,10 +5,9 @@ import contextlib
 import getpass
 import socket
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenspipe.cli.commands import Command, paths_of_run
+from lenspipe.cli.commands import Command, paths_of_run, user_path
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import configure_logging
 
@@ -23,7 +22,7 @@ PORT = 8642
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, help="Folder of the run, results/<run>.")
+    parser.add_argument("run", type=user_path, help="Folder of the run, results/<run>.")
     parser.add_argument(
         "--grader", action="append", metavar="NAME", default=argparse.SUPPRESS,
         help="Name of a grader; may be repeated. Graders of earlier sessions remain; the first is "
@@ -61,7 +60,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
         help="Add N simulated lenses of the run's labelled sample.",
     )  # fmt: skip
     content.add_argument(
-        "--known", type=Path, metavar="FILE", default=argparse.SUPPRESS,
+        "--known", type=user_path, metavar="FILE", default=argparse.SUPPRESS,
         help="Add the known lenses of a file of cutouts.",
     )  # fmt: skip
     content.add_argument(

@@ -4,7 +4,14 @@ import json
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from lenspipe.cli.commands import Command, add_config, make_section, options_given, read_settings
+from lenspipe.cli.commands import (
+    Command,
+    add_config,
+    make_section,
+    options_given,
+    read_settings,
+    user_path,
+)
 from lenspipe.config.results import Recovery
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import configure_logging
@@ -14,7 +21,7 @@ __all__ = ["COMMAND"]
 
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--scores", type=Path, metavar="PATH",
+        "--scores", type=user_path, metavar="PATH",
         help="A run (results/<run>), a folder of its scores, or a Parquet file of scores.",
     )  # fmt: skip
     parser.add_argument(
@@ -31,7 +38,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--by", metavar="COLUMN", help=_help("by"))
     parser.add_argument("--sample", metavar="FILE", help=_help("sample"))
     parser.add_argument(
-        "--output", type=Path, default=Path("recovery"), metavar="DIR",
+        "--output", type=user_path, default=Path("recovery"), metavar="DIR",
         help="Folder of <catalogue>.csv, .json and .png; recovery if not given.",
     )  # fmt: skip
 

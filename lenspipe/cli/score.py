@@ -2,9 +2,8 @@
 
 import argparse
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
-from lenspipe.cli.commands import Command, add_keys, make_section
+from lenspipe.cli.commands import Command, add_keys, make_section, user_path
 from lenspipe.config.learning import Inference
 from lenspipe.utils.progress import configure_logging
 
@@ -13,18 +12,18 @@ __all__ = ["COMMAND"]
 
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "cutouts", type=Path, help="File of cutouts, such as one of a run's cutout files."
+        "cutouts", type=user_path, help="File of cutouts, such as one of a run's cutout files."
     )
     for name, metavar, text in (
         ("model", "PATH", "File model.keras, or its folder."),
         ("output", "FILE", "Table to write: .csv, .parquet or .fits."),
     ):
         parser.add_argument(
-            f"--{name}", type=Path, required=True, metavar=metavar, help=text,
+            f"--{name}", type=user_path, required=True, metavar=metavar, help=text,
             default=argparse.SUPPRESS,
         )  # fmt: skip
     parser.add_argument(
-        "--table", type=Path, metavar="FILE", default=argparse.SUPPRESS,
+        "--table", type=user_path, metavar="FILE", default=argparse.SUPPRESS,
         help="CSV file with a row per cutout, in the same order: name, ra, dec.",
     )  # fmt: skip
     add_keys(parser, Inference, leave_out=["model"])

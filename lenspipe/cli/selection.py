@@ -1,10 +1,9 @@
 """The subcommand ``lenspipe selection``."""
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 from typing import Any
 
-from lenspipe.cli.commands import Command
+from lenspipe.cli.commands import Command, user_path
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import configure_logging
 
@@ -14,10 +13,10 @@ __all__ = ["COMMAND"]
 def _add_arguments(parser: ArgumentParser) -> None:
     for name, text in (
         ("function", "The run's selection/selection.fits."),
-        ("population", "Lenses, a row each: FITS, ECSV, CSV or Parquet."),
+        ("population", "Lenses, a row each: FITS, VOTable, ECSV, CSV or Parquet."),
         ("output", "The same table with completeness: .csv, .parquet or .fits."),
     ):
-        parser.add_argument(f"--{name}", type=Path, required=True, metavar="FILE", help=text)
+        parser.add_argument(f"--{name}", type=user_path, required=True, metavar="FILE", help=text)
     parser.add_argument(
         "--weights", metavar="COLUMN",
         help="Expected number of lenses that each row represents; 1 if not given.",
@@ -29,24 +28,32 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def _run(options: Namespace) -> None:
     configure_logging()
+    from lenspipe.completeness.quantities import user_quantities
     from lenspipe.completeness.selection_function import SelectionFunction
-    from lenspipe.utils.tables import check_output, read_user_table, write_table
+    from lenspipe.utils.tables import check_output, write_table
+    from lenspipe.utils.user_tables import read_user_table
 
     check_output(options.output)
     function = SelectionFunction.read(options.function)
-    table = read_user_table(options.population, "a population of lenses")
+    given = read_user_table(options.population, "a population of lenses")
+    frame, table = given.frame(), user_quantities(given, function.quantities)
     columns: dict[str, Any] = {}
     for name in ("weights", "by"):
         column = getattr(options, name)
-        if column and column not in table:
+        if column and column not in frame:
             raise LenspipeError(
                 f"--{name}: found no column {column} in {options.population}, expected one of "
-                f"{', '.join(map(str, table.columns))}"
+                f"{', '.join(map(str, frame.columns))}"
             )
-        columns[name] = table[column].to_numpy() if column else None
+        columns[name] = frame[column].to_numpy() if column else None
+    if options.weights:
+        columns["weights"] = given.numbers(given.names.index(options.weights))
+    if options.by and (frame[options.by].isna() | (frame[options.by] == "")).any():
+        labels = given.text(given.names.index(options.by))
+        columns["by"] = labels.replace("", "not given").to_numpy(object)
     numbers = function.predict_number(table, **columns, where=options.population)
     result = function.completeness(table, where=options.population)
-    write_table(options.output, table.assign(**result))
+    write_table(options.output, frame.assign(**result))
     for name, row in numbers.iterrows():
         print(
             f"{name}: {row['expected']:.1f} (95 %: {row['low']:.0f} to {row['high']:.0f}) of "

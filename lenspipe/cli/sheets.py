@@ -1,35 +1,34 @@
 """The subcommand ``lenspipe sheets``."""
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
-from lenspipe.cli.commands import Command, add_config, make_folder, paths_of_run
+from lenspipe.cli.commands import Command, add_config, make_folder, paths_of_run, user_path
 from lenspipe.utils.progress import configure_logging
 
 __all__ = ["COMMAND"]
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, help="Folder of the run, results/<run>.")
+    parser.add_argument("run", type=user_path, help="Folder of the run, results/<run>.")
     selection = parser.add_mutually_exclusive_group(required=True)
     selection.add_argument("--names", nargs="+", metavar="NAME", help="Candidates by name or id.")
     selection.add_argument("--grades", metavar="A,B", help="Candidates with these grades.")
     selection.add_argument(
-        "--list", type=Path, metavar="FILE",
+        "--list", type=user_path, metavar="FILE",
         help="Candidates named in a file: one per line, or a CSV with a column name or id.",
     )  # fmt: skip
     parser.add_argument(
-        "--graded", type=Path, metavar="FILE",
+        "--graded", type=user_path, metavar="FILE",
         help="CSV with columns name or id, and grade; if not given, inspection/grades.csv of the "
         "run if it exists.",
     )  # fmt: skip
     parser.add_argument(
-        "--arrows", type=Path, metavar="FILE",
+        "--arrows", type=user_path, metavar="FILE",
         help="CSV of suspected source images: name, label, and ra, dec (degrees) or dx, dy (arcsec "
         "to the East and North of the candidate).",
     )  # fmt: skip
     parser.add_argument(
-        "--image", type=Path, action="append", default=[], metavar="FITS",
+        "--image", type=user_path, action="append", default=[], metavar="FITS",
         help="Other image, shown beside the survey's; may be repeated.",
     )  # fmt: skip
     text = (
@@ -38,7 +37,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
     add_config(parser, text, required=False)
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="Folder of the sheets; sheets/ of the run."
+        "--output", type=user_path, metavar="DIR", help="Folder of the sheets; sheets/ of the run."
     )
 
 

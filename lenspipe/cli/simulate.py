@@ -2,9 +2,8 @@
 
 import argparse
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
-from lenspipe.cli.commands import Command, add_keys, make_folder
+from lenspipe.cli.commands import Command, add_keys, make_folder, user_path
 from lenspipe.config.data import Simulation
 from lenspipe.config.settings import Settings, load_settings
 from lenspipe.utils.errors import LenspipeError
@@ -18,7 +17,7 @@ _DEMO_MODULES = ("galsim", "lenstronomy")
 
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="Folder of the sky.",
+        "--output", type=user_path, required=True, metavar="DIR", help="Folder of the sky.",
         default=argparse.SUPPRESS,
     )  # fmt: skip
     for name, quantity in (("ra", "right ascension"), ("dec", "declination")):

@@ -4,7 +4,7 @@ import json
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from lenspipe.cli.commands import Command, read_settings
+from lenspipe.cli.commands import Command, read_settings, user_path
 
 __all__ = ["COMMAND"]
 
@@ -14,13 +14,13 @@ _DEFAULT_CONFIG = Path("config/config.yaml")
 
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "config", type=Path, nargs="*",
+        "config", type=user_path, nargs="*",
         help=f"Configuration, as for snakemake's --configfile; {_DEFAULT_CONFIG} if not given.",
     )  # fmt: skip
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="Print a JSON object.")
     output.add_argument(
-        "--html", type=Path, metavar="FILE", help="Also write a page with a map of the bricks."
+        "--html", type=user_path, metavar="FILE", help="Also write a page with a map of the bricks."
     )
 
 

@@ -1,9 +1,8 @@
 """The subcommand ``lenspipe train``."""
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
-from lenspipe.cli.commands import Command, read_settings
+from lenspipe.cli.commands import Command, read_settings, user_path
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import configure_logging
 
@@ -12,7 +11,7 @@ __all__ = ["COMMAND"]
 
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "config", type=Path, nargs="+",
+        "config", type=user_path, nargs="+",
         help="Configuration of the run. Keys of later files override those of earlier ones.",
     )  # fmt: skip
     parser.add_argument(

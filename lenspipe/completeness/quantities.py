@@ -10,8 +10,15 @@ from numpy.typing import ArrayLike
 
 from lenspipe.statistics.balance import quantity_values
 from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.user_tables import UserTable
 
-__all__ = ["LENS_QUANTITIES", "Quantity", "read_quantities", "selection_quantities"]
+__all__ = [
+    "LENS_QUANTITIES",
+    "Quantity",
+    "read_quantities",
+    "selection_quantities",
+    "user_quantities",
+]
 
 #: The two that describe the lens; the others are observing conditions and the lens galaxy.
 LENS_QUANTITIES = ("theta_e", "brightness")
@@ -76,6 +83,33 @@ def selection_quantities(bands: Sequence[str], brightness: str = "arc_snr") -> l
         Quantity("depth", f"depth_{first}", "mag", "linear", f"{first} depth (mag)"),
         Quantity("mag", f"mag_{last}", "mag", "linear", f"lens {last} magnitude"),
     ]
+
+
+def user_quantities(table: UserTable, quantities: Sequence[Quantity]) -> pd.DataFrame:
+    """Take the columns of the quantities from a user's table, in their units.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Those columns that the table has, by the quantities' names of columns (or
+        ``galdepth_<band>``), and ``brick`` (str), as `read_quantities` and
+        `lenspipe.completeness.selection_function.SelectionFunction.predict_number` take them.
+
+    Raises
+    ------
+    LenspipeError
+        A cell is no number, or a column has another kind of unit.
+    """
+    table.refuse_broken()
+    units = {quantity.column: quantity.unit for quantity in quantities}
+    units |= {n.replace("depth_", "galdepth_"): "" for n in units if n.startswith("depth_")}
+    columns: dict[str, np.ndarray | pd.Series] = {}
+    for name, unit in units.items():
+        if (number := table.find(name)) is not None:
+            columns[name] = table.numbers(number, unit)
+    if (number := table.find("brick")) is not None:
+        columns["brick"] = table.text(number)
+    return pd.DataFrame(columns, index=range(len(table)))
 
 
 def read_quantities(

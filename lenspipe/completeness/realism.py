@@ -116,7 +116,7 @@ def _read_known_lenses(
     """Galaxies in bricks that are known lenses and were not trained on."""
     paths = galaxies.paths
     known = read_table(paths.lenses, "known")
-    known = known[known["grade"] != "D"]
+    known = known[(known["grade"] != "D") & known["visible"]]
     if sample.grades:
         known = known[known["grade"].isin(sample.grades)]
     trained_on = galaxies.trained_on()

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from lenspipe.utils.files import expanded
 
 Degrees = Annotated[float, Field(ge=0, le=360)]
 
@@ -13,7 +15,10 @@ Positive = Annotated[float, Field(gt=0)]
 
 PositiveInt = Annotated[int, Field(gt=0)]
 
-BrickName = Annotated[str, Field(pattern=r"^\d{4}[pm]\d{3}$")]
+BrickName = Annotated[str, Field(pattern=r"^[0-9]{4}[pm][0-9]{3}$")]
+
+#: Path or address, with ~ and environment variables replaced.
+PathText = Annotated[str, AfterValidator(expanded)]
 
 Grade = Literal["A", "B", "C", "D"]
 

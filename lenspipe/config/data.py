@@ -6,7 +6,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from lenspipe.config.base import BrickName, Degrees, Fraction, Positive, PositiveInt, Section
+from lenspipe.config.base import (
+    BrickName,
+    Degrees,
+    Fraction,
+    PathText,
+    Positive,
+    PositiveInt,
+    Section,
+)
 from lenspipe.utils.addresses import Credentials
 
 Declination = Annotated[float, Field(ge=-90, le=90)]
@@ -28,7 +36,7 @@ class Survey(Section):
         "lenspipe.config.surveys.",
     )
     release: str = Field("dr9", description="Data release, such as dr9.")
-    tree: str | None = Field(
+    tree: PathText | None = Field(
         None,
         description="Folder or address (http, https, s3, gs) of the release, with the survey's "
         "layout of files. None: the simulated sky of this run.",
@@ -39,7 +47,7 @@ class Survey(Section):
         description="Source of the parent sample: the Tractor file of each brick, sweep files, or "
         "queries to a TAP service.",
     )
-    sweeps: str | None = Field(
+    sweeps: PathText | None = Field(
         None,
         description="Folder or address of the sweep files, in which {region} is replaced by the "
         "region. None: the release's folder below survey.tree.",
@@ -85,7 +93,7 @@ class Retrieval(Section):
         False,
         description="Whether complete files are checked against the survey's sha256sum files.",
     )
-    cache: str = Field(
+    cache: PathText = Field(
         "results/cache",
         description="Folder of downloaded catalogues and tables, shared by all runs.",
     )
@@ -141,7 +149,7 @@ class Footprint(Section):
     bricks: tuple[BrickName, ...] | None = Field(
         None, description="Names of bricks; None for all in the ranges."
     )
-    brick_list: str | None = Field(
+    brick_list: PathText | None = Field(
         None,
         description="File with a brick name at the start of each line (text or CSV).",
     )
@@ -155,7 +163,7 @@ class Footprint(Section):
     healpix: HealpixCells | None = Field(
         None, description="Cells of a HEALPix grid: nside, order (nested or ring), cells."
     )
-    moc: str | None = Field(
+    moc: PathText | None = Field(
         None, description="File of a multi-order coverage map (IVOA MOC): FITS, JSON or ASCII."
     )
     known_lenses: Literal["only", "add"] | None = Field(

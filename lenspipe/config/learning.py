@@ -4,14 +4,56 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from lenspipe.config.base import Fraction, Grade, Positive, PositiveInt, Section, as_list
+from lenspipe.config.base import Fraction, Grade, PathText, Positive, PositiveInt, Section, as_list
 from lenspipe.utils.files import stem
+
+#: References in lenscat 1.1.3 that are not to lenses that can be seen from the ground.
+_REFERENCES: dict[str, Literal["no lens", "unresolved", "compilation"]] = {
+    # Catalogues of clusters and of X-ray sources: 13,771 of 32,838 entries have no other reference.
+    "Lopes et al. (2004)": "no lens",  # NoSOCS
+    "Gonzalez et al. (2001)": "no lens",  # Las Campanas Distant Cluster Survey
+    "Gioia et al. (1990)": "no lens",  # EMSS
+    "astro-ph/0405546": "no lens",  # Boehringer et al. 2004, REFLEX
+    "astro-ph/0003219": "no lens",  # Boehringer et al. 2000, NORAS
+    "Gladders et al. (2005)": "no lens",  # Red-Sequence Cluster Survey
+    "Ebeling et al. (1998)": "no lens",  # ROSAT Brightest Cluster Sample
+    "Ebeling et al. (2000)": "no lens",  # its extension
+    "Olsen et al. (2006)": "no lens",  # clusters in the CFHTLS
+    "Popesso et al. (2004)": "no lens",  # RASS-SDSS clusters
+    "Menanteau et al. (2010)": "no lens",  # Southern Cosmology Survey
+    "Furlanetto et al. (2012)": "no lens",  # clusters observed by the SOAR Gravitational Arc Survey
+    "Cypriano et al. (2004)": "no lens",  # weak lensing by Abell clusters
+    "van Breukelen et al. (2006)": "no lens",  # clusters in UKIDSS
+    "Pierre et al. (2006)": "no lens",  # XMM-LSS
+    # Chosen by spectra: the source is not seen beside the lens in images from the ground.
+    "Talbot et al.": "unresolved",  # eBOSS and MaNGA
+    "Holwerda et al. (2015)": "unresolved",  # blended spectra in GAMA
+    "Bolton et al. (2008)": "unresolved",  # SLACS
+    "Auger et al. (2009)": "unresolved",  # SLACS
+    "2019yCat..18510048S": "unresolved",  # Shu et al. 2017, S4TM
+    "Brownstein et al. (2011)": "unresolved",  # BELLS
+    "1112.3683": "unresolved",  # BELLS
+    "Shu et al. (2016)": "unresolved",  # BELLS GALLERY
+    "Treu et al. (2011)": "unresolved",  # SWELLS
+    # Found in images from space, or at other wavelengths.
+    "1538-4357/aaae6a": "unresolved",  # Pourrahmani et al. 2018, HST
+    "Faure et al. (2008)": "unresolved",  # HST
+    "Pawase et al. (2014)": "unresolved",  # HST
+    "Sand et al. (2005)": "unresolved",  # HST
+    "~tt/LSD": "unresolved",  # HST
+    "Negrello et al. (2016)": "unresolved",  # Herschel
+    "Amvrosiadis et al. (2018)": "unresolved",  # ALMA
+    # Lists of lenses that others found.
+    "Moustakas et al. (2012)": "compilation",  # MasterLens
+    "Cao et al. (2015)": "compilation",
+    "Leaf et al. (2018)": "compilation",
+}
 
 
 class Catalogue(Section):
     """A catalogue of lenses, with grades; its path alone may stand for it."""
 
-    path: str = Field(
+    path: PathText = Field(
         description="CSV, TSV, ECSV or FITS file with ra, dec and, optionally, grade; its "
         "address; or `lenscat`, the table of that package."
     )
@@ -22,6 +64,14 @@ class Catalogue(Section):
     grades: dict[str, Grade] = Field(
         {"confident": "A", "probable": "C"},
         description="Grades that other words in its column of grades stand for.",
+    )
+    references: dict[str, Literal["no lens", "unresolved", "compilation"]] = Field(
+        _REFERENCES,
+        description="Text in an entry's reference -> its meaning. no lens: a catalogue of other "
+        "objects, such as clusters; entries with no other reference are left out. unresolved: of "
+        "lenses that cannot be seen from the ground; entries with no other reference, apart from "
+        "compilations, are known lenses, but not trained on, and no bricks are searched for them. "
+        "{}: all references are to lenses.",
     )
     ra_unit: Literal["deg", "hour"] | None = Field(
         None, description="Unit of numbers in ra. None: that of the column, or degrees."
@@ -35,7 +85,10 @@ class Catalogue(Section):
 
 def _paths_as_catalogues(value: Any) -> Any:
     """Accept a path for a catalogue, and a single entry for a list."""
-    return [{"path": entry} if isinstance(entry, str) else entry for entry in as_list(value)]
+    entries = as_list(value)
+    if not isinstance(entries, list | tuple):
+        return value
+    return [{"path": entry} if isinstance(entry, str) else entry for entry in entries]
 
 
 #: One or several catalogues, as written by the user.
@@ -49,12 +102,12 @@ class Sample(Section):
         (),
         description="Catalogues of known lenses, or their paths. None: the simulated sky's list.",
     )
-    confusing: tuple[str, ...] = Field(
+    confusing: tuple[PathText, ...] = Field(
         (),
         description="Lists of confusing non-lenses: ra, dec and, optionally, kind. None: the "
         "simulated sky's list.",
     )
-    graded: tuple[str, ...] = Field(
+    graded: tuple[PathText, ...] = Field(
         (),
         description="Lists of visually graded galaxies: ra, dec and grade, as written by mining "
         "and cleaning. A to C are lenses, D is not; galaxies without a grade are set aside.",
@@ -90,7 +143,7 @@ class Sample(Section):
         0.0,
         description="Simulated lenses added to the training split, per known lens in it.",
     )
-    cleaning_model: str | None = Field(
+    cleaning_model: PathText | None = Field(
         None,
         description="Trained model (.keras); non-lenses that it classifies as lenses are set aside "
         "for visual inspection.",
@@ -168,7 +221,7 @@ class Records(Section):
 class Inference(Section):
     """Scoring."""
 
-    model: str | None = Field(
+    model: PathText | None = Field(
         None,
         description="Trained model (.keras) to search with. None: one is trained in this run.",
     )

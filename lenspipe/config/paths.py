@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from lenspipe.config.surveys.legacy import RELEASES, LegacyPaths
+from lenspipe.utils.files import path_part
 
 __all__ = ["RunPaths", "SkyPaths", "network_source"]
 
@@ -69,6 +70,7 @@ class RunPaths:
         self.lenses = self.root / "known" / "lenses.parquet"
         self.sample = self.root / "sample" / "sample.parquet"
         self.records_manifest = self.root / "sample" / "records.json"
+        self.lens_references = self.root / "known" / "references.csv"
         self.sample_lenses = self.root / "sample" / "known-lenses.csv"
         self.splits = self.root / "sample" / "splits.csv"
         self.injected = self.root / "sample" / "injected.parquet"
@@ -92,7 +94,7 @@ class RunPaths:
 
     def cutouts(self, brick: str, folder: str | None = None) -> Path:
         """Cutouts of a brick; `folder` only where the brick is a pattern."""
-        return self.root / "cutouts" / (folder or brick[:3]) / f"{brick}.fits"
+        return self.root / "cutouts" / (folder or path_part(brick)[:3]) / f"{brick}.fits"
 
     def manifest(self, stage: str, chunk: str) -> Path:
         """Results of a stage for the bricks of a chunk."""
@@ -140,7 +142,7 @@ class RunPaths:
 
     def brick_scores(self, brick: str) -> Path:
         """Scores of one brick that was requested by name."""
-        return self.root / "scores" / "bricks" / f"{brick}.parquet"
+        return self.root / "scores" / "bricks" / f"{path_part(brick)}.parquet"
 
     def evaluation(self, file: str) -> Path:
         """File of the evaluation of the search: metrics.json or a figure."""
@@ -152,7 +154,7 @@ class RunPaths:
 
     def recovery(self, file: str) -> Path:
         """File of the comparison with a published catalogue: <catalogue>.csv, .json or .png."""
-        return self.root / "recovery" / file
+        return self.root / "recovery" / path_part(file)
 
     def selection(self, file: str) -> Path:
         """File of the selection function: injected lenses, selection.fits, summaries, figures."""
@@ -176,7 +178,7 @@ class RunPaths:
 
     def brick_mosaic(self, brick: str) -> Path:
         """Mosaic of a brick's galaxies, ranked."""
-        return self.root / "mosaics" / "bricks" / f"{brick}.png"
+        return self.root / "mosaics" / "bricks" / f"{path_part(brick)}.png"
 
     def sheet(self, file: str) -> Path:
         """File of the follow-up sheets: of a candidate, sheets.pdf or a table of targets."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
-from lenspipe.config.base import Fraction, Positive, PositiveInt, Section
+from lenspipe.config.base import Fraction, PathText, Positive, PositiveInt, Section
 
 
 def _increasing(edges: Sequence[float]) -> Sequence[float]:
@@ -78,7 +78,7 @@ class Selection(Section):
 class Expected(Section):
     """The number of lenses that the search should find."""
 
-    population: str | None = Field(
+    population: PathText | None = Field(
         None,
         description="Table of a lens population (FITS, CSV, Parquet). None: the simulated sky's "
         "truth, or a simple model of the real one.",

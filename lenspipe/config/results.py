@@ -4,8 +4,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from lenspipe.config.base import Fraction, Positive, PositiveInt, Section, as_list
+from lenspipe.config.base import Fraction, PathText, Positive, PositiveInt, Section, as_list
 from lenspipe.config.learning import Catalogue, Catalogues
+from lenspipe.utils.files import is_path_part
 
 #: Values of `Threshold.by` for which the value is a number of objects.
 _COUNTS = ("number", "inspect")
@@ -73,7 +74,7 @@ class Candidates(Section):
         description="Whether known lenses are ranked and shown with other candidates, or only "
         "listed at the end of the tables.",
     )
-    redshifts: tuple[str, ...] = Field(
+    redshifts: tuple[PathText, ...] = Field(
         (),
         description="Tables of redshifts (FITS, CSV, TSV, ECSV), matched by release, brickid and "
         "objid, or else by position. The first redshift found is used; spectroscopic ones take "
@@ -172,7 +173,7 @@ class Recovery(Section):
         description="Column of the catalogue, such as grade or region, by which entries are "
         "counted.",
     )
-    sample: str | None = Field(
+    sample: PathText | None = Field(
         None,
         description="Labelled sample that the model was trained on, sample/sample.parquet of "
         "another run. None: that of this run, if it has one.",
@@ -198,7 +199,7 @@ class Recovery(Section):
     def _have_different_labels(cls, value: tuple[Catalogue, ...]) -> tuple[Catalogue, ...]:
         labels = [catalogue.label for catalogue in value]
         for label in labels:
-            if "/" in label or label.startswith(".") or labels.count(label) > 1:
+            if not is_path_part(label) or labels.count(label) > 1 or {*label} & {*"{}"}:
                 raise ValueError(
                     f"{label!r} can't name the files of a comparison, or names two; give the "
                     "catalogue another name"

@@ -10,10 +10,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from lenspipe.config.base import Section, merged
+from lenspipe.config.base import PathText, Section, merged
 from lenspipe.config.data import (
     Chunks,
     Cutouts,
@@ -31,6 +30,7 @@ from lenspipe.config.quality import Checks, Expected, Selection
 from lenspipe.config.results import Candidates, Mosaics, Recovery
 from lenspipe.config.surveys.base import Release, SurveyPaths
 from lenspipe.config.surveys.registry import get_release
+from lenspipe.config.texts import as_meant, read_yaml
 from lenspipe.config.training import Ensemble, Evaluation, Sweep, Training
 from lenspipe.utils.addresses import Credentials, split_credentials
 from lenspipe.utils.errors import LenspipeError
@@ -62,7 +62,7 @@ class Settings(Section):
     seed: int = Field(1, ge=0, lt=2**31, description="Seed of all random numbers.")
     survey: Survey = Field(default_factory=Survey)
     retrieval: Retrieval = Field(default_factory=Retrieval)
-    targets: str | None = Field(
+    targets: PathText | None = Field(
         None,
         description="CSV of positions (ra, dec in degrees and, optionally, name) to search "
         "instead of the galaxies of a footprint.",
@@ -99,7 +99,7 @@ class Settings(Section):
             release = self.release
         except LenspipeError as error:
             raise ValueError(str(error).removeprefix("config key ")) from None
-        if not self.survey.bands or not set(self.survey.bands) <= set(release.bands):
+        if not self.survey.bands or not release.regions_with(self.survey.bands):
             problems.append(
                 f"survey.bands: found {list(self.survey.bands)}, expected some of "
                 f"{list(release.bands)} ({release.name})"
@@ -115,10 +115,11 @@ class Settings(Section):
                 f"parent.types: found {list(self.parent.types)}, expected some of "
                 f"{list(release.types)} ({release.name})"
             )
-        if bits := [name for name in self.parent.maskbits if name not in release.mask_bits]:
+        known = release.catalog_bits or tuple(release.mask_bits)
+        if bits := [name for name in self.parent.maskbits if name not in known]:
             problems.append(
-                f"parent.maskbits: no such mask bit: {', '.join(bits)}; known: "
-                f"{', '.join(release.mask_bits)}"
+                f"parent.maskbits: found {', '.join(bits)}, expected some of "
+                f"{', '.join(known)} ({release.name})"
             )
         if self.simulation and (self.survey.name, self.survey.release) != ("legacy", "dr9"):
             problems.append("survey.release: the simulated sky is written as dr9 of legacy")
@@ -367,18 +368,11 @@ def read_config(paths: Iterable[Path]) -> dict[str, Any]:
     Raises
     ------
     LenspipeError
-        A file is missing, or is not a map in YAML.
+        A file is missing, is not a map in YAML, or has a key twice.
     """
     config: dict[str, Any] = {}
     for path in paths:
-        try:
-            content = yaml.safe_load(path.read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise LenspipeError(f"{path}: can't be read as YAML ({reason})") from None
-        if not isinstance(content, dict):
-            raise LenspipeError(f"{path}: found no keys, expected those of config/README.md")
-        config = merged(config, content)
+        config = merged(config, read_yaml(path))
     return config
 
 
@@ -400,7 +394,7 @@ def load_settings(config: Mapping[str, Any]) -> Settings:
     credentials = _environment_credentials()
     config = _hidden(config, credentials)
     try:
-        settings = Settings.model_validate(config)
+        settings = Settings.model_validate(as_meant(config, Settings))
     except ValidationError as error:
         lines = [explain(problem, Settings) for problem in error.errors()]
         raise LenspipeError("\n".join(lines)) from None

@@ -271,7 +271,7 @@ STAGE_FILES: dict[str, FileSet] = {
     ),
     "brick_cutouts": made(RunPaths.cutouts, per="brick"),
     # The labelled sample and the models.
-    "lenses": made(lambda p: p.lenses, beside="known/lenses.csv"),
+    "lenses": made(lambda p: p.lenses, beside="known/lenses.csv known/references.csv"),
     "sample": made(
         lambda p: p.sample,
         when=trains,
@@ -379,6 +379,7 @@ STAGES: dict[str, Stage] = {
         "parent.select:parent_of_chunk",
         "sky targets brick_positions -> parent parent_audit",
         _PARENT,
+        version=2,
         per="chunk",
         sources="catalogues_from",
     ),

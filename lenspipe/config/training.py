@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from lenspipe.config.base import Fraction, Positive, PositiveInt, Section, merged
+from lenspipe.config.base import Fraction, PathText, Positive, PositiveInt, Section, merged
+from lenspipe.config.texts import read_yaml
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.files import expanded
 
 __all__ = ["RECIPES", "Augmentation", "Ensemble", "Evaluation", "Range", "Sweep", "Training"]
 
@@ -71,14 +73,14 @@ class Augmentation(Section):
 class Training(Section):
     """The network and its training."""
 
-    recipe: str | None = Field(
+    recipe: PathText | None = Field(
         None,
         description="Published recipe (`poster`, `paper1`, `paper2`, `paper3`, `paper4_resnet`, "
         "`paper4_efficientnet`), or your own YAML file, with values for the keys of this section "
         "that the configuration does not give.",
     )
     name: str = Field("resnet", pattern=_NAME, description="Name of the trained model.")
-    network: str = Field(
+    network: PathText = Field(
         "cmu_deeplens",
         description="Architecture: `cmu_deeplens`, `shielded_resnet`, `efficientnet_v2`; or a "
         "function in your own Python file, `my_networks.py:tiny`.",
@@ -226,16 +228,16 @@ def read_recipe(name: str) -> dict[str, Any]:
     ValueError
         There is no such recipe, or it can't be read.
     """
+    name = expanded(name)
     path = Path(name) if Path(name).suffix in (".yaml", ".yml") else RECIPES / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.yaml")))
         raise ValueError(f"recipe: found {name!r}, expected one of {known}, or your own YAML file")
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"recipe: {path} can't be read as YAML ({reason})") from None
-    if not isinstance(content, dict) or "recipe" in content:
+        content = read_yaml(path)
+    except LenspipeError as error:
+        raise ValueError(f"recipe: {error}") from None
+    if "recipe" in content:
         raise ValueError(f"recipe: {path} must hold keys of section training, without recipe")
     return content
 

@@ -11,10 +11,10 @@ from astropy.wcs import WCS
 from lenspipe.config.flags import FLAGS
 from lenspipe.config.surveys.base import Release, SurveyPaths
 from lenspipe.retrieval.local import LocalSource
-from lenspipe.survey.coadds import read_geometry, read_stamps
+from lenspipe.survey.coadds import BrickCoadds, read_stamps
 from lenspipe.survey.service import CutoutService
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.fits import clip_boxes
+from lenspipe.utils.fits import clip_boxes, reading
 from lenspipe.utils.progress import log
 
 __all__ = [
@@ -92,7 +92,7 @@ class CoaddStamps:
         Raises
         ------
         LenspipeError
-            Coadds are missing, truncated or garbled.
+            Coadds are missing, truncated or garbled, or not those of the brick.
         RetrievalError
             A server did not deliver them.
         """
@@ -105,9 +105,20 @@ class CoaddStamps:
         def boxes(wcs: WCS, shape: tuple[int, int]) -> np.ndarray:
             return clip_boxes(*_central_pixels(wcs, parent, size), size, shape)
 
+        of_brick = BrickCoadds(brick, self.release)
+        centres: tuple[np.ndarray, np.ndarray] | None = None
+
+        def read(path: Path, kind: str, band: str | None, fill: float) -> np.ndarray:
+            nonlocal centres
+            with reading(path):
+                wcs, shape = of_brick.read_geometry(path, kind, band)
+                if centres is None:
+                    centres = _central_pixels(wcs, parent, size)
+                    stamps.inside = _inside(*centres, size, boxes(wcs, shape))
+                return read_stamps(path, *centres, size, fill)
+
         checksums = self.paths.checksums(next(iter(coadds.values())))
         with self.source.coadds(coadds, boxes, checksums) as files:
-            x = y = None
             for index, band in enumerate(self.bands):
                 image, invvar = files.get(("image", band)), files.get(("invvar", band))
                 if bool(image) != bool(invvar):
@@ -118,19 +129,15 @@ class CoaddStamps:
                 stamps.present[:, index] = image is not None
                 if image is None or invvar is None:
                     continue
-                if x is None or y is None:
-                    wcs, shape = read_geometry(image)
-                    x, y = _central_pixels(wcs, parent, size)
-                    stamps.inside = _inside(x, y, size, boxes(wcs, shape))
-                stamps.images[:, index] = read_stamps(image, x, y, size, np.nan)
-                stamps.invvar[:, index] = read_stamps(invvar, x, y, size, 0)
-            if x is None or y is None:
+                stamps.images[:, index] = read(image, "image", band, np.nan)
+                stamps.invvar[:, index] = read(invvar, "invvar", band, 0)
+            if not stamps.present.any():
                 folder = str(next(iter(coadds.values()))).rpartition("/")[0]
                 raise LenspipeError(f"{folder}: no image in any band; download the brick's coadds")
             maskbits = files["maskbits", None]
             if maskbits is not None:
-                bits = read_stamps(maskbits, x, y, size, 0).astype(np.int64)
-                stamps.masked = (bits & _bad_bits(self.bands, self.release)) != 0
+                bits = read(maskbits, "maskbits", None, 0).astype(np.int64)
+                stamps.masked = (bits & self.release.bad_pixels(self.bands)) != 0
             elif self.release.maskbits:
                 raise LenspipeError(f"{coadds['maskbits', None]}: no such file; download it")
             else:
@@ -248,9 +255,3 @@ def _central_pixels(wcs: WCS, parent: pd.DataFrame, size: int) -> tuple[np.ndarr
     # A position off the projection's half of the sky has no pixel.
     columns, rows = np.clip(np.nan_to_num(pixels, nan=-size), -size, 10**6).astype(int)
     return columns, rows
-
-
-def _bad_bits(bands: Iterable[str], release: Release) -> int:
-    bands = tuple(bands)
-    names = [f"{name}_{band.upper()}" for name in ("SATUR", "ALLMASK") for band in bands]
-    return release.mask(("BRIGHT", *names))

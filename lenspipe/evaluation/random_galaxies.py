@@ -17,7 +17,7 @@ from lenspipe.utils.crossmatch import Sky
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
-__all__ = ["FATES", "RandomGalaxies", "TrainingSample", "find_training_sample", "read_grades"]
+__all__ = ["FATES", "RandomGalaxies", "TrainingSample", "find_training_sample"]
 
 #: Classes of the galaxies of a search, by their code; the first that applies. Repeated rows of a
 #: galaxy are ``listed twice``.
@@ -77,7 +77,7 @@ class RandomGalaxies:
     known
         Known lenses: ra, dec (degrees).
     grades
-        As returned by `read_grades`.
+        As returned by `lenspipe.products.grades.read_grades`.
     unlisted
         Identifiers of lenses that no catalogue lists, of a simulated sky.
     training
@@ -169,32 +169,6 @@ class RandomGalaxies:
         )
         fates = np.select([np.asarray(mask, bool) for mask in masks], range(1, len(masks) + 1))
         return fates, known
-
-
-def read_grades(path: Path) -> pd.DataFrame | None:
-    """Read the candidates' grades, as written by `lenspipe inspect --export`.
-
-    Returns
-    -------
-    pandas.DataFrame or None
-        ra, dec (degrees), p (float32), grade (A to D, or empty); None without the file.
-
-    Raises
-    ------
-    LenspipeError
-        The table is unreadable, or lacks a column.
-    """
-    if not path.exists():
-        return None
-    dtypes = {"ra": float, "dec": float, "p": np.float32, "grade": str}
-    try:
-        table = pd.read_csv(path, usecols=list(dtypes), dtype=dtypes)
-    except ValueError as error:
-        raise LenspipeError(
-            f"{path}: can't be read as graded candidates ({str(error).splitlines()[0]}); write it "
-            "again: lenspipe inspect --export"
-        ) from None
-    return table.assign(grade=table["grade"].fillna(""))
 
 
 def _read_sample(path: Path, columns: list[str]) -> pd.DataFrame:

@@ -1,15 +1,19 @@
 """Choice of the candidates that get a sheet, and positions of their suspected source images."""
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from lenspipe.catalogs.positions import DEC, RA, find_columns, read_positions
 from lenspipe.config.paths import RunPaths
 from lenspipe.products.candidates import read_candidates
+from lenspipe.products.grades import add_grades, read_grades
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.tables import unescape_formulas
+from lenspipe.utils.progress import log
+from lenspipe.utils.user_tables import parse_numbers, read_text, read_user_table
 
 __all__ = ["choose_candidates", "read_arrows", "read_graded"]
 
@@ -23,8 +27,9 @@ def read_graded(paths: RunPaths, graded: Path | None = None) -> pd.DataFrame:
     Parameters
     ----------
     graded
-        CSV with ``name`` or ``id``, ``grade`` and optionally ``mean``. If not given, the run's
-        ``inspection/grades.csv``, if it exists.
+        Table with ``name`` or ``id``, ``grade`` and optionally ``mean``, as read by
+        `lenspipe.products.grades.read_grades`. If not given, the run's ``inspection/grades.csv``,
+        if it exists.
 
     Returns
     -------
@@ -38,23 +43,11 @@ def read_graded(paths: RunPaths, graded: Path | None = None) -> pd.DataFrame:
         The run has no candidates, or the grades cannot be read.
     """
     table = read_candidates(paths.candidates, hidden=True)
-    table = table.assign(grade="", mean_grade=np.nan)
     exported = paths.inspection("grades.csv")
     graded = graded or (exported if exported.exists() else None)
     if graded is None:
-        return table
-    grades = _read_csv(graded, "name or id, and grade")
-    key = _first(("id", "name"), grades)
-    if key is None or "grade" not in grades:
-        raise LenspipeError(
-            f"{graded}: found columns {', '.join(grades)}, expected name or id, and grade; correct "
-            "the file"
-        )
-    grades = grades.drop_duplicates(key, keep="last").set_index(key)
-    table["grade"] = table[key].map(grades["grade"]).fillna("")
-    for mean in {"mean", "mean_grade"} & set(grades):
-        table["mean_grade"] = pd.to_numeric(table[key].map(grades[mean]), errors="coerce")
-    return table
+        return table.assign(grade="", mean_grade=np.nan)
+    return add_grades(table, read_grades(graded, any_word=True), graded)
 
 
 def choose_candidates(
@@ -75,7 +68,7 @@ def choose_candidates(
     grades
         Such as ``A,B``.
     file
-        Names or ids, one per line, or a CSV with a column ``name`` or ``id``.
+        Names or ids, one per line, or a table with a column ``name`` or ``id``.
 
     Raises
     ------
@@ -84,7 +77,8 @@ def choose_candidates(
     """
     if grades is not None:
         requested = [grade.strip() for grade in grades.split(",") if grade.strip()]
-        chosen = table[table["grade"].isin(requested)]
+        lower = [grade.lower() for grade in requested]
+        chosen = table[table["grade"].str.lower().isin(lower)]
         if chosen.empty:
             counts = table["grade"][table["grade"] != ""].value_counts().sort_index()
             available = ", ".join(f"{number} {grade}" for grade, number in counts.items())
@@ -112,18 +106,15 @@ def choose_candidates(
 
 
 def _read_names(path: Path) -> list[str]:
-    try:
-        lines = [line.strip() for line in path.read_text().splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise LenspipeError(
-            f"{path}: cannot be read ({error}); expected a text file with one name per line"
-        ) from None
-    lines = [line for line in lines if line and not line.startswith("#")]
-    header = [word.strip().lower() for word in lines[0].split(",")] if lines else []
-    if key := _first(("name", "id"), header):
-        table = _read_csv(path, key)
-        return list(table[key].dropna())
-    return lines
+    """Read names or ids: those of a table with such a column, else one in each line."""
+    expected = "one name per line, or a table with a column name or id"
+    table = read_user_table(path, expected)
+    key = table.find("name", "id")
+    if key is not None:
+        table.refuse_broken()
+        return [name for name in table.text(key) if name]
+    lines = (line.strip() for line in io.StringIO(read_text(path, expected), newline=None))
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def read_arrows(path: Path, table: pd.DataFrame) -> pd.DataFrame:
@@ -135,31 +126,47 @@ def read_arrows(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     path
-        CSV with ``name`` (or ``id``) of the candidate, optionally ``label``, and either ``ra`` and
-        ``dec``, degrees, or ``dx`` and ``dy``, arcsec to the East and to the North of it.
+        Table with ``name`` (or ``id``) of the candidate, optionally ``label``, and either ``ra``
+        and ``dec``, degrees, or ``dx`` and ``dy``, arcsec to the East and to the North of it.
 
     Raises
     ------
     LenspipeError
         Columns are missing, or a position is not a number or more than 60 arcsec away.
     """
-    arrows = _read_csv(path, "name, ra, dec or name, dx, dy")
-    key = _first(("id", "name"), arrows)
-    pair = next((p for p in (("ra", "dec"), ("dx", "dy")) if {*p} <= {*arrows}), None)
-    if key is None or pair is None:
+    given = read_user_table(path, "columns name, ra, dec or name, dx, dy")
+    given.refuse_broken()
+    key = next((name for name in ("id", "name") if given.find(name) is not None), None)
+    columns = find_columns(given, {"ra": RA, "dec": DEC})
+    offsets = {name: number for name in ("dx", "dy") if (number := given.find(name)) is not None}
+    if key is None or max(len(columns), len(offsets)) < 2:
         raise LenspipeError(
-            f"{path}: found columns {', '.join(arrows)}, expected name, ra, dec or name, dx, dy; "
-            "correct the file"
+            f"{path}: found columns {', '.join(given.names)}, expected name, ra, dec or name, dx, "
+            "dy; correct the file"
         )
-    for name in pair:
-        arrows[name] = pd.to_numeric(arrows[name], errors="coerce")
+    arrows = pd.DataFrame(
+        {key: given.text(given.find(key)), "label": given.text(given.find("label"))}
+    )
+    pair = ("ra", "dec") if len(columns) == 2 else ("dx", "dy")
+    if pair == ("ra", "dec"):
+        positions = read_positions(given, columns)
+        arrows["ra"], arrows["dec"] = positions.ra, positions.dec
+    else:
+        for name, number in offsets.items():
+            arrows[name] = parse_numbers(given.columns[number])[0]
     if (bad := ~np.isfinite(arrows[[*pair]]).all(axis=1)).any():
         raise LenspipeError(
-            f"{path}: found no number in {pair[0]} or {pair[1]} of line {bad.idxmax() + 2}, "
+            f"{path}: found no number in {pair[0]} or {pair[1]} of {given.where([bad.idxmax()])}, "
             "expected degrees or arcsec; correct it"
         )
     centres = table.drop_duplicates(key).set_index(key)[["ra", "dec"]]
-    arrows = arrows[arrows[key].isin(centres.index)].reset_index()
+    known = arrows[key].isin(centres.index)
+    if not known.all():
+        log.info(
+            "%s: %d rows left out, of no candidate: %s",
+            path, (~known).sum(), given.where(np.flatnonzero(~known)),
+        )  # fmt: skip
+    arrows = arrows[known].reset_index()
     centre = centres.loc[arrows[key]].reset_index(drop=True)
     cosine = np.cos(np.deg2rad(centre["dec"]))
     if pair == ("ra", "dec"):
@@ -172,31 +179,13 @@ def read_arrows(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     distance = np.hypot(arrows["dx"], arrows["dy"])
     if (distance > _MAX_DISTANCE_ARCSEC).any():
         worst = arrows.loc[distance.idxmax()]
+        where = given.where([worst["index"]])
         raise LenspipeError(
-            f'{path}: found in line {worst["index"] + 2} a position {distance.max():.0f}" from '
-            f'{worst[key]}, expected at most {_MAX_DISTANCE_ARCSEC}"; correct it'
+            f'{path}: found in {where} a position {distance.max():.0f}" from {worst[key]}, '
+            f'expected at most {_MAX_DISTANCE_ARCSEC}"; correct it'
         )
     ids = table.drop_duplicates(key).set_index(key)["id"] if key == "name" else None
     arrows["id"] = arrows["name"].map(ids) if key == "name" else arrows["id"]
     letters = arrows.groupby("id").cumcount().map(lambda place: chr(ord("A") + place % 26))
-    labels = arrows["label"] if "label" in arrows else pd.Series(np.nan, index=arrows.index)
-    arrows["label"] = labels.where(labels.notna(), letters).astype(str)
+    arrows["label"] = arrows["label"].where(arrows["label"] != "", letters).astype(str)
     return arrows[["id", "ra", "dec", "dx", "dy", "label"]]
-
-
-def _first(names: Iterable[str], columns: Iterable[str]) -> str | None:
-    """First of some names that is a column; None if none is."""
-    columns = set(columns)
-    return next((name for name in names if name in columns), None)
-
-
-def _read_csv(path: Path, expected: str) -> pd.DataFrame:
-    """Read a CSV as strings, column names in lower case; comments begin with #."""
-    try:
-        table = pd.read_csv(path, dtype=str, comment="#", skipinitialspace=True)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise LenspipeError(
-            f"{path}: cannot be read as CSV ({reason}); expected columns {expected}"
-        ) from None
-    return unescape_formulas(table).rename(columns=lambda name: name.strip().lower())

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,10 +35,10 @@ from lenspipe.retrieval.local import LocalSource
 from lenspipe.retrieval.sources import open_source
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
-from lenspipe.utils.names import iau_name
+from lenspipe.utils.names import file_names, iau_name
 from lenspipe.utils.progress import log, track
 
-__all__ = ["file_names", "make_sheets"]
+__all__ = ["make_sheets"]
 
 #: Side of the larger finder chart, arcsec.
 CHART_ARCSEC = 120
@@ -91,7 +90,7 @@ def make_sheets(
     arrows = _NO_ARROWS if arrows is None else arrows
     arrows_of = {id_: arrows[arrows["id"] == id_] for id_ in table["id"]}
     folder = Path(folder)
-    files, bricks = file_names(table["name"]), read_bricks(paths)
+    files, bricks = file_names(table["name"], {"sheets"}), read_bricks(paths)
     with _open_survey(paths, bricks, config) as survey, atomic(folder / "sheets.pdf") as temporary:
         # Without a date the same input gives the same bytes.
         metadata = {
@@ -114,24 +113,6 @@ def make_sheets(
         write_targets(table, arrows_of, sheet.bands, folder)
     log.info("sheets: %d in %s", len(table), folder)
     return len(table)
-
-
-def file_names(names: Iterable[object]) -> list[str]:
-    """Make file names from names of candidates, which may contain any characters.
-
-    They consist of letters, digits and ``+-.``, do not begin with a dot, and are unique even on
-    case-insensitive file systems.
-    """
-    taken, files = {"sheets"}, []
-    for name in names:
-        plain = re.sub(r"[^A-Za-z0-9+.-]", "-", str(name)).lstrip(".-")[:100] or "candidate"
-        file, number = plain, 1
-        while file.lower() in taken:
-            number += 1
-            file = f"{plain}-{number}"
-        taken.add(file.lower())
-        files.append(file)
-    return files
 
 
 @contextlib.contextmanager

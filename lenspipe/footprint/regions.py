@@ -1,17 +1,22 @@
 """The footprint: which bricks have their centre in the region of the sky to be searched."""
 
+import io
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import astropy.units as u
 import numpy as np
+import pandas as pd
 from astropy_healpix import lonlat_to_healpix
 from mocpy import MOC
 from numpy.typing import ArrayLike
 
 from lenspipe.config.data import Footprint
 from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.names import is_brick_name
+from lenspipe.utils.user_tables import read_text, read_user_table
 
 __all__ = ["in_footprint", "in_polygon", "named_bricks"]
 
@@ -90,24 +95,26 @@ def named_bricks(footprint: Footprint) -> set[str] | None:
 
 
 def _read_names(path: str) -> set[str]:
-    """Read the names of bricks: the first entry of each line, with or without a heading."""
-    try:
-        lines = Path(path).read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
-        raise LenspipeError(
-            f"{path}: can't be read ({reason}); expected the name of a brick in each line, such as "
-            "1501p320; correct config key footprint.brick_list"
-        ) from None
-    firsts = [line.split("#")[0].replace(",", " ").split()[:1] for line in lines]
-    names = [(number, first[0]) for number, first in enumerate(firsts, 1) if first]
-    if names and names[0][1].lower() in ("brick", "brickname"):
-        names = names[1:]
+    """Read the names of bricks: a table's column, or the first entry of each line."""
+    expected = (
+        "the name of a brick in each line, such as 1501p320; correct config key "
+        "footprint.brick_list"
+    )
+    table = read_user_table(path, expected)
+    column = table.find("brick", "brickname")
+    if column is not None:
+        table.refuse_broken()
+        numbers, cells = list(table.lines), table.text(column)
+    else:
+        cells = pd.Series(list(io.StringIO(read_text(path, expected), newline=None)), dtype=str)
+        numbers = list(range(1, len(cells) + 1))
+    firsts = [re.split(r"[,;|\s]+", cell.split("#")[0].strip())[0].strip('"') for cell in cells]
+    names = [(number, first) for number, first in zip(numbers, firsts, strict=True) if first]
     for number, name in names:
-        if not (len(name) == 8 and name[4] in "mp" and (name[:4] + name[5:]).isdigit()):
+        if not is_brick_name(name):
             raise LenspipeError(
-                f"{path}: line {number}: found {name!r}, expected the name of a brick first, such "
-                "as 1501p320; correct the line"
+                f"{path}: {table.noun} {number}: found {name!r}, expected the name of a brick "
+                "first, such as 1501p320; correct the line"
             )
     if not names:
         raise LenspipeError(

@@ -17,7 +17,7 @@ from lenspipe.products.schema import GRADES, VOTES, names_of
 from lenspipe.products.tables import read_table, write_table
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
-from lenspipe.utils.tables import escape_formulas
+from lenspipe.utils.tables import escape_formulas, fits_values
 
 __all__ = ["POINTS", "export_grades", "grade_of_mean", "grade_table", "means_of_stage"]
 
@@ -108,18 +108,14 @@ def export_grades(paths: RunPaths, store: Store) -> dict[str, int]:
     ids = [str(id_) for id_ in table["id"]]
     grades = grade_table(store, ids)
     for column in GRADES:
-        values = grades[column.name].to_numpy()
-        # FITS has no strings of length 0, and no characters beyond ASCII.
-        if values.dtype.kind not in "if":
-            texts = [str(text).encode("ascii", "replace").decode() for text in values]
-            values = np.array(texts) if texts else np.zeros(0, "U1")
-        table[column.name] = values
+        table[column.name] = fits_values(grades[column.name])
         table[column.name].description = column.description
     with atomic(paths.inspection("grades.fits")) as temporary:
         table.write(temporary, format="fits")
     frame = table.to_pandas()
     # A CSV may have any characters.
-    frame["comments"] = grades["comments"].to_numpy()
+    for name in ("votes", "comments"):
+        frame[name] = grades[name].to_numpy()
     vote_table = pd.DataFrame(votes, columns=names_of(VOTES))
     for file, rows in (("grades.csv", frame), ("votes.csv", vote_table)):
         # Quoted, as a carriage return in a text would otherwise end the row.

@@ -2,38 +2,31 @@
 
 import functools
 import io
-import re
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from astropy.table import Table
 from PIL import Image
 
 from lenspipe.config.paths import RunPaths
 from lenspipe.plotting.colour import colour_images
 from lenspipe.plotting.residual import residual_images
-from lenspipe.products.cutouts import read_release
-from lenspipe.products.files import require
+from lenspipe.products.candidates import read_candidates
+from lenspipe.products.cutouts import open_cutouts, read_release
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.fits import open_fits
 from lenspipe.utils.names import iau_name
 
-__all__ = ["Cutout", "Cutouts", "draw_strip", "read_candidates", "shown_bands"]
-
-_BRICK = re.compile(r"\d{4}[pm]\d{3}", re.ASCII)
+__all__ = ["Cutout", "Cutouts", "candidates_to_grade", "draw_strip", "shown_bands"]
 
 _DEFAULT_BANDS = {3: "grz", 4: "griz"}
 
 # A single band in grey is darker than as one of three colours.
 _GREY_GAIN = np.float32(2)
 
-_NEEDED = ("id", "ra", "dec", "brick")
 
-
-def read_candidates(paths: RunPaths) -> pd.DataFrame:
+def candidates_to_grade(paths: RunPaths) -> pd.DataFrame:
     """Read a run's candidates for inspection.
 
     Returns
@@ -45,45 +38,25 @@ def read_candidates(paths: RunPaths) -> pd.DataFrame:
     Raises
     ------
     LenspipeError
-        The file lacks a column, has a duplicate id, or an invalid brick name.
+        As in `lenspipe.products.candidates.read_candidates`; an id has a colon.
     """
     path = paths.candidates
-    if not path.exists():
-        table = Table({"id": np.zeros(0, "U1"), "brick": np.zeros(0, "U1"), "ra": [], "dec": []})
+    if path.exists():
+        table = read_candidates(path)
     else:
-        try:
-            table = Table.read(path, format="fits", character_as_bytes=False)
-        except (OSError, ValueError) as error:
-            raise LenspipeError(
-                f"{path}: not a readable table ({error}); make the candidates again"
-            ) from None
-    if missing := [name for name in _NEEDED if name not in table.colnames]:
+        table = pd.DataFrame({"id": [], "brick": [], "ra": [], "dec": []})
+        table = table.astype({"id": str, "brick": str})
+    # The names of repeats and controls have a colon.
+    if (bad := table["id"].str.contains(":")).any():
         raise LenspipeError(
-            f"{path}: found no column {', '.join(missing)}, expected {', '.join(_NEEDED)}; make "
-            "the candidates again"
+            f"{path}: found an id with a colon ({table['id'][bad].iloc[0]!r}), expected ids of "
+            "galaxies; make the candidates again"
         )
-    if "rank" in table.colnames and len(table):
-        table = table[np.asarray(table["rank"]) > 0]  # 0: a hidden known lens
-    names = [n for n in (*_NEEDED, "name", "flags", "known") if n in table.colnames]
-    table = table[names].to_pandas()
-    table["id"], table["brick"] = table["id"].astype(str), table["brick"].astype(str)
-    for problem, bad in (
-        ("a duplicate id", table["id"].duplicated()),
-        ("an invalid brick", ~table["brick"].str.fullmatch(_BRICK)),
-        # The names of repeats and controls have a colon.
-        ("an id with a colon", table["id"].str.contains(":")),
-    ):
-        if bad.any():
-            row = table[bad].iloc[0]
-            raise LenspipeError(
-                f"{path}: found {problem} ({row['id']!r}, brick {row['brick']!r}), expected ids of "
-                "galaxies and names of bricks; make the candidates again"
-            )
     if "name" not in table:
         prefix = read_release(map(paths.cutouts, table["brick"].unique())).name_prefix
         table["name"] = iau_name(table["ra"], table["dec"], prefix) if len(table) else ""
     table = table.assign(**{n: v for n, v in (("flags", 0), ("known", False)) if n not in table})
-    return table.set_index("id")
+    return table.set_index("id")[["name", "ra", "dec", "brick", "flags", "known"]]
 
 
 @dataclass
@@ -120,7 +93,7 @@ class Cutouts:
         self._catalogue = functools.lru_cache(max_files)(self._read_catalogue)
 
     def _read_catalogue(self, path: Path) -> tuple[dict[str, int], np.ndarray]:
-        with open_fits(path) as hdus:
+        with open_cutouts(path) as hdus:
             columns = hdus["CATALOG"].get_colnames()
             optional = ["shape_e1", "shape_e2", "ra", "dec", "flags"]
             rows = hdus["CATALOG"].read(columns=["id", *(n for n in optional if n in columns)])
@@ -148,9 +121,8 @@ class Cutouts:
         LenspipeError
             The file is missing or damaged, or lacks the galaxy.
         """
-        require(path, "cutouts")
         try:
-            with self._lock, open_fits(path) as hdus:
+            with self._lock, open_cutouts(path) as hdus:
                 places, rows = self._catalogue(path)
                 i = places[galaxy]
                 image = hdus["IMAGE"][i : i + 1, :, :, :][0].astype(np.float32)

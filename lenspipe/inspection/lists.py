@@ -12,7 +12,7 @@ import pandas as pd
 from lenspipe.config.flags import flag_note
 from lenspipe.config.paths import RunPaths
 from lenspipe.inspection.grades import means_of_stage
-from lenspipe.inspection.images import Cutout, Cutouts, read_candidates
+from lenspipe.inspection.images import Cutout, Cutouts, candidates_to_grade
 from lenspipe.inspection.store import Store
 from lenspipe.products.cutouts import read_release
 from lenspipe.utils.names import iau_name
@@ -57,7 +57,7 @@ class Lists:
 
     def __init__(self, paths: RunPaths, store: Store, mix: Mix) -> None:
         self.paths, self.store, self.mix = paths, store, mix
-        self.candidates = read_candidates(paths)
+        self.candidates = candidates_to_grade(paths)
         self.release = read_release(map(paths.cutouts, self.candidates["brick"].unique()))
         self.cutouts = Cutouts()
         self.controls = {kind: self.cutouts.rows(path) for kind, path in mix.controls.items()}

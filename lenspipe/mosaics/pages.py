@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import fitsio
 import numpy as np
 import pandas as pd
 
@@ -15,6 +14,7 @@ from lenspipe.config.stages import content_key
 from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.plotting.galaxy_pages import draw_page, page_key
 from lenspipe.products.candidates import page_order, read_candidates
+from lenspipe.products.cutouts import read_header
 from lenspipe.products.files import write_json
 from lenspipe.products.manifests import read_manifest, update_manifest, write_manifest
 from lenspipe.products.plan import bricks_of_chunk, find_brick
@@ -180,7 +180,7 @@ def _describe_tiles(cutouts: CutoutFiles, mosaics: Mosaics) -> str:
 
 def _cutouts_hash(path: Path) -> str:
     """Hash of a file of cutouts; empty where there is none."""
-    return str(fitsio.read_header(path, "IMAGE")["LPHASH"]) if path.exists() else ""
+    return str(read_header(path)["LPHASH"]) if path.exists() else ""
 
 
 def _cutouts_hashes(paths: RunPaths) -> dict[str, str]:

@@ -191,6 +191,7 @@ def _reason_for_empty_sample(
         "mag_z_max": f"raise config key parent.mag_z_max, now {parent.mag_z_max:g}",
         "min_exposures": f"lower config key parent.min_exposures, now {parent.min_exposures}",
         "maskbits": f"remove bits from config key parent.maskbits, now {list(parent.maskbits)}",
+        "valid": "positions or fluxes in the catalogues are not finite; download them again",
     }
     return (
         f"parent sample: no galaxy left of {total.before.iloc[0]} sources; the cut {worst.cut} "

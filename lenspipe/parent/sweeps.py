@@ -12,14 +12,16 @@ import pandas as pd
 
 from lenspipe.config.data import Parent, Survey
 from lenspipe.config.surveys.base import SurveyPaths
-from lenspipe.parent.cuts import Selection, no_cuts, select_parent
+from lenspipe.parent.cuts import Selection, check_sources, no_cuts, select_parent
 from lenspipe.products.chunks import try_bricks
 from lenspipe.products.tables import add_audits, empty_parent
+from lenspipe.retrieval.errors import fetched
 from lenspipe.retrieval.local import LocalSource
 from lenspipe.survey.sweeps import read_sweep, sweep_names, sweep_path
 from lenspipe.survey.tractor import tractor_table
 from lenspipe.utils.errors import LenspipeError, NotFoundError
 from lenspipe.utils.files import is_remote
+from lenspipe.utils.fits import reading
 from lenspipe.utils.progress import log
 
 __all__ = ["select_from_sweeps", "sweeps_of_bricks"]
@@ -52,6 +54,7 @@ def select_from_sweeps(
     for files, brickid in zip(files_of.values(), positions["brickid"], strict=True):
         for file in files:
             brickids[file].append(brickid)
+    brick_of = dict(zip(positions["brickid"], positions.index, strict=True))
 
     def select(
         file: tuple[str | Path, str], ids: list[int]
@@ -59,11 +62,11 @@ def select_from_sweeps(
         """Select from one file: brick -> (selected, audit) of each block of rows."""
         (path, region), parts = file, defaultdict(list)
         sums = paths.checksums(path, paths.release.sweep_folder(region))
-        with source.table(path, sums) as local:
+        with source.table(path, sums) as local, fetched(path), reading(path):
             for columns in read_sweep(local, path, ids, bands):
                 table = tractor_table(columns, path, release, bands, region)
-                for brick, rows in table.groupby("brick"):
-                    parts[brick].append(select_parent(rows, parent, release))
+                for number, rows in table.groupby("brickid"):
+                    parts[brick_of[number]].append(select_parent(rows, parent, release))
         return parts
 
     description = f"parent sample of {name}, sweep files"
@@ -80,7 +83,14 @@ def select_from_sweeps(
         for path, _ in absent:
             log.info("brick %s: no such file, so no objects: %s", brick, path)
         parts = [part for file in files for part in read.get(file, {}).get(brick, ())]
-        results[brick] = _join(parts, bands)
+        selected, audit = _join(parts, bands)
+        try:
+            # They may come from several blocks of rows.
+            check_sources(selected, brick, files[0][0])
+        except LenspipeError as error:
+            failures[brick] = error
+            continue
+        results[brick] = selected, audit
     return results, failures
 
 

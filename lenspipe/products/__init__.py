@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "write_cutouts",
         ],
         "files": ["read_json", "require", "write_json"],
+        "grades": ["add_grades", "grades_of", "read_grades"],
         "manifests": [
             "failed_entries",
             "failure_in",

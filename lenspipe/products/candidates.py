@@ -8,10 +8,14 @@ import pandas as pd
 from astropy.table import Table
 
 from lenspipe.config.results import Mosaics, Threshold
-from lenspipe.products.files import read_json, require
+from lenspipe.products.files import read_json, require, unreadable
 from lenspipe.products.scores import Cuts
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.names import is_brick_name
 
 __all__ = ["page_numbers", "page_order", "read_candidates", "read_cuts"]
+
+_NEEDED = ("id", "ra", "dec", "brick")
 
 
 def page_order(table: pd.DataFrame, mosaics: Mosaics, bands: Sequence[str]) -> np.ndarray:
@@ -44,17 +48,41 @@ def read_candidates(path: str | os.PathLike[str], hidden: bool = False) -> pd.Da
 
     Parameters
     ----------
+    path
+        ``candidates/candidates.fits``.
     hidden
         Whether to include those that ``candidates.known`` hides, at the end with rank 0.
 
     Raises
     ------
     LenspipeError
-        There is no such file.
+        There is no such file, it is damaged or lacks a column, or it has an id twice or a brick
+        that is none.
     """
     path = require(path, "candidates")
-    table = Table.read(path, format="fits", character_as_bytes=False).to_pandas()
-    return table if hidden else table[table["rank"] > 0].reset_index(drop=True)
+    try:
+        table = Table.read(path, format="fits", character_as_bytes=False).to_pandas()
+    except (OSError, ValueError, TypeError) as error:
+        raise unreadable(path, "candidates", error) from None
+    if missing := [name for name in _NEEDED if name not in table]:
+        raise LenspipeError(
+            f"{path}: found no column {', '.join(missing)}, expected {', '.join(_NEEDED)}; make "
+            "the candidates again"
+        )
+    table["id"], table["brick"] = table["id"].astype(str), table["brick"].astype(str)
+    for problem, bad in (
+        ("a duplicate id", table["id"].duplicated()),
+        ("an invalid brick", ~table["brick"].map(is_brick_name).astype(bool)),
+    ):
+        if bad.any():
+            row = table[bad].iloc[0]
+            raise LenspipeError(
+                f"{path}: found {problem} ({row['id']!r}, brick {row['brick']!r}), expected ids of "
+                "galaxies and names of bricks; make the candidates again"
+            )
+    if hidden or "rank" not in table:
+        return table
+    return table[table["rank"] > 0].reset_index(drop=True)
 
 
 def read_cuts(path: str | os.PathLike[str], threshold: Threshold) -> Cuts:

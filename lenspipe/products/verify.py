@@ -94,7 +94,11 @@ def compare_file(path: Path, product: Product, values: _Values) -> list[str]:
     if path.suffix in _OPAQUE or (product.temporary and product.key != "records"):
         return []
     if path.suffix == ".json":
-        return compare_keys(json.loads(path.read_text()), product.keys) if product.keys else []
+        try:
+            content = json.loads(path.read_text())
+        except ValueError as error:
+            return [f"can't be read ({error})"]
+        return compare_keys(content, product.keys) if product.keys else []
     if path.suffix == ".tfrecord":
         return _compare_record(path, product.columns)
     if path.suffix == ".fits":

@@ -22,7 +22,7 @@ from lenspipe.config.data import Retrieval
 from lenspipe.retrieval.errors import UnavailableError
 from lenspipe.retrieval.ranges import MAX_RANGES, Link
 from lenspipe.retrieval.retry import backoff_s
-from lenspipe.utils.files import atomic
+from lenspipe.utils.files import atomic, read_kept
 from lenspipe.utils.progress import log
 
 __all__ = ["Host", "Hosts"]
@@ -236,7 +236,7 @@ class Hosts:
         if stamp is None or stamp == self._seen:
             return
         self._seen = stamp
-        for name, known in json.loads(self.path.read_text()).items():
+        for name, known in (read_kept(self.path) or {}).items():
             host = self._hosts.setdefault(name, Host())
             for key, value in known.items():
                 setattr(host, key, tuple(value) if key == "proved" else value)

@@ -25,7 +25,7 @@ from lenspipe.retrieval.tiles import BLOCK, MoreNeeded, read_layout
 from lenspipe.utils.addresses import file_name
 from lenspipe.utils.errors import LenspipeError, NotFoundError, RetrievalError
 from lenspipe.utils.files import is_remote, room_to_write
-from lenspipe.utils.fits import open_fits, wcs_of
+from lenspipe.utils.fits import open_fits, reading, wcs_of
 from lenspipe.utils.progress import log
 
 __all__ = ["RemoteSource"]
@@ -232,7 +232,8 @@ class RemoteSource(LocalSource):
                 self._check_whole(url, local, checksums)
                 return
             self._first_bytes = max(self._first_bytes, layout.first_bytes)
-            sections = boxes(wcs_of(layout.header, url), layout.shape)
+            with reading(url):
+                sections = boxes(wcs_of(layout.header, url), layout.shape)
             needed = layout.ranges(sections)
             while left := missing(needed, received):
                 before = (host.ranges, host.most_ranges)

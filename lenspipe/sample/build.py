@@ -36,16 +36,17 @@ _PRIORITY = {"graded": 0, "confusing": 1, "random": 2}
 def build_sample(settings: Settings) -> pd.DataFrame:
     """Select the labelled sample and write its records and, last, ``sample/sample.parquet``.
 
-    Lenses are the galaxies of the parent sample nearest to a known lens of the selected grades,
-    kinds and types, within the match radius; ``sample/known-lenses.csv`` lists the fate of each.
-    Non-lenses are away from any known lens: galaxies graded D, then listed confusing ones, then
-    random ones, with the same number per lens in each bin of Tractor type, region and exposures in
-    the last band (`lenspipe.sample.matched_draw`). Bricks are assigned to splits by the HEALPix
-    cell of their centre. Galaxies with a lens of another split on their cutout are left out, and so
-    are cutouts with a missing band, an edge, non-finite pixels or no exposure. Non-lenses that a
-    previous model takes for lenses are set aside (`lenspipe.sample.cleaning`). Only identifiers,
-    positions and bins of the parent sample are kept in memory, about 200 bytes per galaxy. Return
-    the content of sample.parquet; see docs/outputs.md.
+    Lenses are the galaxies of the parent sample nearest to a known lens that can be seen from the
+    ground, of the selected grades, kinds and types, within the match radius;
+    ``sample/known-lenses.csv`` lists the fate of each. Non-lenses are away from any known lens:
+    galaxies graded D, then listed confusing ones, then random ones, with the same number per lens
+    in each bin of Tractor type, region and exposures in the last band
+    (`lenspipe.sample.matched_draw`). Bricks are assigned to splits by the HEALPix cell of their
+    centre. Galaxies with a lens of another split on their cutout are left out, and so are cutouts
+    with a missing band, an edge, non-finite pixels or no exposure. Non-lenses that a previous model
+    takes for lenses are set aside (`lenspipe.sample.cleaning`). Only identifiers, positions and
+    bins of the parent sample are kept in memory, about 200 bytes per galaxy. Return the content of
+    sample.parquet; see docs/outputs.md.
 
     Raises
     ------
@@ -179,6 +180,7 @@ def _match_lenses(
     lenses["fate"] = "used"
     # Later fates take precedence.
     for fate, column, accepted in (
+        ("not visible from the ground", known["visible"], (True,)),
         ("kind not chosen", known["kind"], section.kinds and ("", *section.kinds)),
         ("grade not chosen", known["grade"], section.grades),
         ("type not chosen", lenses["type"], section.lens_types),

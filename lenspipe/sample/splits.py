@@ -83,8 +83,11 @@ def split_bricks(
     all_cells = np.unique(cells)
 
     def count(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-        groups = [table[column] for column in columns]
-        return pd.crosstab(table["brick"].map(cells), groups).reindex(all_cells, fill_value=0)
+        # Arrays, since pandas 3.0 does not count rows with the same label.
+        groups = [table[column].to_numpy() for column in columns]
+        return pd.crosstab(table["brick"].map(cells).to_numpy(), groups).reindex(
+            all_cells, fill_value=0
+        )
 
     split = assign_cells(
         count(lenses, ["grade", "region"]),

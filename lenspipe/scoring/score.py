@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -41,6 +42,12 @@ __all__ = [
 #: Minimum rows per row group of a Parquet file; smaller groups make it larger and slow to read.
 _ROW_GROUP = 16384
 
+#: Maximum size of the description of a network; that of EfficientNetV2 takes 0.3 MB.
+_MAX_TEXT_BYTES = 16_000_000
+
+#: Maximum ratio of the size of a model's contents to that of its file; Keras does not compress.
+_MAX_EXPANSION = 10
+
 
 def load_model(path: str | os.PathLike[str]) -> keras.Model:
     """Load a trained model; nothing in the file is run as code.
@@ -54,12 +61,22 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
     """
     if not Path(path).exists():
         raise LenspipeError(f"{path}: no such file, expected a trained model; train it first")
+    version = ""
     try:
         with zipfile.ZipFile(path) as archive:
+            _check_sizes(path, archive)
+            version = str(json.loads(archive.read("metadata.json")).get("keras_version", ""))
             foreign = find_foreign(json.loads(archive.read("config.json")))
         model = None if foreign else keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
+    except (
+        OSError, KeyError, TypeError, ValueError, RecursionError, zipfile.BadZipFile
+    ) as error:  # fmt: skip
+        if _numbers(version) > _numbers(keras.__version__):
+            raise LenspipeError(
+                f"{path}: written by Keras {version}, can't be read by the installed "
+                f"{keras.__version__}; pip install 'keras>={version}', or train here"
+            ) from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise LenspipeError(
             f"{path}: can't be read as a Keras model ({reason}); delete it and train again"
         ) from error
@@ -74,6 +91,27 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
             "lenspipe; train it here"
         )
     return model
+
+
+def _check_sizes(path: str | os.PathLike[str], archive: zipfile.ZipFile) -> None:
+    """Refuse a model that unpacks to far more than it takes on the disk, before it is unpacked."""
+    texts = ("config.json", "metadata.json")
+    text_size = max(
+        (item.file_size for item in archive.infolist() if item.filename in texts), default=0
+    )
+    size = sum(item.file_size for item in archive.infolist())
+    limit = _MAX_TEXT_BYTES + _MAX_EXPANSION * Path(path).stat().st_size
+    if text_size > _MAX_TEXT_BYTES or size > limit:
+        raise LenspipeError(
+            f"{path}: unpacks to {size / 1e6:.0f} MB, of which {text_size / 1e6:.0f} MB describe "
+            f"the network; expected at most {limit / 1e6:.0f} and {_MAX_TEXT_BYTES / 1e6:.0f}: "
+            "this is no model of lenspipe; give another, or train here"
+        )
+
+
+def _numbers(version: str) -> list[int]:
+    """Return the numbers of a version, for comparison: ``3.13.0`` is above ``3.9``."""
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]
 
 
 def predict(

@@ -5,34 +5,39 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
+from lenspipe.catalogs.positions import DEC, RA, Positions, find_columns, read_positions
 from lenspipe.config.learning import Inference
 from lenspipe.models.contents import normalisation
 from lenspipe.products.records import IDENTIFIERS
 from lenspipe.scoring.score import load_model
 from lenspipe.scoring.scorer import Scorer
+from lenspipe.utils.delimited import NO_NUMBER
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.fits import open_fits
 from lenspipe.utils.progress import log, track
 from lenspipe.utils.tables import check_output, write_table
+from lenspipe.utils.user_tables import UserTable, read_user_table, table_of_arrays
 
 __all__ = ["open_stack", "score_stack"]
 
-#: Columns that are copied from the table beside the cutouts to the scores.
+#: Columns that are copied from the table beside the cutouts to the scores; some are text.
 _COPIED = ("name", *IDENTIFIERS)
+_TEXTS = ("name", *(name for name, dtype in IDENTIFIERS.items() if dtype == "str"))
 
 #: Bytes that identify a zip archive, which an npz is.
 _ZIP = b"PK\x03\x04"
 
 
 #: Shape of all cutouts, whether they are floats, reader of batches, table beside them.
-_Opened = tuple[tuple[int, ...], bool, Callable[[int], Iterator[np.ndarray]], pd.DataFrame]
+_Opened = tuple[tuple[int, ...], bool, Callable[[int], Iterator[np.ndarray]], UserTable]
 
 
 def score_stack(
@@ -57,7 +62,8 @@ def score_stack(
     output
         CSV, Parquet or FITS, by its suffix.
     table
-        CSV with a row per cutout, in their order.
+        Table with a row per cutout, in their order, as read by
+        `lenspipe.utils.user_tables.read_user_table`.
     inference
         The defaults if not given.
 
@@ -73,8 +79,8 @@ def score_stack(
     bands, shape = normalisation(network)[0].bands, network.input_shape[1:]
     with open_stack(cutouts) as (array_shape, batches, beside):
         axes = _axes(cutouts, array_shape, shape, bands)
-        rows = _read_csv(table) if table else beside
-        rows = _known_columns(table or cutouts, rows, array_shape[0])
+        given = read_user_table(table, "a row per cutout") if table else beside
+        rows = _known_columns(table or cutouts, given, array_shape[0])
         scorer = Scorer(network, path, "model", inference)
         parts, steps = [], math.ceil(array_shape[0] / inference.batch_size)
         for images in track(batches(inference.batch_size), f"{cutouts}: batches scored", steps):
@@ -90,7 +96,7 @@ def score_stack(
 @contextlib.contextmanager
 def open_stack(
     path: str | os.PathLike[str],
-) -> Iterator[tuple[tuple[int, ...], Callable[[int], Iterator[np.ndarray]], pd.DataFrame]]:
+) -> Iterator[tuple[tuple[int, ...], Callable[[int], Iterator[np.ndarray]], UserTable]]:
     """Open a file of cutouts to be read in batches.
 
     It is FITS with a 4-D image and optionally a table, or npz with one 4-D array and optionally
@@ -102,8 +108,8 @@ def open_stack(
         Of all cutouts.
     batches : callable
         From a number to an iterator over arrays of at most that many cutouts, in order.
-    beside : pandas.DataFrame
-        Name, identifiers and position of each cutout, if available; without columns if not.
+    beside : lenspipe.utils.user_tables.UserTable
+        Table with a row per cutout, if available; without columns if not.
 
     Raises
     ------
@@ -139,22 +145,17 @@ def _open_fits(path: Path) -> Iterator[_Opened]:
             raise LenspipeError(f"{path}: found no image, expected one of all cutouts")
         image = next((hdu for hdu in images if len(hdu.get_dims()) == 4), images[0])
         shape = tuple(int(side) for side in image.get_dims())
-        table = next((hdu for hdu in hdus if hdu.get_exttype() == "BINARY_TBL"), None)
-        beside = {}
-        if table is not None:
-            columns = {name.lower(): name for name in table.get_colnames()}
-            read = {
-                name: table.read(columns=[columns[name]]) for name in _COPIED if name in columns
-            }
-            beside = {name: rows[columns[name]] for name, rows in read.items()}
+        has_table = any(hdu.get_exttype() in ("BINARY_TBL", "ASCII_TBL") for hdu in hdus)
+        beside = UserTable(str(path), [], [], [], [])
+        if has_table:
+            beside = read_user_table(path, "a row per cutout")
 
         def batches(number: int) -> Iterator[np.ndarray]:
             for start in range(0, shape[0], number):
                 yield image[start : min(start + number, shape[0]), :, :, :]
 
         is_float = image.get_info()["img_equiv_type"] < 0  # CFITSIO's type codes
-        table = pd.DataFrame({name: _native(values) for name, values in beside.items()})
-        yield shape, is_float, batches, table
+        yield shape, is_float, batches, beside
 
 
 @contextlib.contextmanager
@@ -177,10 +178,12 @@ def _open_npz(path: Path) -> Iterator[_Opened]:
                     "numpy.ascontiguousarray of it"
                 )
             beside = {}
-            for name in _COPIED:
-                if name in names and len(headers[name][0]) == 1:
-                    with archive.open(names[name]) as file:
+            for name, member in names.items():
+                if len(headers[name][0]) == 1 and not headers[name][2].hasobject:
+                    with archive.open(member) as file:
                         beside[name] = np.lib.format.read_array(file, allow_pickle=False)
+            if len({len(values) for values in beside.values()}) > 1:
+                beside = {n: v for n, v in beside.items() if len(v) == shape[0]}
 
             def batches(number: int) -> Iterator[np.ndarray]:
                 with archive.open(names[images[0]]) as file:
@@ -190,12 +193,7 @@ def _open_npz(path: Path) -> Iterator[_Opened]:
                         content = file.read(math.prod(size) * dtype.itemsize)
                         yield np.frombuffer(content, dtype).reshape(size)
 
-            yield (
-                shape,
-                dtype.kind == "f",
-                batches,
-                pd.DataFrame({k: _native(v) for k, v in beside.items()}),
-            )
+            yield shape, dtype.kind == "f", batches, table_of_arrays(str(path), beside)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
         raise LenspipeError(
             f"{path}: can't be read as npz ({str(error).splitlines()[0]}); write it again with "
@@ -213,13 +211,6 @@ def _read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0
     return (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)
-
-
-def _native(values: np.ndarray) -> np.ndarray:
-    """Convert to what pandas accepts: native byte order, text decoded."""
-    if values.dtype.kind in "SU":
-        return np.char.strip(np.char.decode(values) if values.dtype.kind == "S" else values)
-    return values.astype(values.dtype.newbyteorder("="))
 
 
 def _axes(
@@ -240,22 +231,54 @@ def _axes(
     )
 
 
-def _read_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, dtype={"name": str, "id": str, "brick": str, "region": str})
-    except (OSError, ValueError) as error:
-        raise LenspipeError(
-            f"{path}: can't be read as CSV ({str(error).splitlines()[0]}); expected a header and a "
-            "row per cutout"
-        ) from None
-
-
-def _known_columns(path: str | os.PathLike[str], table: pd.DataFrame, number: int) -> pd.DataFrame:
+def _known_columns(path: str | os.PathLike[str], table: UserTable, number: int) -> pd.DataFrame:
     """Number of the row, and the columns that are copied to the scores."""
-    if len(table.columns) and len(table) != number:
+    table.refuse_broken()
+    if table.names and len(table) != number:
         raise LenspipeError(
             f"{path}: found {len(table)} rows for {number} cutouts, expected one for each, in order"
         )
-    columns = {name.lower(): name for name in table.columns}
-    rows = pd.DataFrame({"row": np.arange(number)})
-    return rows.assign(**{name: table[columns[name]] for name in _COPIED if name in columns})
+    rows: dict[str, ArrayLike] = {"row": np.arange(number)}
+    columns = find_columns(table, {"ra": RA, "dec": DEC})
+    if len(columns) == 2:
+        positions = read_positions(table, columns, remedy="")
+        _refuse_unreadable(table, columns, positions)
+    for name in _COPIED:
+        column = columns.get(name, table.find(name))
+        if column is None:
+            continue
+        columns[name] = column
+        if name in ("ra", "dec") and {"ra", "dec"} <= columns.keys():
+            rows[name] = getattr(positions, name)
+        elif name in _TEXTS:
+            rows[name] = table.text(column)
+        else:
+            rows[name] = _numbers(table, column)
+    if others := [name for i, name in enumerate(table.names) if i not in columns.values()]:
+        log.info("%s: columns that are not copied to the scores: %s", path, ", ".join(others))
+    return pd.DataFrame(rows)
+
+
+def _refuse_unreadable(table: UserTable, columns: Mapping[str, int], positions: Positions) -> None:
+    """Refuse cells that are there but are no positions on the sky."""
+    for name in ("ra", "dec"):
+        text = table.text(columns[name]).str.lower()
+        bad = np.isnan(getattr(positions, name)) & ~text.isin(NO_NUMBER).to_numpy()
+        bad |= positions.outside
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise LenspipeError(
+                f"{table.path}: {table.where([row])}: found {name} {text[row]!r}, expected degrees "
+                "as a decimal number, or sexagesimal; correct it, or leave it empty"
+            )
+
+
+def _numbers(table: UserTable, column: int) -> np.ndarray:
+    """Numbers of a column, integers if all are; int64 values beyond 2^53 stay exact."""
+    values = table.columns[column]
+    if pd.api.types.is_integer_dtype(values) and not values.isna().any():
+        return values.to_numpy()
+    numbers = table.numbers(column)
+    if pd.api.types.is_float_dtype(values) or not np.isfinite(numbers).all():
+        return numbers
+    return numbers.astype(np.int64) if (numbers == np.round(numbers)).all() else numbers

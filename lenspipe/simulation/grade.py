@@ -5,8 +5,11 @@ import os
 import numpy as np
 import pandas as pd
 
+from lenspipe.products.tables import read_table
+from lenspipe.utils.delimited import NO_NUMBER
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
+from lenspipe.utils.user_tables import read_user_table
 
 __all__ = ["grade_by_truth"]
 
@@ -16,33 +19,34 @@ def grade_by_truth(
 ) -> dict[str, int]:
     """Fill in empty grades of a list from the truth: A for a lens, D for anything else.
 
-    Return how many galaxies received each grade. The list is a CSV with columns id and grade, as
-    written by mining and cleaning; the truth is ``sky/truth.parquet`` of the run.
+    Return how many galaxies received each grade. The list has columns id and grade, as written by
+    mining and cleaning, and is written again as CSV; the truth is ``sky/truth.parquet`` of the run.
 
     Raises
     ------
     LenspipeError
         A file cannot be read, or a galaxy is not on this sky.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        truth = pd.read_parquet(truth_path, columns=["id", "kind"]).drop_duplicates("id")
-    except (OSError, ValueError) as error:
-        raise LenspipeError(f"{path}, {truth_path}: cannot be read ({error})") from None
-    if missing := {"id", "grade"} - set(table.columns):
+    given = read_user_table(path, "a list written by mining or cleaning: columns id and grade")
+    given.refuse_broken()
+    place, grade = given.find("id"), given.find("grade")
+    if place is None or grade is None:
         raise LenspipeError(
-            f"{path}: found columns {', '.join(table.columns)}, expected also "
-            f"{', '.join(sorted(missing))}; give a list written by mining or cleaning"
+            f"{path}: found columns {', '.join(given.names)}, expected also "
+            f"{' and '.join(n for n, i in (('id', place), ('grade', grade)) if i is None)}; give a "
+            "list written by mining or cleaning"
         )
-    kind = table["id"].map(truth.set_index("id")["kind"])
+    table = pd.DataFrame({i: given.text(i) for i in range(len(given.names))})
+    truth = read_table(truth_path, "truth", columns=["id", "kind"]).drop_duplicates("id")
+    kind = table[place].map(truth.set_index("id")["kind"])
     if kind.isna().any():
         raise LenspipeError(
-            f"{path}: found {table['id'][kind.isna()].iloc[0]}, which {truth_path} does not list; "
+            f"{path}: found {table[place][kind.isna()].iloc[0]}, which {truth_path} does not list; "
             "give the truth of the same sky"
         )
-    empty = table["grade"].str.strip() == ""
-    given = pd.Series(np.where(kind == "lens", "A", "D"), table.index)[empty]
-    table.loc[empty, "grade"] = given
+    empty = table[grade].str.lower().isin(NO_NUMBER)
+    filled = pd.Series(np.where(kind == "lens", "A", "D"), table.index)[empty]
+    table.loc[empty, grade] = filled
     with atomic(path) as temporary:
-        table.to_csv(temporary, index=False)
-    return given.value_counts().to_dict()
+        table.to_csv(temporary, index=False, header=given.names)
+    return filled.value_counts().to_dict()

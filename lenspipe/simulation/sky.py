@@ -10,7 +10,6 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-import fitsio
 import numpy as np
 import pandas as pd
 from astropy.table import Table
@@ -36,6 +35,7 @@ from lenspipe.survey.bricks import brick_grid, brick_wcs
 from lenspipe.survey.photometry import to_magnitude
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
+from lenspipe.utils.fits import create_fits
 from lenspipe.utils.hashing import file_hash
 from lenspipe.utils.progress import end_with, log
 from lenspipe.utils.tables import write_table
@@ -315,7 +315,7 @@ def _write_coadd(
     records = [r for r in records if not r["name"].startswith(("PC", "CDELT"))]
     # One dither per file, as in the survey, set by the brick so that equal seeds give equal bytes.
     dither = 1 + (brick["brickid"] * 7 + ord(band[0])) % 10000
-    with atomic(path) as temporary, fitsio.FITS(temporary, "rw", clobber=True) as handle:
+    with atomic(path) as temporary, create_fits(temporary) as handle:
         for image in images:
             # Images are quantised in steps of 1e-4, other maps relative to their noise, which
             # keeps constant maps exact.

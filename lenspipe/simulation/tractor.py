@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-import fitsio
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -15,6 +14,7 @@ from numpy.typing import ArrayLike
 from lenspipe.simulation.conditions import BANDS, Conditions
 from lenspipe.simulation.survey import PIXEL_SCALE_ARCSEC
 from lenspipe.utils.files import atomic
+from lenspipe.utils.fits import create_fits
 
 __all__ = ["RELEASE_NUMBER", "tractor_columns", "write_tractor"]
 
@@ -161,5 +161,5 @@ def write_tractor(
         {"name": "BRICKID", "value": int(brick["brickid"]), "comment": "LegacySurveys brick id"},
         {"name": "SIMULATD", "value": True, "comment": "A simulated sky, not the real one"},
     ]
-    with atomic(path) as temporary:
-        fitsio.write(temporary, table, header=header, units=units)
+    with atomic(path) as temporary, create_fits(temporary) as handle:
+        handle.write(table, header=header, units=units)

@@ -1,6 +1,6 @@
 """The survey's tables of bricks, in a folder or at an address."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import astropy.units as u
@@ -12,14 +12,15 @@ from lenspipe.config.surveys.base import SurveyPaths
 from lenspipe.retrieval.local import LocalSource
 from lenspipe.utils.errors import LenspipeError, NotFoundError
 from lenspipe.utils.files import is_remote
-from lenspipe.utils.fits import read_fits_table
+from lenspipe.utils.fits import read_fits_table, reading
+from lenspipe.utils.names import is_brick_name
 from lenspipe.utils.progress import log
 
 __all__ = ["all_names", "band_columns", "survey_bricks"]
 
 
 def survey_bricks(source: LocalSource, paths: SurveyPaths, bands: Iterable[str]) -> pd.DataFrame:
-    """Read all bricks for which the survey has data, each in its primary region.
+    """Read all bricks of regions with these bands, each in its primary region.
 
     Parameters
     ----------
@@ -38,8 +39,12 @@ def survey_bricks(source: LocalSource, paths: SurveyPaths, bands: Iterable[str])
     RetrievalError
         A server did not deliver a table.
     """
+    bands = tuple(bands)
     columns = band_columns(bands)
-    files = {region: paths.bricks(region) for region in paths.release.regions}
+    regions = paths.release.regions_with(bands)
+    if others := [region for region in paths.release.regions if region not in regions]:
+        log.info("bricks: %s not searched, since it lacks a band of survey.bands", *others)
+    files = {region: paths.bricks(region) for region in regions}
     tables = {}
     for region, file in files.items():
         try:
@@ -68,7 +73,36 @@ def _read_region(
             ["brickname", "ra", "dec"],
             optional=["brickid", "survey_primary", *band_columns],
         )
+    with reading(file):
+        return _to_frame(source, paths, region, file, columns, band_columns)
+
+
+def _to_frame(
+    source: LocalSource,
+    paths: SurveyPaths,
+    region: str,
+    file: str | Path,
+    columns: Mapping[str, np.ndarray],
+    band_columns: list[str],
+) -> pd.DataFrame:
     names = np.char.strip(columns["brickname"])
+    # Files are named after bricks.
+    if wrong := [name for name in names.tolist() if not is_brick_name(name)]:
+        raise LenspipeError(
+            f"{file}: found brickname {wrong[0]!r}, expected names such as 0001p000; download it "
+            "again"
+        )
+    if len(unique := set(names.tolist())) < len(names):
+        raise LenspipeError(
+            f"{file}: found {len(names)} rows of {len(unique)} bricks, expected one for each; "
+            "download it again"
+        )
+    on_sky = np.isfinite(columns["ra"]) & (np.abs(columns["dec"]) <= 90)
+    if not on_sky.all():
+        raise LenspipeError(
+            f"{file}: found brick {names[~on_sky][0]} without a position on the sky; download it "
+            "again"
+        )
     brickids = columns.get("brickid")
     # The tables up to DR8 have no numbers, and the 16 bits documented for DR9 are too few for
     # 662,174 bricks.

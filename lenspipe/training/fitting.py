@@ -78,7 +78,10 @@ def train(settings: Settings, after_epoch: AfterEpoch | None = None) -> dict[str
 
     key = key_of({"train": counts["train"]})
     if after_epoch is None and (notes := _kept(paths, training, key)):
-        log.info("training %s: kept, its sample and settings are the same", training.name)
+        log.info(
+            "training %s: %s is of this sample and these settings; delete it to train again",
+            training.name, paths.model(training.name),
+        )  # fmt: skip
         return notes
     devices = choose_devices(training.strategy)
     precision = " in mixed precision" if _is_mixed(training) else "" if gpus else " (no GPU found)"

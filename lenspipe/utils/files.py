@@ -2,15 +2,27 @@
 
 import contextlib
 import errno
+import json
 import os
 import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePath
+from typing import Any
 
 from lenspipe.utils.errors import DiskFullError, LenspipeError
+from lenspipe.utils.progress import log
 
-__all__ = ["atomic", "is_remote", "room_to_write", "stem"]
+__all__ = [
+    "atomic",
+    "expanded",
+    "is_path_part",
+    "is_remote",
+    "path_part",
+    "read_kept",
+    "room_to_write",
+    "stem",
+]
 
 #: Texts of errors of libraries that could not write.
 _FULL = re.compile("space on disk|no space left|quota exceeded|error writing", re.IGNORECASE)
@@ -19,6 +31,45 @@ _FULL = re.compile("space on disk|no space left|quota exceeded|error writing", r
 def is_remote(path: str | os.PathLike[str]) -> bool:
     """Whether a path is an address rather than a local file or folder."""
     return "://" in str(path)
+
+
+def expanded(path: str) -> str:
+    """Replace a leading ``~`` and environment variables in a path; addresses stay as they are.
+
+    Raises
+    ------
+    ValueError
+        There is no such user or variable, and no such file.
+    """
+    if is_remote(path) or os.path.exists(path):
+        return path
+    result = os.path.expandvars(os.path.expanduser(path))
+    if result.startswith("~"):
+        raise ValueError(f"{path!r}: no such user; write the folder itself")
+    if unknown := re.search(r"\$(\w+|\{\w+\})", result):
+        raise ValueError(f"{path!r}: no environment variable {unknown[1].strip('{}')}; set it")
+    return result
+
+
+def is_path_part(name: str) -> bool:
+    """Whether a name can be part of a file's name without leading to another folder."""
+    return bool(name) and not name.startswith(".") and not re.search(r"[/\\\0-\x1f\x7f]", name)
+
+
+def path_part(name: str) -> str:
+    """Return a name, as from a table, that is to be part of a file's or folder's name.
+
+    Raises
+    ------
+    LenspipeError
+        It would lead to another folder, or is no name of a file.
+    """
+    if not is_path_part(name):
+        raise LenspipeError(
+            f"found {name!r} as the name of a brick or list, expected one that can be part of a "
+            "file's name: without slashes, control characters or a dot at its beginning; rename it"
+        )
+    return name
 
 
 def stem(path: str) -> str:
@@ -81,3 +132,17 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
             with open(temporary, "rb") as handle:
                 os.fsync(handle.fileno())
             os.replace(temporary, path)
+
+
+def read_kept(path: Path) -> Any:
+    """Read a JSON document that is kept only to save work; None if there is none or it is damaged.
+
+    A job that was killed while a file system lost its writes may leave an empty or half a file.
+    """
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        log.info("%s: can't be read (%s); made anew", path, error)
+        return None

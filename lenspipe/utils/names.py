@@ -1,10 +1,21 @@
 """IAU-style names of objects on the sky."""
 
+import re
+from collections.abc import Collection, Iterable
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-__all__ = ["iau_name", "unique_names"]
+__all__ = ["file_names", "iau_name", "is_brick_name", "unique_names"]
+
+
+_BRICK = re.compile(r"[0-9]{4}[pm][0-9]{3}")
+
+
+def is_brick_name(name: str) -> bool:
+    """Whether a text is the name of a brick, such as 1501p320."""
+    return bool(_BRICK.fullmatch(name))
 
 
 def iau_name(ra: ArrayLike, dec: ArrayLike, prefix: str) -> np.ndarray:
@@ -47,6 +58,24 @@ def _truncate(value: np.ndarray) -> np.ndarray:
     """
     units = np.rint(value * 1e4).astype(np.int64)
     return units - (units / 1e4 > value)
+
+
+def file_names(names: Iterable[object], taken: Collection[str] = ()) -> list[str]:
+    """Make file names from names in a table, which may contain any characters.
+
+    They consist of letters, digits and ``+-.``, do not begin with a dot, and are unique even on
+    case-insensitive file systems, also beside those that are taken.
+    """
+    used, files = set(taken), []
+    for name in names:
+        plain = re.sub(r"[^A-Za-z0-9+.-]", "-", str(name)).lstrip(".-")[:100] or "candidate"
+        file, number = plain, 1
+        while file.lower() in used:
+            number += 1
+            file = f"{plain}-{number}"
+        used.add(file.lower())
+        files.append(file)
+    return files
 
 
 def unique_names(names: ArrayLike, ra: ArrayLike, dec: ArrayLike) -> np.ndarray:

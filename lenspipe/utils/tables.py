@@ -1,10 +1,12 @@
-"""Tables of any format: reading users' files, writing files."""
+"""Tables as files: CSV, Parquet, FITS; their hash."""
 
 import hashlib
 import os
+import unicodedata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from astropy.table import Table
 
@@ -12,48 +14,26 @@ from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 
 __all__ = [
+    "ascii_text",
     "check_output",
     "content_hash",
     "escape_formulas",
-    "read_user_table",
+    "fits_values",
     "unescape_formulas",
     "write_table",
 ]
 
+#: Characters that are not an ASCII letter with an accent.
+_IN_ASCII = {
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
+    **dict.fromkeys("\u2018\u2019\u201a\u2032", "'"),
+    **dict.fromkeys("\u201c\u201d\u201e\u2033", '"'),
+    **{"\u00df": "ss", "\u00e6": "ae", "\u00c6": "AE", "\u00f8": "o", "\u00d8": "O", "\u0142": "l"},
+    **{"\u0141": "L", "\u0153": "oe", "\u0152": "OE", "\u00d7": "x", "\u00b5": "u", "\u03bc": "u"},
+}
+
 #: Formats that can be written.
 SUFFIXES = (".csv", ".parquet", ".fits")
-
-
-def read_user_table(path: str | os.PathLike[str], what: str) -> pd.DataFrame:
-    """Read a user's table of numbers and texts.
-
-    Parameters
-    ----------
-    path
-        FITS, ECSV, Parquet or else CSV, by the suffix. Of a FITS table the columns with one value
-        per row are read.
-    what
-        What the table should hold, for messages.
-
-    Raises
-    ------
-    LenspipeError
-        There is no such file, or it can't be read.
-    """
-    suffix = Path(str(path).lower().removesuffix(".gz")).suffix
-    try:
-        if suffix == ".parquet":
-            return pd.read_parquet(path)
-        if suffix in (".fits", ".fit", ".ecsv"):
-            table = Table.read(path, format="ascii.ecsv" if suffix == ".ecsv" else "fits")
-            return table[[name for name in table.colnames if table[name].ndim == 1]].to_pandas()
-        return pd.read_csv(path)
-    except (OSError, ValueError, IndexError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise LenspipeError(
-            f"{path}: can't be read as a table ({reason}); expected {what} as FITS, ECSV, CSV or "
-            "Parquet"
-        ) from None
 
 
 def check_output(path: str | os.PathLike[str]) -> None:
@@ -81,8 +61,34 @@ def write_table(path: str | os.PathLike[str], table: pd.DataFrame, **csv: Any) -
         elif temporary.suffix == ".parquet":
             table.to_parquet(temporary, index=False)
         else:
-            text = {c: table[c].to_numpy(str) for c in table if table[c].dtype in ("str", "object")}
-            Table({name: text.get(name, table[name].to_numpy()) for name in table}).write(temporary)
+            columns = {name: fits_values(table[name]) for name in table}
+            # The given name may have characters that stand for something else.
+            with open(temporary, "wb") as file:
+                Table(columns).write(file, format="fits")
+
+
+def fits_values(column: pd.Series) -> np.ndarray:
+    """Values of a column as FITS can hold them: numbers, or whole ASCII text, empty if missing."""
+    if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_numeric_dtype(column.dtype):
+        if not column.isna().any() or column.dtype.kind in "fc":
+            return column.to_numpy(getattr(column.dtype, "numpy_dtype", column.dtype))
+        if column.dtype.kind in "iu":
+            missing = column.isna().to_numpy()
+            return np.ma.MaskedArray(column.fillna(0).to_numpy(np.int64), missing)
+        return column.to_numpy(np.float64, na_value=np.nan)
+    texts = [ascii_text(text) for text in column.astype(object).where(column.notna(), "")]
+    # FITS has no strings of length 0, not even in a table without rows.
+    return np.array(texts) if any(texts) else np.zeros(len(texts), "U1")
+
+
+def ascii_text(text: object) -> str:
+    """Write a text with the characters that FITS has: e for é, - for a dash, else ?."""
+    text = str(text)
+    if text.isascii():
+        return text
+    plain = unicodedata.normalize("NFKD", "".join(_IN_ASCII.get(c, c) for c in text))
+    plain = "".join(c for c in plain if not unicodedata.combining(c))
+    return plain.encode("ascii", "replace").decode()
 
 
 def escape_formulas(table: pd.DataFrame) -> pd.DataFrame:

@@ -85,8 +85,10 @@ def test_all_formats_hold_the_same_or_nothing(run, threshold):
     vo = votable.to_table()
     for other in (content, vo, Table.from_pandas(csv)):
         assert list(other["name"]) == list(table["name"])
-        np.testing.assert_array_equal(np.array(other["ra"], float), table["ra"])
-        np.testing.assert_array_equal(np.array(other["dec"], float), table["dec"])
+        # Before 3.1, pandas reads numbers to their last digit but one.
+        for column in ("ra", "dec"):
+            values = np.array(other[column], float)
+            np.testing.assert_allclose(values, table[column], rtol=1e-14, atol=1e-14)
     viewer = Table.read(path.with_name("viewer.fits"))
     assert viewer.colnames == ["RA", "DEC", "NAME"]
     assert list(viewer["NAME"]) == list(table["name"])

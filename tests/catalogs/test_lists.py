@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from astropy import units as u
 from astropy.coordinates import Angle, angular_separation
 from astropy.table import Table
 from conftest import write_fits_table
@@ -14,11 +15,11 @@ from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lenspipe.catalogs.files import line_numbers
 from lenspipe.catalogs.lists import read_list
 from lenspipe.config.settings import load_settings
 from lenspipe.utils.crossmatch import friends_of_friends
 from lenspipe.utils.errors import LenspipeError, NotFoundError
+from lenspipe.utils.user_tables import line_numbers
 
 TEXTS = ["name", "kind", "grade", "ref"]
 
@@ -52,7 +53,7 @@ def test_list_without_positions_is_refused(write, tmp_path):
         read_list(write("name,RA\nx,1\n"))
     with pytest.raises(LenspipeError, match=r"name the missing ra and dec and grade$"):
         read_list(write("a,b\n1,2\n"), columns=("ra", "dec", "grade"))
-    with pytest.raises(LenspipeError, match=r"can't be read as CSV .*No such file"):
+    with pytest.raises(LenspipeError, match=r"none.csv: can't be read .*No such file"):
         read_list(tmp_path / "none.csv")
     with pytest.raises(LenspipeError, match=r"can't be read as CSV \(it is empty\)"):
         read_list(write(""))
@@ -141,7 +142,7 @@ def test_files_that_are_something_else_are_refused_in_a_line(tmp_path, suffix):
 
 
 def test_a_fits_file_without_a_table_is_refused(tmp_path):
-    with pytest.raises(LenspipeError, match=r"can't be read as FITS .*No such file"):
+    with pytest.raises(LenspipeError, match=r"list.fits: can't be read .*No such file"):
         read_list(tmp_path / "list.fits")
     write_fits_table(tmp_path / "list.fits", {"ra": [1.0], "dec": [2.0]})
     whole = (tmp_path / "list.fits").read_bytes()
@@ -158,21 +159,21 @@ def test_rows_that_are_no_positions_are_left_out_and_named(write, said):
     path = write("ra,dec\n" + "\n".join(rows) + "\n")
     assert positions(read_list(path)) == [[1, 2], [6, 6]]
     assert said() == [
-        f"{path}: 1 rows left out, more cells than the header has: line 10",
+        f"{path}: 1 rows left out, another number of cells than in the header: line 10",
         f"{path}: 4 rows left out, no position in degrees or sexagesimal: lines 3, 4, 6, 12",
         f"{path}: 4 rows left out, ra not in -180 to 360 or dec not in -90 to 90: lines 5, 7, 8, 9",
     ]
     for text, message in (
         ("ra,dec\n1,2\nx,3\n", "line 3 has ra x, dec 3; expected degrees"),
         ("ra,dec\n1,2\n\n,3\n", "line 4 has ra empty, dec 3"),
-        ("name,ra,dec\na, b,1,2\n", "line 2: more cells than the header has"),
+        ("name,ra,dec\na, b,1,2\n", "line 2: found another number of cells"),
     ):
         with pytest.raises(LenspipeError, match=message):
             read_list(write(text), strict=True)
 
 
 def test_many_lines_are_not_all_named(tmp_path, said):
-    assert line_numbers("list.csv", [7]) == "line 7"
+    assert line_numbers("line", [7]) == "line 7"
     write_fits_table(tmp_path / "list.fits", {"ra": np.full(20, np.nan), "dec": np.zeros(20)})
     assert read_list(tmp_path / "list.fits").empty
     assert said()[0].endswith("sexagesimal: rows 1, 2, 3, 4, 5 and 15 more")
@@ -198,6 +199,44 @@ def test_units_of_columns(tmp_path, said):
     rows.write(tmp_path / "list.fits")
     assert positions(read_list(tmp_path / "list.fits")) == [[187.5, 2], [15, 3], [300, 4]]
     assert sum("ra in hours" in line for line in said()) == 2
+
+
+@pytest.mark.parametrize("unit", ["rad", "arcmin", "arcsec", "mas", "deg", "Radian", "ARCSEC"])
+@pytest.mark.parametrize("way", ["fits", "ecsv", "brackets", "suffix", "second line", "only dec"])
+def test_units_of_angles_are_converted(tmp_path, unit, way):
+    path, expected = tmp_path / "list.csv", [[150.1, 2.0], [330.0, -45.0]]
+    factor = {"Radian": 180 / np.pi, "ARCSEC": 1 / 3600}.get(unit) or (1 * u.Unit(unit)).to_value(
+        "deg"
+    )
+    ra, dec = (np.array(column) / factor for column in zip(*expected, strict=True))
+    if way in ("fits", "ecsv"):
+        path = tmp_path / f"list.{way}"
+        unit = unit.lower().replace("radian", "rad")
+        Table({"ra": ra * u.Unit(unit), "dec": dec * u.Unit(unit)}).write(path)
+    else:
+        rows = [f"{a!r},{d!r}" for a, d in zip(ra.tolist(), dec.tolist(), strict=True)]
+        header = {"brackets": [f"RA [{unit}],Dec ({unit})"], "suffix": [f"ra_{unit},dec_{unit}"],
+                  "second line": ["ra,dec", f"{unit},{unit}"]}  # fmt: skip
+        if way == "only dec":
+            rows = [f"{a},{d!r}" for (a, _), d in zip(expected, dec.tolist(), strict=True)]
+        path.write_text("\n".join([*header.get(way, [f"ra_deg,dec [{unit}]"]), *rows, ""]))
+    np.testing.assert_allclose(positions(read_list(path)), expected, rtol=0, atol=1e-9)
+    assert len(read_list(path, ra_unit="deg")) == 2
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("ra [pix],dec [deg]", "found ra \\[pix\\] in 'pix', expected a unit of angles"),
+        ("ra [B1950],dec [B1950]", "in 'b1950', expected a unit"),
+        ("ra,dec [rad]", "in rad, ra without a unit, expected units of both"),
+        ("ra [deg],dec [h]", "found dec \\[h\\] in hours, expected degrees"),
+    ],
+)
+def test_units_that_are_unclear_are_refused(write, header, message):
+    with pytest.raises(LenspipeError, match=message):
+        read_list(write(f"{header}\n1,1\n"))
+    assert positions(read_list(write("RA (J2000),Dec (ICRS)\n1,1\n"))) == [[1, 1]]
 
 
 def test_what_may_be_hours_is_refused(write):

@@ -72,7 +72,7 @@ def test_survey_paths(release, expected):
 
 
 def test_unknown_release():
-    with pytest.raises(LenspipeError, match="expected one of dr7, dr8, dr9, dr10"):
+    with pytest.raises(LenspipeError, match="expected one of dr7, dr8, dr9, dr10, dr11"):
         get_release("legacy", "dr5")
     with pytest.raises(LenspipeError, match=r"survey\.name: found 'hsc', expected one of legacy"):
         get_release("hsc", "pdr3")

@@ -115,8 +115,8 @@ def test_recipe_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("epochs: [", "mine.yaml can't be read as YAML"),
-        ("- 3", "mine.yaml must hold keys of section training"),
+        ("epochs: [", "mine.yaml: can't be read as YAML"),
+        ("- 3", "mine.yaml: found no keys"),
         ("recipe: paper1", "mine.yaml must hold keys of section training, without recipe"),
         ("epochs: -3", "mine.yaml has epochs: -3: Input should be greater than 0; correct that"),
         ("epohcs: 3", "mine.yaml has epohcs: 3: Extra inputs are not permitted; correct that file"),

@@ -16,12 +16,13 @@ from lenspipe.cli.main import main
 from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.followup.choice import choose_candidates, read_arrows, read_graded
 from lenspipe.followup.fields import Field, FitsImage, SkyImage, Survey, read_bricks, resample
-from lenspipe.followup.sheets import _Sheet, file_names, make_sheets
+from lenspipe.followup.sheets import _Sheet, make_sheets
 from lenspipe.followup.target_table import format_position
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.retrieval.local import LocalSource
 from lenspipe.survey.bricks import brick_wcs
 from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.names import file_names
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def test_positions_in_sexagesimal(ra, dec, expected):
 
 def test_names_of_files_stay_in_their_folder():
     names = ["../../etc/x", "/abs", "a b", "A-b", "", "..", ".hidden", "sheets", "x_image-1", "ö"]
-    files = file_names([*names, "DESI-150.5205+32.4034", "n" * 300])
+    files = file_names([*names, "DESI-150.5205+32.4034", "n" * 300], {"sheets"})
     assert len({file.lower() for file in files}) == len(names) + 2
     assert all(re.fullmatch(r"[A-Za-z0-9+][A-Za-z0-9+.-]*", file) for file in files)
     assert "sheets" not in files
@@ -158,12 +159,12 @@ def test_wrong_choices_are_named(run, tmp_path):
         choose_candidates(table, paths, grades="A")
     file = tmp_path / "list.txt"
     file.write_text("\n# none\n")
-    with pytest.raises(LenspipeError, match=r"list\.txt: found no names"):
+    with pytest.raises(LenspipeError, match=r"list\.txt: .* expected one name per line"):
         choose_candidates(table, paths, file=file)
-    with pytest.raises(LenspipeError, match=r"nowhere\.txt: cannot be read"):
+    with pytest.raises(LenspipeError, match=r"nowhere\.txt: can't be read"):
         choose_candidates(table, paths, file=tmp_path / "nowhere.txt")
     file.write_text("name,verdict\na,b\n")
-    with pytest.raises(LenspipeError, match="found columns name, verdict, expected name or id"):
+    with pytest.raises(LenspipeError, match="found columns name, verdict, expected id or name"):
         read_graded(paths, file)
     paths.candidates.unlink()
     with pytest.raises(LenspipeError, match="expected candidates"):
@@ -374,7 +375,8 @@ def test_the_command_makes_sheets_pdf_and_tables(run, tmp_path, capsys):
     assert list(targets["ra"]) == [format_position(table["ra"][i], 0)[0] for i in (0, 4, 2)]
     latex = (folder / "targets.tex").read_text()
     assert r"../../evil \$x\_1\$ \& co & " in latex
-    assert len(Table.read(folder / "targets.tex", format="ascii.latex")) == 3
+    # The header and three targets, of nine columns.
+    assert len(re.findall(r"^(?:(?:[^&\\]|\\.)*&){8}(?:[^&\\]|\\.)*$", latex, re.MULTILINE)) == 4
     # The same again gives the same bytes.
     again = {path: path.read_bytes() for path in folder.iterdir()}
     assert main(["sheets", "results/tiny", "--names", *names, *options]) == 0

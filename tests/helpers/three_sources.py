@@ -55,6 +55,7 @@ def measure(rng, brick, region, number):
     rows["sersic"] = np.where(rows["type"] == "SER", rng.choice([1.99, 2, 4.5], number), 0)
     for name in ("shape_r", "shape_e1", "shape_e2", "ebv"):
         rows[name] = rng.random(number)
+    rows["flux_r"][rng.integers(0, number, number // 10)] = np.inf
     return rows
 
 

@@ -18,7 +18,7 @@ from lenspipe.followup.choice import read_graded
 from lenspipe.inspection.agreement import cohen_kappa, fleiss_kappa, measure_agreement
 from lenspipe.inspection.controls import control_files, copy_known_controls, draw_injected_controls
 from lenspipe.inspection.grades import export_grades, grade_of_mean, grade_table
-from lenspipe.inspection.images import Cutout, Cutouts, draw_strip, read_candidates
+from lenspipe.inspection.images import Cutout, Cutouts, candidates_to_grade, draw_strip
 from lenspipe.inspection.lists import Lists, Mix, split_item
 from lenspipe.inspection.store import Store
 from lenspipe.utils.errors import LenspipeError
@@ -77,7 +77,7 @@ def test_new_candidates_come_at_the_end_and_lost_ones_are_passed_over(run):
     before = Lists(run.paths, run.store, Mix()).for_grader("anna")
     parts = [pd.DataFrame({"id": [f"9010-1-{i}" for i in range(900, 903)]})]
     new = parts[0].assign(ra=1.0, dec=[1.0, 2.0, 3.0], brick="1000p300", flags=0)
-    old = read_candidates(run.paths).reset_index().iloc[1:]
+    old = candidates_to_grade(run.paths).reset_index().iloc[1:]
     write_candidates(run.paths, pd.concat([old[list(new)], new], ignore_index=True))
     lists = Lists(run.paths, run.store, Mix())
     after = lists.for_grader("anna")
@@ -143,18 +143,18 @@ def test_candidates_with_fewer_and_more_columns(run):
     full = Table.read(run.paths.candidates)
     full["new"] = 1.0
     full.write(run.paths.candidates, overwrite=True)
-    table = read_candidates(run.paths)
+    table = candidates_to_grade(run.paths)
     assert table["known"].sum() == 5
     assert list(table["flags"][:3]) == [0, 4, 0]
     full.keep_columns(["id", "ra", "dec", "brick"])
     full.write(run.paths.candidates, overwrite=True)
-    few = read_candidates(run.paths)
+    few = candidates_to_grade(run.paths)
     assert list(few["name"]) == list(table["name"])
     assert not few["known"].any()
     full.remove_column("dec")
     full.write(run.paths.candidates, overwrite=True)
     with pytest.raises(LenspipeError, match=r"candidates.fits: found no column dec"):
-        read_candidates(run.paths)
+        candidates_to_grade(run.paths)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_candidates_that_lead_elsewhere_are_refused(run, column, value):
     with pytest.raises(
         LenspipeError, match=r"candidates.fits: found (an invalid brick|a duplicate id|an id)"
     ):
-        read_candidates(run.paths)
+        candidates_to_grade(run.paths)
 
 
 def test_a_run_without_candidates_has_empty_lists(run):
@@ -239,7 +239,7 @@ def test_grades_are_means_of_standing_votes_of_the_latest_stage(run):
 def test_export_is_a_catalogue_and_the_next_sample_reads_it(run, tmp_path, monkeypatch):
     from lenspipe.config.settings import load_settings
 
-    ids = list(read_candidates(run.paths).index)
+    ids = list(candidates_to_grade(run.paths).index)
     put(run.store, "anna", dict(zip(ids, "ABCD", strict=False)), comment='Bögen, "faint"\n, blue')
     put(run.store, "ben", dict(zip(ids, "AACD", strict=False)))
     counts = export_grades(run.paths, run.store)

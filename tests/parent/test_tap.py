@@ -190,7 +190,7 @@ def test_the_audit_says_what_a_table_of_primaries_lacks(survey, make, expected):
     assert audit.not_counted.fillna("").tolist() == [
         "objects that are not primary: ls_dr9.tractor_s has none; "
         "objects that are not primary: ls_dr9.tractor_n has none",
-        *[""] * 5,
+        *[""] * 6,
     ]
     settings = make("queries", url=service.url)
     merge_audits(settings)
@@ -469,3 +469,14 @@ def test_no_brick_table(survey, make):
         with pytest.raises(LenspipeError, match=r"bricks\.parquet: no such file"):
             run(settings)
     assert issubclass(RetrievalError, LenspipeError)
+
+
+def test_types_that_are_none(survey, make):
+    """As was reported for DR11, whose types were in ref_cat."""
+    tables = {name: rows.copy() for name, rows in survey.tables.items()}
+    for rows in tables.values():
+        rows["type"] = np.where(rows["type"] == "PSF", "G3", "")
+    with Service(tables) as service:
+        text = "column type of ls_dr9.tractor_s holds G3, no text; expected REX, EXP, DEV, SER; "
+        with pytest.raises(LenspipeError, match=text):
+            run(make("types", url=service.url))

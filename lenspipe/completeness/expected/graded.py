@@ -9,8 +9,8 @@ import pandas as pd
 from lenspipe.config.paths import RunPaths
 from lenspipe.products.candidates import read_candidates
 from lenspipe.products.files import read_json
+from lenspipe.products.grades import add_grades, read_grades
 from lenspipe.products.tables import chunks_of, read_table
-from lenspipe.utils.tables import unescape_formulas
 
 __all__ = ["GradedCandidates", "read_graded_candidates"]
 
@@ -79,13 +79,11 @@ def read_graded_candidates(
     """
     mag = f"mag_{band}"
     table = read_candidates(paths.candidates, hidden=True)
-    table = table[["id", "best_id", "brick", mag]].rename(columns={mag: "mag"})
     table["grade"] = ""
     grades_path = paths.inspection("grades.csv")
     if grades_path.exists():
-        grades = unescape_formulas(pd.read_csv(grades_path, dtype=str, keep_default_na=False))
-        grades = grades.drop_duplicates("id").set_index("id")["grade"]
-        table["grade"] = table["id"].map(grades).fillna("")
+        table = add_grades(table, read_grades(grades_path), grades_path)
+    table = table[["id", "best_id", "brick", mag, "grade"]].rename(columns={mag: "mag"})
     expected = read_json(paths.threshold, "threshold")["expected"]
     rate = tuple(expected[f"false_positive_rate{end}"] for end in ("", "_low", "_high"))
     n_searched = np.zeros(len(edges) - 1, int)

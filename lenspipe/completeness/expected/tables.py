@@ -1,14 +1,11 @@
 """Lens populations as tables: of the user, of the simulated sky, of the model."""
 
 import os
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from astropy import units
-from astropy.table import Table
 
 from lenspipe.completeness.expected.population import alternative_weights, draw_lenses
 from lenspipe.completeness.quantities import LENS_QUANTITIES
@@ -19,7 +16,7 @@ from lenspipe.products.tables import chunks_of, read_table
 from lenspipe.statistics.balance import quantity_values
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
-from lenspipe.utils.tables import read_user_table
+from lenspipe.utils.user_tables import UserTable, read_user_table
 
 __all__ = [
     "Population",
@@ -133,7 +130,7 @@ def read_population(
     Parameters
     ----------
     path
-        Parquet, FITS, ECSV, TSV or else CSV, by the suffix. Columns are described in
+        Any table that `lenspipe.utils.user_tables.read_user_table` reads. Columns are described in
         docs/expected.md.
     function
         Its quantities are the required columns.
@@ -151,18 +148,18 @@ def read_population(
     LenspipeError
         The file can't be read, lacks a column, or has invalid values.
     """
-    columns, column_units = _read_columns(path)
-    table = pd.DataFrame(index=columns.index)
-    if not len(table):
+    given = read_user_table(path, "a population of lenses")
+    given.refuse_broken()
+    if not len(given):
         raise LenspipeError(f"{path}: found no row, expected one per lens; add some")
+    table = pd.DataFrame(index=range(len(given)))
     for quantity in function.quantities:
-        name = _find_column(columns, quantity.column, bands)
-        if name:
-            values = _in_unit(path, name, columns[name], column_units.get(name), quantity.unit)
-            table[quantity.column] = values
+        column = _find_column(given, quantity.column, bands)
+        if column is not None:
+            table[quantity.column] = given.numbers(column, quantity.unit)
         elif quantity.name in LENS_QUANTITIES:
             raise LenspipeError(
-                f"{path}: found columns {', '.join(columns)}, expected also {quantity.column}, "
+                f"{path}: found columns {', '.join(given.names)}, expected also {quantity.column}, "
                 "which the selection function depends on; add it, or correct config key "
                 + _CONFIG_KEY
             )
@@ -170,14 +167,14 @@ def read_population(
             table[quantity.column] = np.nan
     _draw_unknown(table, hosts, seed)
     weights = None
-    if "weight" in columns:
-        weights = _in_unit(path, "weight", columns["weight"], column_units.get("weight"), "deg-2")
+    if (column := given.find("weight")) is not None:
+        weights = given.numbers(column, "deg-2")
         valid = np.isfinite(weights) & (weights >= 0)
         if not valid.all():
             row = int(np.flatnonzero(~valid)[0])
             raise LenspipeError(
-                f"{path}: found weight {weights[row]} in row {row + 1}, expected lenses per square "
-                "degree, 0 or more; correct it"
+                f"{path}: found weight {weights[row]} in {given.where([row])}, expected lenses per "
+                "square degree, 0 or more; correct it"
             )
         if not weights.sum():
             raise LenspipeError(
@@ -190,39 +187,13 @@ def read_population(
     return Population(str(path), table, weights, in_parent, on_sky=on_sky)
 
 
-def _read_columns(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Columns, and the units of those that have one; names in lower case."""
-    table = read_user_table(path, "a lens population")
-    table.columns = [str(name).strip().lower() for name in table]
-    column_units = {}
-    if Path(str(path).lower().removesuffix(".gz")).suffix in (".fits", ".fit", ".ecsv"):
-        with_units = Table.read(path)
-        column_units = {name.strip().lower(): with_units[name].unit for name in with_units.colnames}
-    return table, column_units
-
-
-def _find_column(columns: Iterable[str], name: str, bands: Sequence[str]) -> str | None:
+def _find_column(table: UserTable, name: str, bands: Sequence[str]) -> int | None:
+    """Number of the column of a quantity in a table, by its name or an alias."""
     aliases = {
         key.replace("<first>", bands[0]).replace("<last>", bands[-1]): others
         for key, others in _ALIASES.items()
     }
-    return next((n for n in (name, *aliases.get(name, ())) if n in columns), None)
-
-
-def _in_unit(
-    path: str | os.PathLike[str], name: str, column: pd.Series, given: Any, unit: str
-) -> np.ndarray:
-    """A column as numbers, converted to a unit."""
-    values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
-    # Magnitudes are not converted; a number without a unit is in that of docs/expected.md.
-    if not given or not unit or unit == "mag":
-        return values
-    try:
-        return values * units.Unit(given).to(units.Unit(unit))
-    except (ValueError, units.UnitsError):
-        raise LenspipeError(
-            f"{path}: found column {name} in {given}, expected {unit}; convert it"
-        ) from None
+    return table.find(name, *aliases.get(name, ()))
 
 
 def _draw_unknown(table: pd.DataFrame, hosts: pd.DataFrame, seed: int) -> None:

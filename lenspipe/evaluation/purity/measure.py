@@ -17,14 +17,10 @@ from lenspipe.evaluation.purity.yields import (
     shown,
     verdict_on,
 )
-from lenspipe.evaluation.random_galaxies import (
-    FATES,
-    RandomGalaxies,
-    find_training_sample,
-    read_grades,
-)
+from lenspipe.evaluation.random_galaxies import FATES, RandomGalaxies, find_training_sample
 from lenspipe.products.candidates import read_cuts
 from lenspipe.products.files import write_json
+from lenspipe.products.grades import read_grades
 from lenspipe.products.models import read_held_out
 from lenspipe.products.schema import PURITY, names_of
 from lenspipe.products.scores import Cuts
@@ -55,7 +51,8 @@ def measure_purity(settings: Settings) -> dict:
     paths, section, band = settings.paths, settings.candidates, settings.survey.bands[-1]
     cuts = read_cuts(paths.cuts, section.threshold)
     prior = settings.evaluation.prior
-    grades = read_grades(paths.inspection("grades.csv"))
+    graded = paths.inspection("grades.csv")
+    grades = read_grades(graded, needed=("ra", "dec", "p")) if graded.exists() else None
     training = find_training_sample(
         settings.recovery.sample, settings.inference.model, paths.sample, settings.training_splits
     )

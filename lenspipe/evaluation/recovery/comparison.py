@@ -235,6 +235,13 @@ def _read_catalogue(
 ) -> pd.DataFrame:
     """Entries with the group in which each is counted, its system, and duplicates."""
     entries = read_entries(catalogue, _KEY, retrieval, hosts)
+    if number := (entries["status"] == "no lens").sum():
+        log.info(
+            "recovery: %s: %d rows left out, whose references list no lenses",
+            catalogue.path,
+            number,
+        )
+    entries = entries[entries["status"] != "no lens"].reset_index(drop=True)
     if entries.empty:
         raise LenspipeError(
             f"{catalogue.path}: found no row with a position, expected candidates; correct config "
@@ -268,15 +275,14 @@ def _column(
 ) -> pd.Series:
     """Read any column of the catalogue as text, for the entries that have a position."""
     raw = read_raw(path, _KEY, retrieval, hosts)
-    names = [column.strip().lower() for column in raw.names]
-    if name not in names:
+    number = raw.find(name)
+    if number is None:
         raise LenspipeError(
             f"{path}: found columns {', '.join(raw.names)}; expected {name} to count by; correct "
             "config key recovery.by"
         )
-    column = raw.table[names.index(name)].set_axis(raw.lines)
-    values = column.reindex(entries["line"]).to_numpy(object)
-    return pd.Series(values).map(lambda v: "" if pd.isna(v) else str(v).strip()).replace("", "-")
+    column = raw.text(number).set_axis(raw.lines)
+    return column.reindex(entries["line"]).replace("", "-").reset_index(drop=True)
 
 
 def _find_sample(given: str | None, run: RunPaths | None) -> Path | None:

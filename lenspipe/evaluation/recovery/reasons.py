@@ -187,6 +187,7 @@ def _read_survey(
 
         def read(brick: str, region: str) -> pd.DataFrame:
             table = tractor_of_brick(source, paths, brick, region, survey.survey.bands)
+            table = table[np.isfinite(table[["ra", "dec"]]).all(axis=1)]
             rows, entries, separation = sky.pairs(table["ra"], table["dec"])
             objects = table.iloc[rows]
             return pd.DataFrame(

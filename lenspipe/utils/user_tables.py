@@ -1,0 +1,562 @@
+"""Tables that users give or edit: the only reader of such files, in whatever format they are."""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from astropy import units as u
+from astropy.io import fits
+from astropy.io.votable import parse
+from astropy.table import Column, Table
+
+from lenspipe.utils.delimited import NO_NUMBER, read_delimited
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.progress import log
+from lenspipe.utils.tables import unescape_formulas
+from lenspipe.utils.texts import decode_text
+
+__all__ = [
+    "UserTable",
+    "line_numbers",
+    "normalised",
+    "parse_numbers",
+    "read_text",
+    "read_user_table",
+]
+
+#: Columns of names and words: kept as text, even if all of them look like numbers.
+TEXT_COLUMNS = frozenset(
+    (
+        "name",
+        "id",
+        "brick",
+        "brickname",
+        "region",
+        "kind",
+        "type",
+        "grade",
+        "ref",
+        "label",
+        "comment",
+    )
+)
+
+_GZIP, _BZIP2, _XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ"
+
+#: What a file may be instead of a table, by its first bytes.
+_NO_TABLES = {
+    b"PK\x03\x04": "it is a workbook or another zip archive; save the sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "it is an old Excel workbook; save the sheet as CSV",
+    b"\x89HDF": "it is HDF5; write the table as FITS, Parquet or CSV",
+    b"SQLite format 3": "it is an SQLite database; export the table as CSV",
+    b"%PDF": "it is a PDF",
+}
+
+#: Rows of a FITS table that are read at a time, so that a wide one is read once.
+_ROWS_AT_ONCE = 500_000
+
+#: Integers above it are not exact as floating-point numbers.
+_MAX_EXACT = 2**53
+
+
+@dataclass
+class UserTable:
+    """The content of a user's table.
+
+    Attributes
+    ----------
+    path
+        As in messages.
+    names, units
+        Of the columns, stripped; empty where not given.
+    columns
+        Text (str, empty where missing), or numbers of native types, NaN or NA where missing.
+    lines
+        Line numbers of the rows, from 1; of a binary table row numbers, from 1.
+    noun
+        What these numbers count: line or row.
+    broken
+        Lines whose number of cells does not fit the header; the columns lack them.
+    arrays
+        Names of columns with several values per row, which are left out.
+    """
+
+    path: str
+    names: list[str]
+    units: list[str]
+    columns: list[pd.Series]
+    lines: Sequence[int]
+    noun: str = "row"
+    broken: list[int] = field(default_factory=list)
+    arrays: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def find(self, *names: str) -> int | None:
+        """Return the number of the column with the first of some names that is present.
+
+        Case, blanks around a name, blanks or hyphens for underscores, and a unit in brackets after
+        it do not matter.
+
+        Raises
+        ------
+        LenspipeError
+            Several columns have that name.
+        """
+        present = [normalised(name)[0] for name in self.names]
+        for name in names:
+            numbers = [number for number, other in enumerate(present) if other == name]
+            if len(numbers) > 1:
+                raise LenspipeError(
+                    f"{self.path}: found more than one column {name}, in upper or lower case; "
+                    "expected one; rename the others"
+                )
+            if numbers:
+                return numbers[0]
+        return None
+
+    def text(self, column: int | None) -> pd.Series:
+        """Values of a column as stripped text, empty where missing; empty without the column."""
+        if column is None:
+            return pd.Series("", range(len(self)), dtype=str)
+        values = self.columns[column]
+        if pd.api.types.is_float_dtype(values) and not isinstance(values.dtype, pd.Float64Dtype):
+            finite = values[np.isfinite(values)]
+            if len(finite) and (finite == np.round(finite)).all() and (finite.abs() < 1e15).all():
+                values = values.where(np.isfinite(values)).astype("Int64")
+        present = values.notna()
+        return values.astype(object).where(present, "").map(str).astype(str).str.strip()
+
+    def numbers(self, column: int, unit: str = "") -> np.ndarray:
+        """Values of a column as float64, NaN where missing.
+
+        Parameters
+        ----------
+        column
+        unit
+            To which values are converted from the column's; magnitudes are not.
+
+        Raises
+        ------
+        LenspipeError
+            A cell is no number, or the column has another kind of unit.
+        """
+        values, unreadable = parse_numbers(self.columns[column])
+        if unreadable.any():
+            row = int(np.flatnonzero(unreadable)[0])
+            more = f", and {unreadable.sum() - 1} more such rows" if unreadable.sum() > 1 else ""
+            raise LenspipeError(
+                f"{self.path}: {self.where([row])}: found {self.names[column]} "
+                f"{self.columns[column].iloc[row]!r}{more}, expected a number; correct it"
+            )
+        given = self.units[column] or normalised(self.names[column])[1]
+        if not given or not unit or unit == "mag":
+            return values
+        try:
+            return values * u.Unit(given).to(u.Unit(unit))
+        except (ValueError, TypeError):
+            raise LenspipeError(
+                f"{self.path}: found column {self.names[column]} in {given}, expected {unit}; "
+                "convert it"
+            ) from None
+
+    def where(self, rows: Iterable[int]) -> str:
+        """Describe rows by their numbers from 0: ``lines 3, 5, 6, 7, 8 and 12 more``."""
+        return line_numbers(self.noun, [self.lines[row] for row in rows])
+
+    def refuse_broken(self) -> None:
+        """Refuse a table that has rows with another number of cells than the header.
+
+        Raises
+        ------
+        LenspipeError
+            There are any.
+        """
+        if self.broken:
+            raise LenspipeError(
+                f"{self.path}: {line_numbers(self.noun, self.broken)}: found another number of "
+                f"cells than in the header ({', '.join(self.names)}); name the missing column, or "
+                "put text that holds the delimiter in quotation marks"
+            )
+
+    def frame(self) -> pd.DataFrame:
+        """All columns, by name; those whose cells are all numbers as numbers.
+
+        Columns of names and words (`TEXT_COLUMNS`) remain text.
+
+        Raises
+        ------
+        LenspipeError
+            Two columns have the same name, or a row does not fit the header.
+        """
+        self.refuse_broken()
+        if repeated := sorted({name for name in self.names if self.names.count(name) > 1}):
+            raise LenspipeError(
+                f"{self.path}: found more than one column {repeated[0] or 'without a name'}; "
+                "expected different names; rename them"
+            )
+        if self.arrays:
+            log.info(
+                "%s: columns with several values per row left out: %s",
+                self.path, ", ".join(self.arrays),
+            )  # fmt: skip
+        columns = dict(zip(self.names, self.columns, strict=True))
+        return pd.DataFrame({name: _typed(name, values) for name, values in columns.items()})
+
+
+def line_numbers(noun: str, lines: Iterable[int]) -> str:
+    """Describe lines or rows by their numbers: ``lines 3, 5, 6, 7, 8 and 12 more``."""
+    lines = list(lines)
+    more = f" and {len(lines) - 5} more" if len(lines) > 5 else ""
+    return f"{noun}{'s' * (len(lines) > 1)} {', '.join(map(str, lines[:5]))}{more}"
+
+
+def normalised(name: str) -> tuple[str, str]:
+    """Return a column's name in lower case with underscores, and the unit in brackets after it."""
+    name = name.strip().lower()
+    unit = ""
+    if name.endswith(("]", ")")):
+        base, bracket, rest = name.partition("[" if name.endswith("]") else "(")
+        if base.strip() and bracket:
+            name, unit = base.strip(), rest[:-1].strip()
+    return "_".join(name.replace("-", " ").split()), unit
+
+
+def parse_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Convert cells to float64, NaN where missing; also return which are neither (bool)."""
+    if pd.api.types.is_numeric_dtype(column):
+        return column.to_numpy(np.float64, na_value=np.nan), np.zeros(len(column), bool)
+    text = column.astype(object).where(column.notna(), "").map(str).astype(str).str.strip()
+    # Published tables may have a typographic minus sign.
+    text = text.str.replace(r"^[\u2212\u2013\ufe63\uff0d](?=[\d.])", "-", regex=True)
+    values = pd.to_numeric(text, errors="coerce").to_numpy(np.float64)
+    unreadable = np.isnan(values)
+    if unreadable.any():
+        unreadable &= ~text.str.lower().isin(NO_NUMBER).to_numpy()
+    return values, unreadable
+
+
+def _typed(name: str, column: pd.Series) -> pd.Series:
+    """A column of text as numbers, if all of it are; integers where all are."""
+    if pd.api.types.is_numeric_dtype(column) or normalised(name)[0] in TEXT_COLUMNS:
+        return column
+    values, unreadable = parse_numbers(column)
+    missing = np.isnan(values)
+    if unreadable.any() or missing.all():
+        return column
+    text = column[~missing].astype(str).str.strip()
+    # Such as 0012, which is a name.
+    if text.str.fullmatch(r"[+-]?0\d+").any():
+        return column
+    if text.str.fullmatch(r"[+-]?\d+").all():
+        exact = (np.abs(values[~missing]) < _MAX_EXACT).all()
+        if not exact and (np.abs(values[~missing]) >= 2**63).any():
+            return column
+        if not missing.any():
+            return text.astype("int64")
+        if not exact:
+            return text.astype("Int64").reindex(column.index)
+    return pd.Series(values, column.index)
+
+
+def read_user_table(
+    path: str | os.PathLike[str],
+    expected: str,
+    *,
+    wanted: Callable[[str], bool] | None = None,
+    name: str | None = None,
+) -> UserTable:
+    """Read a table that a user gives or has edited.
+
+    Rows that are left out are in `UserTable.broken`, or named in the log (lines before the header
+    and comments).
+
+    Parameters
+    ----------
+    path
+        FITS, Parquet, VOTable or ECSV, recognised by its content, or any delimited text; each may
+        be compressed with gzip, bzip2 or xz.
+    expected
+        What the file should hold, for messages.
+    wanted
+        Which columns to read from a FITS or Parquet file, by name; all if not given.
+    name
+        Of the file in messages, such as its address; `path` if not given.
+
+    Raises
+    ------
+    LenspipeError
+        There is no such file, or it is no table.
+    """
+    name = str(path) if name is None else name
+    kind = "a table"
+    try:
+        kind, read = _reader(Path(path), name)
+        with warnings.catch_warnings():
+            # Archives write units and dates in non-standard ways.
+            warnings.simplefilter("ignore")
+            return read(name, wanted)
+    except LenspipeError:
+        raise
+    # The libraries raise whatever a damaged file leads to.
+    except Exception as error:
+        reason = str(getattr(error, "strerror", None) or error) or type(error).__name__
+        raise LenspipeError(
+            f"{name}: can't be read as {kind} ({' '.join(reason.split())[:200]}); expected "
+            f"{expected}"
+        ) from None
+
+
+def read_text(path: str | os.PathLike[str], expected: str) -> str:
+    """Read a user's text, in whatever encoding it is; parameters as of `read_user_table`.
+
+    Raises
+    ------
+    LenspipeError
+        There is no such file, or it is no text.
+    """
+    try:
+        return decode_text(Path(path).read_bytes())[0]
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise LenspipeError(f"{path}: can't be read ({reason}); expected {expected}") from None
+
+
+_Wanted = Callable[[str], bool] | None
+_Read = Callable[[str, _Wanted], UserTable]
+
+
+def _reader(path: Path, name: str) -> tuple[str, _Read]:
+    """Return the name of the file's format, and the function that reads it."""
+    with open(path, "rb") as file:
+        start = file.read(4096)
+    source: Path | bytes = path
+    openers: tuple[tuple[bytes, Any], ...] = ((_GZIP, gzip), (_BZIP2, bz2), (_XZ, lzma))
+    for magic, module in openers:
+        if start.startswith(magic):
+            with module.open(path) as file:
+                source = cast(bytes, file.read())
+            start = source[:4096]
+    for magic, problem in _NO_TABLES.items():
+        if start.startswith(magic):
+            raise ValueError(problem)
+    if start.startswith(b"SIMPLE  ="):
+        return "FITS", lambda name, wanted: _read_fits(source, name, wanted)
+    if start.startswith(b"PAR1"):
+        return "Parquet", lambda name, wanted: _read_parquet(source, name, wanted)
+    content = source if isinstance(source, bytes) else path.read_bytes()
+    lowered = start.replace(b"\0", b"").lower()
+    if b"<votable" in lowered:
+        return "VOTable", lambda name, wanted: _read_votable(content, name)
+    if lowered.lstrip(b"\xef\xbb\xbf\xff\xfe \r\n").startswith((b"<!doctype html", b"<html")):
+        raise ValueError("it is a web page")
+    if b"%ecsv" in lowered[:100]:
+        return "ECSV", lambda name, wanted: _read_ecsv(content, name)
+    suffix = PurePath(name.lower().partition("?")[0].removesuffix(".gz")).suffix
+    tabs = "\t" if suffix in (".tsv", ".tab") else None
+    return "TSV" if tabs else "CSV", lambda name, wanted: _read_text(content, name, tabs)
+
+
+def _read_text(content: bytes, name: str, preferred: str | None) -> UserTable:
+    text, encoding = decode_text(content)
+    if encoding in ("Windows-1252", "Latin-1"):
+        log.info("%s: not UTF-8, read as %s", name, encoding)
+    table = read_delimited(text, preferred)
+    if table.skipped:
+        log.info(
+            "%s: %d lines left out, before the header or beginning with #: %s",
+            name, len(table.skipped), line_numbers("line", table.skipped),
+        )  # fmt: skip
+    cells = unescape_formulas(pd.DataFrame(dict(enumerate(table.columns))))
+    columns = [cells[number] for number in range(len(table.columns))]
+    result = UserTable(name, table.names, table.units, columns, table.lines, "line", table.broken)
+    if not len(result):
+        result.refuse_broken()
+    return result
+
+
+def _collect(
+    name: str, columns: Iterable[tuple[str, str, Any]], lines: Sequence[int], noun: str = "row"
+) -> UserTable:
+    """Make a table of columns: name, unit, values; several values per row are left out."""
+    result = UserTable(name, [], [], [], lines, noun)
+    for title, unit, values in columns:
+        series = _series(values)
+        if series is None:
+            result.arrays.append(title)
+        else:
+            result.names.append(str(title).strip())
+            result.units.append(str(unit or "").strip())
+            result.columns.append(series)
+    return result
+
+
+def table_of_arrays(path: str, arrays: Mapping[str, np.ndarray]) -> UserTable:
+    """Make a table of arrays of the same length, by the names of the columns."""
+    number = len(next(iter(arrays.values()), ()))
+    columns = ((name, "", values) for name, values in arrays.items())
+    return _collect(path, columns, range(1, number + 1))
+
+
+def _series(values: np.ndarray) -> pd.Series | None:
+    """Values of any type and byte order as pandas accepts them; None for several per row."""
+    mask = np.ma.getmaskarray(values) if np.ma.isMaskedArray(values) else None
+    values = np.asarray(values)
+    if values.ndim != 1 or values.dtype.kind in "cV":
+        return None
+    if values.dtype.kind in "SUO":
+        cells = [_as_text(value) for value in values.tolist()]
+        if any(cell is None for cell in cells):
+            return None
+        series = pd.Series(cells, dtype=str)
+        return series if mask is None else series.mask(mask, "")
+    if values.dtype.kind in "mM":
+        return pd.Series(np.where(np.isnat(values), "", values.astype(str)), dtype=str)
+    if values.dtype.kind == "f":
+        values = values.astype(
+            "f8" if values.dtype.itemsize > 8 else values.dtype.newbyteorder("=")
+        )
+        return pd.Series(values if mask is None else np.where(mask, np.nan, values))
+    values = values.astype(values.dtype.newbyteorder("="))
+    if mask is None or not mask.any():
+        return pd.Series(values)
+    if values.dtype.kind == "b":
+        return pd.Series(np.where(mask, "", values.astype(str)), dtype=str)
+    return pd.Series(values.astype("i8")).astype("Int64").mask(mask)
+
+
+def _as_text(value: Any) -> str | None:
+    """Cell of a column of objects as stripped text; None if it holds several values."""
+    if value is None or value is pd.NA or value is pd.NaT or value is np.ma.masked:
+        return ""
+    if isinstance(value, float) and np.isnan(value):
+        return ""
+    if isinstance(value, bytes):
+        try:
+            value = value.decode("utf-8")
+        except UnicodeDecodeError:
+            value = value.decode("latin-1")
+    if isinstance(value, np.ndarray | list | tuple | dict | set | complex):
+        return None
+    return str(value).strip("\0 \t\r\n\xa0")
+
+
+def _read_fits(source: Path | bytes, name: str, wanted: _Wanted) -> UserTable:
+    # An open file, since names may have characters that stand for something else.
+    with (
+        io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file,
+        fits.open(file, character_as_bytes=True) as hdus,
+    ):
+        hdu = next((h for h in hdus if isinstance(h, fits.BinTableHDU | fits.TableHDU)), None)
+        if hdu is None:
+            raise ValueError("no table in it")
+        number = hdu.header["NAXIS2"]
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        end = hdu.fileinfo()["datLoc"] + hdu.header["NAXIS1"] * number
+        if size < end:
+            raise ValueError(f"truncated: found {size} bytes, expected at least {end}")
+        columns = {
+            i: column
+            for i, column in enumerate(hdu.columns)
+            if wanted is None or wanted(str(column.name))
+        }
+        values = _fits_values(hdu, columns)
+    described = [(columns[i].name, columns[i].unit, values[i]) for i in columns if i in values]
+    table = _collect(name, described, range(1, number + 1))
+    table.arrays += [str(columns[i].name) for i in columns if i not in values]
+    return table
+
+
+def _fits_values(hdu: fits.BinTableHDU, numbers: Collection[int]) -> dict[int, np.ndarray]:
+    """Values of columns of a FITS table, masked where missing; without those of several per row."""
+    parts: dict[int, list[np.ndarray]] = {}
+    rows = hdu.header["NAXIS2"]
+    for start in range(0, max(rows, 1), _ROWS_AT_ONCE):
+        block = hdu.data[start : start + _ROWS_AT_ONCE]
+        for number in numbers:
+            values = np.asarray(block.field(number))
+            if values.ndim == 1 and values.dtype.kind not in "Oc":
+                parts.setdefault(number, []).append(np.array(values))
+    result = {}
+    for number, blocks in parts.items():
+        column, values = hdu.columns[number], np.concatenate(blocks)
+        if column.null not in (None, "") and values.dtype.kind in "iuf":
+            scale, zero = column.bscale or 1, column.bzero or 0
+            missing = np.isclose(values, float(column.null) * scale + zero, rtol=1e-12, atol=0)
+            values = np.ma.MaskedArray(values, missing)
+        result[number] = values
+    return result
+
+
+def _read_parquet(source: Path | bytes, name: str, wanted: _Wanted) -> UserTable:
+    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as stream:
+        file = pq.ParquetFile(stream)
+        titles = file.schema_arrow.names
+        chosen = [t for t in titles if wanted is None or wanted(t)]
+        # The index of a table of pandas is a column like any other.
+        content = file.read(columns=chosen, use_pandas_metadata=False)
+    columns = (
+        (field.name, _unit_of_field(field), _parquet_values(content.column(i)))
+        for i, field in enumerate(content.schema)
+    )
+    return _collect(name, columns, range(1, content.num_rows + 1))
+
+
+def _unit_of_field(field: pa.Field) -> str:
+    return (field.metadata or {}).get(b"unit", b"").decode("utf-8", "replace")
+
+
+def _parquet_values(column: pa.ChunkedArray) -> np.ndarray:
+    if pa.types.is_dictionary(column.type):
+        column = column.combine_chunks().dictionary_decode()
+    if pa.types.is_integer(column.type) and column.null_count:
+        mask = column.is_null().to_numpy()
+        return np.ma.MaskedArray(column.fill_null(0).to_numpy(), mask)
+    return column.to_pandas().to_numpy()
+
+
+def _read_ecsv(content: bytes, name: str) -> UserTable:
+    text, _ = decode_text(content)
+    text = "\n".join(text.replace("\r\n", "\n").replace("\r", "\n").split("\n")).lstrip("\ufeff")
+    lines = text.split("\n")
+    comments = next((i for i, line in enumerate(lines) if not line.startswith("#")), 0)
+    if skipped := [i + 1 for i in range(comments, len(lines)) if lines[i].startswith("#")]:
+        log.info(
+            "%s: %d lines left out, beginning with #: %s",
+            name, len(skipped), line_numbers("line", skipped),
+        )  # fmt: skip
+    table = Table.read(f"{text}\n", format="ascii.ecsv")
+    columns = (
+        (title, table[title].info.unit, _ecsv_values(table, title)) for title in table.colnames
+    )
+    return _collect(name, columns, range(comments + 2, comments + 2 + len(table)), "line")
+
+
+def _ecsv_values(table: Table, title: str) -> np.ndarray:
+    column = table[title]
+    # Others, such as positions, are objects with several values per row.
+    values = column if isinstance(column, Column) else getattr(column, "value", None)
+    return np.zeros((len(table), 0)) if values is None else np.ma.MaskedArray(values)
+
+
+def _read_votable(content: bytes, name: str) -> UserTable:
+    table = parse(io.BytesIO(content), verify="ignore").get_first_table()
+    return _collect(name, _votable_columns(table), range(1, len(table.array) + 1))
+
+
+def _votable_columns(table: Any) -> Iterator[tuple[str, str, np.ndarray]]:
+    for field_ in table.fields:
+        values = table.array[field_.ID]
+        yield field_.name or field_.ID, str(field_.unit or ""), values
