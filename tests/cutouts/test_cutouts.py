@@ -478,7 +478,8 @@ def test_mask_bits_of_dr7(tmp_path, remote, caplog):
     bits[2000:2010] = release.mask(("NPRIMARY",))
     with fitsio.FITS(str(paths.coadd("south", brick, "maskbits")), "rw", clobber=True) as fits:
         fits.write(bits, header=dict(header))
-    ra, dec = brick_wcs(150.14705882352942, 32.0, release).all_pix2world([1800, 1800], [1004, 2004], 0)
+    wcs = brick_wcs(150.14705882352942, 32.0, release)
+    ra, dec = wcs.all_pix2world([1800, 1800], [1004, 2004], 0)
     parent = pd.DataFrame({"ra": ra, "dec": dec})
     retrieval = Retrieval(contact="me@example.org", cache=str(tmp_path / "cache"))
     with Loopback(tmp_path / "tree") as server:
