@@ -176,7 +176,7 @@ def read_positions(
     columns
         Numbers of the columns ra and dec, as returned by `find_columns`.
     ra_unit
-        Unit of plain numbers in ra, overriding that of the column.
+        Unit of plain numbers in ra, overriding degrees or hours of the column.
     remedy
         Right ascensions that may be hours are refused, if this is given: what to do, beside
         renaming the column.
@@ -187,7 +187,7 @@ def read_positions(
         A unit is unknown, or right ascensions may be hours.
     """
     units = {name: unit_of(table, columns[name]) for name in ("ra", "dec")}
-    if ra_unit:
+    if ra_unit and units["ra"] in ("", "deg", "hour"):
         units["ra"] = ra_unit
     if units["dec"] == "hour":
         raise LenspipeError(

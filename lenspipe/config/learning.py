@@ -85,7 +85,10 @@ class Catalogue(Section):
 
 def _paths_as_catalogues(value: Any) -> Any:
     """Accept a path for a catalogue, and a single entry for a list."""
-    return [{"path": entry} if isinstance(entry, str) else entry for entry in as_list(value)]
+    entries = as_list(value)
+    if not isinstance(entries, list | tuple):
+        return value
+    return [{"path": entry} if isinstance(entry, str) else entry for entry in entries]
 
 
 #: One or several catalogues, as written by the user.

@@ -260,15 +260,16 @@ def _known_columns(path: str | os.PathLike[str], table: UserTable, number: int) 
 
 
 def _refuse_unreadable(table: UserTable, columns: Mapping[str, int], positions: Positions) -> None:
-    """Refuse cells that are there but are no angles."""
+    """Refuse cells that are there but are no positions on the sky."""
     for name in ("ra", "dec"):
         text = table.text(columns[name]).str.lower()
         bad = np.isnan(getattr(positions, name)) & ~text.isin(NO_NUMBER).to_numpy()
+        bad |= positions.outside
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             raise LenspipeError(
                 f"{table.path}: {table.where([row])}: found {name} {text[row]!r}, expected degrees "
-                "as a decimal number, or sexagesimal; correct it"
+                "as a decimal number, or sexagesimal; correct it, or leave it empty"
             )
 
 

@@ -31,6 +31,9 @@ _NAME = re.compile(r"\"([^\"]*)\"|(\S+(?:\s+[\[(][^\])]*[\])])?)")
 #: Lines that decide on the delimiter.
 _N_SAMPLE = 100
 
+#: Units of angles, and formats in their place, that astropy does not know.
+_ANGLES = frozenset(("degree", "degrees", "radians", "h", "hour", "hours", "h:m:s", "d:m:s", "hms"))
+
 #: Names of columns by which a header is recognised in a comment.
 _USUAL = frozenset(("name", "id", "brick", "brickname", "ra", "dec", "grade"))
 
@@ -237,20 +240,28 @@ def _units(lines: Sequence[str], start: int, delimiter: str, number: int) -> tup
 
 
 def _is_unit(text: str) -> bool:
+    return _unit(text) is not None or _is_angle(text)
+
+
+def _is_angle(text: str) -> bool:
+    unit = _unit(text)
+    return text.strip("[]() ").lower() in _ANGLES or (
+        unit is not None and unit.is_equivalent(u.deg)
+    )
+
+
+def _unit(text: str) -> u.UnitBase | None:
+    """The unit that a cell names; None for numbers and other words."""
+    if _is_number(text):
+        return None
     try:
-        u.Unit(text.strip("[]()").lower())
+        return u.Unit(text.strip("[]() ").lower())
     except (ValueError, TypeError):
-        return _is_angle(text)
-    return not _is_number(text)
+        return None
 
 
 def _is_number(text: str) -> bool:
     return bool(_NUMBER.fullmatch(text))
-
-
-def _is_angle(text: str) -> bool:
-    names = {"deg", "degree", "degrees", "rad", "radian", "radians", "hour", "hours", "hourangle"}
-    return text.strip("[]() ").lower() in names | {"h", "h:m:s", "d:m:s", "hms", "dms", "arcsec"}
 
 
 def _with_decimal_points(column: pd.Series) -> pd.Series:

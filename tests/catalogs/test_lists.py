@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from astropy import units as u
 from astropy.coordinates import Angle, angular_separation
 from astropy.table import Table
 from conftest import write_fits_table
@@ -198,6 +199,44 @@ def test_units_of_columns(tmp_path, said):
     rows.write(tmp_path / "list.fits")
     assert positions(read_list(tmp_path / "list.fits")) == [[187.5, 2], [15, 3], [300, 4]]
     assert sum("ra in hours" in line for line in said()) == 2
+
+
+@pytest.mark.parametrize("unit", ["rad", "arcmin", "arcsec", "mas", "deg", "Radian", "ARCSEC"])
+@pytest.mark.parametrize("way", ["fits", "ecsv", "brackets", "suffix", "second line", "only dec"])
+def test_units_of_angles_are_converted(tmp_path, unit, way):
+    path, expected = tmp_path / "list.csv", [[150.1, 2.0], [330.0, -45.0]]
+    factor = {"Radian": 180 / np.pi, "ARCSEC": 1 / 3600}.get(unit) or (1 * u.Unit(unit)).to_value(
+        "deg"
+    )
+    ra, dec = (np.array(column) / factor for column in zip(*expected, strict=True))
+    if way in ("fits", "ecsv"):
+        path = tmp_path / f"list.{way}"
+        unit = unit.lower().replace("radian", "rad")
+        Table({"ra": ra * u.Unit(unit), "dec": dec * u.Unit(unit)}).write(path)
+    else:
+        rows = [f"{a!r},{d!r}" for a, d in zip(ra.tolist(), dec.tolist(), strict=True)]
+        header = {"brackets": [f"RA [{unit}],Dec ({unit})"], "suffix": [f"ra_{unit},dec_{unit}"],
+                  "second line": ["ra,dec", f"{unit},{unit}"]}  # fmt: skip
+        if way == "only dec":
+            rows = [f"{a},{d!r}" for (a, _), d in zip(expected, dec.tolist(), strict=True)]
+        path.write_text("\n".join([*header.get(way, [f"ra_deg,dec [{unit}]"]), *rows, ""]))
+    np.testing.assert_allclose(positions(read_list(path)), expected, rtol=0, atol=1e-9)
+    assert len(read_list(path, ra_unit="deg")) == 2
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("ra [pix],dec [deg]", "found ra \\[pix\\] in 'pix', expected a unit of angles"),
+        ("ra [B1950],dec [B1950]", "in 'b1950', expected a unit"),
+        ("ra,dec [rad]", "in rad, ra without a unit, expected units of both"),
+        ("ra [deg],dec [h]", "found dec \\[h\\] in hours, expected degrees"),
+    ],
+)
+def test_units_that_are_unclear_are_refused(write, header, message):
+    with pytest.raises(LenspipeError, match=message):
+        read_list(write(f"{header}\n1,1\n"))
+    assert positions(read_list(write("RA (J2000),Dec (ICRS)\n1,1\n"))) == [[1, 1]]
 
 
 def test_what_may_be_hours_is_refused(write):

@@ -56,7 +56,7 @@ def tables() -> dict[str, pd.DataFrame]:
     """A valid table of each kind, with names that look like numbers or like nothing."""
     names = ["Lens 1", "0012", "1e5", "NA", "nan", "a, b"]
     positions = CANDIDATES[["ra", "dec"]]
-    grade = {"grade": list("ABCD") + ["A", "B"]}
+    grade = {"grade": list("ABCDAB")}
     return {
         "positions": positions.assign(name=names, **grade),
         "targets": positions.assign(name=names),
@@ -114,8 +114,9 @@ def as_text(rng: np.random.Generator, table: pd.DataFrame) -> bytes:
 
 def as_blanks(rng: np.random.Generator, table: pd.DataFrame) -> bytes:
     """Write columns separated by blanks, texts in quotation marks."""
-    rows = [[f'"{cell}"' if isinstance(cell, str) else str(cell) for cell in row]
-            for row in table.astype(object).to_numpy().tolist()]  # fmt: skip
+    cells = table.astype(object).map(lambda cell: str(cell).replace('"', "'"))
+    texts = table.map(lambda cell: isinstance(cell, str))
+    rows = cells.where(~texts, '"' + cells + '"').to_numpy().tolist()
     # A comment is a header only if it has a usual name.
     usual = {str(name).lower() for name in table} & {"ra", "dec", "name", "id", "brick", "grade"}
     header = ("# " if usual and rng.random() < 0.5 else "") + "  ".join(map(str, table))
@@ -195,9 +196,27 @@ def spoil_values(rng: np.random.Generator, table: pd.DataFrame) -> pd.DataFrame:
     """Change some values, columns or rows of a table."""
     table = table.astype(dict.fromkeys(table, object)).copy()
     number = len(table)
-    cells: list[object] = ["", None, np.nan, "-", "null", "N/A", "--", 1e20, -99, "x", "1,5", "Größe",
-             "a–b", "12:30:05", "-0d30m36s", np.inf, "../../x", "a\tb", 'a"b', "a'b", "#1", "1e5",
-             "0001p000", "=1+1", "\u22122.5", " padded ", "A", "d"]  # fmt: skip
+    cells = [
+        *(
+            "",
+            None,
+            np.nan,
+            "-",
+            "null",
+            "N/A",
+            "--",
+            1e20,
+            -99,
+            np.inf,
+            "x",
+            "1,5",
+            "1e5",
+            "A",
+            "d",
+        ),
+        *("Größe", "a–b", "12:30:05", "-0d30m36s", "../../x", "a\tb", 'a"b', "a'b", "#1", "=1+1"),
+        *("0001p000", "\u22122.5", " padded "),
+    ]
     for _ in range(int(rng.integers(0, 3))):
         row, column = int(rng.integers(number)), int(rng.integers(len(table.columns)))
         table.iat[row, column] = cells[int(rng.integers(len(cells)))]
@@ -246,7 +265,7 @@ class _Log(logging.Handler):
 
 def _shifted(ra: pd.Series) -> bool:
     """Whether right ascensions are none of those that were written."""
-    spoilt = [1.5, -99, 187.52083, -2.5, 1e5]
+    spoilt = [1.5, -99, 187.52083, -2.5, -0.51, 1e5]
     written = np.mod([*CANDIDATES["ra"], *spoilt], 360)
     near = np.isclose(np.asarray(ra, float)[:, None], written, atol=1e-3).any(axis=1)
     return not near.all()
@@ -256,11 +275,12 @@ def _read_all(kind: str, path: Path, folder: Path, known: bool) -> Iterator[int]
     """Give a file to each reader of its kind; yield the rows that come out, -1 if they changed."""
     yield len(read_user_table(path, "a table").frame())
     if kind == "positions":
-        for table in (
-            read_list(path),
-            read_catalogue(Catalogue(path=str(path))),
-            read_graded_lists([str(path)]),
+        for read in (
+            lambda: read_list(path),
+            lambda: read_catalogue(Catalogue(path=str(path))),
+            lambda: read_graded_lists([str(path)]),
         ):
+            table = read()
             yield -1 if known and _shifted(table["ra"]) else len(table)
     elif kind == "targets":
         table = read_targets(path, 0.25)

@@ -12,10 +12,12 @@ from helpers.fake_run import make_run
 from lenspipe.cli.main import main
 from lenspipe.models.registry import build
 from lenspipe.products.cutouts import read_cutouts
-from lenspipe.scoring.user_cutouts import open_stack
+from lenspipe.scoring.user_cutouts import _known_columns, open_stack
 from lenspipe.statistics.calibration import fit_calibration, write_calibration
 from lenspipe.training.ensemble import join
+from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.tensorflow import keras
+from lenspipe.utils.user_tables import read_user_table
 
 SIZE = 21
 RNG = np.random.default_rng(0)
@@ -180,6 +182,35 @@ def test_table_and_options_that_do_not_fit_are_refused_in_a_line(model, tmp_path
     assert "bfloat16 is OpenVINO's" in refused(model[0], path, capsys, "--precision", "bfloat16")
     assert score(model[0], path, tmp_path / "scores.txt") == 1
     assert "found suffix '.txt', expected one of .csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name, ra, dec\n001, 150.1, 2.1\nNA, 150.2, -2.2\n",
+        "NAME;RAJ2000;DEJ2000\n001;150,1;2,1\nNA;150,2;-2,2\n",
+        "name\tra\tdec\n001\t150.1\t2.1\nNA\t150.2\t-2.2\n",
+        "name,ra,dec\n001,150.1,2.1,\nNA,150.2,-2.2,\n",
+        "name,ra,dec,remark\n001,10:00:24,2.1,x\nNA,10:00:48,-2.2,\n",
+    ],
+)
+def test_tables_as_people_write_them(text, tmp_path, caplog):
+    caplog.set_level("INFO", logger="lenspipe")
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    rows = _known_columns(path, read_user_table(path, "x"), 2)
+    assert list(rows) == ["row", "name", "ra", "dec"]
+    assert rows["name"].tolist() == ["001", "NA"]
+    np.testing.assert_allclose(rows[["ra", "dec"]], [[150.1, 2.1], [150.2, -2.2]])
+    assert ("not copied to the scores: remark" in caplog.text) == ("remark" in text)
+
+
+@pytest.mark.parametrize("cell", ["x", "400", "-99.5e3", "inf"])
+def test_positions_that_are_none_are_refused(cell, tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text(f"name,ra,dec\na,,\nb,{cell},2\n")
+    with pytest.raises(LenspipeError, match=r"line 3: found ra .*, expected degrees"):
+        _known_columns(path, read_user_table(path, "x"), 2)
 
 
 def test_model_that_is_missing_or_runs_code_is_refused_in_a_line(tmp_path, capsys):

@@ -189,7 +189,8 @@ def test_numbers_of_releases(release, numbers, others):
         "brickid": np.ones(1, int),
         "brickname": np.array(["1501p320"]),
     }
-    columns |= {name: np.ones(1) for name in ("ra", "dec", "sersic", "flux_z", "nobs_z")}
+    columns |= {name: np.ones(1) for name in ("ra", "dec", "sersic", "flux_z")}
+    columns["nobs_z"] = np.ones(1, int)
     columns |= {f"shape_{part}": np.ones(1) for part in ("r", "e1", "e2")}
     columns |= {"type": np.array(["DEV"]), "maskbits": np.zeros(1, int)}
     for number in numbers:
