@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from lenspipe.config.base import merged
-from lenspipe.config.settings import load_settings, read_config
+from lenspipe.config.settings import hide_credentials, load_settings, read_config
 from lenspipe.config.stages import STAGES
 from lenspipe.config.texts import parse_arguments
 from lenspipe.footprint.plan import load_plan
@@ -34,6 +34,7 @@ try:
     # --config for text.
     read_config(map(Path, workflow.configfiles))
     config.update(merged(config, parse_arguments(workflow.config_settings.config_args or ())))
+    hide_credentials(config)
     SETTINGS = load_settings(config)
     if SETTINGS.inference.model and not Path(SETTINGS.inference.model).is_file():
         raise LenspipeError(
@@ -51,8 +52,11 @@ CORES = workflow.resource_settings.cores or 1
 # Bricks that failed in an earlier run, but may be available to this one, are tried again, and pages that
 # are gone are drawn again.
 if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
-    reopen(SETTINGS, CHUNKS)
-    reopen_pages(SETTINGS)
+    try:
+        reopen(SETTINGS, CHUNKS)
+        reopen_pages(SETTINGS)
+    except LenspipeError as error:
+        raise WorkflowError(str(error)) from None
 if workflow.is_main_process:
     need, warning = describe_disk_space(SETTINGS, PLAN, min(CORES, workflow.nodes or CORES))
     if need:
@@ -63,6 +67,9 @@ if workflow.is_main_process:
 SUMMARY_BEFORE = PATHS.summary.stat().st_mtime_ns if PATHS.summary.exists() else None
 # Stages that run only where they are requested by name.
 ON_REQUEST = {"mine", "sweep"}
+# What is of a simulated sky, and of a model whose training left galaxies for its evaluation.
+ON_REQUEST |= set() if SETTINGS.simulation else {"simulate"}
+ON_REQUEST |= set() if SETTINGS.held_out else {"evaluate"}
 # Stages whose parameters are also a file, workflow/rules/basis.smk.
 NOTED = [name for name, stage in STAGES.items() if stage.noted]
 # Jobs end soon after the workflow that started them has gone, even if it was killed with -9.

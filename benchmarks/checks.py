@@ -22,8 +22,8 @@ from lenspipe.checks.drift import Drift
 from lenspipe.checks.duplicates import Duplicates
 from lenspipe.checks.galaxies import draw_galaxies
 from lenspipe.config.settings import Settings, load_settings
-from lenspipe.products.bricks import chunks_of
-from lenspipe.products.parent import parent_columns
+from lenspipe.evaluation.random_galaxies import RandomGalaxies
+from lenspipe.products.tables import chunks_of, parent_columns
 from lenspipe.survey.bricks import brick_grid
 
 CONFIG = {
@@ -80,7 +80,10 @@ def measure(settings: Settings) -> tuple[dict[str, float], float]:
         pd.read_parquet(settings.paths.scores(chunk), columns=columns)
     lap("read")
     cpu = time.process_time()
-    scores, random = draw_galaxies(settings)
+    paths, flags = settings.paths, settings.candidates.reject_flags
+    population = RandomGalaxies.read(paths, None, settings.sample, flags, simulated=True)
+    rng, number = np.random.default_rng(1), settings.checks.galaxies
+    scores, random = draw_galaxies(paths, population, flags, number, rng)
     lap("draw")
     release = settings.release
     drift = Drift(settings.checks, scores)

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.config.settings import Settings, load_settings
-from lenspipe.cutouts.reading import read_galaxies
+from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.plotting.galaxy_pages import draw_page
 
 PER_BRICK = 55
@@ -82,8 +82,9 @@ def measure(folder: Path, n_pages: int, repeats: int) -> dict[str, float]:
         settings = settings_with(name)
         mosaics = settings.mosaics
         table = write_bricks(settings, n_pages * mosaics.per_page, np.random.default_rng(1))
+        cutouts = CutoutFiles.of(settings)
         reading, (images, _) = best(
-            repeats, lambda settings=settings, table=table: read_galaxies(settings, table)
+            repeats, lambda cutouts=cutouts, table=table: cutouts.read(table)
         )
 
         def draw(

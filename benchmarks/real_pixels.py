@@ -16,7 +16,7 @@ import pandas as pd
 import yaml
 
 from lenspipe.config.settings import load_settings
-from lenspipe.cutouts.reading import read_images
+from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.plotting.galaxy_pages import draw_page
 from lenspipe.products.candidates import read_candidates
 from lenspipe.scoring.score import load_model, score_images
@@ -62,8 +62,9 @@ def main():
     simulated = read_candidates(settings.paths.candidates).head(18)
     both = pd.concat([table, simulated[["name", "p"]]], ignore_index=True)
     both["rank"] = np.arange(1, len(both) + 1)
+    cutouts, _ = CutoutFiles.of(settings).read(simulated)
     draw_page(
-        np.concatenate([images, read_images(settings, simulated)]), both, options.page,
+        np.concatenate([images, cutouts]), both, options.page,
         bands=settings.survey.bands,
         pixel_scale_arcsec=settings.release.pixel_scale_arcsec, stretch="viewer", columns=6,
         title="Real cutouts (first row) and simulated candidates", subtitle="",

@@ -31,7 +31,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from lenspipe.products import records
-from lenspipe.products.parent import parent_columns
+from lenspipe.products.tables import parent_columns
 from lenspipe.utils.tensorflow import tf
 
 BANDS, SIZE, BATCH, PER_FILE = "grz", 101, 128, 1000

@@ -57,9 +57,10 @@ def make_pool(number: int, settings: Settings) -> pd.DataFrame:
     # Noise added to make a shallower brick, drawn for each lens.
     added = noise[None] * np.sqrt(noise_factor**2 - 1)[:, None]
     tables = []
+    injected_as = settings.survey.bands, settings.release, settings.injection, settings.selection
     for _ in range(-(-number // len(hosts))):
         noisy = images + added[:, :, None, None] * rng.standard_normal(images.shape)
-        lensed, truth = inject(noisy.astype(np.float32), hosts, rng, settings, settings.selection)
+        lensed, truth = inject(noisy.astype(np.float32), hosts, rng, *injected_as)
         rings = pd.DataFrame([_rings(image) for image in lensed]).add_prefix("ring_")
         tables.append(pd.concat([hosts, truth.drop(columns="id"), rings], axis=1))
     return pd.concat(tables, ignore_index=True)[:number]

@@ -30,9 +30,9 @@ import pandas as pd
 from lenspipe.config.settings import Settings, load_settings
 from lenspipe.models.contents import normalisation
 from lenspipe.models.registry import build
-from lenspipe.products.parent import parent_columns
 from lenspipe.products.record_files import VERSION, check_shards
 from lenspipe.products.records import write_records
+from lenspipe.products.tables import parent_columns
 from lenspipe.training.data import TrainingData, training_seed
 from lenspipe.training.devices import choose_devices
 from lenspipe.training.steps import ProgressLogger, Steps

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from lenspipe.config.settings import load_settings
 from lenspipe.config.surveys.legacy import RELEASES
-from lenspipe.survey.bricks import brick_wcs
+from lenspipe.survey.bricks import brick_grid, brick_wcs
 
 # A busy machine is no fault of a test.
 settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow])
@@ -26,18 +26,24 @@ settings.load_profile("busy")
 LONGEST = (
     "test_workflow_slurm",
     "test_workflow",
-    "test_workflow_given",
-    "test_workflow_targets",
-    "test_workflow_remote",
-    "test_training",
     "test_distributed",
-    "test_depth_leak",
-    "test_model_evaluation",
+    "test_training",
     "test_backends",
+    "test_reruns",
+    "test_workflow_targets",
+    "test_tap",
+    "test_depth_leak",
     "test_simulation",
-    "test_inspection_browser",
+    "test_workflow_given",
+    "test_workflow_remote",
+    "test_model_evaluation",
+    "test_checks",
     "test_training_killed",
-    "test_injection",
+    "test_purity",
+    "test_models",
+    "test_cutouts_remote",
+    "test_retrieval",
+    "test_inspection_browser",
 )
 
 
@@ -150,8 +156,9 @@ def make_small_survey(folder, release, bands, ra=None, n=4):
     """Write bricks of 400 x 400 pixels with n galaxies, eight if no ra; return tree and bricks."""
     paths, rng = RELEASES[release].paths(folder), np.random.default_rng(5)
     ra = 150.0 + 0.3 * np.arange(8) if ra is None else ra
-    dec = np.full(len(ra), 2.125)
-    bricks = [f"{round(10 * value):04d}p021" for value in ra]
+    grid = brick_grid(0.25)
+    bricks = grid.bricks_at(ra, np.full(len(ra), 2.125))[0].tolist()
+    ra, dec = np.transpose([grid.centre(brick) for brick in bricks])
     rows = {"brickname": bricks, "ra": ra, "dec": dec, "survey_primary": np.ones(len(ra), bool)}
     rows |= {"brickid": np.arange(1000, 1000 + len(ra), dtype="i4")}
     rows |= {f"nexp_{band}": np.full(len(ra), 5, "i2") for band in bands}
@@ -167,7 +174,7 @@ def make_small_survey(folder, release, bands, ra=None, n=4):
         bits = np.zeros((400, 400), "i2")
         write_coadd(paths.coadd("south", brick, "maskbits"), bits, header)
         sky = wcs.all_pix2world(rng.uniform(100, 300, (n, 2)), 0)
-        numbers = {"dr9": 9010, "dr10": 10000}
+        numbers = {"dr9": 9010, "dr10": 10000, "dr11": 11000}
         catalog = {"release": np.full(n, numbers[release], "i2"), "objid": np.arange(n, dtype="i4")}
         catalog |= {"brickid": np.full(n, 1000 + number, "i4"), "brickname": [brick] * n}
         catalog |= {"brick_primary": [True] * n, "ra": sky[:, 0], "dec": sky[:, 1]}

@@ -25,6 +25,7 @@ import pandas as pd
 from lenspipe.candidates.find import find_candidates
 from lenspipe.checks.run import run_checks
 from lenspipe.config.settings import load_settings, read_config
+from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.evaluation.model import assess, predict_held_out
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.products.manifests import read_manifest
@@ -48,7 +49,10 @@ def write_anew(settings, sample):
     chosen = sample[columns].assign(exposures=sample["nobs_z"])
     splits = pd.read_csv(paths.splits)
     split_of = dict(zip(splits["brick"], splits["split"], strict=True))
-    write_sample(settings, chosen, pd.read_csv(paths.sample_lenses), split_of)
+    cutouts = CutoutFiles.of(settings)
+    given = {"dtype": settings.records.dtype, "seed": settings.seed}
+    lenses = pd.read_csv(paths.sample_lenses)
+    write_sample(chosen, lenses, split_of, cutouts, settings.injection, **given)
     report_sample(settings)
 
 

@@ -45,7 +45,10 @@ SWEEP = declared(PROJECT["project"]["optional-dependencies"]["sweep"])
 OPENVINO = declared(PROJECT["project"]["optional-dependencies"]["openvino"])
 SLURM = declared(PROJECT["project"]["optional-dependencies"]["slurm"])
 TEST = declared(
-    line for line in PROJECT["project"]["optional-dependencies"]["test"] if "lenspipe" not in line
+    line
+    for extra in ("test", "unit")
+    for line in PROJECT["project"]["optional-dependencies"][extra]
+    if "lenspipe" not in line
 )
 DISTRIBUTIONS = packages_distributions()
 #: Files that import from beside them.

@@ -2,6 +2,8 @@
 
 import ast
 import importlib
+import subprocess
+import sys
 from collections import defaultdict
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -88,6 +90,28 @@ def test_imports_inside_functions_are_of_heavy_modules():
         if in_function and other not in OPTIONAL and not name.startswith(READ_AT_START)
     ]
     assert not inside
+
+
+def test_tensorflow_is_imported_in_one_place():
+    """`lenspipe.utils.tensorflow` keeps its import quiet and as short as it can be."""
+    importing = []
+    for name, path in modules().items():
+        for node in ast.parse(path.read_text()).body:
+            sources = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            sources += [node.module] if isinstance(node, ast.ImportFrom) else []
+            if {"tensorflow", "keras"} & {source.partition(".")[0] for source in sources}:
+                importing.append(name)
+    assert importing == []
+
+
+def test_jobs_without_a_network_do_without_tensorflow():
+    """A process saves two seconds and half a gigabyte."""
+    names = ["checks.run", "evaluation.purity.measure", "evaluation.recovery.comparison"]
+    names += ["sample.mining", "sample.report", "status.summary"]
+    code = "".join(f"import lenspipe.{name}\n" for name in names)
+    code += "import sys; print('tensorflow' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("False\n", "")
 
 
 @pytest.mark.parametrize("name", ORDER)

@@ -6,10 +6,10 @@ import pandas as pd
 from astropy_healpix import healpix_to_lonlat, lonlat_to_healpix, neighbours
 from mocpy import MOC
 
-from lenspipe.config.settings import Settings
+from lenspipe.config.paths import RunPaths
 from lenspipe.products.manifests import read_manifest
 from lenspipe.products.tables import read_table
-from lenspipe.survey.bricks import BrickGrid, brick_grid
+from lenspipe.survey.bricks import BrickGrid
 
 __all__ = ["area_deg2", "coverage_map", "searched_bricks"]
 
@@ -22,24 +22,20 @@ _COARSE_ORDER = 6
 _BLOCK = 1000
 
 
-def searched_bricks(settings: Settings) -> pd.DataFrame:
+def searched_bricks(paths: RunPaths, grid: BrickGrid) -> pd.DataFrame:
     """Return the bricks that were searched, without those that failed.
 
-    Returns
-    -------
-    pandas.DataFrame
-        brick, brickid, ra, dec, width (degrees of right ascension); each brick once, also where
-        both regions contain it.
+    The columns are brick, brickid, ra, dec and width (degrees of right ascension); each brick is
+    listed once, also where both regions contain it.
     """
-    bricks = read_table(settings.paths.bricks, "bricks", columns=["brick", "ra", "dec", "chunk"])
+    bricks = read_table(paths.bricks, "bricks", columns=["brick", "ra", "dec", "chunk"])
     failed = {
         brick
         for chunk in bricks["chunk"].unique()
-        for brick, entry in read_manifest(settings.paths.manifest("cutouts", chunk)).items()
+        for brick, entry in read_manifest(paths.manifest("cutouts", chunk)).items()
         if entry["status"] == "failed"
     }
     bricks = bricks[~bricks["brick"].isin(failed)].drop_duplicates("brick", ignore_index=True)
-    grid = brick_grid(settings.release.brick_deg)
     bricks["brickid"] = grid.brickids_at(bricks["ra"], bricks["dec"])
     bricks["width"] = grid.widths(bricks["dec"])
     return bricks.drop(columns="chunk")
@@ -48,12 +44,7 @@ def searched_bricks(settings: Settings) -> pd.DataFrame:
 def area_deg2(bricks: pd.DataFrame, brick_deg: float) -> float:
     """Area of bricks in square degrees, including masked and unexposed parts.
 
-    Parameters
-    ----------
-    bricks
-        As returned by `searched_bricks`.
-    brick_deg
-        Height of a brick, degrees.
+    Bricks are those of `searched_bricks`.
     """
     north, south = (
         np.radians(np.clip(bricks["dec"] + s * brick_deg / 2, -90, 90)) for s in (1, -1)
@@ -64,12 +55,8 @@ def area_deg2(bricks: pd.DataFrame, brick_deg: float) -> float:
 def coverage_map(bricks: pd.DataFrame, grid: BrickGrid) -> MOC:
     """Make a multi-order coverage map of bricks (https://www.ivoa.net/documents/MOC/).
 
-    It contains all cells of order 11, 1.7 arcmin wide, whose centre is in one of the bricks.
-
-    Parameters
-    ----------
-    bricks
-        As returned by `searched_bricks`.
+    It contains all cells of order 11, 1.7 arcmin wide, whose centre is in one of the bricks. Bricks
+    are those of `searched_bricks`.
     """
     is_searched = np.zeros(grid.brickids_at([0.0], [90.0])[0] + 1, bool)
     is_searched[bricks["brickid"]] = True

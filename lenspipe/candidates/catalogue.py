@@ -23,18 +23,9 @@ def write_catalogues(
     """Write the candidates in all formats, ``candidates.fits`` last.
 
     The files' contents do not depend on the time of writing. Hidden known lenses are in the tables
-    only, not among the regions or in the viewer's list.
-
-    Parameters
-    ----------
-    table
-        As returned by `lenspipe.candidates.columns.order_columns`.
-    lowest
-        Lowest cut, for the headers.
-    run
-        Name of the run, for the headers.
-    merge_radius_arcsec
-        For the headers.
+    only, not among the regions or in the viewer's list. The table is that of
+    `lenspipe.candidates.columns.order_columns`; the lowest cut, the name of the run and the merge
+    radius are for the headers.
     """
     path = paths.candidates
     shown = table[table["rank"] > 0]

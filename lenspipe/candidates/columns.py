@@ -24,10 +24,8 @@ def _columns_of(names: Iterable[str], bands: Sequence[str]) -> list[Column]:
 def order_columns(table: pd.DataFrame, bands: Sequence[str]) -> pd.DataFrame:
     """Select and order the columns that are written.
 
-    Parameters
-    ----------
-    table
-        As of `lenspipe.candidates.systems.make_systems`, with redshifts and viewer if there are.
+    The table is that of `lenspipe.candidates.systems.make_systems`, with names and, if there are,
+    redshifts and viewer.
     """
     return table[[column.name for column in _columns_of(table, bands)]]
 
@@ -35,12 +33,7 @@ def order_columns(table: pd.DataFrame, bands: Sequence[str]) -> pd.DataFrame:
 def table_with_units(table: pd.DataFrame, meta: Mapping[str, Any]) -> Table:
     """Make a table with units and descriptions; UCDs are in the ``meta`` of the columns.
 
-    Parameters
-    ----------
-    table
-        Columns of the candidates.
-    meta
-        Of the whole table.
+    The columns are those of the candidates; `meta` is that of the whole table.
     """
     bands = [name.removeprefix("mag_") for name in table if name.startswith("mag_")]
     columns = {column.name: column for column in _columns_of(table, bands)}

@@ -1,5 +1,6 @@
 """From scores to candidates: selected, merged, matched with known lenses, named and ranked."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,17 @@ from lenspipe.candidates.page import write_html_page
 from lenspipe.candidates.redshifts import add_redshifts
 from lenspipe.candidates.systems import make_systems
 from lenspipe.candidates.threshold import find_cuts
+from lenspipe.catalogs.names import shown_names
 from lenspipe.config.flags import has_rejected_flag
+from lenspipe.config.paths import RunPaths
 from lenspipe.config.results import Threshold
 from lenspipe.config.settings import Settings
 from lenspipe.products.candidates import page_numbers, read_candidates
 from lenspipe.products.files import read_json, write_json
 from lenspipe.products.models import read_held_out
 from lenspipe.products.scores import Cuts, iterate_scores
+from lenspipe.products.tables import read_table
+from lenspipe.utils.names import unique_names
 from lenspipe.utils.progress import log
 
 __all__ = ["find_candidates", "forecast", "list_candidates"]
@@ -31,12 +36,8 @@ def find_candidates(settings: Settings) -> pd.DataFrame:
     flags, and none are merged.
 
     Writes below ``candidates/``: ``cuts.json`` (the selection), ``candidates.csv``, ``.reg``,
-    ``.vot``, ``viewer.fits`` and, last, ``candidates.fits``.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The candidates, best first; hidden ones last.
+    ``.vot``, ``viewer.fits`` and, last, ``candidates.fits``. Return the candidates, best first;
+    hidden ones last.
 
     Raises
     ------
@@ -44,29 +45,37 @@ def find_candidates(settings: Settings) -> pd.DataFrame:
         A table is missing or lacks a galaxy; the known lenses are not merged yet; the threshold
         cannot be determined, or a table of redshifts cannot be read.
     """
-    cuts, n_searched = (Cuts((), {}), {}) if settings.targets else find_cuts(settings)
-    galaxies = _select(settings, cuts)
-    table = make_systems(galaxies, settings)
-    if settings.candidates.redshifts:
-        table = add_redshifts(table, settings)
+    paths, section, release = settings.paths, settings.candidates, settings.release
+    targets, bands = settings.targets, settings.survey.bands
+    cuts, n_searched = Cuts((), {}), dict[tuple[str, ...], int]()
+    if not targets:
+        cuts, n_searched = find_cuts(paths, section, settings.predictions)
+    galaxies = _select(paths, None if targets else cuts, section.reject_flags)
+    table = make_systems(
+        galaxies,
+        read_table(paths.lenses, "known"),
+        bands[-1],
+        merge_radius_arcsec=None if targets else section.merge_radius_arcsec,
+        match_radius_arcsec=settings.sample.match_radius_arcsec,
+        hide_known=section.known == "hide" and not targets,
+    )
+    names = shown_names(table, targets, release)
+    table["name"] = unique_names(names, table["ra"], table["dec"])
+    if section.redshifts:
+        table = add_redshifts(table, section.redshifts, settings.retrieval, paths.hosts)
     if settings.survey.tree:
         table["viewer"] = [
-            settings.release.viewer_address(ra, dec)
+            release.viewer_address(ra, dec)
             for ra, dec in zip(table["ra"], table["dec"], strict=True)
         ]
-    table = order_columns(table, settings.survey.bands)
-    threshold = None if settings.targets else settings.candidates.threshold
+    table = order_columns(table, bands)
+    threshold = None if targets else section.threshold
     record = _count(threshold, cuts, n_searched, galaxies, table)
     record["groups"] = _count_groups(cuts, n_searched, galaxies)
     _log_result(record, threshold)
-    write_json(settings.paths.cuts, record)
-    write_catalogues(
-        table,
-        min(cuts.lowest, 1.0),
-        settings.run,
-        settings.candidates.merge_radius_arcsec,
-        settings.paths,
-    )
+    write_json(paths.cuts, record)
+    lowest = min(cuts.lowest, 1.0)
+    write_catalogues(table, lowest, settings.run, section.merge_radius_arcsec, paths)
     return table
 
 
@@ -108,9 +117,12 @@ def list_candidates(settings: Settings) -> None:
     write_html_page(table, pages, record, settings.run, threshold, settings.paths)
 
 
-def _select(settings: Settings, cuts: Cuts) -> pd.DataFrame:
-    """Galaxies above the threshold and without rejected flags, joined with the parent sample."""
-    paths, counts = settings.paths, {"scored": 0, "unscored": 0, "flagged": 0}
+def _select(paths: RunPaths, cuts: Cuts | None, reject_flags: Sequence[str]) -> pd.DataFrame:
+    """Galaxies above the cuts and without rejected flags, joined with the parent sample.
+
+    Without cuts, as for a list of targets, all galaxies.
+    """
+    counts = {"scored": 0, "unscored": 0, "flagged": 0}
 
     def count(scores: pd.DataFrame) -> pd.DataFrame:
         counts["scored"] += len(scores)
@@ -118,14 +130,14 @@ def _select(settings: Settings, cuts: Cuts) -> pd.DataFrame:
         return scores
 
     def select(table: pd.DataFrame) -> pd.DataFrame:
-        if settings.targets:
+        if cuts is None:
             return table
         table = table[cuts.passes(table)]
-        bad = has_rejected_flag(table["flags"], settings)
+        bad = has_rejected_flag(table["flags"], reject_flags)
         counts["flagged"] += int(bad.sum())
         return table[~bad]
 
-    if "type" in cuts.per:
+    if cuts is not None and "type" in cuts.per:
         # The type, on which the cut depends, is only known after the join.
         tables = [select(t) for t in iterate_scores(paths, "selecting", of_parent=count)]
     else:
@@ -133,11 +145,11 @@ def _select(settings: Settings, cuts: Cuts) -> pd.DataFrame:
     log.info(
         "candidates: %d galaxies scored, %d without a score", counts["scored"], counts["unscored"]
     )
-    if not settings.targets:
+    if cuts is not None:
         log.info(
             "candidates: %d galaxies at or above the threshold rejected for their flags (%s)",
             counts["flagged"],
-            ", ".join(settings.candidates.reject_flags) or "none configured",
+            ", ".join(reject_flags) or "none configured",
         )
     return pd.concat([rows for rows in tables if len(rows)] or tables[:1], ignore_index=True)
 
@@ -165,7 +177,6 @@ def _count(
 def _count_groups(
     cuts: Cuts, n_searched: dict[tuple[str, ...], int], galaxies: pd.DataFrame
 ) -> list[dict[str, Any]]:
-    """Cut and numbers of each group for ``cuts.json``."""
     columns = [galaxies[name] for name in cuts.per]
     keys = list(zip(*columns, strict=True)) if columns else [()] * len(galaxies)
     n_above = pd.Series(keys, dtype=object).value_counts()
@@ -181,7 +192,6 @@ def _count_groups(
 
 
 def _log_result(record: dict[str, Any], threshold: Threshold | None) -> None:
-    """Log the numbers of candidates."""
     n_candidates, groups = record["n_candidates"], record["groups"]
     log.info(
         "candidates: %d, of %d %s; %d are known lenses%s",
@@ -205,7 +215,6 @@ def _log_result(record: dict[str, Any], threshold: Threshold | None) -> None:
 
 
 def _log_forecast(record: dict[str, Any]) -> None:
-    """Log the expected completeness."""
     expected = record["expected"]
     if expected["completeness"] is not None:
         log.info(

@@ -23,7 +23,9 @@ def expected_performance(
     Completeness is the fraction of the held-out lenses that pass, the false-positive rate that of
     the random non-lenses, and purity follows from both and the prior. A false-positive rate that
     was requested is taken to be the true one; the interval of completeness then includes the
-    uncertainty of the cut (`lenspipe.statistics.metrics.completeness_interval`).
+    uncertainty of the cut (`lenspipe.statistics.metrics.completeness_interval`). Keys are
+    ``n_lenses``, ``n_nonlenses`` that were used; ``completeness``, ``false_positive_rate`` and
+    ``purity``, each with its ``_low`` and ``_high``; None for what could not be measured.
 
     Parameters
     ----------
@@ -35,12 +37,6 @@ def expected_performance(
         Fraction of all galaxies that are lenses.
     key
         Group of galaxies; all of them if not given.
-
-    Returns
-    -------
-    dict
-        ``n_lenses``, ``n_nonlenses`` that were used; ``completeness``, ``false_positive_rate`` and
-        ``purity``, each with its ``_low`` and ``_high``; None for what could not be measured.
     """
     if table is None:
         lenses = others = pd.DataFrame({name: [] for name in ("p", *cuts.per)})

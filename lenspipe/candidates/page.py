@@ -23,16 +23,14 @@ def write_html_page(
 ) -> None:
     """Write ``candidates/candidates.html``.
 
+    `record` is the content of ``threshold.json``.
+
     Parameters
     ----------
     shown
         Candidates as returned by `lenspipe.candidates.columns.order_columns`, without hidden ones.
     pages
         Number of the page of mosaics that shows each of them.
-    record
-        Content of ``threshold.json``.
-    run
-        Name of the run.
     threshold
         None for a list of targets.
     """

@@ -7,7 +7,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from lenspipe.config.flags import has_rejected_flag
-from lenspipe.config.settings import Settings
+from lenspipe.config.paths import RunPaths
+from lenspipe.config.results import Candidates
 from lenspipe.products.scores import iterate_scores
 
 __all__ = ["count_scores", "nth_highest", "positions_above"]
@@ -19,12 +20,13 @@ _HALF = 1 << 16
 
 
 def _groups(
-    settings: Settings, activity: str, extra: Sequence[str] = ()
+    paths: RunPaths, candidates: Candidates, activity: str, extra: Sequence[str] = ()
 ) -> Iterator[tuple[GroupKey, pd.DataFrame]]:
     """Yield the galaxies that may become candidates: the key of a group and rows of it."""
-    per = settings.candidates.threshold.per
-    for table in iterate_scores(settings.paths, activity, ["p", "flags", *per, *extra]):
-        table = table[table["p"].notna() & ~has_rejected_flag(table["flags"], settings)]
+    per = candidates.threshold.per
+    for table in iterate_scores(paths, activity, ["p", "flags", *per, *extra]):
+        rejected = has_rejected_flag(table["flags"], candidates.reject_flags)
+        table = table[table["p"].notna() & ~rejected]
         if not per:
             yield (), table
         else:
@@ -37,46 +39,33 @@ def _bits(p: ArrayLike) -> np.ndarray:
     return (np.asarray(p, np.float32) + np.float32(0)).view(np.uint32)
 
 
-def count_scores(settings: Settings) -> dict[GroupKey, np.ndarray]:
+def count_scores(paths: RunPaths, candidates: Candidates) -> dict[GroupKey, np.ndarray]:
     """Count scores by the upper half of their bits, in each group.
 
-    Galaxies without a score or with a flag of ``candidates.reject_flags`` are not counted.
-
-    Returns
-    -------
-    dict
-        Key of a group -> counts, int64, shape (65536,).
+    Galaxies without a score or with a flag of ``candidates.reject_flags`` are not counted. Counts
+    are int64, shape (65536,).
     """
     counts: dict[GroupKey, np.ndarray] = {}
-    if not settings.candidates.threshold.per:
+    if not candidates.threshold.per:
         counts[()] = np.zeros(_HALF, np.int64)
-    for key, rows in _groups(settings, "counting scores"):
+    for key, rows in _groups(paths, candidates, "counting scores"):
         counts_of_group = counts.setdefault(key, np.zeros(_HALF, np.int64))
         counts_of_group += np.bincount(_bits(rows["p"]) >> 16, minlength=_HALF)
     return counts
 
 
 def nth_highest(
-    settings: Settings, counts: Mapping[GroupKey, np.ndarray], numbers: Mapping[GroupKey, int]
+    paths: RunPaths,
+    candidates: Candidates,
+    counts: Mapping[GroupKey, np.ndarray],
+    numbers: Mapping[GroupKey, int],
 ) -> dict[GroupKey, float]:
     """Find the n-th highest score of each group, exactly and by reading the scores twice.
 
-    Scores are 32-bit floating-point numbers. The first reading, `count_scores`, tells in which
-    of 65,536 intervals the n-th lies; this one counts the scores in that interval. Memory holds
-    only these counts and one chunk, whatever the number of galaxies.
-
-    Parameters
-    ----------
-    counts
-        As returned by `count_scores`.
-    numbers
-        Key of a group -> n.
-
-    Returns
-    -------
-    dict
-        Key -> score; 0, which all galaxies reach, where the group has no more than n galaxies, and
-        infinity where n is 0.
+    Scores are 32-bit floating-point numbers. The first reading, `count_scores`, tells in which of
+    65,536 intervals the n-th lies; this one counts the scores in that interval. Memory holds only
+    these counts and one chunk, whatever the number of galaxies. The score is 0, which all galaxies
+    reach, where the group has no more than n galaxies, and infinity where n is 0.
     """
     scores, intervals, remaining = {}, {}, {}
     for key, n in numbers.items():
@@ -90,7 +79,7 @@ def nth_highest(
     if not intervals:
         return scores
     fine = {key: np.zeros(_HALF, np.int64) for key in intervals}
-    for key, rows in _groups(settings, "ranking scores"):
+    for key, rows in _groups(paths, candidates, "ranking scores"):
         if key in intervals:
             bits = _bits(rows["p"])
             inside = bits[bits >> 16 == intervals[key]]
@@ -103,22 +92,15 @@ def nth_highest(
 
 
 def positions_above(
-    settings: Settings, cuts: Mapping[GroupKey, float]
+    paths: RunPaths, candidates: Candidates, cuts: Mapping[GroupKey, float]
 ) -> dict[GroupKey, pd.DataFrame]:
     """Read positions and scores of all galaxies of each group at or above a cut.
 
-    Parameters
-    ----------
-    cuts
-        Key of a group -> cut; other groups are left out.
-
-    Returns
-    -------
-    dict
-        Key -> table with columns p, ra, dec.
+    The tables have columns p, ra, dec (degrees); groups without a cut are left out.
     """
     selected: dict[GroupKey, list[pd.DataFrame]] = {key: [] for key in cuts}
-    for key, rows in _groups(settings, "reading the highest scores", ("ra", "dec")):
+    activity = "reading the highest scores"
+    for key, rows in _groups(paths, candidates, activity, ("ra", "dec")):
         if key in cuts:
             above = rows["p"].to_numpy(np.float32) >= np.float32(cuts[key])
             selected[key].append(rows.loc[above, ["p", "ra", "dec"]])

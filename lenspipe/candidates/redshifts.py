@@ -1,13 +1,14 @@
 """Redshifts of candidates from photometric and spectroscopic tables."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from lenspipe.catalogs.files import read_raw
 from lenspipe.catalogs.positions import DEC, RA, find_columns, name_and_unit, read_positions
-from lenspipe.config.settings import Settings
+from lenspipe.config.data import Retrieval
 from lenspipe.utils.crossmatch import Sky
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import stem
@@ -72,25 +73,18 @@ _NEEDED = {
 _BLOCK = 1_000_000
 
 
-def add_redshifts(table: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """Add redshifts from the tables in ``candidates.redshifts``.
+def add_redshifts(
+    table: pd.DataFrame, files: Sequence[str], retrieval: Retrieval, hosts: Path
+) -> pd.DataFrame:
+    """Add redshifts from tables, those of ``candidates.redshifts``; the first take precedence.
 
     A row is matched to a candidate by release, brickid and objid, or else by position: the nearest
     row within 1 arcsec. Of several spectra of a target the one with the largest DELTACHI2 counts,
     then that with the smallest error. Ignored are redshifts of 0 and below or above 10, and spectra
     that have a ZWARN, are not ZCAT_PRIMARY, or are of stars. A column z that is a magnitude, by its
-    unit, its values or the columns g, r, i beside it, is no redshift.
-
-    Parameters
-    ----------
-    table
-        Columns id, ra, dec (degrees).
-
-    Returns
-    -------
-    pandas.DataFrame
-        With z, z_err (float32, NaN where there is none), z_kind (``spec``, ``phot`` or empty) and
-        z_source (the table's name).
+    unit, its values or the columns g, r, i beside it, is no redshift. The table has columns id, ra,
+    dec (degrees) and gets z, z_err (float32, NaN where there is none), z_kind (``spec``, ``phot``
+    or empty) and z_source (name of the file).
 
     Raises
     ------
@@ -99,8 +93,7 @@ def add_redshifts(table: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """
     table = table.assign(z=np.float32(np.nan), z_err=np.float32(np.nan), z_kind="", z_source="")
     # Tables may have millions of rows: only the candidates' redshifts are kept of each.
-    paths = settings.candidates.redshifts
-    matched = [(path, _of_candidates(path, table, settings)) for path in paths]
+    matched = [(path, _of_candidates(path, table, retrieval, hosts)) for path in files]
     for kind in _COLUMNS:
         for path, redshifts in matched:
             if kind not in redshifts:
@@ -114,14 +107,14 @@ def add_redshifts(table: pd.DataFrame, settings: Settings) -> pd.DataFrame:
 
 
 def _of_candidates(
-    path: str, table: pd.DataFrame, settings: Settings
+    path: str, table: pd.DataFrame, retrieval: Retrieval, hosts: Path
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Redshifts and errors of the candidates by kind, float32, NaN where there are none."""
     raw = read_raw(
         path,
         "candidates.redshifts",
-        settings.retrieval,
-        settings.paths.hosts,
+        retrieval,
+        hosts,
         lambda name: name_and_unit(name)[0] in _NEEDED,
     )
     raw.refuse_broken()

@@ -28,9 +28,10 @@ def write_sky_map(settings: Settings) -> None:
         The candidates have not been selected yet.
     """
     paths = settings.paths
-    bricks, table = searched_bricks(settings), read_candidates(paths.candidates)
     brick_deg = settings.release.brick_deg
-    moc = coverage_map(bricks, brick_grid(brick_deg))
+    grid = brick_grid(brick_deg)
+    bricks, table = searched_bricks(paths, grid), read_candidates(paths.candidates)
+    moc = coverage_map(bricks, grid)
     with atomic(paths.candidate_file("searched.fits")) as temporary:
         moc.save(temporary, format="fits", overwrite=True)
     with atomic(paths.candidate_file("searched.json")) as temporary:
@@ -53,14 +54,8 @@ def plot_sky_map(
 ) -> None:
     """Plot bricks and candidates, East to the left; a wide area on a map of the whole sky.
 
-    Parameters
-    ----------
-    bricks
-        As returned by `lenspipe.candidates.area.searched_bricks`.
-    table
-        Columns ra, dec (degrees) and known (bool).
-    brick_deg
-        Height of a brick, degrees.
+    Bricks are those of `lenspipe.candidates.area.searched_bricks`; candidates have columns ra, dec
+    (degrees) and known (bool).
     """
     if bricks.empty:
         plot_note("No brick was searched.", path)

@@ -4,42 +4,43 @@ import numpy as np
 import pandas as pd
 from astropy.coordinates import SkyCoord
 
-from lenspipe.catalogs.names import shown_names
-from lenspipe.config.settings import Settings
-from lenspipe.products.tables import read_table
 from lenspipe.utils.crossmatch import friends_of_friends
-from lenspipe.utils.names import unique_names
 
 __all__ = ["make_systems"]
 
 
-def make_systems(galaxies: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+def make_systems(
+    galaxies: pd.DataFrame,
+    known: pd.DataFrame,
+    band: str,
+    *,
+    merge_radius_arcsec: float | None,
+    match_radius_arcsec: float,
+    hide_known: bool,
+) -> pd.DataFrame:
     """Merge galaxies into systems and rank these.
 
-    Galaxies linked by steps of at most ``candidates.merge_radius_arcsec`` are one system. The
-    brightest of them in the reddest band, probably the lens itself, gives the system its name,
-    position and magnitudes; the scores are those of the most probable galaxy. A system is known if
-    any of its galaxies lies within ``sample.match_radius_arcsec`` of a known lens. Targets are not
-    merged.
+    Galaxies linked by steps of at most the merge radius are one system. The brightest of them in
+    the reddest band, probably the lens itself, gives the system its position and magnitudes; the
+    scores are those of the most probable galaxy. A system is known if any of its galaxies lies
+    within the match radius of a known lens. Systems are ordered by score, the best first; known
+    lenses that are hidden are last, with rank 0.
 
     Parameters
     ----------
     galaxies
         Rows of the scores joined with the parent sample.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Best first; known lenses that ``candidates.known`` hides are last, with rank 0.
+    known
+        As returned by `lenspipe.catalogs.known_lenses.merge_known`.
+    merge_radius_arcsec
+        None: each galaxy is a system.
     """
-    red = f"mag_{settings.survey.bands[-1]}"
+    red = f"mag_{band}"
     galaxies = galaxies.reset_index(drop=True)
-    if settings.targets:
+    if merge_radius_arcsec is None:
         galaxies["group"] = np.arange(len(galaxies))
     else:
-        galaxies["group"] = friends_of_friends(
-            galaxies["ra"], galaxies["dec"], settings.candidates.merge_radius_arcsec
-        )
+        galaxies["group"] = friends_of_friends(galaxies["ra"], galaxies["dec"], merge_radius_arcsec)
     galaxies["n_members"] = galaxies.groupby("group")["id"].transform("size").astype(np.int32)
     scores = [name for name in galaxies if name == "p" or name.startswith("p_")]
     by_score = galaxies.sort_values(["p", red, "id"], ascending=[False, True, True])
@@ -48,21 +49,16 @@ def make_systems(galaxies: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     table = by_brightness.drop_duplicates("group").reset_index(drop=True)
     best = best.loc[table["group"]].reset_index(drop=True)
     table[scores], table["best_id"] = best[scores], best["id"]
-    known = read_table(settings.paths.lenses, "known")
-    lenses = _known_of_groups(galaxies, known, settings.sample.match_radius_arcsec)
+    lenses = _known_of_groups(galaxies, known, match_radius_arcsec)
     lenses = lenses.reindex(table["group"]).reset_index(drop=True)
     table["known"] = lenses["grade"].notna()
     table["known_grade"] = lenses["grade"].fillna("")
     table["known_as"] = lenses["references"].fillna("")
-    hide = settings.candidates.known == "hide" and not settings.targets
-    table["hidden"] = table["known"] & hide
+    table["hidden"] = table["known"] & hide_known
     order = ["hidden", "p", red, "id"]
     table = table.sort_values(order, ascending=[True, False, True, True], ignore_index=True)
     table["rank"] = np.arange(1, len(table) + 1, dtype=np.int32)
     table["rank"] = table["rank"].where(~table["hidden"], np.int32(0))
-    table["name"] = unique_names(
-        shown_names(table, settings.targets, settings.release), table["ra"], table["dec"]
-    )
     return table.drop(columns=["group", "hidden"])
 
 

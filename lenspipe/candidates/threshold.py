@@ -1,6 +1,7 @@
 """From ``candidates.threshold`` to a cut in the scores."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import astropy.units as u
 import numpy as np
@@ -8,8 +9,8 @@ import pandas as pd
 from astropy.coordinates import SkyCoord, search_around_sky
 
 from lenspipe.candidates.ranking import GroupKey, count_scores, nth_highest, positions_above
-from lenspipe.config.results import Threshold
-from lenspipe.config.settings import Settings
+from lenspipe.config.paths import RunPaths
+from lenspipe.config.results import Candidates, Threshold
 from lenspipe.products.models import random_nonlenses, read_held_out
 from lenspipe.products.scores import Cuts
 from lenspipe.statistics.metrics import completeness_at_fpr
@@ -18,41 +19,40 @@ from lenspipe.utils.errors import LenspipeError
 __all__ = ["find_cuts"]
 
 
-def find_cuts(settings: Settings) -> tuple[Cuts, dict[GroupKey, int]]:
+def find_cuts(
+    paths: RunPaths, candidates: Candidates, predictions: Path
+) -> tuple[Cuts, dict[GroupKey, int]]:
     """Find the cut that corresponds to the threshold, in each of its groups.
 
     A cut is a score, so galaxies with tied scores are all above it or all below. Where a number of
-    galaxies is requested and the last of them is tied with others, all of these pass.
-
-    Returns
-    -------
-    cuts
-    n_searched
-        Key of a group -> galaxies with a score and without a rejected flag.
+    galaxies is requested and the last of them is tied with others, all of these pass. Return the
+    cuts and, for each group, the number of galaxies with a score and without a rejected flag. A
+    false-positive rate is measured on the predictions for held-out galaxies.
 
     Raises
     ------
     LenspipeError
         The held-out sample cannot measure the requested false-positive rate.
     """
-    threshold = settings.candidates.threshold
-    counts = count_scores(settings)
+    threshold = candidates.threshold
+    counts = count_scores(paths, candidates)
     n_searched = {key: int(number.sum()) for key, number in sorted(counts.items())}
     if threshold.by == "probability":
         values = dict.fromkeys(n_searched, threshold.value)
     elif threshold.by == "false_positive_rate":
-        held_out, source = read_held_out(settings.predictions)
+        held_out, source = read_held_out(predictions)
         values = _cuts_at_rate(held_out, source, threshold, n_searched)
     elif threshold.by == "inspect":
-        values = _cuts_for_systems(settings, counts, n_searched)
+        values = _cuts_for_systems(paths, candidates, counts, n_searched)
     elif threshold.by == "number":
-        values = nth_highest(settings, counts, dict.fromkeys(n_searched, int(threshold.value)))
+        numbers = dict.fromkeys(n_searched, int(threshold.value))
+        values = nth_highest(paths, candidates, counts, numbers)
     else:
         numbers = {
             key: int(np.floor(threshold.value * number + 1e-9))
             for key, number in n_searched.items()
         }
-        values = nth_highest(settings, counts, numbers)
+        values = nth_highest(paths, candidates, counts, numbers)
     return Cuts(threshold.per, {key: values[key] for key in n_searched}), n_searched
 
 
@@ -88,16 +88,19 @@ def _cuts_at_rate(
 
 
 def _cuts_for_systems(
-    settings: Settings, counts: Mapping[GroupKey, np.ndarray], keys: Iterable[GroupKey]
+    paths: RunPaths,
+    candidates: Candidates,
+    counts: Mapping[GroupKey, np.ndarray],
+    keys: Iterable[GroupKey],
 ) -> dict[GroupKey, float]:
     """Lowest cuts that give at most a given number of systems after merging."""
-    limit = int(settings.candidates.threshold.value)
+    limit = int(candidates.threshold.value)
     result, pending, n_galaxies = {}, set(keys), 2 * limit
     # How many galaxies make up these systems is only known from their positions.
     while pending:
-        cuts = nth_highest(settings, counts, dict.fromkeys(pending, n_galaxies))
-        for key, table in positions_above(settings, cuts).items():
-            cut = _lowest_score(table, limit, settings.candidates.merge_radius_arcsec)
+        cuts = nth_highest(paths, candidates, counts, dict.fromkeys(pending, n_galaxies))
+        for key, table in positions_above(paths, candidates, cuts).items():
+            cut = _lowest_score(table, limit, candidates.merge_radius_arcsec)
             if cut is not None or cuts[key] == 0:
                 result[key] = 0.0 if cut is None else cut
                 pending.remove(key)

@@ -1,5 +1,6 @@
 """Known lenses: all catalogues, and lists graded visually, as one table of systems."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from lenspipe.config.data import Retrieval
 from lenspipe.config.learning import Catalogue, Sample
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.settings import Settings
-from lenspipe.products.schema import KNOWN, dtypes_of
+from lenspipe.products.schema import KNOWN, LENS_REFERENCES, dtypes_of
 from lenspipe.products.tables import write_table
 from lenspipe.utils.crossmatch import friends_of_friends
 from lenspipe.utils.errors import LenspipeError
@@ -34,6 +35,9 @@ _GRADES = ("A", "B", "C", "D", "")
 #: Texts in catalogues that stand for no grade.
 _NO_GRADE = {"", "-", "--", "nan", "none", "null", "n/a", "na"}
 
+#: Number of references that are named in a line of the log.
+_MOST = 8
+
 #: Columns of the merged table: name -> type.
 _COLUMNS = dtypes_of(KNOWN)
 
@@ -42,7 +46,8 @@ def merge_known(settings: Settings) -> pd.DataFrame:
     """Merge all lists of lenses and write ``known/lenses.csv`` and ``.parquet``.
 
     Entries linked by steps of at most ``sample.merge_radius_arcsec`` are one system. Entries graded
-    D are left out; so are entries without a grade of the lists graded visually.
+    D are left out; so are entries without a grade of the lists graded visually, and those whose
+    references list no lenses. ``known/references.csv`` counts the entries of each reference.
 
     Returns
     -------
@@ -51,7 +56,8 @@ def merge_known(settings: Settings) -> pd.DataFrame:
         grade, of the first catalogue among equals), grade (A to C, or empty), kind (str; as in a
         catalogue, or empty), names (str), references (str; such as ``huang2020:A | lenscat:C``),
         n_entries (int32), catalogued (bool; whether an entry is from a catalogue and not only from
-        a list graded visually).
+        a list graded visually), visible (bool; whether the lens can be seen from the ground, by an
+        entry's references).
 
     Raises
     ------
@@ -63,8 +69,11 @@ def merge_known(settings: Settings) -> pd.DataFrame:
     graded = read_graded_lists(sample.graded, settings.retrieval, paths.hosts)
     for path, table in graded.groupby("file", sort=False):
         lenses = table[table["grade"].isin(["A", "B", "C"])]
-        tables.append(lenses.assign(catalogue=stem(path), catalogued=False))
+        tables.append(lenses.assign(catalogue=stem(path), catalogued=False, status="lens"))
         _log_counts(f"{stem(path)} (graded visually)", table)
+    references = _count_references(sample.known_lenses, tables)
+    _log_references(references)
+    write_table(paths.lens_references, references)
     systems = merge_entries(tables, sample.merge_radius_arcsec)
     write_table(paths.lenses.with_suffix(".csv"), systems)
     write_table(paths.lenses, systems)
@@ -85,8 +94,9 @@ def read_catalogue(
     Returns
     -------
     pandas.DataFrame
-        All entries: ra, dec, name, kind and line as returned by
-        `lenspipe.catalogs.lists.read_list`, grade (A to D, or empty), catalogue (str; its label).
+        All entries: ra, dec, name, kind, ref and line as returned by
+        `lenspipe.catalogs.lists.read_list`, grade (A to D, or empty), status (as in
+        `read_entries`), catalogue (str; its label).
 
     Raises
     ------
@@ -102,7 +112,7 @@ def read_catalogue(
             path, len(repeated), line_numbers(table.attrs["noun"], repeated),
         )  # fmt: skip
     table["catalogue"] = catalogue.label
-    return table.drop(columns="ref")
+    return table
 
 
 def read_entries(
@@ -119,7 +129,8 @@ def read_entries(
     Returns
     -------
     pandas.DataFrame
-        As returned by `lenspipe.catalogs.lists.read_list`; grade A to D, or empty.
+        As returned by `lenspipe.catalogs.lists.read_list`; grade A to D, or empty; status (str),
+        by the entry's references: lens, unresolved (cannot be seen from the ground) or no lens.
 
     Raises
     ------
@@ -132,7 +143,29 @@ def read_entries(
     table["grade"] = _convert_grades(
         path, table["grade"], catalogue.grades, catalogue.grade or "", remedy
     )
+    meanings = catalogue.references
+    statuses = {ref: _status(_split_references(ref), meanings) for ref in table["ref"].unique()}
+    table["status"] = table["ref"].map(statuses).astype(str)
     return table
+
+
+def _split_references(text: str) -> list[str]:
+    """Split the references of an entry: ``First (2020) | Second (2021)``, or several addresses."""
+    return [ref for ref in re.split(r"\s*[|;]\s*|\s+(?=https?:)", text) if ref]
+
+
+def _meaning(reference: str, meanings: Mapping[str, str]) -> str:
+    return next((meaning for text, meaning in meanings.items() if text in reference), "lens")
+
+
+def _status(references: Sequence[str], meanings: Mapping[str, str]) -> str:
+    """Return lens, unresolved or no lens, as described in ``sample.known_lenses.references``."""
+    found = {_meaning(reference, meanings) for reference in references}
+    if "lens" in found or not found:
+        return "lens"
+    if "unresolved" in found:
+        return "unresolved"
+    return "lens" if "compilation" in found else "no lens"
 
 
 def read_graded_lists(
@@ -205,6 +238,45 @@ def read_catalogues(
     return tables
 
 
+def _count_references(
+    catalogues: Sequence[Catalogue], tables: Sequence[pd.DataFrame]
+) -> pd.DataFrame:
+    """Count the entries of each reference by what became of them; see docs/outputs.md."""
+    counts = []
+    for catalogue, table in zip(catalogues, tables, strict=False):
+        entries = table[["ref", "status"]].assign(ref=table["ref"].map(_split_references))
+        # An entry may name a reference more than once.
+        entries = entries.explode("ref").dropna().reset_index().drop_duplicates(["index", "ref"])
+        count = pd.crosstab(entries["ref"], entries["status"])
+        count = count.reindex(columns=["lens", "unresolved", "no lens"], fill_value=0)
+        count = count.set_axis(["visible", "unresolved", "left_out"], axis=1)
+        count.insert(0, "entries", count.sum(axis=1))
+        count = count.rename_axis("reference").reset_index()
+        meanings = [_meaning(reference, catalogue.references) for reference in count["reference"]]
+        counts.append(count.assign(catalogue=catalogue.label, meaning=meanings))
+    dtypes = dtypes_of(LENS_REFERENCES)
+    if not counts:
+        return pd.DataFrame({name: [] for name in dtypes}).astype(dtypes)
+    result = pd.concat(counts, ignore_index=True)
+    order = ["catalogue", "entries", "reference"]
+    result = result.sort_values(order, ascending=[True, False, True], ignore_index=True)
+    return result[list(dtypes)].astype(dtypes)
+
+
+def _log_references(references: pd.DataFrame) -> None:
+    """Log the references with most entries, for each catalogue and what became of them."""
+    for column, text in (
+        ("visible", "entries by reference"),
+        ("unresolved", "entries of lenses that cannot be seen from the ground, not trained on"),
+        ("left_out", "entries left out, of references that list no lenses"),
+    ):
+        for catalogue, rows in references[references[column] > 0].groupby("catalogue"):
+            rows = rows.sort_values(column, ascending=False, kind="stable")
+            first = [f"{ref} {n}" for ref, n in zip(rows["reference"], rows[column], strict=True)]
+            more = f" and {len(first) - _MOST} others" if len(first) > _MOST else ""
+            log.info("known lenses: %s: %s: %s%s", catalogue, text, ", ".join(first[:_MOST]), more)
+
+
 def _convert_grades(
     path: str, column: pd.Series, words: Mapping[str, str], default: str, remedy: str
 ) -> pd.Series:
@@ -226,6 +298,7 @@ def _log_counts(name: str, table: pd.DataFrame) -> None:
 
 def merge_entries(tables: Sequence[pd.DataFrame], radius_arcsec: float) -> pd.DataFrame:
     """Merge the entries of each system into one row, as described in `merge_known`."""
+    tables = [table[table["status"] != "no lens"] for table in tables]
     tables = [table.assign(order=order) for order, table in enumerate(tables) if len(table)]
     if not tables:
         return pd.DataFrame({name: [] for name in _COLUMNS}).astype(_COLUMNS)
@@ -243,6 +316,7 @@ def merge_entries(tables: Sequence[pd.DataFrame], radius_arcsec: float) -> pd.Da
     systems["references"] = list(map(" | ".join, _texts_of_groups(entries, "reference")))
     systems["n_entries"] = groups.size()
     systems["catalogued"] = groups["catalogued"].any()
+    systems["visible"] = (entries["status"] == "lens").groupby(entries["group"]).any()
     log.info(
         "known lenses: %d systems of %d entries, %d of them in more than one catalogue",
         len(systems), len(entries), (groups["order"].nunique() > 1).sum(),

@@ -57,12 +57,8 @@ class Drift:
     def result(self, bricks: pd.DataFrame) -> tuple[dict, pd.DataFrame]:
         """Compare bricks (columns brick, region, ra, dec) and chunks with their neighbours.
 
-        Returns
-        -------
-        dict
-            As returned by `lenspipe.products.checks.result`.
-        pandas.DataFrame
-            Outliers, with the columns of drift.csv; brick is empty for a whole chunk.
+        Return the dict of `lenspipe.products.checks.result`, and the outliers, with the columns of
+        drift.csv; brick is empty for a whole chunk.
         """
         checks, outliers = self._checks, pd.DataFrame(columns=names_of(DRIFT))
         table = pd.concat(self._tables, ignore_index=True).merge(bricks, on="brick")

@@ -6,19 +6,25 @@ from pathlib import Path
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from lenspipe.config.settings import Settings
+from lenspipe.config.learning import Sample
 from lenspipe.products.checks import not_measured, result
 from lenspipe.products.record_files import check_shards
 from lenspipe.products.records import dataset
 from lenspipe.products.sample import SPLITS
-from lenspipe.products.tables import read_table
 from lenspipe.sample.splits import cells_of_bricks, near_lens_of_other_split
 from lenspipe.utils.crossmatch import chord, unit_vectors
 
 __all__ = ["check_leakage"]
 
 
-def check_leakage(settings: Settings, sample: pd.DataFrame | None) -> dict:
+def check_leakage(
+    sample: pd.DataFrame | None,
+    bricks: pd.DataFrame,
+    records: Path,
+    section: Sample,
+    shape: tuple[int, int],
+    side_arcsec: float,
+) -> dict:
     """Count what splits of the labelled sample share: in its table, its records and on the sky.
 
     Counted are: galaxies in two splits; galaxies within ``sample.match_radius_arcsec`` of one of
@@ -26,25 +32,31 @@ def check_leakage(settings: Settings, sample: pd.DataFrame | None) -> dict:
     (``sample.split_nside``) in two splits; records that the table lists in another split or not at
     all, or that occur twice; injected lenses outside the training split, or whose host galaxy or
     cell is held out. The dict is that of `lenspipe.products.checks.result`.
+
+    Parameters
+    ----------
+    sample
+        The sample's table; None if the run has none.
+    bricks
+        Columns brick, ra, dec (degrees).
+    records
+        Manifest of its records, which may have been deleted after training.
+    shape, side_arcsec
+        Number of bands, and side of a cutout in pixels and in arcsec.
     """
     if sample is None:
         return not_measured("the run has no labelled sample")
     sample = sample.assign(host=sample["id"].str.removeprefix("injected:"))
-    bricks = read_table(settings.paths.bricks, "bricks", columns=["brick", "ra", "dec"])
-    sample["cell"] = sample["brick"].map(cells_of_bricks(settings, bricks).to_dict())
+    cells = cells_of_bricks(bricks, section.split_nside)
+    sample["cell"] = sample["brick"].map(cells.to_dict())
     real = sample[sample["class"] != "injected"]
     lenses = real[real["label"] > 0.5]
-    # Records may have been deleted after training; the search does not need them.
-    records = settings.paths.records_manifest
     shards = {split: check_shards(records, split) for split in SPLITS if records.exists()}
-    shape = len(settings.survey.bands), settings.cutouts.size
     counts = {
         "galaxies in two splits": _count_shared(real, "id"),
-        "galaxies near one of another split": _count_near(
-            real, settings.sample.match_radius_arcsec
-        ),
+        "galaxies near one of another split": _count_near(real, section.match_radius_arcsec),
         "galaxies with another split's lens on their cutout": int(
-            near_lens_of_other_split(settings, real, lenses).sum()
+            near_lens_of_other_split(real, lenses, side_arcsec).sum()
         ),
         "cells of the sky in two splits": _count_shared(real, "cell"),
         "records of another split": _count_misplaced_records(shards, sample, *shape),

@@ -1,6 +1,6 @@
 """All standing checks of a run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,8 @@ from lenspipe.checks.leakage import check_leakage
 from lenspipe.checks.page import write_page
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.settings import Settings
-from lenspipe.cutouts.reading import read_galaxies
+from lenspipe.cutouts.files import CutoutFiles
+from lenspipe.evaluation.random_galaxies import RandomGalaxies, find_training_sample
 from lenspipe.plotting.galaxy_pages import draw_page
 from lenspipe.products.candidates import read_candidates
 from lenspipe.products.checks import RED, not_measured
@@ -48,14 +49,21 @@ def run_checks(settings: Settings) -> dict:
     for chunk in chunks:
         require(paths.scores(chunk), "scores")
     sample = None if settings.inference.model else read_table(paths.sample, "sample")
-    scores, random = draw_galaxies(settings)
+    training = find_training_sample(
+        settings.recovery.sample, settings.inference.model, paths.sample, settings.training_splits
+    )
+    flags, simulated = settings.candidates.reject_flags, bool(settings.simulation)
+    population = RandomGalaxies.read(paths, training, settings.sample, flags, simulated=simulated)
+    rng, number = np.random.default_rng([settings.seed, 60]), settings.checks.galaxies
+    scores, random = draw_galaxies(paths, population, flags, number, rng)
     drift = Drift(settings.checks, scores)
     duplicates = Duplicates(paths, brick_grid(settings.release.brick_deg))
     for chunk in track(chunks, "checks: chunks"):
         table = read_table(paths.scores(chunk), "scores", columns=["id", "brick", "ra", "dec", "p"])
         drift.add(chunk, table)
         duplicates.add(chunk, table)
-    names = read_candidates(settings.paths.candidates, hidden=True)["name"]
+    names = read_candidates(paths.candidates, hidden=True)["name"]
+    bricks = read_table(paths.bricks, "bricks", columns=["brick", "region", "ra", "dec"])
     if settings.targets:
         depth = regions = drifted = not_measured("the run scores a list of targets")
         outliers = pd.DataFrame(columns=names_of(DRIFT))
@@ -65,7 +73,6 @@ def run_checks(settings: Settings) -> dict:
         report_path = paths.sample_report("report.json")
         has_report = sample is not None and report_path.exists()
         sample_report = read_json(report_path, "sample_report") if has_report else None
-        bricks = read_table(paths.bricks, "bricks", columns=["brick", "region", "ra", "dec"])
         drifted, outliers = drift.result(bricks)
         zero_point_mag = settings.release.zero_point_mag
         depth = check_depth(
@@ -75,11 +82,20 @@ def run_checks(settings: Settings) -> dict:
             settings.checks, settings.seed, sorted(bricks["region"].unique()), random, sample
         )
     write_table(paths.checks("drift.csv"), outliers, float_format="%.6g")
-    _draw_outliers(settings, outliers, duplicates.chunk_of)
+    cutouts = CutoutFiles.of(settings)
+    shown = _choose_bricks(outliers, duplicates.chunk_of)
+    table = _highest_scores(shown[:_SHOWN_BRICKS], duplicates.chunk_of, paths)
+    if len(table):
+        table["name"] = shown_names(table, settings.targets, settings.release)
+    _draw_outliers(table, len(shown), cutouts, settings.mosaics.stretch, settings.run)
+    shape = len(cutouts.bands), settings.cutouts.size
+    leakage = check_leakage(
+        sample, bricks, paths.records_manifest, settings.sample, shape, cutouts.side_arcsec
+    )
     checks = {
         "depth leak": depth,
         "north and south": regions,
-        "leakage": check_leakage(settings, sample),
+        "leakage": leakage,
         "drift": drifted,
         "duplicates": duplicates.result(names, sample),
     }
@@ -96,29 +112,29 @@ def run_checks(settings: Settings) -> dict:
     return report
 
 
-def _draw_outliers(settings: Settings, outliers: pd.DataFrame, chunk_of: Mapping[str, str]) -> None:
-    """Plot the highest-scoring galaxies of outlying bricks, and of two bricks of such a chunk."""
+def _choose_bricks(outliers: pd.DataFrame, chunk_of: Mapping[str, str]) -> list[str]:
+    """Names of outlying bricks, and of two bricks of each outlying chunk."""
     bricks: list[str] = []
     for row in outliers.itertuples():
         names = [row.brick] if row.brick else [b for b in chunk_of if chunk_of[b] == row.chunk]
         bricks += [name for name in names[:2] if name not in bricks]
-    table = _highest_scores(bricks[:_SHOWN_BRICKS], chunk_of, settings.paths)
-    images: Sequence[np.ndarray] | np.ndarray = ()
-    if len(table):
-        table = table.assign(
-            rank=table.index + 1, name=shown_names(table, settings.targets, settings.release)
-        )
-        images, _ = read_galaxies(settings, table)
+    return bricks
+
+
+def _draw_outliers(
+    table: pd.DataFrame, n_bricks: int, cutouts: CutoutFiles, stretch: str, run: str
+) -> None:
+    """Draw the highest-scoring galaxies of outlying bricks as ``drift.png``."""
     draw_page(
-        images,
+        cutouts.read(table)[0] if len(table) else (),
         table,
-        settings.paths.checks("drift.png"),
-        bands=settings.survey.bands,
-        pixel_scale_arcsec=settings.release.pixel_scale_arcsec,
-        stretch=settings.mosaics.stretch,
+        cutouts.paths.checks("drift.png"),
+        bands=cutouts.bands,
+        pixel_scale_arcsec=cutouts.release.pixel_scale_arcsec,
+        stretch=stretch,
         columns=_SHOWN_GALAXIES,
-        title=f"{settings.run}: bricks whose scores differ strongly from their neighbours'",
-        subtitle=f"the highest scores of each; {len(bricks)} bricks in drift.csv",
+        title=f"{run}: bricks whose scores differ strongly from their neighbours'",
+        subtitle=f"the highest scores of each; {n_bricks} bricks in drift.csv",
         message="No brick's scores differ strongly from its neighbours'.",
     )
 
@@ -132,4 +148,6 @@ def _highest_scores(
         .assign(note=brick)
         for brick in bricks
     ]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    if not tables:
+        return pd.DataFrame()
+    return pd.concat(tables, ignore_index=True).assign(rank=lambda table: table.index + 1)

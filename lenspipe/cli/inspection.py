@@ -91,7 +91,7 @@ def _run(options: Namespace) -> None:
     configure_logging()
     if "export" in given:
         require(paths.inspection(), "votes_database")
-        with contextlib.closing(Store(paths.inspection())) as store:
+        with contextlib.closing(Store(paths.inspection(), create=False)) as store:
             counts = export_grades(paths, store)
         numbers = ", ".join(
             f"{counts.get(g, 0)} {g or 'without a grade'}" for g in ("A", "B", "C", "D", "")

@@ -19,18 +19,10 @@ __all__ = ["cell_edges", "measure_cells"]
 def cell_edges(values: ArrayLike, quantity: Quantity, bins: int | Sequence[float]) -> np.ndarray:
     """Edges of a quantity's bins.
 
-    Parameters
-    ----------
-    values
-        Of the injected lenses; NaN where unknown.
-    bins
-        Edges, or number of bins: of Einstein radius and brightness uniform on the quantity's scale,
-        of the others with equal numbers of lenses.
-
-    Returns
-    -------
-    numpy.ndarray
-        Ascending; two equal edges for a single value, two NaN for none.
+    They ascend; there are two equal edges for a single value, two NaN for none. `values` are those
+    of the injected lenses, NaN where unknown; `bins` are edges, or the number of bins: of Einstein
+    radius and brightness uniform on the quantity's scale, of the others with equal numbers of
+    lenses.
     """
     if not isinstance(bins, int):
         return np.asarray(bins, np.float64)
@@ -57,13 +49,9 @@ def measure_cells(
 ) -> pd.DataFrame:
     """Count injected and found lenses in cells of the five quantities.
 
-    Parameters
-    ----------
-    table
-        As for `lenspipe.completeness.selection_function.SelectionFunction.fit`.
-    bins
-        By quantity, as for `cell_edges`. A bin includes its lower edge, the last one both. Unknown
-        values are set to the median.
+    The table is that of `lenspipe.completeness.selection_function.SelectionFunction.fit`; bins, by
+    quantity, are those of `cell_edges`. A bin includes its lower edge, the last one both. Unknown
+    values are set to the median.
 
     Returns
     -------

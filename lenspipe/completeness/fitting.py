@@ -164,7 +164,7 @@ def clustered_covariance(
     is estimated from products of the residuals of two such lenses; it is taken as 0 where chance
     alone would give as much in one of 20 cases. The covariance grows by the effect of such shifts
     on the coefficients (a sandwich, as in Liang & Zeger 1986, Biometrika 73, 13, with one variance
-    for all).
+    for all). Return the variance of the bricks' shifts, logits squared, and the covariance, (P, P).
 
     Parameters
     ----------
@@ -174,13 +174,6 @@ def clustered_covariance(
         Shape (N,), bool.
     galaxies, bricks
         Integer labels from 0, shape (N,); a galaxy is in one brick.
-
-    Returns
-    -------
-    variance
-        Of the bricks' shifts, logits squared.
-    covariance
-        Shape (P, P).
     """
     p = expit(design @ fit.coefficients)
     weight = p * (1 - p)

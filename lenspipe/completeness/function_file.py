@@ -34,12 +34,8 @@ def write_attributes(
 ) -> None:
     """Write a selection function, and its cells if given; equal ones give equal bytes.
 
-    Parameters
-    ----------
-    attributes
-        Attributes of a `lenspipe.completeness.selection_function.SelectionFunction`.
-    cells
-        As returned by `lenspipe.completeness.cells.measure_cells`.
+    Attributes are those of a `lenspipe.completeness.selection_function.SelectionFunction`, cells
+    those of `lenspipe.completeness.cells.measure_cells`.
     """
     primary = fits.PrimaryHDU()
     primary.header["LPVERS"] = (__version__, "Version of lenspipe")
@@ -118,10 +114,7 @@ def _table_hdu(table: Table, name: str, columns: Sequence[Column]) -> fits.BinTa
 def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a file written by `write_attributes`.
 
-    Returns
-    -------
-    dict
-        Attributes of a `lenspipe.completeness.selection_function.SelectionFunction`.
+    Return the attributes of a `lenspipe.completeness.selection_function.SelectionFunction`.
 
     Raises
     ------

@@ -1,27 +1,24 @@
 """Galaxies of the search to inject lenses into, none of which was trained on."""
 
 import os
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pandas as pd
-from astropy.coordinates import SkyCoord
 
+from lenspipe.config.paths import RunPaths
+from lenspipe.config.quality import Selection
 from lenspipe.config.settings import Settings
 from lenspipe.products.sample import ids_in_all_versions
 from lenspipe.products.tables import read_table
 from lenspipe.products.truth import held_out_bricks
 from lenspipe.simulation.lensing import detection_probability
+from lenspipe.utils.crossmatch import is_near
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log, track
 
-__all__ = [
-    "choose_hosts",
-    "galaxies_trained_on",
-    "lens_positions",
-    "read_host_pool",
-    "remove_near",
-    "select_like_planted",
-]
+__all__ = ["HeldOutGalaxies", "choose_hosts", "select_like_planted"]
 
 #: Mean number of lenses per brick, and minimum number of bricks: limits how many bricks are opened.
 _LENSES_PER_BRICK, _MIN_BRICKS = 8, 40
@@ -31,90 +28,103 @@ _LENSES_PER_BRICK, _MIN_BRICKS = 8, 40
 _N_MAG_BINS, _TAIL_FRACTION, _MAX_PER_GALAXY = 20, 0.005, 25
 
 
-def lens_positions(settings: Settings) -> pd.DataFrame:
-    """Positions (ra, dec, degrees) of known lenses; on a simulated sky of all lenses in it."""
-    known = read_table(settings.paths.lenses, "known")[["ra", "dec"]]
-    if not settings.simulation:
-        return known
-    truth = read_table(settings.paths.truth, "truth", columns=["ra", "dec", "kind"])
-    return pd.concat([known, truth.loc[truth["kind"] == "lens", ["ra", "dec"]]], ignore_index=True)
+@dataclass(frozen=True)
+class HeldOutGalaxies:
+    """Galaxies of a search that its model was not trained on, and that are away from lenses.
 
-
-def galaxies_trained_on(settings: Settings) -> set[str]:
-    """Ids of all galaxies that were ever in the labelled sample; none if a split was held out."""
-    if settings.held_out or settings.inference.model:
-        return set()
-    return ids_in_all_versions(settings.paths.sample_version(1).parent)
-
-
-def read_host_pool(settings: Settings, bricks: pd.DataFrame) -> pd.DataFrame:
-    """Read the galaxies in bricks that lenses may be injected into.
-
-    Galaxies within ``sample.exclusion_arcsec`` of a lens are left out and, if no split was held
-    out, those that were ever in the labelled sample.
-
-    Parameters
+    Attributes
     ----------
-    bricks
-        As returned by `lenspipe.products.truth.held_out_bricks`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows of the parent sample, ordered by brick and id.
+    split
+        The split that was held out (`Settings.held_out`); None where none was.
+    knows_training
+        Whether galaxies that were ever in the labelled sample were trained on, as no split was held
+        out.
+    is_simulated
+        Whether all lenses are known, as they are on a simulated sky.
+    exclusion_arcsec
+        Minimum distance from a lens.
     """
-    trained_on = galaxies_trained_on(settings)
-    tables = []
-    for chunk, names in track(list(bricks.groupby("chunk")["brick"]), "hosts: chunks read"):
-        filters = [("brick", "in", [*names])]
-        table = read_table(settings.paths.parent(chunk), "parent", filters=filters)
-        tables.append(table[~table["id"].isin(trained_on)])
-    pool, lenses = pd.concat(tables), lens_positions(settings)
-    pool = remove_near(pool, lenses, settings.sample.exclusion_arcsec)
-    return pool.sort_values(["brick", "id"], ignore_index=True)
+
+    paths: RunPaths
+    split: str | None
+    knows_training: bool
+    is_simulated: bool
+    exclusion_arcsec: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Those of the run that the settings describe."""
+        split = settings.held_out
+        return cls(
+            settings.paths,
+            split,
+            not (split or settings.inference.model),
+            bool(settings.simulation),
+            settings.sample.exclusion_arcsec,
+        )
+
+    def bricks(self) -> pd.DataFrame:
+        """Their bricks, as `lenspipe.products.truth.held_out_bricks` returns them."""
+        return held_out_bricks(self.paths, self.split)
+
+    def lens_positions(self) -> pd.DataFrame:
+        """Positions (ra, dec, degrees) of known lenses; on a simulated sky of all lenses in it."""
+        known = read_table(self.paths.lenses, "known")[["ra", "dec"]]
+        if not self.is_simulated:
+            return known
+        truth = read_table(self.paths.truth, "truth", columns=["ra", "dec", "kind"])
+        planted = truth.loc[truth["kind"] == "lens", ["ra", "dec"]]
+        return pd.concat([known, planted], ignore_index=True)
+
+    def trained_on(self) -> set[str]:
+        """Ids of all galaxies that were ever in the labelled sample; none if a split was held out.
+
+        None either if the model was given, which was trained elsewhere.
+        """
+        versions = self.paths.sample_version(1).parent
+        return ids_in_all_versions(versions) if self.knows_training else set()
+
+    def read_pool(self, bricks: pd.DataFrame) -> pd.DataFrame:
+        """Read those in some of the bricks: rows of the parent sample, ordered by brick and id."""
+        trained_on = self.trained_on()
+        tables = []
+        for chunk, names in track(list(bricks.groupby("chunk")["brick"]), "hosts: chunks read"):
+            filters = [("brick", "in", [*names])]
+            table = read_table(self.paths.parent(chunk), "parent", filters=filters)
+            tables.append(table[~table["id"].isin(trained_on)])
+        pool = pd.concat(tables)
+        pool = pool[~is_near(pool, self.lens_positions(), self.exclusion_arcsec)]
+        return pool.sort_values(["brick", "id"], ignore_index=True)
 
 
-def remove_near(
-    galaxies: pd.DataFrame, positions: pd.DataFrame, radius_arcsec: float
+def choose_hosts(
+    galaxies: HeldOutGalaxies, selection: Selection, band: str, seed: int
 ) -> pd.DataFrame:
-    """Remove galaxies within a radius of any position; both tables have ra and dec in degrees."""
-    if galaxies.empty or positions.empty:
-        return galaxies
-    excluded = SkyCoord(positions["ra"], positions["dec"], unit="deg")
-    sky = SkyCoord(galaxies["ra"], galaxies["dec"], unit="deg")
-    return galaxies[sky.match_to_catalog_sky(excluded)[1].arcsec >= radius_arcsec]
-
-
-def choose_hosts(settings: Settings) -> pd.DataFrame:
-    """Choose galaxies to inject lenses into, uniformly in magnitude in the last band.
+    """Choose galaxies to inject lenses into, uniformly in magnitude in a band.
 
     Bricks are drawn at random, so that no more are opened than needed. The range of magnitudes,
     without half a per cent of the galaxies at either end, is divided into 20 bins. They have equal
-    numbers of lenses, unless a bin has too few galaxies even with 25 lenses on each.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows of the parent sample with chunk, hash of the brick's cutouts, and draw (int), which
-        counts the lenses on a galaxy from 0; ordered by brick, id and draw.
+    numbers of lenses, unless a bin has too few galaxies even with 25 lenses on each. Return rows of
+    the parent sample with chunk, hash of the brick's cutouts, and draw (int), which counts the
+    lenses on a galaxy from 0; ordered by brick, id and draw.
 
     Raises
     ------
     LenspipeError
         There is no suitable galaxy.
     """
-    number, band = settings.selection.number, settings.survey.bands[-1]
-    rng = np.random.default_rng([settings.seed, 31])
-    bricks = held_out_bricks(settings.paths, settings.held_out)
+    number, paths = selection.number, galaxies.paths
+    rng = np.random.default_rng([seed, 31])
+    bricks = galaxies.bricks()
     n_bricks = min(len(bricks), max(_MIN_BRICKS, number // _LENSES_PER_BRICK))
     bricks = bricks.iloc[np.sort(rng.permutation(len(bricks))[:n_bricks])]
-    pool = read_host_pool(settings, bricks)
+    pool = galaxies.read_pool(bricks)
     pool = pool[np.isfinite(pool[f"mag_{band}"])]
-    if settings.selection.lenses == "planted":
-        pool = select_like_planted(pool, settings.paths.truth, rng)
+    if selection.lenses == "planted":
+        pool = select_like_planted(pool, paths.truth, rng)
     if pool.empty:
         raise LenspipeError(
-            f"{settings.paths.splits}: found no galaxy in {len(bricks)} held-out bricks that is "
+            f"{paths.splits}: found no galaxy in {len(bricks)} held-out bricks that is "
             "away from known lenses, expected some to inject lenses into; enlarge config section "
             "footprint, or set selection.number to 0"
         )
@@ -134,17 +144,8 @@ def select_like_planted(
 ) -> pd.DataFrame:
     """Select galaxies that the simulated sky could have made lenses of.
 
-    Parameters
-    ----------
-    pool
-        Columns id and mag_g.
-    truth_path
-        Truth of the simulated sky.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows of ellipticals, each kept with the probability that its light does not drown the arcs.
+    They are ellipticals, each kept with the probability that its light does not drown the arcs. The
+    pool has columns id and mag_g.
     """
     truth = read_table(truth_path, "truth", columns=["id", "kind"])
     ellipticals = truth.loc[truth["kind"] == "elliptical", "id"]

@@ -1,7 +1,6 @@
 """The selection function of a run: fitted, tested on planted lenses, written and plotted."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import pandas as pd
 
 from lenspipe.completeness.cells import measure_cells
 from lenspipe.completeness.plots import plot_completeness, plot_prediction
-from lenspipe.completeness.prediction import predict_planted
+from lenspipe.completeness.prediction import compare_planted, read_planted_lenses
 from lenspipe.completeness.quantities import selection_quantities
 from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.config.settings import Settings
@@ -32,12 +31,8 @@ def measure_selection_function(settings: Settings) -> dict[str, Any]:
     """Fit the selection function to the run's injected lenses.
 
     Writes ``selection/completeness.png``, on a simulated sky with held-out bricks
-    ``prediction.json`` and ``.png``, then ``selection.fits`` and, last, ``selection.json``.
-
-    Returns
-    -------
-    dict
-        Content of selection.json, see docs/outputs.md.
+    ``prediction.json`` and ``.png``, then ``selection.fits`` and, last, ``selection.json``. Return
+    the content of selection.json, see docs/outputs.md.
 
     Raises
     ------
@@ -58,11 +53,13 @@ def measure_selection_function(settings: Settings) -> dict[str, Any]:
     function = SelectionFunction.fit(injected, quantities, zero_point_mag, path, meta)
     bins = {quantity.name: getattr(selection, f"{quantity.name}_bins") for quantity in quantities}
     cells = measure_cells(injected, function, bins, path)
-    realism = _read_realism(paths.selection("realism.json"))
+    realism_path = paths.selection("realism.json")
+    realism = read_json(realism_path, "realism") if realism_path.exists() else None
     summary = _summarise(function, cells, selection.brightness, realism)
     plot_completeness(function, injected, summary, paths.selection("completeness.png"))
-    if settings.simulation and settings.held_out:
-        prediction = predict_planted(settings, function)
+    if settings.simulation and (held_out := settings.held_out):
+        planted = read_planted_lenses(paths, held_out, cuts, settings.candidates.reject_flags)
+        prediction = compare_planted(function, planted, paths.truth)
         plot_prediction(prediction, function, paths.selection("prediction.png"))
         write_json(paths.selection("prediction.json"), prediction)
     function.write(paths.selection("selection.fits"), cells)
@@ -71,23 +68,13 @@ def measure_selection_function(settings: Settings) -> dict[str, Any]:
     return summary
 
 
-def _read_realism(path: Path) -> dict[str, Any] | None:
-    """Comparison of the run's injected lenses with real ones, if there is one."""
-    return read_json(path, "realism") if path.exists() else None
-
-
 def half_completeness_radius(
     function: SelectionFunction, brightness: float
 ) -> tuple[float | None, float | None, float | None]:
     """Einstein radius at which half of the lenses with arcs of a brightness are found.
 
-    Other quantities are at their medians.
-
-    Returns
-    -------
-    theta_e, low, high
-        Arcsec; the smallest radius with a completeness of half, and its 95 % interval. None where
-        there is none in the range of the injected lenses.
+    Other quantities are at their medians. It is the smallest radius with a completeness of half,
+    arcsec, and its 95 % interval; None where there is none in the range of the injected lenses.
     """
     if "theta_e" not in function.splines:
         return None, None, None
@@ -118,7 +105,6 @@ def _summarise(
     brightness: str,
     realism: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """Content of selection.json."""
     half_complete = []
     for value in _REPORTED_BRIGHTNESS[brightness]:
         names = ("theta_e_arcsec", "theta_e_arcsec_low", "theta_e_arcsec_high")

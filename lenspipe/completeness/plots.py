@@ -53,12 +53,8 @@ def plot_completeness(
     """Plot completeness over Einstein radius and brightness, and against each quantity.
 
     The map is the smooth function with the other quantities at their medians. Points in the other
-    panels are counts (Wilson, 95 %), bands the function's mean over the same lenses.
-
-    Parameters
-    ----------
-    summary
-        As returned by `lenspipe.completeness.measure.measure_selection_function`.
+    panels are counts (Wilson, 95 %), bands the function's mean over the same lenses. The summary is
+    that of `lenspipe.completeness.measure.measure_selection_function`.
     """
     title = (
         f"{summary['run']}: {summary['n_found']} of {summary['n_painted']} injected lenses found, "
@@ -141,10 +137,7 @@ def plot_prediction(
 ) -> None:
     """Plot numbers of planted lenses found with their prediction.
 
-    Parameters
-    ----------
-    prediction
-        As returned by `lenspipe.completeness.prediction.compare_planted`.
+    The prediction is that of `lenspipe.completeness.prediction.compare_planted`.
     """
     bins = prediction["bins"]
     x = np.arange(len(bins))

@@ -1,5 +1,6 @@
 """Test of the selection function: number of planted lenses found, against its prediction."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,62 +9,45 @@ import pandas as pd
 
 from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.config.flags import has_rejected_flag
-from lenspipe.config.settings import Settings
-from lenspipe.products.candidates import read_cuts
+from lenspipe.config.paths import RunPaths
+from lenspipe.products.scores import Cuts
 from lenspipe.products.tables import read_table
 from lenspipe.products.truth import read_rows_of_bricks, read_scores_with_truth
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
-__all__ = ["compare_planted", "predict_planted", "read_planted_lenses"]
+__all__ = ["compare_planted", "read_planted_lenses"]
 
 #: Bins with equal numbers of lenses: of Einstein radius, and of brightness within each.
 N_THETA_E_BINS, N_BRIGHTNESS_BINS = 3, 2
 
 
-def read_planted_lenses(settings: Settings) -> pd.DataFrame:
+def read_planted_lenses(
+    paths: RunPaths, held_out: str | None, cuts: Cuts, reject_flags: Iterable[str]
+) -> pd.DataFrame:
     """Read the simulated sky's lenses that were scored in bricks not used for training.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Columns of the parent sample with theta_e_arcsec, arc_snr, arc_mag_g and found (bool): at or
-        above the cut of the candidates, without a flag that is rejected.
+    They have the columns of the parent sample with theta_e_arcsec, arc_snr, arc_mag_g and found
+    (bool): at or above the cut of the candidates, without a flag that is rejected.
 
     Raises
     ------
     LenspipeError
         There is none, or all bricks were used for training.
     """
-    scored = read_scores_with_truth(settings.paths, settings.held_out)
+    scored = read_scores_with_truth(paths, held_out)
     lenses = scored[scored["lens"]]
     if lenses.empty:
         raise LenspipeError(
-            f"{settings.paths.truth}: found no lens among the galaxies scored in bricks not used "
+            f"{paths.truth}: found no lens among the galaxies scored in bricks not used "
             "for training, expected some to compare with; enlarge config section footprint"
         )
-    cuts = read_cuts(settings.paths.cuts, settings.candidates.threshold)
-    found = cuts.passes(lenses) & ~has_rejected_flag(lenses["flags"], settings)
+    found = cuts.passes(lenses) & ~has_rejected_flag(lenses["flags"], reject_flags)
     table = lenses[["id", "theta_e_arcsec", "arc_snr"]].assign(found=found)
-    truth = read_table(settings.paths.truth, "truth", columns=["id", "arc_mag_g"])
+    truth = read_table(paths.truth, "truth", columns=["id", "arc_mag_g"])
     table = table.merge(truth.drop_duplicates("id"), on="id")
-    parent = read_rows_of_bricks(
-        settings.paths.bricks, settings.paths.parent, "parent", set(lenses["brick"])
-    )
+    parent = read_rows_of_bricks(paths.bricks, paths.parent, "parent", set(lenses["brick"]))
     return table.merge(parent, on="id", validate="1:1")
-
-
-def predict_planted(settings: Settings, function: SelectionFunction) -> dict[str, Any]:
-    """Compare the run's planted lenses with their prediction by `compare_planted`."""
-    lenses = read_planted_lenses(settings)
-    result = compare_planted(function, lenses, settings.paths.truth)
-    log.info(
-        "selection: %d planted lenses: %.1f expected to be found (95 %%: %d to %d), %d found; "
-        "%d of %d bins within their interval",
-        result["n"], result["expected"], result["low"], result["high"], result["found"],
-        result["n_bins_inside"], result["n_bins"],
-    )  # fmt: skip
-    return result
 
 
 def compare_planted(
@@ -73,18 +57,10 @@ def compare_planted(
 ) -> dict[str, Any]:
     """Compare the number of lenses found with its prediction, in total and in six bins.
 
-    Bins have equal numbers of lenses: three of Einstein radius, each in two of brightness.
-
-    Parameters
-    ----------
-    lenses
-        The quantities' columns and found (bool).
-
-    Returns
-    -------
-    dict
-        n, expected, low, high (95 %), found, inside (bool), of all lenses; n_extrapolated; n_bins,
-        n_bins_inside; bins, a list of the same with the range of each quantity.
+    Bins have equal numbers of lenses: three of Einstein radius, each in two of brightness. Lenses
+    have the quantities' columns and found (bool). Keys are n, expected, low, high (95 %), found,
+    inside (bool), of all lenses; n_extrapolated; n_bins, n_bins_inside; bins, a list of the same
+    with the range of each quantity.
     """
     theta_e, brightness = (
         lenses[quantity.column].to_numpy() for quantity in function.quantities[:2]
@@ -110,6 +86,12 @@ def compare_planted(
         rows.append(ranges | _comparison(predicted.loc[i], int(count)))
     result["n_bins"] = len(rows)
     result["n_bins_inside"] = sum(row["inside"] for row in rows)
+    log.info(
+        "selection: %d planted lenses: %.1f expected to be found (95 %%: %d to %d), %d found; "
+        "%d of %d bins within their interval",
+        result["n"], result["expected"], result["low"], result["high"], result["found"],
+        result["n_bins_inside"], result["n_bins"],
+    )  # fmt: skip
     return result | {"bins": rows}
 
 

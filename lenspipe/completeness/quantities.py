@@ -67,13 +67,8 @@ class Quantity(NamedTuple):
 def selection_quantities(bands: Sequence[str], brightness: str = "arc_snr") -> list[Quantity]:
     """The five quantities of a run.
 
-    Parameters
-    ----------
-    bands
-        Seeing, depth and the arcs' magnitude are those of the first band, the lens's magnitude that
-        of the last.
-    brightness
-        ``arc_snr`` or ``arc_mag``.
+    Seeing, depth and the arcs' magnitude are those of the first band, the lens's magnitude that of
+    the last; `brightness` is ``arc_snr`` or ``arc_mag``.
     """
     first, last = bands[0], bands[-1]
     arc_brightness = (
@@ -125,19 +120,9 @@ def read_quantities(
 ) -> pd.DataFrame:
     """Take the quantities from a table of lenses.
 
-    Parameters
-    ----------
-    table
-        In place of ``depth_<band>`` it may have ``galdepth_<band>``, the survey's inverse variance
-        in nanomaggy^-2.
-    zero_point_mag
-        Of the survey's release, for ``galdepth_<band>``.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A float64 column for each quantity, by its name, and the table's rows. Seeing, depth and mag
-        are NaN where they are unknown.
+    Columns are float64, one for each quantity, by its name. Seeing, depth and mag are NaN where
+    they are unknown. In place of ``depth_<band>`` the table may have ``galdepth_<band>``, the
+    survey's inverse variance in nanomaggy^-2.
 
     Raises
     ------

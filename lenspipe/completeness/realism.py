@@ -1,8 +1,7 @@
 """Realism of injected lenses: whether they can be told from known ones."""
 
 import zlib
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,22 +11,24 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import ks_2samp
 
 from lenspipe.catalogs.known_lenses import read_confusing
-from lenspipe.completeness.hosts import galaxies_trained_on, read_host_pool, remove_near
+from lenspipe.completeness.hosts import HeldOutGalaxies
 from lenspipe.completeness.plots import plot_realism
 from lenspipe.config.flags import BAD_FLAGS
+from lenspipe.config.learning import Sample
 from lenspipe.config.settings import Settings
-from lenspipe.cutouts.reading import read_galaxies
+from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.models.activations import features
 from lenspipe.plotting.model_figures import plot_note
 from lenspipe.products.candidates import read_cuts
 from lenspipe.products.files import write_json
 from lenspipe.products.schema import MEASURED, names_of_keys
+from lenspipe.products.scores import Cuts
 from lenspipe.products.tables import read_table
-from lenspipe.products.truth import held_out_bricks
 from lenspipe.scoring.score import load_model_for_run
 from lenspipe.scoring.scorer import Scorer
 from lenspipe.simulation.injection import check_bands, inject
 from lenspipe.statistics.two_sample import classifier_auc, ring_fluxes
+from lenspipe.utils.crossmatch import is_near
 from lenspipe.utils.progress import log
 
 __all__ = ["measure_realism"]
@@ -49,32 +50,33 @@ def measure_realism(settings: Settings) -> dict[str, Any]:
     are to be compared, not galaxies. Classifiers, cross-validated by brick, try to separate the two
     by the network's features (`lenspipe.models.activations.features`) and by their light in rings.
     Writes ``selection/realism.png`` and, last, ``selection/realism.json``; if there are fewer than
-    20 known lenses both say so.
-
-    Returns
-    -------
-    dict
-        Content of realism.json; None for what could not be measured.
+    20 known lenses both say so. Return the content of realism.json; None for what could not be
+    measured.
 
     Raises
     ------
     LenspipeError
         lenstronomy or scikit-learn is not installed; there is no model; a galaxy has no cutout.
     """
-    check_bands(settings.survey.bands)
+    paths, sample, bands = settings.paths, settings.sample, settings.survey.bands
+    check_bands(bands)
     rng = np.random.default_rng([settings.seed, 34])
-    bricks = held_out_bricks(settings.paths, settings.held_out)
-    images, real = _good_cutouts(settings, _read_known_lenses(settings, bricks, rng))
+    galaxies, cutouts = HeldOutGalaxies.of(settings), CutoutFiles.of(settings)
+    bricks = galaxies.bricks()
+    images, real = _good_cutouts(cutouts, _read_known_lenses(galaxies, bricks, sample, rng))
     hosts = real.iloc[:0]
     if len(real) >= _MIN_REAL_LENSES:
         bricks = bricks[bricks["brick"].isin(real["brick"])]
-        candidates = _host_candidates(settings, bricks, _HOST_CANDIDATES_PER_LENS * len(real), rng)
-        backgrounds, hosts = _good_cutouts(settings, _match_hosts(candidates, real))
+        pool = galaxies.read_pool(bricks)
+        confusing = read_confusing(sample, paths, settings.retrieval, bool(settings.simulation))
+        pool = pool[~is_near(pool, confusing, sample.match_radius_arcsec)]
+        candidates = _host_candidates(pool, _HOST_CANDIDATES_PER_LENS * len(real), rng)
+        backgrounds, hosts = _good_cutouts(cutouts, _match_hosts(candidates, real))
     result: dict[str, Any] = {"n_real": len(real), "n_injected": len(hosts)}
     result |= {"n_bricks": real["brick"].nunique()}
     result |= {"trained_on": None if settings.inference.model else False, "verdict": "measured"}
     result |= dict.fromkeys(names_of_keys(MEASURED))
-    path = settings.paths.selection("realism.png")
+    path = paths.selection("realism.png")
     if len(hosts) < _MIN_REAL_LENSES:
         few = f"hosts: {len(hosts)}"
         if len(real) < _MIN_REAL_LENSES:
@@ -86,31 +88,47 @@ def measure_realism(settings: Settings) -> dict[str, Any]:
             np.random.default_rng([settings.seed, 35, zlib.crc32(name.encode())])
             for name in hosts["id"]
         ]
-        injected, _ = inject(backgrounds, hosts, generators, settings)
-        result |= _compare(settings, images, real, injected, hosts, path)
-    write_json(settings.paths.selection("realism.json"), result)
+        release = settings.release
+        injected, _ = inject(backgrounds, hosts, generators, bands, release, settings.injection)
+        model = load_model_for_run(settings.model_path, bands, settings.cutouts.size)
+        scorer = Scorer(model, settings.model_path, settings.training.name, settings.inference)
+        both, batch_size = (images, injected), settings.inference.batch_size
+        tables = [
+            table.assign(p=_score(scorer, cutouts_of, batch_size))
+            for cutouts_of, table in zip(both, (real, hosts), strict=True)
+        ]
+        cuts = read_cuts(paths.cuts, settings.candidates.threshold)
+        all_images = np.concatenate(both)
+        spaces = {
+            "features": features(model, all_images),
+            "photometry": ring_fluxes(all_images, release.pixel_scale_arcsec),
+        }
+        result |= _compare(tables, spaces, cuts)
+        plot_realism(both, tables, spaces["features"], result, path, bands, "viewer")
+    write_json(paths.selection("realism.json"), result)
     _log_result(result)
     return result
 
 
 def _read_known_lenses(
-    settings: Settings, bricks: pd.DataFrame, rng: np.random.Generator
+    galaxies: HeldOutGalaxies, bricks: pd.DataFrame, sample: Sample, rng: np.random.Generator
 ) -> pd.DataFrame:
     """Galaxies in bricks that are known lenses and were not trained on."""
-    sample, known = settings.sample, read_table(settings.paths.lenses, "known")
-    known = known[known["grade"] != "D"]
+    paths = galaxies.paths
+    known = read_table(paths.lenses, "known")
+    known = known[(known["grade"] != "D") & known["visible"]]
     if sample.grades:
         known = known[known["grade"].isin(sample.grades)]
-    trained_on = galaxies_trained_on(settings)
+    trained_on = galaxies.trained_on()
     lenses = SkyCoord(known["ra"], known["dec"], unit="deg")
     tables = []
     for chunk, names in bricks.groupby("chunk")["brick"]:
         filters = [("brick", "in", [*names])]
         columns = ["id", "brick", "ra", "dec"]
-        table = read_table(settings.paths.parent(chunk), "parent", columns=columns, filters=filters)
+        table = read_table(paths.parent(chunk), "parent", columns=columns, filters=filters)
         if len(table) and len(known):
-            galaxies = SkyCoord(table["ra"], table["dec"], unit="deg")
-            entry, distance, _ = galaxies.match_to_catalog_sky(lenses)
+            positions = SkyCoord(table["ra"], table["dec"], unit="deg")
+            entry, distance, _ = positions.match_to_catalog_sky(lenses)
             table = table.assign(entry=entry, distance=distance.arcsec)
             table = table[table["distance"] < sample.match_radius_arcsec].sort_values("distance")
             tables.append(table.drop_duplicates("entry"))
@@ -120,26 +138,19 @@ def _read_known_lenses(
     return matched.iloc[np.sort(rng.permutation(len(matched))[:_MAX_REAL_LENSES])]
 
 
-def _good_cutouts(settings: Settings, galaxies: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
+def _good_cutouts(cutouts: CutoutFiles, galaxies: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
     """Cutouts without bad flags, with known seeing and magnitudes, and their rows."""
-    bands = settings.survey.bands
-    images, table = read_galaxies(settings, galaxies[["id", "brick"]].reset_index(drop=True))
+    images, table = cutouts.read(galaxies[["id", "brick"]].reset_index(drop=True))
     if table.empty:
         return images, galaxies[["id", "brick"]]
     good = (table["flags"] & BAD_FLAGS.value) == 0
-    good &= (table[[f"psfsize_{band}" for band in bands]] > 0).all(axis=1)
+    good &= (table[[f"psfsize_{band}" for band in cutouts.bands]] > 0).all(axis=1)
     good &= np.isfinite(table["mag_z"]) & np.isfinite(table["mag_r"])
     return images[good.to_numpy()], table[good].reset_index(drop=True)
 
 
-def _host_candidates(
-    settings: Settings, bricks: pd.DataFrame, number: int, rng: np.random.Generator
-) -> pd.DataFrame:
-    """At most a number of random galaxies in bricks that are in no list of confusing ones."""
-    pool = read_host_pool(settings, bricks)
-    sample, simulated = settings.sample, bool(settings.simulation)
-    confusing = read_confusing(sample, settings.paths, settings.retrieval, simulated)
-    pool = remove_near(pool, confusing, sample.match_radius_arcsec)
+def _host_candidates(pool: pd.DataFrame, number: int, rng: np.random.Generator) -> pd.DataFrame:
+    """At most a number of random galaxies with known magnitudes."""
     pool = pool[np.isfinite(pool["mag_r"]) & np.isfinite(pool["mag_z"])]
     return pool.iloc[np.sort(rng.permutation(len(pool))[:number])]
 
@@ -155,46 +166,26 @@ def _match_hosts(candidates: pd.DataFrame, real: pd.DataFrame) -> pd.DataFrame:
 
 
 def _compare(
-    settings: Settings,
-    images: np.ndarray,
-    real: pd.DataFrame,
-    injected: np.ndarray,
-    hosts: pd.DataFrame,
-    path: Path,
+    tables: Sequence[pd.DataFrame], spaces: Mapping[str, np.ndarray], cuts: Cuts
 ) -> dict[str, Any]:
-    """Measure how well the two populations can be separated, and plot them."""
-    model = load_model_for_run(settings)
-    scorer = Scorer(model, settings.model_path, settings.training.name, settings.inference)
-    batch_size = settings.inference.batch_size
-    tables = [
-        table.assign(p=_score(scorer, cutouts, batch_size))
-        for cutouts, table in ((images, real), (injected, hosts))
-    ]
-    cuts = read_cuts(settings.paths.cuts, settings.candidates.threshold)
-    both = np.concatenate([images, injected])
-    is_real = np.arange(len(both)) < len(images)
-    brick = np.concatenate([real["brick"], hosts["brick"]])
-    photometry = ring_fluxes(both, settings.release.pixel_scale_arcsec)
-    spaces = {"features": features(model, both), "photometry": photometry}
+    """Measure how well two populations, the real lenses and the injected ones, can be separated.
+
+    Tables have columns brick, p and those of the cuts; spaces are features of both, the real ones
+    first.
+    """
+    real, injected = tables
+    is_real = np.repeat([True, False], [len(real), len(injected)])
+    brick = np.concatenate([real["brick"], injected["brick"]])
     result: dict[str, Any] = {}
     for name, space in spaces.items():
         area = classifier_auc(space, is_real, brick)
         keys = (f"auc_{name}{end}" for end in ("", "_low", "_high"))
         result |= dict(zip(keys, area, strict=True))
-    test = ks_2samp(tables[0]["p"], tables[1]["p"])
+    test = ks_2samp(real["p"], injected["p"])
     result |= {"ks": float(test.statistic), "ks_p": float(test.pvalue)}
     for name, table in zip(("real", "injected"), tables, strict=True):
         result[f"found_{name}"] = float(cuts.passes(table).mean())
         result[f"median_p_{name}"] = float(table["p"].median())
-    plot_realism(
-        (images, injected),
-        tables,
-        spaces["features"],
-        result,
-        path,
-        settings.survey.bands,
-        "viewer",
-    )
     return result
 
 

@@ -94,15 +94,9 @@ class SelectionFunction:
         """Fit the function to injected lenses.
 
         A quantity that is unknown for all lenses or has a single value is left out, which is
-        logged. Unknown seeing, depth and mag of individual lenses are set to the median.
-
-        Parameters
-        ----------
-        table
-            The quantities' columns and ``found`` (bool). Lenses in the same galaxy (``id``) and in
-            the same ``brick``, if there are such columns, may be correlated.
-        zero_point_mag
-            Of the survey's release.
+        logged. Unknown seeing, depth and mag of individual lenses are set to the median. The table
+        has the quantities' columns and ``found`` (bool). Lenses in the same galaxy (``id``) and in
+        the same ``brick``, if there are such columns, may be correlated.
 
         Raises
         ------
@@ -161,10 +155,7 @@ class SelectionFunction:
     def read(cls, path: str | os.PathLike[str], zero_point_mag: float | None = None) -> Self:
         """Read a function that was written by `write`.
 
-        Parameters
-        ----------
-        zero_point_mag
-            Of the survey's release; that of the default configuration if not given.
+        The zero point is that of the survey's release; of the default configuration if not given.
         """
         if zero_point_mag is None:
             zero_point_mag = default_release().zero_point_mag
@@ -173,10 +164,8 @@ class SelectionFunction:
     def write(self, path: str | os.PathLike[str], cells: pd.DataFrame | None = None) -> None:
         """Write the function as FITS (docs/selection.md); equal functions give equal bytes.
 
-        Parameters
-        ----------
-        cells
-            As returned by `lenspipe.completeness.cells.measure_cells`; written to the same file.
+        Cells, as returned by `lenspipe.completeness.cells.measure_cells`, are written to the same
+        file.
         """
         write_attributes(path, vars(self), cells)
 
@@ -188,14 +177,7 @@ class SelectionFunction:
     def extrapolated(self, values: pd.DataFrame) -> np.ndarray:
         """Whether a quantity is unknown, or outside the range of the injected lenses.
 
-        Parameters
-        ----------
-        values
-            As returned by `lenspipe.completeness.quantities.read_quantities`, N rows.
-
-        Returns
-        -------
-        (N,) bool array
+        Values are those of `lenspipe.completeness.quantities.read_quantities`, N rows.
         """
         outside = np.zeros(len(values), bool)
         for quantity in self.quantities:
@@ -210,19 +192,9 @@ class SelectionFunction:
     ) -> pd.DataFrame:
         """Probability that each lens would be found.
 
-        Parameters
-        ----------
-        table
-            The quantities' columns.
-        level
-            Confidence level of the interval, which is that of the function, not of whether a lens
-            is found.
-
-        Returns
-        -------
-        pandas.DataFrame
-            completeness, low, high (float, 0 to 1) and extrapolated (bool): outside the range of
-            the injected lenses, where each quantity is set to the nearest end of its range.
+        Columns are completeness, low, high (float, 0 to 1) and extrapolated (bool): outside the
+        range of the injected lenses, where each quantity is set to the nearest end of its range.
+        `level` is that of the interval of the function, not of whether a lens is found.
 
         Raises
         ------
@@ -251,15 +223,8 @@ class SelectionFunction:
     def draws(self, table: pd.DataFrame) -> np.ndarray:
         """Completeness of each lens in random draws of the function from its uncertainty.
 
-        Parameters
-        ----------
-        table
-            The quantities' columns, N rows; all are held in memory at once.
-
-        Returns
-        -------
-        (N, 1000) float array
-            The same draws for every table.
+        Shape (N, 1000); the draws are the same for every table. The table has the quantities'
+        columns, N rows; all are held in memory at once.
         """
         values = read_quantities(table, self.quantities, self.zero_point_mag, "population")
         return expit(self._design(values) @ self._draw_coefficients())
@@ -274,17 +239,8 @@ class SelectionFunction:
     def mean_completeness(self, table: pd.DataFrame, groups: ArrayLike) -> pd.DataFrame:
         """Mean completeness of groups of lenses.
 
-        Parameters
-        ----------
-        table
-            The quantities' columns, N rows.
-        groups
-            Number of each lens's group, from 0, shape (N,).
-
-        Returns
-        -------
-        pandas.DataFrame
-            A row per group, from 0: completeness, low, high (95 %).
+        The table has the quantities' columns, N rows; `groups` is the number of each lens's group,
+        from 0, shape (N,). A row per group, from 0: completeness, low, high (95 %).
         """
         values = read_quantities(table, self.quantities, self.zero_point_mag, "population")
         groups = np.asarray(groups)
@@ -306,23 +262,11 @@ class SelectionFunction:
         """Predict how many lenses of a population the search finds.
 
         The interval includes the uncertainty of the function, the chance by which each lens is
-        found or not, and, if the table has a column ``brick``, the scatter between bricks.
-
-        Parameters
-        ----------
-        table
-            The quantities' columns, N rows.
-        weights
-            Expected number of lenses like each row, shape (N,). The number found then has Poisson
-            scatter; without weights each row is one lens, which is found or not.
-        by
-            Labels of groups, shape (N,).
-
-        Returns
-        -------
-        pandas.DataFrame
-            Index ``all``, then the groups in their order; columns n (rows, or sum of weights),
-            expected, low, high (integers).
+        found or not, and, if the table has a column ``brick``, the scatter between bricks. The
+        index is ``all``, then the groups in their order; columns are n (rows, or sum of weights),
+        expected, low, high (integers). `weights`, (N,), are expected numbers of lenses like each
+        row, and the number found has Poisson scatter; without weights each row is one lens, which
+        is found or not.
 
         Raises
         ------

@@ -70,11 +70,7 @@ class Terms:
     Einstein radius and brightness share one term, the product of both bases, so that any surface is
     possible. Each other quantity has a curve. For each pair of the former and the latter there is
     an interaction: a curve in the first, multiplied by the second scaled linearly to -1 to 1.
-
-    Parameters
-    ----------
-    splines
-        Splines by the name of their quantity.
+    Splines are given by the name of their quantity.
     """
 
     def __init__(self, splines: Mapping[str, Spline]) -> None:
@@ -108,10 +104,7 @@ class Terms:
     def design(self, scaled: Mapping[str, np.ndarray]) -> np.ndarray:
         """Design matrix, (N, P).
 
-        Parameters
-        ----------
-        scaled
-            (N,) values of each quantity on its scale, all finite.
+        `scaled` has (N,) values of each quantity on its scale, all finite.
         """
         n_rows = len(next(iter(scaled.values())))
         bases = {name: spline.basis(scaled[name]) for name, spline in self.splines.items()}

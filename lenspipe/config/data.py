@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import cos, radians, sin
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from lenspipe.config.base import (
     BrickName,
@@ -15,6 +15,7 @@ from lenspipe.config.base import (
     PositiveInt,
     Section,
 )
+from lenspipe.utils.addresses import Credentials
 
 Declination = Annotated[float, Field(ge=-90, le=90)]
 
@@ -62,6 +63,8 @@ class Survey(Section):
 class Retrieval(Section):
     """Downloading of remote files."""
 
+    _credentials: dict[str, Credentials] = PrivateAttr(default_factory=dict)
+
     contact: str | None = Field(
         None,
         pattern=r"^[\x21-\x7e]+$",
@@ -71,9 +74,14 @@ class Retrieval(Section):
     connections: int = Field(
         4, ge=1, le=64, description="Simultaneous connections to a server, for each job."
     )
-    attempts: PositiveInt = Field(6, description="Maximum number of attempts of a request.")
+    attempts: PositiveInt | None = Field(
+        None,
+        description="Maximum number of attempts of a request; None: as many as patience_s allows.",
+    )
     patience_s: Positive = Field(
-        900.0, description="Time after which a request is not retried, seconds."
+        900.0,
+        description="Time after which a request is not retried, and a server that stays "
+        "unavailable is given up, seconds; the waits between attempts grow to 5 minutes.",
     )
     timeout_s: Positive = Field(
         30.0, description="Time without data from a server after which a request fails, seconds."
@@ -90,6 +98,14 @@ class Retrieval(Section):
         description="Folder of downloaded catalogues and tables, shared by all runs.",
     )
     cache_gb: Positive = Field(10.0, description="Maximum size of the cache, GB.")
+
+    def credentials_for(self, address: str) -> Credentials:
+        """Return the credentials for an address: those given for it or for a folder above it.
+
+        They are no field, so that they are in no copy of the configuration.
+        """
+        above = [key for key in self._credentials if f"{address}/".startswith(f"{key}/")]
+        return self._credentials[max(above, key=len)] if above else Credentials()
 
 
 def _dot(one: Sequence[float], other: Sequence[float]) -> float:

@@ -80,14 +80,15 @@ def made(
     *,
     per: Unit = "run",
     when: Callable[[Settings], Any] = lambda settings: True,
-    **patterns: str,
+    beside: str = "",
+    covers: str = "",
 ) -> FileSet:
     """A file that a stage makes, in runs for which `when` is true."""
 
     def paths(settings: Settings, *name: str) -> list[Path]:
         return [path(settings.paths, *name)] if when(settings) else []
 
-    return FileSet(paths, per, **{field: tuple(text.split()) for field, text in patterns.items()})
+    return FileSet(paths, per, tuple(beside.split()), tuple(covers.split()))
 
 
 def of_models(file: str, covers: str, ensemble: bool = True) -> FileSet:

@@ -1,11 +1,10 @@
 """Flags of a cutout: its defects, and which of them reject it."""
 
 import enum
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike
-
-from lenspipe.config.settings import Settings
 
 __all__ = ["BAD_FLAGS", "FLAGS", "MEANINGS", "flag_note", "has_rejected_flag"]
 
@@ -41,7 +40,7 @@ def flag_note(flags: int) -> str:
     )
 
 
-def has_rejected_flag(flags: ArrayLike, settings: Settings) -> np.ndarray:
-    """Whether each cutout has a flag of ``candidates.reject_flags``; flags as in its file."""
-    mask = sum(int(FLAGS[name]) for name in set(settings.candidates.reject_flags))
+def has_rejected_flag(flags: ArrayLike, reject_flags: Iterable[str]) -> np.ndarray:
+    """Whether each cutout has one of some flags, such as those of ``candidates.reject_flags``."""
+    mask = sum(int(FLAGS[name]) for name in set(reject_flags))
     return (np.asarray(flags, dtype=np.int64) & mask) != 0

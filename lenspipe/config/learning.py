@@ -7,6 +7,48 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from lenspipe.config.base import Fraction, Grade, PathText, Positive, PositiveInt, Section, as_list
 from lenspipe.utils.files import stem
 
+#: References in lenscat 1.1.3 that are not to lenses that can be seen from the ground.
+_REFERENCES: dict[str, Literal["no lens", "unresolved", "compilation"]] = {
+    # Catalogues of clusters and of X-ray sources: 13,771 of 32,838 entries have no other reference.
+    "Lopes et al. (2004)": "no lens",  # NoSOCS
+    "Gonzalez et al. (2001)": "no lens",  # Las Campanas Distant Cluster Survey
+    "Gioia et al. (1990)": "no lens",  # EMSS
+    "astro-ph/0405546": "no lens",  # Boehringer et al. 2004, REFLEX
+    "astro-ph/0003219": "no lens",  # Boehringer et al. 2000, NORAS
+    "Gladders et al. (2005)": "no lens",  # Red-Sequence Cluster Survey
+    "Ebeling et al. (1998)": "no lens",  # ROSAT Brightest Cluster Sample
+    "Ebeling et al. (2000)": "no lens",  # its extension
+    "Olsen et al. (2006)": "no lens",  # clusters in the CFHTLS
+    "Popesso et al. (2004)": "no lens",  # RASS-SDSS clusters
+    "Menanteau et al. (2010)": "no lens",  # Southern Cosmology Survey
+    "Furlanetto et al. (2012)": "no lens",  # clusters observed by the SOAR Gravitational Arc Survey
+    "Cypriano et al. (2004)": "no lens",  # weak lensing by Abell clusters
+    "van Breukelen et al. (2006)": "no lens",  # clusters in UKIDSS
+    "Pierre et al. (2006)": "no lens",  # XMM-LSS
+    # Chosen by spectra: the source is not seen beside the lens in images from the ground.
+    "Talbot et al.": "unresolved",  # eBOSS and MaNGA
+    "Holwerda et al. (2015)": "unresolved",  # blended spectra in GAMA
+    "Bolton et al. (2008)": "unresolved",  # SLACS
+    "Auger et al. (2009)": "unresolved",  # SLACS
+    "2019yCat..18510048S": "unresolved",  # Shu et al. 2017, S4TM
+    "Brownstein et al. (2011)": "unresolved",  # BELLS
+    "1112.3683": "unresolved",  # BELLS
+    "Shu et al. (2016)": "unresolved",  # BELLS GALLERY
+    "Treu et al. (2011)": "unresolved",  # SWELLS
+    # Found in images from space, or at other wavelengths.
+    "1538-4357/aaae6a": "unresolved",  # Pourrahmani et al. 2018, HST
+    "Faure et al. (2008)": "unresolved",  # HST
+    "Pawase et al. (2014)": "unresolved",  # HST
+    "Sand et al. (2005)": "unresolved",  # HST
+    "~tt/LSD": "unresolved",  # HST
+    "Negrello et al. (2016)": "unresolved",  # Herschel
+    "Amvrosiadis et al. (2018)": "unresolved",  # ALMA
+    # Lists of lenses that others found.
+    "Moustakas et al. (2012)": "compilation",  # MasterLens
+    "Cao et al. (2015)": "compilation",
+    "Leaf et al. (2018)": "compilation",
+}
+
 
 class Catalogue(Section):
     """A catalogue of lenses, with grades; its path alone may stand for it."""
@@ -22,6 +64,14 @@ class Catalogue(Section):
     grades: dict[str, Grade] = Field(
         {"confident": "A", "probable": "C"},
         description="Grades that other words in its column of grades stand for.",
+    )
+    references: dict[str, Literal["no lens", "unresolved", "compilation"]] = Field(
+        _REFERENCES,
+        description="Text in an entry's reference -> its meaning. no lens: a catalogue of other "
+        "objects, such as clusters; entries with no other reference are left out. unresolved: of "
+        "lenses that cannot be seen from the ground; entries with no other reference, apart from "
+        "compilations, are known lenses, but not trained on, and no bricks are searched for them. "
+        "{}: all references are to lenses.",
     )
     ra_unit: Literal["deg", "hour"] | None = Field(
         None, description="Unit of numbers in ra. None: that of the column, or degrees."

@@ -70,6 +70,7 @@ class RunPaths:
         self.lenses = self.root / "known" / "lenses.parquet"
         self.sample = self.root / "sample" / "sample.parquet"
         self.records_manifest = self.root / "sample" / "records.json"
+        self.lens_references = self.root / "known" / "references.csv"
         self.sample_lenses = self.root / "sample" / "known-lenses.csv"
         self.splits = self.root / "sample" / "splits.csv"
         self.injected = self.root / "sample" / "injected.parquet"

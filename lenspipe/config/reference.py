@@ -15,9 +15,8 @@ __all__ = ["config_reference"]
 _HEAD = """\
 # Configuration
 
-A run is described by one YAML file. `config.yaml` here is the demo; `dr7.yaml`, `dr8.yaml`,
-`dr9.yaml` and `dr10.yaml` are searches of real data with the recipes of published searches. To use
-your own file:
+A run is described by one YAML file. `config.yaml` here is the demo; `dr7.yaml` to `dr11.yaml` are
+searches of real data with the recipes of published searches. To use your own file:
 
 ```
 cp config/dr9.yaml my.yaml
@@ -36,8 +35,9 @@ addition to the tables:
 
 - Give either `survey.tree` (real data) or `simulation` (a simulated sky, `simulation: {}` for its
   defaults), not both. A simulated sky is always of `dr9` and of at most 100 square degrees.
-- `survey.bands` and `parent.types` must exist in the release: bands g, r, z (`dr10` also i); types
-  REX, EXP, DEV and COMP up to `dr8`, REX, EXP, DEV and SER since `dr9`.
+- `survey.bands` and `parent.types` must exist in the release: bands g, r, z (`dr10` and the south
+  of `dr11` also i; a region without a band is not searched); types REX, EXP, DEV and COMP up to
+  `dr8`, REX, EXP, DEV and SER since `dr9`. `dr7` has no mask bit but BRIGHT (`parent.maskbits`).
 - Real data need `sample.known_lenses`, or a trained model in `inference.model`.
 - `targets` needs `inference.model` and replaces `footprint`.
 - A brick is searched if its centre meets all conditions of `footprint`; if both `bricks` and

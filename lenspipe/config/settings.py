@@ -3,6 +3,8 @@
 Imports are light: Snakemake imports this module whenever it parses the Snakefile.
 """
 
+import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -30,9 +32,17 @@ from lenspipe.config.surveys.base import Release, SurveyPaths
 from lenspipe.config.surveys.registry import get_release
 from lenspipe.config.texts import as_meant, read_yaml
 from lenspipe.config.training import Ensemble, Evaluation, Sweep, Training
+from lenspipe.utils.addresses import Credentials, split_credentials
 from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.files import is_remote
 
-__all__ = ["Settings", "load_settings", "nested", "read_config"]
+__all__ = ["Settings", "hide_credentials", "load_settings", "nested", "read_config"]
+
+#: Environment variable with credentials, JSON: address -> user, password, query.
+_VARIABLE = "LENSPIPE_CREDENTIALS"
+
+#: Keys of addresses below which there are others.
+_FOLDERS = ("survey.tree", "survey.sweeps", "survey.tap", "survey.service")
 
 #: Minimum score of a lens in a model's own metrics where no setting gives one.
 DEFAULT_THRESHOLD = 0.5
@@ -89,7 +99,7 @@ class Settings(Section):
             release = self.release
         except LenspipeError as error:
             raise ValueError(str(error).removeprefix("config key ")) from None
-        if not self.survey.bands or not set(self.survey.bands) <= set(release.bands):
+        if not self.survey.bands or not release.regions_with(self.survey.bands):
             problems.append(
                 f"survey.bands: found {list(self.survey.bands)}, expected some of "
                 f"{list(release.bands)} ({release.name})"
@@ -105,10 +115,11 @@ class Settings(Section):
                 f"parent.types: found {list(self.parent.types)}, expected some of "
                 f"{list(release.types)} ({release.name})"
             )
-        if bits := [name for name in self.parent.maskbits if name not in release.mask_bits]:
+        known = release.catalog_bits or tuple(release.mask_bits)
+        if bits := [name for name in self.parent.maskbits if name not in known]:
             problems.append(
-                f"parent.maskbits: no such mask bit: {', '.join(bits)}; known: "
-                f"{', '.join(release.mask_bits)}"
+                f"parent.maskbits: found {', '.join(bits)}, expected some of "
+                f"{', '.join(known)} ({release.name})"
             )
         if self.simulation and (self.survey.name, self.survey.release) != ("legacy", "dr9"):
             problems.append("survey.release: the simulated sky is written as dr9 of legacy")
@@ -380,8 +391,49 @@ def load_settings(config: Mapping[str, Any]) -> Settings:
     >>> settings.release.survey, settings.cutouts.size
     ('DESI Legacy Imaging Surveys', 101)
     """
+    credentials = _environment_credentials()
+    config = _hidden(config, credentials)
     try:
-        return Settings.model_validate(as_meant(config, Settings))
+        settings = Settings.model_validate(as_meant(config, Settings))
     except ValidationError as error:
         lines = [explain(problem, Settings) for problem in error.errors()]
         raise LenspipeError("\n".join(lines)) from None
+    settings.retrieval._credentials.update(credentials)
+    return settings
+
+
+def hide_credentials(config: dict[str, Any]) -> None:
+    """Move the credentials of all addresses in a configuration to an environment variable.
+
+    Snakemake writes its configuration to files; its jobs inherit the variable, where
+    `load_settings` finds them.
+    """
+    credentials = _environment_credentials()
+    config.update(_hidden(config, credentials))
+    if credentials:
+        os.environ[_VARIABLE] = json.dumps(credentials)
+
+
+def _environment_credentials() -> dict[str, Credentials]:
+    given = json.loads(os.environ.get(_VARIABLE, "{}"))
+    return {address: Credentials(*values) for address, values in given.items()}
+
+
+def _hidden(value: Any, credentials: dict[str, Credentials], key: str = "") -> Any:
+    """Copy a part of a configuration without credentials, which are added to those given."""
+    if isinstance(value, Mapping):
+        return {
+            name: _hidden(each, credentials, f"{key}.{name}".strip("."))
+            for name, each in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_hidden(each, credentials, key) for each in value]
+    if not isinstance(value, str) or not is_remote(value):
+        return value
+    try:
+        shown, found = split_credentials(value, whole_query=key in _FOLDERS)
+    except ValueError as error:
+        raise LenspipeError(f"config key {key}: {error}") from None
+    if any(found):
+        credentials[shown.partition("{")[0].rstrip("/")] = found
+    return shown

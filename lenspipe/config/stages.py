@@ -39,7 +39,6 @@ __all__ = [
     "content_key",
     "run_again",
     "stage_parameters",
-    "upstream",
 ]
 
 #: Version of records, those for scoring and those of the labelled sample.
@@ -125,20 +124,6 @@ def content_key(name: str, settings: Settings, *content: Any) -> str:
     stage = STAGES[name]
     keys = stage.settings if stage.key is None else stage.key
     return digest(name, stage.version, _values(settings, keys, stage.without), content)
-
-
-def upstream(name: str) -> set[str]:
-    """Names of the stages that make a stage's inputs, directly or indirectly."""
-    result: set[str] = set()
-    pending = [*STAGES[name].inputs, *STAGES[name].waits_for]
-    while pending:
-        files = pending.pop()
-        pending += STAGE_FILES[files].covers
-        for maker, stage in STAGES.items():
-            if files in stage.outputs and maker not in result:
-                result.add(maker)
-                pending += [*stage.inputs, *stage.waits_for]
-    return result
 
 
 def run_again(key: str, settings: Settings) -> list[str]:
@@ -286,7 +271,7 @@ STAGE_FILES: dict[str, FileSet] = {
     ),
     "brick_cutouts": made(RunPaths.cutouts, per="brick"),
     # The labelled sample and the models.
-    "lenses": made(lambda p: p.lenses, beside="known/lenses.csv"),
+    "lenses": made(lambda p: p.lenses, beside="known/lenses.csv known/references.csv"),
     "sample": made(
         lambda p: p.sample,
         when=trains,
@@ -394,6 +379,7 @@ STAGES: dict[str, Stage] = {
         "parent.select:parent_of_chunk",
         "sky targets brick_positions -> parent parent_audit",
         _PARENT,
+        version=2,
         per="chunk",
         sources="catalogues_from",
     ),

@@ -5,7 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "chunk": ["cut_chunk", "cut_one", "cutouts_at", "discard_chunk"],
-        "reading": ["read_galaxies", "read_images"],
+        "chunk": ["cut_chunk", "cut_one", "discard_chunk"],
+        "files": ["CutoutFiles"],
     },
 )

@@ -11,10 +11,11 @@ from astropy.wcs import WCS
 from lenspipe.config.flags import FLAGS
 from lenspipe.config.surveys.base import Release, SurveyPaths
 from lenspipe.retrieval.local import LocalSource
-from lenspipe.survey.coadds import read_geometry, read_stamps
+from lenspipe.survey.coadds import BrickCoadds, read_stamps
 from lenspipe.survey.service import CutoutService
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.fits import clip_boxes
+from lenspipe.utils.fits import clip_boxes, reading
+from lenspipe.utils.progress import log
 
 __all__ = [
     "CoaddStamps",
@@ -57,8 +58,6 @@ class CoaddStamps:
     ----------
     source
         As returned by `lenspipe.retrieval.sources.open_source`.
-    paths
-    bands
     size
         Side of a stamp, pixels; odd.
     """
@@ -81,18 +80,19 @@ class CoaddStamps:
         """Describe what has been fetched, for a line of the log."""
         return self.source.traffic()
 
+    def unchecked(self, brick: str, region: str) -> str:
+        """Say why coadds were not checked against published sums, though that is configured."""
+        return self.source.unchecked(coadd_paths(self.paths, brick, region, self.bands).values())
+
     def read(self, brick: str, region: str, parent: pd.DataFrame) -> Stamps:
         """Make the stamps of a brick's galaxies.
 
-        Parameters
-        ----------
-        parent
-            N rows with ``ra`` and ``dec`` (degrees).
+        `parent` has ``ra`` and ``dec`` (degrees).
 
         Raises
         ------
         LenspipeError
-            Coadds are missing, truncated or garbled.
+            Coadds are missing, truncated or garbled, or not those of the brick.
         RetrievalError
             A server did not deliver them.
         """
@@ -105,9 +105,20 @@ class CoaddStamps:
         def boxes(wcs: WCS, shape: tuple[int, int]) -> np.ndarray:
             return clip_boxes(*_central_pixels(wcs, parent, size), size, shape)
 
-        checksums = self.paths.checksums(region, brick)
+        of_brick = BrickCoadds(brick, self.release)
+        centres: tuple[np.ndarray, np.ndarray] | None = None
+
+        def read(path: Path, kind: str, band: str | None, fill: float) -> np.ndarray:
+            nonlocal centres
+            with reading(path):
+                wcs, shape = of_brick.read_geometry(path, kind, band)
+                if centres is None:
+                    centres = _central_pixels(wcs, parent, size)
+                    stamps.inside = _inside(*centres, size, boxes(wcs, shape))
+                return read_stamps(path, *centres, size, fill)
+
+        checksums = self.paths.checksums(next(iter(coadds.values())))
         with self.source.coadds(coadds, boxes, checksums) as files:
-            x = y = None
             for index, band in enumerate(self.bands):
                 image, invvar = files.get(("image", band)), files.get(("invvar", band))
                 if bool(image) != bool(invvar):
@@ -118,21 +129,19 @@ class CoaddStamps:
                 stamps.present[:, index] = image is not None
                 if image is None or invvar is None:
                     continue
-                if x is None or y is None:
-                    wcs, shape = read_geometry(image)
-                    x, y = _central_pixels(wcs, parent, size)
-                    stamps.inside = _inside(x, y, size, boxes(wcs, shape))
-                stamps.images[:, index] = read_stamps(image, x, y, size, np.nan)
-                stamps.invvar[:, index] = read_stamps(invvar, x, y, size, 0)
-            if x is None or y is None:
+                stamps.images[:, index] = read(image, "image", band, np.nan)
+                stamps.invvar[:, index] = read(invvar, "invvar", band, 0)
+            if not stamps.present.any():
                 folder = str(next(iter(coadds.values()))).rpartition("/")[0]
                 raise LenspipeError(f"{folder}: no image in any band; download the brick's coadds")
-            if self.release.maskbits:
-                maskbits = files["maskbits", None]
-                if maskbits is None:
-                    raise LenspipeError(f"{coadds['maskbits', None]}: no such file; download it")
-                bits = read_stamps(maskbits, x, y, size, 0).astype(np.int64)
-                stamps.masked = (bits & _bad_bits(self.bands, self.release)) != 0
+            maskbits = files["maskbits", None]
+            if maskbits is not None:
+                bits = read(maskbits, "maskbits", None, 0).astype(np.int64)
+                stamps.masked = (bits & self.release.bad_pixels(self.bands)) != 0
+            elif self.release.maskbits:
+                raise LenspipeError(f"{coadds['maskbits', None]}: no such file; download it")
+            else:
+                log.info("brick %s: no mask bits, only inverse variances", brick)
         return stamps
 
 
@@ -160,6 +169,10 @@ class ServiceStamps:
         """See `CoaddStamps`; nothing, since the log names each request."""
         return ""
 
+    def unchecked(self, brick: str, region: str) -> str:
+        """See `CoaddStamps`."""
+        return "the cutout service publishes no sums" * self.service.retrieval.checksums
+
     def read(self, brick: str, region: str, parent: pd.DataFrame) -> Stamps:
         """See `CoaddStamps`."""
         stamps = _empty_stamps(len(parent), len(self.bands), self.service.size)
@@ -180,10 +193,7 @@ def coadd_paths(
 ) -> dict[tuple[str, str | None], str | Path]:
     """Return the paths of the coadds for the cutouts of a brick, if it has all.
 
-    Returns
-    -------
-    dict
-        (kind, band) -> path; the band of the mask bits is None.
+    Keys are (kind, band); the band of the mask bits is None.
     """
     release = paths.release
     coadds: dict[tuple[str, str | None], str | Path] = {
@@ -192,8 +202,7 @@ def coadd_paths(
         if band in release.bands_of_regions[region]
         for kind in ("image", "invvar")
     }
-    if release.maskbits:
-        coadds["maskbits", None] = paths.coadd(region, brick, "maskbits")
+    coadds["maskbits", None] = paths.coadd(region, brick, "maskbits")
     return coadds
 
 
@@ -219,7 +228,7 @@ def flag_stamps(stamps: Stamps, max_masked_fraction: float) -> np.ndarray:
     """Return the flags of stamps, an (N,) int32 array with bits of `FLAGS`.
 
     A pixel counts as masked if the inverse variance of a band is not positive, or if the coadd of
-    mask bits (releases from DR8 on) has BRIGHT, or SATUR or ALLMASK of a configured band. The
+    mask bits has BRIGHT, or SATUR or ALLMASK of a configured band. The
     masked fraction is that of the stamp's pixels inside the coadd, over the bands that the brick
     has.
     """
@@ -246,9 +255,3 @@ def _central_pixels(wcs: WCS, parent: pd.DataFrame, size: int) -> tuple[np.ndarr
     # A position off the projection's half of the sky has no pixel.
     columns, rows = np.clip(np.nan_to_num(pixels, nan=-size), -size, 10**6).astype(int)
     return columns, rows
-
-
-def _bad_bits(bands: Iterable[str], release: Release) -> int:
-    bands = tuple(bands)
-    names = [f"{name}_{band.upper()}" for name in ("SATUR", "ALLMASK") for band in bands]
-    return release.mask(("BRIGHT", *names))

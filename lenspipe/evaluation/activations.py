@@ -21,12 +21,8 @@ def show_activations(settings: Settings) -> None:
     """Plot a network and its activation maps for two galaxies, as ``activations.png``.
 
     They are the lens with the highest and the non-lens with the lowest score of the test split, or
-    of the validation split where there is no test split; without either the page says so.
-
-    Parameters
-    ----------
-    settings
-        Of the model, which has been assessed.
+    of the validation split where there is no test split; without either the page says so. The
+    settings are those of the model, which has been assessed.
 
     Raises
     ------
@@ -39,8 +35,9 @@ def show_activations(settings: Settings) -> None:
     if chosen is None:
         plot_note("No split that the model was not trained on\nhas lenses and non-lenses", path)
         return
-    model = load_model_for_run(settings, paths.model(name))
-    images = read_images(paths.sample, chosen, len(bands), settings.cutouts.size)
+    size = settings.cutouts.size
+    model = load_model_for_run(paths.model(name), bands, size)
+    images = read_images(paths.sample, chosen, len(bands), size)
     maps = stages(model, images)
     if not maps:
         plot_note(f"{name}: no layer of this network has activation maps", path)

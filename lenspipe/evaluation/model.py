@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from lenspipe.products.files import write_json
 from lenspipe.products.models import TRAINING_KEYS, read_training
 from lenspipe.products.sample import read_images
 from lenspipe.products.tables import read_table, write_table
+from lenspipe.scoring.backends.choose import Backend, open_backend
+from lenspipe.scoring.score import load_model_for_run
 from lenspipe.statistics.calibration import fit_calibration, read_calibration, write_calibration
 from lenspipe.utils.progress import log
 
@@ -28,6 +31,8 @@ __all__ = ["SPLITS", "assess", "predict_held_out", "show_mistakes"]
 
 #: Held-out splits.
 SPLITS = ("validation", "test")
+
+_PREDICTIONS = "predictions.parquet"
 
 
 def predict_held_out(settings: Settings) -> None:
@@ -47,11 +52,20 @@ def predict_held_out(settings: Settings) -> None:
     LenspipeError
         The model, the record of its training or the sample are missing or inconsistent.
     """
-    path = functools.partial(settings.paths.model, settings.training.name)
-    path("predictions.parquet").unlink(missing_ok=True)
+    paths, name, inference = settings.paths, settings.training.name, settings.inference
+    bands, size = settings.survey.bands, settings.cutouts.size
+    path = functools.partial(paths.model, name)
+    path(_PREDICTIONS).unlink(missing_ok=True)
     notes = read_training(path("training.json"))
-    splits = SPLITS[1:] if _used_validation(notes) else SPLITS
-    galaxies = predict_splits(settings, splits, notes["refit"] and "combine" not in notes)
+    files = dict.fromkeys(SPLITS[1:] if _used_validation(notes) else SPLITS, "model.keras")
+    if notes["refit"] and "combine" not in notes:
+        files["validation"] = "validated.keras"
+
+    def open_file(file: str) -> Backend:
+        return open_backend(load_model_for_run(path(file), bands, size), inference)
+
+    shape = len(bands), size
+    galaxies = predict_splits(paths, files, open_file, shape, inference.batch_size, name)
     validation = galaxies[galaxies["split"] == "validation"]
     calibration = fit_calibration(
         validation["label"], validation["p"], settings.evaluation.calibration
@@ -59,7 +73,7 @@ def predict_held_out(settings: Settings) -> None:
     write_calibration(path("calibration.json"), calibration)
     calibrated = calibration.apply(galaxies["p"]) if calibration else np.nan
     galaxies["p_calibrated"] = np.float32(calibrated)
-    write_table(path("predictions.parquet"), galaxies.drop(columns=["shard", "row"]))
+    write_table(path(_PREDICTIONS), galaxies.drop(columns=["shard", "row"]))
 
 
 def assess(settings: Settings) -> dict:
@@ -80,7 +94,7 @@ def assess(settings: Settings) -> dict:
     name = settings.training.name
     path = functools.partial(settings.paths.model, name)
     path("metrics.json").unlink(missing_ok=True)
-    notes, splits = read_training(path("training.json")), _read_splits(settings)
+    notes, splits = read_training(path("training.json")), _read_splits(path(_PREDICTIONS))
     calibration = read_calibration(path("calibration.json"))
     threshold, source = settings.assessment_threshold
     log.info("assessment of %s: galaxies count as found from p = %g (%s)", name, threshold, source)
@@ -112,7 +126,7 @@ def show_mistakes(settings: Settings) -> None:
     """
     name, bands = settings.training.name, settings.survey.bands
     path = functools.partial(settings.paths.model, name)
-    splits = _read_splits(settings)
+    splits = _read_splits(path(_PREDICTIONS))
     shown = shown_split(splits)
     if shown is None:
         plot_nothing_to_measure(["missed", "false"], path)
@@ -139,9 +153,7 @@ def _used_validation(notes: Mapping[str, Any]) -> bool:
     return "combine" in notes and (notes["refit"] or notes["combine"] == "stacker")
 
 
-def _read_splits(settings: Settings) -> dict[str, pd.DataFrame]:
-    """Predictions of each split."""
-    path = settings.paths.model(settings.training.name, "predictions.parquet")
+def _read_splits(path: Path) -> dict[str, pd.DataFrame]:
     galaxies = read_table(path, "predictions")
     return {split: galaxies[galaxies["split"] == split] for split in SPLITS}
 

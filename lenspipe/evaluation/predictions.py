@@ -1,16 +1,17 @@
 """Scores of the labelled sample's galaxies, joined with their properties."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from lenspipe.config.settings import Settings
+from lenspipe.config.paths import RunPaths
 from lenspipe.products.schema import PREDICTED, band_values, names_of
 from lenspipe.products.tables import read_table
-from lenspipe.scoring.splits import open_model, score_split
+from lenspipe.scoring.backends.choose import Backend
+from lenspipe.scoring.splits import score_split
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
@@ -20,43 +21,42 @@ _TRUTH = ["id", "theta_e_arcsec", "arc_snr"]
 
 
 def predict_splits(
-    settings: Settings, splits: Sequence[str], is_refit: bool = False
+    paths: RunPaths,
+    files: Mapping[str, str],
+    open_backend: Callable[[str], Backend],
+    shape: tuple[int, int],
+    batch_size: int,
+    name: str,
 ) -> pd.DataFrame:
     """Score the galaxies of some splits with a model; a split that the sample lacks has no rows.
 
+    There is a row per galaxy with the columns in docs/outputs.md, except ``p_calibrated``, and
+    ``shard`` and ``row`` of its record. Lenses of a simulated sky that no catalogue lists, which
+    the sample labels as non-lenses, are left out: a good network finds them, and at low rates they
+    alone would dominate the false positives.
+
     Parameters
     ----------
-    settings
-        Of the model.
-    is_refit
-        Whether the model was finally trained on the validation split as well: those galaxies are
-        scored with the model before that, ``validated.keras``.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row per galaxy with the columns in docs/outputs.md, except ``p_calibrated``, and ``shard``
-        and ``row`` of its record. Lenses of a simulated sky that no catalogue lists, which the
-        sample labels as non-lenses, are left out: a good network finds them, and at low rates they
-        alone would dominate the false positives.
+    files
+        Split -> file of the model that scores it.
+    open_backend
+        Opens such a file; one that scores both splits is opened once.
+    shape, batch_size, name
+        As for `lenspipe.scoring.splits.score_split`.
 
     Raises
     ------
     LenspipeError
         Model, records and sample are inconsistent.
     """
-    paths = settings.paths
     sample = read_table(paths.sample, "sample")
-    sample = sample[sample["split"].isin(splits)]
+    sample = sample[sample["split"].isin(files)]
     empty = pd.DataFrame({"id": pd.Series(dtype=str), "label": [], "p": pd.Series(dtype="f4")})
-    files = dict.fromkeys(splits, "model.keras")
-    if is_refit:
-        files["validation"] = "validated.keras"
-    # A file that scores both splits is opened once.
-    get_backend = functools.cache(functools.partial(open_model, settings))
+    get_backend = functools.cache(open_backend)
     scores = [empty]
-    for split in splits:
-        scores.append(score_split(settings, split, functools.partial(get_backend, files[split])))
+    for split, file in files.items():
+        backend = functools.partial(get_backend, file)
+        scores.append(score_split(paths, split, backend, shape, batch_size, name))
     table = _join(sample, pd.concat(scores, ignore_index=True), paths.sample)
     table = _add_truth(table, [path for path in (paths.injected, paths.truth) if path.exists()])
     unlisted = (table["label"] == 0) & table["theta_e_arcsec"].notna()

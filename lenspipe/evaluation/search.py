@@ -1,6 +1,5 @@
 """How well the search performs on galaxies not used in training."""
 
-import functools
 import itertools
 from collections.abc import Sequence
 
@@ -9,8 +8,9 @@ import pandas as pd
 import scipy.stats
 
 from lenspipe.config.flags import has_rejected_flag
+from lenspipe.config.paths import RunPaths
 from lenspipe.config.settings import Settings
-from lenspipe.cutouts.reading import read_images
+from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.evaluation.mistakes import draw_mistakes
 from lenspipe.plotting import figures
 from lenspipe.products.candidates import read_cuts
@@ -63,19 +63,17 @@ def evaluate(settings: Settings) -> dict:
     paths, band = settings.paths, settings.survey.bands[-1]
     has_truth = settings.simulation is not None
     paths.evaluation("metrics.json").unlink(missing_ok=True)
-    galaxies = (
-        read_scores_with_truth(settings.paths, settings.held_out)
-        if has_truth
-        else _labelled(settings)
-    )
-    galaxies = _add_conditions(settings, galaxies)
+    held_out, section = settings.held_out, settings.candidates
+    galaxies = (read_scores_with_truth if has_truth else _read_labelled)(paths, held_out)
+    galaxies = _add_conditions(galaxies, paths, band)
     unscored = galaxies["p"].isna()
     if unscored.any():
         log.info("evaluation: %d galaxies have no score; they count as not found", unscored.sum())
     galaxies["p"] = galaxies["p"].astype(np.float64).fillna(_UNSCORED)
-    cuts = read_cuts(settings.paths.cuts, settings.candidates.threshold)
-    galaxies["selected"] = cuts.passes(galaxies) & ~has_rejected_flag(galaxies["flags"], settings)
-    where = f"the {settings.held_out} {'bricks' if has_truth else 'split'}"
+    cuts = read_cuts(paths.cuts, section.threshold)
+    rejected = has_rejected_flag(galaxies["flags"], section.reject_flags)
+    galaxies["selected"] = cuts.passes(galaxies) & ~rejected
+    where = f"the {held_out} {'bricks' if has_truth else 'split'}"
     for name, n in (("lens", galaxies["lens"].sum()), ("non-lens", (~galaxies["lens"]).sum())):
         if n == 0:
             raise LenspipeError(
@@ -108,36 +106,35 @@ def evaluate(settings: Settings) -> dict:
         metrics["binned_at"],
         paths.evaluation("completeness.png"),
     )
+    cutouts = CutoutFiles.of(settings)
     draw_mistakes(
         _mark_mistakes(galaxies),
-        functools.partial(read_images, settings),
+        lambda rows: cutouts.read(rows)[0],
         paths.evaluation,
         title=settings.run,
-        rule=str(settings.candidates.threshold),
+        rule=str(section.threshold),
         mosaics=settings.mosaics,
-        bands=settings.survey.bands,
-        release=settings.release,
+        bands=cutouts.bands,
+        release=cutouts.release,
     )
     write_json(paths.evaluation("metrics.json"), metrics)
     _log_metrics(metrics)
     return metrics
 
 
-def _labelled(settings: Settings) -> pd.DataFrame:
-    """Galaxies of the labelled sample's test split."""
-    sample = read_table(settings.paths.sample, "sample")
+def _read_labelled(paths: RunPaths, held_out: str | None) -> pd.DataFrame:
+    """Galaxies of the labelled sample's held-out split, with their scores."""
+    sample = read_table(paths.sample, "sample")
     sample = sample.loc[
-        (sample["split"] == settings.held_out) & (sample["class"] != "injected"),
+        (sample["split"] == held_out) & (sample["class"] != "injected"),
         ["id", "brick", "label"],
     ]
     if sample.empty:
         raise LenspipeError(
-            f"{settings.paths.sample}: found no labelled galaxy in the {settings.held_out} split, "
-            "expected some; raise its fraction in config key sample.fractions"
+            f"{paths.sample}: found no labelled galaxy in the {held_out} split, expected some; "
+            "raise its fraction in config key sample.fractions"
         )
-    scores = read_rows_of_bricks(
-        settings.paths.bricks, settings.paths.scores, "scores", set(sample["brick"])
-    )
+    scores = read_rows_of_bricks(paths.bricks, paths.scores, "scores", set(sample["brick"]))
     galaxies = sample.drop(columns="brick").merge(scores, on="id", validate="1:1")
     if len(galaxies) < len(sample):
         log.info("evaluation: %d of the test split were not scored", len(sample) - len(galaxies))
@@ -146,13 +143,9 @@ def _labelled(settings: Settings) -> pd.DataFrame:
     return galaxies
 
 
-def _add_conditions(settings: Settings, galaxies: pd.DataFrame) -> pd.DataFrame:
-    """Add type, and magnitude and exposures in the last band."""
-    band = settings.survey.bands[-1]
+def _add_conditions(galaxies: pd.DataFrame, paths: RunPaths, band: str) -> pd.DataFrame:
     columns = {f"mag_{band}": "mag", f"nobs_{band}": "nobs", "type": "type"}
-    parent = read_rows_of_bricks(
-        settings.paths.bricks, settings.paths.parent, "parent", set(galaxies["brick"])
-    )
+    parent = read_rows_of_bricks(paths.bricks, paths.parent, "parent", set(galaxies["brick"]))
     parent = parent[["id", *columns]].rename(columns=columns)
     return galaxies.merge(parent, on="id", how="left", validate="1:1")
 
@@ -207,12 +200,10 @@ def _measure(galaxies: pd.DataFrame, lowest_cut: float, has_truth: bool) -> dict
     }
     if not has_truth:
         del metrics["n_visible_lenses"]
-        metrics["completeness_by_mag"] = _in_bins(
-            galaxies[lens], "mag", above, PROPERTY_BINS["mag"]
-        )
-        metrics["completeness_by_nobs"] = _in_bins(
-            galaxies[lens], "nobs", above, PROPERTY_BINS["nobs"]
-        )
+        for name in ("mag", "nobs"):
+            metrics[f"completeness_by_{name}"] = _in_bins(
+                galaxies[lens], name, above, PROPERTY_BINS[name]
+            )
         return metrics
     metrics["auc_visible"] = auc(visible, nonlenses)
     metrics["false_positive_rate_by_kind"] = {

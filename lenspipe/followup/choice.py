@@ -59,21 +59,16 @@ def choose_candidates(
 ) -> pd.DataFrame:
     """Choose candidates by names, grades or a file; exactly one of these is given.
 
+    They are in the requested order, or in that of the table if chosen by grade; each once.
+
     Parameters
     ----------
-    table
-        As returned by `read_graded`.
     names
         Names or ids.
     grades
         Such as ``A,B``.
     file
         Names or ids, one per line, or a table with a column ``name`` or ``id``.
-
-    Returns
-    -------
-    pandas.DataFrame
-        In the requested order, or that of the table if chosen by grade; each once.
 
     Raises
     ------
@@ -125,18 +120,14 @@ def _read_names(path: Path) -> list[str]:
 def read_arrows(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     """Read the positions of candidates' suspected source images.
 
+    For the candidates in the table (name, id, ra, dec): id, ra, dec (degrees), dx, dy (arcsec),
+    label.
+
     Parameters
     ----------
     path
         Table with ``name`` (or ``id``) of the candidate, optionally ``label``, and either ``ra``
         and ``dec``, degrees, or ``dx`` and ``dy``, arcsec to the East and to the North of it.
-    table
-        Candidates: name, id, ra, dec (degrees).
-
-    Returns
-    -------
-    pandas.DataFrame
-        For the candidates in the table: id, ra, dec (degrees), dx, dy (arcsec), label.
 
     Raises
     ------

@@ -80,15 +80,9 @@ class SkyImage:
 def resample(image: SkyImage, field: Field, order: int = 3) -> np.ndarray:
     """Resample an image onto the grid of a field.
 
-    Parameters
-    ----------
-    order
-        Of the interpolating splines; 1 for images with discontinuities, such as masked stars.
-
-    Returns
-    -------
-    float32 array, shape (B, S, S)
-        The same surface brightness; NaN where the image has no data.
+    The surface brightness is the same, float32, shape (B, S, S); NaN where the image has no data.
+    The order is that of the interpolating splines; 1 for images with discontinuities, such as
+    masked stars.
     """
     x, y = field.pixels_in(image.wcs)
     positions = [np.nan_to_num(y, nan=-1e6), np.nan_to_num(x, nan=-1e6)]
@@ -133,12 +127,8 @@ def _shifted(wcs: WCS, left: int, bottom: int) -> WCS:
 class Survey:
     """Coadds of the survey around positions.
 
-    Parameters
-    ----------
-    source
-        As provided by `lenspipe.retrieval.sources.open_source`.
-    bricks
-        Those of the run: brick, region, ra, dec (degrees).
+    The source is provided by `lenspipe.retrieval.sources.open_source`; bricks are those of the run:
+    brick, region, ra, dec (degrees).
     """
 
     def __init__(self, paths: SurveyPaths, source: Any, bricks: pd.DataFrame) -> None:
@@ -147,15 +137,8 @@ class Survey:
     def read(self, field: Field, bands: Sequence[str], order: int = 3) -> np.ndarray:
         """Read the coadds of all bricks of the run that overlap a field, on its grid.
 
-        Parameters
-        ----------
-        order
-            As in `resample`.
-
-        Returns
-        -------
-        float32 array, shape (B, S, S)
-            Nanomaggies; NaN where no brick has data.
+        Nanomaggies, float32, shape (B, S, S); NaN where no brick has data. The order is as in
+        `resample`.
 
         Raises
         ------
@@ -193,7 +176,7 @@ class Survey:
             return clip_boxes(*centre(wcs), side, shape)
 
         coadds = {band: self.paths.coadd(brick.region, brick.brick, "image", band)}
-        checksums = self.paths.checksums(brick.region, brick.brick)
+        checksums = self.paths.checksums(coadds[band])
         with self.source.coadds(coadds, boxes, checksums) as files:
             file = files[band]
             if file is None:
@@ -248,10 +231,7 @@ class FitsImage:
     def read(self, field: Field) -> np.ndarray | None:
         """Read the image on the grid of a field.
 
-        Returns
-        -------
-        float32 array, shape (S, S), or None
-            NaN where there is no data; None if there is none in the field.
+        float32, shape (S, S), NaN where there is no data; None if there is none in the field.
         """
         x, y = field.pixels_in(self.wcs)
         if not np.isfinite(x).any():

@@ -21,9 +21,7 @@ __all__ = ["Panel", "plot_comparison", "plot_sheet"]
 _WIDTH, _HEIGHT, _MARGIN = 8.27, 11.69, 0.65
 
 _INNER = _WIDTH - 2 * _MARGIN
-
 _LARGE, _GAP = 3.4, 0.12
-
 _INK, _FAINT, _RULE = "#1a1a1a", "#6b6b6b", "#bdbdbd"
 
 # Colour-blind safe colours on dark and on inverted images.
@@ -75,12 +73,8 @@ class Panel:
     ) -> None:
         """Add the panel to a figure; coordinates of its axes are arcsec to the East and North.
 
-        Parameters
-        ----------
-        left, bottom, size
-            Inches.
-        arrows
-            Columns dx, dy, label; the tip of an arrow points at (dx, dy).
+        Positions on the page are in inches. The tip of an arrow (columns dx, dy, label) points at
+        (dx, dy).
         """
         place = (left / _WIDTH, bottom / _HEIGHT, size / _WIDTH, size / _HEIGHT)
         axes = figure.add_axes(place, label=self.title)
@@ -182,7 +176,6 @@ def _norm(pixels: np.ndarray, inverted: bool) -> ImageNormalize:
 
 
 def _plot_compass(axes: Axes, half: float, scale: float, ink: dict[str, Any]) -> None:
-    """Plot North and East at the upper right."""
     x, y, arm = -half + 0.16 / scale, half - 0.56 / scale, 0.32 / scale
     for tip, letter, ha, va in (
         ((x, y + arm), "N", "center", "bottom"),
@@ -256,12 +249,8 @@ def plot_comparison(
 ) -> Figure:
     """Plot a page that compares the survey's image with one from elsewhere.
 
-    Parameters
-    ----------
-    name, subtitle, arrows, footer
-        As in `plot_sheet`.
-    pairs
-        Panels of the survey and of the other image; at most two pairs, one below the other.
+    Pairs are panels of the survey and of the other image, at most two, one below the other; other
+    arguments are as in `plot_sheet`.
     """
     figure = _page(name, subtitle, footer)
     bottom = _HEIGHT - 1.62

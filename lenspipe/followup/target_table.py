@@ -15,9 +15,7 @@ from lenspipe.utils.files import atomic
 __all__ = ["einstein_radius", "format_position", "write_targets"]
 
 _PRIORITIES = {"A": "1", "B": "2", "C": "3"}
-
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-
 _LATEX |= {sign: rf"\{sign}" for sign in "&%$#_{}"}
 
 
@@ -49,12 +47,8 @@ def write_targets(
 ) -> None:
     """Write the table of targets as ``targets.csv``, ``targets.tex`` and ``targets.txt``.
 
-    Parameters
-    ----------
-    table
-        Candidates: name, ra, dec (degrees), magnitudes, grade, and optionally redshifts.
-    arrows
-        id -> rows as returned by `lenspipe.followup.choice.read_arrows`.
+    Candidates have name, ra, dec (degrees), magnitudes, grade, and optionally redshifts; arrows, by
+    id, are those of `lenspipe.followup.choice.read_arrows`.
     """
     rows = table.to_dict("records")
     positions = [format_position(row["ra"], row["dec"]) for row in rows]

@@ -21,21 +21,10 @@ def with_lenses(
 ) -> pd.Series:
     """Choose bricks by the catalogued lenses in them.
 
-    Parameters
-    ----------
-    table
-        Bricks with data, with the column brick.
-    inside
-        Which of them are in the footprint.
-    lenses
-        Columns ra and dec, degrees.
-    known_lenses
-        As in the section ``footprint``: 'only' those bricks of the footprint with a lens, or 'add'
-        all bricks with a lens to those of the footprint.
-
-    Returns
-    -------
-    pandas.Series of bool
+    The table has bricks with data, with the column brick; `inside` tells which of them are in the
+    footprint; lenses have columns ra and dec, degrees. `known_lenses` is as in the section
+    ``footprint``: ``only`` those bricks of the footprint with a lens, or ``add`` all bricks with a
+    lens to those of the footprint.
 
     Raises
     ------

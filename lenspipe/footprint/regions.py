@@ -51,12 +51,8 @@ def in_polygon(
     Edges are the shorter arcs of great circles; the vertices may go round either way, and the last
     is joined to the first. Seen from a position inside the polygon, the direction to a point that
     moves along the edges turns by 360 degrees; from one outside the turns cancel. It turns as well
-    seen from the antipodes of the inside, which lie in the other half of the sky.
-
-    Parameters
-    ----------
-    vertices
-        (ra, dec), degrees; all within 90 degrees of their mean direction.
+    seen from the antipodes of the inside, which lie in the other half of the sky. Vertices are (ra,
+    dec), degrees, all within 90 degrees of their mean direction.
     """
     corners_ra, corners_dec = np.radians(np.asarray(vertices, float)).T
     lon, lat = np.radians(np.asarray(ra, float)), np.radians(np.asarray(dec, float))
@@ -84,11 +80,8 @@ def _vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
 def named_bricks(footprint: Footprint) -> set[str] | None:
     """Return the names of the bricks that a footprint lists.
 
-    Returns
-    -------
-    set of str or None
-        Those both in ``bricks`` and in the file ``brick_list`` if both are given; None if neither
-        is.
+    They are those both in ``bricks`` and in the file ``brick_list`` if both are given; None if
+    neither is.
 
     Raises
     ------

@@ -30,14 +30,10 @@ def select_bricks(settings: Settings) -> pd.DataFrame:
     They are chosen from the survey's own tables, where each brick counts in one region only; for a
     simulated sky, which is made from this list, from all bricks on the sky. With a list of targets,
     only those with a target are chosen; with ``footprint.known_lenses``, only those with a
-    catalogued lens of the grades in ``sample.grades``, or these as well.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Sorted by brick. Columns brick (str), brickid (int32), region (str), ra, dec (float64,
-        centre, degrees), chunk (str), and nexp_<band>, psfsize_<band> (float32; median number of
-        exposures and seeing FWHM in arcsec; NaN if unknown) for each configured band.
+    catalogued lens that can be seen from the ground, of the grades in ``sample.grades``, or these
+    as well. The table is sorted by brick. Columns are brick (str), brickid (int32), region (str),
+    ra, dec (float64, centre, degrees), chunk (str), and nexp_<band>, psfsize_<band> (float32;
+    median number of exposures and seeing FWHM in arcsec; NaN if unknown) for each configured band.
 
     Raises
     ------
@@ -114,6 +110,7 @@ def _choose(table: pd.DataFrame, settings: Settings) -> pd.DataFrame:
         sample, simulated = settings.sample, bool(settings.simulation)
         tables = read_catalogues(sample, settings.paths, settings.retrieval, simulated)
         lenses = merge_entries(tables, sample.merge_radius_arcsec)
+        lenses = lenses[lenses["visible"]]
         if sample.grades is not None:
             lenses = lenses[lenses["grade"].isin(sample.grades)]
         inside = with_lenses(table, inside, lenses, footprint.known_lenses, release)

@@ -13,14 +13,8 @@ def with_targets(
 ) -> pd.DataFrame:
     """Select the bricks with a target.
 
-    Parameters
-    ----------
-    table
-        Bricks with data, with the column brick.
-    targets
-        As returned by `lenspipe.catalogs.targets.read_targets`.
-    path
-        Of the list of targets, for errors.
+    The table has bricks with data, with the column brick; targets are those of
+    `lenspipe.catalogs.targets.read_targets`, and `path` is that of their list, for errors.
 
     Raises
     ------
@@ -39,10 +33,7 @@ def with_targets(
 def report_absent(absent: pd.DataFrame, release_name: str) -> None:
     """Name in the log each target without data.
 
-    Parameters
-    ----------
-    absent
-        As returned by `lenspipe.catalogs.targets.targets_without_data`.
+    They are those of `lenspipe.catalogs.targets.targets_without_data`.
     """
     for row in absent.itertuples():
         log.info(

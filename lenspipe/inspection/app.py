@@ -1,12 +1,14 @@
 """The server of the inspection portal: a page, the graders' lists, images, and votes."""
 
 import html
+import math
 import sqlite3
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -29,9 +31,27 @@ __all__ = ["make_app"]
 
 _STATIC = Path(__file__).parent / "static"
 
-_MAX_COMMENT = 2000
-
 _NOT_ADMITTED = "unknown grader or wrong token; ask whoever runs the portal for your link"
+
+
+class _Vote(BaseModel):
+    """A vote as the browser sends it."""
+
+    model_config = ConfigDict(strict=True)
+    key: str = Field(min_length=8, max_length=64)
+    place: int = Field(ge=0)
+    grade: Literal["A", "B", "C", "D", ""]
+    comment: str = Field(max_length=2000)
+    seconds: float = Field(ge=0, lt=1e9)
+
+
+class _Votes(BaseModel):
+    """Votes on the list of a file and stage."""
+
+    model_config = ConfigDict(strict=True)
+    file: int
+    stage: int
+    votes: list[_Vote]
 
 
 def make_app(
@@ -56,7 +76,7 @@ def make_app(
         Mount("/static", StaticFiles(directory=_STATIC)),
         Route("/g/{grader}/", portal.page),
         Route("/g/{grader}/list", portal.entries),
-        Route("/g/{grader}/image/{place:int}", portal.image),
+        Route("/g/{grader}/image/{place}", portal.image),
         Route("/g/{grader}/votes", portal.vote, methods=["POST"]),
         Route("/g/{grader}/result", portal.result),
     ]
@@ -94,14 +114,15 @@ class _Portal:
             if not self.store.admits(grader, token, self.tokens):
                 raise HTTPException(403, _NOT_ADMITTED)
             response = RedirectResponse(f"/g/{grader}/", 303)
-            response.set_cookie(
-                "token",
-                token,
-                path=f"/g/{grader}/",
-                httponly=True,
-                samesite="lax",
-                max_age=31536000,
-            )
+            if self.store.has_token(grader):
+                response.set_cookie(
+                    "token",
+                    token,
+                    path=f"/g/{grader}/",
+                    httponly=True,
+                    samesite="lax",
+                    max_age=31536000,
+                )
             return response
         self._admit(request)
         return _page("grade.html", title=self._title(), grader=html.escape(grader))
@@ -135,15 +156,21 @@ class _Portal:
         grader = self._admit(request)
         query, place = request.query_params, request.path_params["place"]
         items = self._list_of(grader)
-        if place >= len(items) or not self.lists.exists(items[place]):
+        try:
+            item = items[int(place)] if place.isdecimal() else ""
+        except (ValueError, IndexError):
+            item = ""
+        if not item or not self.lists.exists(item):
             raise HTTPException(404, "no such image")
         try:
             residual = query.get("residual", "0") == "1"
             stretch = {"viewer": "viewer", "lupton": "lupton"}[query.get("stretch", "viewer")]
             gain = min(max(float(query.get("gain", "1")), 1e-3), 1e3)
         except (KeyError, ValueError):
-            raise HTTPException(400, "invalid parameters of the image") from None
-        strip = draw_strip(self.lists.read(items[place]), residual, stretch, gain)
+            gain = math.nan
+        if math.isnan(gain):
+            raise HTTPException(400, "invalid parameters of the image")
+        strip = draw_strip(self.lists.read(item), residual, stretch, gain)
         return Response(strip, media_type="image/png")
 
     async def vote(self, request: Request) -> Response:
@@ -151,16 +178,17 @@ class _Portal:
         grader = await run_in_threadpool(self._admit, request)
         items = await run_in_threadpool(self._list_of, grader)
         try:
-            content = await request.json()
-            if (content["file"], content["stage"]) != (self.store.identity, self.stage):
-                raise HTTPException(
-                    409, "the portal now shows another run or stage; reload this page"
-                )
-            votes = [_checked(vote, items) for vote in content["votes"]]
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            raise HTTPException(400, f"invalid votes: {type(error).__name__} {error}") from None
+            content = _Votes.model_validate_json(await request.body())
+        except ValidationError as error:
+            raise HTTPException(400, f"invalid votes: {_first_problem(error)}") from None
+        if (content.file, content.stage) != (self.store.identity, self.stage):
+            raise HTTPException(409, "the portal now shows another run or stage; reload this page")
+        if any(vote.place >= len(items) for vote in content.votes):
+            raise HTTPException(400, f"invalid votes: found a place that is not below {len(items)}")
+        # The candidate may no longer exist.
+        votes = [vote.model_dump() | {"item": items[vote.place]} for vote in content.votes]
         await run_in_threadpool(self.store.add_votes, grader, self.stage, votes)
-        return JSONResponse({"kept": [vote["key"] for vote in votes]})
+        return JSONResponse({"kept": [vote.key for vote in content.votes]})
 
     def result(self, request: Request) -> Response:
         """Result of all graders, only for graders who have finished, so as not to bias them."""
@@ -222,26 +250,10 @@ class _Portal:
         return f"{html.escape(self.paths.root.name)}, stage {self.stage}"
 
 
-def _checked(vote: Mapping[str, Any], items: Sequence[str]) -> dict[str, Any]:
-    """Check a vote from the browser, and return it as the store expects it."""
-    key, comment, grade = vote["key"], vote["comment"], vote["grade"]
-    place, seconds = vote["place"], float(vote["seconds"])
-    if not (isinstance(key, str) and 8 <= len(key) <= 64 and isinstance(comment, str)):
-        raise ValueError("expected a key of 8 to 64 characters and a comment")
-    if grade not in ("A", "B", "C", "D", "") or len(comment) > _MAX_COMMENT:
-        raise ValueError(f"grade {grade!r}, or a comment longer than {_MAX_COMMENT}")
-    if not isinstance(place, int) or place < 0 or not 0 <= seconds < 1e9:
-        raise ValueError(f"place {place}, or {seconds} seconds")
-    # A browser may send half a surrogate pair, which cannot be stored.
-    comment = comment.encode("utf-8", "replace").decode()
-    # The candidate may no longer exist.
-    return {
-        "key": key,
-        "item": items[place],
-        "grade": grade,
-        "comment": comment,
-        "seconds": seconds,
-    }
+def _first_problem(error: ValidationError) -> str:
+    """First problem of votes from the browser, in a line."""
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return f"{'.'.join(map(str, problem['loc'])) or 'JSON'}: {problem['msg']}"
 
 
 def _page(name: str, status: int = 200, **values: str) -> HTMLResponse:

@@ -1,6 +1,7 @@
 """From votes to grades: A is 4, B 3, C 2, D 1; the mean over the graders gives the grade."""
 
 import csv
+import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,12 +11,13 @@ from astropy.table import Table
 
 from lenspipe.config.paths import RunPaths
 from lenspipe.inspection.agreement import measure_agreement
-from lenspipe.inspection.store import Store
+from lenspipe.inspection.store import Store, damaged
 from lenspipe.products.files import require, write_json
 from lenspipe.products.schema import GRADES, VOTES, names_of
-from lenspipe.products.tables import write_table
+from lenspipe.products.tables import read_table, write_table
+from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
-from lenspipe.utils.tables import fits_values
+from lenspipe.utils.tables import escape_formulas, fits_values
 
 __all__ = ["POINTS", "export_grades", "grade_of_mean", "grade_table", "means_of_stage"]
 
@@ -86,7 +88,8 @@ def grade_table(store: Store, ids: Sequence[str]) -> pd.DataFrame:
 def export_grades(paths: RunPaths, store: Store) -> dict[str, int]:
     """Write the candidates with their grades, all votes, and the agreement of the graders.
 
-    Writes ``inspection/grades.fits``, ``grades.csv``, ``votes.csv`` and ``agreement.json``.
+    Writes ``inspection/grades.fits``, ``grades.csv``, ``votes.csv`` and ``agreement.json``. In the
+    CSV files texts are as `lenspipe.utils.tables.escape_formulas` returns them.
 
     Returns
     -------
@@ -96,8 +99,10 @@ def export_grades(paths: RunPaths, store: Store) -> dict[str, int]:
     Raises
     ------
     LenspipeError
-        The run has no candidates.
+        The run has no candidates, the votes cannot be read, or there are fewer than were exported
+        before.
     """
+    votes = _all_votes(paths, store)
     path = require(paths.candidates, "candidates")
     table = Table.read(path, format="fits", character_as_bytes=False)
     ids = [str(id_) for id_ in table["id"]]
@@ -111,12 +116,10 @@ def export_grades(paths: RunPaths, store: Store) -> dict[str, int]:
     # A CSV may have any characters.
     for name in ("votes", "comments"):
         frame[name] = grades[name].to_numpy()
-    write_table(paths.inspection("grades.csv"), frame)
-    votes = store.votes()
-    with atomic(paths.inspection("votes.csv")) as temporary, open(temporary, "w") as file:
-        writer = csv.DictWriter(file, names_of(VOTES), extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(votes)
+    vote_table = pd.DataFrame(votes, columns=names_of(VOTES))
+    for file, rows in (("grades.csv", frame), ("votes.csv", vote_table)):
+        # Quoted, as a carriage return in a text would otherwise end the row.
+        write_table(paths.inspection(file), escape_formulas(rows), quoting=csv.QUOTE_NONNUMERIC)
     known = []
     if "known" in table.colnames:
         known = [id_ for id_, is_known in zip(ids, table["known"], strict=True) if is_known]
@@ -127,6 +130,24 @@ def export_grades(paths: RunPaths, store: Store) -> dict[str, int]:
     }
     write_json(paths.inspection("agreement.json"), result)
     return grades["grade"].value_counts().to_dict()
+
+
+def _all_votes(paths: RunPaths, store: Store) -> list[dict[str, Any]]:
+    """All votes: at least as many as were exported before, since none is ever removed."""
+    try:
+        votes = store.votes()
+    except sqlite3.Error as error:
+        raise damaged(store.path, error) from None
+    exported = paths.inspection("votes.csv")
+    if exported.exists():
+        number = len(read_table(exported, "votes", columns=["n"]))
+        if len(votes) < number:
+            raise LenspipeError(
+                f"{store.path}: found {len(votes)} votes, expected at least the {number} of "
+                f"{exported.name}; restore it from a copy, or delete {exported.name} to export "
+                "anyway"
+            )
+    return votes
 
 
 def _counts(vote: Mapping[str, Any]) -> bool:

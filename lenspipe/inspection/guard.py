@@ -58,30 +58,47 @@ class Guard:
         headers = {
             key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]
         }
-        if problem := self._problem(scope["method"], headers):
+        # The whole body is read before anything is answered, also if it is not used: uvicorn cannot
+        # send an answer while it rejects the rest of a request.
+        body, ended = bytearray(), False
+        while not ended and len(body) <= _MAX_BYTES:
+            message = await receive()
+            body += message.get("body", b"")
+            ended = not message.get("more_body", False)
+            if message["type"] == "http.disconnect":
+                response = JSONResponse({"error": "the connection ended within the request"}, 400)
+                await response(scope, receive, send_with_headers)
+                return
+        if problem := self._problem(scope["method"], headers, len(body)):
             response = JSONResponse({"error": problem}, 403)
             await response(scope, receive, send_with_headers)
             return
-        await self.app(scope, receive, send_with_headers)
 
-    def _problem(self, method: str, headers: Mapping[str, str]) -> str | None:
+        messages: list[Message] = [{"type": "http.request", "body": bytes(body)}]
+
+        async def receive_again() -> Message:
+            return messages.pop() if messages else await receive()
+
+        await self.app(scope, receive_again, send_with_headers)
+
+    def _problem(self, method: str, headers: Mapping[str, str], length: int) -> str | None:
         """Why a request is rejected; None if it is not."""
         host = headers.get("host", "")
         try:
             name = urlsplit(f"//{host}").hostname
+            origin = urlsplit(headers.get("origin", "")).netloc
         except ValueError:
-            name = None
+            name = origin = None
         if not name or (self.hosts is not None and name not in self.hosts):
             return "not a host name of this portal"
+        if length > _MAX_BYTES:
+            return f"found more than {_MAX_BYTES} bytes, expected fewer"
         if headers.get("sec-fetch-site", "none") == "cross-site" and method != "GET":
             return "request from another site"
         if method in ("GET", "HEAD"):
             return None
-        if urlsplit(headers.get("origin", "")).netloc != host:
+        if origin != host:
             return "request from another page"
         if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             return "expected JSON"
-        length = headers.get("content-length", "")
-        if not length.isdecimal() or int(length) > _MAX_BYTES:
-            return f"expected a content-length of at most {_MAX_BYTES} bytes"
         return None

@@ -14,10 +14,8 @@ from lenspipe.config.paths import RunPaths
 from lenspipe.plotting.colour import colour_images
 from lenspipe.plotting.residual import residual_images
 from lenspipe.products.candidates import read_candidates
-from lenspipe.products.cutouts import read_release
-from lenspipe.products.files import require
+from lenspipe.products.cutouts import open_cutouts, read_release
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.fits import open_fits
 from lenspipe.utils.names import iau_name
 
 __all__ = ["Cutout", "Cutouts", "candidates_to_grade", "draw_strip", "shown_bands"]
@@ -95,7 +93,7 @@ class Cutouts:
         self._catalogue = functools.lru_cache(max_files)(self._read_catalogue)
 
     def _read_catalogue(self, path: Path) -> tuple[dict[str, int], np.ndarray]:
-        with open_fits(path) as hdus:
+        with open_cutouts(path) as hdus:
             columns = hdus["CATALOG"].get_colnames()
             optional = ["shape_e1", "shape_e2", "ra", "dec", "flags"]
             rows = hdus["CATALOG"].read(columns=["id", *(n for n in optional if n in columns)])
@@ -123,9 +121,8 @@ class Cutouts:
         LenspipeError
             The file is missing or damaged, or lacks the galaxy.
         """
-        require(path, "cutouts")
         try:
-            with self._lock, open_fits(path) as hdus:
+            with self._lock, open_cutouts(path) as hdus:
                 places, rows = self._catalogue(path)
                 i = places[galaxy]
                 image = hdus["IMAGE"][i : i + 1, :, :, :][0].astype(np.float32)

@@ -21,39 +21,42 @@ from typing import Any
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
-__all__ = ["GRADER_NAME", "Store"]
+__all__ = ["GRADER_NAME", "Store", "damaged"]
 
 #: Pattern of graders' names, which are part of addresses and files.
 GRADER_NAME = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,38}[\w-])?", re.ASCII)
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS graders (name TEXT PRIMARY KEY, token_sha256 TEXT);
-CREATE TABLE IF NOT EXISTS votes (
-    n INTEGER PRIMARY KEY AUTOINCREMENT,
-    key TEXT NOT NULL UNIQUE,
-    grader TEXT NOT NULL REFERENCES graders (name),
-    stage INTEGER NOT NULL,
-    item TEXT NOT NULL,
-    grade TEXT NOT NULL CHECK (grade IN ('A', 'B', 'C', 'D', '')),
-    comment TEXT NOT NULL,
-    seconds REAL NOT NULL,
-    time TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS lists (
-    grader TEXT NOT NULL REFERENCES graders (name),
-    stage INTEGER NOT NULL,
-    place INTEGER NOT NULL,
-    item TEXT NOT NULL,
-    PRIMARY KEY (grader, stage, place),
-    UNIQUE (grader, stage, item)
-);
-CREATE INDEX IF NOT EXISTS votes_of_grader ON votes (grader, stage, item);
-"""
+_TABLES = {
+    "graders": "name TEXT PRIMARY KEY, token_sha256 TEXT",
+    "votes": """
+        n INTEGER PRIMARY KEY AUTOINCREMENT,
+        key TEXT NOT NULL UNIQUE,
+        grader TEXT NOT NULL REFERENCES graders (name),
+        stage INTEGER NOT NULL,
+        item TEXT NOT NULL,
+        grade TEXT NOT NULL CHECK (grade IN ('A', 'B', 'C', 'D', '')),
+        comment TEXT NOT NULL,
+        seconds REAL NOT NULL,
+        time TEXT NOT NULL""",
+    "lists": """
+        grader TEXT NOT NULL REFERENCES graders (name),
+        stage INTEGER NOT NULL,
+        place INTEGER NOT NULL,
+        item TEXT NOT NULL,
+        PRIMARY KEY (grader, stage, place),
+        UNIQUE (grader, stage, item)""",
+}
 
-_TRIGGER = """
-CREATE TRIGGER IF NOT EXISTS {table}_{verb}_refused BEFORE {verb} ON {table}
-BEGIN SELECT RAISE(ABORT, 'votes are kept forever'); END;
-"""
+_SCHEMA = (
+    *(f"CREATE TABLE {name} ({columns})" for name, columns in _TABLES.items()),
+    "CREATE INDEX votes_of_grader ON votes (grader, stage, item)",
+    *(
+        f"CREATE TRIGGER {table}_{verb}_refused BEFORE {verb} ON {table} "
+        "BEGIN SELECT RAISE(ABORT, 'votes are kept forever'); END"
+        for table in ("votes", "lists")
+        for verb in ("UPDATE", "DELETE")
+    ),
+)
 
 _WARN_AFTER_S, _WARN_EVERY_S = 2, 30
 
@@ -64,12 +67,12 @@ LOCK_TIMEOUT_S = 60
 class Store:
     """The file of votes.
 
-    A damaged file is renamed, with the time in its new name, and a new one is created.
-
     Parameters
     ----------
     path
-        Created if it does not exist.
+    create
+        Whether a file that does not exist is created, and a damaged one is renamed, with the time
+        in its new name, and a new one created. Otherwise both are errors.
 
     Attributes
     ----------
@@ -81,19 +84,31 @@ class Store:
     A vote is on the disk when `add_votes` returns: ``synchronous = FULL`` with a write-ahead log
     (https://www.sqlite.org/pragma.html#pragma_synchronous). There is one connection, used by one
     thread at a time; other programs may have the file open too.
+
+    Raises
+    ------
+    LenspipeError
+        The file cannot be opened or created, is empty, or is another program's database.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, create: bool = True) -> None:
+        self.path, self.create = path, create
         self._lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and not path.stat().st_size:
+                raise LenspipeError(
+                    f"{path}: empty file, expected a database of votes; restore it from a copy, or "
+                    "delete it to begin a new one"
+                )
             self._connection = self._open()
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise LenspipeError(
                     f"{path}: cannot be opened ({error}); give a folder that can be written"
                 ) from None
+            if not create:
+                raise damaged(path, error) from None
             self._rename_damaged(error)
             self._connection = self._open()
         except OSError as error:
@@ -113,18 +128,37 @@ class Store:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
+        # Nothing is written until the file is known to be sound and ours.
+        if (problem := connection.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
+            raise sqlite3.DatabaseError(problem.splitlines()[-1])
+        tables = _columns(connection)
+        if tables or not self.create:
+            self._check(tables)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        if (problem := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-            raise sqlite3.DatabaseError(problem.splitlines()[0])
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.executescript(_SCHEMA)
-        if not connection.execute("PRAGMA user_version").fetchone()[0]:
-            connection.execute(f"PRAGMA user_version = {1 + secrets.randbelow(2**31 - 1)}")
+        if not tables:
+            connection.execute("BEGIN IMMEDIATE")
+            # Another program may have created the tables in the meantime.
+            if not _columns(connection):
+                for statement in _SCHEMA:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {1 + secrets.randbelow(2**31 - 1)}")
+            connection.execute("COMMIT")
         self.identity = connection.execute("PRAGMA user_version").fetchone()[0]
-        for table in ("votes", "lists"):
-            for verb in ("UPDATE", "DELETE"):
-                connection.executescript(_TRIGGER.format(table=table, verb=verb))
+
+    def _check(self, tables: Mapping[str, Sequence[str]]) -> None:
+        """Make sure that a database has the tables of votes, and no others."""
+        with contextlib.closing(sqlite3.connect(":memory:")) as memory:
+            for statement in _SCHEMA:
+                memory.execute(statement)
+            expected = _columns(memory)
+        if tables != expected:
+            found = ", ".join(f"{name} ({', '.join(c)})" for name, c in tables.items())
+            raise LenspipeError(
+                f"{self.path}: not a database of votes: found {found or 'no tables'}, expected "
+                f"{', '.join(expected)}; restore it from a copy, or move it elsewhere"
+            )
 
     def _rename_damaged(self, error: Exception) -> None:
         """Keep a damaged file, with its log, under another name."""
@@ -295,6 +329,23 @@ class Store:
         )
         rows = self._query(text, (grader, stage))
         return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def damaged(path: Path, error: Exception) -> LenspipeError:
+    """Error of a file whose votes cannot be read."""
+    reason = " ".join(str(error).split())
+    return LenspipeError(
+        f"{path}: damaged ({reason}), expected a database of votes; restore it from a copy"
+    )
+
+
+def _columns(connection: sqlite3.Connection) -> dict[str, list[str]]:
+    """Columns of each table of a database."""
+    query = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+    return {
+        name: [row[1] for row in connection.execute("SELECT * FROM pragma_table_info(?)", (name,))]
+        for (name,) in connection.execute(query).fetchall()
+    }
 
 
 def _hash(token: str) -> str:

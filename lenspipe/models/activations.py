@@ -24,17 +24,10 @@ _MARGINS = (keras.layers.Cropping2D, keras.layers.ZeroPadding2D)
 def stages(model: keras.Model, images: np.ndarray) -> list[dict[str, Any]]:
     """Run a model and keep the last maps of each size.
 
-    Parameters
-    ----------
-    images
-        Cutouts, float32 (N, B, S, S), nanomaggies.
-
-    Returns
-    -------
-    list of dict
-        In order of computation; consecutive maps of one size are one stage. ``member`` (name of an
-        ensemble's network, else empty), ``maps`` (ndarray of float32, (N, S', S', C)) and
-        ``convolutions``, the number of convolutions since the previous stage.
+    Cutouts are float32 (N, B, S, S), nanomaggies. Stages are in order of computation; consecutive
+    maps of one size are one stage. Each has ``member`` (name of an ensemble's network, else empty),
+    ``maps`` (float32, (N, S', S', C)) and ``convolutions``, the number of convolutions since the
+    previous stage.
     """
     members = {member.name: member for member in ensemble_members(model)} or {"": model}
     return [stage for name, member in members.items() for stage in _stages(member, images, name)]
@@ -64,18 +57,9 @@ def _stages(model: keras.Model, images: np.ndarray, name: str) -> list[dict[str,
 def features(model: keras.Model, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
     """Run a model and keep the input of its last dense layer.
 
-    Parameters
-    ----------
-    model
-        For an ensemble, its first member is used.
-    images
-        Cutouts, float32 (N, B, S, S), nanomaggies.
-
-    Returns
-    -------
-    ndarray of float32, (N, K)
-        The last vector of several numbers that a layer computes for a cutout; if there is none, the
-        mean of each of the last maps.
+    Cutouts are float32 (N, B, S, S), nanomaggies. Features, float32 (N, K), are the last vector of
+    several numbers that a layer computes for a cutout; if there is none, the mean of each of the
+    last maps. Of an ensemble the first member is used.
     """
     members = ensemble_members(model)
     model = members[0] if members else model

@@ -56,18 +56,9 @@ def ensemble_members(model: keras.Model) -> list[keras.Model]:
 def with_member_outputs(model: keras.Model) -> tuple[keras.Model, list[str]]:
     """Add the probabilities of an ensemble's members to its output.
 
-    Parameters
-    ----------
-    model
-        From cutouts to the probability of a lens, (N, 1).
-
-    Returns
-    -------
-    model : keras.Model
-        To (N, 1 + K): the model's own probability, then those of its members. A network that is not
-        an ensemble is returned unchanged.
-    names : list of str
-        Of the K members.
+    The model maps cutouts to the probability of a lens, (N, 1). Return one to (N, 1 + K), the
+    model's own probability, then those of its members, and the names of the K members. A network
+    that is not an ensemble is returned unchanged.
     """
     combining = next((layer for layer in model.layers if layer.name in _COMBINING), None)
     if combining is None:
@@ -91,17 +82,9 @@ def find_foreign(config: Any) -> str | None:
     """Find an object in a model's configuration that lenspipe can't or should not load.
 
     Keras' safe mode refuses functions that are written out in the file. Here everything is refused
-    except lenspipe's layers and Keras' own, without those that run code.
-
-    Parameters
-    ----------
-    config
-        As returned by `keras.saving.serialize_keras_object`, or as read from a model's file.
-
-    Returns
-    -------
-    str or None
-        Name of the first class or function that is neither.
+    except lenspipe's layers and Keras' own, without those that run code. The configuration is as
+    returned by `keras.saving.serialize_keras_object`, or as read from a model's file. Return the
+    name of the first class or function that is neither, if any.
     """
     if isinstance(config, dict):
         if "class_name" in config and "config" in config and not _is_known(config):

@@ -58,10 +58,8 @@ class Normalise(keras.layers.Layer):
     def adapt(self, images: np.ndarray) -> None:
         """Measure level and noise: median and scaled median absolute deviation of each band.
 
-        Parameters
-        ----------
-        images
-            Cutouts of the training split, float32 (N, B, S, S), nanomaggies; hundreds are enough.
+        They are measured on cutouts of the training split, float32 (N, B, S, S), nanomaggies;
+        hundreds are enough.
 
         Raises
         ------
@@ -142,6 +140,9 @@ def begin(
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Begin a network: cutouts in nanomaggies, cropped, normalised, channels last.
 
+    Return its input, (B, S, S) as in the cutouts' files, and (crop, crop, B), in units of the
+    noise.
+
     Parameters
     ----------
     bands, size
@@ -150,11 +151,6 @@ def begin(
         As for `Normalise`.
     crop
         Side of the central region that is kept, pixels; everything if not given.
-
-    Returns
-    -------
-    inputs, x : keras.KerasTensor
-        (B, S, S) as in the cutouts' files; (crop, crop, B), in units of the noise.
 
     Raises
     ------
@@ -184,17 +180,7 @@ def stem(
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Begin a network as `begin` does and add its first convolution.
 
-    Parameters
-    ----------
-    bands, size, clip_sigma, compress, crop
-        As for `begin`.
-    filters, kernel, stride
-        Of the convolution.
-
-    Returns
-    -------
-    inputs, x : keras.KerasTensor
-        (B, S, S) as in the cutouts' files; (S', S', filters), activated.
+    The results are (B, S, S) as in the cutouts' files, and (S', S', filters), activated.
 
     Raises
     ------
@@ -210,21 +196,8 @@ def bottleneck(
 ) -> keras.KerasTensor:
     """Add a pre-activated bottleneck unit (arXiv:1703.02642, section 3.2).
 
-    Parameters
-    ----------
-    x
-        (S, S, C).
-    mid, out
-        Channels of the first two convolutions, and of the last.
-    stride
-        Of the first convolution.
-    activate
-        False where `x` is already activated.
-
-    Returns
-    -------
-    keras.KerasTensor
-        (S / stride, S / stride, out).
+    From (S, S, C) to (S / stride, S / stride, out). `mid` and `out` are the channels of the first
+    two convolutions, and of the last; `activate` is False where `x` is already activated.
     """
     activated = _activated(x) if activate else x
     shortcut = x
@@ -240,19 +213,9 @@ def head(
 ) -> keras.Model:
     """End a network: global average pool and one sigmoid unit, in single precision.
 
-    Parameters
-    ----------
-    inputs, x
-        Input of the network; (S, S, C), or (C,) where it is already pooled.
-    name
-        Name of the network.
-    dropout
-        Fraction of the C numbers that is dropped at random during training.
-
-    Returns
-    -------
-    keras.Model
-        From cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1).
+    The model maps cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1). `x` is
+    (S, S, C), or (C,) where it is already pooled; a fraction `dropout` of the C numbers is dropped
+    at random during training.
     """
     if len(x.shape) == 4:
         x = keras.layers.GlobalAveragePooling2D()(x)

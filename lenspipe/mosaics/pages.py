@@ -8,9 +8,10 @@ import pandas as pd
 
 from lenspipe.catalogs.names import shown_names
 from lenspipe.config.paths import RunPaths
+from lenspipe.config.results import Mosaics
 from lenspipe.config.settings import Settings
 from lenspipe.config.stages import content_key
-from lenspipe.cutouts.reading import read_galaxies
+from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.plotting.galaxy_pages import draw_page, page_key
 from lenspipe.products.candidates import page_order, read_candidates
 from lenspipe.products.cutouts import read_header
@@ -36,7 +37,7 @@ def draw_candidate_pages(settings: Settings) -> None:
     index, mosaics = settings.paths.mosaic_index, settings.mosaics
     index.unlink(missing_ok=True)
     table = read_candidates(settings.paths.candidates)
-    order = page_order(table, settings.mosaics, settings.survey.bands)
+    order = page_order(table, mosaics, settings.survey.bands)
     table = table.iloc[order].reset_index(drop=True)
     table["note"] = np.where(table["known"], "known lens", "")
     noun, selection = "lens candidates", f"candidates, {settings.candidates.threshold}"
@@ -47,7 +48,8 @@ def draw_candidate_pages(settings: Settings) -> None:
     for path in index.parent.glob("page-*.png"):
         if path not in pages:
             path.unlink()
-    tiles = _describe_tiles(settings)
+    cutouts = CutoutFiles.of(settings)
+    tiles = _describe_tiles(cutouts, mosaics)
     hashes = table["brick"].map(_cutouts_hashes(settings.paths))
     outdated = {}
     for number, path in enumerate(pages):
@@ -63,14 +65,14 @@ def draw_candidate_pages(settings: Settings) -> None:
         if place % batch == 0:
             slices = [part for part, _ in list(outdated.values())[place : place + batch]]
             rows = pd.concat([table.iloc[part] for part in slices])
-            images, catalog = read_galaxies(settings, rows)
+            images, catalog = cutouts.read(rows)
             first = 0
         rows = table.iloc[shown]
         draw_page(
             images[first : first + len(rows)],
             _with_catalog(rows, catalog.iloc[first : first + len(rows)]),
             path,
-            **_layout(settings),
+            **_layout(cutouts, mosaics),
             title=f"{settings.run}: {noun}, page {pages.index(path) + 1} of {n_pages}",
             subtitle=f"{len(table)} {selection}, {_ORDERS[mosaics.sort]}; {tiles}",
             message=f"No galaxy passed the threshold, {settings.candidates.threshold}.",
@@ -93,12 +95,11 @@ def _with_catalog(rows: pd.DataFrame, catalog: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**{name: values.to_numpy() for name, values in more.items()})
 
 
-def _layout(settings: Settings) -> dict[str, Any]:
+def _layout(cutouts: CutoutFiles, mosaics: Mosaics) -> dict[str, Any]:
     """Arguments of `draw_page` that are common to all pages."""
-    mosaics = settings.mosaics
     return {
-        "bands": settings.survey.bands,
-        "pixel_scale_arcsec": settings.release.pixel_scale_arcsec,
+        "bands": cutouts.bands,
+        "pixel_scale_arcsec": cutouts.release.pixel_scale_arcsec,
         "stretch": mosaics.stretch,
         "panels": mosaics.panels,
         "columns": mosaics.per_row,
@@ -142,6 +143,7 @@ def _draw_brick(
     `deleted` is the hash of the brick's cutouts if their file has been deleted.
     """
     path, n_galaxies = settings.paths.brick_mosaic(brick), len(scores)
+    cutouts = CutoutFiles.of(settings)
     if n_galaxies:
         scores = scores.sort_values(["p", "id"], ascending=[False, True], na_position="last")
     shown = scores.head(settings.mosaics.brick_tiles).reset_index(drop=True)
@@ -155,27 +157,25 @@ def _draw_brick(
     if n_galaxies:
         shown["rank"] = np.arange(1, len(shown) + 1)
         shown["name"] = shown_names(shown, settings.targets, settings.release)
-        images, catalog = read_galaxies(settings, shown)
+        images, catalog = cutouts.read(shown)
         shown = _with_catalog(shown, catalog)
     draw_page(
         images if n_galaxies else (),
         shown,
         path,
-        **_layout(settings),
+        **_layout(cutouts, settings.mosaics),
         title=f"{settings.run}: brick {brick}",
         subtitle=f"{len(shown)} of {n_galaxies} {'targets' if settings.targets else 'galaxies'}, "
-        f"most probable first; {_describe_tiles(settings)}",
+        f"most probable first; {_describe_tiles(cutouts, settings.mosaics)}",
         message="No galaxy of the parent sample in this brick.",
         key=key,
     )
     return entry
 
 
-def _describe_tiles(settings: Settings) -> str:
-    field = settings.cutouts.size * settings.release.pixel_scale_arcsec
-    return (
-        f'{field:.0f}" a side, {"".join(settings.survey.bands)}, {settings.mosaics.stretch} stretch'
-    )
+def _describe_tiles(cutouts: CutoutFiles, mosaics: Mosaics) -> str:
+    bands = "".join(cutouts.bands)
+    return f'{cutouts.side_arcsec:.0f}" a side, {bands}, {mosaics.stretch} stretch'
 
 
 def _cutouts_hash(path: Path) -> str:

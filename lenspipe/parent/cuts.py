@@ -1,5 +1,6 @@
 """The cuts that define the parent sample."""
 
+import os
 from collections.abc import Callable
 
 import pandas as pd
@@ -9,7 +10,7 @@ from lenspipe.config.surveys.base import Release
 from lenspipe.products.tables import make_audit
 from lenspipe.utils.errors import LenspipeError
 
-__all__ = ["CUTS", "Selection", "no_cuts", "select_parent"]
+__all__ = ["CUTS", "Results", "Selection", "check_sources", "no_cuts", "select_parent"]
 
 
 def _has_exposures(table: pd.DataFrame, parent: Parent, release: Release) -> pd.Series:
@@ -21,9 +22,11 @@ def _is_unmasked(table: pd.DataFrame, parent: Parent, release: Release) -> pd.Se
     return (table.maskbits & release.mask(parent.maskbits)) == 0
 
 
-#: Brick -> (selected, audit), as returned by `select_parent` and sorted by objid; and brick ->
-#: error for bricks whose catalogue could not be read or obtained.
-Selection = tuple[dict[str, tuple[pd.DataFrame, pd.DataFrame]], dict[str, LenspipeError]]
+#: Brick -> (selected, audit), as returned by `select_parent` and sorted by objid.
+Results = dict[str, tuple[pd.DataFrame, pd.DataFrame]]
+
+#: Results, and brick -> error for bricks whose catalogue could not be read or obtained.
+Selection = tuple[Results, dict[str, LenspipeError]]
 
 #: The cuts in order: name -> function of a table (as returned by `tractor_table`), the section
 #: ``parent`` and the survey's release -> whether each row passes.
@@ -36,6 +39,7 @@ CUTS: dict[str, Callable[[pd.DataFrame, Parent, Release], pd.Series]] = {
     "mag_z_max": lambda table, parent, release: table.mag_z <= parent.mag_z_max,
     "min_exposures": _has_exposures,
     "maskbits": _is_unmasked,
+    "valid": lambda table, parent, release: table.valid,
 }
 
 
@@ -44,24 +48,49 @@ def select_parent(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Apply the cuts of the parent sample, one after the other.
 
-    Parameters
-    ----------
-    table
-        As returned by `lenspipe.survey.tractor.tractor_table`.
-
-    Returns
-    -------
-    selected
-        The rows that pass, without ``brick_primary``.
-    audit
-        One row per cut in order: cut (str), before, after, removed (int64).
+    The table is that of `lenspipe.survey.tractor.tractor_table`. Return the rows that pass, without
+    ``brick_primary`` and ``valid``, and the audit, one row per cut in order: cut (str), before,
+    after, removed (int64).
     """
     rows = []
     for cut, passes in CUTS.items():
         before = len(table)
         table = table[passes(table, parent, release)]
         rows.append((cut, before, len(table)))
-    return table.drop(columns="brick_primary"), make_audit(rows)
+    return table.drop(columns=["brick_primary", "valid"]), make_audit(rows)
+
+
+def check_sources(table: pd.DataFrame, brick: str, where: str | os.PathLike[str]) -> None:
+    """Make sure that the sources of a brick can be told apart, and are those of the brick.
+
+    Parameters
+    ----------
+    table
+        Columns ``brick``, ``brickid`` and ``objid``.
+    where
+        File or service from which it was read, for errors.
+
+    Raises
+    ------
+    LenspipeError
+        Sources have the same objid, or are of another brick.
+    """
+    others = table.loc[table["brick"] != brick, "brick"]
+    if len(others):
+        raise LenspipeError(
+            f"{where}: found brickname {others.iloc[0]!r}, expected {brick}; download it again"
+        )
+    if len(numbers := table["brickid"].unique()) > 1:
+        raise LenspipeError(
+            f"{where}: found brickids {', '.join(map(str, numbers[:3]))}, expected one of brick "
+            f"{brick}; download it again"
+        )
+    equal = table.loc[table["objid"].duplicated(), "objid"]
+    if len(equal):
+        raise LenspipeError(
+            f"{where}: found objid {equal.iloc[0]} of brick {brick} more than once, expected each "
+            "once; download it again"
+        )
 
 
 def no_cuts() -> pd.DataFrame:

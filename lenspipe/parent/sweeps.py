@@ -1,7 +1,8 @@
 """The parent sample from sweep files: reduced versions of the catalogues, each of many bricks.
 
-A sweep holds primary objects only, so the first cut of the audit removes nothing and its counts are
-those that this cut leaves in Tractor files. Everything else is as with Tractor files.
+A sweep holds primary objects only, so the first cut of the audit removes nothing, its counts are
+those that this cut leaves in Tractor files, and the audit says so. Everything else is as with
+Tractor files.
 """
 
 from collections import defaultdict
@@ -11,17 +12,19 @@ import pandas as pd
 
 from lenspipe.config.data import Parent, Survey
 from lenspipe.config.surveys.base import SurveyPaths
-from lenspipe.parent.cuts import Selection, no_cuts, select_parent
+from lenspipe.parent.cuts import Selection, check_sources, no_cuts, select_parent
 from lenspipe.products.chunks import try_bricks
-from lenspipe.products.tables import empty_parent
+from lenspipe.products.tables import add_audits, empty_parent
+from lenspipe.retrieval.errors import fetched
 from lenspipe.retrieval.local import LocalSource
 from lenspipe.survey.sweeps import read_sweep, sweep_names, sweep_path
 from lenspipe.survey.tractor import tractor_table
 from lenspipe.utils.errors import LenspipeError, NotFoundError
 from lenspipe.utils.files import is_remote
+from lenspipe.utils.fits import reading
 from lenspipe.utils.progress import log
 
-__all__ = ["select_from_sweeps"]
+__all__ = ["select_from_sweeps", "sweeps_of_bricks"]
 
 
 def select_from_sweeps(
@@ -46,25 +49,24 @@ def select_from_sweeps(
         Of the chunk or brick, for the log.
     """
     release, bands = paths.release, survey.bands
-    brickids, files_of = defaultdict(list), {}
-    for (brick, region), row in zip(bricks, positions.itertuples(), strict=True):
-        names = sweep_names(row.ra, row.dec, release)
-        files_of[brick] = [
-            (sweep_path(paths, survey.sweeps, region, file), region) for file in names
-        ]
-        for file in files_of[brick]:
-            brickids[file].append(row.brickid)
+    files_of = sweeps_of_bricks(bricks, positions, paths, survey.sweeps)
+    brickids = defaultdict(list)
+    for files, brickid in zip(files_of.values(), positions["brickid"], strict=True):
+        for file in files:
+            brickids[file].append(brickid)
+    brick_of = dict(zip(positions["brickid"], positions.index, strict=True))
 
     def select(
         file: tuple[str | Path, str], ids: list[int]
     ) -> dict[str, list[tuple[pd.DataFrame, pd.DataFrame]]]:
         """Select from one file: brick -> (selected, audit) of each block of rows."""
         (path, region), parts = file, defaultdict(list)
-        with source.table(path) as local:
+        sums = paths.checksums(path, paths.release.sweep_folder(region))
+        with source.table(path, sums) as local, fetched(path), reading(path):
             for columns in read_sweep(local, path, ids, bands):
                 table = tractor_table(columns, path, release, bands, region)
-                for brick, rows in table.groupby("brick"):
-                    parts[brick].append(select_parent(rows, parent, release))
+                for number, rows in table.groupby("brickid"):
+                    parts[brick_of[number]].append(select_parent(rows, parent, release))
         return parts
 
     description = f"parent sample of {name}, sweep files"
@@ -81,8 +83,39 @@ def select_from_sweeps(
         for path, _ in absent:
             log.info("brick %s: no such file, so no objects: %s", brick, path)
         parts = [part for file in files for part in read.get(file, {}).get(brick, ())]
-        results[brick] = _join(parts, bands)
+        selected, audit = _join(parts, bands)
+        try:
+            # They may come from several blocks of rows.
+            check_sources(selected, brick, files[0][0])
+        except LenspipeError as error:
+            failures[brick] = error
+            continue
+        results[brick] = selected, audit
     return results, failures
+
+
+def sweeps_of_bricks(
+    bricks: list[tuple[str, str]],
+    positions: pd.DataFrame,
+    paths: SurveyPaths,
+    sweeps: str | None,
+) -> dict[str, list[tuple[str | Path, str]]]:
+    """Return the sweep files that each brick's objects may be in: brick -> (path, region) of each.
+
+    Parameters
+    ----------
+    bricks, positions
+        As in `select_from_sweeps`.
+    sweeps
+        ``survey.sweeps``.
+    """
+    return {
+        brick: [
+            (sweep_path(paths, sweeps, region, file), region)
+            for file in sweep_names(row.ra, row.dec, paths.release)
+        ]
+        for (brick, region), row in zip(bricks, positions.itertuples(), strict=True)
+    }
 
 
 def _is_absent(path: str | Path, error: LenspipeError) -> bool:
@@ -95,6 +128,7 @@ def _join(
     """Join the selections from the parts of a brick."""
     audit = no_cuts()
     for _, part_audit in parts:
-        audit.iloc[:, 1:] += part_audit.iloc[:, 1:]
+        audit = add_audits(audit, part_audit)
+    audit.loc[0, "not_counted"] = "objects that are not primary: sweeps have none"
     tables = [table for table, _ in parts if len(table)] or [empty_parent(bands)]
     return pd.concat(tables).sort_values("objid", ignore_index=True), audit

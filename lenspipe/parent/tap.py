@@ -4,6 +4,8 @@ For each chunk the service is asked, one query at a time, whether it has the tab
 how many sources of each brick pass the cuts one after the other, for the audit; and for the rows
 that pass. ADQL 2.0 has no operator for bits, so the cut ``maskbits`` is applied to these rows.
 
+The tables of the regions may hold primary objects only; the audit then says what is not counted.
+
 The number of rows of each brick has to be that counted. An answer may be cut short by a limit of
 the service, whether it says so (``QUERY_STATUS=OVERFLOW``) or not: complete bricks are kept, the
 others are requested again in smaller pages. Pages stay on disk until the chunk is done.
@@ -20,20 +22,33 @@ import pandas as pd
 
 from lenspipe.config.data import Parent, Retrieval, Survey
 from lenspipe.config.surveys.base import Release
-from lenspipe.parent.cuts import CUTS, Selection, select_parent
+from lenspipe.parent.cuts import CUTS, Selection, check_sources, select_parent
 from lenspipe.products.tables import empty_parent, write_table
 from lenspipe.retrieval.tap import TapService
 from lenspipe.survey.photometry import to_magnitude
 from lenspipe.survey.tractor import absent_columns, catalog_columns, tractor_table
 from lenspipe.utils.errors import LenspipeError, NotFoundError, RetrievalError
-from lenspipe.utils.files import atomic
+from lenspipe.utils.files import atomic, read_kept
 from lenspipe.utils.hashing import digest
 from lenspipe.utils.progress import log
 
 __all__ = ["conditions", "select_by_queries"]
 
 #: Increased when pages kept by an earlier version can no longer be used.
-_VERSION = 1
+_VERSION = 2
+
+#: The first of the cuts that are applied to the rows received.
+_FIRST_LOCAL_CUT = "maskbits"
+
+#: Missing numbers may be NaN, which databases such as PostgreSQL take to be above all others: what
+#: the conditions of cuts need so that a NaN does not pass.
+_NO_NAN = {
+    "sersic_min": "NOT (type IN ('SER', 'SER ') AND sersic > 1e+30)",
+    "mag_z_max": "flux_z < 1e+30",
+}
+
+#: Relative error of the floats that a service prints, and of the magnitudes made from them.
+_PRINTED = 1e-5
 
 #: Maximum number of bricks for synchronous queries, whose time is short on any service.
 _SYNC_BRICKS = 32
@@ -45,11 +60,8 @@ _PAGE_ROWS = 100_000
 def conditions(parent: Parent, bands: Iterable[str], zero_point_mag: float) -> dict[str, str]:
     """Write the cuts of the parent sample in ADQL.
 
-    Returns
-    -------
-    dict
-        Name of the cut -> condition, in the order of `lenspipe.parent.cuts.CUTS`; without those
-        that remove nothing, and without ``maskbits``.
+    Conditions are in the order of `lenspipe.parent.cuts.CUTS`, up to but without ``maskbits``, and
+    without those that remove nothing.
     """
     # Types of three letters may be padded, as they are in files up to DR8.
     types = [
@@ -80,7 +92,6 @@ class _RegionTable:
 
     Attributes
     ----------
-    name
     columns
         Those that are requested.
     where
@@ -98,24 +109,22 @@ class _RegionTable:
         parent: Parent,
     ) -> None:
         self.service, self.release, self.region, self.bands = service, release, region, bands
-        schema = release.tap_schema
-        regional, joint = f"{schema}.tractor_{region[0]}", f"{schema}.tractor"
+        conditions_of = release.tap_tables[region]
+        known = ", ".join(f"'{table}'" for table in conditions_of)
         query = (
-            "SELECT table_name, column_name FROM TAP_SCHEMA.columns "
-            f"WHERE table_name IN ('{regional}', '{joint}')"
+            f"SELECT table_name, column_name FROM TAP_SCHEMA.columns WHERE table_name IN ({known})"
         )
-        answer, _ = service.ask(query, 10_000, f"columns of {joint}")
-        tables: dict[str, set[str]] = {regional: set(), joint: set()}
+        answer, _ = service.ask(query, 10_000, f"columns of {' and '.join(conditions_of)}")
+        tables: dict[str, set[str]] = {table: set() for table in conditions_of}
         for table, column in zip(answer["table_name"], answer["column_name"], strict=True):
             tables.setdefault(table.strip(), set()).add(column.strip().lower())
-        # The table of a region has the rows of its Tractor files; the joint one lacks objects that
-        # both regions have.
-        self.name = regional if tables[regional] else joint
-        self.where = [] if tables[regional] else [release.tap_conditions[region]]
-        names = tables[self.name]
         advice = "correct config key survey.tap or set survey.catalogs to another source"
-        if not names:
-            raise LenspipeError(f"{service.address}: no table {regional} or {joint}; {advice}")
+        self.name = next((table for table in conditions_of if tables[table]), "")
+        if not self.name:
+            absent_tables = " or ".join(conditions_of)
+            raise LenspipeError(f"{service.address}: no table {absent_tables}; {advice}")
+        self.where = list(filter(None, [conditions_of[self.name]]))
+        names = tables[self.name]
         needed, optional = catalog_columns(bands)
         absent = absent_columns(names, release, bands)
         absent += [name for name in ("release", "brick_primary") if name not in names]
@@ -123,7 +132,11 @@ class _RegionTable:
             text = f"no column {', '.join(absent)} in table {self.name}"
             raise LenspipeError(f"{service.address}: {text}; {advice}")
         self.columns = [name for name in needed + optional if name in names]
-        self.cuts = conditions(parent, bands, release.zero_point_mag)
+        cuts = conditions(parent, bands, release.zero_point_mag)
+        self.cuts = {
+            cut: " AND ".join([condition, _NO_NAN[cut]] if cut in _NO_NAN else [condition])
+            for cut, condition in cuts.items()
+        }
 
     def key(self, brickids: Iterable[int]) -> str:
         """Hash what is requested."""
@@ -139,7 +152,21 @@ class _RegionTable:
             left = [i for i in brickids if not counts or counts[-1][i]]
             description = f"sources of {len(left)} bricks, {f'cut {cut}' if cut else 'all'}"
             counts.append(dict.fromkeys(brickids, 0) | self._count(left, where, description))
+            if cut == "type" and left and not any(counts[-1].values()):
+                self._check_types(left)
         return counts
+
+    def _check_types(self, brickids: list[int]) -> None:
+        """Refuse a table whose column of types holds something else, as was reported for DR11."""
+        query = f"SELECT DISTINCT type {self._clauses(brickids, self.where)}"
+        answer, _ = self.service.ask(query, 1000, f"types of the sources of {len(brickids)} bricks")
+        found = {value.strip() or "no text" for value in answer["type"]}
+        if not found & {"PSF", *self.release.types}:
+            raise LenspipeError(
+                f"{self.service.address}: column type of {self.name} holds "
+                f"{', '.join(sorted(found)[:5])}; expected {', '.join(self.release.types)}; set "
+                "config key survey.catalogs to tractor or sweeps"
+            )
 
     def _count(self, brickids: list[int], where: list[str], description: str) -> dict[int, int]:
         """Count the sources of bricks; those without sources are left out."""
@@ -244,7 +271,7 @@ def select_by_queries(
     LenspipeError
         There is no such service, or it has no such table or column.
     """
-    if not release.tap_schema:
+    if not release.tap_tables:
         raise LenspipeError(
             f"config key survey.catalogs: found 'tap' with survey.release {release.name}, "
             "of which the service has no table; set survey.catalogs: tractor or sweeps"
@@ -282,17 +309,27 @@ def _select(
     """Select bricks (name -> id) of a region; adds to `results` and `failures`."""
     key = region.key(bricks.values())
     path = folder / f"{key}.json"
-    if path.exists():
-        counts = [{int(i): n for i, n in each.items()} for each in json.loads(path.read_text())]
+    kept = read_kept(path)
+    if kept:
+        counts = [{int(i): n for i, n in each.items()} for each in kept]
     else:
         counts = region.count(list(bricks.values()))
         with atomic(path) as temporary:
             temporary.write_text(json.dumps(counts))
-    empty = empty_parent(region.bands).assign(brick_primary=True)
+    empty = empty_parent(region.bands).assign(brick_primary=True, valid=True)
     tables = {i: empty for i, number in counts[-1].items() if not number}
     for page_path in folder.glob(f"{key}-*.parquet"):
         tables |= dict(iter(pd.read_parquet(page_path).groupby("brickid")))
     expected = {i: number for i, number in counts[-1].items() if i not in tables}
+    # The service has applied these cuts to its own numbers; those it prints may differ a little.
+    printed = parent.model_copy(
+        update={
+            "sersic_min": parent.sersic_min * (1 - _PRINTED),
+            "mag_z_max": parent.mag_z_max + 2 * _PRINTED,
+        }
+    )
+    has_primaries_only = sum(counts[0].values()) == sum(counts[1].values())
+    note = f"objects that are not primary: {region.name} has none" if has_primaries_only else ""
     try:
         for page in region.pages(expected):
             write_table(folder / f"{key}-{page.brickid[0]}.parquet", page)
@@ -301,23 +338,32 @@ def _select(
         for brick, i in bricks.items():
             if i not in tables:
                 continue
-            selected, audit = select_parent(tables[i], parent, region.release)
-            if audit.before.iloc[-1] != counts[-1][i]:
+            selected, audit = select_parent(tables[i], printed, region.release)
+            if audit.before[[*CUTS].index(_FIRST_LOCAL_CUT)] != counts[-1][i]:
                 failures[brick] = RetrievalError(
                     f"{region.service.address}: rows of brick {brick} in {region.name} do not pass "
                     "the cuts of their query",
                     transient=False,
                 )
                 continue
+            try:
+                check_sources(selected, brick, f"{region.service.address}: {region.name}")
+            except LenspipeError as error:
+                failures[brick] = error
+                continue
             after = dict(zip(region.cuts, (each[i] for each in counts[1:]), strict=True))
             selected = selected.sort_values("objid", ignore_index=True)
-            results[brick] = selected, _complete_audit(audit, counts[0][i], after)
+            audit = _complete_audit(audit, counts[0][i], after)
+            audit.loc[0, "not_counted"] = note
+            results[brick] = selected, audit
 
 
 def _complete_audit(audit: pd.DataFrame, before: int, after: Mapping[str, int]) -> pd.DataFrame:
     """Replace the counts of the cuts that the service has applied (name -> number after it)."""
-    for row, cut in enumerate(list(CUTS)[:-1]):
+    for row, cut in enumerate(CUTS):
+        if cut == _FIRST_LOCAL_CUT:
+            break
         left = after.get(cut, before)
-        audit.iloc[row, 1:] = before, left, before - left
+        audit.loc[row, ["before", "after", "removed"]] = before, left, before - left
         before = left
     return audit

@@ -21,20 +21,9 @@ def targets_of_brick(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the targets in a brick as its parent sample.
 
-    Parameters
-    ----------
-    plan
-        The plan of the run.
-    targets
-        As returned by `lenspipe.catalogs.targets.read_targets`.
-
-    Returns
-    -------
-    selected
-        `lenspipe.products.tables.parent_columns`; sorted by objid, which is the row's number in the
-        list.
-    audit
-        One row: cut ('targets'), before, after, removed (0).
+    Targets are those of `lenspipe.catalogs.targets.read_targets`. The sample has
+    `lenspipe.products.tables.parent_columns` and is sorted by objid, which is the row's number in
+    the list; the audit has one row: cut (``targets``), before, after, removed (0).
 
     Raises
     ------
@@ -52,10 +41,7 @@ def parent_of_targets(
 ) -> None:
     """Write the targets of a chunk as `lenspipe.parent.select.parent_of_chunk` writes its galaxies.
 
-    Parameters
-    ----------
-    targets
-        As returned by `lenspipe.catalogs.targets.read_targets`.
+    They are those of `lenspipe.catalogs.targets.read_targets`.
 
     Raises
     ------

@@ -6,12 +6,13 @@ import pandas as pd
 
 from lenspipe.config.data import Parent
 from lenspipe.config.surveys.base import SurveyPaths
-from lenspipe.parent.cuts import Selection, select_parent
+from lenspipe.parent.cuts import Selection, check_sources, select_parent
 from lenspipe.products.chunks import try_bricks
 from lenspipe.retrieval.errors import fetched
 from lenspipe.retrieval.local import LocalSource
 from lenspipe.survey.tractor import catalog_columns, tractor_table
-from lenspipe.utils.fits import read_fits_table
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.fits import read_fits_table, reading
 
 __all__ = ["select_from_files", "tractor_of_brick"]
 
@@ -52,24 +53,22 @@ def tractor_of_brick(
 ) -> pd.DataFrame:
     """Read the Tractor file of one brick, local or remote.
 
-    Parameters
-    ----------
-    source
-        As returned by `lenspipe.retrieval.sources.open_source`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        As returned by `lenspipe.survey.tractor.tractor_table`.
+    Return the table of `lenspipe.survey.tractor.tractor_table`. The source is that of
+    `lenspipe.retrieval.sources.open_source`.
 
     Raises
     ------
     RetrievalError
         A server did not deliver the file.
     LenspipeError
-        As in `lenspipe.survey.tractor.tractor_table`.
+        As in `lenspipe.survey.tractor.tractor_table`; or there are no sources, or as in
+        `lenspipe.parent.cuts.check_sources`.
     """
     path = paths.tractor(region, brick)
-    with source.table(path, paths.checksums(region, brick)) as local, fetched(path):
+    with source.table(path, paths.checksums(path)) as local, fetched(path), reading(path):
         columns = read_fits_table(local, *catalog_columns(bands))
-    return tractor_table(columns, path, paths.release, bands, region)
+        table = tractor_table(columns, path, paths.release, bands, region)
+        if table.empty:
+            raise LenspipeError(f"{path}: found no sources, expected some; download it again")
+        check_sources(table, brick, path)
+    return table

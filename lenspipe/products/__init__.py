@@ -43,6 +43,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "sample": ["ids_in_all_versions", "read_by_id", "read_images", "sample_version", "SPLITS"],
         "scores": ["Cuts", "iterate_scores"],
         "tables": [
+            "add_audits",
             "brick_table",
             "chunks_of",
             "empty_parent",

@@ -1,10 +1,12 @@
 """Files of cutouts: the images of a brick and their catalogue."""
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import fitsio
 import numpy as np
 import pandas as pd
 from astropy.io import fits
@@ -12,6 +14,7 @@ from astropy.io import fits
 from lenspipe.config.surveys.base import Release
 from lenspipe.config.surveys.registry import default_release, find_release
 from lenspipe.products.files import require
+from lenspipe.products.schema import PRODUCTS, command_for
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 from lenspipe.utils.fits import open_fits
@@ -19,6 +22,7 @@ from lenspipe.utils.tables import fits_values
 
 __all__ = [
     "native_array",
+    "open_cutouts",
     "read_catalog",
     "read_cutouts",
     "read_flags",
@@ -26,6 +30,21 @@ __all__ = [
     "read_release",
     "write_cutouts",
 ]
+
+
+def open_cutouts(
+    path: str | os.PathLike[str], alternative: str = ""
+) -> contextlib.AbstractContextManager[fitsio.FITS]:
+    """Open a file of cutouts, as `lenspipe.utils.fits.open_fits` does.
+
+    Parameters
+    ----------
+    alternative
+        As of `lenspipe.products.files.require`.
+    """
+    path = require(path, "cutouts", alternative)
+    command = command_for(PRODUCTS["cutouts"], path)
+    return open_fits(path, f"delete it and make it again with `{command}`")
 
 
 def read_cutouts(
@@ -50,7 +69,7 @@ def read_cutouts(
     LenspipeError
         The file is missing, truncated or of another kind.
     """
-    with open_fits(require(path, "cutouts", alternative)) as hdus:
+    with open_cutouts(path, alternative) as hdus:
         if [hdu.get_extname() for hdu in hdus][1:] != ["IMAGE", "CATALOG"]:
             raise LenspipeError(
                 f"{path}: not a complete file of cutouts; expected HDUs IMAGE and CATALOG; delete "
@@ -70,20 +89,20 @@ def _as_frame(rows: np.ndarray) -> pd.DataFrame:
 
 def read_flags(path: str | os.PathLike[str]) -> dict[str, int]:
     """Read the flags of a brick's cutouts: id -> bits of `FLAGS`."""
-    with open_fits(require(path, "cutouts")) as hdus:
+    with open_cutouts(path) as hdus:
         rows = hdus["CATALOG"].read(columns=["id", "flags"])
     return dict(zip(rows["id"].tolist(), rows["flags"].tolist(), strict=True))
 
 
 def read_catalog(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Read the catalogue of a file of cutouts."""
-    with open_fits(require(path, "cutouts")) as hdus:
+    with open_cutouts(path) as hdus:
         return _as_frame(hdus["CATALOG"].read())
 
 
 def read_header(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     """Read the header of the images of a file of cutouts."""
-    with open_fits(require(path, "cutouts")) as hdus:
+    with open_cutouts(path) as hdus:
         return hdus["IMAGE"].read_header()
 
 

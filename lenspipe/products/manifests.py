@@ -1,6 +1,5 @@
 """Manifests: the outcome of a stage for each brick of a chunk, and the reasons of failures."""
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -9,7 +8,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from lenspipe.products.files import write_json
+from lenspipe.products.files import read_json, write_json
 from lenspipe.utils.errors import LenspipeError, RetrievalError
 from lenspipe.utils.progress import log
 
@@ -30,9 +29,14 @@ def read_manifest(path: str | os.PathLike[str]) -> Entries:
     """Read a manifest, brick -> ``{"status": str, "count": int, "hash": str, ...}``.
 
     One that does not exist reads as empty.
+
+    Raises
+    ------
+    LenspipeError
+        It is damaged.
     """
     path = Path(path)
-    return json.loads(path.read_text()) if path.exists() else {}
+    return read_json(path, "manifest") if path.exists() else {}
 
 
 def read_manifests(paths: Iterable[str | os.PathLike[str]]) -> Entries:

@@ -1,6 +1,5 @@
 """Trained models: their descriptions, and their scores of galaxies not trained on."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,7 @@ def read_training(path: Path) -> dict[str, Any]:
 
 def training_splits(models: Path) -> tuple[str, ...]:
     """Splits that models below a folder were trained on: validation, too, by refit or stacker."""
-    trainings = [json.loads(path.read_text()) for path in sorted(models.glob("*/training.json"))]
+    trainings = [read_json(path, "training") for path in sorted(models.glob("*/training.json"))]
     both = any(t.get("refit") or t.get("combine") == "stacker" for t in trainings)
     return SPLITS[:2] if both else SPLITS[:1]
 

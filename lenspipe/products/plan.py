@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
+from lenspipe.utils.files import atomic, read_kept
 from lenspipe.utils.hashing import digest
 
 if TYPE_CHECKING:
@@ -55,10 +55,9 @@ class Plan(Mapping):
         Returns
         -------
         Plan or None
-            None if there is no file, or one with another key.
+            None if there is no file, a damaged one, or one with another key.
         """
-        path = Path(path)
-        content = json.loads(path.read_text()) if path.exists() else {}
+        content = read_kept(Path(path)) or {}
         fits = content and key in (None, content["key"])
         return cls(content["chunks"]) if fits else None
 
@@ -109,8 +108,9 @@ def read_plan(path: str | os.PathLike[str]) -> Plan:
     """
     plan = Plan.read(path)
     if plan is None:
+        found = "damaged" if Path(path).exists() else "no such file"
         raise LenspipeError(
-            f"{path}: no such file, expected the plan of the run; make it with `snakemake -n`"
+            f"{path}: {found}, expected the plan of the run; make it with `snakemake -n`"
         )
     return plan
 

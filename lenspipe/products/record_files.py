@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lenspipe import utils
 from lenspipe.config.stages import RECORD_VERSION
 from lenspipe.products.files import read_json
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
-from lenspipe.utils.tensorflow import tf
 
 __all__ = ["VERSION", "check_shards", "first_record", "measure", "write_file"]
 
@@ -27,7 +27,7 @@ _BEFORE, _AFTER = 12, 4
 def write_file(path: str | os.PathLike[str], examples: Iterable[bytes]) -> dict[str, Any]:
     """Write serialised examples as a TFRecord file, and `measure` it."""
     with atomic(path) as temporary:
-        with tf.io.TFRecordWriter(str(temporary)) as writer:
+        with utils.tf.io.TFRecordWriter(str(temporary)) as writer:
             for example in examples:
                 writer.write(example)
         return measure(temporary)
@@ -129,8 +129,8 @@ def _compare(path: Path, entry: Mapping[str, Any], full: bool) -> str | None:
             return f"found {key} {value}, expected {entry[key]}"
     if full:
         try:
-            for _ in tf.data.TFRecordDataset(str(path)):
+            for _ in utils.tf.data.TFRecordDataset(str(path)):
                 pass
-        except tf.errors.DataLossError:
+        except utils.tf.errors.DataLossError:
             return "found a record that does not fit its checksum, expected none"
     return None

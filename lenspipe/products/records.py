@@ -9,19 +9,25 @@ A float16 has 11 significant bits, 1/2000 of the value of a pixel and far below 
 at 65504; a larger value is refused.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from google.protobuf.message import DecodeError
 
+from lenspipe import utils
 from lenspipe.products.record_files import VERSION, first_record, write_file
 from lenspipe.products.schema import FLAGS, IDENTITY, RECORD, TRACTOR, dtypes_of
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.tensorflow import tf
+
+if TYPE_CHECKING:
+    from tensorflow import Tensor
+    from tensorflow.data import Dataset
 
 __all__ = ["IDENTIFIERS", "dataset", "serialise_examples", "table_of", "write_records"]
 
@@ -67,7 +73,7 @@ def _small_features(
 
 def _image_head(shape: tuple[int, ...], dtype: str) -> bytes:
     """Serialise the features that images of a shape share, up to the first byte of the image."""
-    example = tf.train.Example()
+    example = utils.tf.train.Example()
     features = example.features.feature
     features["version"].int64_list.value.append(VERSION)
     features["shape"].int64_list.value.extend(shape)
@@ -95,7 +101,8 @@ def serialise_examples(
         )
     labels = np.full(len(table), -1.0) if labels is None else np.asarray(labels, np.float64)
     features = _small_features(table, labels, bands)
-    example = tf.train.Example()  # one for all rows: creating them would take most of the time
+    # One for all rows: creating them would take most of the time.
+    example = utils.tf.train.Example()
     places = [
         getattr(example.features.feature[name], kind).value for name, (kind, _) in features.items()
     ]
@@ -160,7 +167,7 @@ def _check_first(path: str, bands: int, size: int) -> str | None:
         first = first_record(path)
         if first is None:
             return None
-        features = tf.train.Example.FromString(first).features.feature
+        features = utils.tf.train.Example.FromString(first).features.feature
     except (OSError, ValueError, DecodeError) as error:
         raise LenspipeError(
             f"{path}: can't be read as records ({type(error).__name__}); delete it and run again"
@@ -183,8 +190,9 @@ def _check_first(path: str, bands: int, size: int) -> str | None:
 
 def _parser(
     bands: int, size: int, dtype: str, columns: Sequence[str] | None
-) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+) -> Callable[[Tensor], dict[str, Tensor]]:
     """Return a function from serialised examples to columns; it parses only what is needed."""
+    tf = utils.tf
     one = tf.io.FixedLenFeature
     schema = {
         "image": one([], tf.string),
@@ -199,7 +207,7 @@ def _parser(
         needed = {"position" if name in ("ra", "dec") else name for name in columns}
         schema = {name: schema[name] for name in sorted(needed)}
 
-    def parse(serialised: tf.Tensor) -> dict[str, tf.Tensor]:
+    def parse(serialised: Tensor) -> dict[str, Tensor]:
         batch = tf.io.parse_example(serialised, schema)
         if "image" in batch:
             pixels = tf.io.decode_raw(batch["image"], dtype)
@@ -221,7 +229,7 @@ def dataset(
     shuffle: int | None = None,
     drop_remainder: bool = False,
     part: tuple[int, int] = (0, 1),
-) -> tf.data.Dataset:
+) -> Dataset:
     """Read records as batches.
 
     Parameters
@@ -277,7 +285,7 @@ def dataset(
     if shuffle is not None:
         names = list(np.random.default_rng(shuffle).permutation(names))
     # Without a buffer each record is read at once; a buffer would be one more copy.
-    data = tf.data.TFRecordDataset(names, buffer_size=0)
+    data = utils.tf.data.TFRecordDataset(names, buffer_size=0)
     if shuffle is not None:
         data = data.shuffle(_WINDOW, seed=shuffle, reshuffle_each_iteration=False)
     data = data.batch(batch_size, drop_remainder)
@@ -286,10 +294,10 @@ def dataset(
         size_of_part = batch_size // n_parts
         data = data.map(lambda batch: batch[index * size_of_part :][:size_of_part])
     data = data.map(parse, num_parallel_calls=_PARSED_AT_ONCE)
-    return data.prefetch(tf.data.AUTOTUNE)
+    return data.prefetch(utils.tf.data.AUTOTUNE)
 
 
-def table_of(batch: Mapping[str, tf.Tensor]) -> pd.DataFrame:
+def table_of(batch: Mapping[str, Tensor]) -> pd.DataFrame:
     """Return the columns `IDENTIFIERS` of a batch, as returned by `dataset`, as a table."""
     return pd.DataFrame(
         {name: batch[name].numpy().astype(dtype) for name, dtype in IDENTIFIERS.items()}

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lenspipe import utils
 from lenspipe.products.files import read_json
 from lenspipe.products.record_files import first_record
 from lenspipe.products.records import dataset
 from lenspipe.products.tables import read_table
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.tensorflow import tf
 
 __all__ = ["SPLITS", "ids_in_all_versions", "read_by_id", "read_images", "sample_version"]
 
@@ -83,7 +83,7 @@ def read_by_id(
         first = first_record(shard)
         if first is None:
             continue
-        features = tf.train.Example.FromString(first).features.feature
+        features = utils.tf.train.Example.FromString(first).features.feature
         n_bands, size, _ = features["shape"].int64_list.value
         for batch in dataset([shard], 100, n_bands, size, columns=columns):
             values = {name: batch[name].numpy() for name in columns}

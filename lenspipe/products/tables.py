@@ -10,6 +10,7 @@ from lenspipe.products.files import require, unreadable
 from lenspipe.utils.tables import write_table
 
 __all__ = [
+    "add_audits",
     "brick_table",
     "chunks_of",
     "empty_parent",
@@ -81,5 +82,17 @@ def empty_parent(bands: Iterable[str]) -> pd.DataFrame:
 
 def make_audit(cuts: Iterable[tuple[str, int, int]]) -> pd.DataFrame:
     """Make the audit of some cuts: name, number of rows before and number of rows after each."""
-    rows = [(cut, before, after, before - after) for cut, before, after in cuts]
+    rows = [(cut, before, after, before - after, "") for cut, before, after in cuts]
     return pd.DataFrame(rows, columns=schema.names_of(schema.AUDIT))
+
+
+def add_audits(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """Add up two audits of the same cuts."""
+    counts = ["before", "after", "removed"]
+    total = one.assign(**{name: one[name] + other[name] for name in counts})
+    notes = zip(one["not_counted"], other["not_counted"], strict=True)
+    total["not_counted"] = [
+        "; ".join(dict.fromkeys(note for text in pair for note in text.split("; ") if note))
+        for pair in notes
+    ]
+    return total

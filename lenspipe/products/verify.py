@@ -20,6 +20,7 @@ from astropy.io import fits
 from astropy.io.votable import parse_single_table
 from astropy.table import Table
 
+from lenspipe import utils
 from lenspipe.products.record_files import first_record
 from lenspipe.products.schema import (
     Column,
@@ -30,7 +31,6 @@ from lenspipe.products.schema import (
     names_of_keys,
     product_of,
 )
-from lenspipe.utils.tensorflow import tf
 
 __all__ = ["compare_columns", "compare_file", "compare_keys", "compare_run", "placeholder_values"]
 
@@ -94,7 +94,11 @@ def compare_file(path: Path, product: Product, values: _Values) -> list[str]:
     if path.suffix in _OPAQUE or (product.temporary and product.key != "records"):
         return []
     if path.suffix == ".json":
-        return compare_keys(json.loads(path.read_text()), product.keys) if product.keys else []
+        try:
+            content = json.loads(path.read_text())
+        except ValueError as error:
+            return [f"can't be read ({error})"]
+        return compare_keys(content, product.keys) if product.keys else []
     if path.suffix == ".tfrecord":
         return _compare_record(path, product.columns)
     if path.suffix == ".fits":
@@ -241,7 +245,7 @@ def _is_below(pattern: str, name: str) -> bool:
 
 
 def _compare_record(path: Path, columns: Sequence[Column]) -> list[str]:
-    features = tf.train.Example.FromString(first_record(path) or b"").features.feature
+    features = utils.tf.train.Example.FromString(first_record(path) or b"").features.feature
     found = {name: features[name].WhichOneof("kind").removesuffix("_list") for name in features}
     differing = {*found.items()} ^ {(column.name, column.dtype) for column in columns}
     return [f"features: {sorted(differing)}"] if found and differing else []

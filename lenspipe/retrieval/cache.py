@@ -11,6 +11,9 @@ from typing import BinaryIO
 
 from filelock import FileLock
 
+from lenspipe.utils.addresses import file_name
+from lenspipe.utils.files import room_to_write
+
 __all__ = ["Cache"]
 
 
@@ -33,7 +36,12 @@ class Cache:
         self.limit = limit
 
     @contextlib.contextmanager
-    def get(self, name: str, fetch: Callable[[Path], object]) -> Iterator[Path]:
+    def get(
+        self,
+        name: str,
+        fetch: Callable[[Path], object],
+        is_good: Callable[[Path], bool] | None = None,
+    ) -> Iterator[Path]:
         """Make a file available; it stays until the block ends.
 
         Parameters
@@ -42,21 +50,39 @@ class Cache:
             Address of the file.
         fetch
             Called, if the file is not in the folder, with the path at which to write it.
+        is_good
+            Called with the path of a file that is in the folder; if false, the file is fetched
+            again.
+
+        Raises
+        ------
+        DiskFullError
+            There is no space left.
         """
         digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-        path = self.folder / f"{digest}-{name.rpartition('/')[2]}"
-        while (file := _open_locked(path)) is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".", dir=self.folder) as folder:
-                fetch(Path(folder) / path.name)
-                with FileLock(self.folder / ".lock"):
-                    # Another process may have been faster, and its file may be in use.
-                    if not path.exists():
-                        os.replace(Path(folder) / path.name, path)
-                    self._trim(path)
+        path = self.folder / f"{digest}-{file_name(name)}"
+        file = _open_locked(path)
+        if file and is_good and not is_good(path):
+            file.close()
+            path.unlink(missing_ok=True)  # those who read it keep it
+            file = None
+        while file is None:
+            with room_to_write(path):
+                self._fetch(path, fetch)
+            file = _open_locked(path)
         with file:
             os.utime(path)
             yield path
+
+    def _fetch(self, path: Path, fetch: Callable[[Path], object]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=self.folder) as folder:
+            fetch(Path(folder) / path.name)
+            with FileLock(self.folder / ".lock"):
+                # Another process may have been faster, and its file may be in use.
+                if not path.exists():
+                    os.replace(Path(folder) / path.name, path)
+                self._trim(path)
 
     def _trim(self, newest: Path) -> None:
         """Delete the least recently used files until the others are within the limit."""

@@ -1,4 +1,4 @@
-"""Errors of files that were retrieved."""
+"""Errors of servers, and of files that were retrieved."""
 
 import contextlib
 import os
@@ -7,7 +7,21 @@ from collections.abc import Iterator
 from lenspipe.utils.errors import DiskFullError, LenspipeError, RetrievalError
 from lenspipe.utils.files import is_remote
 
-__all__ = ["fetched"]
+__all__ = ["UnavailableError", "fetched"]
+
+
+class UnavailableError(RetrievalError):
+    """The server can't be reached, or can't answer any request at present.
+
+    Parameters
+    ----------
+    limited
+        Whether it has answered that requests are too many (429).
+    """
+
+    def __init__(self, message: str, retry_after_s: float = 0.0, limited: bool = False) -> None:
+        super().__init__(message, transient=True, retry_after_s=retry_after_s)
+        self.limited = limited
 
 
 @contextlib.contextmanager

@@ -4,31 +4,31 @@ import contextlib
 import dataclasses
 import http.client
 import io
-import json
+import math
 import os
 import re
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
-from filelock import FileLock
 from requests.adapters import HTTPAdapter
+from requests.auth import HTTPBasicAuth
 
 import lenspipe
 from lenspipe.config.data import Retrieval
+from lenspipe.retrieval.errors import UnavailableError
+from lenspipe.retrieval.hosts import Host, Hosts
 from lenspipe.retrieval.multipart import Pieces, content_ranges
-from lenspipe.retrieval.ranges import MAX_RANGES, Link, Ranges
+from lenspipe.retrieval.ranges import Ranges
 from lenspipe.retrieval.retry import retry_after_s, retrying
+from lenspipe.utils.addresses import Credentials
 from lenspipe.utils.errors import NotFoundError, RetrievalError
-from lenspipe.utils.files import atomic, room_to_write
 from lenspipe.utils.progress import log
 
-__all__ = ["Host", "HttpTransport", "Received", "write_at"]
+__all__ = ["HttpTransport", "Received", "basic_auth", "write_at"]
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)$")
 
@@ -41,12 +41,20 @@ _MIN_MEASURED_BYTES = 1 << 18
 #: A server that does not accept this many ranges in a request is asked for single ranges only.
 _MIN_RANGES = 8
 
-#: What is requested from a server, for the log.
-_REQUESTS = {
-    "several": "up to {} ranges at once",
-    "single": "one range at a time",
-    "none": "whole files",
-}
+#: A transfer that broke after fewer bytes than that is not continued but retried.
+_MIN_PROGRESS_BYTES = 1 << 14
+
+#: Statuses of a server that can't answer any request at present.
+_UNAVAILABLE = (429, 502, 503, 504)
+
+#: Statuses after which what has been received of a file is not continued.
+_START_OVER = (412, 416)
+
+#: Types of pages, which some servers send with status 200 in place of a file.
+_PAGES = ("text/html", "application/json")
+
+#: Texts of errors that say that there is no host of this name.
+_NO_HOST = ("Name or service not known", "nodename nor servname", "No address associated")
 
 #: Weight of the latest measurement in a host's latency and speed.
 _WEIGHT = 0.2
@@ -72,24 +80,43 @@ class Received:
 
 
 @dataclasses.dataclass
-class Host:
-    """What is known of a server.
+class _Begun:
+    """What has been received of a whole file, from its beginning.
 
     Attributes
     ----------
-    ranges
-        What it answers: requests for several ranges ('several'), for one ('single'), or only for
-        whole files ('none').
-    proved
-        Which of these it has been seen to answer.
-    most_ranges
-        How many ranges it accepts in a request.
+    size
+        Bytes received.
+    total
+        Of the whole file, bytes; None if unknown.
+    etag, modified
+        The answer's ETag and Last-Modified.
     """
 
-    ranges: str = "several"
-    proved: tuple[str, ...] = ()
-    most_ranges: int = MAX_RANGES
-    link: Link = dataclasses.field(default_factory=Link)
+    size: int = 0
+    total: int | None = None
+    etag: str | None = None
+    modified: str | None = None
+
+    @property
+    def validator(self) -> str | None:
+        """Value of ``If-Range``: only strong ETags are allowed (RFC 9110, section 13.1.5)."""
+        strong = self.etag and not self.etag.startswith("W/")
+        return self.etag if strong else self.modified
+
+    def restart(self, response: requests.Response) -> None:
+        """Forget what has been received, and note which file comes now."""
+        declared = response.headers.get("Content-Length", "")
+        self.size, self.total = 0, int(declared) if declared.isdigit() else None
+        self.etag = response.headers.get("ETag")
+        self.modified = response.headers.get("Last-Modified")
+
+
+class _BrokenError(RetrievalError):
+    """A transfer ended within the body."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, transient=True)
 
 
 class HttpTransport:
@@ -101,11 +128,12 @@ class HttpTransport:
         JSON file that records how each server answers, for all jobs of a run.
     """
 
-    def __init__(self, retrieval: Retrieval, hosts: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, retrieval: Retrieval, hosts: str | os.PathLike[str], pause_s: float = 0.0
+    ) -> None:
         self.retrieval = retrieval
-        self._hosts_path = Path(hosts)
+        self.hosts = Hosts(hosts, retrieval, pause_s)
         self.bytes = self.requests = 0
-        self._hosts = {name: Host(**known) for name, known in self._read_hosts().items()}
         self._lock = threading.Lock()
         self._session = requests.Session()
         self._session.headers["User-Agent"] = (
@@ -122,11 +150,12 @@ class HttpTransport:
 
     def host(self, url: str) -> Host:
         """Return what is known of the server of an address."""
-        with self._lock:
-            return self._hosts.setdefault(urlsplit(url).netloc, Host())
+        return self.hosts.host(url)
 
     def read(self, url: str, ranges: Ranges | None, file: int) -> Received:
         """Read ranges of a file, or all of it, and write them at their offsets.
+
+        A transfer that breaks is continued where it broke, if the server still has the same file.
 
         Parameters
         ----------
@@ -139,7 +168,7 @@ class HttpTransport:
         -------
         Received
             With more ranges than requested if the server ignores ranges, or with fewer if it
-            answers one at a time; never with none.
+            answers one at a time or breaks off; never with none.
 
         Raises
         ------
@@ -147,90 +176,160 @@ class HttpTransport:
             There is no such file.
         RetrievalError
             The server did not deliver it after all retries.
-        DiskFullError
-            There is no space left.
+        OSError
+            The local file cannot be written.
         """
-        return retrying(self.retrieval)(self.read_once, url, ranges, file)
-
-    def read_once(self, url: str, ranges: Ranges | None, file: int) -> Received:
-        """Read as `read` does, without retries."""
-        begin = time.monotonic()
-        headers = {}
         if ranges:
-            headers["Range"] = "bytes=" + ",".join(f"{a}-{b - 1}" for a, b in ranges)
-        with (
-            _plain_errors(url),
-            self._session.get(
-                url, headers=headers, stream=True, timeout=self.retrieval.timeout_s
-            ) as response,
-        ):
-            latency, body_begin = time.monotonic() - begin, time.monotonic()
-            _check_status(url, response, ranges)
-            if ranges and response.status_code == 206:
-                received, count = self._write_ranges(url, ranges, response, file)
-            else:
-                received, count = self._write_whole(url, ranges, response, file)
-        self._measure(url, latency, count, time.monotonic() - body_begin)
-        return received
+            return retrying(self.retrieval)(self._read_ranges, url, ranges, file)
+        return retrying(self.retrieval)(self._read_on, url, _Begun(), file)
 
-    def _write_whole(
-        self, url: str, ranges: Ranges | None, response: requests.Response, file: int
-    ) -> tuple[Received, int]:
-        """Write a body that is the whole file."""
-        size, declared = 0, response.headers.get("Content-Length")
-        for piece in self._pieces(response):
-            write_at(file, piece, size, url)
-            size += len(piece)
-        if declared is not None and str(size) != declared:
-            raise RetrievalError(f"{url}: found {size} bytes, expected {declared}", transient=True)
-        # At an earlier attempt the file may have been longer.
-        os.ftruncate(file, size)
-        if ranges:
+    def read_once(self, url: str, file: int) -> Received:
+        """Read a whole file as `read` does, without retries, and also pages."""
+        return self._read_rest(url, _Begun(), file, pages=True)
+
+    def _read_ranges(self, url: str, ranges: Ranges, file: int) -> Received:
+        """Read ranges in one request."""
+        value = "bytes=" + ",".join(f"{a}-{b - 1}" for a, b in ranges)
+        with self._ask(url, {"Range": value}) as response:
+            _check_status(url, response, ranged=True)
+            if response.status_code == 206:
+                return self._write_ranges(url, ranges, response, file)
+            begun = _Begun()
+            begun.restart(response)
             self._note_whole_file(url, ranges)
-        return Received(size, _version(size, response), [(0, size)]), size
+            try:
+                return self._write_rest(url, begun, response, file)
+            except _BrokenError as error:
+                if begun.size < _MIN_PROGRESS_BYTES or begun.total is None:
+                    raise
+                log.info("%s; continuing there", error)
+                version = begun.total, begun.etag, begun.modified
+                return Received(begun.total, version, [(0, begun.size)])
+
+    def _read_on(self, url: str, begun: _Begun, file: int) -> Received:
+        """Read what is missing of a whole file, as long as each request brings a part of it."""
+        while True:
+            before = begun.size
+            try:
+                return self._read_rest(url, begun, file)
+            except _BrokenError as error:
+                if begun.size < before + _MIN_PROGRESS_BYTES:
+                    raise
+                log.info("%s; continuing there", error)
+
+    def _read_rest(self, url: str, begun: _Begun, file: int, pages: bool = False) -> Received:
+        """Read in one request what is missing of a whole file."""
+        headers = {}
+        if begun.size:
+            headers["Range"] = f"bytes={begun.size}-"
+            if begun.validator:
+                headers["If-Range"] = begun.validator
+        with self._ask(url, headers) as response:
+            if begun.size and response.status_code in _START_OVER:
+                begun.size = 0
+            _check_status(url, response, ranged=begun.size > 0, pages=pages)
+            if response.status_code == 200:
+                begun.restart(response)
+            else:
+                _check_same(url, begun, response)
+            return self._write_rest(url, begun, response, file)
+
+    def _write_rest(
+        self, url: str, begun: _Begun, response: requests.Response, file: int
+    ) -> Received:
+        """Write a body that is all that is missing of a file."""
+        for piece in self._pieces(url, response):
+            write_at(file, piece, begun.size)
+            begun.size += len(piece)
+        if begun.total not in (None, begun.size):
+            raise _BrokenError(f"{url}: found {begun.size} bytes, expected {begun.total}")
+        # At an earlier attempt the file may have been longer.
+        os.ftruncate(file, begun.size)
+        version = begun.size, begun.etag, begun.modified
+        return Received(begun.size, version, [(0, begun.size)])
+
+    @contextlib.contextmanager
+    def _ask(self, url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
+        """Send a request when it is the server's turn, and note how that answers."""
+        asked_at = self.hosts.wait_turn(url)
+        secret = self.retrieval.credentials_for(url)
+        begin = time.monotonic()
+        try:
+            with (
+                _plain_errors(url, secret.query),
+                self._session.get(
+                    url,
+                    params=secret.query or None,
+                    auth=basic_auth(secret),
+                    headers=headers,
+                    stream=True,
+                    timeout=self.retrieval.timeout_s,
+                ) as response,
+            ):
+                latency, body_begin = time.monotonic() - begin, time.monotonic()
+                yield response
+                count = response.raw.tell()
+        except UnavailableError as error:
+            self.hosts.note_failure(url, error, asked_at)
+            raise
+        except NotFoundError:
+            self.hosts.note_success(url)
+            raise
+        self.hosts.note_success(url)
+        self._measure(url, latency, count, time.monotonic() - body_begin)
 
     def _write_ranges(
         self, url: str, ranges: Ranges, response: requests.Response, file: int
-    ) -> tuple[Received, int]:
+    ) -> Received:
         """Write a body of one or several ranges."""
         content_type = response.headers.get("Content-Type", "")
         several = content_type.lower().startswith("multipart/byteranges")
         received: Ranges = []
         size = None
         starts, stops = {start for start, _ in ranges}, {stop for _, stop in ranges}
-        with io.BufferedReader(Pieces(self._pieces(response)), _PIECE_BYTES) as body:
+        with io.BufferedReader(Pieces(self._pieces(url, response)), _PIECE_BYTES) as body:
             single = [response.headers.get("Content-Range", "")]
-            for content_range in content_ranges(url, body, content_type) if several else single:
-                start, stop, size = _check_range(url, content_range, starts, stops, size)
-                offset = start
-                while piece := body.read1(min(_PIECE_BYTES, stop - offset)):
-                    write_at(file, piece, offset, url)
-                    offset += len(piece)
-                if offset < stop:
-                    raise RetrievalError(
-                        f"{url}: {content_range!r} ends at byte {offset}", transient=True
-                    )
-                received.append((start, stop))
-            if size is None or (body.read(1) and not several):
-                raise RetrievalError(f"{url}: not the ranges that it announces", transient=True)
+            start = offset = 0
+            try:
+                for content_range in content_ranges(url, body, content_type) if several else single:
+                    start, stop, size = _check_range(url, content_range, starts, stops, size)
+                    offset = start
+                    while piece := body.read1(min(_PIECE_BYTES, stop - offset)):
+                        write_at(file, piece, offset)
+                        offset += len(piece)
+                    if offset < stop:
+                        raise _BrokenError(f"{url}: {content_range!r} ends at byte {offset}")
+                    received.append((start, stop))
+                    start = offset
+                if size is None or (body.read(1) and not several):
+                    raise RetrievalError(f"{url}: not the ranges that it announces", transient=True)
+            except _BrokenError as error:
+                received += [(start, offset)] if offset > start else []
+                if size is None or _count(received) < _MIN_PROGRESS_BYTES:
+                    raise
+                log.info("%s; continuing there", error)
         self._note_ranges(url, ranges, size, several)
-        count = sum(stop - start for start, stop in received)
-        return Received(size, _version(size, response), received), count
+        version = size, response.headers.get("ETag"), response.headers.get("Last-Modified")
+        return Received(size, version, received)
 
-    def _pieces(self, response: requests.Response) -> Iterator[bytes]:
+    def _pieces(self, url: str, response: requests.Response) -> Iterator[bytes]:
         """Yield a body piece by piece; a transfer that is too slow is aborted."""
         begin = time.monotonic()
         count = 0
-        while piece := response.raw.read1(_PIECE_BYTES):
+        while True:
+            try:
+                piece = response.raw.read1(_PIECE_BYTES)
+            except (*_NETWORK_ERRORS, OSError) as error:
+                raise _BrokenError(f"{url}: {_reason(error)} after {count} bytes") from None
+            if not piece:
+                return
             count += len(piece)
             with self._lock:
                 self.bytes += len(piece)
             yield piece
             seconds = time.monotonic() - begin
             if seconds > self.retrieval.timeout_s + count / (1e3 * self.retrieval.min_kb_per_s):
-                raise RetrievalError(
-                    f"{response.url}: only {count} bytes in {seconds:.0f} s", transient=True
-                )
+                raise _BrokenError(f"{url}: only {count} bytes in {seconds:.0f} s")
 
     def _measure(self, url: str, latency: float, count: int, seconds: float) -> None:
         """Update latency and speed of a host; small bodies say nothing about its speed."""
@@ -246,11 +345,11 @@ class HttpTransport:
         host = self.host(url)
         if len(ranges) == 1:
             if "single" not in host.proved:
-                self._note(url, ranges="none")
+                self.hosts.note(url, ranges="none")
         elif "several" not in host.proved or len(ranges) // 2 < _MIN_RANGES:
-            self._note(url, ranges="single")
+            self.hosts.note(url, ranges="single")
         else:
-            self._note(url, most_ranges=len(ranges) // 2)
+            self.hosts.note(url, most_ranges=len(ranges) // 2)
 
     def _note_ranges(self, url: str, ranges: Ranges, size: int, several: bool) -> None:
         """Note that a request for ranges was answered with several, or with one."""
@@ -258,56 +357,26 @@ class HttpTransport:
         if several or len(ranges) == 1:
             answered = "several" if several else "single"
             if answered not in host.proved:
-                self._note(url, proved=(*host.proved, answered))
+                self.hosts.note(url, proved=(*host.proved, answered))
         elif "several" not in host.proved and sum(start < size for start, _ in ranges) > 1:
-            self._note(url, ranges="single")
-
-    def _note(self, url: str, **changes: Any) -> None:
-        """Change what is known of a host, here and in the file."""
-        host, name = self.host(url), urlsplit(url).netloc
-        with self._lock:
-            if all(getattr(host, key) == value for key, value in changes.items()):
-                return  # another thread was faster
-            for key, value in changes.items():
-                setattr(host, key, value)
-        if "proved" in changes:
-            log.info("%s: answers requests for %s", name, " and ".join(host.proved))
-        else:
-            requested = _REQUESTS[host.ranges].format(host.most_ranges)
-            log.info("%s: from now on requesting %s", name, requested)
-        known = {"ranges": host.ranges, "proved": host.proved, "most_ranges": host.most_ranges}
-        path = self._hosts_path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")), atomic(path) as temporary:
-            temporary.write_text(json.dumps(self._read_hosts() | {name: known}, indent=1) + "\n")
-
-    def _read_hosts(self) -> dict[str, dict[str, Any]]:
-        return json.loads(self._hosts_path.read_text()) if self._hosts_path.exists() else {}
+            self.hosts.note(url, ranges="single")
 
 
-def write_at(file: int, piece: bytes, offset: int, url: str) -> None:
-    """Write all of a piece of a file at its offset.
-
-    Parameters
-    ----------
-    file
-        Descriptor.
-    url
-        Address of the file, for error messages.
-
-    Raises
-    ------
-    DiskFullError
-        There is no space left.
-    """
-    with room_to_write(f"temporary copy of {url}"):
-        while piece:
-            count = os.pwrite(file, piece, offset)
-            piece, offset = piece[count:], offset + count
+def basic_auth(credentials: Credentials) -> HTTPBasicAuth | None:
+    """Return user and password in the form that requests takes; None leaves it to ``.netrc``."""
+    user, password, _ = credentials
+    return HTTPBasicAuth(user.encode(), password.encode()) if user or password else None
 
 
-def _version(size: int, response: requests.Response) -> tuple[object, ...]:
-    return (size, response.headers.get("ETag"), response.headers.get("Last-Modified"))
+def write_at(file: int, piece: bytes, offset: int) -> None:
+    """Write all of a piece of a file, given by its descriptor, at its offset."""
+    while piece:
+        count = os.pwrite(file, piece, offset)
+        piece, offset = piece[count:], offset + count
+
+
+def _count(ranges: Ranges) -> int:
+    return sum(stop - start for start, stop in ranges)
 
 
 def _check_range(
@@ -333,33 +402,66 @@ def _check_range(
     return start, stop, total
 
 
-def _check_status(url: str, response: requests.Response, ranges: Ranges | None) -> None:
-    """Raise an error for a status that is no success."""
+def _check_same(url: str, begun: _Begun, response: requests.Response) -> None:
+    """Check that an answer continues what has been received."""
+    value = response.headers.get("Content-Range", "")
+    match = _CONTENT_RANGE.match(value)
+    start, last, total = map(int, match.groups()) if match else (-1, -1, -1)
+    here = start == begun.size and last + 1 == total and begun.total in (None, total)
+    etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
+    if not here or (etag, modified) != (begun.etag, begun.modified):
+        size, begun.size = begun.size, 0
+        problem = "the file changed" if here else f"answered with {value!r}"
+        raise RetrievalError(f"{url}: {problem} after {size} bytes", transient=True)
+    begun.total = total
+
+
+def _check_status(
+    url: str, response: requests.Response, ranged: bool = False, pages: bool = False
+) -> None:
+    """Raise an error for a status that is no success, or a page in place of a file."""
     code = response.status_code
-    if code == 200 or (code == 206 and ranges):
+    content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if code == 200 and not pages and content_type in _PAGES and not _is_page(url):
+        begin = response.raw.read(1000).decode("utf-8", "replace")
+        text = " ".join(re.sub("<[^<>]*>", " ", begin).split())[:100]
+        raise UnavailableError(f"{url}: answered with a page, expected a file: {text!r}")
+    if code == 200 or (code == 206 and ranged):
         return
     if code in (404, 410):
         raise NotFoundError(f"{url}: {code} {response.reason}: no such file")
-    # 416: the file is shorter than it was when its size was read.
-    transient = code >= 500 or code in (206, 408, 416, 421, 425, 429)
-    wait = retry_after_s(response.headers.get("Retry-After"))
-    raise RetrievalError(f"{url}: {code} {response.reason}", transient, wait)
+    text, wait = f"{url}: {code} {response.reason}", response.headers.get("Retry-After")
+    if code in _UNAVAILABLE:
+        raise UnavailableError(text, retry_after_s(wait), limited=code == 429)
+    # 412 and 416: the file is another than it was when it was read before.
+    transient = code >= 500 or code in (206, 408, 412, 416, 421, 425)
+    raise RetrievalError(text, transient, retry_after_s(wait))
+
+
+def _is_page(url: str) -> bool:
+    return urlsplit(url).path.lower().endswith((".html", ".htm", ".json"))
+
+
+_NETWORK_ERRORS = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+)
 
 
 @contextlib.contextmanager
-def _plain_errors(url: str) -> Iterator[None]:
-    """Turn errors of requests, urllib3 and http.client into a `RetrievalError`."""
+def _plain_errors(url: str, secret: str) -> Iterator[None]:
+    """Turn errors of requests, urllib3 and http.client into a `RetrievalError` without a secret."""
     try:
         yield
-    except (requests.exceptions.SSLError, requests.exceptions.TooManyRedirects) as error:
-        raise RetrievalError(f"{url}: {_reason(error)}", transient=False) from None
-    except (
-        requests.RequestException,
-        urllib3.exceptions.HTTPError,
-        http.client.HTTPException,
-    ) as error:
-        transient = not isinstance(error, ValueError)
-        raise RetrievalError(f"{url}: {_reason(error)}", transient) from None
+    except _NETWORK_ERRORS as error:
+        reason = _reason(error).replace(secret or " ", "***" if secret else " ")
+        final = (requests.exceptions.SSLError, requests.exceptions.TooManyRedirects, ValueError)
+        if isinstance(error, (*final, requests.ReadTimeout)):
+            raise RetrievalError(f"{url}: {reason}", not isinstance(error, final)) from None
+        # A name that is not known to be wrong for good: a later run may find it.
+        wait = math.inf if any(text in reason for text in _NO_HOST) else 0.0
+        raise UnavailableError(f"{url}: {reason}", wait) from None
 
 
 def _reason(error: Exception) -> str:

@@ -80,6 +80,13 @@ class LocalSource:
         """Describe what has been fetched, for a line of the log."""
         return ""
 
+    def unchecked(self, paths: Iterable[str | Path]) -> str:
+        """Say why files were not checked against published sums, though that is configured.
+
+        Empty if they were, and for local files, which are not checked.
+        """
+        return ""
+
     def key(self, paths: Iterable[str | Path]) -> list[object]:
         """Return plain values that change when one of the files does.
 

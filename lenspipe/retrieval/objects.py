@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 import fsspec
 
 from lenspipe.config.data import Retrieval
-from lenspipe.retrieval.http import Host, Received, write_at
+from lenspipe.retrieval.hosts import Host
+from lenspipe.retrieval.http import Received, write_at
 from lenspipe.retrieval.ranges import Ranges
 from lenspipe.retrieval.retry import retrying
 from lenspipe.utils.errors import LenspipeError, NotFoundError, RetrievalError
@@ -36,6 +37,11 @@ class ObjectTransport:
         self._lock = threading.Lock()
         self._host = Host(ranges="single", proved=("single",))
         scheme = urlsplit(url).scheme
+        if any(retrieval.credentials_for(url)):
+            raise LenspipeError(
+                f"{url}: found credentials in the address, expected none; give them as the store's "
+                "own client takes them (environment variables or its configuration file)"
+            )
         try:
             self._files = fsspec.filesystem(scheme)
         except (ImportError, ValueError) as error:
@@ -78,6 +84,6 @@ class ObjectTransport:
                 raise RetrievalError(
                     f"{url}: found {len(piece)} bytes for the range {start}-{stop}", transient=True
                 )
-            write_at(file, piece, start, url)
+            write_at(file, piece, start)
         version = (size, *(str(info.get(key)) for key in ("ETag", "etag", "LastModified", "mtime")))
         return Received(size, version, spans)

@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import hashlib
 import os
+import re
 import tempfile
 import threading
 import time
@@ -14,21 +15,29 @@ from urllib.parse import urlsplit
 
 from lenspipe.config.data import Retrieval
 from lenspipe.retrieval.cache import Cache
-from lenspipe.retrieval.http import Host, HttpTransport
+from lenspipe.retrieval.hosts import Host
+from lenspipe.retrieval.http import HttpTransport
 from lenspipe.retrieval.local import Boxes, LocalSource
 from lenspipe.retrieval.objects import ObjectTransport
 from lenspipe.retrieval.ranges import Ranges, merge, missing, plan
 from lenspipe.retrieval.retry import retrying
 from lenspipe.retrieval.tiles import BLOCK, MoreNeeded, read_layout
+from lenspipe.utils.addresses import file_name
 from lenspipe.utils.errors import LenspipeError, NotFoundError, RetrievalError
-from lenspipe.utils.files import is_remote
-from lenspipe.utils.fits import open_fits, wcs_of
+from lenspipe.utils.files import is_remote, room_to_write
+from lenspipe.utils.fits import open_fits, reading, wcs_of
 from lenspipe.utils.progress import log
 
 __all__ = ["RemoteSource"]
 
 #: Number of bytes of a coadd in the first request: headers and table are usually within.
 _FIRST_BYTES = 21 * BLOCK
+
+#: A line of a list of SHA-256 sums.
+_SUM = re.compile(r"([0-9a-fA-F]{64})\s+[*]?(\S.*)")
+
+#: A file that is damaged as often as that is damaged on the server.
+_DAMAGED_ATTEMPTS = 3
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -73,8 +82,11 @@ class RemoteSource(LocalSource):
         self._begin = time.monotonic()
         self._cache = Cache(retrieval.cache, 1e9 * retrieval.cache_gb)
         self._pool = concurrent.futures.ThreadPoolExecutor(retrieval.connections)
-        self._scratch = tempfile.TemporaryDirectory(prefix="lenspipe-")
+        with room_to_write(f"{tempfile.gettempdir()} (TMPDIR)"):
+            self._scratch = tempfile.TemporaryDirectory(prefix="lenspipe-")
         self._first_bytes = _FIRST_BYTES
+        self._unchecked: dict[str, str] = {}
+        self._absent: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -118,12 +130,21 @@ class RemoteSource(LocalSource):
                 yield local
             return
         url = str(path)
-        fetch = retrying(self.retrieval, _DamagedError)
+        fetch = retrying(self.retrieval, _DamagedError, _DAMAGED_ATTEMPTS)
 
         def fetch_whole(local: Path) -> None:
             fetch(self._fetch_whole, url, local, checksums)
 
-        with self._cache.get(url, fetch_whole) as local:
+        def is_published(local: Path) -> bool:
+            # It may have been fetched by a run that did not check it, or be an earlier version.
+            try:
+                self._check_sum(url, local, checksums)
+            except _DamagedError as error:
+                log.info("%s; fetching it again", error)
+                return False
+            return True
+
+        with self._cache.get(url, fetch_whole, is_published) as local:
             yield local
 
     @contextlib.contextmanager
@@ -138,10 +159,12 @@ class RemoteSource(LocalSource):
             with super().coadds(paths, boxes) as files:
                 yield files
             return
-        with tempfile.TemporaryDirectory(dir=self._scratch.name) as folder:
+        with room_to_write(self._scratch.name):
+            scratch = tempfile.TemporaryDirectory(dir=self._scratch.name)
+        with scratch as folder:
             futures = {}
             for key, url in paths.items():
-                local = Path(folder) / str(url).rpartition("/")[2]
+                local = Path(folder) / file_name(str(url))
                 arguments = (str(url), local, boxes, checksums)
                 futures[key] = self._pool.submit(self._fetch_coadd, *arguments)
             try:
@@ -151,6 +174,11 @@ class RemoteSource(LocalSource):
                     future.cancel()
                 concurrent.futures.wait(futures.values())
 
+    def unchecked(self, paths: Iterable[str | Path]) -> str:
+        """See `LocalSource`."""
+        reasons = (self._unchecked.get(str(path)) for path in paths)
+        return "; ".join(dict.fromkeys(filter(None, reasons)))
+
     def key(self, paths: Iterable[str | Path]) -> list[object]:
         """See `LocalSource`."""
         paths = list(paths)
@@ -159,9 +187,10 @@ class RemoteSource(LocalSource):
     def _fetch_coadd(
         self, url: str, local: Path, boxes: Boxes, checksums: str | os.PathLike[str] | None
     ) -> Path | None:
+        fetch = retrying(self.retrieval, _DamagedError, _DAMAGED_ATTEMPTS)
         try:
-            fetch = retrying(self.retrieval, _DamagedError)
-            fetch(self._fetch_sections, url, local, boxes, checksums)
+            with room_to_write(f"{local} (below TMPDIR)"):
+                fetch(self._fetch_sections, url, local, boxes, checksums)
         except NotFoundError:
             return None
         return local
@@ -178,7 +207,7 @@ class RemoteSource(LocalSource):
         """Fetch the first part of a coadd and then the tiles that boxes touch, or all of it."""
         transport = self.transport(url)
         host = transport.host(url)
-        if host.ranges == "none" or url.endswith(".gz"):
+        if host.ranges == "none" or file_name(url).endswith(".gz"):
             self._fetch_whole(url, local, checksums)
             return
         with open(local, "wb+") as file:
@@ -203,7 +232,8 @@ class RemoteSource(LocalSource):
                 self._check_whole(url, local, checksums)
                 return
             self._first_bytes = max(self._first_bytes, layout.first_bytes)
-            sections = boxes(wcs_of(layout.header, url), layout.shape)
+            with reading(url):
+                sections = boxes(wcs_of(layout.header, url), layout.shape)
             needed = layout.ranges(sections)
             while left := missing(needed, received):
                 before = (host.ranges, host.most_ranges)
@@ -212,12 +242,14 @@ class RemoteSource(LocalSource):
                     if (host.ranges, host.most_ranges) != before:
                         break
             if received != [(0, first.size)]:
+                if self.retrieval.checksums:
+                    self._unchecked[url] = "only parts were read"
                 os.ftruncate(file.fileno(), layout.end)
                 layout.clear_other_tiles(file, sections)
 
     def _check_whole(self, url: str, local: Path, checksums: str | os.PathLike[str] | None) -> None:
         """Check that a file is complete and, if so configured, that it is the published one."""
-        name = url.rpartition("/")[2]
+        name = file_name(url)
         # Lists of positions need not be FITS.
         if ".fits" in name.lower():
             try:
@@ -225,31 +257,60 @@ class RemoteSource(LocalSource):
                     pass
             except LenspipeError as error:
                 raise _DamagedError(f"{url}: {error}") from None
+        elif page := _page_in(local):
+            raise _DamagedError(f"{url}: found a page, expected a file: {page!r}")
+        self._check_sum(url, local, checksums)
+
+    def _check_sum(self, url: str, local: Path, checksums: str | os.PathLike[str] | None) -> None:
+        """Check that a file is the published one, if that is configured."""
         if not (checksums and self.retrieval.checksums):
             return
-        expected = self._published_sum(str(checksums), name)
+        expected, reason = self._published_sum(str(checksums), file_name(url))
         if expected is None:
-            log.info("%s: not checked, %s does not list it", url, checksums)
+            self._unchecked[url] = reason
             return
         with open(local, "rb") as file:
             actual = hashlib.file_digest(file, "sha256").hexdigest()
         if actual != expected:
             raise _DamagedError(f"{url}: SHA-256 {actual[:8]}..., published {expected[:8]}...")
 
-    def _published_sum(self, checksums: str, name: str) -> str | None:
-        """Look up a file in a list of SHA-256 sums; None without a list or such a line."""
+    def _published_sum(self, checksums: str, name: str) -> tuple[str | None, str]:
+        """Look up a file in a list of SHA-256 sums; without its sum, return the reason."""
 
         def fetch(local: Path) -> None:
             with open(local, "wb") as file:
                 self.transport(checksums).read(checksums, None, file.fileno())
+            if not _read_sums(local):
+                raise _DamagedError(f"{checksums}: found no SHA-256 sums")
 
-        try:
-            with self._cache.get(checksums, fetch) as local:
-                lines = local.read_text("ascii", "replace").splitlines()
-        except NotFoundError:
-            return None
-        sums = (line.split(maxsplit=1) for line in lines if line.strip())
-        return next((line[0] for line in sums if line[-1].lstrip("*").endswith(name)), None)
+        if checksums not in self._absent:
+            retry = retrying(self.retrieval, _DamagedError, _DAMAGED_ATTEMPTS)
+            try:
+                with self._cache.get(checksums, lambda local: retry(fetch, local)) as local:
+                    if (expected := _read_sums(local).get(name)) is not None:
+                        return expected, ""
+                return None, f"not listed in {checksums}"
+            except RetrievalError as error:
+                if error.transient and not isinstance(error, _DamagedError):
+                    raise
+                self._absent[checksums] = f"no list of sums: {error}"
+                log.info("nothing is checked that this list should have: %s", error)
+        return None, self._absent[checksums]
+
+
+def _read_sums(path: Path) -> dict[str, str]:
+    """Read a list of SHA-256 sums: name of the file, without folders -> sum."""
+    lines = path.read_text("utf-8", "replace").splitlines()
+    sums = (_SUM.fullmatch(line.strip()) for line in lines)
+    return {line[2].rpartition("/")[2]: line[1].lower() for line in sums if line}
+
+
+def _page_in(path: Path) -> str:
+    """Return the beginning of a file if it is a page or an error in JSON, else nothing."""
+    with open(path, "rb") as file:
+        begin = file.read(100).decode("utf-8", "replace").strip()
+    is_page = re.match(r"<!doctype html|<html|\{", begin, re.IGNORECASE)
+    return " ".join(begin.split()) if is_page and path.suffix not in (".html", ".json") else ""
 
 
 def _cheapest(needed: Ranges, first: int, end: int, host: Host) -> list[Ranges] | list[None]:

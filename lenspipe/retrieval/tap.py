@@ -9,7 +9,9 @@ import re
 import time
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 from xml.parsers.expat import ExpatError
 
 import numpy as np
@@ -22,6 +24,9 @@ from pyvo.dal.tap import AsyncTAPJob, TAPQuery, TAPResults
 
 import lenspipe
 from lenspipe.config.data import Retrieval
+from lenspipe.retrieval.errors import UnavailableError
+from lenspipe.retrieval.hosts import Hosts
+from lenspipe.retrieval.http import basic_auth
 from lenspipe.retrieval.retry import retry_after_s, retrying
 from lenspipe.utils.errors import NotFoundError, RetrievalError
 from lenspipe.utils.progress import log
@@ -46,7 +51,8 @@ class TapService:
         self.address = address.rstrip("/")
         self.retrieval = retrieval
         self.sync = True
-        self._session = _Session(retrieval)
+        hosts = Hosts(Path(retrieval.cache) / "hosts.json", retrieval)
+        self._session = _Session(self.address, retrieval, hosts)
 
     def ask(self, query: str, max_rows: int, description: str) -> tuple[Columns, bool]:
         """Return the answer to a query.
@@ -176,7 +182,11 @@ class TapService:
             text = f"{self.address}: the service answers: {_line(error)}"
             raise RetrievalError(text, transient=not refused) from None
         except _ERRORS as error:
-            raise self._retrieval_error(error) from None
+            plain = self._retrieval_error(error)
+            if isinstance(plain, UnavailableError):
+                hosts, asked_at = self._session.hosts, self._session.asked_at
+                hosts.note_failure(self.address, plain, asked_at)
+            raise plain from None
 
     def _retrieval_error(self, error: Exception) -> RetrievalError:
         while isinstance(cause := getattr(error, "cause", None), Exception):
@@ -186,11 +196,14 @@ class TapService:
             text = f"{response.status_code} {response.reason}"
             if response.status_code in (404, 410):
                 return NotFoundError(f"{response.url}: {text}")
+            text = f"{self.address}: {text}"
+            wait = retry_after_s(response.headers.get("Retry-After"))
+            if response.status_code in (429, 502, 503):
+                return UnavailableError(text, wait, limited=response.status_code == 429)
             is_slow = response.status_code in (408, 504)
             error_type = _SlowError if is_slow else RetrievalError
-            transient = response.status_code >= 500 or response.status_code in (408, 425, 429)
-            wait = retry_after_s(response.headers.get("Retry-After"))
-            return error_type(f"{self.address}: {text}", transient, wait)
+            transient = response.status_code >= 500 or response.status_code in (408, 425)
+            return error_type(text, transient, wait)
         network = isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError)
         problem = type(error).__name__ if network else "unreadable answer"
         text = f"{self.address}: {problem}: {_line(error)}"
@@ -199,6 +212,8 @@ class TapService:
         # Errors that are ValueErrors as well concern the address.
         final = isinstance(error, requests.RequestException) and isinstance(error, ValueError)
         final |= isinstance(error, requests.exceptions.SSLError | requests.TooManyRedirects)
+        if isinstance(error, requests.ConnectionError) and not final:
+            return UnavailableError(text)
         return RetrievalError(text, transient=not final)
 
 
@@ -215,20 +230,26 @@ _ERRORS = (
 class _Session(requests.Session):
     """Requests with a time limit and lenspipe's name; raises if a server cannot answer."""
 
-    def __init__(self, retrieval: Retrieval) -> None:
+    def __init__(self, address: str, retrieval: Retrieval, hosts: Hosts) -> None:
         super().__init__()
+        self.address, self.hosts, self.asked_at = address, hosts, 0.0
+        secret = retrieval.credentials_for(address)
+        self.auth = basic_auth(secret)
+        self.params = dict(parse_qsl(secret.query))
         self.headers["User-Agent"] = f"lenspipe/{lenspipe.__version__} ({retrieval.contact})"
         self.timeout_s, self.status = retrieval.timeout_s, 0
         self._last: requests.Response | None = None
 
     def request(self, method: Any, url: Any, *args: Any, **options: Any) -> requests.Response:
         self._close_last()
+        self.asked_at = self.hosts.wait_turn(self.address)
         response = super().request(method, url, *args, **options | {"timeout": self.timeout_s})
         self._last = response
         self.status = response.status_code
         # pyvo reads other errors: the VOTable for a wrong query, the page for a vanished job.
         if self.status >= 500 or self.status == 429:
             response.raise_for_status()
+        self.hosts.note_success(self.address)
         return response
 
     def close(self) -> None:

@@ -1,5 +1,7 @@
 """Positions of an image's pixels in a FITS file, read from the first part of the file."""
 
+import gzip
+import math
 import os
 import re
 import warnings
@@ -12,7 +14,7 @@ from astropy.utils.exceptions import AstropyWarning
 
 from lenspipe.retrieval.ranges import Ranges
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.fits import touched_tiles
+from lenspipe.utils.fits import reading, touched_tiles
 
 __all__ = ["BLOCK", "Layout", "MoreNeeded", "read_layout"]
 
@@ -21,6 +23,9 @@ BLOCK = 2880
 
 #: Format of a column of variable length, with the type of its entries.
 _DESCRIPTOR = re.compile("[01]?[PQ]([BIJKED])")
+
+#: Maximum number of axes of an array (FITS standard 4.0, section 4.4.1).
+_MAX_AXES = 999
 
 _ITEM_BYTES = {"B": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8}
 
@@ -62,6 +67,8 @@ class Layout:
         Length of a row of the table.
     pixel
         Length of a pixel of an uncompressed image.
+    header_start
+        Start of the header.
     """
 
     header: fits.Header
@@ -73,6 +80,7 @@ class Layout:
     descriptors: list[tuple[int, np.dtype]] = field(default_factory=list)
     row: int = 0
     pixel: int = 0
+    header_start: int = 0
 
     @property
     def first_bytes(self) -> int:
@@ -105,6 +113,8 @@ class Layout:
     def clear_other_tiles(self, file: BinaryIO, boxes: np.ndarray) -> None:
         """Clear the entries of tiles that no box touches, so that none is read by mistake.
 
+        The checksums of the whole image are cleared as well.
+
         Parameters
         ----------
         file
@@ -112,6 +122,13 @@ class Layout:
         boxes
             (N, 4) int array.
         """
+        file.seek(self.header_start)
+        header = bytearray(file.read(self.start - self.header_start))
+        for i in range(0, len(header), 80):
+            if header[i : i + 8] in (b"CHECKSUM", b"DATASUM "):
+                header[i : i + 80] = b" " * 80
+        file.seek(self.header_start)
+        file.write(header)
         if self.tile_data is None:
             return
         others = ~touched_tiles(boxes, self.shape, self.tile).ravel()
@@ -130,11 +147,11 @@ def read_layout(path: str | os.PathLike[str], available: int, size: int) -> Layo
     Parameters
     ----------
     path
-        Local file with at least the first part of the remote one.
+        Local file, with at least the first part of the whole one.
     available
         Length of that part, bytes.
     size
-        Length of the remote file.
+        Length of the whole file; of a file compressed as a whole, without that compression.
 
     Raises
     ------
@@ -143,23 +160,28 @@ def read_layout(path: str | os.PathLike[str], available: int, size: int) -> Layo
     LenspipeError
         The file is no FITS file, has no image, or its header states more than its size.
     """
-    with open(path, "rb") as file:
+    with gzip.open(path) if str(path).endswith(".gz") else open(path, "rb") as file:
         data = file.read(available)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), reading(path):
         warnings.simplefilter("ignore", AstropyWarning)
         try:
             return _find_image(path, data, size)
-        except (KeyError, TypeError, ValueError) as error:
-            raise LenspipeError(f"{path}: garbled header: {error}") from None
+        except MoreNeeded as error:
+            needed = error
+    raise needed
 
 
 def _find_image(path: str | os.PathLike[str], data: bytes, size: int) -> Layout:
     start = 0
     while start < size:
         header, data_start = _header(data, start, size, path)
+        if not 0 <= header.get("NAXIS", 0) <= _MAX_AXES:
+            raise LenspipeError(f"{path}: garbled header: found {header['NAXIS']} axes")
         naxes = [header.get(f"NAXIS{i}", 0) for i in range(1, header.get("NAXIS", 0) + 1)]
+        if min(naxes, default=0) < 0 or header.get("PCOUNT", 0) < 0:
+            raise LenspipeError(f"{path}: garbled header: found axes of {naxes}")
         pixel = abs(header.get("BITPIX", 8)) // 8
-        body = pixel * (header.get("PCOUNT", 0) + int(np.prod(naxes))) if naxes else 0
+        body = pixel * (header.get("PCOUNT", 0) + math.prod(naxes)) if naxes else 0
         end = data_start + -(-body // BLOCK) * BLOCK
         compressed = header.get("ZIMAGE", False) and header.get("ZNAXIS") == 2
         plain = header.get("XTENSION", "IMAGE").strip() == "IMAGE" and len(naxes) == 2
@@ -167,8 +189,11 @@ def _find_image(path: str | os.PathLike[str], data: bytes, size: int) -> Layout:
             if end > size:
                 raise LenspipeError(f"{path}: truncated: found {size} bytes, expected {end}")
             if compressed:
-                return _compressed_layout(data, header, data_start, end, path)
-            return Layout(header, end, (naxes[1], naxes[0]), data_start, pixel=pixel)
+                layout = _compressed_layout(data, header, data_start, end, path)
+            else:
+                layout = Layout(header, end, (naxes[1], naxes[0]), data_start, pixel=pixel)
+            layout.header_start = start
+            return layout
         start = end
     raise LenspipeError(f"{path}: found no image, expected one")
 
@@ -218,6 +243,8 @@ def _compressed_layout(
         raise LenspipeError(f"{path}: garbled table: tiles beyond the end of the image")
     shape = (header["ZNAXIS2"], header["ZNAXIS1"])
     tile = (header.get("ZTILE2", 1), header.get("ZTILE1", shape[1]))
+    if min(shape) < 1 or min(tile) < 1:
+        raise LenspipeError(f"{path}: garbled header: found tiles of {tile} in an image of {shape}")
     expected = -(-shape[0] // tile[0]) * -(-shape[1] // tile[1])
     if rows != expected:
         raise LenspipeError(

@@ -1,6 +1,5 @@
 """The labelled sample: known lenses and matched non-lenses, split by sky area."""
 
-import functools
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,15 +12,17 @@ from lenspipe.catalogs.known_lenses import read_confusing, read_graded_lists
 from lenspipe.config.flags import BAD_FLAGS
 from lenspipe.config.learning import Sample
 from lenspipe.config.settings import Settings
-from lenspipe.cutouts.chunk import cutouts_at
+from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.products.cutouts import read_flags
 from lenspipe.products.sample import SPLITS, sample_version
 from lenspipe.products.schema import WITH_TYPE, names_of
 from lenspipe.products.tables import read_table
 from lenspipe.sample.cleaning import Cleaner
+from lenspipe.sample.grading_lists import write_for_grading
 from lenspipe.sample.matched_draw import BIN, draw_matched, matched_ratio
 from lenspipe.sample.shards import write_sample
 from lenspipe.sample.splits import cells_of_bricks, near_lens_of_other_split, split_bricks
+from lenspipe.scoring.score import load_model_for_run
 from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log, track
@@ -35,20 +36,17 @@ _PRIORITY = {"graded": 0, "confusing": 1, "random": 2}
 def build_sample(settings: Settings) -> pd.DataFrame:
     """Select the labelled sample and write its records and, last, ``sample/sample.parquet``.
 
-    Lenses are the galaxies of the parent sample nearest to a known lens of the selected grades,
-    kinds and types, within the match radius; ``sample/known-lenses.csv`` lists the fate of each.
-    Non-lenses are away from any known lens: galaxies graded D, then listed confusing ones, then
-    random ones, with the same number per lens in each bin of Tractor type, region and exposures in
-    the last band (`lenspipe.sample.matched_draw`). Bricks are assigned to splits by the HEALPix
-    cell of their centre. Galaxies with a lens of another split on their cutout are left out, and so
-    are cutouts with a missing band, an edge, non-finite pixels or no exposure. Non-lenses that a
-    previous model takes for lenses are set aside (`lenspipe.sample.cleaning`). Only identifiers,
-    positions and bins of the parent sample are kept in memory, about 200 bytes per galaxy.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Content of sample.parquet; see docs/outputs.md.
+    Lenses are the galaxies of the parent sample nearest to a known lens that can be seen from the
+    ground, of the selected grades, kinds and types, within the match radius;
+    ``sample/known-lenses.csv`` lists the fate of each. Non-lenses are away from any known lens:
+    galaxies graded D, then listed confusing ones, then random ones, with the same number per lens
+    in each bin of Tractor type, region and exposures in the last band
+    (`lenspipe.sample.matched_draw`). Bricks are assigned to splits by the HEALPix cell of their
+    centre. Galaxies with a lens of another split on their cutout are left out, and so are cutouts
+    with a missing band, an edge, non-finite pixels or no exposure. Non-lenses that a previous model
+    takes for lenses are set aside (`lenspipe.sample.cleaning`). Only identifiers, positions and
+    bins of the parent sample are kept in memory, about 200 bytes per galaxy. Return the content of
+    sample.parquet; see docs/outputs.md.
 
     Raises
     ------
@@ -56,6 +54,7 @@ def build_sample(settings: Settings) -> pd.DataFrame:
         A list is unreadable, or matches no galaxy; a split has no lens, or no non-lens.
     """
     paths, section, seed = settings.paths, settings.sample, settings.seed
+    cutouts = CutoutFiles.of(settings)
     bricks = read_table(paths.bricks, "bricks")
     known = read_table(paths.lenses, "known")
     retrieval, simulated = settings.retrieval, bool(settings.simulation)
@@ -69,7 +68,7 @@ def build_sample(settings: Settings) -> pd.DataFrame:
     lenses = _match_lenses(
         section, parent, known, bricks["brick"], settings.release.brick_deg, paths.lenses
     )
-    usable = _UsableCutouts(functools.partial(cutouts_at, settings))
+    usable = _UsableCutouts(cutouts)
     matched = parent.loc[lenses["row"].dropna().astype(int)].assign(
         grade=lenses["grade"].to_numpy()[lenses["row"].notna()],
         references=lenses["references"].to_numpy()[lenses["row"].notna()],
@@ -79,30 +78,36 @@ def build_sample(settings: Settings) -> pd.DataFrame:
     lenses.loc[matched.loc[matched.index.difference(good.index), "system"], "fate"] = "bad cutout"
     # Graded galaxies change with each round; splits of bricks must not.
     stable = good[known["catalogued"].to_numpy()[good["system"]]]
-    cells = cells_of_bricks(settings, bricks)
+    cells = cells_of_bricks(bricks, section.split_nside)
     split_of = split_bricks(cells, parent, stable if len(stable) else good, section.fractions, seed)
     parent["split"] = parent["brick"].map(split_of).astype(str)
     positives = good[good["system"].isin(lenses.index[lenses["fate"] == "used"])]
     positives = positives.assign(split=positives["brick"].map(split_of).astype(str))
-    contaminated = near_lens_of_other_split(settings, positives, positives)
+    contaminated = near_lens_of_other_split(positives, positives, cutouts.side_arcsec)
     fate = "lens of another split on its cutout"
     lenses.loc[positives.loc[contaminated, "system"], "fate"] = fate
     positives = positives[~contaminated]
     lenses.loc[positives["system"], "fate"] = positives["split"].to_numpy()
     _check_splits(section, positives, len(known), paths.lenses)
     pool = _non_lenses(section, parent, lists, len(positives))
-    pool = pool[~near_lens_of_other_split(settings, pool, positives)]
+    pool = pool[~near_lens_of_other_split(pool, positives, cutouts.side_arcsec)]
     del parent
 
-    cleaner = Cleaner(settings)
-    negatives = _draw(
-        pool,
-        positives,
-        section.negatives_per_lens,
-        lambda rows: cleaner.select(usable.select(rows)),
-        np.random.default_rng([seed, 21]),
-    )
-    rest = pool.drop(negatives.index).drop(cleaner.set_aside.index)
+    cleaner = None
+    if section.cleaning_model:
+        size, batch_size = settings.cutouts.size, settings.inference.batch_size
+        model = load_model_for_run(section.cleaning_model, cutouts.bands, size)
+        cleaner = Cleaner(model, cutouts, section.cleaning_threshold, batch_size)
+
+    def accept(rows: pd.DataFrame) -> pd.DataFrame:
+        rows = usable.select(rows)
+        return cleaner.select(rows) if cleaner else rows
+
+    rng = np.random.default_rng([seed, 21])
+    negatives = _draw(pool, positives, section.negatives_per_lens, accept, rng)
+    rest = pool.drop(negatives.index)
+    if cleaner:
+        rest = rest.drop(cleaner.set_aside.index)
     hosts = _draw_hosts(
         rest,
         positives,
@@ -113,8 +118,16 @@ def build_sample(settings: Settings) -> pd.DataFrame:
     usable.log_rejections()
     chosen = pd.concat([positives.assign(**{"class": "lens"}), negatives, hosts])
     chosen["label"] = chosen["class"].isin(["lens", "injected"]).astype("float32")
-    sample = write_sample(settings, chosen, lenses.drop(columns="row"), split_of)
-    cleaner.write(sample_version(settings.paths.records_manifest))
+    dtype, lenses = settings.records.dtype, lenses.drop(columns="row")
+    injection = settings.injection
+    sample = write_sample(chosen, lenses, split_of, cutouts, injection, dtype=dtype, seed=seed)
+    if cleaner and cleaner.set_aside.empty:
+        log.info("cleaning: no non-lens has p >= %g", section.cleaning_threshold)
+    elif cleaner:
+        path = paths.set_aside(sample_version(paths.records_manifest))
+        description = "set aside by cleaning"
+        mosaics = settings.mosaics
+        write_for_grading(cleaner.set_aside, path, cutouts, mosaics, settings.run, description)
     return sample
 
 
@@ -167,6 +180,7 @@ def _match_lenses(
     lenses["fate"] = "used"
     # Later fates take precedence.
     for fate, column, accepted in (
+        ("not visible from the ground", known["visible"], (True,)),
         ("kind not chosen", known["kind"], section.kinds and ("", *section.kinds)),
         ("grade not chosen", known["grade"], section.grades),
         ("type not chosen", lenses["type"], section.lens_types),
@@ -287,8 +301,8 @@ def _draw_hosts(
 class _UsableCutouts:
     """Selects galaxies with a good cutout, and reads the flags of a brick when first needed."""
 
-    def __init__(self, path_of_brick: Callable[[str], Path]) -> None:
-        self.path_of_brick = path_of_brick
+    def __init__(self, cutouts: CutoutFiles) -> None:
+        self.cutouts = cutouts
         self.flags: dict[str, dict[str, int]] = {}
         self.rejected: Counter[str] = Counter()
 
@@ -297,7 +311,7 @@ class _UsableCutouts:
         good = np.zeros(len(rows), bool)
         if new := sorted(set(rows["brick"]) - set(self.flags)):
             for brick in track(new, "sample: flags of bricks"):
-                self.flags[brick] = _read_flags(self.path_of_brick(brick))
+                self.flags[brick] = _read_flags(self.cutouts.path(brick))
         for brick, group in rows.reset_index(drop=True).groupby("brick"):
             flags = group["id"].map(self.flags[brick])
             self.rejected["no cutout"] += int(flags.isna().sum())

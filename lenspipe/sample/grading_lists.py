@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lenspipe.config.settings import Settings
-from lenspipe.cutouts.reading import read_images
+from lenspipe.config.results import Mosaics
+from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.plotting.galaxy_pages import draw_page
 from lenspipe.products.grades import grades_of
 from lenspipe.products.schema import RANKING, names_of
@@ -25,33 +25,25 @@ __all__ = ["write_for_grading"]
 
 
 def write_for_grading(
-    settings: Settings, table: pd.DataFrame, path: Path, description: str
+    table: pd.DataFrame,
+    path: Path,
+    cutouts: CutoutFiles,
+    mosaics: Mosaics,
+    run: str,
+    description: str,
 ) -> list[Path]:
     """Write a list to be graded, highest score first, and pages of its galaxies beside it.
 
     Grades already in the file are kept, and so are columns that somebody has added, and graded
-    galaxies that are not in the table.
-
-    Parameters
-    ----------
-    settings
-    table
-        Columns id, ra, dec (degrees), brick and p.
-    path
-        The CSV; pages are ``<its name>-page-0001.png`` and so on.
-    description
-        Of the galaxies, for titles and the log.
-
-    Returns
-    -------
-    list of pathlib.Path
-        The pages.
+    galaxies that are not in the table. Return the pages. The table has columns id, ra, dec
+    (degrees), brick and p; the pages are ``<name of the CSV>-page-0001.png`` and so on.
 
     Raises
     ------
     LenspipeError
         The file that is there can't be read, or has two grades for a galaxy; it is left as it is.
     """
+    release = cutouts.release
     table = table.sort_values(["p", "id"], ascending=[False, True])
     table = table[["id", "ra", "dec", "brick", "p"]].assign(grade="")
     others: list[str] = []
@@ -67,25 +59,25 @@ def write_for_grading(
         table = pd.concat([table, before[~mined & edited]])
     table["rank"] = np.arange(1, len(table) + 1)
     placed = table["ra"].notna() & table["dec"].notna()
-    names = iau_name(table["ra"][placed], table["dec"][placed], settings.release.name_prefix)
+    names = iau_name(table["ra"][placed], table["dec"][placed], release.name_prefix)
     table["name"] = pd.Series(names, table.index[placed]).reindex(table.index)
     columns = [*names_of(RANKING), *others]
     write_table(path, table[columns].round({"ra": 7, "dec": 7, "p": 6}))
     # What somebody added has no cutout.
     table = table[(table["id"] != "") & (table["brick"] != "")]
-    per_page, pages = settings.mosaics.columns * settings.mosaics.rows, []
+    per_page, pages = mosaics.columns * mosaics.rows, []
     for number, first in enumerate(range(0, len(table), per_page), 1):
         rows = table.iloc[first : first + per_page]
         page = path.with_name(f"{path.stem}-page-{number:04d}.png")
         draw_page(
-            read_images(settings, rows),
+            cutouts.read(rows)[0],
             rows.assign(note=rows["grade"]),
             page,
-            bands=settings.survey.bands,
-            pixel_scale_arcsec=settings.release.pixel_scale_arcsec,
-            stretch=settings.mosaics.stretch,
-            columns=settings.mosaics.columns,
-            title=f"{settings.run}: {description}, page {number}",
+            bands=cutouts.bands,
+            pixel_scale_arcsec=release.pixel_scale_arcsec,
+            stretch=mosaics.stretch,
+            columns=mosaics.columns,
+            title=f"{run}: {description}, page {number}",
             subtitle=f"{len(table)} in {path.name}: enter a grade for each there, A to C or D",
         )
         pages.append(page)

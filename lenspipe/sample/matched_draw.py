@@ -30,13 +30,8 @@ def matched_ratio(lenses: ArrayLike, supply: ArrayLike, maximum: float) -> float
     With the same ratio in each bin, a bin carries no information on the class. The ratio is the
     largest at which at most 5 % of the non-lenses have to come from a neighbouring bin, or a
     fraction of one over the square root of the number of lenses, the noise of their own
-    distribution. It is 0 if there is no possible non-lens.
-
-    Parameters
-    ----------
-    lenses, supply
-        (N,) lenses and possible non-lenses in each bin of each split.
-    maximum
+    distribution. It is 0 if there is no possible non-lens. `lenses` and `supply` are the lenses and
+    possible non-lenses in each bin of each split, (N,).
     """
     lenses, supply = np.asarray(lenses), np.asarray(supply)
     borrowed = max(_BORROWED, 1 / np.sqrt(lenses.sum()))
@@ -66,7 +61,7 @@ def draw_matched(
 
     Galaxies of a bin are drawn in the order of column ``priority``, at random among equals.
     Neighbours of a bin are those of its type and region, nearest in exposures first, then those of
-    its region.
+    its region. Return rows of the pool, and the number of non-lenses that are missing.
 
     Parameters
     ----------
@@ -78,14 +73,6 @@ def draw_matched(
         Non-lenses per lens.
     accept
         Returns the rows that are good of some rows of the pool.
-    rng
-
-    Returns
-    -------
-    drawn : list of pandas.DataFrame
-        Rows of the pool.
-    short : int
-        Number of non-lenses that are missing.
     """
     queues = _queues(pool, rng)
     drawn: list[pd.DataFrame] = []

@@ -40,12 +40,8 @@ def report_sample(settings: Settings) -> dict[str, Any]:
     mosaic of each class (``mosaic-<class>.png``), ``report.html`` that shows them and, last, all
     numbers, ``report.json``. Lenses and non-lenses are compared in depth, seeing and exposures
     (`lenspipe.statistics.balance`), and in magnitude, though lenses may well be brighter. Injected
-    lenses, whose hosts are drawn like non-lenses, are left out of the comparison.
-
-    Returns
-    -------
-    dict
-        Content of report.json; see docs/outputs.md.
+    lenses, whose hosts are drawn like non-lenses, are left out of the comparison. Return the
+    content of report.json; see docs/outputs.md.
 
     Raises
     ------
@@ -78,7 +74,6 @@ def report_sample(settings: Settings) -> dict[str, Any]:
 
 
 def _all_counts(sample: pd.DataFrame, real: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
-    """Property -> rows of its table."""
     lens = real["label"] > 0.5
     both = {"lenses ": real[lens], "non-lenses ": real[~lens]}
     graded = real[lens | (real["grade"] != "")]
@@ -105,7 +100,6 @@ def _count(tables: Mapping[str, pd.DataFrame], column: str) -> pd.DataFrame:
 
 
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as plain dicts, None for NaN."""
     return json.loads(table.to_json(orient="records"))
 
 
@@ -127,7 +121,6 @@ def _count_bins(real: pd.DataFrame) -> dict[str, Any]:
 
 
 def _panel(real: pd.DataFrame, entry: Mapping[str, Any], zero_point_mag: float) -> dict[str, Any]:
-    """Panel of the figure of distributions for a compared quantity."""
     name, band = entry["quantity"], entry["band"]
     values = quantity_values(real, name, band, zero_point_mag)
     lens = (real["label"] > 0.5).to_numpy()
@@ -187,7 +180,6 @@ def _draw_mosaics(settings: Settings, sample: pd.DataFrame) -> list[str]:
 
 
 def _write_page(path: Path, report: Mapping[str, Any]) -> None:
-    """Write the report as a plain HTML page."""
     compared = [
         {
             "quantity": f"{entry['quantity']} {entry['band']}",

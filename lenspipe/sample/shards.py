@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from lenspipe.config.learning import Injection
 from lenspipe.config.paths import RunPaths
-from lenspipe.config.settings import Settings
-from lenspipe.cutouts.chunk import cutouts_at
+from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.products.files import write_json
 from lenspipe.products.record_files import VERSION
@@ -27,34 +27,29 @@ _SHARD = 1000
 
 
 def write_sample(
-    settings: Settings, chosen: pd.DataFrame, lenses: pd.DataFrame, split_of: Mapping[str, str]
+    chosen: pd.DataFrame,
+    lenses: pd.DataFrame,
+    split_of: Mapping[str, str],
+    cutouts: CutoutFiles,
+    injection: Injection,
+    *,
+    dtype: str,
+    seed: int,
 ) -> pd.DataFrame:
     """Write the chosen galaxies as records in random order, and the tables; sample.parquet last.
 
-    Parameters
-    ----------
-    settings
-    chosen
-        Identifiers, positions and bins of the galaxies; label, class, split and, for lenses, grade
-        and references. The id of an injected lens is ``injected:`` and the id of its host.
-    lenses
-        Known lenses with their fate.
-    split_of
-        Brick -> split.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Content of sample.parquet; see docs/outputs.md.
+    Return the content of sample.parquet; see docs/outputs.md. These have identifiers, positions and
+    bins; label, class, split and, for lenses, grade and references. The id of an injected lens is
+    ``injected:`` and the id of its host.
     """
-    paths, dtype = settings.paths, settings.records.dtype
+    paths = cutouts.paths
     for path in (paths.sample, paths.records_manifest, paths.injected):
         path.unlink(missing_ok=True)  # no table may describe records that are being replaced
     chosen = chosen.assign(bin=bin_names(chosen))
     chosen[["grade", "references"]] = chosen[["grade", "references"]].fillna("")
-    rng = np.random.default_rng([settings.seed, 23])
+    rng = np.random.default_rng([seed, 23])
     tables, truths, shards = [], [], {}
-    values = band_values(settings.survey.bands)
+    values = band_values(cutouts.bands)
     for split in SPLITS:
         of_split = chosen[chosen["split"] == split].sort_values(["brick", "id"])
         of_split = of_split.iloc[rng.permutation(len(of_split))].reset_index(drop=True)
@@ -62,7 +57,7 @@ def write_sample(
         for i in track(range(-(-len(of_split) // _SHARD)), f"sample: shards of {split}"):
             rows = of_split.iloc[i * _SHARD : (i + 1) * _SHARD].reset_index(drop=True)
             path = pattern.with_name(pattern.name.replace("*", f"{i:05d}"))
-            images, table, truth = _gather(settings, rows, rng)
+            images, table, truth = _gather(rows, cutouts, injection, rng)
             labels = rows["label"].to_numpy()
             shards[path.name] = write_records(path, images, table, labels, dtype)
             conditions = table[names_of(CONDITIONS, **values)]
@@ -91,12 +86,12 @@ def write_sample(
 
 
 def _gather(
-    settings: Settings, rows: pd.DataFrame, rng: np.random.Generator
+    rows: pd.DataFrame, cutouts: CutoutFiles, injection: Injection, rng: np.random.Generator
 ) -> tuple[np.ndarray, pd.DataFrame, pd.DataFrame]:
     """Cutouts, their tables and the truth of injected lenses, in the order of the rows."""
     pixels_by_brick, tables, positions = [], [], []
     for brick, group in rows.groupby("brick"):
-        pixels, table = read_cutouts(cutouts_at(settings, brick))
+        pixels, table = read_cutouts(cutouts.path(brick))
         hosts = group["id"].str.removeprefix("injected:")
         index = table.reset_index().set_index("id").loc[hosts, "index"].to_numpy()
         pixels_by_brick.append(pixels[index])
@@ -111,8 +106,8 @@ def _gather(
     injected = (rows["class"] == "injected").to_numpy()
     if not injected.any():
         return images, table, pd.DataFrame()
-
-    images[injected], truth = inject(images[injected], table[injected], rng, settings)
+    hosts = images[injected], table[injected]
+    images[injected], truth = inject(*hosts, rng, cutouts.bands, cutouts.release, injection)
     table.loc[injected, "theta_e_arcsec"] = truth["theta_e_arcsec"].to_numpy()
     return images, table, truth
 

@@ -9,7 +9,6 @@ from astropy.coordinates import SkyCoord
 from astropy_healpix import HEALPix
 from numpy.typing import ArrayLike
 
-from lenspipe.config.settings import Settings
 from lenspipe.products.sample import SPLITS
 
 __all__ = ["assign_cells", "cells_of_bricks", "near_lens_of_other_split", "split_bricks"]
@@ -24,7 +23,8 @@ def assign_cells(
     most of the lenses in the cell; groups have equal weight, however rare. The last cells with
     lenses are kept for splits that would have none. Cells without lenses are then assigned to the
     split that lacks most galaxies. This is the stratification of Sechidis, Tsoumakas & Vlahavas
-    (2011, ECML PKDD, sect. 3) for cells with several examples.
+    (2011, ECML PKDD, sect. 3) for cells with several examples. Return the index of the split of
+    each cell, int, (N,). The generator decides among equals.
 
     Parameters
     ----------
@@ -34,13 +34,6 @@ def assign_cells(
         (N, J) the same of galaxies.
     fractions
         Fraction of each split; they add up to 1. A split of fraction 0 gets no cell.
-    rng
-        Decides among equals.
-
-    Returns
-    -------
-    ndarray of int, (N,)
-        Index of the split of each cell.
     """
     lenses, galaxies, fractions = (np.asarray(a, float) for a in (lenses, galaxies, fractions))
     order = rng.permutation(len(lenses))
@@ -74,6 +67,8 @@ def split_bricks(
 ) -> dict[str, str]:
     """Assign bricks to splits by the cell of the sky that they belong to.
 
+    Cells with lenses are assigned by their lenses alone.
+
     Parameters
     ----------
     cells
@@ -84,19 +79,15 @@ def split_bricks(
         Columns brick, region and grade: each grade and region has the same fractions.
     fractions
         Of training, validation and test.
-    seed
-        Seed of the run.
-
-    Returns
-    -------
-    dict
-        Brick -> split. Cells with lenses are assigned by their lenses alone.
     """
     all_cells = np.unique(cells)
 
     def count(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-        groups = [table[column] for column in columns]
-        return pd.crosstab(table["brick"].map(cells), groups).reindex(all_cells, fill_value=0)
+        # Arrays, since pandas 3.0 does not count rows with the same label.
+        groups = [table[column].to_numpy() for column in columns]
+        return pd.crosstab(table["brick"].map(cells).to_numpy(), groups).reindex(
+            all_cells, fill_value=0
+        )
 
     split = assign_cells(
         count(lenses, ["grade", "region"]),
@@ -107,21 +98,12 @@ def split_bricks(
     return dict(cells.map(pd.Series(np.array(SPLITS)[split], all_cells)))
 
 
-def cells_of_bricks(settings: Settings, bricks: pd.DataFrame) -> pd.Series:
-    """Nested HEALPix cell of ``sample.split_nside`` that each brick belongs to.
+def cells_of_bricks(bricks: pd.DataFrame, nside: int) -> pd.Series:
+    """Nested HEALPix cell that each brick belongs to, an integer; the index is the brick.
 
-    Parameters
-    ----------
-    settings
-    bricks
-        Columns brick, ra, dec (degrees).
-
-    Returns
-    -------
-    pandas.Series of int
-        The index is the brick.
+    Bricks have columns brick, ra, dec (degrees).
     """
-    grid = HEALPix(settings.sample.split_nside, order="nested")
+    grid = HEALPix(nside, order="nested")
     cells = grid.lonlat_to_healpix(
         bricks["ra"].to_numpy() * u.deg, bricks["dec"].to_numpy() * u.deg
     )
@@ -129,18 +111,13 @@ def cells_of_bricks(settings: Settings, bricks: pd.DataFrame) -> pd.Series:
 
 
 def near_lens_of_other_split(
-    settings: Settings, table: pd.DataFrame, lenses: pd.DataFrame
+    table: pd.DataFrame, lenses: pd.DataFrame, side_arcsec: float
 ) -> np.ndarray:
     """Mask of the galaxies that have a lens of another split on their cutout.
 
-    Parameters
-    ----------
-    settings
-    table, lenses
-        Columns ra, dec (degrees) and split.
+    Both tables have columns ra, dec (degrees) and split.
     """
-    side = settings.cutouts.size * settings.release.pixel_scale_arcsec
-    corner = u.Quantity(side / np.sqrt(2), "arcsec")
+    corner = u.Quantity(side_arcsec / np.sqrt(2), "arcsec")
     result = np.zeros(len(table), bool)
     for split in SPLITS:
         of_split = (table["split"] == split).to_numpy()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from lenspipe.config.settings import Settings
-from lenspipe.cutouts.chunk import cutouts_at
+from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.products.manifests import read_manifest
 from lenspipe.products.record_files import write_file
@@ -20,13 +20,14 @@ def records_of_chunk(settings: Settings, chunk: str) -> int:
     Return the number of records.
     """
     bricks = read_manifest(settings.paths.manifest("cutouts", chunk))
+    cutouts = CutoutFiles.of(settings)
 
     def examples() -> Iterator[bytes]:
         for brick, entry in track(sorted(bricks.items()), f"chunk {chunk}: records of bricks"):
             if entry["status"] == "failed":
                 log.info("brick %s: left out, it has no cutouts: %s", brick, entry.get("reason"))
             elif entry["count"]:
-                yield from serialise_examples(*read_cutouts(cutouts_at(settings, brick)))
+                yield from serialise_examples(*read_cutouts(cutouts.path(brick)))
 
     count = write_file(settings.paths.records(chunk), examples())["count"]
     log.info("chunk %s: %d records of %d bricks", chunk, count, len(bricks))

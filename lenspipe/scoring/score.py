@@ -2,8 +2,9 @@
 
 import json
 import os
+import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from lenspipe.config.settings import Settings
 from lenspipe.config.stages import content_key
-from lenspipe.cutouts.chunk import cutouts_at
+from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.models.contents import find_foreign, normalisation
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.products.files import require
@@ -21,10 +22,9 @@ from lenspipe.products.manifests import read_manifest
 from lenspipe.products.parts import Parts, open_parts
 from lenspipe.products.records import IDENTIFIERS, dataset, table_of
 from lenspipe.scoring.backends.tensorflow import compiled, run_padded
-from lenspipe.scoring.scorer import Scorer
+from lenspipe.scoring.scorer import Scorer, hash_model
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
-from lenspipe.utils.hashing import file_hash
 from lenspipe.utils.progress import log, track
 from lenspipe.utils.tensorflow import keras, tf
 
@@ -42,6 +42,12 @@ __all__ = [
 #: Minimum rows per row group of a Parquet file; smaller groups make it larger and slow to read.
 _ROW_GROUP = 16384
 
+#: Maximum size of the description of a network; that of EfficientNetV2 takes 0.3 MB.
+_MAX_TEXT_BYTES = 16_000_000
+
+#: Maximum ratio of the size of a model's contents to that of its file; Keras does not compress.
+_MAX_EXPANSION = 10
+
 
 def load_model(path: str | os.PathLike[str]) -> keras.Model:
     """Load a trained model; nothing in the file is run as code.
@@ -55,12 +61,22 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
     """
     if not Path(path).exists():
         raise LenspipeError(f"{path}: no such file, expected a trained model; train it first")
+    version = ""
     try:
         with zipfile.ZipFile(path) as archive:
+            _check_sizes(path, archive)
+            version = str(json.loads(archive.read("metadata.json")).get("keras_version", ""))
             foreign = find_foreign(json.loads(archive.read("config.json")))
         model = None if foreign else keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
+    except (
+        OSError, KeyError, TypeError, ValueError, RecursionError, zipfile.BadZipFile
+    ) as error:  # fmt: skip
+        if _numbers(version) > _numbers(keras.__version__):
+            raise LenspipeError(
+                f"{path}: written by Keras {version}, can't be read by the installed "
+                f"{keras.__version__}; pip install 'keras>={version}', or train here"
+            ) from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise LenspipeError(
             f"{path}: can't be read as a Keras model ({reason}); delete it and train again"
         ) from error
@@ -75,6 +91,27 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
             "lenspipe; train it here"
         )
     return model
+
+
+def _check_sizes(path: str | os.PathLike[str], archive: zipfile.ZipFile) -> None:
+    """Refuse a model that unpacks to far more than it takes on the disk, before it is unpacked."""
+    texts = ("config.json", "metadata.json")
+    text_size = max(
+        (item.file_size for item in archive.infolist() if item.filename in texts), default=0
+    )
+    size = sum(item.file_size for item in archive.infolist())
+    limit = _MAX_TEXT_BYTES + _MAX_EXPANSION * Path(path).stat().st_size
+    if text_size > _MAX_TEXT_BYTES or size > limit:
+        raise LenspipeError(
+            f"{path}: unpacks to {size / 1e6:.0f} MB, of which {text_size / 1e6:.0f} MB describe "
+            f"the network; expected at most {limit / 1e6:.0f} and {_MAX_TEXT_BYTES / 1e6:.0f}: "
+            "this is no model of lenspipe; give another, or train here"
+        )
+
+
+def _numbers(version: str) -> list[int]:
+    """Return the numbers of a version, for comparison: ``3.13.0`` is above ``3.9``."""
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]
 
 
 def predict(
@@ -138,18 +175,16 @@ def score_images(
 
 
 def load_model_for_run(
-    settings: Settings, path: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str], bands: Sequence[str], size: int
 ) -> keras.Model:
-    """Load a model, by default that of the search, and check that it fits the run's cutouts.
+    """Load a model and check that it fits the run's cutouts: their bands, and their side in pixels.
 
     Raises
     ------
     LenspipeError
         There is no such model, or it was made for other cutouts.
     """
-    path = path or settings.model_path
     model = load_model(path)
-    bands, size = settings.survey.bands, settings.cutouts.size
     made_for = normalisation(model)[0].bands
     if (*made_for, *model.input_shape[2:]) != (*bands, size, size):
         raise LenspipeError(
@@ -174,19 +209,19 @@ def score_chunk(settings: Settings, chunk: str) -> int:
     LenspipeError
         Model or records are missing, unreadable, or don't fit together.
     """
-    model = load_model_for_run(settings)
+    bands, size = settings.survey.bands, settings.cutouts.size
+    model = load_model_for_run(settings.model_path, bands, size)
     path = settings.paths.records(chunk)
     require(path, "records")
     batch_size = settings.inference.batch_size
-    shape = len(settings.survey.bands), settings.cutouts.size
     manifest = settings.paths.manifest("cutouts", chunk)
     steps = -(-sum(entry["count"] for entry in read_manifest(manifest).values()) // batch_size)
-    name = settings.training.name
-    scorer = Scorer(model, settings.model_path, name, settings.inference)
-    key = content_key("scores", settings, _hashes(settings.model_path, manifest))
+    scorer = Scorer(model, settings.model_path, settings.training.name, settings.inference)
+    key = content_key("scores", settings, hash_model(settings.model_path, manifest))
     with open_parts(settings.paths.score_parts(chunk), key) as parts:
         done = parts.batches if parts else 0
-        data = dataset([path], batch_size, *shape, columns=[*IDENTIFIERS, "image"]).skip(done)
+        columns = [*IDENTIFIERS, "image"]
+        data = dataset([path], batch_size, len(bands), size, columns=columns).skip(done)
         batches = (
             (batch["image"].numpy(), table_of(batch))
             for batch in track(
@@ -206,8 +241,9 @@ def score_chunk(settings: Settings, chunk: str) -> int:
 
 def score_brick(settings: Settings, brick: str) -> int:
     """Score one brick like a chunk, into ``scores/bricks/<brick>.parquet``."""
-    model = load_model_for_run(settings)
-    images, table = read_cutouts(cutouts_at(settings, brick))
+    cutouts = CutoutFiles.of(settings)
+    model = load_model_for_run(settings.model_path, cutouts.bands, settings.cutouts.size)
+    images, table = read_cutouts(cutouts.path(brick))
     check_shape(model, images.shape[1:])
     table = table[list(IDENTIFIERS)].astype(IDENTIFIERS)
     batch_size = settings.inference.batch_size
@@ -219,12 +255,6 @@ def score_brick(settings: Settings, brick: str) -> int:
     number = write_scores(settings.paths.brick_scores(brick), scorer, batches)
     log.info("brick %s: scored %d cutouts", brick, number)
     return number
-
-
-def _hashes(model: Path, manifest: Path) -> list[str]:
-    """Hashes of the files that the scores of a chunk depend on."""
-    files = [model, manifest, model.with_name("calibration.json")]
-    return [file_hash(path) for path in files if path.exists()]
 
 
 def write_scores(

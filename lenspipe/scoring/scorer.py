@@ -9,9 +9,16 @@ from lenspipe.config.learning import Inference
 from lenspipe.models.contents import with_member_outputs
 from lenspipe.scoring.backends.choose import open_backend
 from lenspipe.statistics.calibration import read_calibration
+from lenspipe.utils.hashing import file_hash
 from lenspipe.utils.tensorflow import keras
 
-__all__ = ["Scorer"]
+__all__ = ["Scorer", "hash_model"]
+
+
+def hash_model(path: Path, *others: Path) -> list[str]:
+    """Hash what the scores of a model depend on: its file, other files, its calibration if any."""
+    files = [path, *others, path.with_name("calibration.json")]
+    return [file_hash(file) for file in files if file.exists()]
 
 
 class Scorer:

@@ -6,16 +6,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lenspipe.config.settings import Settings
+from lenspipe.config.paths import RunPaths
 from lenspipe.products.record_files import check_shards
 from lenspipe.products.records import dataset
-from lenspipe.scoring.backends.choose import Backend, open_backend
-from lenspipe.scoring.score import load_model_for_run
+from lenspipe.scoring.backends.choose import Backend
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import track
 from lenspipe.utils.tensorflow import tf
 
-__all__ = ["open_model", "score_batches", "score_split"]
+__all__ = ["score_batches", "score_split"]
 
 
 def score_batches(
@@ -25,6 +24,8 @@ def score_batches(
 ) -> pd.DataFrame:
     """Score batches of records.
 
+    The table has columns id (if the batches have it), label and p, in the order of the records.
+
     Parameters
     ----------
     batches
@@ -33,11 +34,6 @@ def score_batches(
         From images, float32 (N, B, S, S) nanomaggies, to probabilities, (N,).
     progress
         Called after each batch with the number of batches scored.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns id (if the batches have it), label and p, in the order of the records.
     """
     tables = []
     for batch in batches:
@@ -49,41 +45,31 @@ def score_batches(
     return pd.concat(tables, ignore_index=True)
 
 
-def open_model(settings: Settings, file: str = "model.keras") -> Backend:
-    """Open a file of the model's folder with the backend of the search.
-
-    In bfloat16 scores differ from those in float32.
-    """
-    path = settings.paths.model(settings.training.name, file)
-    return open_backend(load_model_for_run(settings, path), settings.inference)
-
-
 def score_split(
-    settings: Settings, split: str, get_backend: Callable[[], Backend] | None = None
+    paths: RunPaths,
+    split: str,
+    open_backend: Callable[[], Backend],
+    shape: tuple[int, int],
+    batch_size: int,
+    name: str,
 ) -> pd.DataFrame | None:
     """Score the galaxies of a split of the labelled sample.
 
+    The table has columns id, label and p (float32) in the order of the records; None where the
+    sample has no such split.
+
     Parameters
     ----------
-    settings
-        Of the model.
-    split
-    get_backend
-        Returns what scores; the model of `settings` is opened if not given.
-
-    Returns
-    -------
-    pandas.DataFrame or None
-        Columns id, label and p (float32) in the order of the records; None where the sample has no
-        such split.
+    open_backend
+        Opens what scores; not called where the sample has no such split.
+    shape
+        Number of bands and side of a cutout in pixels.
     """
-    inference, name = settings.inference, settings.training.name
-    shards = check_shards(settings.paths.records_manifest, split)
-    shape = len(settings.survey.bands), settings.cutouts.size
+    shards = check_shards(paths.records_manifest, split)
     if not shards:
         return None
-    backend = get_backend() if get_backend else open_model(settings)
-    batches = dataset(shards, inference.batch_size, *shape, columns=["id", "label", "image"])
+    backend = open_backend()
+    batches = dataset(shards, batch_size, *shape, columns=["id", "label", "image"])
     try:
         return score_batches(
             track(batches, f"{name}: batches of the {split} split scored"),
@@ -92,6 +78,6 @@ def score_split(
     except tf.errors.OpError as error:
         raise LenspipeError(
             f"{shards[0].parent}: found a file of records that can't be read to its end "
-            f"({type(error).__name__}), expected whole ones; delete {settings.paths.sample} and "
+            f"({type(error).__name__}), expected whole ones; delete {paths.sample} and "
             "run again to write the sample anew"
         ) from error

@@ -99,11 +99,8 @@ def open_stack(
 ) -> Iterator[tuple[tuple[int, ...], Callable[[int], Iterator[np.ndarray]], UserTable]]:
     """Open a file of cutouts to be read in batches.
 
-    Parameters
-    ----------
-    path
-        FITS with a 4-D image and optionally a table; or npz with one 4-D array and optionally
-        arrays with a value per cutout.
+    It is FITS with a 4-D image and optionally a table, or npz with one 4-D array and optionally
+    arrays with a value per cutout.
 
     Yields
     ------

@@ -57,13 +57,7 @@ class Conditions:
 def draw_conditions(seed: int, brickid: int, region: str) -> dict[str, Conditions]:
     """Draw the seeing and noise of a brick in each band.
 
-    Parameters
-    ----------
-    seed
-        Seed of the run.
-    brickid
-    region
-        ``north`` or ``south``: which cameras.
+    The region, ``north`` or ``south``, stands for the cameras.
     """
     rng = np.random.default_rng([seed, brickid, region == "north", 10])
     result = {}
@@ -78,20 +72,8 @@ def draw_conditions(seed: int, brickid: int, region: str) -> dict[str, Condition
 def exposure_map(seed: int, band: str, region: str, ra: float, dec: float) -> np.ndarray:
     """Count exposures over a brick: random subsets of the detectors of ten shifted tilings.
 
-    Parameters
-    ----------
-    seed
-        Seed of the run; one pattern covers the whole sky, so neighbouring bricks agree.
-    band
-    region
-        ``north`` or ``south``: which cameras.
-    ra, dec
-        Centre of the brick, degrees.
-
-    Returns
-    -------
-    ndarray of int16, shape (3600, 3600)
-        Exposures, 1 to 10. The pattern follows the lines of RA and Dec through the centre.
+    Exposures are 1 to 10, int16, shape (3600, 3600); their pattern follows the lines of RA and Dec
+    through the centre (degrees). One pattern covers the whole sky, so neighbouring bricks agree.
     """
     offset = (np.arange(BRICK_PIXELS) - (BRICK_PIXELS - 1) / 2) * PIXEL_SCALE_ARCSEC / 3600
     rows = dec + offset

@@ -19,17 +19,8 @@ def grade_by_truth(
 ) -> dict[str, int]:
     """Fill in empty grades of a list from the truth: A for a lens, D for anything else.
 
-    Parameters
-    ----------
-    path
-        List with columns id and grade, as written by mining and cleaning; written again as CSV.
-    truth_path
-        ``sky/truth.parquet`` of the run.
-
-    Returns
-    -------
-    dict
-        Grade -> number of galaxies that received it.
+    Return how many galaxies received each grade. The list has columns id and grade, as written by
+    mining and cleaning, and is written again as CSV; the truth is ``sky/truth.parquet`` of the run.
 
     Raises
     ------

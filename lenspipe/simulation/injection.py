@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike
 
 from lenspipe.config.learning import Injection
 from lenspipe.config.quality import Selection
-from lenspipe.config.settings import Settings
 from lenspipe.config.surveys.base import Release
 from lenspipe.simulation import population
 from lenspipe.simulation.conditions import SKY_MAG
@@ -56,7 +55,9 @@ def inject(
     images: np.ndarray,
     table: pd.DataFrame,
     rng: Generator | Sequence[Generator],
-    settings: Settings,
+    bands: Sequence[str],
+    release: Release,
+    injection: Injection,
     uniform: Selection | None = None,
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Add the arcs of a lensed source to each cutout.
@@ -66,35 +67,25 @@ def inject(
     radius is drawn uniformly in ``injection.theta_e_range``; column ``theta_e_from`` records it,
     and the log how many there are. With `uniform`, the first lens drawn is taken, whether
     detectable or not, with Einstein radius and magnitude of the source uniform in their ranges, and
-    bands without pixels or seeing get no arcs.
+    bands without pixels or seeing get no arcs. Return the cutouts with arcs and the photon noise of
+    the arcs, float32 (N, B, S, S), NaN where they were NaN; and the truth, N rows in the order of
+    the table, columns as in docs/injection.md.
 
     Parameters
     ----------
     images
-        (N, B, S, S) cutouts, nanomaggies, bands in the order of ``survey.bands``, row 0 in the
-        south; not changed.
+        (N, B, S, S) cutouts, nanomaggies, row 0 in the south; not changed.
     table
         Rows of the galaxies in the parent sample: id, mag_r, mag_z, shape_e1, shape_e2 and, per
         band, psfsize.
     rng
         One generator, or one for each galaxy. Equal seeds give equal bytes.
-    settings
-    uniform
-        Ranges in which lenses are drawn uniformly.
-
-    Returns
-    -------
-    images : (N, B, S, S) float32 array
-        The cutouts with arcs and the photon noise of the arcs; NaN where they were NaN.
-    truth : pandas.DataFrame
-        N rows in the order of the table; columns as in docs/injection.md.
 
     Raises
     ------
     LenspipeError
         lenstronomy is not installed, the bands lack r or z, or no draw gives detectable arcs.
     """
-    bands = settings.survey.bands
     check_bands(bands)
     images, rows = np.array(images, np.float32), []
     generators = rng.spawn(len(images)) if isinstance(rng, Generator) else rng
@@ -103,14 +94,14 @@ def inject(
     if not uniform:
         galaxies = track(galaxies, "injected lenses", len(images))
     for image, row, generator in galaxies:
-        host = _Host(image, row, bands, settings.release, lenient=uniform is not None)
-        lens, arcs = _find_lens(host, generator, settings.injection, uniform)
+        host = _Host(image, row, bands, release, lenient=uniform is not None)
+        lens, arcs = _find_lens(host, generator, injection, uniform)
         _add_arcs(image, arcs, host.gain, generator)
         rows.append(lens)
     drawn = sum(lens["theta_e_from"] == "drawn" for lens in rows)
     if drawn and not uniform:
         log.info("injected lenses: %d of %d Einstein radii drawn uniformly", drawn, len(rows))
-    rates = lens_rates(table, settings.injection.theta_e_range)
+    rates = lens_rates(table, injection.theta_e_range)
     return images, pd.DataFrame(rows).assign(lens_rate=rates)
 
 
@@ -133,18 +124,8 @@ def check_bands(bands: Sequence[str]) -> None:
 def lens_rates(table: pd.DataFrame, theta_e_range: tuple[float, float]) -> np.ndarray:
     """Expected number of sources that each galaxy lenses, given its velocity dispersion.
 
-    All sources that can be drawn count, detectable or not.
-
-    Parameters
-    ----------
-    table
-        Columns mag_r and mag_z.
-    theta_e_range
-        Minimum and maximum Einstein radius, arcsec, as in ``injection.theta_e_range``.
-
-    Returns
-    -------
-    (N,) float64 array
+    All sources that can be drawn count, detectable or not. The table has columns mag_r and mag_z;
+    the range of Einstein radii, arcsec, is as in ``injection.theta_e_range``.
     """
     mag_r, mag_z = (table[name].to_numpy(np.float64) for name in ("mag_r", "mag_z"))
     return lens_rate(*_deflector(mag_r, mag_z), SIGMA_SCATTER, theta_e_range)
@@ -200,15 +181,7 @@ class _Host:
 def sky_noise(image: np.ndarray) -> np.ndarray:
     """Measure the noise of a cutout from the median difference of pixels two apart.
 
-    Parameters
-    ----------
-    image
-        (B, S, S) cutout.
-
-    Returns
-    -------
-    (B,) float array
-        Standard deviation per pixel; NaN where a band has no pixel.
+    Standard deviation per pixel of each band of (B, S, S); NaN where a band has no pixel.
     """
     result = []
     rows = image[:, ::5]  # enough for 3 %
@@ -221,13 +194,7 @@ def sky_noise(image: np.ndarray) -> np.ndarray:
 def gain(sigma: ArrayLike, bands: Sequence[str], release: Release) -> np.ndarray:
     """Electrons per nanomaggy in each band of a coadd whose noise is the photon noise of the sky.
 
-    Parameters
-    ----------
-    sigma
-        (B,) noise per pixel, nanomaggies.
-    bands
-    release
-        Of the coadd: its pixel scale and zero point are used.
+    `sigma` is the noise per pixel, (B,), nanomaggies.
     """
     mags = np.array([_SKY_MAG[band] for band in bands])
     sky = to_flux(mags, release.zero_point_mag) * release.pixel_scale_arcsec**2
@@ -384,6 +351,8 @@ def spot_snr(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Estimate the signal to noise of arcs from the images of a sphere, taken as two round spots.
 
+    Return the signal to noise, (N, B), as defined by `arc_snr`, and the magnification, (N,).
+
     Parameters
     ----------
     fluxes
@@ -393,12 +362,6 @@ def spot_snr(
         half-light radius of the source, arcsec.
     fwhm, noise
         (B,) or (N, B) seeing, arcsec; noise per pixel at the images, nanomaggies.
-
-    Returns
-    -------
-    snr : (N, B) float array
-        As defined by `arc_snr`.
-    magnification : (N,) float array
     """
     magnification = (2 / np.hypot(beta, 0.5 * r_half / theta_e))[:, None]
     spots = 4 * np.pi * (fwhm / 2.355) ** 2
@@ -429,18 +392,8 @@ def arc_snr(arcs: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """Signal to noise of arcs in each band, summed over pixels brighter than the noise.
 
     Following Collett (2015, ApJ 811, 20, sect. 3): total flux over total noise of the pixels in
-    which the arcs alone exceed the noise of sky and galaxies.
-
-    Parameters
-    ----------
-    arcs
-        (B, s, s), without noise.
-    variance
-        (B, S, S) of the cutout, S >= s; infinite where there is no data.
-
-    Returns
-    -------
-    (B,) float array
+    which the arcs alone exceed the noise of sky and galaxies. Arcs are (B, s, s), without noise;
+    the variance of the cutout is (B, S, S), S >= s, and infinite where there is no data.
     """
     variance = variance[_centre(variance, arcs)]
     above = arcs**2 > variance

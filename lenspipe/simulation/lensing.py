@@ -26,11 +26,8 @@ __all__ = [
 ]
 
 _COSMOLOGY = FlatLambdaCDM(H0=70, Om0=0.3)
-
 _REDSHIFT_GRID = np.linspace(0.0, 4.0, 401)
-
 _COMOVING = _COSMOLOGY.comoving_distance(_REDSHIFT_GRID).value
-
 _LIGHT_KM_S = 299792.458
 
 #: Range of the Einstein radii of planted lenses, arcsec.
@@ -56,10 +53,7 @@ _SOURCE_REACH = 4.5
 def comoving_distance(redshift: ArrayLike) -> np.ndarray:
     """Line-of-sight comoving distance, Mpc, for flat LCDM with H0 = 70, Omega_m = 0.3.
 
-    Parameters
-    ----------
-    redshift
-        0 to 4.
+    The redshift is 0 to 4.
     """
     return np.interp(np.asarray(redshift, float), _REDSHIFT_GRID, _COMOVING)
 
@@ -70,14 +64,8 @@ def einstein_radius_sis(
     """Einstein radius of a singular isothermal sphere, arcsec.
 
     ``theta_E = 4 pi (sigma / c)^2 D_ls / D_s`` (Schneider, Kochanek & Wambsganss 2006, part 2,
-    sect. 3), in flat LCDM with H0 = 70, Omega_m = 0.3.
-
-    Parameters
-    ----------
-    sigma_km_s
-        Velocity dispersion, km/s.
-    z_lens, z_source
-        Redshifts; a source behind the lens has ``z_source > z_lens``.
+    sect. 3), in flat LCDM with H0 = 70, Omega_m = 0.3. The velocity dispersion is in km/s; a source
+    behind the lens has ``z_source > z_lens``.
     """
     near, far = comoving_distance(z_lens), comoving_distance(z_source)
     radians = 4 * np.pi * (np.asarray(sigma_km_s) / _LIGHT_KM_S) ** 2 * (1 - near / far)
@@ -93,21 +81,9 @@ def draw_einstein_radii(
     """Draw Einstein radii that galaxies would have, and redshifts of sources.
 
     The velocity dispersion rises with luminosity, as L^0.1 with scatter: more slowly than L^(1/4)
-    (Faber & Jackson 1976), so that faint galaxies are among the lenses.
-
-    Parameters
-    ----------
-    rng
-    redshift, mag_z
-        (N,) of the galaxies.
-    mstar
-        Returns the z magnitude of a characteristic galaxy at a redshift.
-
-    Returns
-    -------
-    theta_e : (N,) float array
-        Einstein radii, arcsec.
-    z_source : (N,) float array
+    (Faber & Jackson 1976), so that faint galaxies are among the lenses. Redshifts and magnitudes of
+    the galaxies have shape (N,), as have the radii, arcsec, and the redshifts of the sources;
+    `mstar` returns the z magnitude of a characteristic galaxy at a redshift.
     """
     brightness = mstar(redshift) - mag_z
     sigma = 250 * 10 ** (0.04 * brightness + 0.10 * rng.standard_normal(len(redshift)))
@@ -133,24 +109,9 @@ def draw_lenses(
     deflector at the seeing of this survey, a logistic curve around 1.35 arcsec, and times the
     probability that they stand out from its light, one around g = 20.4. The result is like the
     lenses that searches of this survey find, mostly with theta_E of 1 to 3 arcsec and deflectors of
-    g 20.3 to 22.
-
-    Parameters
-    ----------
-    rng
-    pool
-        Ellipticals, as drawn by `lenspipe.simulation.population`.
-    size
-        Number of lenses.
-    mstar
-        Returns the z magnitude of a characteristic galaxy at a redshift.
-
-    Returns
-    -------
-    DataFrame
-        Rows of the pool with z_source, theta_e_arcsec, arc_mag_g, source_r_half (arcsec),
-        shear_1, shear_2, mass_e1, mass_e2, beta_1, beta_2 (source position in units of theta_E)
-        and clump_seed.
+    g 20.3 to 22. Return rows of the pool with z_source, theta_e_arcsec, arc_mag_g, source_r_half
+    (arcsec), shear_1, shear_2, mass_e1, mass_e2, beta_1, beta_2 (source position in units of
+    theta_E) and clump_seed. `mstar` is as for `draw_einstein_radii`.
     """
     n = len(pool)
     mag_z = to_magnitude(pool["flux_z"], ZERO_POINT_MAG)
@@ -203,6 +164,9 @@ def lensed_light(
 ) -> tuple[np.ndarray, float]:
     """Ray-trace a source: a Sersic profile with up to five clumps.
 
+    Return the surface brightness of the images without PSF, float64 (N,), in an arbitrary unit per
+    square arcsec, and the flux of the unlensed source in that unit.
+
     Parameters
     ----------
     lens
@@ -212,13 +176,6 @@ def lensed_light(
         (N,) arcsec from the lens, x to the West, y to the North.
     reach
         Radius around the centre of the source beyond which it has no light, in half-light radii.
-
-    Returns
-    -------
-    brightness : (N,) float64 array
-        Surface brightness of the images without PSF, in an arbitrary unit per square arcsec.
-    flux : float
-        Flux of the unlensed source, in that unit.
 
     Raises
     ------
@@ -258,20 +215,8 @@ def lensed_light(
 def arc_image(lens: Mapping[str, Any], scale_arcsec: float, pixels: int) -> np.ndarray:
     """Render the images of a lensed source without PSF.
 
-    Parameters
-    ----------
-    lens
-        A row of `draw_lenses`.
-    scale_arcsec
-        Pixel scale.
-    pixels
-        Side of the image.
-
-    Returns
-    -------
-    ndarray of float64, shape (pixels, pixels)
-        Surface brightness that sums to 1; x to the West (right), y to the North, the lens at the
-        centre.
+    `lens` is a row of `draw_lenses`. The surface brightness, float64 (pixels, pixels), sums to 1; x
+    to the West (right), y to the North, the lens at the centre.
     """
     axis = (np.arange(pixels) - (pixels - 1) / 2) * scale_arcsec
     x, y = (grid.ravel() for grid in np.meshgrid(axis, axis))
@@ -293,12 +238,13 @@ def blurred_arcs(
     magnification. The source has the same shape in all bands. The PSF is the Moffat profile of the
     simulated sky (`lenspipe.simulation.rendering.moffat`, beta = 3.5), applied by its Fourier
     transform, (1 + t + t^2 / 3) exp(-t) with t = 2 pi k alpha, which keeps the wings and conserves
-    flux. It is assumed to include the pixel response, as the PSF of coadds does.
+    flux. It is assumed to include the pixel response, as the PSF of coadds does. Return the images,
+    (B, s, s), nanomaggies per pixel, the lens at the centre, where s is odd and at most `size`,
+    with no light outside; and the magnification, the total flux of the images over that of the
+    source.
 
     Parameters
     ----------
-    lens
-        As for `lensed_light`.
     fluxes
         (B,) of the unlensed source, nanomaggies.
     fwhm
@@ -307,14 +253,6 @@ def blurred_arcs(
         Side of the cutout, pixels; odd.
     oversampling
         Rays per pixel along each axis; 2 to 5 by the size of the source if not given.
-
-    Returns
-    -------
-    images : (B, s, s) float array
-        Nanomaggies per pixel, the lens at the centre; s is odd and at most `size`. There is no
-        light outside.
-    magnification : float
-        Total flux of the images over that of the source.
     """
     offset = np.hypot(lens["beta_1"], lens["beta_2"]) * lens["theta_e_arcsec"]
     reach = 1.15 * lens["theta_e_arcsec"] + offset + _SOURCE_REACH * lens["source_r_half"]

@@ -24,7 +24,6 @@ MOFFAT_BETA = 3.5
 
 #: Oversampling, and side in coadd pixels, of stamps that are rendered without the PSF first.
 OVERSAMPLING = 3
-
 TEXTURE_PIXELS = 75
 
 #: Accuracy of GalSim's Fourier images; errors of 1 % of a component lie far below the noise.
@@ -61,6 +60,9 @@ def render_brick(
 ) -> tuple[dict[str, np.ndarray], dict[int, list[Stamp]]]:
     """Render a brick without noise.
 
+    Return the images by band, float32 (3600, 3600), nanomaggies per pixel, and by source number
+    stamps in g, r, z of the arcs alone.
+
     Parameters
     ----------
     components
@@ -71,13 +73,6 @@ def render_brick(
         Pixel positions of the components, counted from 0.
     fwhm
         Band -> seeing, arcsec.
-
-    Returns
-    -------
-    canvas : dict
-        Band -> ndarray of float32, shape (3600, 3600), nanomaggies per pixel.
-    arcs : dict
-        Source number -> stamps in g, r, z of the arcs alone.
     """
     arcs: dict[int, list[Stamp]] = {}
     canvas = {band: np.zeros((BRICK_PIXELS, BRICK_PIXELS), np.float32) for band in BANDS}

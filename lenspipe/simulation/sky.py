@@ -48,14 +48,11 @@ SATURATION = 20.0
 #: Minimum Einstein radius and arc signal to noise of the planted lenses that earlier searches are
 #: likely to have published: a fraction ``simulation.known_fraction`` of them is listed as known.
 LIKELY_PUBLISHED_THETA_E_ARCSEC = 1.0
-
 LIKELY_PUBLISHED_ARC_SNR = 10.0
 
 #: Fractions of the remaining lenses, and of the confusing galaxies, that have been published.
 PUBLISHED_FRACTION_OTHER = 0.2
-
 PUBLISHED_FRACTION_CONFUSING = 0.6
-
 _TRUTH = [
     "brick", "brickid", "objid", "id", "region", "ra", "dec", "kind", "type", "redshift",
     "flux_g", "flux_r", "flux_z", "r_half", "z_lens", "z_source", "theta_e_arcsec", "arc_mag_g",
@@ -69,11 +66,6 @@ def likely_published(truth: pd.DataFrame) -> np.ndarray:
     They are wide and bright enough (`LIKELY_PUBLISHED_THETA_E_ARCSEC`,
     `LIKELY_PUBLISHED_ARC_SNR`) to be listed as known with probability
     ``simulation.known_fraction``.
-
-    Parameters
-    ----------
-    truth
-        Rows of the truth table.
     """
     wide = truth["theta_e_arcsec"] >= LIKELY_PUBLISHED_THETA_E_ARCSEC
     return (wide & (truth["arc_snr"] >= LIKELY_PUBLISHED_ARC_SNR)).to_numpy()

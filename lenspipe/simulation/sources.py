@@ -52,17 +52,8 @@ def draw_sources(
 ) -> dict[str, np.ndarray]:
     """Draw star-forming galaxies as on the real sky: magnitudes, colours, redshifts.
 
-    Parameters
-    ----------
-    rng
-    number
-    mag_g
-        g magnitude of all sources; drawn from the counts if not given.
-
-    Returns
-    -------
-    dict
-        z, mag_g, mag_r, mag_i and mag_z: float arrays, (number,); AB magnitudes.
+    Keys are z, mag_g, mag_r, mag_i and mag_z (AB), float arrays, (number,). All have the g
+    magnitude `mag_g`; it is drawn from the counts if not given.
     """
     if mag_g is None:
         mags_g = np.interp(rng.random(number), *_mag_distribution())
@@ -88,11 +79,7 @@ def redshift_scale(mag_i: ArrayLike) -> np.ndarray:
 def draw_sizes(rng: np.random.Generator, z: np.ndarray, mag_z: np.ndarray) -> np.ndarray:
     """Draw half-light radii of sources, arcsec (Collett 2015, ApJ 811, 20, sect. 2.2).
 
-    Parameters
-    ----------
-    rng
-    z, mag_z
-        (N,) redshifts and z magnitudes.
+    Redshifts and z magnitudes have shape (N,).
     """
     distance = comoving_distance(z)
     # Spectra are assumed to be flat from z to rest-frame V.
@@ -106,14 +93,8 @@ def draw_planted_sources(
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Draw sources like those of the lenses planted on the simulated sky, by their g magnitudes.
 
-    Returns
-    -------
-    mags : dict
-        mag_r, mag_i and mag_z: (N,) float arrays.
-    r_half : (N,) float array
-        Half-light radii, arcsec.
-    beta : (N,) float array
-        Distances from the axis in units of the Einstein radius.
+    Return the magnitudes mag_r, mag_i and mag_z, half-light radii, arcsec, and distances from the
+    axis in units of the Einstein radius, each (N,).
     """
     number = len(mag_g)
     mag_r = mag_g - rng.uniform(*BLUE_GR, number)
@@ -137,20 +118,8 @@ def lens_rate(
 
     The density of sources on the sky times the cross-section, pi theta_E^2, averaged over the
     redshifts of sources and over the scatter of the velocity dispersion. The cross-section is 0
-    where theta_E is out of its range.
-
-    Parameters
-    ----------
-    z_lens, sigma_v
-        (N,) redshift, and median of the velocity dispersion, km/s.
-    scatter
-        Of the dispersion, dex.
-    theta_e_range
-        Minimum and maximum Einstein radius, arcsec.
-
-    Returns
-    -------
-    (N,) float array
+    where theta_E is out of its range. Redshift and median velocity dispersion, km/s, have shape
+    (N,); its scatter is in dex, the range of Einstein radii in arcsec.
     """
     z, fraction = _redshifts()
     # theta_E scales as sigma^2; a moment of a truncated lognormal distribution has a closed form.

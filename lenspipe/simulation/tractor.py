@@ -38,13 +38,8 @@ _TYPES = {
 def tractor_columns() -> tuple[np.dtype, list[str]]:
     """List the columns of a DR9 Tractor catalogue.
 
-    Returns
-    -------
-    dtype
-        Names and types in the order of the catalogue
-        (https://www.legacysurvey.org/dr9/catalogs/).
-    units
-        Unit of each column, empty if it has none.
+    Return names and types in the order of the catalogue
+    (https://www.legacysurvey.org/dr9/catalogs/), and the unit of each column, empty if it has none.
     """
     text = resources.files("lenspipe.simulation").joinpath("tractor_dr9.csv").read_text()
     fields: list[tuple[Any, ...]] = []
@@ -88,7 +83,6 @@ def write_tractor(
 
     Parameters
     ----------
-    path
     rng
         For the errors.
     sources
@@ -96,7 +90,6 @@ def write_tractor(
         ``primary``.
     brick
         ``brickname``, ``brickid``, ``ebv``.
-    region
     maps
         ``maskbits`` and, by band, ``nexp`` and ``invvar`` of the brick.
     conditions

@@ -52,7 +52,9 @@ def compare_classes(
     the fraction of lenses among the n galaxies. Its null distribution comes from a multiplier
     bootstrap of sums over bricks (Kline & Santos 2012, J. Econom. Methods 1, 23; of processes:
     Kosorok 2003, J. Multivariate Anal. 84, 299): the contribution of each brick is multiplied by a
-    standard normal number.
+    standard normal number. Return the distance, from 0 to 1; the probability p of at least this
+    distance under the null hypothesis, not below 1e-4; and the number of bricks that contribute: p
+    is not below that of the square root of this number of standard deviations.
 
     Parameters
     ----------
@@ -63,15 +65,6 @@ def compare_classes(
     stratum, brick
         Labels. If the classes do not differ, all galaxies of a stratum have the same probability of
         being a lens.
-
-    Returns
-    -------
-    distance : float
-        From 0 to 1.
-    p : float
-        Probability of at least this distance under the null hypothesis; not below 1e-4.
-    n_bricks : int
-        Number of bricks that contribute; p is not below that of sqrt(n_bricks) standard deviations.
 
     Notes
     -----

@@ -67,10 +67,8 @@ def auc(lenses: ArrayLike, nonlenses: ArrayLike) -> float | None:
 def roc_curve(lenses: ArrayLike, nonlenses: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Compute the ROC curve of at least one lens and one non-lens.
 
-    Returns
-    -------
-    fpr, completeness : numpy.ndarray, shape (K,)
-        From (0, 0) to (1, 1), with one point for each distinct score: the rates at or above it.
+    Both are (K,), from (0, 0) to (1, 1), with one point for each distinct score: the rates (false
+    positives, completeness) at or above it.
     """
     lenses, nonlenses = np.asarray(lenses), np.asarray(nonlenses)
     cuts = np.unique(np.concatenate([lenses, nonlenses]))[::-1]
@@ -87,11 +85,8 @@ def precision_recall(
     """Compute purity against completeness, that is precision against recall.
 
     There is at least one lens and one non-lens; the default prior is the fraction of lenses.
-
-    Returns
-    -------
-    completeness, purity : numpy.ndarray, shape (K,)
-        One point for each distinct score: the values at or above it, highest score first.
+    Completeness and purity have shape (K,), one point for each distinct score: the values at or
+    above it, highest score first.
     """
     lenses, nonlenses = np.asarray(lenses), np.asarray(nonlenses)
     fpr, completeness = roc_curve(lenses, nonlenses)
@@ -248,11 +243,8 @@ def cross_entropy(label: ArrayLike, p: ArrayLike) -> float | None:
 def reliability(label: ArrayLike, p: ArrayLike, bins: int) -> list[dict]:
     """Compare probabilities with the fraction of lenses, in a number of bins of equal width.
 
-    Returns
-    -------
-    list of dict
-        For each bin with a galaxy ``from``, ``to`` (included, as is 0 in the first bin), ``n``,
-        mean probability ``p``, fraction of lenses ``lenses`` and its interval ``low``, ``high``.
+    For each bin with a galaxy the keys are ``from``, ``to`` (included, as is 0 in the first bin),
+    ``n``, mean probability ``p``, fraction of lenses ``lenses`` and its interval ``low``, ``high``.
     """
     label, p = np.asarray(label, np.float64), np.asarray(p, np.float64)
     edges = np.linspace(0, 1, bins + 1)

@@ -22,14 +22,10 @@ _RADII_ARCSEC, _SOFTENING_NMGY = (0, 0.8, 1.5, 2.2, 3.0, 4.0, 5.5), 0.05
 def ring_fluxes(images: np.ndarray, pixel_scale_arcsec: float) -> np.ndarray:
     """Measure the light of cutouts, (N, B, S, S) in nanomaggies, in rings around the centre.
 
-    Pixels that are not finite count as the mean of their ring.
-
-    Returns
-    -------
-    (N, 8 B - 2) float array
-        asinh(flux / 0.05 nmgy), nearly a magnitude, of six rings in each band; the colours of the
-        innermost ring between neighbouring bands; and their differences from the colours of the
-        other rings together.
+    Pixels that are not finite count as the mean of their ring. The features, (N, 8 B - 2), are
+    asinh(flux / 0.05 nmgy), nearly a magnitude, of six rings in each band; the colours of the
+    innermost ring between neighbouring bands; and their differences from the colours of the other
+    rings together.
     """
     size = images.shape[-1]
     axis = (np.arange(size) - size // 2) * pixel_scale_arcsec
@@ -54,13 +50,9 @@ def classifier_auc(
 
     Ridge-penalised logistic regression on the principal components of standardised features is
     trained on all folds of groups but one, in turn. Features are (N, K) float, labels (N,) bool; a
-    group, such as a brick, is never in both training and test set.
-
-    Returns
-    -------
-    auc, low, high : float or None
-        As returned by `average_auc`; 0.5 if the populations cannot be separated. None for fewer
-        than two groups.
+    group, such as a brick, is never in both training and test set. The AUC and its interval are
+    those of `average_auc`; 0.5 if the populations cannot be separated, None for fewer than two
+    groups.
 
     Raises
     ------

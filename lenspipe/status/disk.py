@@ -30,14 +30,8 @@ def describe_disk_space(settings: Settings, plan: Plan, max_jobs: int) -> tuple[
     Cutouts and records are counted as size x size x bands x 4 bytes per galaxy. Temporary files
     (records; with ``keep: scores`` the cutouts, unless the run trains its own network on them) are
     counted for the maximum number of jobs at a time. Models, mosaics and the records of the
-    labelled sample are not counted.
-
-    Returns
-    -------
-    need : str
-        A line; empty if all chunks are scored.
-    warning : str
-        Another line if that is more than the free space; else empty.
+    labelled sample are not counted. Return a line, empty if all chunks are scored, and a warning if
+    that is more than the free space, else empty.
     """
     paths, keep = settings.paths, settings.keep
     done = _stems(paths.manifest("cutouts", "any")) & set(plan)

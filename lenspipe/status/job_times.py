@@ -19,20 +19,11 @@ _NO_VALUE = ("-", "NA", "")
 def read_benchmarks(folder: Path, since: float = 0.0) -> np.ndarray:
     """Read when each job ran and how much memory it took, from Snakemake's benchmark files.
 
-    Parameters
-    ----------
-    folder
-        Searched recursively. Snakemake writes a file when its job ends, so that the file's time is
-        the end of the job.
-    since
-        Jobs that ended earlier are left out, seconds since 1970.
-
-    Returns
-    -------
-    numpy.ndarray, float64
-        A row per job with the fields ``start``, ``end`` (seconds since 1970) and ``rss_mb`` (the
-        job's largest resident memory in MB of 2**20 bytes; 0 where it ended before it could be
-        measured).
+    The folder is searched recursively; Snakemake writes a file when its job ends, so that the
+    file's time is the end of the job. Jobs that ended before `since`, seconds since 1970, are left
+    out. A row per job has the fields ``start``, ``end`` (seconds since 1970) and ``rss_mb`` (the
+    job's largest resident memory in MB of 2**20 bytes; 0 where it ended before it could be
+    measured), float64.
 
     Raises
     ------
@@ -63,11 +54,7 @@ def read_benchmarks(folder: Path, since: float = 0.0) -> np.ndarray:
 def union_length(start: ArrayLike, end: ArrayLike, longest_gap: float = 0.0) -> float:
     """Return the length of the union of intervals, including gaps shorter than `longest_gap`.
 
-    Parameters
-    ----------
-    start, end
-        Ends of the intervals, shape (N,); start <= end.
-    longest_gap
+    Ends of the intervals have shape (N,); start <= end.
     """
     start, end = np.asarray(start, float), np.asarray(end, float)
     if len(start) == 0:
@@ -81,10 +68,7 @@ def union_length(start: ArrayLike, end: ArrayLike, longest_gap: float = 0.0) -> 
 def peak_sum(start: ArrayLike, end: ArrayLike, weight: ArrayLike) -> float:
     """Return the maximum sum of the weights of overlapping intervals.
 
-    Parameters
-    ----------
-    start, end, weight
-        Half-open intervals [start, end) and weights >= 0, shape (N,).
+    Intervals are half-open, [start, end), and weights >= 0, shape (N,).
     """
     times, weight = np.concatenate([start, end]), np.asarray(weight, float)
     change = np.concatenate([weight, -weight])

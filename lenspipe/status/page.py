@@ -22,7 +22,6 @@ from lenspipe.utils.html import write_html
 __all__ = ["conclude_run", "format_status", "write_status_page"]
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
-
 _COLUMNS = ("stage", "chunks", "done", "empty", "failed", "to do", "galaxies", "per second")
 
 #: Number of reasons and jobs shown; the object of ``--json`` has all reasons.
@@ -53,7 +52,6 @@ def _format_state(status: Mapping[str, Any]) -> str:
 
 
 def _rows(status: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Rows of the table of stages, as text."""
     return [
         (
             name,
@@ -66,7 +64,6 @@ def _rows(status: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _remarks(status: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Heading -> lines below the table."""
     remarks = {}
     if status["state"] not in ("done", "not begun"):
         remarks["time left"] = [_format_time_left(status)]
@@ -98,7 +95,6 @@ def _first(lines: list[str]) -> list[str]:
 
 
 def _format_time_left(status: Mapping[str, Any]) -> str:
-    """Describe the time left, and how it is estimated."""
     if status["time_left_s"] is None:
         return "not known yet: no stage with work left has finished a chunk"
     if status["slowest"] is None:
@@ -156,16 +152,7 @@ def write_status_page(
 ) -> dict[str, Any]:
     """Write the progress of a run as a self-contained HTML page.
 
-    Parameters
-    ----------
-    settings, path
-    configs
-        As in `lenspipe.status.read.read_status`.
-
-    Returns
-    -------
-    dict
-        The status shown.
+    Return the status shown. `configs` are as in `lenspipe.status.read.read_status`.
     """
     chunks = read_chunks(settings.paths)
     status = read_status(settings, chunks, configs)

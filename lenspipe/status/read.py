@@ -35,9 +35,7 @@ _TAIL = 8192
 _Failures = dict[str, tuple[str, str, bool]]
 
 _ERROR = re.compile(r"lenspipe: error: (.*)")
-
 _BRICK = re.compile(r"\b\d{4}[pm]\d{3}\b")
-
 _FOLDER = re.compile(r"/\d{3}/(?=[^/\s]*<brick>)")
 
 
@@ -127,22 +125,9 @@ def read_status(
 ) -> dict[str, Any]:
     """Return the progress of a run.
 
-    Only small files below the run's folder are read: plan, manifests, benchmarks, ends of logs.
-
-    Parameters
-    ----------
-    settings
-    chunks
-        As returned by `read_chunks`.
-    configs
-        Configuration files, for the suggested commands; none for Snakemake's default.
-    now
-        Seconds since 1970.
-
-    Returns
-    -------
-    dict
-        The object printed by ``lenspipe status --json``; see docs/outputs.md.
+    Only small files below the run's folder are read: plan, manifests, benchmarks, ends of logs. It
+    is the object printed by ``lenspipe status --json``; see docs/outputs.md. The configuration
+    files are for the suggested commands; none for Snakemake's default.
     """
     now = time.time() if now is None else now
     paths = settings.paths
@@ -326,7 +311,6 @@ def _times(folder: Path) -> dict[tuple[str, str], float]:
 
 
 def _tail(path: Path) -> str:
-    """Read the end of a log."""
     with open(path, "rb") as handle:
         handle.seek(0, os.SEEK_END)
         handle.seek(max(handle.tell() - _TAIL, 0))

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from lenspipe.catalogs.targets import targets_without_data
+from lenspipe.config.paths import RunPaths
 from lenspipe.config.settings import Settings
 from lenspipe.products.checks import describe_checks
 from lenspipe.products.files import read_json, write_json
@@ -20,7 +21,6 @@ from lenspipe.utils.progress import log
 __all__ = ["summarise"]
 
 _MIB = 2**20
-
 _FROM_METRICS = ("auc", "completeness_fpr01", "n_lenses", "n_nonlenses")
 
 
@@ -34,7 +34,8 @@ def summarise(settings: Settings) -> dict[str, Any]:
     benchmarks. ``auc``, ``completeness_fpr01``, ``n_lenses`` and ``n_nonlenses`` are null where no
     split was held out or the model was given.
     ``n_bricks_to_retry`` counts the bricks that a server did not deliver but may deliver later;
-    ``missing.csv`` beside the summary lists all failed bricks.
+    ``missing.csv`` beside the summary lists all failed bricks. ``n_bricks_unchecked`` counts those
+    with files that were not checked against published sums; null where that is not configured.
     ``targets_without_data`` lists the targets without survey data; null where a footprint is
     searched. ``checks_red`` lists the standing checks that are red; null where none were made.
 
@@ -60,6 +61,7 @@ def summarise(settings: Settings) -> dict[str, Any]:
     chunks = listed["chunk"].unique()
     bricks = read_manifests(paths.manifest("cutouts", chunk) for chunk in chunks)
     missing = _write_missing(paths.missing, bricks)
+    unchecked = [brick for brick, entry in bricks.items() if "unchecked" in entry]
     jobs = read_benchmarks(paths.root / "benchmarks")
     summary = {
         "run": settings.run,
@@ -70,6 +72,7 @@ def summarise(settings: Settings) -> dict[str, Any]:
         "n_bricks": len(bricks),
         "n_bricks_failed": len(missing),
         "n_bricks_to_retry": int(missing["transient"].sum()),
+        "n_bricks_unchecked": len(unchecked) if settings.retrieval.checksums else None,
         "targets_without_data": absent,
         "checks_red": checks and checks["red"],
         "wall_s": round(union_length(jobs["start"], jobs["end"], LONGEST_GAP_S), 1),
@@ -77,7 +80,8 @@ def summarise(settings: Settings) -> dict[str, Any]:
         "disk_mb": round(_size(paths.root) / _MIB, 1),
     }
     write_json(paths.summary, summary)
-    _log_summary(summary, metrics, checks, settings)
+    noun = "targets" if settings.targets else "galaxies"
+    _log_summary(summary, metrics if settings.held_out else None, checks, paths, noun)
     return summary
 
 
@@ -107,12 +111,12 @@ def _size(folder: Path) -> int:
 
 def _log_summary(
     summary: Mapping[str, Any],
-    metrics: Mapping[str, Any],
+    metrics: Mapping[str, Any] | None,
     checks: Mapping[str, Any] | None,
-    settings: Settings,
+    paths: RunPaths,
+    noun: str,
 ) -> None:
-    paths, n_failed = settings.paths, summary["n_bricks_failed"]
-    noun = "targets" if settings.targets else "galaxies"
+    n_failed = summary["n_bricks_failed"]
     searched = f"{summary['n_galaxies']} {noun} in {summary['n_bricks']} bricks"
     lines = [
         (
@@ -123,16 +127,19 @@ def _log_summary(
     if to_retry := summary["n_bricks_to_retry"]:
         text = f"{to_retry} bricks that a server did not deliver: run again to retry them"
         lines += [("not yet", text)]
+    if unchecked := summary["n_bricks_unchecked"]:
+        text = f"{unchecked} bricks have files that were not checked against published sums"
+        lines += [("unchecked", f"{text}; see {paths.root / 'manifests'}")]
     if absent := summary["targets_without_data"]:
         more = ", ..." if len(absent) > 5 else ""
         lines += [("no data", f"{len(absent)} targets: {', '.join(absent[:5])}{more}")]
-    if settings.held_out:
+    if metrics:
         lines += [("metrics", _format_metrics(summary, metrics))]
     lines += [
         ("candidates", f"{summary['n_candidates']} in {paths.candidates}"),
         ("mosaics", f"{summary['n_mosaic_pages']} pages, {paths.mosaic_page(1)} first"),
     ]
-    if settings.held_out:
+    if metrics:
         mistakes = paths.evaluation("missed.png"), paths.evaluation("false.png")
         lines += [("mistakes", f"{mistakes[0]}, {mistakes[1]}")]
     if checks:

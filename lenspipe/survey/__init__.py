@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "brick_tables": ["all_names", "band_columns", "survey_bricks"],
         "bricks": ["brick_grid", "brick_wcs"],
-        "coadds": ["read_geometry", "read_stamps"],
+        "coadds": ["BrickCoadds", "read_geometry", "read_stamps"],
         "photometry": ["to_flux", "to_magnitude"],
         "service": ["CutoutService"],
         "sweeps": ["read_sweep", "sweep_names", "sweep_path"],

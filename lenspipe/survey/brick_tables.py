@@ -1,6 +1,6 @@
 """The survey's tables of bricks, in a folder or at an address."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import astropy.units as u
@@ -12,7 +12,7 @@ from lenspipe.config.surveys.base import SurveyPaths
 from lenspipe.retrieval.local import LocalSource
 from lenspipe.utils.errors import LenspipeError, NotFoundError
 from lenspipe.utils.files import is_remote
-from lenspipe.utils.fits import read_fits_table
+from lenspipe.utils.fits import read_fits_table, reading
 from lenspipe.utils.names import is_brick_name
 from lenspipe.utils.progress import log
 
@@ -20,7 +20,7 @@ __all__ = ["all_names", "band_columns", "survey_bricks"]
 
 
 def survey_bricks(source: LocalSource, paths: SurveyPaths, bands: Iterable[str]) -> pd.DataFrame:
-    """Read all bricks for which the survey has data, each in its primary region.
+    """Read all bricks of regions with these bands, each in its primary region.
 
     Parameters
     ----------
@@ -39,8 +39,12 @@ def survey_bricks(source: LocalSource, paths: SurveyPaths, bands: Iterable[str])
     RetrievalError
         A server did not deliver a table.
     """
+    bands = tuple(bands)
     columns = band_columns(bands)
-    files = {region: paths.bricks(region) for region in paths.release.regions}
+    regions = paths.release.regions_with(bands)
+    if others := [region for region in paths.release.regions if region not in regions]:
+        log.info("bricks: %s not searched, since it lacks a band of survey.bands", *others)
+    files = {region: paths.bricks(region) for region in regions}
     tables = {}
     for region, file in files.items():
         try:
@@ -63,17 +67,41 @@ def _read_region(
     source: LocalSource, paths: SurveyPaths, region: str, band_columns: list[str]
 ) -> pd.DataFrame:
     file = paths.bricks(region)
-    with source.table(file) as local:
+    with source.table(file, paths.checksums(file)) as local:
         columns = read_fits_table(
             local,
             ["brickname", "ra", "dec"],
             optional=["brickid", "survey_primary", *band_columns],
         )
+    with reading(file):
+        return _to_frame(source, paths, region, file, columns, band_columns)
+
+
+def _to_frame(
+    source: LocalSource,
+    paths: SurveyPaths,
+    region: str,
+    file: str | Path,
+    columns: Mapping[str, np.ndarray],
+    band_columns: list[str],
+) -> pd.DataFrame:
     names = np.char.strip(columns["brickname"])
+    # Files are named after bricks.
     if wrong := [name for name in names.tolist() if not is_brick_name(name)]:
         raise LenspipeError(
-            f"{file}: found {wrong[0]!r} as the name of a brick, expected one such as 1501p320; "
+            f"{file}: found brickname {wrong[0]!r}, expected names such as 0001p000; download it "
+            "again"
+        )
+    if len(unique := set(names.tolist())) < len(names):
+        raise LenspipeError(
+            f"{file}: found {len(names)} rows of {len(unique)} bricks, expected one for each; "
             "download it again"
+        )
+    on_sky = np.isfinite(columns["ra"]) & (np.abs(columns["dec"]) <= 90)
+    if not on_sky.all():
+        raise LenspipeError(
+            f"{file}: found brick {names[~on_sky][0]} without a position on the sky; download it "
+            "again"
         )
     brickids = columns.get("brickid")
     # The tables up to DR8 have no numbers, and the 16 bits documented for DR9 are too few for
@@ -81,7 +109,7 @@ def _read_region(
     if brickids is not None and brickids.dtype.itemsize > 2:
         brickids = brickids.astype(np.int32)
     else:
-        brickids = _look_up_brickids(source, paths.all_bricks(), file, names)
+        brickids = _look_up_brickids(source, paths, file, names)
     table = pd.DataFrame(
         {
             "brick": names,
@@ -108,10 +136,11 @@ def _is_north(ra: pd.Series, dec: pd.Series, boundary_dec: float) -> np.ndarray:
 
 
 def _look_up_brickids(
-    source: LocalSource, all_bricks: str | Path, file: str | Path, names: np.ndarray
+    source: LocalSource, paths: SurveyPaths, file: str | Path, names: np.ndarray
 ) -> np.ndarray:
     """Look up the numbers of the bricks named in a file in the table of all bricks."""
-    columns = _read_all(source, all_bricks, ["brickname", "brickid"])
+    all_bricks = paths.all_bricks()
+    columns = _read_all(source, paths, ["brickname", "brickid"])
     if columns is None:
         raise LenspipeError(
             f"{all_bricks}: no such file; it gives the numbers of the bricks, which "
@@ -128,13 +157,14 @@ def _look_up_brickids(
 
 
 def _read_all(
-    source: LocalSource, path: str | Path, columns: list[str]
+    source: LocalSource, paths: SurveyPaths, columns: list[str]
 ) -> dict[str, np.ndarray] | None:
     """Read the table of all bricks; None if there is none."""
+    path = paths.all_bricks()
     if not is_remote(path) and not Path(path).exists():
         return None
     try:
-        with source.table(path) as local:
+        with source.table(path, paths.checksums(path)) as local:
             return read_fits_table(local, columns)
     except NotFoundError:
         return None
@@ -142,7 +172,7 @@ def _read_all(
 
 def all_names(source: LocalSource, paths: SurveyPaths) -> set[str]:
     """Read the names of all bricks on the sky; none if the survey's tree lacks that table."""
-    columns = _read_all(source, paths.all_bricks(), ["brickname"])
+    columns = _read_all(source, paths, ["brickname"])
     return set(np.char.strip(columns["brickname"])) if columns else set()
 
 

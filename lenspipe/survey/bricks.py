@@ -8,6 +8,8 @@ from astropy.wcs import WCS
 from numpy.typing import ArrayLike
 
 from lenspipe.config.surveys.base import Release
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.names import is_brick_name
 
 __all__ = ["BrickGrid", "brick_grid", "brick_wcs"]
 
@@ -52,6 +54,33 @@ class BrickGrid:
     def brickids_at(self, ra: ArrayLike, dec: ArrayLike) -> np.ndarray:
         """Return only the numbers (int32) of the bricks that hold positions (degrees)."""
         return self._numbers(*self._cells(ra, dec))
+
+    def centre(self, name: str) -> tuple[float, float]:
+        """Return the centre of the brick of a name, degrees.
+
+        Raises
+        ------
+        LenspipeError
+            No brick has this name.
+
+        Examples
+        --------
+        >>> BrickGrid(0.25).centre("0394m202")
+        (39.483013293943866, -20.25)
+        """
+        if is_brick_name(name):
+            # The name has the tenths of degrees that the centre begins with.
+            sign = -1 if name[4] == "m" else 1
+            dec = sign * (int(name[5:]) / 10 + np.arange(0, 0.1, self.height_deg / 4))
+            rows = np.unique(np.rint((np.clip(dec, -90, 90) + 90) / self.height_deg).astype(int))
+            for row in rows:
+                first = int(int(name[:4]) / 3600 * self.columns[row])
+                column = np.arange(first - 1, first + 2) % self.columns[row]
+                match = column[self._names(np.full(3, row), column) == name]
+                if len(match):
+                    ra = (match[0] + 0.5) * 360 / self.columns[row]
+                    return float(ra), float(row * self.height_deg - 90)
+        raise LenspipeError(f"brick {name}: no brick of the survey's grid has this name")
 
     def widths(self, dec: ArrayLike) -> np.ndarray:
         """Return the extents in right ascension of bricks centred on `dec`, degrees."""

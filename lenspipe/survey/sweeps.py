@@ -13,12 +13,9 @@ from lenspipe.survey.bricks import brick_grid
 from lenspipe.survey.tractor import catalog_columns
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import is_remote
-from lenspipe.utils.fits import open_fits
+from lenspipe.utils.fits import check_sums, open_fits, reading
 
 __all__ = ["read_sweep", "sweep_names", "sweep_path"]
-
-#: Height of a file's box, degrees.
-_HEIGHT_DEG = 5
 
 #: Rows read at a time; a row takes ~150 bytes as read, and several times that as a table.
 _BLOCK_ROWS = 100_000
@@ -37,21 +34,21 @@ def sweep_names(ra: float, dec: float, release: Release) -> list[str]:
     list of str
         One, or up to four if the brick extends across edges of their boxes.
     """
-    step, height = release.sweep_width_deg, release.brick_deg
+    (step, rise), height = release.sweep_box_deg, release.brick_deg
     half = brick_grid(height).widths(dec) / 2
     # Bricks that only touch a box have nothing in it.
     lefts = range(math.floor((ra - half + 1e-6) / step), math.ceil((ra + half - 1e-6) / step))
     lows = range(
-        max(math.floor((dec - height / 2 + 1e-6) / _HEIGHT_DEG), -90 // _HEIGHT_DEG),
-        min(math.ceil((dec + height / 2 - 1e-6) / _HEIGHT_DEG), 90 // _HEIGHT_DEG),
+        max(math.floor((dec - height / 2 + 1e-6) / rise), -90 // rise),
+        min(math.ceil((dec + height / 2 - 1e-6) / rise), 90 // rise),
     )
 
     def corner(ra: int, dec: int) -> str:
         return f"{ra:03d}{'m' if dec < 0 else 'p'}{abs(dec):03d}"
 
-    corners = {(left * step % 360, low * _HEIGHT_DEG) for left in lefts for low in lows}
+    corners = {(left * step % 360, low * rise) for left in lefts for low in lows}
     return [
-        f"sweep-{corner(ra0, dec0)}-{corner(ra0 + step, dec0 + _HEIGHT_DEG)}.fits"
+        f"sweep-{corner(ra0, dec0)}-{corner(ra0 + step, dec0 + rise)}.fits"
         for ra0, dec0 in sorted(corners)
     ]
 
@@ -97,7 +94,7 @@ def read_sweep(
         The file cannot be read or lacks a column.
     """
     needed, optional = catalog_columns(bands)
-    with fetched(path), open_fits(local) as fits:
+    with fetched(path), reading(local), open_fits(local) as fits:
         table = next((hdu for hdu in fits if hdu.get_exttype() == "BINARY_TBL"), None)
         names = {name.lower(): name for name in table.get_colnames()} if table else {}
         absent = [name for name in needed if name not in names]
@@ -106,6 +103,7 @@ def read_sweep(
                 f"{local}: no column {', '.join(absent)}; expected a sweep of the release in "
                 "config key survey.release"
             )
+        check_sums(table, table.read_header(), local)
         available = [name for name in needed + optional if name in names]
         columns = [names[name] for name in available]
         for start in range(0, table.get_nrows(), _BLOCK_ROWS):

@@ -23,6 +23,11 @@ _NEEDED = ("brickid", "brickname", "objid", "ra", "dec", "type")
 
 _SHAPE = ("r", "e1", "e2")
 
+_TEXT = ("brickname", "type")
+
+#: Columns of whole numbers or truth values; all others are numbers.
+_WHOLE = ("brickid", "objid", "release", "maskbits", "brick_primary", "brightstarinblob")
+
 
 def catalog_columns(bands: Iterable[str]) -> tuple[list[str], list[str]]:
     """List the columns of a catalogue that a parent sample is made from, in any release.
@@ -72,20 +77,29 @@ def tractor_table(
     -------
     pandas.DataFrame
         `parent_columns`, then ``brick_primary`` (bool; all true in a sweep, which has primary
-        objects only). NaN: magnitude of a flux that is not positive, ``sersic`` of types other than
-        SER, and depth, seeing or reddening that the release does not give.
+        objects only) and ``valid`` (bool: a position on the sky and finite fluxes). NaN: magnitude
+        of a flux that is not positive, ``sersic`` of types other than SER, and depth, seeing or
+        reddening that the release does not give.
 
     Raises
     ------
     LenspipeError
-        The catalogue is of another release, or lacks a column that is needed.
+        The catalogue is of another release, or lacks a column that is needed, or one has values of
+        another type.
     """
     bands, columns = tuple(bands), dict(columns)
     for kind in ("flux", "nobs", "galdepth"):
-        if (vector := columns.get(f"decam_{kind}")) is not None:
+        if (vector := columns.pop(f"decam_{kind}", None)) is not None:
+            shape = (len(vector), len(release.vector_bands))
+            if vector.shape != shape:
+                raise LenspipeError(
+                    f"{where}: found column decam_{kind} of shape {vector.shape}, expected "
+                    f"{shape}; download it again"
+                )
             for index, band in enumerate(release.vector_bands):
                 columns[f"{kind}_{band}"] = vector[:, index]
     _require(where, columns, release, bands, any_release)
+    _check_types(where, columns)
 
     number = len(columns["objid"])
     blank = np.full(number, np.nan, np.float32)
@@ -107,9 +121,38 @@ def tractor_table(
     identity = zip(data["release"], columns["brickid"], columns["objid"], strict=True)
     data["id"] = [f"{a}-{b}-{c}" for a, b, c in identity]
     dtypes = parent_columns(bands)
+    for name, dtype in dtypes.items():
+        if number and dtype.startswith("int"):
+            lowest, highest, limits = np.min(data[name]), np.max(data[name]), np.iinfo(dtype)
+            if lowest < limits.min or highest > limits.max:
+                raise LenspipeError(
+                    f"{where}: found column {name} with values from {lowest} to {highest}, "
+                    f"expected {dtype}; download it again"
+                )
     table = pd.DataFrame(data, index=range(number))[list(dtypes)].astype(dtypes)
     table["brick_primary"] = columns.get("brick_primary", np.ones(number, bool)).astype(bool)
+    fluxes = [columns[f"flux_{band}"] for band in dict.fromkeys((*bands, "z"))]
+    # Written so that a NaN is not on the sky.
+    on_sky = (table["ra"] >= 0) & (table["ra"] <= 360) & (np.abs(table["dec"]) <= 90)
+    table["valid"] = on_sky & np.isfinite(fluxes).all(axis=0)
     return table
+
+
+def _check_types(where: str | os.PathLike[str], columns: Mapping[str, np.ndarray]) -> None:
+    """Raise an error for a column that does not hold one value of the right type for each row."""
+    for name, values in columns.items():
+        expected, kinds = "numbers", "iufb"
+        if name in _TEXT:
+            expected, kinds = "text", "SU"
+        elif name in _WHOLE or name.startswith("nobs_"):
+            expected, kinds = "whole numbers", "iub"
+        array = np.asarray(values)
+        if array.ndim != 1 or array.dtype.kind not in kinds:
+            shape = "" if array.ndim == 1 else f" in the shape {array.shape}"
+            raise LenspipeError(
+                f"{where}: found column {name} of type {array.dtype}{shape}, expected {expected}, "
+                "one for each row; download it again"
+            )
 
 
 def absent_columns(
@@ -155,7 +198,7 @@ def _require(
             "config key survey.release"
         )
     numbers = set(columns.get("release", ())) - {0}
-    wrong = {number for number in numbers if not release.has_number(number)}
+    wrong = {number for number in numbers if number not in release.numbers}
     if wrong and not any_release:
         raise LenspipeError(
             f"{where}: found release {min(wrong)}, expected {release.name}; check config keys "

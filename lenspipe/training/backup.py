@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lenspipe.utils.files import atomic
+from lenspipe.utils.files import atomic, read_kept
 from lenspipe.utils.progress import log
 from lenspipe.utils.tensorflow import keras
 
@@ -37,7 +37,7 @@ class Backup:
 
         Return the history, a row per epoch (empty where there is no state), and the seconds spent.
         """
-        state = json.loads(self.state.read_text()) if self.state.exists() else {}
+        state = read_kept(self.state) or {}
         if state.get("key") != self.key:
             return [], 0.0
         log.info("resuming after epoch %d", len(state["history"]))

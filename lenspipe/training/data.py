@@ -29,12 +29,7 @@ _NORMALISED_ON = 512
 def count_classes(sample: Path, fractions: Sequence[float]) -> dict[str, tuple[int, int]]:
     """Count lenses and non-lenses in splits ``train`` and ``validation`` of the sample's table.
 
-    Parameters
-    ----------
-    sample
-        Table of the labelled sample.
-    fractions
-        ``sample.fractions``: fractions of the lenses in the splits.
+    `fractions`, of ``sample.fractions``, are those of the lenses in the splits.
 
     Raises
     ------
@@ -215,17 +210,8 @@ class ValidationData:
     ) -> tuple[float | None, float | None, np.ndarray, np.ndarray]:
         """Measure a model.
 
-        Parameters
-        ----------
-        progress
-            Called after each batch with a text.
-
-        Returns
-        -------
-        loss, area : float
-            Binary cross-entropy, area under the ROC curve.
-        lenses, nonlenses : ndarray of float64, (N,), (M,)
-            Probabilities.
+        Return binary cross-entropy, area under the ROC curve, and the probabilities of lenses and
+        of non-lenses, float64 (N,) and (M,). `progress` is called after each batch with a text.
         """
         scores = score_batches(
             self.batches,

@@ -47,10 +47,7 @@ class Devices(NamedTuple):
     def from_first(self, numbers: np.ndarray) -> np.ndarray:
         """Give all machines the numbers of the first one.
 
-        Parameters
-        ----------
-        numbers
-            float64, (N,); of the same length on all machines.
+        They are float64, (N,), of the same length on all machines.
         """
         if self.n_workers == 1:
             return numbers
@@ -66,11 +63,9 @@ class Devices(NamedTuple):
 def choose_devices(strategy: str) -> Devices:
     """Choose the devices and connect the machines.
 
-    Parameters
-    ----------
-    strategy : {"auto", "one", "mirrored", "workers"}
-        ``training.strategy``. ``auto``: the machines that TF_CONFIG lists, or the tasks that
-        ``srun`` has started; else all GPUs of this machine; else its CPU.
+    ``training.strategy`` is ``one``, ``mirrored``, ``workers`` or ``auto``: the machines that
+    TF_CONFIG lists, or the tasks that ``srun`` has started; else all GPUs of this machine; else its
+    CPU.
 
     Raises
     ------

@@ -54,7 +54,8 @@ def combine(settings: Settings) -> dict[str, Any]:
     ensemble, paths, names = settings.ensemble, settings.paths, settings.models
     name = settings.training.name
     notes = {member: read_training(paths.model(member, "training.json")) for member in names}
-    members = {member: load_model_for_run(settings, paths.model(member)) for member in names}
+    shape = settings.survey.bands, settings.cutouts.size
+    members = {member: load_model_for_run(paths.model(member), *shape) for member in names}
     galaxies = read_predictions({n: paths.model(n, "predictions.parquet") for n in names})
     validation = galaxies[galaxies["split"] == "validation"]
     stacker, steps = None, None
@@ -82,7 +83,7 @@ def combine(settings: Settings) -> dict[str, Any]:
         "network": f"{ensemble.combine} of {', '.join(names)}",
         "parameters": count_parameters(model),
         "lenspipe": code_version(),
-        "sample_version": sample_version(settings.paths.records_manifest),
+        "sample_version": sample_version(paths.records_manifest),
         "sample_frames_crc32": sample_hashes(paths.records_manifest),
         "epochs": None,
         "kept_epoch": None,
@@ -108,15 +109,8 @@ def combine(settings: Settings) -> dict[str, Any]:
 def read_predictions(files: Mapping[str, Path]) -> pd.DataFrame:
     """Read the members' predictions for the galaxies held out from training.
 
-    Parameters
-    ----------
-    files
-        Name of each member -> its predictions.parquet.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns id, split, label and one with each member's name (float32), sorted by id.
+    The files are named by member. Columns are id, split, label and one with each member's name
+    (float32), sorted by id.
 
     Raises
     ------
@@ -145,6 +139,8 @@ def join(
 ) -> keras.Model:
     """Join several models into one.
 
+    The result maps cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1).
+
     Parameters
     ----------
     members
@@ -153,11 +149,6 @@ def join(
         How their probabilities are combined.
     stacker
         Only where it combines them.
-
-    Returns
-    -------
-    keras.Model
-        From cutouts, (N, B, S, S) nanomaggies, to the probability of a lens, (N, 1).
     """
     # Names with a dot can't clash with those of members.
     inputs = keras.Input(next(iter(members.values())).input_shape[1:], name="ensemble.image")

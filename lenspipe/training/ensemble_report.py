@@ -28,10 +28,10 @@ def compare(
 ) -> dict[str, Any]:
     """Compare members, and combinations with the best of them.
 
+    Return the content of ensemble.json, docs/networks.md; None for what could not be measured.
+
     Parameters
     ----------
-    members
-        Names.
     how
         Name of the combination that the ensemble uses.
     galaxies
@@ -39,13 +39,6 @@ def compare(
         or on the validation split where there is no test split.
     combined
         A column for each combination (mean, median, stacker), aligned with `galaxies`.
-    seed
-        Seed of the bootstrap.
-
-    Returns
-    -------
-    dict
-        Content of ensemble.json, docs/networks.md; None for what could not be measured.
     """
     splits = set(galaxies["split"])
     judged_on = next((split for split in ("test", "validation") if split in splits), None)

@@ -54,18 +54,9 @@ def train(settings: Settings, after_epoch: AfterEpoch | None = None) -> dict[str
 
     With ``training.refit`` that model is left as validated.keras, and model.keras is the last epoch
     of a second training, of the same number of epochs, on the training and validation splits.
-
-    Parameters
-    ----------
-    settings
-        The run's settings; for one of several models, as returned by `Settings.of_model`.
-    after_epoch
-        Called after each epoch; an exception that it raises ends the training.
-
-    Returns
-    -------
-    dict
-        The content of training.json. Only the first machine knows all of it.
+    Return the content of training.json; only the first machine knows all of it. For one of several
+    models the settings are those of `Settings.of_model`. An exception that `after_epoch` raises
+    ends the training.
 
     Raises
     ------
@@ -87,7 +78,10 @@ def train(settings: Settings, after_epoch: AfterEpoch | None = None) -> dict[str
 
     key = key_of({"train": counts["train"]})
     if after_epoch is None and (notes := _kept(paths, training, key)):
-        log.info("training %s: kept, its sample and settings are the same", training.name)
+        log.info(
+            "training %s: %s is of this sample and these settings; delete it to train again",
+            training.name, paths.model(training.name),
+        )  # fmt: skip
         return notes
     devices = choose_devices(training.strategy)
     precision = " in mixed precision" if _is_mixed(training) else "" if gpus else " (no GPU found)"

@@ -29,7 +29,9 @@ def fit_stacker(
     Binary cross-entropy is minimised by Adam with decoupled weight decay on all galaxies at once.
     The number of steps is found by five-fold cross-validation, each fold with a fifth of either
     class: the number with the lowest loss on the galaxies left out. A sample of hundreds, which the
-    network's 1,201 weights could memorise, is so stopped early.
+    network's 1,201 weights could memorise, is so stopped early. Return the model, from (N, K) to
+    (N, 1); probabilities for the same galaxies, each by the fit that left it out, float32 (N,); and
+    the number of steps taken.
 
     Parameters
     ----------
@@ -39,17 +41,6 @@ def fit_stacker(
         1 lens, 0 non-lens, (N,).
     hidden
         Units in the hidden layer.
-    seed
-        Seed of the initial weights and of the folds.
-
-    Returns
-    -------
-    model : keras.Model
-        From (N, K) to (N, 1).
-    left_out : ndarray of float32, (N,)
-        Probabilities for the same galaxies, each by the fit that left it out.
-    steps : int
-        Number of steps taken.
 
     Raises
     ------

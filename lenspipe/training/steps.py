@@ -34,10 +34,7 @@ _NAMED = 5
 class ProgressLogger:
     """Logs the progress within a long epoch.
 
-    Parameters
-    ----------
-    label
-        Start of each line.
+    Each line starts with the label.
     """
 
     def __init__(self, label: str) -> None:

@@ -9,10 +9,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "errors": ["DiskFullError", "LenspipeError", "NotFoundError", "RetrievalError"],
         "files": ["atomic", "is_remote", "room_to_write", "stem"],
         "fits": [
+            "check_sums",
             "clip_boxes",
             "create_fits",
             "open_fits",
             "read_fits_table",
+            "reading",
             "touched_tiles",
             "wcs_of",
         ],

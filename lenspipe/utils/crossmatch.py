@@ -16,10 +16,18 @@ from scipy.spatial import cKDTree
 
 from lenspipe.utils.errors import LenspipeError
 
-__all__ = ["Sky", "chord", "friends_of_friends", "match_tables", "unit_vectors"]
+__all__ = ["Sky", "chord", "friends_of_friends", "is_near", "match_tables", "unit_vectors"]
 
 #: Rows of a batch, some 10 MB.
 _ROWS = 131_072
+
+
+def is_near(table: pd.DataFrame, others: pd.DataFrame, radius_arcsec: float) -> np.ndarray:
+    """Mask of rows closer than a radius to one of another table (ra, dec in degrees)."""
+    if table.empty or others.empty:
+        return np.zeros(len(table), bool)
+    here, there = (SkyCoord(each["ra"], each["dec"], unit="deg") for each in (table, others))
+    return here.match_to_catalog_sky(there)[1].arcsec < radius_arcsec
 
 
 class Sky:

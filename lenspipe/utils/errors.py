@@ -1,13 +1,19 @@
 """Exceptions for problems that a user can solve or has to know about."""
 
+from lenspipe.utils.addresses import without_credentials
+
 __all__ = ["DiskFullError", "LenspipeError", "NotFoundError", "RetrievalError"]
 
 
 class LenspipeError(Exception):
     """Bad input, described in one line: file or key, found, expected, and what to do.
 
-    Scripts and the command line print its text without a traceback.
+    Scripts and the command line print its text without a traceback. Credentials of addresses in the
+    text are removed.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_credentials(message))
 
 
 class DiskFullError(LenspipeError):

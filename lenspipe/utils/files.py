@@ -2,15 +2,30 @@
 
 import contextlib
 import errno
+import json
 import os
 import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePath
+from typing import Any
 
 from lenspipe.utils.errors import DiskFullError, LenspipeError
+from lenspipe.utils.progress import log
 
-__all__ = ["atomic", "expanded", "is_path_part", "is_remote", "path_part", "room_to_write", "stem"]
+__all__ = [
+    "atomic",
+    "expanded",
+    "is_path_part",
+    "is_remote",
+    "path_part",
+    "read_kept",
+    "room_to_write",
+    "stem",
+]
+
+#: Texts of errors of libraries that could not write.
+_FULL = re.compile("space on disk|no space left|quota exceeded|error writing", re.IGNORECASE)
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
@@ -78,9 +93,11 @@ def room_to_write(path: str | os.PathLike[str]) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        # astropy raises its own error, without a number.
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) and "space on disk" not in str(error):
+    except Exception as error:
+        # astropy, CFITSIO and TensorFlow raise errors of their own, without a number.
+        number = getattr(error, "errno", None)
+        own = number is None and _FULL.search(str(error)) and not isinstance(error, LenspipeError)
+        if number not in (errno.ENOSPC, errno.EDQUOT) and not own:
             raise
         raise DiskFullError(
             f"{path}: no space left on the disk; free some and start again: finished work is kept"
@@ -115,3 +132,17 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
             with open(temporary, "rb") as handle:
                 os.fsync(handle.fileno())
             os.replace(temporary, path)
+
+
+def read_kept(path: Path) -> Any:
+    """Read a JSON document that is kept only to save work; None if there is none or it is damaged.
+
+    A job that was killed while a file system lost its writes may leave an empty or half a file.
+    """
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        log.info("%s: can't be read (%s); made anew", path, error)
+        return None

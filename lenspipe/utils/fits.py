@@ -1,6 +1,7 @@
 """FITS files: opening, tables, world coordinates, compressed tiles."""
 
 import contextlib
+import errno
 import os
 import re
 import tempfile
@@ -16,10 +17,12 @@ from astropy.wcs import WCS
 from lenspipe.utils.errors import LenspipeError
 
 __all__ = [
+    "check_sums",
     "clip_boxes",
     "create_fits",
     "open_fits",
     "read_fits_table",
+    "reading",
     "touched_tiles",
     "wcs_of",
 ]
@@ -32,6 +35,13 @@ _WCS_KEYS = (
     *(f"{key}{axis}" for key in ("CTYPE", "CRVAL", "CRPIX", "CDELT", "CUNIT") for axis in (1, 2)),
     *(f"{key}{i}_{j}" for key in ("CD", "PC") for i in (1, 2) for j in (1, 2)),
 )
+
+
+#: What to do with a damaged file of the survey.
+_REMEDY = "download it again"
+
+#: Errors of the code, the installation or the machine rather than of a file.
+_NOT_OF_A_FILE = (MemoryError, NameError, ImportError)
 
 
 @contextlib.contextmanager
@@ -67,11 +77,53 @@ def _is_compressed(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def open_fits(path: str | os.PathLike[str]) -> Iterator[fitsio.FITS]:
+def reading(path: str | os.PathLike[str], remedy: str = _REMEDY) -> Iterator[None]:
+    """Read a file of the survey in the block; whatever is wrong with it becomes one line.
+
+    This alone decides which errors are those of a file, and so cost its brick: every `Exception`
+    but exhausted memory, a full disk, an absent module or name. An interrupt is no `Exception`.
+
+    Parameters
+    ----------
+    path
+        As errors name it.
+    remedy
+        What to do with a damaged file, for errors.
+
+    Raises
+    ------
+    LenspipeError
+        The block could not read or interpret the file.
+    """
+    try:
+        yield
+    except (LenspipeError, *_NOT_OF_A_FILE):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise _unreadable(path, error, remedy) from None
+
+
+def _unreadable(path: str | os.PathLike[str], error: Exception, remedy: str) -> LenspipeError:
+    reason = next(iter(str(error).strip().splitlines()), "").strip()
+    if not isinstance(error, OSError):
+        reason = f"{type(error).__name__}: {reason}"
+    return LenspipeError(f"{path}: not a readable FITS file ({reason}); {remedy}")
+
+
+@contextlib.contextmanager
+def open_fits(path: str | os.PathLike[str], remedy: str = _REMEDY) -> Iterator[fitsio.FITS]:
     """Open a FITS file to read; errors while it is open become one line.
 
     CFITSIO detects a truncated file only when it reaches the missing data, so the size is first
     compared with that in the headers.
+
+    Parameters
+    ----------
+    path
+    remedy
+        As of `reading`.
 
     Raises
     ------
@@ -81,20 +133,34 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fitsio.FITS]:
     path = Path(path)
     if not path.is_file():
         raise LenspipeError(f"{path}: no such file; download it or correct survey.tree")
-    try:
-        with _plain_name(path) as name, fitsio.FITS(name) as fits:
-            end = max(hdu.get_offsets()["data_end"] for hdu in fits)
+    with contextlib.ExitStack() as stack:
+        with reading(path, remedy):
+            try:
+                fits, end = _open(path)
+            except UnicodeError:
+                # CFITSIO's messages are those of all files, and remain until fitsio reads them: a
+                # damaged file that was read before may have left bytes in them that are no text.
+                fits, end = _open(path)
+            stack.enter_context(fits)
             size = path.stat().st_size
             if size < end and not _is_compressed(path):
                 raise LenspipeError(
-                    f"{path}: truncated: found {size} bytes, expected {end}; download it again"
+                    f"{path}: truncated: found {size} bytes, expected {end}; {remedy}"
                 )
+        try:
             yield fits
-    except OSError as error:
-        reason = str(error).splitlines()[0].strip()
-        raise LenspipeError(
-            f"{path}: not a readable FITS file ({reason}); download it again"
-        ) from None
+        except (OSError, UnicodeError) as error:
+            raise _unreadable(path, error, remedy) from None
+
+
+def _open(path: Path) -> tuple[fitsio.FITS, int]:
+    """Open a file; return it and its size in bytes as stated by its headers."""
+    with contextlib.ExitStack() as stack:
+        with _plain_name(path) as name:
+            fits = stack.enter_context(fitsio.FITS(name))
+        end = max(hdu.get_offsets()["data_end"] for hdu in fits)
+        stack.pop_all()
+    return fits, end
 
 
 def read_fits_table(
@@ -119,10 +185,11 @@ def read_fits_table(
     LenspipeError
         The file can't be read, has no table, or columns are missing.
     """
-    with open_fits(path) as fits:
+    with reading(path), open_fits(path) as fits:
         table = next((hdu for hdu in fits if hdu.get_exttype() == "BINARY_TBL"), None)
         if table is None:
             raise LenspipeError(f"{path}: found no table, expected one; download it again")
+        check_sums(table, table.read_header(), path)
         names = {name.lower(): name for name in table.get_colnames()}
         absent = [name for name in columns if name not in names]
         if absent:
@@ -132,8 +199,31 @@ def read_fits_table(
             )
         present = [name for name in dict.fromkeys([*columns, *optional]) if name in names]
         rows = table.read(columns=[names[name] for name in present])
-    rows = rows.astype(rows.dtype.newbyteorder("="))
-    return {name: rows[names[name]] for name in present}
+        rows = rows.astype(rows.dtype.newbyteorder("="))
+        return {name: rows[names[name]] for name in present}
+
+
+def check_sums(
+    hdu: fitsio.hdu.base.HDUBase, header: Mapping[str, Any], path: str | os.PathLike[str]
+) -> None:
+    """Compare an HDU with the checksums in its header, if it has any (FITS standard 4.0, 4.4.2.7).
+
+    Raises
+    ------
+    LenspipeError
+        It is not what was written.
+    """
+    if "DATASUM" not in header:
+        return
+    try:
+        hdu.verify_checksum()
+    except ValueError as error:
+        # CFITSIO counts an absent CHECKSUM as a wrong one.
+        if "CHECKSUM" in header or "data" in str(error):
+            raise LenspipeError(
+                f"{path}: found {error}, expected bytes with the checksums in its header; download "
+                "it again"
+            ) from None
 
 
 def wcs_of(header: Mapping[str, Any], path: str | os.PathLike[str]) -> WCS:
@@ -142,12 +232,20 @@ def wcs_of(header: Mapping[str, Any], path: str | os.PathLike[str]) -> WCS:
     Raises
     ------
     LenspipeError
-        There are none.
+        There are none, or they cannot be understood.
     """
-    cards = Header({key: header[key] for key in _WCS_KEYS if key in header})
-    if "CRVAL1" not in cards:
-        raise LenspipeError(f"{path}: no world coordinates (CRVAL1); download it again")
-    return WCS(cards)
+    with reading(path):
+        cards = Header({key: header[key] for key in _WCS_KEYS if key in header})
+        if "CRVAL1" not in cards:
+            raise LenspipeError(f"{path}: no world coordinates (CRVAL1); download it again")
+        wcs = WCS(cards, fix=False)
+        wcs.wcs.set()
+        if not wcs.has_celestial:
+            raise LenspipeError(
+                f"{path}: found CTYPE {', '.join(wcs.wcs.ctype)}, expected right ascension and "
+                "declination; download it again"
+            )
+        return wcs
 
 
 def clip_boxes(x: np.ndarray, y: np.ndarray, size: int, shape: tuple[int, ...]) -> np.ndarray:

@@ -12,12 +12,22 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from lenspipe.utils.addresses import without_credentials
+
 __all__ = ["configure_logging", "end_with", "log", "track"]
 
 T = TypeVar("T")
 
 #: The package's logger.
 log = logging.getLogger("lenspipe")
+
+
+def _remove_credentials(record: logging.LogRecord) -> bool:
+    record.msg, record.args = without_credentials(record.getMessage()), ()
+    return True
+
+
+log.addFilter(_remove_credentials)
 
 
 class _LogFile(io.TextIOBase):

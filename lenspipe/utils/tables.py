@@ -13,7 +13,15 @@ from astropy.table import Table
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 
-__all__ = ["ascii_text", "check_output", "content_hash", "fits_values", "write_table"]
+__all__ = [
+    "ascii_text",
+    "check_output",
+    "content_hash",
+    "escape_formulas",
+    "fits_values",
+    "unescape_formulas",
+    "write_table",
+]
 
 #: Characters that are not an ASCII letter with an accent.
 _IN_ASCII = {
@@ -81,6 +89,28 @@ def ascii_text(text: object) -> str:
     plain = unicodedata.normalize("NFKD", "".join(_IN_ASCII.get(c, c) for c in text))
     plain = "".join(c for c in plain if not unicodedata.combining(c))
     return plain.encode("ascii", "replace").decode()
+
+
+def escape_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """Put an apostrophe before texts that a spreadsheet would take for a formula.
+
+    These begin with one of ``= + - @``, a tabulator or a carriage return (OWASP, "CSV injection"),
+    or with apostrophes before these. `unescape_formulas` restores them.
+    """
+    return _replace_in_texts(table, r"\A(?='*[=+\-@\t\r])", "'")
+
+
+def unescape_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """Remove the apostrophes that `escape_formulas`, or a user of a spreadsheet, has put there."""
+    return _replace_in_texts(table, r"\A'(?='*[=+\-@\t\r])", "")
+
+
+def _replace_in_texts(table: pd.DataFrame, pattern: str, replacement: str) -> pd.DataFrame:
+    table = table.copy()
+    for name in table:
+        if pd.api.types.is_string_dtype(table[name]):
+            table[name] = table[name].str.replace(pattern, replacement, regex=True)
+    return table
 
 
 def content_hash(table: pd.DataFrame) -> str:

@@ -23,6 +23,7 @@ from astropy.table import Column, Table
 from lenspipe.utils.delimited import NO_NUMBER, read_delimited
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
+from lenspipe.utils.tables import unescape_formulas
 from lenspipe.utils.texts import decode_text
 
 __all__ = [
@@ -378,9 +379,9 @@ def _read_text(content: bytes, name: str, preferred: str | None) -> UserTable:
             "%s: %d lines left out, before the header or beginning with #: %s",
             name, len(table.skipped), line_numbers("line", table.skipped),
         )  # fmt: skip
-    result = UserTable(
-        name, table.names, table.units, table.columns, table.lines, "line", table.broken
-    )
+    cells = unescape_formulas(pd.DataFrame(dict(enumerate(table.columns))))
+    columns = [cells[number] for number in range(len(table.columns))]
+    result = UserTable(name, table.names, table.units, columns, table.lines, "line", table.broken)
     if not len(result):
         result.refuse_broken()
     return result

@@ -31,6 +31,10 @@ def run(tmp_path, monkeypatch):
     return scores.assign(type=kinds["type"])
 
 
+def cuts_of(settings):
+    return find_cuts(settings.paths, settings.candidates, settings.predictions)
+
+
 def write_predictions(path, n_lenses=50, n_random=400, seed=2):
     rng = np.random.default_rng(seed)
     label = np.repeat([1.0, 0.0, 0.0], [n_lenses, n_random, 40])
@@ -224,7 +228,7 @@ def test_of_a_given_model_the_scores_lie_beside_it(run):
     )
     write_predictions(settings.predictions)
     assert settings.predictions.parent.name == "elsewhere"
-    assert find_cuts(settings)[0].values[()] < 1
+    assert cuts_of(settings)[0].values[()] < 1
 
 
 def test_the_nth_highest_is_exact_down_to_the_last_bit(run):
@@ -237,10 +241,11 @@ def test_the_nth_highest_is_exact_down_to_the_last_bit(run):
     )
     p = rng.permutation(np.minimum(p.view(np.float32), np.float32(1)))
     write_table(run.assign(p=p).drop(columns="type"), settings.paths.scores(CHUNK))
-    counts = count_scores(settings)
+    search = settings.paths, settings.candidates
+    counts = count_scores(*search)
     ordered = np.sort(p)[::-1]
     for n in (1, 2, 3, 40, 41, 79, 80, 119):
-        assert nth_highest(settings, counts, {(): n})[()] == ordered[n - 1]
+        assert nth_highest(*search, counts, {(): n})[()] == ordered[n - 1]
 
 
 def test_memory_does_not_grow_with_the_survey(run):
@@ -255,7 +260,7 @@ def test_memory_does_not_grow_with_the_survey(run):
         best.append(np.sort(p)[-1000:])
         write_table(pd.DataFrame({"p": p, "flags": np.int32(0)}), settings.paths.scores(name))
     tracemalloc.start()
-    cuts, n_searched = find_cuts(settings)
+    cuts, n_searched = cuts_of(settings)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert n_searched == {(): chunks * rows}

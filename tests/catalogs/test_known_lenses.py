@@ -69,6 +69,7 @@ def test_entries_of_several_catalogues_are_one_system(folder, said):
         "references": ["one | seen:B", "one:C | second:A", "seen:A", "one:B | second:B"],
         "n_entries": [2, 2, 1, 2],
         "catalogued": [True, True, False, True],
+        "visible": [True, True, True, True],
     }
     assert lenses["n_entries"].dtype == np.int32
     assert lenses["catalogued"].dtype == bool
@@ -201,8 +202,67 @@ def test_lenscat_as_installed(said):
     assert set(table["kind"]) == {"galaxy", "group", "cluster"}
     assert not [line for line in said() if "left out" in line or "ungraded" in line]
     lenses = merge_known(settings)
-    assert lenses["n_entries"].sum() == len(table)
     assert lenses["references"].str.startswith("lenscat:").all()
+    status = table["status"].value_counts()
+    assert lenses["n_entries"].sum() == len(table) - status["no lens"]
+    if len(table) == 32838:  # Version 1.1.3.
+        assert status.to_dict() == {"lens": 16132, "unresolved": 2935, "no lens": 13771}
+        counts = read_references(settings).set_index("reference")
+        clusters = counts.loc["Lopes et al. (2004) - doi:10.1086/423038"]
+        assert clusters[["entries", "visible", "left_out"]].tolist() == [9955, 1, 9953]
+
+
+#: As lenscat's table has them: the kind says galaxy even where the entry is a cluster.
+REFERENCES = {
+    "Storfer et al. (2022) - arXiv:2206.02764": "lens",
+    "https://arxiv.org/abs/2002.01611 https://arxiv.org/abs/1112.3683": "lens",
+    "Moustakas et al. (2012) - adsabs:2012hst..prop12833M": "lens",
+    "Moustakas et al. (2012) - adsabs:2012hst..prop12833M | Ebeling et al. (1998) - X": "lens",
+    "": "lens",
+    "Talbot et al. (2020) - arXiv:2007.09006": "unresolved",
+    "Talbot et al. (2020) - arXiv:2007.09006 | Moustakas et al. (2012) - adsabs:2": "unresolved",
+    "https://arxiv.org/abs/1112.3683": "unresolved",
+    "Lopes et al. (2004) - doi:10.1086/423038": "no lens",
+    'B\\"ohringer et al. (2004) - arXiv:astro-ph/0405546 | Gioia et al. (1990) - doi:1': "no lens",
+}
+
+
+def read_references(settings):
+    return pd.read_csv(settings.paths.lens_references, keep_default_na=False)
+
+
+def test_lenses_are_chosen_by_their_references(said):
+    rows = [
+        {"name": f"J{i}", "RA [deg]": 10.0 * i, "DEC [deg]": 1, "zlens": 0.5, "type": "galaxy"}
+        | {"grading": "probable", "ref": ref}
+        for i, ref in enumerate(REFERENCES)
+    ]
+    pd.DataFrame(rows).to_csv("catalog.csv", index=False)
+    settings = settings_of("catalog.csv")
+    table = read_catalogue(settings.sample.known_lenses[0])
+    assert table["status"].tolist() == list(REFERENCES.values())
+    lenses = merge_known(settings).set_index("names")
+    status = dict(zip(table["name"], table["status"], strict=True))
+    assert lenses["visible"].to_dict() == {
+        name: value == "lens" for name, value in status.items() if value != "no lens"
+    }
+    counts = read_references(settings).set_index("reference")
+    columns = ["meaning", "entries", "visible", "unresolved", "left_out"]
+    expected = {
+        "Storfer et al. (2022) - arXiv:2206.02764": ["lens", 1, 1, 0, 0],
+        "Talbot et al. (2020) - arXiv:2007.09006": ["unresolved", 2, 0, 2, 0],
+        "Moustakas et al. (2012) - adsabs:2012hst..prop12833M": ["compilation", 2, 2, 0, 0],
+        "https://arxiv.org/abs/1112.3683": ["unresolved", 2, 1, 1, 0],
+        "Lopes et al. (2004) - doi:10.1086/423038": ["no lens", 1, 0, 0, 1],
+        "Ebeling et al. (1998) - X": ["no lens", 1, 1, 0, 0],
+    }
+    found = counts.loc[list(expected), columns]
+    assert dict(zip(found.index, found.to_numpy().tolist(), strict=True)) == expected
+    (line,) = [line for line in said() if "that list no lenses" in line]
+    assert "Lopes et al. (2004) - doi:10.1086/423038 1" in line
+    everything = merge_known(settings_of({"path": "catalog.csv", "references": {}}))
+    assert len(everything) == len(REFERENCES)
+    assert everything["visible"].all()
 
 
 @pytest.mark.shared

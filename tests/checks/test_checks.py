@@ -12,6 +12,7 @@ from lenspipe.candidates.find import find_candidates
 from lenspipe.catalogs.known_lenses import merge_known
 from lenspipe.checks.run import run_checks
 from lenspipe.config.settings import load_settings
+from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.products.checks import describe_checks
 from lenspipe.products.manifests import write_manifest
 from lenspipe.sample.report import report_sample
@@ -86,7 +87,10 @@ def label_anew(settings, sample):
     columns = [name for name in sample if not name.startswith(("mag_", "nobs_", "galdep", "psfs"))]
     sample = sample[columns].assign(exposures=sample["nobs_z"])
     split_of = dict(zip(sample["brick"], sample["split"], strict=True))
-    write_sample(settings, sample, pd.DataFrame({"name": []}), split_of)
+    cutouts = CutoutFiles.of(settings)
+    given = {"dtype": settings.records.dtype, "seed": settings.seed}
+    lenses = pd.DataFrame({"name": []})
+    write_sample(sample, lenses, split_of, cutouts, settings.injection, **given)
     report_sample(settings)
 
 

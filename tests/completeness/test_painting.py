@@ -10,6 +10,7 @@ from helpers.fake_run import make_run, make_table, write_cutouts
 from lenspipe.completeness import hosts, painting
 from lenspipe.config.flags import FLAGS
 from lenspipe.config.settings import load_settings
+from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.models.registry import build
 from lenspipe.products import parts
 from lenspipe.products.cutouts import read_cutouts
@@ -93,6 +94,21 @@ def injected(run):
     return run[2]
 
 
+def injected_as(settings):
+    """Arguments of `inject` after its generator."""
+    return settings.survey.bands, settings.release, settings.injection, settings.selection
+
+
+def choose_hosts(settings):
+    galaxies = hosts.HeldOutGalaxies.of(settings)
+    return hosts.choose_hosts(galaxies, settings.selection, "z", settings.seed)
+
+
+def injected_images(settings, rows):
+    given = settings.seed, settings.injection, settings.selection
+    return painting.injected_images(CutoutFiles.of(settings), rows, *given)
+
+
 def write_scores(settings):
     """Scores of all galaxies, all different."""
     for path in sorted(settings.paths.root.glob("parent/*.parquet")):
@@ -119,7 +135,7 @@ def changed(settings, **sections):
 
 def test_hosts_are_of_held_out_bricks_and_away_from_lenses(settings, injected):
     assert set(injected["brick"]) == set(TEST)
-    lenses = hosts.lens_positions(settings)
+    lenses = hosts.HeldOutGalaxies.of(settings).lens_positions()
     away = np.hypot(
         (injected["ra"].to_numpy()[:, None] - lenses["ra"].to_numpy()) * np.cos(np.radians(30)),
         injected["dec"].to_numpy()[:, None] - lenses["dec"].to_numpy(),
@@ -135,7 +151,7 @@ def test_hosts_are_of_held_out_bricks_and_away_from_lenses(settings, injected):
 def test_where_nothing_is_held_out_hosts_were_never_in_the_sample(settings):
     all_trained = changed(settings, sample={"fractions": "none"})
     assert all_trained.held_out is None
-    chosen = hosts.choose_hosts(all_trained)
+    chosen = choose_hosts(all_trained)
     assert set(chosen["id"]).isdisjoint(pd.read_parquet(settings.paths.sample)["id"])
     assert chosen["brick"].nunique() == 6
 
@@ -143,7 +159,7 @@ def test_where_nothing_is_held_out_hosts_were_never_in_the_sample(settings):
 def test_a_given_model_has_hosts_in_all_bricks(settings):
     path = str(settings.paths.model("resnet"))
     given = changed(settings, inference={"model": path})
-    assert hosts.choose_hosts(given)["brick"].nunique() == 6
+    assert choose_hosts(given)["brick"].nunique() == 6
 
 
 def test_bricks_that_failed_have_no_hosts(settings):
@@ -152,10 +168,10 @@ def test_bricks_that_failed_have_no_hosts(settings):
     failed = {"status": "failed", "count": 0, "hash": "", "reason": "gone"}
     try:
         write_manifest(manifest, entries | {TEST[0]: failed})
-        assert set(hosts.choose_hosts(settings)["brick"]) == {TEST[1]}
+        assert set(choose_hosts(settings)["brick"]) == {TEST[1]}
         write_manifest(manifest, entries | {TEST[0]: failed, TEST[1]: failed})
         with pytest.raises(LenspipeError, match="found no brick of the test split with cutouts"):
-            hosts.choose_hosts(settings)
+            choose_hosts(settings)
     finally:
         write_manifest(manifest, entries)
 
@@ -207,8 +223,8 @@ def test_rows_have_what_the_contract_says(settings, injected):
 
 def test_lenses_are_drawn_uniformly_visible_or_not(settings):
     many = changed(settings, selection={"number": 600, "theta_e_range": [0.6, 3.0]})
-    chosen = hosts.choose_hosts(many)
-    _, _, truth = painting.injected_images(many, chosen)
+    chosen = choose_hosts(many)
+    _, _, truth = injected_images(many, chosen)
     for column, ends in (("theta_e_arcsec", (0.6, 3.0)), ("source_mag_g", (21.0, 26.5))):
         assert truth[column].between(*ends).all()
         counts, _ = np.histogram(truth[column], 4, ends)
@@ -222,21 +238,21 @@ def test_lenses_are_drawn_uniformly_visible_or_not(settings):
 
 def test_a_lens_depends_on_its_galaxy_and_seed_only(settings, injected):
     few = injected.iloc[[3, 17, 40]].reset_index(drop=True)
-    images, catalog, truth = painting.injected_images(settings, few)
+    images, catalog, truth = injected_images(settings, few)
     assert catalog["id"].tolist() == few["id"].tolist()
     columns = ["theta_e_arcsec", "arc_snr", "source_mag_g", "clump_seed"]
     assert truth[columns].equals(few[columns])
-    again, _, _ = painting.injected_images(settings, few[1:2])
+    again, _, _ = injected_images(settings, few[1:2])
     assert again.tobytes() == images[1:2].tobytes()
     other = settings.model_copy(update={"seed": 2})
-    assert (painting.injected_images(other, few)[0] != images).any(axis=(1, 2, 3)).all()
+    assert (injected_images(other, few)[0] != images).any(axis=(1, 2, 3)).all()
 
 
 # Scores and selection.
 
 
 def test_scores_are_those_of_the_search(settings, injected, tmp_path, monkeypatch):
-    images, catalog, _ = painting.injected_images(settings, injected)
+    images, catalog, _ = injected_images(settings, injected)
     model = settings.paths.model("resnet").resolve()
     monkeypatch.chdir(tmp_path)
     given = CONFIG["inference"] | {"model": str(model)}
@@ -386,7 +402,7 @@ def test_weights_add_up_to_the_rate_of_lenses():
     table = make_table("1500p300", np.full(900, 150.0), 30.0, np.random.default_rng(1))
     table = table.assign(mag_r=np.float32(19.2), mag_z=np.float32(18.1), psfsize_g=np.float32(1.3))
     images = np.random.default_rng(2).normal(0, 0.01, (900, 3, 15, 15)).astype(np.float32)
-    _, truth = inject(images, table, np.random.default_rng(3), settings, settings.selection)
+    _, truth = inject(images, table, np.random.default_rng(3), *injected_as(settings))
     assert (truth["weight"] >= 0).all()
     error = truth["weight"].std() / np.sqrt(900)
     assert truth["weight"].mean() == pytest.approx(truth["lens_rate"][0], abs=3 * error)

@@ -11,13 +11,16 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 from test_painting import CONFIG, SIZE, TEST, changed, write_model, write_sample, write_truth
 
+from lenspipe.catalogs.known_lenses import read_confusing
 from lenspipe.completeness import realism
-from lenspipe.cutouts.reading import read_galaxies
+from lenspipe.completeness.hosts import HeldOutGalaxies
+from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.models.activations import features
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.scoring.score import load_model, score_images
 from lenspipe.statistics.two_sample import average_auc, classifier_auc, ring_fluxes
 from lenspipe.training.ensemble import join
+from lenspipe.utils.crossmatch import is_near
 from lenspipe.utils.errors import LenspipeError
 
 
@@ -124,17 +127,20 @@ def test_features_are_what_the_last_layer_works_on(settings):
 
 def test_real_lenses_are_held_out_and_hosts_are_like_them(settings, run):
     result = run[2]
-    bricks = realism.held_out_bricks(settings.paths, settings.held_out)
-    lenses = realism._read_known_lenses(settings, bricks, np.random.default_rng(1))
+    galaxies, cutouts = HeldOutGalaxies.of(settings), CutoutFiles.of(settings)
+    bricks, sample = galaxies.bricks(), settings.sample
+    lenses = realism._read_known_lenses(galaxies, bricks, sample, np.random.default_rng(1))
     assert set(lenses["brick"]) == set(TEST)
     assert len(lenses) == result["n_real"] == 28
-    _, real = realism._good_cutouts(settings, lenses)
-    candidates = realism._host_candidates(settings, bricks, 560, np.random.default_rng(1))
+    _, real = realism._good_cutouts(cutouts, lenses)
+    pool = galaxies.read_pool(bricks)
+    confusing = read_confusing(sample, settings.paths, settings.retrieval, True)
+    others = pool[~is_near(pool, confusing, sample.match_radius_arcsec)]
+    candidates = realism._host_candidates(others, 560, np.random.default_rng(1))
     hosts = realism._match_hosts(candidates, real)
     assert len(hosts) == len(real) == hosts["id"].nunique()
     # Neither lenses nor confusing galaxies, which come first in a brick.
     assert hosts["id"].str.rpartition("-")[2].astype(int).min() >= 18
-    pool = realism.read_host_pool(settings, bricks)
     far = np.abs(pool["mag_z"].mean() - real["mag_z"].mean()) + 0.2
     assert abs(hosts["mag_z"].mean() - real["mag_z"].mean()) < far
 
@@ -172,28 +178,30 @@ def test_lenses_that_were_trained_on_are_left_out(settings):
     assert result["n_real"] == 2 * 6
     assert result["verdict"].startswith("too few real lenses")
     given = changed(settings, inference={"model": str(settings.paths.model("resnet"))})
-    bricks = realism.held_out_bricks(given.paths, given.held_out)
-    lenses = realism._read_known_lenses(given, bricks, np.random.default_rng(1))
+    galaxies, rng = HeldOutGalaxies.of(given), np.random.default_rng(1)
+    lenses = realism._read_known_lenses(galaxies, galaxies.bricks(), given.sample, rng)
     assert len(lenses) == 14 * 6
 
 
 def test_flagged_cutouts_are_left_out(settings):
     lenses = pd.DataFrame({"id": [], "brick": []})
-    images, table = realism._good_cutouts(settings, lenses)
+    cutouts = CutoutFiles.of(settings)
+    images, table = realism._good_cutouts(cutouts, lenses)
     assert len(images) == len(table) == 0
     _, catalog = read_cutouts(settings.paths.cutouts(TEST[0]))
     rows = catalog[["id", "brick"]][:3]
-    assert len(realism._good_cutouts(settings, rows)[1]) == 3
+    assert len(realism._good_cutouts(cutouts, rows)[1]) == 3
+    read = CutoutFiles.read
 
-    def flagged(settings, rows):
-        images, table = read_galaxies(settings, rows)
+    def flagged(cutouts, rows):
+        images, table = read(cutouts, rows)
         table["flags"] = [1, 0, 0]
         table["psfsize_g"] = [1.0, 1.0, 0.0]
         return images, table
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(realism, "read_galaxies", flagged)
-        assert realism._good_cutouts(settings, rows)[1]["id"].tolist() == [rows["id"].iloc[1]]
+        patch.setattr(CutoutFiles, "read", flagged)
+        assert realism._good_cutouts(cutouts, rows)[1]["id"].tolist() == [rows["id"].iloc[1]]
 
 
 def test_without_scikit_learn_there_is_one_line(monkeypatch):

@@ -65,13 +65,14 @@ def test_killed_write_leaves_the_old_file(tmp_path):
 def test_survey_paths(release, expected):
     paths = RELEASES[release].paths("tree")
     assert str(paths.coadd("south", "1501p320", "image", "g")) == expected
+    packed = "gz" if release == "dr7" else "fz"
     assert paths.coadd("south", "1501p320", "maskbits").name == (
-        "legacysurvey-1501p320-maskbits.fits.fz"
+        f"legacysurvey-1501p320-maskbits.fits.{packed}"
     )
 
 
 def test_unknown_release():
-    with pytest.raises(LenspipeError, match="expected one of dr7, dr8, dr9, dr10"):
+    with pytest.raises(LenspipeError, match="expected one of dr7, dr8, dr9, dr10, dr11"):
         get_release("legacy", "dr5")
     with pytest.raises(LenspipeError, match=r"survey\.name: found 'hsc', expected one of legacy"):
         get_release("hsc", "pdr3")

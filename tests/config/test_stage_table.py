@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.stages import upstream
 
 from lenspipe.config.settings import load_settings
-from lenspipe.config.stages import STAGE_FILES, STAGES, content_key, stage_parameters, upstream
+from lenspipe.config.stages import STAGE_FILES, STAGES, content_key, stage_parameters
 
 WORKFLOW = Path(__file__).parents[2] / "workflow"
 #: The Snakefile makes the plan; a proposal is a part of a trial.

@@ -7,21 +7,25 @@ import numpy as np
 import pandas as pd
 import pytest
 from astropy.io import fits
-from conftest import write_fits_table
+from conftest import write_coadd, write_fits_table
+from helpers.loopback import Loopback
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lenspipe.config.data import Failures
+from lenspipe.config.data import Failures, Retrieval
 from lenspipe.config.flags import FLAGS
 from lenspipe.config.settings import load_settings
 from lenspipe.config.surveys.legacy import RELEASES
-from lenspipe.cutouts.chunk import cut_brick, cut_chunk, cut_one, cutouts_at, discard_chunk
+from lenspipe.cutouts.brick import cut_brick
+from lenspipe.cutouts.chunk import cut_chunk, cut_one, discard_chunk
+from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.cutouts.stamps import CoaddStamps
 from lenspipe.footprint.plan import load_plan
 from lenspipe.parent.select import parent_of_brick, parent_of_chunk
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.products.manifests import read_manifest
 from lenspipe.retrieval.local import LocalSource
+from lenspipe.retrieval.sources import open_source
 from lenspipe.survey.bricks import brick_wcs
 from lenspipe.survey.coadds import read_geometry, read_stamps
 from lenspipe.utils.errors import LenspipeError
@@ -173,7 +177,7 @@ def test_non_finite_pixels(own_tree, tiny_tree, caplog):
         ("image", "z", lambda data: b"", "not a readable FITS file"),
         ("maskbits", None, lambda data: data[:5000], "found no image"),
         # The descriptors of the tiles point nowhere.
-        ("image", "r", lambda data: data[:9000] + b"\xff" * 9000 + data[18000:], "not a readable"),
+        ("image", "r", lambda data: data[:9000] + b"\xff" * 9000 + data[18000:], "garbled table"),
     ],
 )
 def test_damaged_files_are_named(own_tree, tiny_tree, kind, band, damage, message):
@@ -225,7 +229,7 @@ def test_other_columns_of_the_parent_sample_need_no_coadds(own_tree, tiny_tree, 
     def refuse(*_):
         raise AssertionError("coadds are read")
 
-    monkeypatch.setattr("lenspipe.cutouts.chunk.CoaddStamps.read", refuse)
+    monkeypatch.setattr("lenspipe.cutouts.stamps.CoaddStamps.read", refuse)
     assert cut(own_tree, tiny_tree)[0] == entry
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     added = {"dchisq": np.arange(6, dtype=np.float32)}
@@ -281,12 +285,12 @@ def test_what_was_deleted_once_scored_is_cut_again(own_tree, tiny_tree):
     (entry,) = read_manifest(paths.manifest("discard", chunk)).values()
     assert entry == read_manifest(manifest)[brick] | {"status": "deleted"}
     discard_chunk(own_tree, chunk)
-    assert cutouts_at(own_tree, brick).read_bytes() == content
+    assert CutoutFiles.of(own_tree).path(brick).read_bytes() == content
     assert (manifest.read_bytes(), manifest.stat().st_mtime_ns) == before
     # Other pixels are noted, so that the chunk is scored again.
     discard_chunk(own_tree, chunk)
     rewrite(coadd(own_tree, tiny_tree, "image", "g"), lambda image: image.fill(1))
-    assert cutouts_at(own_tree, brick).read_bytes() != content
+    assert CutoutFiles.of(own_tree).path(brick).read_bytes() != content
     assert manifest.read_bytes() != before[0]
 
 
@@ -295,7 +299,7 @@ def test_what_somebody_else_deleted_is_not_cut_again(own_tree, tiny_tree):
     parent_of_chunk(own_tree, chunk)
     cut_chunk(own_tree, chunk)
     own_tree.paths.cutouts(tiny_tree.brick).unlink()
-    assert not cutouts_at(own_tree, tiny_tree.brick).exists()
+    assert not CutoutFiles.of(own_tree).path(tiny_tree.brick).exists()
 
 
 def test_missing_folder(own_tree, tiny_tree):
@@ -376,7 +380,8 @@ def test_read_cutouts_refuses_others(tiny_settings, tiny_tree):
     for cut_at in (100, 5000, len(data) - 2880):
         path.write_bytes(data[:cut_at])
         with pytest.raises(
-            LenspipeError, match=r"1501p320\.fits: (truncated|not a readable|not a complete)"
+            LenspipeError,
+            match=r"1501p320\.fits: (truncated|not a readable|not a complete).*; delete it",
         ):
             read_cutouts(path)
     path.unlink()
@@ -438,7 +443,7 @@ def test_real_brick_without_r(shared, tmp_path, monkeypatch, caplog):
         {
             "run": "real",
             "survey": {"release": "dr7", "tree": str(tmp_path / "tree")},
-            "parent": {"types": ["DEV"]},
+            "parent": {"types": ["DEV"], "maskbits": ["BRIGHT"]},
             "sample": {"known_lenses": "known.csv"},
         }
     )
@@ -456,3 +461,34 @@ def test_real_brick_without_r(shared, tmp_path, monkeypatch, caplog):
         np.testing.assert_array_equal(stamp, whole[j - 50 : j + 51, i - 50 : i + 51])
     # Almost nothing of this brick was seen in z, so its middles have no exposure there.
     assert (catalog["flags"] & int(FLAGS.NO_EXPOSURE) > 0).any()
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_mask_bits_of_dr7(tmp_path, remote, caplog):
+    """They are compressed by gzip; a brick without them is masked by inverse variance only."""
+    caplog.set_level("INFO", "lenspipe")
+    release, brick = RELEASES["dr7"], "1501p320"
+    paths = release.paths(tmp_path / "tree")
+    header = brick_wcs(150.14705882352942, 32.0, release).to_header()
+    for kind in ("image", "invvar"):
+        coadd = paths.coadd("south", brick, kind, "g")
+        write_coadd(coadd, np.ones((3600, 3600), "f4"), header)
+    bits = np.zeros((3600, 3600), "i2")
+    bits[1000:1010] = release.mask(("BRIGHT",))
+    bits[2000:2010] = release.mask(("NPRIMARY",))
+    with fitsio.FITS(str(paths.coadd("south", brick, "maskbits")), "rw", clobber=True) as fits:
+        fits.write(bits, header=dict(header))
+    wcs = brick_wcs(150.14705882352942, 32.0, release)
+    ra, dec = wcs.all_pix2world([1800, 1800], [1004, 2004], 0)
+    parent = pd.DataFrame({"ra": ra, "dec": dec})
+    retrieval = Retrieval(contact="me@example.org", cache=str(tmp_path / "cache"))
+    with Loopback(tmp_path / "tree") as server:
+        tree = server.url if remote else tmp_path / "tree"
+        with open_source(retrieval, tmp_path / "hosts.json", tree) as source:
+            read = CoaddStamps(source, release.paths(tree), ("g",), 21).read
+            masked = read(brick, "south", parent).masked
+            assert masked.sum(axis=(1, 2)).tolist() == [21 * 10, 0]
+            assert masked[0, 6:16].all()
+            paths.coadd("south", brick, "maskbits").unlink()
+            assert not read(brick, "south", parent).masked.any()
+    assert f"brick {brick}: no mask bits, only inverse variances" in caplog.text

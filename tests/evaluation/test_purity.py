@@ -17,7 +17,7 @@ from lenspipe.config.flags import FLAGS
 from lenspipe.evaluation.purity.counting import count_search, rate_interval, thresholds_with
 from lenspipe.evaluation.purity.measure import measure_purity
 from lenspipe.evaluation.purity.plots import plot_purity
-from lenspipe.evaluation.random_galaxies import RandomGalaxies
+from lenspipe.evaluation.random_galaxies import RandomGalaxies, TrainingSample
 from lenspipe.products.scores import Cuts
 from lenspipe.statistics.calibration import Calibration, write_calibration
 from lenspipe.statistics.metrics import PROPERTY_BINS, purity_at, wilson_interval
@@ -111,7 +111,7 @@ def write_grades(settings, table):
 def folder(tmp_path, monkeypatch):
     """A folder of its own; the figure, which takes seconds, has a test of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lenspipe.evaluation.purity.plots.plot_purity", lambda *given: None)
+    monkeypatch.setattr("lenspipe.evaluation.purity.measure.plot_purity", lambda *given: None)
     return tmp_path
 
 
@@ -502,7 +502,7 @@ def test_the_command_measures(folder, capsys):
 def test_memory_does_not_grow_with_the_survey(search):
     settings, _ = search
     rng, rows = np.random.default_rng(4), 8_000
-    cuts, peaks, numbers = Cuts((), {(): 0.9}), [], (5, 40)
+    cuts, peaks, numbers = Cuts((), {(): 0.9}), [], (4, 20)
     chunk = pd.DataFrame({"id": [f"9010-1-{number}" for number in range(rows)]})
     chunk = chunk.assign(brick=BRICKS[3], region="south", ra=20.0, dec=5.0, flags=np.int32(0))
     parent = chunk[["id"]].assign(type="DEV", mag_z=np.float32(19), nobs_z=np.int16(4))
@@ -516,9 +516,13 @@ def test_memory_does_not_grow_with_the_survey(search):
     for number in numbers:
         bricks = pd.DataFrame({"brick": BRICKS[3], "chunk": names[:number]})
         write_table(bricks, settings.paths.bricks)
-        population = RandomGalaxies(settings)
+        training = TrainingSample(settings.paths.sample, ["train"], of_other_run=False)
+        flags = settings.candidates.reject_flags
+        population = RandomGalaxies.read(
+            settings.paths, training, settings.sample, flags, simulated=False
+        )
         tracemalloc.start()
-        found = count_search(settings, cuts, population)
+        found = count_search(settings.paths, "z", cuts, population)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert next(found.at_cuts.groups())[2].tolist() == [rows * numbers[1] - passed, passed]

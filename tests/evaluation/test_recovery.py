@@ -246,6 +246,7 @@ FATES = {
     "cut: mag_z_max": {"flux_z": 1.0},
     "cut: min_exposures": {"nobs_r": 1},
     "cut: maskbits": {"maskbits": 1 << 1},
+    "cut: valid": {"flux_g": np.inf},
 }
 BRICK, ABSENT_BRICK = "1501p320", "1504p320"
 
@@ -323,7 +324,7 @@ def test_each_entry_has_the_reason_that_it_should(search):
     assert "tractor-1504p320.fits: no such file" in by_name.loc["brick failed", "detail"]
     assert [name for name in FATES if name.startswith("cut")] == [f"cut: {cut}" for cut in CUTS]
     rows = {row["trained_on"]: row for row in summary["recovery"] if row["group"] == "all"}
-    assert [rows["all"][name] for name in ("n", "n_scored", "n_passed")] == [14, 3, 1]
+    assert [rows["all"][name] for name in ("n", "n_scored", "n_passed")] == [15, 3, 1]
     assert [rows["yes"][name] for name in ("n", "n_scored", "n_passed")] == [1, 1, 1]
     assert table["split"].tolist()[:3] == ["train", "validation", "not in the sample"]
 
@@ -334,7 +335,7 @@ def test_validation_counts_as_trained_on_where_a_model_was_refitted(search):
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"refit": True}))
     _, summary = compare(settings)
-    assert [row["n"] for row in summary["recovery"][:3]] == [14, 2, 12]
+    assert [row["n"] for row in summary["recovery"][:3]] == [15, 2, 13]
 
 
 @pytest.mark.usefixtures("search")
@@ -379,7 +380,7 @@ def test_a_column_of_the_catalogue_to_count_by(search):
     _, summary = compare(search[0], by="Region")
     rows = [row for row in summary["recovery"] if row["trained_on"] == "all"]
     groups = {row["group"]: row["n"] for row in rows}
-    assert groups == {"all": 14, "north": 3, "south": 11}
+    assert groups == {"all": 15, "north": 3, "south": 12}
     with pytest.raises(LenspipeError, match="found columns name, ra, dec, region; expected z"):
         compare(search[0], by="z")
     many = pd.DataFrame({"ra": np.arange(40.0), "dec": 0.0, "q": np.arange(40)})
@@ -434,7 +435,7 @@ def test_the_rule_writes_a_table_counts_and_a_figure(search):
     assert table["reason"].tolist() == table["name"].tolist()
     summary = json.loads(settings.paths.recovery("mine.json").read_text())
     assert summary["catalogue"] == "mine"
-    assert summary["n_entries"] == len(table) == 14
+    assert summary["n_entries"] == len(table) == 15
     assert settings.paths.recovery("mine.png").read_bytes()[1:4] == b"PNG"
 
 
@@ -443,11 +444,11 @@ def test_the_command(search, capsys):
     options = ["--thresholds", "0.9,0.2", "--by", "region", "--radius", "3", "--output", "out"]
     assert main([*arguments, *options]) == 0
     text = capsys.readouterr().out
-    assert "published: 14 entries, 14 systems; galaxies of results/tiny within 3 arcsec" in text
+    assert "published: 15 entries, 15 systems; galaxies of results/tiny within 3 arcsec" in text
     assert "below threshold" not in text
     summary = json.loads((search[0].paths.root.parents[1] / "out/published.json").read_text())
     assert (summary["thresholds"], summary["by"]) == ([0.2, 0.9], "region")
-    assert len(pd.read_csv("out/published.csv")) == 14
+    assert len(pd.read_csv("out/published.csv")) == 15
 
 
 @pytest.mark.parametrize(

@@ -375,7 +375,8 @@ def test_the_command_makes_sheets_pdf_and_tables(run, tmp_path, capsys):
     assert list(targets["ra"]) == [format_position(table["ra"][i], 0)[0] for i in (0, 4, 2)]
     latex = (folder / "targets.tex").read_text()
     assert r"../../evil \$x\_1\$ \& co & " in latex
-    assert len(Table.read(folder / "targets.tex", format="ascii.latex")) == 3
+    # The header and three targets, of nine columns.
+    assert len(re.findall(r"^(?:(?:[^&\\]|\\.)*&){8}(?:[^&\\]|\\.)*$", latex, re.MULTILINE)) == 4
     # The same again gives the same bytes.
     again = {path: path.read_bytes() for path in folder.iterdir()}
     assert main(["sheets", "results/tiny", "--names", *names, *options]) == 0

@@ -52,7 +52,7 @@ def settings_of(folder, release="dr9", sample=None, **footprint):
         {
             "run": "test",
             "survey": {"release": release, "tree": str(folder)},
-            "parent": {"types": ["DEV"]},
+            "parent": {"types": ["DEV"], "maskbits": ["BRIGHT"]},
             "footprint": footprint,
             "sample": sample or {"known_lenses": "known.csv"},
         }
@@ -258,6 +258,15 @@ def known(tmp_path, monkeypatch):
 
 def chosen(**footprint):
     return select_bricks(settings_of("tree", **footprint)).brick.tolist()
+
+
+def test_no_bricks_for_lenses_that_are_not_seen_from_the_ground(known):
+    assert len(chosen(known_lenses="only")) == 2
+    lines = known.read_text().splitlines()
+    lines = [f"{line},Talbot et al. (2020)" for line in lines]
+    lines[0] = lines[0].replace("Talbot et al. (2020)", "ref")
+    known.write_text("\n".join(lines).replace(",Talbot et al. (2020)", ",ours", 1))
+    assert len(chosen(known_lenses="only")) == 1
 
 
 def test_bricks_with_known_lenses_only_or_besides(known, caplog):

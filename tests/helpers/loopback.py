@@ -27,10 +27,10 @@ import time
 import urllib.parse
 from pathlib import Path
 
-ERRORS = ("403", "404", "429", "500", "502", "503")
+ERRORS = ("401", "403", "404", "412", "416", "429", "500", "502", "503")
 WITH_ANY = (*ERRORS, "reset", "truncated", "drip", "silence", "close")
 WITH_ANY += ("redirect", "redirect-loop", "html", "call")
-WITH_RANGE = ("whole", "short", "wrong-range", "wrong-bytes")
+WITH_RANGE = ("whole", "short", "wrong-range", "wrong-bytes", "unconditional")
 WITH_PARTS = ("missing-part", "shuffled")
 KINDS = WITH_ANY + WITH_RANGE + WITH_PARTS
 MODES = ("multi", "apache", "single", "coalesce", "first", "none")
@@ -60,6 +60,7 @@ class Request:
     port: int  # the client's
     fault: str | None = None
     status: int = 0
+    query: str = ""
     bytes_sent: int = 0  # of the body; to a client that hung up, at most a block too many
 
 
@@ -67,11 +68,12 @@ class Request:
 class Fault:
     """What is to go wrong with an answer.
 
-    403, 404, 429, 500, 502, 503: that status. reset: RST within the body. truncated: closed within
-    the body. drip: from somewhere in the body on, a byte per `pause_s`. silence: nothing until the
-    client gives up. close: a good answer, then the connection is closed unannounced. redirect:
-    `status` to `location` or to another path of the same file. redirect-loop. html: an error page
-    with status 200. call: nothing but `call`. whole: Range ignored. short: part of the body, with
+    401, 403, 404, 412, 416, 429, 500, 502, 503: that status. reset: RST within the body. truncated:
+    closed within the body. drip: from somewhere in the body on, a byte per `pause_s`. silence:
+    nothing until the client gives up. close: a good answer, then the connection is closed
+    unannounced. redirect: `status` to `location` or to another path of the same file.
+    redirect-loop. html: an error page with status 200, or `body` as `content_type`. unconditional:
+    If-Range ignored. call: nothing but `call`. whole: Range ignored. short: part of the body, with
     a Content-Length that agrees and a Content-Range that doesn't. wrong-range: another range, so
     labelled. wrong-bytes: a range (or a part) has a byte count other than its Content-Range.
     missing-part, shuffled: multipart without a part, or in reverse order.
@@ -84,6 +86,9 @@ class Fault:
     status: int = 302
     location: str | None = None
     pause_s: float = 0.05
+    after: int | None = None  # bytes after which a longer body is reset or truncated
+    body: bytes | None = None
+    content_type: str = "text/html"
     call: object = None  # called without arguments before the file is opened
 
     def __post_init__(self):
@@ -322,6 +327,7 @@ class Loopback:
             attempt, number = self.attempts[file, headers.get("range")], len(self.requests) + 1
             what = (handler.command, path, file, headers.get("range"), headers)
             request = Request(number, attempt, *what, handler.client_address[1])
+            request.query = urllib.parse.urlsplit(handler.path).query
             self.requests.append(request)
             loops = path.startswith(LOOP)
             fault = Fault("redirect-loop") if loops else self.faults and self.faults(request)
@@ -394,6 +400,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._page(400)
         if fault.kind in ERRORS:
             return self._page(int(fault.kind), self._retry_after(fault))
+        if fault.kind == "html" and fault.body:
+            return self._send(200, {"Content-Type": fault.content_type}, [fault.body])
         if fault.kind == "html":
             return self._page(200, title=b"Scheduled maintenance")
         if fault.kind.startswith("redirect"):
@@ -437,6 +445,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
         spans = parse_ranges(record.range, size)
         same = record.headers.get("if-range", etag) in set(headers.values()) | {etag}
+        same |= fault.kind == "unconditional"
         if mode == "none" or fault.kind == "whole" or not same:
             spans = None
         if spans == []:
@@ -496,8 +505,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self.end_headers()
         self.end_headers()
         whole = length
-        if kind in ("reset", "truncated"):
-            length = min(int(fraction * whole), whole - 1)
+        if kind in ("reset", "truncated") and (fault.after is None or fault.after < whole):
+            length = int(fraction * whole) if fault.after is None else fault.after
+            length = min(length, whole - 1)
             pieces = _cut(pieces, length)
         fast = int(fraction * whole) if kind == "drip" else whole
         for block in self._blocks(pieces, descriptor, fast):

@@ -92,6 +92,10 @@ class Service:
     slow_looks : int
         How often a job is looked at before it goes on to the next phase.
     serialization : {'tabledata', 'binary2'}
+    nan : bool
+        Whether missing floats are NaN, above all numbers as in PostgreSQL, and not NULL.
+    digits : int or None
+        Significant digits of the floats in answers.
     """
 
     def __init__(
@@ -102,10 +106,12 @@ class Service:
         sync_limit=None,
         slow_looks=0,
         serialization="tabledata",
+        nan=False,
+        digits=None,
     ):
         self.tables, self.limit, self.silent = tables, limit, silent
         self.sync_limit, self.slow_looks = sync_limit, slow_looks
-        self.serialization = serialization
+        self.serialization, self.nan, self.digits = serialization, nan, digits
         self.faults = lambda request: None
         self.requests, self.bytes_sent = [], 0
         self.jobs, self.lock, self.attempts = {}, threading.Lock(), Counter()
@@ -130,7 +136,8 @@ class Service:
             self._create(f"tap_schema.{name}", SCHEMA[name], rows)
         for name, array in self.tables.items():
             self.kinds[name] = {column: _kind(array.dtype[column]) for column in array.dtype.names}
-            rows = ([_null(value) for value in row.tolist()] for row in array)
+            blank = _NAN if self.nan else None
+            rows = ([_null(value, blank) for value in row.tolist()] for row in array)
             self._create(name, self.kinds[name], rows)
 
     def _create(self, name, kinds, rows):
@@ -182,17 +189,29 @@ class Service:
         table = re.search(r"\bFROM\s+([\w.]+)", parameters["QUERY"], re.I)[1].lower()
         kinds = [self.kinds[table].get(name.lower(), "i8") for name in names]
         overflow = len(rows) > limit and not self.silent
+        rows = [[self._print(value) for value in row] for row in rows]
         return votable(names, kinds, rows[:limit], overflow, self.serialization)
+
+    def _print(self, value):
+        if not isinstance(value, float):
+            return value
+        if value == _NAN:
+            return np.nan
+        return float(f"{value:.{self.digits}g}") if self.digits else value
+
+
+#: Stands for NaN in the database, which takes its own NaN for NULL.
+_NAN = 9e99
 
 
 def _kind(dtype):
     return "U" if dtype.kind in "SU" else dtype.str[1:]
 
 
-def _null(value):
-    """NaN is NULL in the service's tables."""
+def _null(value, blank):
+    """A value as the service's tables have it."""
     value = value.decode() if isinstance(value, bytes) else value
-    return None if isinstance(value, float) and np.isnan(value) else value
+    return blank if isinstance(value, float) and np.isnan(value) else value
 
 
 def _translate(query):

@@ -55,6 +55,7 @@ def measure(rng, brick, region, number):
     rows["sersic"] = np.where(rows["type"] == "SER", rng.choice([1.99, 2, 4.5], number), 0)
     for name in ("shape_r", "shape_e1", "shape_e2", "ebv"):
         rows[name] = rng.random(number)
+    rows["flux_r"][rng.integers(0, number, number // 10)] = np.inf
     return rows
 
 
@@ -80,8 +81,8 @@ def write_sweeps(folder, rows):
         )
 
 
-def write_survey(folder, number=400):
-    """Write the survey below a folder.
+def write_survey(folder, number=400, change=lambda rows: None):
+    """Write the survey below a folder; `change` may change the rows of a brick.
 
     Returns an object with tables (name -> array, for `tap_server.Service`; regions apart),
     joint (the same in one table for both) and config (settings that search it).
@@ -101,6 +102,8 @@ def write_survey(folder, number=400):
         table |= {f"nexp_{band}": np.full(len(names), 5, "i2") for band in "grz"}
         write_fits_table(paths.bricks(region), table)
         measured = [measure(rng, name, region, number) for name in names]
+        for rows in measured:
+            change(rows)
         for name, rows in zip(names, measured, strict=True):
             write_tractor(paths.tractor(region, name), rows)
         regions[region] = np.concatenate(measured)

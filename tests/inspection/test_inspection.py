@@ -14,6 +14,7 @@ from PIL import Image
 from sklearn.metrics import cohen_kappa_score
 
 from lenspipe.catalogs.known_lenses import read_graded_lists
+from lenspipe.followup.choice import read_graded
 from lenspipe.inspection.agreement import cohen_kappa, fleiss_kappa, measure_agreement
 from lenspipe.inspection.controls import control_files, copy_known_controls, draw_injected_controls
 from lenspipe.inspection.grades import export_grades, grade_of_mean, grade_table
@@ -21,6 +22,7 @@ from lenspipe.inspection.images import Cutout, Cutouts, candidates_to_grade, dra
 from lenspipe.inspection.lists import Lists, Mix, split_item
 from lenspipe.inspection.store import Store
 from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.tables import unescape_formulas
 
 
 @pytest.fixture
@@ -259,6 +261,40 @@ def test_export_is_a_catalogue_and_the_next_sample_reads_it(run, tmp_path, monke
     read = read_graded_lists(load_settings(config | {"sample": {"graded": graded}}).sample.graded)
     assert list(read["grade"][:5]) == ["A", "A", "C", "D", ""]
     np.testing.assert_allclose(read["ra"], before["ra"])
+
+
+def test_no_exported_text_starts_a_formula(run, tmp_path):
+    texts = [
+        "=1+1",
+        "+a",
+        "-a",
+        "@a",
+        "\ta",
+        "\ra",
+        "\r\n=a\n",
+        "'=quoted",
+        "''=x",
+        "'plain",
+        "a=b",
+        "-1",
+    ]
+    table = Table.read(run.paths.candidates)
+    table["name"] = [*texts, *map(str, table["name"][len(texts) :])]
+    table.write(run.paths.candidates, overwrite=True)
+    ids = [str(id_) for id_ in table["id"]]
+    for id_, text in zip(ids, texts, strict=False):
+        put(run.store, "anna", {id_: "A"}, comment=text)
+    export_grades(run.paths, run.store)
+    for file in ("grades.csv", "votes.csv"):
+        rows = pd.read_csv(run.paths.inspection(file), dtype=str, keep_default_na=False)
+        for column in ("name", "comments", "comment"):
+            assert not rows.get(column, pd.Series(dtype=str)).str.match(r"[=+\-@\t\r]").any()
+    votes = pd.read_csv(run.paths.inspection("votes.csv"), dtype=str)
+    assert list(unescape_formulas(votes)["comment"]) == texts
+    graded = read_graded(run.paths)
+    assert list(graded.set_index("id")["grade"][ids[: len(texts)]]) == ["A"] * len(texts)
+    read = read_graded_lists([str(run.paths.inspection("grades.csv"))])
+    assert list(read["name"][: len(texts)]) == [text.strip() for text in texts]
 
 
 def test_export_of_no_candidates(run):

@@ -1,11 +1,14 @@
 """The inspection portal in a real browser: a person's way through it."""
 
+import io
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from helpers.portal import make_run, serving
+from PIL import Image, ImageDraw
 from playwright import sync_api
 
 from lenspipe.inspection.grades import export_grades
@@ -15,7 +18,7 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not CHROMIUM, reason="no Chromium: apt install chromium"),
 ]
-SMALL, LARGE = {"width": 1366, "height": 768}, {"width": 2560, "height": 1440}
+SMALL = {"width": 1366, "height": 768}
 
 
 @pytest.fixture(scope="module")
@@ -34,21 +37,28 @@ def paths(tmp_path):
 class Page:
     """A grader's page, whose console has to stay empty but for lines with what is expected."""
 
-    def __init__(self, browser, address, grader="anna", size=SMALL, expected=None):
-        self.context = browser.new_context(viewport=size)
+    def __init__(self, browser, address, grader="anna", size=SMALL, expected=None, **context):
+        self.context = browser.new_context(viewport=size, **context)
         self.page, self.said, self.expected = self.context.new_page(), [], expected
         self.page.on("console", lambda message: self.said.append(message.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.goto(f"{address}/g/{grader}/")
         sync_api.expect(self.page.locator("#count")).not_to_be_empty()
 
+    def settle(self):
+        """Wait until every image on the screen is painted: the large one, or the page's tiles."""
+        self.page.wait_for_function(
+            """() => [...document.querySelectorAll('#large, .tile')]
+                .filter((e) => e.checkVisibility()).every((e) => e.ariaBusy === 'false')"""
+        )
+
     def press(self, *keys):
         for key in keys:
-            self.page.wait_for_selector("#large[aria-busy=false]", state="attached")
+            self.settle()
             self.page.keyboard.press(key)
 
     def click(self, selector):
-        self.page.wait_for_selector("#large[aria-busy=false]", state="attached")
+        self.settle()
         self.page.click(selector)
 
     def text(self, selector):
@@ -111,7 +121,7 @@ def test_a_person_grades_with_the_keyboard(browser, paths):
         assert len(store.votes("anna")) > 33
         assert [v["comment"] for v in standing if v["comment"]] == ["blue arc, d?"]
         assert all(v["seconds"] >= 0 for v in standing)
-        with Page(browser, address, "ben", LARGE) as ben:
+        with Page(browser, address, "ben") as ben:
             assert ben.text("#count") == "0 of 30 graded"
             assert ben.text("#name") != first
             for _ in range(30):
@@ -134,14 +144,16 @@ def test_a_person_grades_with_the_mouse(browser, paths):
         page.fill("#comment", "ring")
         anna.click("footer [data-grade=A]")
         anna.click("#mode")
+        anna.settle()
         tiles = page.locator("#grid .tile")
-        assert tiles.count() == 21
+        assert tiles.count() == 24
         tiles.nth(4).get_by_role("button", name="Grade C").click()
         tiles.nth(6).locator(".picture").click()
         anna.click("footer [data-grade=D]")
         anna.click("footer [data-do=rest]")
-        assert anna.text("#count") == "21 of 30 graded"
-        assert tiles.count() == 9
+        assert anna.text("#count") == "24 of 30 graded"
+        assert tiles.count() == 6
+        assert anna.text("#message") == "D: 20 of this page. Undo with U."
         anna.click("footer [data-do=undo]")
         assert anna.text("#count") == "4 of 30 graded"
         tiles.nth(4).locator(".picture").dblclick()
@@ -156,12 +168,12 @@ def test_the_grid_by_keyboard(browser, paths):
     with serving(paths, repeats=0) as (address, store), Page(browser, address) as anna:
         anna.press("g", "ArrowRight", "ArrowDown", "b", "ArrowUp", "c")
         tiles = anna.page.locator("#grid .tile")
-        given = [tiles.nth(i).get_attribute("aria-label") for i in range(21)]
-        assert [i for i, label in enumerate(given) if "graded" in label] == [2, 8]
+        given = [tiles.nth(i).get_attribute("aria-label") for i in range(24)]
+        assert [i for i, label in enumerate(given) if "graded" in label] == [2, 9]
         anna.press("n")
-        assert anna.text("#count") == "21 of 30 graded"
+        assert anna.text("#count") == "24 of 30 graded"
         anna.press("PageUp")
-        assert tiles.count() == 21
+        assert tiles.count() == 24
         anna.press("Enter")
         assert anna.page.is_visible("#single")
         anna.press("g", "PageDown", "n")
@@ -174,7 +186,7 @@ def test_what_is_seen_changes_as_asked(browser, paths):
         pixels = "() => document.querySelector('#large').toDataURL()"
         anna.page.wait_for_selector("#large[data-place]")
         seen = {anna.page.evaluate(pixels)}
-        for key in ("r", "r", "l", "l", "]", "]", "+", "+"):
+        for key in ("r", "r", "l", "l", "]", "p", "+", "+"):
             before = anna.page.evaluate(pixels)
             anna.press(key)
             anna.page.wait_for_function(f"before => ({pixels})() !== before", arg=before)
@@ -219,11 +231,12 @@ def test_nobody_grades_what_is_not_seen(browser, paths):
         for view in ("#single", "#grid"):
             anna.page.wait_for_selector(view)
             anna.page.keyboard.press("a")
-            assert anna.text("#announcement") == "The image is not loaded yet"
+            sync_api.expect(anna.page.locator("#message")).to_be_in_viewport()
+            assert anna.text("#message").startswith("Not graded: the image of DESI-")
             anna.page.keyboard.press("g")
         anna.page.keyboard.press("g")
         anna.page.keyboard.press("n")
-        assert anna.text("#announcement") == "Not all images are loaded yet"
+        assert anna.text("#message").startswith("Not graded: not all images of this page")
         anna.saved()
         assert store.votes() == []
 
@@ -233,9 +246,11 @@ def test_a_lost_picture_is_said(browser, paths):
         path.unlink()
     with serving(paths) as (address, store), Page(browser, address, expected="404") as anna:
         expected = "no such file, expected cutouts"
-        sync_api.expect(anna.page.locator("#problem")).to_contain_text(expected)
+        sync_api.expect(anna.page.locator("#note")).to_contain_text(expected)
         anna.page.keyboard.press("a")
-        assert anna.text("#announcement") == "The image is not loaded yet"
+        assert anna.text("#message").startswith("Not graded")
+        anna.page.keyboard.press("g")
+        sync_api.expect(anna.page.locator(".tile .note").last).to_contain_text(expected)
         assert store.votes() == []
 
 
@@ -264,27 +279,239 @@ def test_two_browsers_of_one_grader(browser, paths):
         assert len(store.votes("anna", latest=True)) == 3
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
-def test_nothing_is_cut_off_and_axe_finds_nothing(browser, paths, size):
-    inside = """() => [...document.querySelectorAll('button, canvas, textarea, input, h2')]
-        .filter((e) => e.checkVisibility()).map((e) => [e.id || e.textContent, e])
-        .map(([name, e]) => [name, e.getBoundingClientRect()])
-        .filter(([, b]) => Math.min(b.left, b.top) < 0 || b.right > innerWidth
-            || b.bottom > innerHeight)
-        .map(([name]) => name)"""
-    with serving(paths) as (address, _), Page(browser, address, size=size) as anna:
-        anna.page.wait_for_selector("#large[data-place]")
+def test_one_press_is_one_vote(browser, paths):
+    with serving(paths, repeats=0) as (address, store), Page(browser, address) as anna:
+        name = anna.text("#name")
+        anna.settle()
+        hold(anna, "a")
+        assert anna.text("#count") == "1 of 30 graded"
+        assert anna.text("#message") == f"A: {name}. Undo with U."
+        sync_api.expect(anna.page.locator("#message")).to_be_in_viewport()
+        hold(anna, "u")
+        assert anna.text("#count") == "0 of 30 graded"
+        assert anna.text("#message") == f"Undone: {name} is not graded."
+        anna.click("footer [data-grade=B]")
+        for key in ("Enter", "Space"):  # the button was left again
+            anna.press(key)
+        assert anna.text("#count") == "1 of 30 graded"
+        anna.settle()
+        anna.page.dblclick("footer [data-grade=C]")
+        assert anna.text("#count") == "2 of 30 graded"
+        anna.settle()
+        anna.page.focus("footer [data-grade=D]")  # who comes by the keyboard may use it again
+        hold(anna, "Enter")
+        assert anna.text("#count") == "3 of 30 graded"
+        anna.press("Enter", "Space")
+        assert anna.text("#count") == "5 of 30 graded"
+        anna.press("g", "ArrowRight")
+        hold(anna, "a")
+        anna.settle()
+        anna.page.locator("[aria-current=true] button").first.dblclick()
+        assert anna.text("#count") == "7 of 30 graded"
+        hold(anna, "n")
+        assert anna.text("#count") == "24 of 30 graded"
+        anna.saved()
+        assert len([v for v in store.votes("anna", latest=True) if v["grade"]]) == 24
+
+
+def hold(grader, key):
+    """Hold a key until it has repeated ten times."""
+    for _ in range(11):
+        grader.page.keyboard.down(key)
+    grader.page.keyboard.up(key)
+
+
+def test_sliders_give_the_arrow_keys_back(browser, paths):
+    with serving(paths) as (address, _), Page(browser, address) as anna:
+        anna.settle()
+        first, box = anna.shown(), anna.page.locator("#brightness").bounding_box()
+        anna.page.mouse.click(box["x"] + 0.9 * box["width"], box["y"] + box["height"] / 2)
+        assert int(anna.page.input_value("#brightness")) > 5
+        anna.press("ArrowRight")
+        anna.settle()
+        assert anna.shown() != first
+        anna.page.click(".sliders span:has-text('Contrast')")
+        anna.press("ArrowLeft")
+        anna.settle()
+        assert anna.shown() == first
+        anna.page.focus("#contrast")
+        anna.press("ArrowRight")
+        assert anna.page.input_value("#contrast") == "1"
+        assert anna.shown() == first
+
+
+ALT_GR = {"ctrlKey": True, "altKey": True, "modifierAltGraph": True}
+
+
+@pytest.mark.parametrize(
+    ("event", "changed"),
+    [
+        ({"key": "]"}, "brightness"),
+        ({"key": "]", **ALT_GR}, "brightness"),  # Windows
+        ({"key": "]", "modifierAltGraph": True}, "brightness"),  # Linux
+        ({"key": "]", "altKey": True}, "brightness"),  # a Mac, with Option
+        ({"key": "p"}, "brightness"),
+        ({"key": "P", "shiftKey": True}, "brightness"),
+        ({"key": "+", "shiftKey": True}, "zoom"),
+        ({"key": "4", "shiftKey": True}, "graded"),  # French
+        ({"key": "]", "ctrlKey": True}, ""),
+        ({"key": "]", "altKey": True, "metaKey": True}, ""),
+        ({"key": "+", "ctrlKey": True}, ""),
+        ({"key": "a", "ctrlKey": True}, ""),
+        ({"key": "d", "altKey": True}, ""),
+        ({"key": "a", **ALT_GR}, ""),
+        ({"key": "a", "modifierAltGraph": True}, ""),
+        ({"key": "a", "isComposing": True}, ""),
+    ],
+)
+def test_keys_of_all_keyboards(keyboard, event, changed):
+    before = keyboard.evaluate(WATCHED)
+    keyboard.evaluate(
+        """(event) => document.body.dispatchEvent(
+            new KeyboardEvent('keydown', { ...event, bubbles: true, cancelable: true }))""",
+        event,
+    )
+    after = keyboard.evaluate(WATCHED)
+    assert [name for name in before if before[name] != after[name]] == [changed] * bool(changed)
+
+
+WATCHED = """() => ({ brightness: document.querySelector('#brightness').value,
+    zoom: document.querySelector('#zoom').value,
+    graded: document.querySelector('#count').textContent })"""
+
+
+@pytest.fixture(scope="module")
+def keyboard(browser, tmp_path_factory):
+    paths = make_run(tmp_path_factory.mktemp("keys"), n=30)
+    with serving(paths) as (address, _), Page(browser, address) as anna:
+        anna.settle()
+        yield anna.page
+
+
+def test_images_come_by_themselves_when_the_portal_is_back(browser, paths):
+    with serving(paths) as (address, store), away(browser, address) as anna:
+        anna.settle()
+        anna.context.set_offline(True)
+        anna.page.keyboard.press("r")
+        anna.page.keyboard.press("ArrowRight")
+        note = anna.page.locator("#note")
+        sync_api.expect(note).to_have_text("The portal does not answer; asking again.")
+        sync_api.expect(note).to_be_in_viewport()
+        anna.page.keyboard.press("a")
+        assert anna.text("#message").startswith("Not graded")
+        anna.context.set_offline(False)
+        sync_api.expect(note).to_be_empty()
+        anna.settle()
+        anna.context.set_offline(True)
+        anna.page.keyboard.press("l")
+        anna.page.keyboard.press("g")
+        notes = anna.page.locator(".tile .note.failed")
+        sync_api.expect(notes).to_have_count(24)
+        anna.context.set_offline(False)
+        anna.settle()
+        assert notes.filter(has_text="portal").count() == 0
+        assert store.votes() == []
+
+
+SIZES = {
+    "phone": ((390, 844), 3), "half": ((683, 768), 1), "portrait": ((1080, 1920), 1),
+    "laptop": ((1366, 768), 1), "large": ((2560, 1440), 1), "zoomed": ((683, 384), 2),
+    "zoomed half": ((342, 384), 2), "huge": ((3840, 2160), 1),
+}  # fmt: skip
+
+
+def disc():
+    """A strip of five images, each a green disc on black."""
+    strip = Image.new("RGB", (5 * 101, 101))
+    for left in range(0, 505, 101):
+        ImageDraw.Draw(strip).ellipse((left + 20, 20, left + 80, 80), fill=(0, 255, 0))
+    file = io.BytesIO()
+    strip.save(file, "PNG")
+    return file.getvalue()
+
+
+def extents(locator):
+    """Width and height of the disc on the screen, in pixels of the screenshot."""
+    pixels = np.asarray(Image.open(io.BytesIO(locator.screenshot()))).astype(int)
+    green = (pixels[..., 1] > 128) & (pixels[..., 0] < 64)
+    return np.ptp(np.flatnonzero(green.any(0))) + 1, np.ptp(np.flatnonzero(green.any(1))) + 1
+
+
+# Names of visible controls that cannot be scrolled into view, are covered, or are too small.
+UNREACHABLE = """(smallest) => [...document.querySelectorAll('button, a, textarea, input, #large')]
+    .filter((e) => e.checkVisibility()).filter((e) => {
+        e.scrollIntoView({ block: 'center' });
+        const { left, top, right, bottom, width, height } = e.getBoundingClientRect();
+        const x = (left + right) / 2, y = (top + bottom) / 2;
+        const hit = document.elementFromPoint(x, y);
+        return left < 0 || right > innerWidth + 0.5 || !(e.contains(hit) || hit?.contains(e))
+            || (e.matches('button') && Math.min(width, height) < smallest);
+    }).map((e) => e.id || e.textContent || e.tagName)"""
+
+OVERFLOW = """() => [document.documentElement, document.querySelector('main')]
+    .filter((e) => e && e.scrollWidth > e.clientWidth).map((e) => e.tagName)"""
+
+
+def check_reachable(page, smallest):
+    assert page.evaluate(OVERFLOW) == []
+    assert page.evaluate(UNREACHABLE, smallest) == []
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_every_window(browser, discs, name):
+    (width, height), scale = SIZES[name]
+    touch = name == "phone"
+    settings = {"device_scale_factor": scale, "has_touch": touch}
+    smallest = 42 if touch else 24
+    size = {"width": width, "height": height}
+    with Page(browser, discs, size=size, **settings) as anna:
+        anna.page.route("**/image/**", lambda route: route.fulfill(body=disc()))
+        anna.page.reload()
+        anna.settle()
+        canvases = anna.page.locator("#single canvas")
+        for i in range(canvases.count()):
+            x, y = extents(canvases.nth(i))
+            assert x == pytest.approx(y, rel=0.01, abs=scale)  # to a pixel of CSS
+        backing = anna.page.evaluate(
+            "[...document.querySelectorAll('#single canvas')].map((c) => [c.width, c.height])"
+        )
+        assert all(x == y for x, y in backing)
         large = anna.page.locator("#large").bounding_box()
-        assert large["width"] > 0.7 * size["height"]
-        assert large["width"] == pytest.approx(large["height"], abs=1)
-        for keys in ([], ["g"], ["?"], ["Escape", "n", *["n"] * 10]):
+        assert large["width"] == pytest.approx(large["height"], rel=0.01)
+        assert large["width"] > 0.5 * min(width, height)
+        check_reachable(anna.page, smallest)
+        anna.press("g")
+        anna.settle()
+        tiles = anna.page.locator(".tile canvas")
+        for i in (0, tiles.count() - 1):
+            x, y = extents(tiles.nth(i))
+            assert x == pytest.approx(y, rel=0.01, abs=scale)  # to a pixel of CSS
+        check_reachable(anna.page, smallest)
+        anna.press("?")
+        anna.page.get_by_role("button", name="Close").click(trial=True)
+        box = anna.page.locator("#keys").bounding_box()
+        assert min(box["x"], box["y"]) >= 0
+        assert box["x"] + box["width"] <= width
+        assert box["y"] + box["height"] <= height
+        anna.page.goto(discs)
+        check_reachable(anna.page, 0)
+
+
+@pytest.fixture(scope="module")
+def discs(browser, tmp_path_factory):
+    with serving(make_run(tmp_path_factory.mktemp("discs"), n=60)) as (address, _):
+        yield address
+
+
+@pytest.mark.parametrize("name", ["phone", "laptop"])
+def test_axe_finds_nothing(browser, paths, name):
+    (width, height), _ = SIZES[name]
+    size = {"width": width, "height": height}
+    with serving(paths) as (address, _), Page(browser, address, size=size) as anna:
+        for keys in (["a"], ["g"], ["?"], ["Escape", "n", *["n"] * 10]):
             anna.press(*keys)
             anna.page.wait_for_timeout(100)
-            assert anna.page.evaluate(inside) == []
             found = Axe().run(anna.page).response["violations"]
             assert [(v["id"], v["nodes"][0]["html"]) for v in found] == []
-    with serving(paths) as (address, _):
-        page = browser.new_page(viewport=size)
-        page.goto(address)
-        assert Axe().run(page).response["violations"] == []
-        page.close()
+        anna.page.goto(address)
+        assert Axe().run(anna.page).response["violations"] == []

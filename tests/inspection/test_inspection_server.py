@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import requests
+from helpers.fuzz_portal import fuzz_portal
 from helpers.portal import Grader, Started, make_run, serving, vote, write_candidates
 from PIL import Image
 
@@ -267,11 +268,40 @@ def test_any_comment_is_kept(paths):
             "Bögen 🔭",
             "'; DROP TABLE votes; --",
             "<script>alert(1)</script>",
-            "\ud800",
         ):
             assert anna.post(about, [vote(0, "A", comment)]).status_code == 200
         kept = [v["comment"] for v in store.votes()]
-        assert kept == ["Bögen 🔭", "'; DROP TABLE votes; --", "<script>alert(1)</script>", "?"]
+        assert kept == ["Bögen 🔭", "'; DROP TABLE votes; --", "<script>alert(1)</script>"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda body: "[" * 100_000,
+        lambda body: body.replace("1.5", "9" * 400),
+        lambda body: body.replace("1.5", "9" * 5000),
+        lambda body: body.replace('"place": 0', f'"place": {"9" * 400}'),
+        lambda body: body.replace('"comment": ""', r'"comment": "\ud800"'),
+        lambda body: body.replace('"key": "', r'"key": "\udfff'),
+        lambda body: body.replace('"stage": 1', '"stage": ' + '{"a":' * 50_000),
+        lambda body: body[:-9],
+        lambda body: "",
+    ],
+)
+def test_damaged_votes_are_refused_in_one_line(paths, damage):
+    with serving(paths) as (address, store):
+        anna = Grader(address, "anna")
+        body = json.dumps({"file": store.identity, "stage": 1, "votes": [vote(0, "A")]})
+        anna.session.headers["Content-Type"] = "application/json"
+        answer = anna.session.post(f"{anna.address}/votes", data=damage(body), timeout=60)
+        assert answer.status_code == 400
+        assert answer.json()["error"].startswith("invalid votes: ")
+        assert len(answer.json()["error"].splitlines()) == 1
+        assert store.votes() == []
+
+
+def test_no_damaged_request_ends_in_a_stack_trace():
+    assert fuzz_portal(seed=1, requests=150) == []
 
 
 def test_a_page_of_another_run_or_stage_cannot_vote(paths):
@@ -365,3 +395,83 @@ def test_the_command_serves_exports_and_gives_tokens(paths, capsys):
     store = Store(paths.inspection())
     assert store.graders() == ["anna", "ben"]
     store.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:60]),
+        lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+        lambda path: path.write_bytes(bytes(path.stat().st_size)),
+        lambda path: path.write_bytes(path.read_bytes()[:4096] + bytes(path.stat().st_size - 4096)),
+        lambda path: path.write_bytes(np.random.default_rng(0).bytes(path.stat().st_size)),
+        lambda path: path.write_bytes(path.read_bytes().replace(b"an arc", b"\xff\xff arc")),
+        lambda path: _replace(path, "CREATE TABLE votes (grader TEXT, grade TEXT)"),
+        lambda path: _replace(path, "CREATE TABLE stars (ra REAL, dec REAL)"),
+        lambda path: _replace(path, "PRAGMA user_version = 3"),
+    ],
+    ids=["empty", "head", "half", "zeros", "zeros at the end", "random", "text", "columns", "other",
+         "no tables"],
+)  # fmt: skip
+def test_damaged_votes_leave_the_exports_alone(paths, capsys, damage):
+    command, folder = ["inspect", str(paths.root), "--export"], paths.inspection().parent
+    store = Store(paths.inspection())
+    store.add_grader("anna")
+    for i in range(300):
+        key = f"a long key {i}"
+        row = {
+            "key": key,
+            "item": f"9010-1000-{i}",
+            "grade": "A",
+            "comment": "an arc",
+            "seconds": 1,
+        }
+        store.add_votes("anna", 1, [row])
+    store.close()
+    assert main(command) == 0
+    damage(paths.inspection())
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    capsys.readouterr()
+    assert main(command) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"lenspipe: error: {paths.inspection()}: ")
+    assert "expected" in line
+    assert "restore it from a copy" in line
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def _replace(path, statement):
+    path.unlink()
+    with sqlite3.connect(path) as other:
+        other.execute(statement)
+    other.close()
+
+
+def test_a_store_with_fewer_votes_than_were_exported_is_not_exported(paths, capsys):
+    store = Store(paths.inspection())
+    store.add_grader("anna")
+    store.add_votes("anna", 1, [vote(0, "A") | {"item": "9010-1000-0"}])
+    store.close()
+    command = ["inspect", str(paths.root), "--export"]
+    assert main(command) == 0
+    before = paths.inspection("votes.csv").read_bytes()
+    paths.inspection().unlink()
+    Store(paths.inspection()).close()
+    assert main(command) == 1
+    assert "found 0 votes, expected at least the 1 of votes.csv" in capsys.readouterr().err
+    assert paths.inspection("votes.csv").read_bytes() == before
+
+
+def test_an_empty_file_or_other_database_is_not_taken_for_a_new_one(paths, capsys):
+    path = paths.inspection()
+    path.parent.mkdir()
+    path.write_bytes(b"")
+    assert main(["inspect", str(paths.root)]) == 1
+    assert "empty file, expected a database of votes" in capsys.readouterr().err
+    assert path.read_bytes() == b""
+    _replace(path, "CREATE TABLE stars (ra REAL, dec REAL)")
+    before = path.read_bytes()
+    assert main(["inspect", str(paths.root)]) == 1
+    assert "found stars (ra, dec), expected graders, votes, lists" in capsys.readouterr().err
+    assert path.read_bytes() == before

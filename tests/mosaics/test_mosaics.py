@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from lenspipe.candidates.find import find_candidates
-from lenspipe.cutouts.reading import read_images
+from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.mosaics.pages import draw_brick_mosaic, draw_candidate_pages, draw_chunk_mosaics
 from lenspipe.plotting.colour import colour_images, lupton_rgb, viewer_rgb
 from lenspipe.plotting.galaxy_pages import draw_page
@@ -137,16 +137,17 @@ def test_candidates_fill_pages_in_order(run):
     assert {path.name for path in stale.parent.glob("page-*")} == set(index["pages"])
     # The page drawn by hand from the same rows is the same but for its header.
     rows = table.iloc[8:16].assign(note=np.where(table["known"][8:16], "known lens", ""))
-    draw_page(read_images(settings, rows), rows, "x.png", **IMAGES, columns=4)
+    draw_page(CutoutFiles.of(settings).read(rows)[0], rows, "x.png", **IMAGES, columns=4)
     np.testing.assert_array_equal(pixels("x.png")[58:], pixels(settings.paths.mosaic_page(2))[58:])
 
 
 def test_images_are_in_the_tables_order(run):
     settings, scores = run
     rows = scores.iloc[[70, 3, 40, 4]]
-    together = read_images(settings, rows)
+    cutouts = CutoutFiles.of(settings)
+    together = cutouts.read(rows)[0]
     for i in range(4):
-        np.testing.assert_array_equal(together[i], read_images(settings, rows.iloc[[i]])[0])
+        np.testing.assert_array_equal(together[i], cutouts.read(rows.iloc[[i]])[0][0])
     assert len(np.unique(together[:, 0, 0, 0])) == 4
 
 
@@ -206,10 +207,10 @@ def test_empty_and_failed_bricks(run):
 def test_cutouts_that_do_not_fit_are_named(run):
     settings, scores = run
     with pytest.raises(LenspipeError, match=r"0101p000\.fits: found no galaxy 1-2-3"):
-        read_images(settings, scores.head(2).assign(id=["1-2-3", "1-2-4"]))
+        CutoutFiles.of(settings).read(scores.head(2).assign(id=["1-2-3", "1-2-4"]))
     other = make_settings(cutouts={"size": 51})
     with pytest.raises(LenspipeError, match=r"expected \(3, 51, 51\)"):
-        read_images(other, scores.head(1))
+        CutoutFiles.of(other).read(scores.head(1))
     settings.paths.cutouts(BRICKS[0]).unlink()
     with pytest.raises(LenspipeError, match=r"0101p000\.fits: no such file"):
-        read_images(settings, scores.head(1))
+        CutoutFiles.of(settings).read(scores.head(1))

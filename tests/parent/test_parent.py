@@ -66,7 +66,7 @@ def test_old_release_in_the_form_of_the_new(tmp_path):
     path = tmp_path / "tractor-0001p001.fits"
     write_fits_table(path, old_catalog())
     table = read_tractor(path, RELEASES["dr7"], GRZ, "south")
-    assert list(table.columns) == [*parent_columns(GRZ), "brick_primary"]
+    assert list(table.columns) == [*parent_columns(GRZ), "brick_primary", "valid"]
     for name, kind in parent_columns(GRZ).items():
         assert table[name].dtype == pd.Series(dtype=kind).dtype, name
     assert table.type.tolist() == ["PSF", "REX", "EXP", "DEV", "COMP", "COMP"]
@@ -126,7 +126,7 @@ def test_real_catalogues(shared):
     assert len(paths) == 9
     for path in paths:
         table = read_tractor(path, None, GRZ)
-        assert list(table.columns) == [*parent_columns(GRZ), "brick_primary"], path.name
+        assert list(table.columns) == [*parent_columns(GRZ), "brick_primary", "valid"], path.name
         assert len(table) == (1 if "1054p567" in path.name else 6)
         release = path.name.split("release")[1].split("-")[0]
         assert set(table.release) == {0 if release == "None" else int(release)}
@@ -164,6 +164,8 @@ def passes(row, parent, cut):
         return row["mag_z"] <= np.float32(parent.mag_z_max)
     if cut == "min_exposures":
         return min(row["nobs_g"], row["nobs_r"], row["nobs_z"]) >= parent.min_exposures
+    if cut == "valid":
+        return row["valid"]
     return not any(
         row["maskbits"] >> RELEASES["dr9"].mask_bits[name] & 1 for name in parent.maskbits
     )
@@ -178,6 +180,7 @@ FIELDS = {
     "nobs_r": st.integers(2, 4),
     "nobs_z": st.integers(2, 4),
     "maskbits": st.integers(0, 2**17 - 1) | st.just(0),
+    "valid": st.booleans(),
 }
 ROWS = st.fixed_dictionaries(FIELDS)
 PARENTS = st.builds(
@@ -193,7 +196,8 @@ PARENTS = st.builds(
 @settings(max_examples=60)
 @given(st.lists(ROWS, max_size=25), PARENTS)
 def test_cuts_against_row_by_row(rows, parent):
-    kinds = {"sersic": "float32", "mag_z": "float32", "brick_primary": bool, "type": str}
+    kinds = {"sersic": "float32", "mag_z": "float32", "type": str}
+    kinds |= {"brick_primary": bool, "valid": bool}
     table = pd.DataFrame(rows, columns=list(FIELDS)).astype(kinds)
     selected, audit = select_parent(table, parent, RELEASES["dr9"])
     left = list(range(len(rows)))
@@ -327,7 +331,8 @@ def test_remote_files_give_the_same(remote):
     pd.testing.assert_frame_equal(*tables)
     path, sums = remote.source.asked[0]
     assert path.startswith("https://example.org/dr9/south/tractor/149/tractor-")
-    assert sums == path.replace("tractor-", "brick-").replace(".fits", ".sha256sum")
+    folder = "https://example.org/dr9/south/tractor/149"
+    assert sums == f"{folder}/legacysurvey_dr9_south_tractor_149.sha256sum"
 
 
 def test_remote_bricks_that_fail_are_left_out(remote, caplog):

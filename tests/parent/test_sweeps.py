@@ -2,6 +2,8 @@
 
 import re
 
+import fitsio
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import write_fits_table
@@ -53,9 +55,15 @@ def test_same_as_files(survey, monkeypatch, block):
     assert content_hash(found) == content_hash(table)
     assert its_manifest == manifest
     # What is not primary isn't there to be counted.
-    pd.testing.assert_frame_equal(its_audit[1:], audit[1:])
+    counts = ["cut", "before", "after", "removed"]
+    pd.testing.assert_frame_equal(its_audit[counts][1:], audit[counts][1:])
     assert its_audit.cut.tolist() == list(CUTS)
-    assert its_audit.iloc[0, 1:].tolist() == [audit.after[0], audit.after[0], 0]
+    assert its_audit.iloc[0, 1:].tolist() == [
+        *(audit.after[0], audit.after[0], 0),
+        "objects that are not primary: sweeps have none",
+    ]
+    assert its_audit.not_counted[1:].isna().all()
+    assert audit.not_counted.isna().all()
 
 
 def test_one_brick(survey):
@@ -122,6 +130,25 @@ def test_bad_file(survey):
     write_fits_table(path, {"BRICKID": [1, 2]})
     reason = run(settings)[2]["1499p325"]["reason"]
     assert "no column brickname, objid, ra, dec, type;" in reason
+
+
+@pytest.mark.parametrize("block", [10**6, 7])
+@pytest.mark.parametrize(
+    ("column", "message"), [("OBJID", "more than once"), ("BRICKNAME", "found brickname 'x'")]
+)
+def test_sources_that_cannot_be_told_apart(survey, monkeypatch, block, column, message):
+    settings = make(survey, "sweeps")
+    monkeypatch.setattr("lenspipe.survey.sweeps._BLOCK_ROWS", block)
+    path = survey.folder / "north/sweep/9.0/sweep-140p030-150p035.fits"
+    rows = fitsio.read(path)
+    table, _, _ = run(settings)
+    first, *_, last = table.loc[(table.brick == "1499p325") & (table.ra < 150), "objid"]
+    index = np.flatnonzero((rows["OBJID"] == last) & (rows["BRICKNAME"] == "1499p325"))
+    rows[column][index] = first if column == "OBJID" else "x"
+    write_fits_table(path, {name: rows[name] for name in rows.dtype.names})
+    entries = run(settings)[2]
+    assert [brick for brick in entries if entries[brick]["status"] == "failed"] == ["1499p325"]
+    assert re.search(f"sweep-140.*{message}", entries["1499p325"]["reason"])
 
 
 BRICKS = [(f"{number:04d}p000", "south") for number in range(12)]

@@ -14,7 +14,7 @@ from lenspipe.footprint.plan import load_plan
 from lenspipe.footprint.select import write_bricks
 from lenspipe.parent import tap as queries
 from lenspipe.parent.cuts import CUTS
-from lenspipe.parent.select import parent_of_brick, parent_of_chunk
+from lenspipe.parent.select import merge_audits, parent_of_brick, parent_of_chunk
 from lenspipe.parent.tap import conditions
 from lenspipe.products.manifests import read_manifest
 from lenspipe.products.plan import bricks_of_chunk
@@ -36,9 +36,9 @@ def make(survey, tmp_path, monkeypatch):
     monkeypatch.setattr(retry, "_FIRST_WAIT_S", 0.01)
     monkeypatch.setattr(tap, "_FIRST_POLL_S", 0.01)
 
-    def settings(run, catalogs="tap", url=None, parent=None, **retrieval):
+    def settings(run, catalogs="tap", url=None, parent=None, tree=survey.folder, **retrieval):
         config = survey.config | {"run": run, "parent": parent or {}}
-        config["survey"] = config["survey"] | {"catalogs": catalogs}
+        config["survey"] = config["survey"] | {"catalogs": catalogs, "tree": str(tree)}
         config["survey"] |= {"tap": url} if url else {}
         limits = {"attempts": 3, "patience_s": 20.0, "timeout_s": 5.0}
         config["retrieval"] = {"contact": "someone@example.org"} | limits | retrieval
@@ -152,6 +152,51 @@ def test_magnitudes_beyond_all_fluxes(mag, all_pass):
     limit = float(condition.removeprefix("flux_z > "))
     assert [flux > limit for flux in (1e-6, 1e6)] == [all_pass] * 2
     assert limit > 0
+
+
+@pytest.mark.parametrize("nan", [False, True])
+def test_missing_numbers(make, tmp_path, nan):
+    """NaN, which PostgreSQL takes to be above all numbers, passes no cut; nor does NULL."""
+
+    def spoil(rows):
+        rows["flux_z"][::7] = rows["sersic"][::5] = rows["flux_g"][::3] = np.nan
+
+    survey = three_sources.write_survey(tmp_path / "tree", change=spoil)
+    with Service(survey.tables, nan=nan) as service:
+        found = run(make("queries", url=service.url, tree=survey.folder))
+    check(found, run(make("files", "tractor", tree=survey.folder)))
+    assert {entry["status"] for entry in found[2].values()} == {"done", "empty"}
+
+
+@pytest.mark.parametrize("digits", [6, 7, 9])
+def test_floats_as_they_are_printed(survey, make, expected, digits):
+    """They may differ in the last digit from those of the files, also at the edge of a cut."""
+    with Service(survey.tables, digits=digits) as service:
+        table, audit, manifest = run(make("queries", url=service.url))
+    pd.testing.assert_frame_equal(audit, expected[1])
+    assert {entry["status"] for entry in manifest.values()} == {"done", "empty"}
+    pd.testing.assert_frame_equal(table, expected[0], rtol=1.1 * 10.0 ** (1 - digits), atol=1e-6)
+
+
+def test_the_audit_says_what_a_table_of_primaries_lacks(survey, make, expected):
+    tables = {name: table[table["brick_primary"] == 1] for name, table in survey.tables.items()}
+    with Service(tables) as service:
+        table, audit, manifest = run(make("queries", url=service.url))
+    pd.testing.assert_frame_equal(table, expected[0])
+    assert manifest == expected[2]
+    counts = ["cut", "before", "after", "removed"]
+    pd.testing.assert_frame_equal(audit[counts][1:], expected[1][counts][1:])
+    assert audit.before[0] == audit.after[0] == expected[1].after[0]
+    assert audit.not_counted.fillna("").tolist() == [
+        "objects that are not primary: ls_dr9.tractor_s has none; "
+        "objects that are not primary: ls_dr9.tractor_n has none",
+        *[""] * 6,
+    ]
+    settings = make("queries", url=service.url)
+    merge_audits(settings)
+    total = pd.read_csv(settings.paths.audit)
+    pd.testing.assert_frame_equal(total, audit)
+    assert expected[1].not_counted.isna().all()
 
 
 def test_optional_columns_may_be_absent(survey, make, expected):
@@ -424,3 +469,14 @@ def test_no_brick_table(survey, make):
         with pytest.raises(LenspipeError, match=r"bricks\.parquet: no such file"):
             run(settings)
     assert issubclass(RetrievalError, LenspipeError)
+
+
+def test_types_that_are_none(survey, make):
+    """As was reported for DR11, whose types were in ref_cat."""
+    tables = {name: rows.copy() for name, rows in survey.tables.items()}
+    for rows in tables.values():
+        rows["type"] = np.where(rows["type"] == "PSF", "G3", "")
+    with Service(tables) as service:
+        text = "column type of ls_dr9.tractor_s holds G3, no text; expected REX, EXP, DEV, SER; "
+        with pytest.raises(LenspipeError, match=text):
+            run(make("types", url=service.url))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from lenspipe.candidates.find import find_candidates
 from lenspipe.config.surveys.legacy import RELEASES
-from lenspipe.cutouts.reading import read_galaxies
+from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.mosaics.pages import draw_candidate_pages
 from lenspipe.plotting.galaxy_pages import TILE_PIXELS, draw_page
 from lenspipe.products.candidates import page_numbers, page_order
@@ -189,7 +189,7 @@ def test_pages_that_are_right_stay(run):
 
 def test_shapes_come_from_the_cutouts_file(run):
     settings, scores = run
-    images, catalog = read_galaxies(settings, scores.iloc[[70, 3, 40]])
+    images, catalog = CutoutFiles.of(settings).read(scores.iloc[[70, 3, 40]])
     assert list(catalog["id"]) == list(scores["id"].iloc[[70, 3, 40]])
     assert images.shape == (3, 3, 41, 41)
     assert "mag_z" in catalog

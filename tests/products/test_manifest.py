@@ -6,7 +6,10 @@ import pytest
 
 from lenspipe.config.settings import load_settings
 from lenspipe.products.manifests import read_manifest, update_manifest, write_manifest
+from lenspipe.products.plan import Plan, read_plan
 from lenspipe.status.failures import describe_failures, reopen, reopen_pages
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.files import read_kept
 
 DONE = {"status": "done", "count": 3, "hash": "abc"}
 LATER = {"status": "failed", "count": 0, "hash": "", "reason": "503", "transient": True}
@@ -116,6 +119,38 @@ def test_an_equal_entry_writes_nothing(paths):
     assert read_manifest(path) == {"a": DONE, "b": DONE}
     update_manifest(paths.manifest("cutouts", "16-0009"), {"a": DONE})
     assert not paths.manifest("cutouts", "16-0009").exists()
+
+
+def test_damaged_manifest_and_summary_are_named(paths):
+    manifest = paths.manifest("cutouts", "16-0001")
+    manifest.write_text(manifest.read_text()[:20])
+    text = (
+        r"16-0001\.json: can't be read \(.*delete it and make it again with `snakemake results/few/"
+    )
+    for act in (
+        lambda: read_manifest(manifest),
+        lambda: reopen(make(retry="all"), CHUNKS),
+        lambda: update_manifest(manifest, {"a": BAD}),
+    ):
+        with pytest.raises(LenspipeError, match=text):
+            act()
+    paths.summary.write_text("")
+    with pytest.raises(LenspipeError, match=r"summary\.json: can't be read"):
+        reopen(make(retry="all"), CHUNKS)
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"key": "a", "chunks": {', "null", "\ufffd"])
+def test_files_that_are_kept_to_save_work_are_made_anew(content, tmp_path, caplog):
+    caplog.set_level("INFO", "lenspipe")
+    path = tmp_path / "plan.json"
+    path.write_bytes(content.encode("utf-16") if content == "\ufffd" else content.encode())
+    assert read_kept(path) is None
+    assert Plan.read(path, "key") is None
+    assert ("plan.json: can't be read" in caplog.text) == (content != "null")
+    with pytest.raises(LenspipeError, match=r"plan\.json: damaged, expected the plan of the run"):
+        read_plan(path)
+    Plan({}).write(path, "key")
+    assert Plan.read(path, "key") is not None
 
 
 @pytest.mark.parametrize("lost", [1, 3, None])

@@ -411,7 +411,8 @@ def test_random_faults_do_not_depend_on_order(folder, connect):
     drawn = run(1, ranges)
     assert drawn == run(1, ranges[::-1])
     assert drawn != run(2, ranges)
-    assert set(drawn.values()) > {None, "404"}
+    assert None in drawn.values()
+    assert len(set(drawn.values())) > 5
     assert "shuffled" not in drawn.values()
     for value in ranges:
         assert sum(drawn[value, attempt] is not None for attempt in range(1, 6)) <= 2

@@ -1,28 +1,43 @@
 """Retrieval of coadds from servers: the right bytes, few of them, in few requests."""
 
+import contextlib
 import hashlib
+import itertools
+import json
 import os
 import random
+import re
 import shutil
+import socket
+from pathlib import Path
 from types import SimpleNamespace
 
 import fitsio
 import numpy as np
 import pytest
 from conftest import write_coadd
+from helpers.clock import Clock
 from helpers.loopback import Fault, Loopback, RandomFaults, apache, find_program, nginx
 
+from lenspipe.config.data import Retrieval
 from lenspipe.config.settings import load_settings
 from lenspipe.config.surveys.legacy import RELEASES
-from lenspipe.cutouts.chunk import cut_brick
+from lenspipe.cutouts.brick import cut_brick
+from lenspipe.cutouts.chunk import cut_chunk
 from lenspipe.cutouts.stamps import CoaddStamps
-from lenspipe.parent.select import parent_of_brick
+from lenspipe.footprint.plan import load_plan
+from lenspipe.footprint.select import write_bricks
+from lenspipe.parent.select import parent_of_brick, parent_of_chunk
 from lenspipe.products.cutouts import read_cutouts
-from lenspipe.retrieval import retry
+from lenspipe.products.manifests import read_manifest
+from lenspipe.retrieval import hosts, retry
+from lenspipe.retrieval.errors import UnavailableError
+from lenspipe.retrieval.http import HttpTransport
 from lenspipe.retrieval.local import LocalSource
 from lenspipe.retrieval.sources import open_source as open_trees
 from lenspipe.survey.bricks import brick_wcs
 from lenspipe.survey.coadds import read_stamps
+from lenspipe.survey.sweeps import sweep_names
 from lenspipe.utils.errors import LenspipeError, RetrievalError
 from lenspipe.utils.fits import clip_boxes
 
@@ -310,7 +325,7 @@ def test_retry_after_is_honoured(files, caplog):
         open_source(remote(server.url)) as source,
     ):
         fetch(source, server.url, ["rice.fits.fz"], *positions(0, 2))
-    lines = [r.getMessage() for r in caplog.records if "try 2 of 6 in 1.0 s" in r.getMessage()]
+    lines = [r.getMessage() for r in caplog.records if "try 2 in 1.0 s" in r.getMessage()]
     assert len(lines) == 1
     assert "503 Service Unavailable" in lines[0]
 
@@ -325,6 +340,218 @@ def test_patience_ends_before_a_wait_that_is_too_long(files):
     assert len(server.requests) == 1
 
 
+def waits_of(files, monkeypatch, fault, **retrieval):
+    """How long a job waits for a server that always fails, by a clock that only sleep moves."""
+    clock = Clock()
+    monkeypatch.setattr(retry, "_FIRST_WAIT_S", 1.0)
+    monkeypatch.setattr(retry.tenacity.nap, "time", clock)
+    monkeypatch.setattr(hosts, "time", clock)
+    with (
+        Loopback(files.folder, faults=lambda _: fault) as server,
+        open_source(remote(server.url, **retrieval)) as source,
+        pytest.raises(RetrievalError) as error,
+    ):
+        fetch(source, server.url, ["rice.fits.fz"], *positions(0, 2))
+    assert error.value.transient
+    return clock.waits, server
+
+
+@pytest.mark.parametrize("fault", ["503", "502", "html"])
+@pytest.mark.parametrize("patience_s", [900, 7200])
+def test_a_server_is_waited_for_as_long_as_patience_lasts(files, monkeypatch, fault, patience_s):
+    waits, _ = waits_of(files, monkeypatch, Fault(fault), patience_s=patience_s)
+    assert 0.6 * patience_s < sum(waits) <= patience_s
+    assert len(waits) > 8
+    assert all(later > earlier / 2 for earlier, later in itertools.pairwise(waits))
+    assert 150 <= max(waits) <= 300
+
+
+def test_a_server_that_is_given_up_is_asked_once_by_each_job(files, monkeypatch):
+    waits_of(files, monkeypatch, Fault("503"), patience_s=900)
+    clock = hosts.time
+    before = clock.now
+    again = Loopback(files.folder, faults=lambda _: Fault("503"))
+    with again, contextlib.closing(HttpTransport(remote("x").retrieval, "hosts.json")) as transport:
+        name = again.url.removeprefix("http://")
+        known = json.loads(Path("results/tiny/hosts.json").read_text())
+        Path("hosts.json").write_text(json.dumps({name: next(iter(known.values()))}))
+        with pytest.raises(RetrievalError, match="503"), open("file", "wb") as file:
+            transport.read(f"{again.url}/rice.fits.fz", None, file.fileno())
+        assert len(again.requests) == 1
+    assert clock.now == before
+
+
+def test_too_many_requests_make_all_jobs_wait(files, monkeypatch):
+    waits, server = waits_of(files, monkeypatch, Fault("429"), patience_s=100)
+    assert 16 <= waits[0] <= 32
+    assert sum(waits) <= 100
+    waits, server = waits_of(files, monkeypatch, Fault("429", retry_after=90), patience_s=100)
+    assert waits == pytest.approx([90], abs=0.1)
+    assert len(server.requests) == 2
+    url, started = f"{server.url}/rice.fits.fz", hosts.time.now
+    other = hosts.Hosts("results/tiny/hosts.json", Retrieval(patience_s=100))
+    assert other.wait_turn(url) == pytest.approx(started + 90, abs=0.1)
+    other.note_failure(url, UnavailableError("", 50), hosts.time.now)
+    with pytest.raises(RetrievalError, match=r"not asked before .*, as it requested"):
+        hosts.Hosts("results/tiny/hosts.json", Retrieval(patience_s=1)).wait_turn(url)
+
+
+def test_failures_of_one_moment_count_once(tmp_path):
+    known = hosts.Hosts(tmp_path / "hosts.json", Retrieval())
+    at = known.wait_turn("http://a/b")
+    for _ in range(8):
+        known.note_failure("http://a/b", UnavailableError(""), at)
+    assert known.host("http://a/c").failures == 1
+    known.note_success("http://a/d")
+    assert hosts.Hosts(tmp_path / "hosts.json", Retrieval()).host("http://a").failures == 0
+
+
+def test_a_name_that_no_one_knows_is_not_waited_for(monkeypatch):
+    def fail(*_, **__):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    with (
+        open_source(remote("http://nowhere.example")) as source,
+        pytest.raises(RetrievalError, match="Name or service not known") as error,
+    ):
+        fetch(source, "http://nowhere.example", ["a.fits.fz"], *positions(0, 2))
+    assert error.value.transient
+
+
+#: Types under which servers send what is no file, and what they send.
+PAGES = {
+    "text/html": b"<!DOCTYPE html><html><title>Out of order</title></html>",
+    "application/json": b'{"error": "too busy"}',
+    "text/plain": b"<html>Out of order</html>",
+    "application/octet-stream": b'{"detail": "not now"}',
+}
+
+
+@pytest.mark.parametrize("content_type", PAGES)
+@pytest.mark.parametrize("name", ["table.fits", "list.csv"])
+def test_pages_never_stay_in_the_cache(tmp_path, content_type, name):
+    (tmp_path / "tree").mkdir()
+    path = tmp_path / "tree" / name
+    if name == "table.fits":
+        fitsio.write(path, np.ones(1, [("a", "i4")]))
+    else:
+        path.write_text("ra,dec\n1,2\n")
+    page = Fault("html", body=PAGES[content_type], content_type=content_type)
+    with (
+        Loopback(tmp_path / "tree", faults=lambda r: page if r.number < 3 else None) as server,
+        open_source(remote(server.url, attempts=2)) as source,
+    ):
+        url = f"{server.url}/{name}"
+        with pytest.raises(RetrievalError, match=name) as error, source.table(url):
+            pass
+        assert error.value.transient
+        assert not [p for p in Path("results/cache").iterdir() if p.suffix != ".lock"]
+        with source.table(url) as local:
+            assert local.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("validators", [("etag", "last-modified"), ("last-modified",), ()])
+@pytest.mark.parametrize("kind", ["truncated", "reset"])
+def test_a_whole_file_over_a_line_that_breaks(tmp_path, validators, kind):
+    (tmp_path / "tree").mkdir()
+    content = random.Random(1).randbytes(1_000_000)
+    (tmp_path / "tree" / "table.bin").write_bytes(content)
+    with (
+        Loopback(
+            tmp_path / "tree", validators=validators, faults=lambda _: Fault(kind, after=100_000)
+        ) as server,
+        open_source(remote(server.url, attempts=1)) as source,
+        source.table(f"{server.url}/table.bin") as local,
+    ):
+        assert local.read_bytes() == content
+    assert server.bytes_sent < 1.1 * len(content)
+    assert [r.headers.get("if-range") is None for r in server.requests[1:]] == [not validators] * (
+        len(server.requests) - 1
+    )
+
+
+@pytest.mark.parametrize("validators", [("etag", "last-modified"), ("etag",)])
+@pytest.mark.parametrize("answer", ["200", "206", "412", "416", "shorter"])
+def test_a_whole_file_that_changes_while_a_line_breaks(tmp_path, validators, answer, monkeypatch):
+    """Whatever the server says to the request for the rest, the new file is had, and no mixture."""
+    (tmp_path / "tree").mkdir()
+    path = tmp_path / "tree" / "table.bin"
+    old, new = (random.Random(seed).randbytes(300_000) for seed in range(2))
+    new = new[:50_000] if answer == "shorter" else new
+    path.write_bytes(old)
+
+    def replace():
+        (tmp_path / "new").write_bytes(new)
+        os.replace(tmp_path / "new", path)
+
+    def faults(request):
+        if request.number == 1:
+            return Fault("truncated", after=100_000)
+        if request.number > 2:
+            return None
+        if answer in ("412", "416"):
+            replace()
+            return Fault(answer)
+        return Fault("unconditional" if answer in ("206", "shorter") else "call", call=replace)
+
+    with (
+        Loopback(tmp_path / "tree", validators=validators, faults=faults) as server,
+        open_source(remote(server.url)) as source,
+        source.table(f"{server.url}/table.bin") as local,
+    ):
+        assert local.read_bytes() == new
+    assert server.requests[1].range == "bytes=100000-"
+    assert len(server.requests) == (2 if answer == "200" else 3)
+
+
+def test_a_server_without_ranges_whose_line_breaks(tmp_path):
+    """It ends, and so does one whose file is sent whole in the end."""
+    (tmp_path / "tree").mkdir()
+    content = random.Random(1).randbytes(300_000)
+    (tmp_path / "tree" / "table.bin").write_bytes(content)
+    breaks = Fault("truncated", after=100_000)
+    for last, attempts in ((10**9, 3), (4, 6)):
+        with (
+            Loopback(
+                tmp_path / "tree",
+                ranges="none",
+                faults=lambda r, last=last: breaks if r.number < last else None,
+            ) as server,
+            open_source(remote(server.url, attempts=attempts)) as source,
+        ):
+            expects = (
+                pytest.raises(RetrievalError, match="IncompleteRead")
+                if last > 100
+                else contextlib.nullcontext()
+            )
+            with expects, source.table(f"{server.url}/table.bin") as local:
+                assert local.read_bytes() == content
+        assert len(server.requests) <= attempts + 1
+
+
+def test_coadds_over_a_line_that_breaks(deep):
+    """Tiles that have arrived are not requested again."""
+    x, y = positions(0, 400, (3500, 3500))
+    with fitsio.FITS(deep / "image.fits.fz") as fits:
+        whole = fits[1].read()
+    for ranges in ("apache", "single", "none"):
+        with (
+            Loopback(
+                deep, ranges=ranges, faults=lambda _: Fault("truncated", after=1_000_000)
+            ) as server,
+            open_source(remote(server.url, attempts=1)) as source,
+        ):
+            if ranges == "none":
+                with pytest.raises(RetrievalError, match="IncompleteRead"):
+                    fetch(source, server.url, ["image.fits.fz"], x, y)
+                continue
+            stamps = fetch(source, server.url, ["image.fits.fz"], x, y)["image.fits.fz"]
+        np.testing.assert_array_equal(stamps, expected(whole, x, y))
+        assert len(server.requests) > 5
+        assert server.bytes_sent < 1.2 * (deep / "image.fits.fz").stat().st_size
+
+
 def test_connections_are_limited_and_kept(files):
     with Loopback(files.folder, latency_s=0.02) as server:
         with open_source(remote(server.url, connections=3)) as source:
@@ -334,36 +561,117 @@ def test_connections_are_limited_and_kept(files):
         assert server.connections.opened <= 3
 
 
-def test_sums_are_checked_where_whole_files_are_taken(tiny_tree, tmp_path):
-    tree = tmp_path / "tree"
-    shutil.copytree(tiny_tree.tree, tree)
-    settings = remote("http://127.0.0.1:1")
-    path = settings.survey_paths.tractor(tiny_tree.region, tiny_tree.brick)
-    name = path.removeprefix(settings.survey_paths.tree + "/")
-    sums = settings.survey_paths.checksums(tiny_tree.region, tiny_tree.brick)
-    sums = tree / sums.removeprefix(settings.survey_paths.tree + "/")
-    right = hashlib.sha256((tree / name).read_bytes()).hexdigest()
+def list_sums(tree, release, file, marker=" ", wrong=()):
+    """Write the list of sums of a folder as the survey does; returns its path."""
+    folder = file.relative_to(tree).parent
+    path = file.with_name(f"legacysurvey_{release}_{'_'.join(folder.parts)}.sha256sum")
+    files = [each for each in file.parent.iterdir() if each.is_file() and each != path]
+    sums = {each: hashlib.sha256(each.read_bytes()).hexdigest() for each in files}
+    sums |= dict.fromkeys(wrong, "0" * 64)
+    path.write_text("".join(f"{sum} {marker}{each.name}\n" for each, sum in sums.items()))
+    return path
+
+
+@pytest.fixture
+def tree(tiny_tree, tmp_path):
+    return shutil.copytree(tiny_tree.tree, tmp_path / "tree")
+
+
+def parent_and_cutouts(settings):
+    """Make the only chunk; returns the entries of its brick in both manifests."""
+    write_bricks(settings)
+    (chunk,) = load_plan(settings)
+    parent_of_chunk(settings, chunk)
+    cut_chunk(settings, chunk)
+    manifests = [settings.paths.manifest(stage, chunk) for stage in ("parent", "cutouts")]
+    return [entry for path in manifests for entry in read_manifest(path).values()]
+
+
+@pytest.mark.parametrize("marker", [" ", "*", "./", "south/tractor/150/"])
+def test_sums_as_the_survey_publishes_them(tiny_tree, tree, marker):
+    paths = RELEASES["dr9"].paths(tree)
+    tractor = paths.tractor(tiny_tree.region, tiny_tree.brick)
+    sums = list_sums(tree, "dr9", tractor, marker)
+    assert sums == paths.checksums(tractor)
+    image = paths.coadd("south", tiny_tree.brick, "image", "g")
+    assert list_sums(tree, "dr9", image, marker) == paths.checksums(image)
+    with Loopback(tree, ranges="none") as server:
+        settings = remote(server.url, checksums=True, attempts=2)
+        assert all("unchecked" not in entry for entry in parent_and_cutouts(settings))
+        asked = [request.path for request in server.requests]
+        assert f"/{sums.relative_to(tree)}" in asked
+        # A file in the cache is checked as well.
+        (cached,) = Path("results/cache").glob("*-tractor-*")
+        size = cached.stat().st_size
+        cached.write_bytes(b"x" * size)
+        parent_of_brick(settings, tiny_tree.brick, "south")
+        assert next(Path("results/cache").glob("*-tractor-*")).read_bytes() == tractor.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["tractor", "coadd", "bricks", "sweep"])
+def test_a_file_other_than_the_published_one_is_refused(tiny_tree, tree, kind):
+    paths = RELEASES["dr9"].paths(tree)
+    region, brick = tiny_tree.region, tiny_tree.brick
+    sweep = tree / "south/sweep/9.0" / sweep_names(150.147, 32.0, RELEASES["dr9"])[1]
+    sweep.parent.mkdir(parents=True)
+    shutil.copy(paths.tractor(region, brick), sweep)
+    file = {
+        "tractor": paths.tractor(region, brick),
+        "coadd": paths.coadd(region, brick, "invvar", "r"),
+        "bricks": paths.bricks(region),
+        "sweep": sweep,
+    }[kind]
+    list_sums(tree, "dr9", file, wrong=[file])
+    with Loopback(tree, ranges="none") as server:
+        settings = remote(server.url, checksums=True, attempts=2)
+        if kind == "sweep":
+            survey = settings.survey.model_copy(update={"catalogs": "sweeps"})
+            settings = settings.model_copy(update={"survey": survey})
+        wrong = rf"{file.name}: SHA-256 \w+\.\.\., published 00000000"
+        if kind == "bricks":
+            with pytest.raises(RetrievalError, match=wrong):
+                write_bricks(settings)
+            return
+        entries = parent_and_cutouts(settings)
+    assert entries[-1]["status"] == "failed"
+    assert re.search(wrong, entries[-1]["reason"])
+    assert entries[-1]["transient"]
+
+
+@pytest.mark.parametrize("answer", ["absent", "page", "empty", "other"])
+def test_what_is_not_checked_is_said(tiny_tree, tree, answer, caplog):
+    caplog.set_level("INFO", "lenspipe")
+    paths = RELEASES["dr9"].paths(tree)
+    tractor = paths.tractor(tiny_tree.region, tiny_tree.brick)
+    text = {"page": "<html>no list</html>", "empty": "", "other": f"{'0' * 64}  other.fits\n"}
+    if answer != "absent":
+        paths.checksums(tractor).write_text(text[answer])
     with Loopback(tree) as server:
-        config = remote(server.url, checksums=True, attempts=2)
-        survey = config.survey_paths
-        arguments = (
-            survey.tractor(tiny_tree.region, tiny_tree.brick),
-            survey.checksums(tiny_tree.region, tiny_tree.brick),
-        )
-        with open_source(config) as source, source.table(*arguments) as local:
-            assert hashlib.sha256(local.read_bytes()).hexdigest() == right
-        shutil.rmtree(config.retrieval.cache)
-        sums.write_text(f"{right} *tractor/{name}\n")
-        with open_source(config) as source, source.table(*arguments):
-            pass
-        shutil.rmtree(config.retrieval.cache)
-        sums.write_text(f"{'0' * 64} *tractor/{name}\n")
-        with (
-            open_source(config) as source,
-            pytest.raises(RetrievalError, match=r"SHA-256 .* published 00000000"),
-            source.table(*arguments),
-        ):
-            pass
+        settings = remote(server.url, checksums=True, attempts=2)
+        catalogue, cutouts = parent_and_cutouts(settings)
+        asked = [r.path for r in server.requests if "150.sha256sum" in r.path]
+    reason = {
+        "absent": "no list of sums: .*tractor_150.sha256sum: 404 Not Found",
+        "page": "no list of sums: .*tractor_150.sha256sum: found no SHA-256 sums",
+        "empty": "no list of sums: .*tractor_150.sha256sum: found no SHA-256 sums",
+        "other": "not listed in .*tractor_150.sha256sum",
+    }[answer]
+    assert catalogue["status"] == cutouts["status"] == "done"
+    assert re.match(reason, catalogue["unchecked"])
+    assert "only parts were read" in cutouts["unchecked"]
+    assert len(asked) == (2 if answer in ("page", "empty") else 1)
+    assert len(re.findall("catalogue not checked against published sums", caplog.text)) == 1
+    assert len(re.findall("coadds not checked against published sums", caplog.text)) == 1
+    # Cutouts that are kept say so again.
+    with Loopback(tree) as server:
+        assert parent_and_cutouts(remote(server.url, checksums=True))[1] is not None
+
+
+def test_nothing_is_said_of_sums_that_are_not_to_be_checked(tiny_tree, tree):
+    with Loopback(tree) as server:
+        entries = parent_and_cutouts(remote(server.url))
+        assert not [r for r in server.requests if "sha256" in r.path]
+    assert all("unchecked" not in entry for entry in entries)
 
 
 def test_bytes_that_are_no_image(tmp_path):

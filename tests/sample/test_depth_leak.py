@@ -8,7 +8,7 @@ from helpers.fake_run import make_table, write_cutouts
 
 from lenspipe.catalogs.known_lenses import merge_known
 from lenspipe.config.settings import load_settings
-from lenspipe.cutouts.reading import read_images
+from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.models.registry import build
 from lenspipe.products.manifests import write_manifest
 from lenspipe.sample.build import build_sample
@@ -113,7 +113,7 @@ def auc_from_shuffled_labels(settings, table):
     rng, labels = np.random.default_rng(2), table["label"].to_numpy().copy()
     for rows in table.groupby("nobs_z").indices.values():
         labels[rows] = rng.permutation(labels[rows])
-    images, here = read_images(settings, table), (table["split"] == "train").to_numpy()
+    images, here = CutoutFiles.of(settings).read(table)[0], (table["split"] == "train").to_numpy()
     model = train(images[here], labels[here])
     held, labels, p = table[~here], labels[~here], predict(model, images[~here])
     every = {"all": np.arange(len(held)), **held.groupby("nobs_z").indices}
@@ -124,8 +124,8 @@ def auc_from_shuffled_labels(settings, table):
 def correlation_with_exposures(settings, table, others):
     """Of the scores of held-out non-lenses (Spearman)."""
     here = table["split"] == "train"
-    model = train(read_images(settings, table[here]), table["label"][here].to_numpy())
-    p = predict(model, read_images(settings, others))
+    model = train(CutoutFiles.of(settings).read(table[here])[0], table["label"][here].to_numpy())
+    p = predict(model, CutoutFiles.of(settings).read(others)[0])
     return scipy.stats.spearmanr(p, others["nobs_z"]).statistic
 
 

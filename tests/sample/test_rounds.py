@@ -32,7 +32,7 @@ def settings(tmp_path, monkeypatch):
 @pytest.fixture
 def model(monkeypatch):
     """A model whose score is a galaxy's peak in r."""
-    monkeypatch.setattr("lenspipe.sample.cleaning.load_model_for_run", lambda settings, path: path)
+    monkeypatch.setattr("lenspipe.sample.build.load_model_for_run", lambda path, *_: path)
 
     def score(model, images, batch_size):
         assert model == "before.keras"

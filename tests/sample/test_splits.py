@@ -64,12 +64,11 @@ def test_bricks_of_a_cell_stay_together_and_more_galaxies_change_nothing():
     lenses = pd.DataFrame({"brick": rng.choice(bricks["brick"], 90)})
     lenses = lenses.assign(grade=rng.choice(list("ABC"), 90), region="south")
     galaxies = pd.DataFrame({"brick": bricks["brick"], "region": "south"})
-    settings = some_settings(split_nside=64)
-    fractions = settings.sample.fractions
-    split = split_bricks(cells_of_bricks(settings, bricks), galaxies, lenses, fractions, 1)
+    fractions = some_settings().sample.fractions
+    split = split_bricks(cells_of_bricks(bricks, 64), galaxies, lenses, fractions, 1)
     assert set(split) == set(bricks["brick"])
     twice = pd.concat([galaxies, galaxies])
-    shuffled = cells_of_bricks(settings, bricks.sample(frac=1, random_state=1))
+    shuffled = cells_of_bricks(bricks.sample(frac=1, random_state=1), 64)
     assert split_bricks(shuffled, twice, lenses, fractions, 1) == split
     from astropy import units as u
     from astropy_healpix import HEALPix
@@ -89,7 +88,7 @@ def test_a_lens_of_another_split_in_the_corner_of_a_cutout_is_found(arcsec, foun
     lenses = pd.DataFrame({"ra": [0.0, 50.0], "dec": [60.0, 0.0], "split": ["train", "test"]})
     offset = arcsec / 3600 / np.cos(np.radians(60))
     table = pd.DataFrame({"ra": [360 - offset] * 2, "dec": 60.0, "split": ["test", "train"]})
-    assert near_lens_of_other_split(some_settings(), table, lenses).tolist() == [found, False]
+    assert near_lens_of_other_split(table, lenses, 101 * 0.262).tolist() == [found, False]
 
 
 def test_shorthands_of_the_fractions():

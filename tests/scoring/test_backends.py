@@ -1,6 +1,7 @@
 """Tests of lenspipe.scoring.backends.choose: all give what Keras gives."""
 
 import functools
+import importlib.util
 import logging
 import sys
 
@@ -19,6 +20,10 @@ from lenspipe.training.ensemble import join
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.tensorflow import gpus, keras
 
+needs_openvino = pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None, reason="openvino is not installed"
+)
+OPENVINO = pytest.param("openvino", marks=needs_openvino)
 SIZE = 33
 NETWORKS = {
     "cmu_deeplens": {"widths": [4, 8], "units": 2, "stem_filters": 4},
@@ -83,16 +88,17 @@ def test_tensorflow_agrees_with_keras(model):
     np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-4)
 
 
+@needs_openvino
 def test_openvino_agrees_with_keras(model):
-    pytest.importorskip("lenspipe.backends.openvino", reason="openvino is not installed")
     images = some_images()
     scores = opened(model, backend="openvino")(images)
     assert (scores.dtype, scores.shape) == (np.float32, (40, 1))
     np.testing.assert_allclose(scores, plain(model, images), rtol=0, atol=1e-4)
 
 
+@needs_openvino
 def test_bfloat16_nearly_agrees_with_keras(model):
-    module = pytest.importorskip("lenspipe.backends.openvino", reason="openvino is not installed")
+    module = importlib.import_module("lenspipe.scoring.backends.openvino")
     if "BF16" not in module.openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU has no bfloat16")
     if model.name == "efficientnet_v2":
@@ -105,10 +111,8 @@ def test_bfloat16_nearly_agrees_with_keras(model):
     assert scipy.stats.spearmanr(scores, expected).statistic > 0.999
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "openvino"])
+@pytest.mark.parametrize("backend", ["tensorflow", OPENVINO])
 def test_orientations_are_averaged(backend):
-    if backend == "openvino":
-        pytest.importorskip("lenspipe.backends.openvino", reason="openvino is not installed")
     model, images = made(), some_images(5)
     expected = score_images(model, images, symmetries=8)
     assert np.abs(expected - score_images(model, images)).max() > 1e-3
@@ -116,10 +120,8 @@ def test_orientations_are_averaged(backend):
     np.testing.assert_allclose(scores[:, 0], expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "openvino", "auto"])
+@pytest.mark.parametrize("backend", ["tensorflow", OPENVINO, "auto"])
 def test_any_number_of_cutouts_is_scored(backend):
-    if backend == "openvino":
-        pytest.importorskip("lenspipe.backends.openvino", reason="openvino is not installed")
     model, images = made(), some_images(70)
     score, expected = opened(model, backend=backend, batch_size=70), plain(model, images)
     for number in (0, 1, 31, 33, 70):

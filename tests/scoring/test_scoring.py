@@ -1,3 +1,4 @@
+import json
 import zipfile
 
 import numpy as np
@@ -14,7 +15,7 @@ from lenspipe.products.cutouts import read_cutouts
 from lenspipe.products.manifests import write_manifest
 from lenspipe.scoring import score as inference
 from lenspipe.scoring.records import records_of_chunk
-from lenspipe.scoring.scorer import Scorer
+from lenspipe.scoring.scorer import Scorer, hash_model
 from lenspipe.statistics.calibration import fit_calibration, write_calibration
 from lenspipe.training.ensemble import join
 from lenspipe.utils.errors import LenspipeError
@@ -145,7 +146,7 @@ def test_what_was_scored_with_another_model_is_not_kept(settings, counted, tmp_p
 def test_two_at_the_same_chunk_do_not_mix(settings, counted):
     assert counted(settings, after=2) == 2
     manifest = settings.paths.manifest("cutouts", CHUNK)
-    key = content_key("scores", settings, inference._hashes(settings.model_path, manifest))
+    key = content_key("scores", settings, hash_model(settings.model_path, manifest))
     with parts.open_parts(settings.paths.score_parts(CHUNK), key) as first:
         assert first.batches == 2
         assert counted(settings) == 3
@@ -244,6 +245,43 @@ def test_truncated_model_is_refused(settings, tmp_path):
     (tmp_path / "model.keras").write_bytes(content[: len(content) // 2])
     with pytest.raises(LenspipeError, match="can't be read as a Keras model"):
         inference.load_model(tmp_path / "model.keras")
+
+
+def test_a_model_that_unpacks_to_gigabytes_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "model.keras"
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("config.json", "w") as file,
+    ):
+        for _ in range(64):
+            file.write(b" " * 1_000_000)
+    assert path.stat().st_size < 100_000
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail("it was unpacked"))
+    with pytest.raises(
+        LenspipeError, match=r"model\.keras: unpacks to 64 MB, of which 64 MB descr"
+    ):
+        inference.load_model(path)
+
+
+def test_a_model_of_a_newer_keras_names_both_versions(settings, tmp_path):
+    path = tmp_path / "model.keras"
+    with (
+        zipfile.ZipFile(settings.paths.model("resnet")) as source,
+        zipfile.ZipFile(path, "w") as archive,
+    ):
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "metadata.json":
+                content = json.dumps(json.loads(content) | {"keras_version": "99.1.0"})
+            if name == "config.json":
+                # A setting that this version of Keras does not know.
+                content = content.replace(b'"trainable":', b'"of_the_future": 1, "trainable":')
+            archive.writestr(name, content)
+    text = (
+        rf"written by Keras 99\.1\.0, can't be read by the installed {keras.__version__}; pip inst"
+    )
+    with pytest.raises(LenspipeError, match=text):
+        inference.load_model(path)
 
 
 def test_missing_and_truncated_records_are_refused(settings):

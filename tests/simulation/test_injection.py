@@ -36,6 +36,12 @@ def make_settings(bands="grz", **injection):
     return load_settings(config)
 
 
+def injected_as(bands="grz", **injection):
+    """Arguments of `inject`: bands, release and section."""
+    settings = make_settings(bands, **injection)
+    return settings.survey.bands, settings.release, settings.injection
+
+
 def make_hosts(number, bands="grz", size=101, **columns):
     """Cutouts of ellipticals at redshift 0.5, a round spot with noise, and their table."""
     rng = np.random.default_rng(7)
@@ -60,7 +66,7 @@ def hosts():
 
 @pytest.fixture(scope="module")
 def injected(hosts):
-    return inject(*hosts, np.random.default_rng(1), make_settings())
+    return inject(*hosts, np.random.default_rng(1), *injected_as())
 
 
 # Ray tracing against closed forms.
@@ -260,8 +266,8 @@ def test_einstein_radius_is_that_of_the_dispersion(injected):
 
 @pytest.mark.parametrize("theta_e", ["dispersion", "drawn"])
 def test_arcs_can_be_seen(hosts, theta_e):
-    chosen = make_settings(theta_e=theta_e, theta_e_range=(1.0, 2.5), min_arc_snr=15)
-    _, truth = inject(*hosts, np.random.default_rng(2), chosen)
+    chosen = injected_as(theta_e=theta_e, theta_e_range=(1.0, 2.5), min_arc_snr=15)
+    _, truth = inject(*hosts, np.random.default_rng(2), *chosen)
     assert truth["theta_e_arcsec"].between(1.0, 2.5).all()
     assert (truth["theta_e_from"] == theta_e).mean() > 0.9
     assert (truth["arc_snr"] >= 15).all()
@@ -273,7 +279,7 @@ def test_arcs_can_be_seen(hosts, theta_e):
 
 
 def test_without_a_threshold_arcs_are_taken_as_they_come(hosts):
-    _, truth = inject(*hosts, np.random.default_rng(2), make_settings(min_arc_snr=0))
+    _, truth = inject(*hosts, np.random.default_rng(2), *injected_as(min_arc_snr=0))
     assert (truth["arc_snr"] == 0).any()
     assert truth["source_mag_g"].median() > 24.5
     # Anywhere in a circle.
@@ -284,14 +290,14 @@ def test_without_a_threshold_arcs_are_taken_as_they_come(hosts):
 def test_equal_seeds_give_equal_bytes(hosts, injected):
     images, table = hosts
     before = images.copy()
-    out, truth = inject(images, table, np.random.default_rng(1), make_settings())
+    out, truth = inject(images, table, np.random.default_rng(1), *injected_as())
     assert out.tobytes() == injected[0].tobytes()
     pd.testing.assert_frame_equal(truth, injected[1])
     assert images.tobytes() == before.tobytes()
-    other, _ = inject(images[:3], table[:3], np.random.default_rng(2), make_settings())
+    other, _ = inject(images[:3], table[:3], np.random.default_rng(2), *injected_as())
     assert (other != out[:3]).any(axis=(1, 2, 3)).all()
     # A galaxy's lens doesn't depend on what comes after it.
-    first, _ = inject(images[:3], table[:3], np.random.default_rng(1), make_settings())
+    first, _ = inject(images[:3], table[:3], np.random.default_rng(1), *injected_as())
     assert first.tobytes() == out[:3].tobytes()
 
 
@@ -310,25 +316,25 @@ def test_missing_pixels_stay_missing():
     images[:, 0] = np.nan
     images[:, :, :10] = np.nan
     images[:, 1, 45:48, 45] = np.nan
-    out, truth = inject(images, table, np.random.default_rng(1), make_settings())
+    out, truth = inject(images, table, np.random.default_rng(1), *injected_as())
     assert (np.isnan(out) == np.isnan(images)).all()
     assert (truth["snr_band"] != "g").all()
 
 
 def test_four_bands_and_another_size():
     images, table = make_hosts(3, "griz", 61)
-    out, truth = inject(images, table, np.random.default_rng(1), make_settings("griz"))
+    out, truth = inject(images, table, np.random.default_rng(1), *injected_as("griz"))
     assert out.shape == (3, 4, 61, 61)
     assert {"arc_mag_i", "source_mag_i"} <= set(truth)
     assert truth["source_mag_i"].between(truth["source_mag_z"] - 1, truth["source_mag_r"] + 1).all()
 
 
 def test_dispersion_follows_luminosity_and_mass_follows_light():
-    chosen = make_settings(min_arc_snr=0, theta_e_range=(0.05, 9.0))
+    chosen = injected_as(min_arc_snr=0, theta_e_range=(0.05, 9.0))
     images, table = make_hosts(150, shape_e1=0.4, shape_e2=-0.2)
-    _, normal = inject(images, table, np.random.default_rng(1), chosen)
+    _, normal = inject(images, table, np.random.default_rng(1), *chosen)
     brighter = table.assign(mag_r=table["mag_r"] - 1, mag_z=table["mag_z"] - 1)
-    _, bright = inject(images, brighter, np.random.default_rng(1), chosen)
+    _, bright = inject(images, brighter, np.random.default_rng(1), *chosen)
     # L^(1/4), while the cross-section takes more of the upper end in both alike.
     ratio = bright["sigma_v"].median() / normal["sigma_v"].median()
     assert ratio == pytest.approx(10**0.1, rel=0.06)
@@ -339,20 +345,20 @@ def test_dispersion_follows_luminosity_and_mass_follows_light():
 def test_galaxies_of_unlikely_mass_get_lenses_too(caplog):
     images, table = make_hosts(3, mag_r=np.float32(23.5), mag_z=np.float32(22.4))
     with caplog.at_level("INFO", logger="lenspipe"):
-        _, truth = inject(images, table, np.random.default_rng(1), make_settings())
+        _, truth = inject(images, table, np.random.default_rng(1), *injected_as())
     assert (truth["theta_e_from"] == "drawn").all()
     assert "3 of 3 Einstein radii drawn uniformly" in caplog.text
 
 
 def test_without_a_magnitude_a_typical_galaxy_is_assumed():
     images, table = make_hosts(2, mag_r=np.float32(np.nan))
-    _, truth = inject(images, table, np.random.default_rng(1), make_settings())
+    _, truth = inject(images, table, np.random.default_rng(1), *injected_as())
     assert truth["z_lens"].to_numpy() == pytest.approx(0.5)
 
 
 def test_no_hosts():
     images, table = make_hosts(2)
-    out, truth = inject(images[:0], table[:0], np.random.default_rng(1), make_settings())
+    out, truth = inject(images[:0], table[:0], np.random.default_rng(1), *injected_as())
     assert len(out) == len(truth) == 0
 
 
@@ -362,7 +368,7 @@ def test_no_hosts():
 def test_impossible_requirements_are_reported():
     images, table = make_hosts(1)
     with pytest.raises(LenspipeError, match=r"lower config key injection.min_arc_snr, now 1e\+06"):
-        inject(images, table, np.random.default_rng(1), make_settings(min_arc_snr=1e6))
+        inject(images, table, np.random.default_rng(1), *injected_as(min_arc_snr=1e6))
     with pytest.raises(LenspipeError, match="theta_e_range"):
         make_settings(theta_e_range=(2.0, 1.0))
 
@@ -370,16 +376,16 @@ def test_impossible_requirements_are_reported():
 def test_seeing_and_pixels_are_needed():
     images, table = make_hosts(1, psfsize_r=np.float32(np.nan))
     with pytest.raises(LenspipeError, match=r"galaxy 10000-1-0: found noise .* psfsize"):
-        inject(images, table, np.random.default_rng(1), make_settings())
+        inject(images, table, np.random.default_rng(1), *injected_as())
     images, table = make_hosts(1)
     with pytest.raises(LenspipeError, match="expected both above 0"):
-        inject(0 * images, table, np.random.default_rng(1), make_settings())
+        inject(0 * images, table, np.random.default_rng(1), *injected_as())
 
 
 def test_bands_without_redshifts_are_refused():
     images, table = make_hosts(1, "gr")
     with pytest.raises(LenspipeError, match=r"survey\.bands: found g, r, .* add z"):
-        inject(images, table, np.random.default_rng(1), make_settings("gr"))
+        inject(images, table, np.random.default_rng(1), *injected_as("gr"))
 
 
 def test_missing_lenstronomy_is_reported(monkeypatch):
@@ -387,7 +393,7 @@ def test_missing_lenstronomy_is_reported(monkeypatch):
     lensing._models.cache_clear()
     images, table = make_hosts(1)
     with pytest.raises(LenspipeError, match=r"not installed.*pip install 'lenspipe\[demo\]'"):
-        inject(images, table, np.random.default_rng(1), make_settings())
+        inject(images, table, np.random.default_rng(1), *injected_as())
 
 
 # Distances, and the benchmark.

@@ -24,6 +24,11 @@ def planted_settings(**own):
     return load_settings(CONFIG | {"selection": {"lenses": "planted"} | own})
 
 
+def injected_as(settings):
+    """Arguments of `inject` after its generator."""
+    return settings.survey.bands, settings.release, settings.injection, settings.selection
+
+
 def hosts(number, mag_z=18.5, r_z=1.1):
     """Round galaxies in noise."""
     rng = np.random.default_rng(1)
@@ -58,7 +63,7 @@ def test_injected_lenses_have_them_and_the_radii_of_their_galaxies():
     settings = planted_settings(theta_e_range=[0.6, 3.0], source_mag_range=[22.0, 25.0])
     images, table = hosts(60)
     rng = np.random.default_rng(3)
-    injected, truth = inject(images, table, rng, settings, settings.selection)
+    injected, truth = inject(images, table, rng, *injected_as(settings))
     assert truth["theta_e_arcsec"].between(0.6, 3.0).all()
     assert truth["source_mag_g"].between(22.0, 25.0).all()
     assert (np.hypot(truth["beta_1"], truth["beta_2"]) <= MAX_BETA).all()
@@ -69,7 +74,7 @@ def test_injected_lenses_have_them_and_the_radii_of_their_galaxies():
     assert (injected != images).any(axis=(1, 2, 3)).all()
     # Brighter galaxies at the same redshift have larger radii.
     images, bright = hosts(60, mag_z=16.5)
-    _, wider = inject(images, bright, np.random.default_rng(3), settings, settings.selection)
+    _, wider = inject(images, bright, np.random.default_rng(3), *injected_as(settings))
     assert wider["theta_e_arcsec"].median() > truth["theta_e_arcsec"].median()
 
 

@@ -3,17 +3,17 @@
 import io
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from helpers.clock import Clock
 
 from lenspipe import __version__
 from lenspipe.config.settings import load_settings
 from lenspipe.config.surveys.legacy import RELEASES
-from lenspipe.retrieval import retry
+from lenspipe.retrieval import hosts, retry
 from lenspipe.survey import service
 from lenspipe.survey.bricks import brick_wcs
 from lenspipe.survey.service import CutoutService, read_answer
@@ -69,6 +69,11 @@ class Handler(BaseHTTPRequestHandler):
             status, headers = int(mood), {"Retry-After": "7"} if mood == "503" else {}
         elif mood == "html":
             body = b"<html>Out for maintenance</html>"
+            headers = {"Content-Type": "text/html"}
+        elif mood == "json":
+            body, headers = b'{"error": "too busy"}', {"Content-Type": "application/json"}
+        elif mood in ("no such layer", "No cutouts enabled"):
+            body, headers = mood.encode(), {"Content-Type": "text/html; charset=utf-8"}
         elif mood == "elsewhere":
             body = render(ra + 0.02, dec, size)
         elif mood == "small":
@@ -97,9 +102,11 @@ def server(monkeypatch):
     """A service without delays; `waits` gathers how long was waited between tries."""
     monkeypatch.setattr(service, "PAUSE_S", 0.0)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.asked, server.moods, server.bands, server.waits = [], [], "grz", []
-    clock = SimpleNamespace(sleep=server.waits.append)
+    server.asked, server.moods, server.bands = [], [], "grz"
+    clock = Clock()
+    server.waits = clock.waits
     monkeypatch.setattr(retry.tenacity.nap, "time", clock)
+    monkeypatch.setattr(hosts, "time", clock)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server
@@ -184,7 +191,7 @@ def test_a_band_that_the_brick_lacks_is_empty(settings, server):
     assert inside.all()
 
 
-@pytest.mark.parametrize("mood", ["503", "500", "429", "html", "cut file", "cut transfer"])
+@pytest.mark.parametrize("mood", ["503", "500", "429", "html", "json", "cut file", "cut transfer"])
 def test_what_may_pass_is_tried_again(settings, server, caplog, mood):
     server.moods = [mood]
     with caplog.at_level("INFO", logger="lenspipe"):
@@ -194,7 +201,9 @@ def test_what_may_pass_is_tried_again(settings, server, caplog, mood):
     assert len(server.waits) == 1
     assert caplog.text.count("try 2 of 3") == 1
     if mood == "503":
-        assert server.waits[0] >= 7
+        assert 7 <= server.waits[0] < 8
+    if mood == "429":
+        assert 16 <= server.waits[0] <= 32
 
 
 def test_patience_ends(settings, server):
@@ -213,6 +222,8 @@ def test_patience_ends(settings, server):
         ("coarse", "found pixels of 0.524 arcsec, expected 0.262"),
         ("other", "found no image of brick 1501p320"),
         ("400", "400 Bad Request"),
+        ("no such layer", "answers 'no such layer'; check config keys survey.service"),
+        ("No cutouts enabled", "answers 'No cutouts enabled'"),
     ],
 )
 def test_what_is_wrong_for_good_is_not_tried_again(settings, server, mood, message):
@@ -222,6 +233,22 @@ def test_what_is_wrong_for_good_is_not_tried_again(settings, server, mood, messa
     assert not caught.value.transient
     assert "\n" not in str(caught.value)
     assert len(server.asked) == 1
+
+
+def test_the_service_is_asked_less_often_when_it_says_so(settings, server, monkeypatch):
+    """And by all jobs; after good answers a little more often each time."""
+    monkeypatch.setattr(service, "PAUSE_S", 1.5)
+    known = hosts.Hosts("results/cache/hosts.json", settings.retrieval, 1.5)
+    fetch(settings, pixels=PIXELS)
+    assert server.waits == pytest.approx([1.5, 1.5])
+    server.moods = ["429"]
+    fetch(settings)
+    assert known.host(settings.survey.service).pause_s == pytest.approx(3 * 0.97)
+    del server.waits[:]
+    fetch(settings, pixels=np.repeat(PIXELS, 10, axis=0))
+    assert max(server.waits) == pytest.approx(3, abs=0.1)
+    assert server.waits[-1] == pytest.approx(1.5, abs=0.1)
+    assert known.host(settings.survey.service).pause_s == 0
 
 
 def test_no_such_service(settings, server):

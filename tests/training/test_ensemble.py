@@ -108,7 +108,7 @@ def test_model_gives_the_combination_of_its_members_and_needs_no_other_file(run,
     members = combinations(run.models, some_images())
     for name in NAMES:
         settings.paths.model(name).unlink()
-    model = load_model_for_run(settings)
+    model = load_model_for_run(settings.model_path, "grz", SIZE)
     assert set(NAMES) < {layer.name for layer in model.layers}
     assert len(normalisation(model)) == len(NAMES)
     if how == "stacker":

@@ -1,23 +1,20 @@
 """What runs again after a change: dry runs of a run whose files are all there, but empty."""
 
 import contextlib
-import multiprocessing
 import os
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from snakemake.cli import main
+from helpers.workflow import run
 
 from lenspipe.config.settings import Settings, load_settings
 from lenspipe.config.stages import run_again
 
 pytestmark = pytest.mark.workflow
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 RUN = Path("results") / "tiny"
 CONFIG = {
     "run": "tiny",
@@ -31,6 +28,8 @@ CONFIG = {
 LISTS = {
     name: f"ra,dec\n{number},2\n" for number, name in enumerate(("known", "graded", "redshifts"))
 }
+#: What the workflow reads of a run; all other files are empty.
+CONTENTS = {"pages.json": '{"pages": []}'}
 #: Stages that run only where they, or a brick, are requested by name.
 ON_REQUEST = {
     *("mine", "sweep", "sweep_trial", "proposal", "ensemble"),
@@ -41,25 +40,8 @@ INTERMEDIATE = r"basis/|manifests/(parent|cutouts|mosaics)/|records/|parent/(aud
 
 
 def snakemake(*arguments):
-    """Run Snakemake in a fork of this process, which spares its imports; return what it prints."""
-    options = [
-        *(*arguments, "--cores", "1", "--nocolor", "--configfile", "config.yaml"),
-        *("--snakefile", str(REPOSITORY / "Snakefile")),
-        *("--workflow-profile", str(REPOSITORY / "profiles" / "default")),
-    ]
-    output = Path("output.txt")
-
-    def run():
-        sys.argv = ["snakemake", *options]
-        with output.open("w") as file:
-            sys.stdout = sys.stderr = file
-            main(options)
-
-    process = multiprocessing.get_context("fork").Process(target=run)
-    process.start()
-    process.join()
-    assert process.exitcode == 0, output.read_text()[-3000:]
-    return output.read_text()
+    """Run Snakemake in the working directory; return what it prints."""
+    return run(Path.cwd(), *arguments, "--nocolor", forked=True)
 
 
 def planned(**changes):
@@ -87,7 +69,7 @@ def files(tmp_path_factory):
         paths = [Path(line[0]) for line in lines if len(line) > 5 and line[0].startswith(str(RUN))]
         for path in paths:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("{}" if path.suffix == ".json" else "")
+            path.write_text(CONTENTS.get(path.name, "{}" if path.suffix == ".json" else ""))
         snakemake("--touch", "--forceall")
         paths = [path for path in paths if path.exists()]  # records are deleted when scored
         for path in paths:

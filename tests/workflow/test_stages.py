@@ -15,12 +15,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from helpers.stages import upstream
 from helpers.tiny_sky import write_sky
 
 from lenspipe.config.base import Section
 from lenspipe.config.paths import SkyPaths
 from lenspipe.config.settings import load_settings
-from lenspipe.config.stages import PROPERTIES, STAGE_FILES, STAGES, upstream
+from lenspipe.config.stages import PROPERTIES, STAGE_FILES, STAGES
 from lenspipe.footprint.plan import load_plan
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"

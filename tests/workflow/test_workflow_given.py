@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 import yaml
-from test_workflow import CONFIG, hashes, run, times
+from helpers.workflow import NETWORK, hashes, run, times
 
 from lenspipe.models.registry import build
 
@@ -18,7 +18,7 @@ def search(small_survey, tmp_path_factory):
     """A folder with a survey that a test may damage and mends, and the search's configuration."""
     folder = tmp_path_factory.mktemp("given")
     shutil.copytree(small_survey.tree, folder / "tree")
-    model = build("cmu_deeplens", **CONFIG["training"]["network_settings"])
+    model = build("cmu_deeplens", **NETWORK)
     model.save(folder / "given.keras")
     config = {
         "run": "few",
@@ -114,7 +114,7 @@ def test_cutouts_go_once_scored_and_come_back_where_they_are_wanted(small_survey
     assert "Cutting" not in output
     assert hashes(few, "cutouts/*/*.fits") == {file: cutouts[file]}
     # A model that is given anew scores what has to be cut again.
-    build("cmu_deeplens", **CONFIG["training"]["network_settings"]).save(search / "given.keras")
+    build("cmu_deeplens", **NETWORK).save(search / "given.keras")
     output = run(search)
     assert "Cutting" not in output
     assert "deleted after scoring, cut again" in output

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 from helpers.loopback import Fault, Loopback
-from test_workflow import CONFIG, run
+from helpers.workflow import NETWORK, run
 
 from lenspipe.config.settings import load_settings
 from lenspipe.footprint.plan import load_plan
@@ -36,7 +36,7 @@ def test_sweeps_and_queries_wait_for_the_table_of_bricks(
 
 
 def test_what_a_server_does_not_give_is_asked_for_again(small_survey, tmp_path):
-    model = build("cmu_deeplens", **CONFIG["training"]["network_settings"])
+    model = build("cmu_deeplens", **NETWORK)
     model.save(tmp_path / "given.keras")
     ill, well = small_survey.bricks[1], [small_survey.bricks[5]]
 

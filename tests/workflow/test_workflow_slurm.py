@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 from filelock import FileLock, Timeout
-from test_workflow import CONFIG, REPOSITORY, command
+from helpers.workflow import NETWORK, REPOSITORY, command
 
 from lenspipe.models.registry import build
 from lenspipe.products.cutouts import read_cutouts
@@ -149,7 +149,7 @@ def slurm():
 def finished(slurm, small_survey, tmp_path_factory):
     """Folder of a search with a given model that went through Slurm, with its output."""
     folder = tmp_path_factory.mktemp("slurm")
-    build("cmu_deeplens", **CONFIG["training"]["network_settings"]).save(folder / "given.keras")
+    build("cmu_deeplens", **NETWORK).save(folder / "given.keras")
     config = {
         "run": "few",
         "survey": {"release": "dr9", "tree": str(small_survey.tree)},

@@ -26,14 +26,8 @@ def noise_from_depth(galdepth: ArrayLike, fwhm: ArrayLike, pixel_scale_arcsec: f
     """Noise per pixel of a coadd, nanomaggies.
 
     The noise of a flux is that per pixel times the root of the number of pixels that the galaxy
-    covers, 4 pi s^2 for a Gaussian of width s.
-
-    Parameters
-    ----------
-    galdepth
-        Inverse variance of the flux of a galaxy of 0.45 arcsec, nanomaggy^-2.
-    fwhm
-        Seeing, arcsec.
+    covers, 4 pi s^2 for a Gaussian of width s. `galdepth` is the inverse variance of the flux of a
+    galaxy of 0.45 arcsec, nanomaggy^-2; `fwhm` the seeing, arcsec.
     """
     width2 = (np.asarray(fwhm, float) / 2.355) ** 2 + (_GALDEPTH_RADIUS_ARCSEC / 1.18) ** 2
     return np.sqrt(pixel_scale_arcsec**2 / (4 * np.pi * width2 * np.asarray(galdepth, float)))
@@ -71,19 +65,8 @@ def estimate_snr(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Estimate arcs without ray tracing: images by a singular isothermal sphere as two round spots.
 
-    Parameters
-    ----------
-    table
-        As drawn by `lenspipe.completeness.expected.population.draw_lenses`, before tracing.
-    release
-        Of the images: its pixel scale and zero point are used.
-
-    Returns
-    -------
-    snr
-        Signal to noise, shape (N, B).
-    magnification
-        Shape (N,).
+    Lenses are those of `lenspipe.completeness.expected.population.draw_lenses`, before tracing.
+    Return signal to noise, (N, B), and magnification, (N,).
     """
     fwhm, sky, electrons, flux, radius = _conditions(table, bands, release)
     theta_e, r_half = (table[name].to_numpy() for name in ("theta_e_arcsec", "source_r_half"))
@@ -101,12 +84,7 @@ def trace_arcs(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ray-trace lenses and measure their arcs as they would be observed.
 
-    Parameters
-    ----------
-    table, release
-        As for `estimate_snr`.
-    size
-        Side of a cutout, pixels.
+    Lenses are those of `estimate_snr`; `size` is the side of a cutout in pixels.
 
     Returns
     -------
@@ -146,18 +124,8 @@ def is_detectable(
     """Which lenses are detectable in any band by Collett (2015, ApJ 811, 20, sect. 3).
 
     Signal to noise above 20; theta_E^2 > r_half^2 + (seeing / 2)^2; magnification above 3, and
-    times the half-light radius above the seeing.
-
-    Parameters
-    ----------
-    table
-        As returned by `lenspipe.completeness.expected.population.draw_lenses`.
-    snr
-        Shape (N, B).
-
-    Returns
-    -------
-    (N,) bool array
+    times the half-light radius above the seeing. Lenses are those of
+    `lenspipe.completeness.expected.population.draw_lenses`, N rows; `snr` has shape (N, B).
     """
     fwhm = table[[f"psfsize_{band}" for band in bands]].to_numpy(np.float64)
     r_half, theta_e, magnification = (

@@ -27,7 +27,6 @@ __all__ = [
 #: whose density is 8.0e-3 h^3 Mpc^-3, with h = 0.7, as in Collett 2015 (ApJ 811, 20, sect. 2.1);
 #: Sheth et al. 2003 (ApJ 594, 225), already for h = 0.7.
 CHOI_2007 = {"density": 8.0e-3 * 0.7**3, "sigma": 161.0, "alpha": 2.32, "beta": 2.67}
-
 SHETH_2003 = {"density": 2.0e-3, "sigma": 88.8, "alpha": 6.5, "beta": 1.93}
 
 #: Comoving density falls as (1 + z)^-2.5, as in LensPop, the code published by Collett.
@@ -35,7 +34,6 @@ DENSITY_EVOLUTION = -2.5
 
 #: Ranges of the dispersions (from 100 km/s as in Collett) and redshifts that are drawn.
 SIGMA_RANGE_KM_S = (100.0, 450.0)
-
 Z_RANGE = (0.05, 1.5)
 
 #: Mean and spread of log10 of the dispersion, km/s, of early-type galaxies; its scatter at given
@@ -54,14 +52,8 @@ def dispersion_function(
     """Comoving density of galaxies per velocity dispersion, Mpc^-3 per km/s.
 
     ``density (v / sigma)^alpha exp(-(v / sigma)^beta) beta / Gamma(alpha / beta) / v``, whose
-    integral over all v is ``density``.
-
-    Parameters
-    ----------
-    velocity
-        Dispersion, km/s, above 0.
-    density, sigma, alpha, beta
-        As in `CHOI_2007`.
+    integral over all v is ``density``. The dispersion, km/s, is above 0; the other arguments are as
+    in `CHOI_2007`.
     """
     ratio = np.asarray(velocity, float) / sigma
     shape = ratio**alpha * np.exp(-(ratio**beta))
@@ -86,17 +78,8 @@ def draw_dispersions(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw velocity dispersions weighted by the lensing cross-section, sigma^4.
 
-    Parameters
-    ----------
-    density, sigma, alpha, beta
-        As in `CHOI_2007`.
-
-    Returns
-    -------
-    sigma
-        km/s, within `SIGMA_RANGE_KM_S`, shape (number,).
-    weight
-        Galaxies per Mpc^3 that each stands for, shape (number,).
+    They are within `SIGMA_RANGE_KM_S`, km/s, shape (number,); the weight of each is the galaxies
+    per Mpc^3 that it stands for. The other arguments are as in `CHOI_2007`.
     """
     grid = np.linspace(*SIGMA_RANGE_KM_S, 2000)
     density_per_km_s = dispersion_function(grid, density, sigma, alpha, beta)
@@ -114,14 +97,7 @@ def lens_magnitude(sigma_v: ArrayLike, z: ArrayLike) -> np.ndarray:
     characteristic magnitude. This is not its inverse: a galaxy of high dispersion is more often one
     of the many of average luminosity with a high dispersion for it than one of the few luminous
     ones. Distributions of log luminosity and log dispersion are taken as Gaussian (Bernardi et al.
-    2003).
-
-    Parameters
-    ----------
-    sigma_v
-        Velocity dispersion, km/s.
-    z
-        Redshift.
+    2003). `sigma_v` is the velocity dispersion, km/s; `z` the redshift.
     """
     z = np.asarray(z, float)
     # The characteristic magnitude is known to z = 1, and fades by 0.3 per 0.1 there.

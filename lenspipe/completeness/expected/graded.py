@@ -49,20 +49,9 @@ class GradedCandidates:
         """Count how many of the candidates are lenses.
 
         With grades: those of A, B and C; those without a grade may be either. Without: all, minus
-        the expected false positives.
-
-        Parameters
-        ----------
-        rows
-            Mask of the candidates to count.
-        bins
-            Bins of magnitude that they are in.
-
-        Returns
-        -------
-        dict
-            ``candidates``, ``found``, ``found_low``, ``found_high``; ``found`` is None where the
-            false positives are unknown.
+        the expected false positives. Keys are ``candidates``, ``found``, ``found_low``,
+        ``found_high``; ``found`` is None where the false positives are unknown. `rows` is a mask of
+        the candidates to count, `bins` the bins of magnitude that they are in.
         """
         table = self.table[rows]
         n = len(table)
@@ -85,12 +74,8 @@ def read_graded_candidates(
 ) -> GradedCandidates:
     """Read candidates, grades, and the expected false-positive rate.
 
-    Parameters
-    ----------
-    edges
-        Of the bins of magnitude in the band, the search's last.
-    bricks
-        Bricks to include; all if not given.
+    `edges` are those of the bins of magnitude in the band, the search's last; all bricks are
+    included if none are given.
     """
     mag = f"mag_{band}"
     table = read_candidates(paths.candidates, hidden=True)

@@ -25,6 +25,7 @@ from lenspipe.products.files import require, write_json
 from lenspipe.products.tables import read_table, write_table
 from lenspipe.products.truth import QUOTED_ARC_SNR, QUOTED_THETA_E_ARCSEC, held_out_bricks
 from lenspipe.statistics.metrics import PROPERTY_BINS
+from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
@@ -61,7 +62,7 @@ def expect_lenses(settings: Settings) -> str:
     function = SelectionFunction.read(path, settings.release.zero_point_mag)
     fraction = parent_fraction(paths.audit, settings.parent.types, settings.release.types)
     population = _choose_population(settings, function, fraction["part"])
-    bricks = searched_bricks(settings)
+    bricks = searched_bricks(paths, brick_grid(settings.release.brick_deg))
     if population.has_positions:
         bricks = bricks[bricks["brick"].isin(population.bricks)]
     area = area_deg2(bricks, settings.release.brick_deg)
@@ -94,9 +95,7 @@ def _choose_population(
     """The user's table, the truth of a simulated sky, or else the model."""
     paths, bands, path = settings.paths, settings.survey.bands, settings.expected.population
     if path is None and settings.simulation:
-        return simulated_population(
-            paths, bands, held_out_bricks(settings.paths, settings.held_out)
-        )
+        return simulated_population(paths, bands, held_out_bricks(paths, settings.held_out))
     release = settings.release
     hosts = read_conditions(paths, bands, settings.seed, release.zero_point_mag)
     if path is None:
@@ -127,11 +126,8 @@ def expected_numbers(
 ) -> dict[str, Any]:
     """Compute the expected numbers of lenses found in an area, square degrees.
 
-    Returns
-    -------
-    dict
-        Content of ``expected.json`` (docs/outputs.md) without numbers found. Numbers are None if it
-        is unknown how many lenses the population's rows stand for.
+    Return the content of ``expected.json`` (docs/outputs.md) without numbers found. Numbers are
+    None if it is unknown how many lenses the population's rows stand for.
 
     Raises
     ------
@@ -253,12 +249,8 @@ def compare_with_candidates(
     """Add the numbers found to those expected, and whether the two are consistent.
 
     They are if the intervals overlap: that of the number expected, from chance and the uncertainty
-    of the selection function, and that of the lenses among the candidates.
-
-    Parameters
-    ----------
-    result
-        As returned by `expected_numbers`; modified.
+    of the selection function, and that of the lenses among the candidates. `result`, as returned by
+    `expected_numbers`, is modified.
     """
     result["found"] = candidates.count_lenses() | {"graded": candidates.graded}
     table = candidates.table
@@ -308,7 +300,9 @@ def expected_from_galaxies(
     """Predict lenses from the search's own galaxies, without a velocity dispersion function.
 
     Each injected lens stands for the lenses like it behind its galaxy (``weight``), and its galaxy
-    for all galaxies of its bin of magnitude.
+    for all galaxies of its bin of magnitude. Keys are ``theta_e_range`` (arcsec), ``lenses`` behind
+    the galaxies, and how many of these should be found: ``expected``, ``low``, ``high`` (95 %,
+    including the scatter of the finite sample of injected lenses).
 
     Parameters
     ----------
@@ -318,13 +312,6 @@ def expected_from_galaxies(
         Galaxies searched, in bins of magnitude in the band.
     edges
         Of these bins.
-
-    Returns
-    -------
-    dict
-        ``theta_e_range`` (arcsec), ``lenses`` behind the galaxies, and how many of these should be
-        found: ``expected``, ``low``, ``high`` (95 %, including the scatter of the finite sample of
-        injected lenses).
     """
     injected = injected[np.isfinite(injected["weight"]) & injected[f"mag_{band}"].notna()]
     bins = np.clip(np.digitize(injected[f"mag_{band}"], edges) - 1, 0, len(edges) - 2)

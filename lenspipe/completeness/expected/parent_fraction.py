@@ -24,19 +24,8 @@ def parent_fraction(
 
     Exposures and masks remove the same fraction of lenses as of galaxies of the same types and
     magnitudes, which the audit counts. Types are weighted as those of lenses. The cut in Sersic
-    index is left out: lens galaxies are ellipticals.
-
-    Parameters
-    ----------
-    audit_path
-        Audit of the parent sample.
-    parent_types, release_types
-        Tractor types of the parent sample, and of the survey's release.
-
-    Returns
-    -------
-    dict
-        ``places`` (by area), ``types`` and their product ``part``.
+    index is left out: lens galaxies are ellipticals. Keys are ``places`` (by area), ``types`` and
+    their product ``part``.
     """
     audit = read_table(audit_path, "audit").set_index("cut")
     before, after = audit.loc[_AREA_CUTS[0], "before"], audit.loc[_AREA_CUTS[-1], "after"]

@@ -40,20 +40,10 @@ def draw_pool(
 ) -> pd.DataFrame:
     """Draw lenses of the model, visible or not.
 
-    Parameters
-    ----------
-    bands
-        Of g, r, i and z.
-    number
-        Pairs of galaxies drawn.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row per lens with an Einstein radius of at least 0.5 arcsec: theta_e_arcsec, z_lens,
-        z_source, sigma_v (km/s), mag (z, AB, of the lens), source_mag_<band>, source_mag_i,
-        source_r_half (arcsec), beta_1, beta_2 (in units of theta_E), weight (lenses per square
-        degree that it stands for).
+    Of a number of pairs of galaxies, those with an Einstein radius of at least 0.5 arcsec are kept;
+    bands are some of g, r, i and z. Columns are theta_e_arcsec, z_lens, z_source, sigma_v (km/s),
+    mag (z, AB, of the lens), source_mag_<band>, source_mag_i, source_r_half (arcsec), beta_1,
+    beta_2 (in units of theta_E), weight (lenses per square degree that it stands for).
     """
     z_lens = draw_redshifts(rng, number)
     sigma_v, density = draw_dispersions(rng, number, **CHOI_2007)
@@ -93,7 +83,9 @@ def draw_lenses(
     """Draw lenses with their arcs as the search's images would show them.
 
     Each is observed under the conditions of a galaxy of its magnitude, and has that galaxy's
-    colours, size and shape.
+    colours, size and shape. Return the lenses of `draw_pool` with the hosts' columns, mag_<band>,
+    magnification, arc_snr (in the best band), arc_mag_<band>, and snr_<band>; and the number of
+    lenses per square degree, whatever the magnitude of their galaxy.
 
     Parameters
     ----------
@@ -103,22 +95,12 @@ def draw_lenses(
     number
         Rows of the result. A row stands for a number of lenses, ``weight``, so that promising
         lenses can be drawn more often.
-    release
-        Of the search's images.
     size
         Side of a cutout, pixels.
     mag_max
         Lenses whose galaxy is fainter in z are left out.
     traced
         Whether arcs are ray-traced, or estimated as two round spots.
-
-    Returns
-    -------
-    lenses
-        As returned by `draw_pool`, with the hosts' columns, mag_<band>, magnification, arc_snr (in
-        the best band), arc_mag_<band>, and snr_<band>.
-    on_sky
-        Lenses per square degree, whatever the magnitude of their galaxy.
 
     Raises
     ------
@@ -177,16 +159,8 @@ def _draw_mass_and_clumps(rng: np.random.Generator, lenses: pd.DataFrame) -> Non
 def alternative_weights(lenses: pd.DataFrame) -> dict[str, np.ndarray]:
     """Factors by which the lenses' weights change under other assumptions of the model.
 
-    Parameters
-    ----------
-    lenses
-        As returned by `draw_pool`, N rows.
-
-    Returns
-    -------
-    dict
-        Assumption -> (N,) float array. Names that differ only in their last word are the two
-        directions of one assumption.
+    Lenses are those of `draw_pool`, N rows; factors have shape (N,). Names that differ only in
+    their last word are the two directions of one assumption.
     """
     sigma_v, z_lens, z_source = (
         lenses[name].to_numpy(float) for name in ("sigma_v", "z_lens", "z_source")

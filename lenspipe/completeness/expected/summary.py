@@ -54,7 +54,6 @@ def format_summary(result: Mapping[str, Any]) -> str:
 
 
 def _number(expected: Mapping[str, float]) -> str:
-    """A number with its intervals."""
     low, high = expected["systematic_low"], expected["systematic_high"]
     wider = f"; with the population's uncertainty {low:.0f} to {high:.0f}"
     wider = wider if (low, high) != (expected["low"], expected["high"]) else ""

@@ -82,11 +82,8 @@ def read_conditions(
 ) -> pd.DataFrame:
     """Read galaxies of the search, a random subset of large samples.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Rows of the parent sample with psfsize, galdepth and magnitudes above 0 in all bands, and
-        depth_<first band> (AB, 5 sigma).
+    They are rows of the parent sample with psfsize, galdepth and magnitudes above 0 in all bands,
+    and depth_<first band> (AB, 5 sigma).
 
     Raises
     ------
@@ -213,10 +210,7 @@ def _draw_unknown(table: pd.DataFrame, hosts: pd.DataFrame, seed: int) -> None:
 def simulated_population(paths: RunPaths, bands: Sequence[str], bricks: pd.DataFrame) -> Population:
     """Lenses of a simulated sky; whether their galaxies are in the parent sample is known.
 
-    Parameters
-    ----------
-    bricks
-        As returned by `lenspipe.products.truth.held_out_bricks`.
+    Bricks are those of `lenspipe.products.truth.held_out_bricks`.
 
     Raises
     ------

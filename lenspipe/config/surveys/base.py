@@ -5,7 +5,7 @@ Everything specific to the survey is in that module; all other code is given a `
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -47,8 +47,16 @@ class SurveyPaths(ABC):
         """Tractor catalogue of a brick."""
 
     @abstractmethod
-    def checksums(self, region: str, brick: str) -> str | Path:
-        """SHA-256 sums of a brick's files."""
+    def checksums(self, path: str | Path, folder: str | None = None) -> str | Path:
+        """List of the SHA-256 sums of a file and of the others beside it.
+
+        Parameters
+        ----------
+        path
+            Of the file.
+        folder
+            Folder that it has in the survey's tree, if it is elsewhere.
+        """
 
     @abstractmethod
     def coadd(self, region: str, brick: str, kind: str, band: str | None = None) -> str | Path:
@@ -68,6 +76,8 @@ class Release(ABC):
         Title of the survey.
     name
         Of the release, as in file names: ``dr9``.
+    numbers
+        Values of the catalogue's column ``release``.
     bands_of_regions
         Region -> its optical bands; regions were reduced independently.
     has_region_folders
@@ -78,9 +88,11 @@ class Release(ABC):
         Whether the catalogue has ``shape_r``, ``shape_e1``, ``shape_e2`` and ``sersic``, or
         ``shapedev_*`` and ``shapeexp_*``.
     maskbits
-        Whether there are coadds of mask bits, and a column ``maskbits`` in the catalogue.
+        Whether the catalogue has a column ``maskbits``, and every brick a coadd of mask bits.
     mask_bits
-        Name -> bit.
+        Name -> bit, of those that the release defines.
+    catalog_bits
+        Names of the mask bits that the catalogue has; all if none are given.
     vector_bands
         Bands in the order of the catalogue's vector columns (``decam_flux``), if it has any.
     pixel_scale_arcsec
@@ -95,16 +107,19 @@ class Release(ABC):
         Of the IAU-style names of objects.
     sweeps
         Folder of the sweep files in that of the region, if there are any.
-    sweep_width_deg
-        Extent of a sweep file in right ascension, degrees.
-    tap_schema
-        Schema of the release's tables in the TAP service, if it has them.
-    tap_conditions
-        Region -> condition in ADQL that selects its rows.
+    maskbits_packed
+        Last suffix of the coadds of mask bits: fz, or gz.
+    sweep_box_deg
+        Extent of a sweep file in right ascension and declination, degrees.
+    tap_tables
+        Region -> tables of the TAP service with its sources, the preferred one first, and for each
+        the condition in ADQL that selects them, empty if all rows are; no regions if the service
+        does not have the release.
     """
 
     survey: str
     name: str
+    numbers: range
     bands_of_regions: Mapping[str, tuple[str, ...]]
     has_region_folders: bool
     types: tuple[str, ...]
@@ -118,9 +133,10 @@ class Release(ABC):
     zero_point_mag: float
     name_prefix: str
     sweeps: str = ""
-    sweep_width_deg: int = 0
-    tap_schema: str = ""
-    tap_conditions: Mapping[str, str] = field(default_factory=dict)
+    catalog_bits: tuple[str, ...] = ()
+    maskbits_packed: Literal["fz", "gz"] = "fz"
+    sweep_box_deg: tuple[int, int] = (0, 0)
+    tap_tables: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def regions(self) -> tuple[str, ...]:
@@ -132,6 +148,11 @@ class Release(ABC):
         """Bands of at least one region."""
         return tuple(dict.fromkeys(b for bands in self.bands_of_regions.values() for b in bands))
 
+    def regions_with(self, bands: Iterable[str]) -> tuple[str, ...]:
+        """Regions that have all of these bands."""
+        needed = set(bands)
+        return tuple(name for name, bands in self.bands_of_regions.items() if needed <= {*bands})
+
     def mask(self, names: tuple[str, ...]) -> int:
         """Return the mask with the bits of some names set."""
         return sum({1 << self.mask_bits[name] for name in names})
@@ -141,8 +162,8 @@ class Release(ABC):
         """Return the paths of the release's files below a folder or an address."""
 
     @abstractmethod
-    def has_number(self, number: int) -> bool:
-        """Whether the catalogue's column ``release`` has this number in this release."""
+    def bad_pixels(self, bands: Iterable[str]) -> int:
+        """Mask with the bits that make a pixel of the coadds of some bands unusable."""
 
     @abstractmethod
     def sweep_folder(self, region: str) -> str:

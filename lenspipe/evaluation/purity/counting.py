@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from lenspipe.config.settings import Settings
+from lenspipe.config.paths import RunPaths
 from lenspipe.evaluation.random_galaxies import FATES, RandomGalaxies
 from lenspipe.products.scores import Cuts, iterate_scores
 from lenspipe.statistics.metrics import PROPERTY_BINS, Estimate, wilson_interval
@@ -102,22 +102,24 @@ def above(counts: np.ndarray) -> np.ndarray:
 
 
 def count_search(
-    settings: Settings,
+    paths: RunPaths,
+    band: str,
     cuts: Cuts,
     population: RandomGalaxies,
     to_sky: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Search:
-    """Count the galaxies of a search, chunk by chunk; `to_sky` gives probabilities on the sky.
+    """Count the galaxies of a search, chunk by chunk.
+
+    `band` is that of magnitude and exposures; `to_sky` converts scores to probabilities on the sky.
 
     Raises
     ------
     LenspipeError
         A table is missing or lacks a galaxy.
     """
-    band = settings.survey.bands[-1]
     search = Search(thresholds_with(cuts))
     tables = iterate_scores(
-        settings.paths,
+        paths,
         "purity",
         ["id", "brick", "region", "ra", "dec", "flags", "p"],
         # Repeated rows are in the same chunk, and the parent sample has a single one.

@@ -17,7 +17,7 @@ from lenspipe.evaluation.purity.yields import (
     shown,
     verdict_on,
 )
-from lenspipe.evaluation.random_galaxies import FATES, RandomGalaxies
+from lenspipe.evaluation.random_galaxies import FATES, RandomGalaxies, find_training_sample
 from lenspipe.products.candidates import read_cuts
 from lenspipe.products.files import write_json
 from lenspipe.products.grades import read_grades
@@ -48,18 +48,27 @@ def measure_purity(settings: Settings) -> dict:
     LenspipeError
         A table is missing, unreadable or lacks a galaxy.
     """
-    cuts = read_cuts(settings.paths.cuts, settings.candidates.threshold)
+    paths, section, band = settings.paths, settings.candidates, settings.survey.bands[-1]
+    cuts = read_cuts(paths.cuts, section.threshold)
     prior = settings.evaluation.prior
-    graded = settings.paths.inspection("grades.csv")
+    graded = paths.inspection("grades.csv")
     grades = read_grades(graded, needed=("ra", "dec", "p")) if graded.exists() else None
-    population = RandomGalaxies(settings, grades)
+    training = find_training_sample(
+        settings.recovery.sample, settings.inference.model, paths.sample, settings.training_splits
+    )
+    population = RandomGalaxies.read(
+        paths,
+        training,
+        settings.sample,
+        section.reject_flags,
+        simulated=bool(settings.simulation),
+        grades=grades,
+    )
     to_sky = _read_sky_probability(settings.predictions.with_name("calibration.json"), prior)
-    search = count_search(settings, cuts, population, to_sky)
+    search = count_search(paths, band, cuts, population, to_sky)
     table = _rates(search.random, [shown(t) for t in search.thresholds])
     held_out, where = read_held_out(settings.predictions)
-    summary = _summarise(
-        search, cuts, str(settings.candidates.threshold), population.knows_training
-    )
+    summary = _summarise(search, cuts, str(section.threshold), population.knows_training)
     summary["at_cuts"] = [
         _row(group, value, None, int(counts.sum()), int(counts[1]))
         for group, value, counts in search.at_cuts.groups()
@@ -79,9 +88,9 @@ def measure_purity(settings: Settings) -> dict:
     summary["graded"] = (
         None if grades is None else _add_grades(summary["yield"], search, grades, cuts)
     )
-    write_table(settings.paths.purity("purity.csv"), table)
-    plot_purity(table, summary, settings.paths.purity("purity.png"), settings.survey.bands[-1])
-    write_json(settings.paths.purity("purity.json"), summary)
+    write_table(paths.purity("purity.csv"), table)
+    plot_purity(table, summary, paths.purity("purity.png"), band)
+    write_json(paths.purity("purity.json"), summary)
     for line in format_purity(summary).splitlines():
         log.info("purity: %s", line)
     return summary

@@ -1,7 +1,7 @@
 """The outcome of a search for each entry of a published catalogue."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +19,13 @@ from lenspipe.config.results import Recovery
 from lenspipe.config.settings import Settings
 from lenspipe.config.surveys.base import Release
 from lenspipe.config.surveys.registry import default_release
-from lenspipe.evaluation.recovery.reasons import explain_missing
-from lenspipe.evaluation.recovery.summary import format_summary, plot_recovery, summarise
+from lenspipe.evaluation.recovery.reasons import TractorFiles, explain_missing
+from lenspipe.evaluation.recovery.summary import (
+    GRADE_ORDER,
+    format_summary,
+    plot_recovery,
+    summarise,
+)
 from lenspipe.products.files import write_json
 from lenspipe.products.models import training_splits
 from lenspipe.products.sample import SPLITS
@@ -39,10 +44,7 @@ _KEY = "recovery.catalogs"
 #: Maximum number of different values of the column that entries are counted by.
 _MAX_GROUPS = 30
 
-_GRADES = ("A", "B", "C", "ungraded", "D")
-
 _COLUMNS = names_of(RECOVERY)
-
 _HIDDEN = ("system", "trained_on", "best")
 
 
@@ -104,11 +106,7 @@ def compare(
 
     The galaxy of an entry is the one within the radius with the highest score; galaxies without a
     rejected flag take precedence over flagged ones, and these over galaxies without a score.
-
-    Parameters
-    ----------
-    scores, catalogue, recovery, settings
-        As for `recovery_of`.
+    Arguments are those of `recovery_of`.
 
     Returns
     -------
@@ -127,9 +125,11 @@ def compare(
     """
     tables, run = _find_scores(Path(scores))
     release = settings.release if settings else default_release()
-    entries = _read_catalogue(catalogue, recovery, settings, release)
+    retrieval, hosts = (settings.retrieval, settings.paths.hosts) if settings else (None, None)
+    entries = _read_catalogue(catalogue, recovery, release, retrieval, hosts)
     radius_arcsec = recovery.radius_arcsec
-    matched = match_scores(tables, entries["ra"], entries["dec"], radius_arcsec, settings)
+    flags = settings.candidates.reject_flags if settings and not settings.targets else ()
+    matched = match_scores(tables, entries["ra"], entries["dec"], radius_arcsec, flags)
     entries = entries.join(matched.drop(columns="rank"))
     sample = _find_sample(recovery.sample, run)
     entries["split"], entries["trained_on"] = (
@@ -147,7 +147,8 @@ def compare(
     missing = entries[matched["rank"] < 0]
     entries.loc[missing.index, "reason"] = "not scored"
     if run and len(missing):
-        explained = explain_missing(missing, run, radius_arcsec, release, settings)
+        survey = _tractor_files(settings) if settings else None
+        explained = explain_missing(missing, run, radius_arcsec, release, survey)
         for column in explained:
             entries.loc[missing.index, column] = explained[column]
     summary = summarise(entries, catalogue.label, str(scores), recovery)
@@ -159,25 +160,13 @@ def match_scores(
     ra: ArrayLike,
     dec: ArrayLike,
     radius_arcsec: float,
-    settings: Settings | None = None,
+    reject_flags: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Find the galaxy with the best score at each position; scores are read piece by piece.
 
-    Parameters
-    ----------
-    paths
-        Parquet tables of scores: ra, dec, p and optionally id and flags.
-    ra, dec
-        Degrees; shape (N,).
-    settings
-        Their ``candidates.reject_flags`` say which flags count; without settings, or for a list of
-        targets, none do.
-
-    Returns
-    -------
-    pandas.DataFrame, N rows
-        id (str), separation_arcsec (float64), p (float32), n_matches (int64; galaxies within the
-        radius) and rank (int64): 2 scored, 1 scored and flagged, 0 without score, -1 no galaxy.
+    Columns are id (str), separation_arcsec (float64), p (float32), n_matches (int64; galaxies
+    within the radius) and rank (int64): 2 scored, 1 scored and flagged, 0 without score, -1 no
+    galaxy. The tables, in Parquet, have ra, dec (degrees), p and optionally id and flags.
 
     Raises
     ------
@@ -187,8 +176,8 @@ def match_scores(
     sky = Sky(ra, dec, radius_arcsec)
     pairs = match_tables(paths, sky, ["p"], ["id", "flags"])
     pairs["rank"] = np.where(pairs["p"].notna(), 2, 0)
-    if settings and not settings.targets and "flags" in pairs:
-        flagged = has_rejected_flag(pairs["flags"].fillna(0), settings)
+    if "flags" in pairs:
+        flagged = has_rejected_flag(pairs["flags"].fillna(0), reject_flags)
         pairs["rank"] = np.where(flagged & (pairs["rank"] == 2), 1, pairs["rank"])
     best = pairs.sort_values(
         ["entry", "rank", "p", "separation_arcsec"], ascending=[True, False, False, True]
@@ -224,12 +213,35 @@ def _find_scores(path: Path) -> _Scores:
     return _Scores(tables, run)
 
 
+def _tractor_files(settings: Settings) -> TractorFiles | None:
+    """The survey's Tractor files, unless they would have to be downloaded and the run did not."""
+    files = TractorFiles(
+        settings.survey_paths,
+        settings.survey,
+        settings.parent,
+        settings.retrieval,
+        settings.paths.hosts,
+    )
+    unread = settings.targets or (settings.survey.catalogs != "tractor" and files.is_remote)
+    return None if unread else files
+
+
 def _read_catalogue(
-    catalogue: Catalogue, recovery: Recovery, settings: Settings | None, release: Release
+    catalogue: Catalogue,
+    recovery: Recovery,
+    release: Release,
+    retrieval: Retrieval | None,
+    hosts: Path | None,
 ) -> pd.DataFrame:
     """Entries with the group in which each is counted, its system, and duplicates."""
-    retrieval, hosts = (settings.retrieval, settings.paths.hosts) if settings else (None, None)
     entries = read_entries(catalogue, _KEY, retrieval, hosts)
+    if number := (entries["status"] == "no lens").sum():
+        log.info(
+            "recovery: %s: %d rows left out, whose references list no lenses",
+            catalogue.path,
+            number,
+        )
+    entries = entries[entries["status"] != "no lens"].reset_index(drop=True)
     if entries.empty:
         raise LenspipeError(
             f"{catalogue.path}: found no row with a position, expected candidates; correct config "
@@ -250,7 +262,7 @@ def _read_catalogue(
     entries.loc[unnamed, "name"] = names[unnamed]
     entries["system"] = friends_of_friends(entries["ra"], entries["dec"], recovery.radius_arcsec)
     # A system is represented by its entry with the best grade, then by the first.
-    grade = entries["grade"].where(entries["grade"] != "", "ungraded").map(_GRADES.index)
+    grade = entries["grade"].where(entries["grade"] != "", "ungraded").map(GRADE_ORDER.index)
     best = entries.assign(rank=grade).sort_values("rank", kind="stable")
     best = best.drop_duplicates("system").set_index("system")["line"]
     line = entries["system"].map(best)

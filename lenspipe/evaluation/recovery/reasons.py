@@ -1,15 +1,15 @@
 """Why entries of a catalogue have no score, according to the files of the run and of the survey."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from lenspipe.config.data import Parent
+from lenspipe.config.data import Parent, Retrieval, Survey
 from lenspipe.config.paths import RunPaths
-from lenspipe.config.settings import Settings
-from lenspipe.config.surveys.base import Release
+from lenspipe.config.surveys.base import Release, SurveyPaths
 from lenspipe.parent.cuts import CUTS
 from lenspipe.parent.tractor import tractor_of_brick
 from lenspipe.products.chunks import try_bricks
@@ -20,12 +20,10 @@ from lenspipe.survey.bricks import BrickGrid, brick_grid
 from lenspipe.utils.crossmatch import Sky, match_tables
 from lenspipe.utils.files import is_remote
 
-__all__ = ["REASONS", "explain_missing"]
+__all__ = ["REASONS", "TractorFiles", "explain_missing"]
 
 FOOTPRINT, LATER, FAILED = "not in the footprint", "chunk not done", "brick failed"
-
 ABSENT, UNKNOWN = "no catalogue object", "no object or cut, which is not known"
-
 OTHERWISE, NO_CUTOUT = "cut by other settings", "no cutout"
 
 #: Possible outcomes for an entry, in the order of the steps of a search.
@@ -44,6 +42,21 @@ class _Bricks(NamedTuple):
     cutouts: dict[str, dict]
 
 
+class TractorFiles(NamedTuple):
+    """The survey's Tractor files, the cuts of the parent sample, and how files are fetched."""
+
+    paths: SurveyPaths
+    survey: Survey
+    parent: Parent
+    retrieval: Retrieval
+    hosts: Path
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether they are fetched from a server."""
+        return is_remote(self.paths.tree)
+
+
 class _Fate(NamedTuple):
     """Outcome for an entry, and the object that reached the latest step of the search."""
 
@@ -58,28 +71,15 @@ def explain_missing(
     run: RunPaths,
     radius_arcsec: float,
     release: Release,
-    settings: Settings | None = None,
+    survey: TractorFiles | None = None,
 ) -> pd.DataFrame:
     """Find the step of the search at which each entry without a scored galaxy was lost.
 
     Of several objects within the radius the one that reached the latest step counts. Which cut
-    removed it is determined from the survey's Tractor files of the bricks of such entries: local
-    files, or remote ones if the run read them as well.
-
-    Parameters
-    ----------
-    missing
-        Columns ra, dec (degrees); any index.
-    release
-        Of the survey.
-    settings
-        Of the run. Without them the survey is not read.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Index of `missing`; reason (str; one of `REASONS`), detail (str; why a brick failed), id
-        (str) and separation_arcsec (float64) of the object, empty and NaN without one.
+    removed it is determined from the survey's Tractor files of the bricks of such entries, if they
+    are given. The result has the index of `missing` (columns ra, dec in degrees); reason (str; one
+    of `REASONS`), detail (str; why a brick failed), id (str) and separation_arcsec (float64) of the
+    object, empty and NaN without one.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def explain_missing(
         if fate := _from_brick(near[entry][0], run, bricks):
             fates[entry] = fate
     rest = {entry: near[entry] for entry in range(len(missing)) if entry not in fates}
-    fates |= _from_survey(rest, bricks, sky, settings)
+    fates |= _from_survey(rest, bricks, sky, survey)
     ordered = [fates[entry] for entry in range(len(missing))]
     return pd.DataFrame(ordered, index=missing.index, columns=_Fate._fields)
 
@@ -155,15 +155,15 @@ def _from_brick(brick: str, run: RunPaths, bricks: _Bricks) -> _Fate | None:
 
 
 def _from_survey(
-    near: Mapping[int, list[str]], bricks: _Bricks, sky: Sky, settings: Settings | None
+    near: Mapping[int, list[str]], bricks: _Bricks, sky: Sky, survey: TractorFiles | None
 ) -> dict[int, _Fate]:
     """Fates of entries (with the bricks near them) without a galaxy in their searched brick."""
     names = sorted({name for names in near.values() for name in names} & {*bricks.table.index})
     tables: dict[str, pd.DataFrame] = {}
     unread = set(names)
-    if names and settings and _can_read_tractor(settings):
+    if names and survey:
         places = [(name, bricks.table.loc[name, "region"]) for name in names]
-        tables, unread = _read_survey(settings, places, sky)
+        tables, unread = _read_survey(survey, places, sky)
     objects = [row for table in tables.values() for row in table.itertuples()]
     # The last object of an entry is kept: that with the latest cut, of those the nearest.
     objects.sort(key=lambda row: (row.cut, -row.separation_arcsec))
@@ -178,22 +178,16 @@ def _from_survey(
     return fates
 
 
-def _can_read_tractor(settings: Settings) -> bool:
-    """Whether Tractor files can be read without downloading files that the run did not."""
-    if settings.targets:
-        return False
-    return settings.survey.catalogs == "tractor" or not is_remote(settings.survey_paths.tree)
-
-
 def _read_survey(
-    settings: Settings, places: list[tuple[str, str]], sky: Sky
+    survey: TractorFiles, places: list[tuple[str, str]], sky: Sky
 ) -> tuple[dict[str, pd.DataFrame], set[str]]:
     """Objects near entries, by brick, and the names of the bricks that could not be read."""
-    paths = settings.survey_paths
-    with open_source(settings.retrieval, settings.paths.hosts, paths.tree) as source:
+    paths = survey.paths
+    with open_source(survey.retrieval, survey.hosts, paths.tree) as source:
 
         def read(brick: str, region: str) -> pd.DataFrame:
-            table = tractor_of_brick(source, paths, brick, region, settings.survey.bands)
+            table = tractor_of_brick(source, paths, brick, region, survey.survey.bands)
+            table = table[np.isfinite(table[["ra", "dec"]]).all(axis=1)]
             rows, entries, separation = sky.pairs(table["ra"], table["dec"])
             objects = table.iloc[rows]
             return pd.DataFrame(
@@ -201,16 +195,15 @@ def _read_survey(
                     "entry": entries,
                     "id": objects["id"].to_numpy(),
                     "separation_arcsec": separation,
-                    "cut": _first_cut(objects, settings.parent, settings.release),
+                    "cut": _first_cut(objects, survey.parent, paths.release),
                 }
             )
 
-        remote = is_remote(settings.survey_paths.tree)
         tables, failures = try_bricks(
             places,
             read,
             "catalogues of entries without a score, bricks",
-            threads=settings.retrieval.connections if remote else 1,
+            threads=survey.retrieval.connections if survey.is_remote else 1,
             status=source.traffic,
         )
     return tables, set(failures)

@@ -10,10 +10,10 @@ from lenspipe.evaluation.recovery.reasons import REASONS
 from lenspipe.plotting.style import COLOURS, GREY, mark_threshold, open_figure, plot_band
 from lenspipe.statistics.metrics import wilson_interval
 
-__all__ = ["format_summary", "plot_recovery", "summarise"]
+__all__ = ["GRADE_ORDER", "format_summary", "plot_recovery", "summarise"]
 
 #: Order of groups; all others follow, sorted.
-_ORDER = ("A", "B", "C", "ungraded", "D")
+GRADE_ORDER = ("A", "B", "C", "ungraded", "D")
 
 #: Value of the summary's trained_on -> values of the column trained_on.
 _TRAINED_ON = {"all": (True, False, None), "yes": (True,), "no": (False,)}
@@ -66,8 +66,8 @@ def summarise(entries: pd.DataFrame, label: str, scores: str, recovery: Recovery
 
 def _sort_key(group: str) -> tuple[int, float, str]:
     """Sort grades from the best, then numbers, then other texts."""
-    if group in _ORDER:
-        return (0, _ORDER.index(group), "")
+    if group in GRADE_ORDER:
+        return (0, GRADE_ORDER.index(group), "")
     number = pd.to_numeric(group, errors="coerce")
     return (1, number, "") if np.isfinite(number) else (2, 0, group)
 
@@ -128,7 +128,6 @@ def format_summary(summary: dict) -> str:
 
 
 def _format_percent(row: dict, name: str) -> str:
-    """Format a fraction with its interval, in per cent."""
     if row[name] is None:
         return "-"
     value, low, high = (100 * row[f"{name}{end}"] for end in ("", "_low", "_high"))

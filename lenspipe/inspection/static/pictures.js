@@ -1,6 +1,6 @@
 // Images: fetched in advance and kept decoded; drawn with a scale bar and compass.
 
-const MAX_IMAGES = 400;
+const MAX_IMAGES = 400, RETRY_MS = 2000;
 
 export class Pictures {
   constructor(currentView) {
@@ -28,14 +28,20 @@ export class Pictures {
 
   prefetch(places) { for (const place of places) if (place !== undefined) this.fetch(place); }
 
-  // Calls `use` at once if the image is loaded, else when it arrives.
-  get(place, use, complain) {
+  // Calls `use` with the image, at once if it is loaded. If it cannot be loaded, calls `fail` with
+  // the server's message, or with none if the server does not answer: then it is asked again while
+  // the image is `wanted`.
+  get(place, { use, fail, wanted }) {
     const entry = this.fetch(place);
     if (entry.ready) return use(entry.image);
     entry.loaded.then(async () => {
       if (entry.ready) return use(entry.image);
       const answer = await fetch(entry.address).catch(() => null);
-      if (answer && !answer.ok) complain((await answer.json()).error);
+      const refused = answer && !answer.ok && answer.status < 500;
+      const problem = refused && (await answer.json().catch(() => null))?.error;
+      if (!wanted()) return;
+      if (!answer?.ok) fail(problem);
+      if (!problem) setTimeout(() => wanted() && this.get(place, { use, fail, wanted }), RETRY_MS);
     });
   }
 }

@@ -4,21 +4,33 @@
 import { Pictures, blank, paint } from "./pictures.js";
 import { Outbox } from "./outbox.js";
 import { resultTable } from "./result.js";
-import { buildPanel, buildTile, markTile } from "./tiles.js";
+import { buildPanel, buildTile, markTile, showNote } from "./tiles.js";
 import { spokenEntry, timeLeft } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
-const state = { entries: [], at: 0, grid: false, history: [], begin: 0, spent: 0, durations: [], about: {} };
+const state = { entries: [], at: 0, grid: false, history: [], begin: 0, spent: 0, durations: [], about: {}, turn: 0 };
 const view = { residual: false, stretch: "viewer", brightness: 0, contrast: 0, zoom: 0, x: 0, y: 0 };
 const pictures = new Pictures(() => ({ ...view, gain: 1.25 ** view.brightness }));
+const AWAY = "The portal does not answer; asking again.";
+const MESSAGE_MS = 6000, DOUBLE_CLICK_S = 0.3;
 let outbox;
 
 // --- The list ------------------------------------------------------------------------------------
 
+// Content of the server's answer, which is asked again until it comes; none if it is refused.
+async function ask(path) {
+  for (;;) {
+    const answer = await fetch(path).catch(() => null);
+    const content = await answer?.json().catch(() => null);
+    complain(content ? content.error : AWAY);
+    if (content) return content.error ? null : content;
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+  }
+}
+
 async function load() {
-  const answer = await fetch("list");
-  const about = await answer.json();
-  if (!answer.ok) return complain(about.error);
+  const about = await ask("list");
+  if (!about) return;
   state.about = about;
   state.entries = about.entries;
   outbox ??= new Outbox(about, showSaved, complain);
@@ -65,16 +77,24 @@ function put(at, grade, comment, seconds) {
   outbox.add({ place: entry.place, grade, comment, seconds });
 }
 
+// Only images that are on the screen can be graded.
+function isShown(at) {
+  const shown = state.grid ? $("grid").children[pageOf(at).indexOf(at)] : $("large");
+  const { place } = state.entries[at];
+  return shown.getAttribute("aria-busy") === "false" && shown.dataset.place === String(place);
+}
+
 function vote(grade) {
   const at = state.at;
-  // Only images that have been shown can be graded.
-  if (!state.entries[at].seen) return announce("The image is not loaded yet");
+  const { grade: before, name } = state.entries[at];
+  if (!isShown(at)) return tell(`Not graded: the image of ${name} is not loaded yet.`, true);
   keepComment();
-  const { grade: before, comment } = state.entries[at];
+  const { comment } = state.entries[at];
   const seconds = secondsSpent();
   state.history.push([{ at, grade: before, comment }]);
   state.durations.push(seconds);
   put(at, grade, comment, seconds);
+  tell(`${grade}: ${name}. Undo with U.`);
   if (state.grid) return at + 1 < state.entries.length ? show(at + 1) : endOfGrid();
   const next = nextUngraded(at);
   if (next < 0) return finish();
@@ -83,7 +103,7 @@ function vote(grade) {
 
 function gradeRest() {
   const page = pageOf(state.at).filter((at) => !state.entries[at].grade && !state.entries[at].lost);
-  if (!page.every((at) => state.entries[at].seen)) return announce("Not all images are loaded yet");
+  if (!page.every(isShown)) return tell("Not graded: not all images of this page are loaded yet.", true);
   if (page.length) {
     const seconds = secondsSpent() / page.length;
     state.history.push(page.map((at) => ({ at, grade: "", comment: state.entries[at].comment })));
@@ -92,6 +112,7 @@ function gradeRest() {
       put(at, "D", state.entries[at].comment, seconds);
     }
   }
+  tell(page.length ? `D: ${page.length} of this page. Undo with U.` : "This page was graded already.");
   const next = pageOf(state.at).at(-1) + 1;
   if (next < state.entries.length) show(next);
   else endOfGrid();
@@ -105,15 +126,18 @@ function endOfGrid() {
 
 function undo() {
   const last = state.history.pop();
-  if (!last) return announce("Nothing to undo");
+  if (!last) return tell("There is nothing to undo.", true);
   for (const { at, grade, comment } of last) put(at, grade, comment, 0);
-  show(last[0].at);
-  announce(`Undone. ${spoken()}`);
+  const [{ at, grade }] = last;
+  show(at);
+  const now = grade ? `${grade} again` : "not graded";
+  tell(last.length > 1 ? `Undone: ${last.length} are not graded.` : `Undone: ${state.entries[at].name} is ${now}.`);
 }
 
 function keepComment() {
   const entry = state.entries[state.at];
-  const comment = $("comment").value.trim();
+  const text = $("comment").value.trim();
+  const comment = text.toWellFormed?.() ?? text; // half of a character cannot be stored
   if (state.grid || !entry || comment === entry.comment) return;
   put(state.at, entry.grade, comment, 0);
 }
@@ -154,34 +178,50 @@ function showSingle() {
 }
 
 function draw() {
+  state.turn++;
   const entry = state.entries[state.at];
   const canvases = [$("large"), ...$("bands").querySelectorAll("canvas")];
   const about = { pixel: state.about.pixel_arcsec, ...view };
-  if ($("large").dataset.place !== String(entry.place)) {
+  if (!isShown(state.at)) {
     // Do not show the image of another candidate until this one is loaded.
     canvases.forEach(blank);
     $("large").setAttribute("aria-busy", "true");
+    showNote($("note"), "Loading");
   }
-  pictures.get(entry.place, (image) => {
+  const use = (image) => {
     if (state.grid || state.entries[state.at] !== entry) return;
-    entry.seen = true;
-    $("large").setAttribute("aria-busy", "false");
+    setShown($("large"), $("note"), entry);
     canvases.forEach((canvas, part) => paint(canvas, image, part, part ? { ...about, pixel: 0 } : about));
     canvases.forEach((canvas) => (canvas.style.filter = `contrast(${1.15 ** view.contrast})`));
-    $("large").dataset.place = entry.place;
-  }, lost(entry));
+  };
+  pictures.get(entry.place, { use, wanted: wanted(), fail: failed(entry, $("large"), $("note")) });
   const other = $("bands").lastChild;
   other.lastChild.textContent = view.residual ? "image" : "residual";
   other.firstChild.setAttribute("aria-label", view.residual ? "Colour image" : "Residual");
   $("large").setAttribute("aria-label", `${view.residual ? "Residual" : "Colour image"}, North up, East left`);
 }
 
-// Called when the image of a candidate cannot be loaded.
-function lost(entry) {
-  return (error) => {
+// Whether nothing else has been drawn since.
+function wanted() {
+  const turn = state.turn;
+  return () => turn === state.turn;
+}
+
+function setShown(shown, note, entry) {
+  entry.lost = false;
+  shown.dataset.place = entry.place;
+  shown.setAttribute("aria-busy", "false");
+  showNote(note, "");
+}
+
+// Called when the image of a candidate cannot be loaded, or not yet.
+function failed(entry, shown, note) {
+  return (problem) => {
+    showNote(note, problem || AWAY, true);
+    if (!problem || shown.getAttribute("aria-busy") === "false") return;
     entry.lost = true;
-    $("large").dataset.place = "";
-    complain(error);
+    shown.dataset.place = "";
+    shown.setAttribute("aria-busy", "false");
   };
 }
 
@@ -192,6 +232,7 @@ function setView(changes) {
     view[name] = Math.max(+min, Math.min(+max, view[name]));
     $(name).value = view[name];
   }
+  $("large").style.touchAction = view.zoom ? "none" : "pan-y"; // a finger moves the image, or the page
   $("residual").setAttribute("aria-pressed", view.residual);
   $("stretch").setAttribute("aria-pressed", view.stretch === "lupton");
   if (!state.entries.length || !$("done").hidden) return;
@@ -220,15 +261,21 @@ async function finish() {
   $("result").textContent = "";
   $("done").focus();
   await outbox.empty();
-  const answer = await fetch("result");
-  const result = await answer.json();
-  if (!answer.ok) return complain(result.error);
-  $("result").replaceChildren(resultTable(result, state.about.grader));
+  const result = await ask("result");
+  if (result) $("result").replaceChildren(resultTable(result, state.about.grader));
 }
 
 function spoken() { return spokenEntry(state.entries, state.at); }
 
 function announce(text) { $("announcement").textContent = text; }
+
+// A short message on the screen, which a screen reader reads too.
+function tell(text, refused = false) {
+  $("message").textContent = text;
+  $("message").classList.toggle("refused", refused);
+  clearTimeout(state.messageEnd);
+  state.messageEnd = setTimeout(() => ($("message").textContent = ""), MESSAGE_MS);
+}
 
 function complain(text) {
   $("problem").textContent = text ?? "";
@@ -237,17 +284,17 @@ function complain(text) {
 
 // --- The grid ------------------------------------------------------------------------------------
 
-const TILE = { gap: 8, buttons: 32, margin: 28 };
+const TILE = { gap: 8, buttons: parseInt(getComputedStyle(document.documentElement).getPropertyValue("--target")), margin: 28 };
 const grid = { columns: 1, rows: 1, key: "" };
 
-// Rows fill the height, with tiles of about 200 pixels, more on a large screen.
+// Tiles fill the window, with sides of at least 155 pixels, more on a large screen.
 function layOut() {
   const { clientWidth, clientHeight } = $("main");
   const [width, height] = [clientWidth - TILE.margin + TILE.gap, clientHeight - 20 + TILE.gap];
-  const wish = Math.max(170, clientWidth / 9) + TILE.buttons + TILE.gap;
-  grid.rows = Math.max(1, Math.round(height / wish));
-  const side = Math.min(Math.floor(height / grid.rows) - TILE.gap - TILE.buttons, width - TILE.gap);
-  grid.columns = Math.max(1, Math.floor(width / (side + TILE.gap)));
+  const smallest = Math.max(155, clientWidth / 10) + TILE.gap;
+  grid.rows = Math.max(1, Math.floor(height / (smallest + TILE.buttons)));
+  grid.columns = Math.max(1, Math.floor(width / smallest));
+  const side = Math.floor(Math.min(height / grid.rows - TILE.buttons, width / grid.columns)) - TILE.gap;
   $("grid").style.gridTemplateColumns = `repeat(${grid.columns}, ${side}px)`;
 }
 
@@ -267,7 +314,8 @@ function showGrid() {
     $("grid").replaceChildren(...page.map((at) => buildTile(state.entries[at], {
       show: () => show(at),
       open: () => toggleGrid(at),
-      grade: (grade) => {
+      grade: (grade, event) => {
+        if (isDoubleClick(event)) return;
         state.at = at;
         vote(grade);
       },
@@ -282,15 +330,19 @@ function showGrid() {
 }
 
 function drawGrid() {
+  state.turn++;
   pageOf(state.at).forEach((at, i) => {
-    const canvas = $("grid").children[i].querySelector("canvas");
+    const tile = $("grid").children[i];
+    const canvas = tile.querySelector("canvas");
+    const note = tile.querySelector(".note");
     const entry = state.entries[at];
-    pictures.get(entry.place, (image) => {
-      entry.seen = true;
+    if (!tile.dataset.place) showNote(note, "Loading");
+    const use = (image) => {
       paint(canvas, image, 0, { pixel: 0, zoom: 0, x: 0, y: 0 });
       canvas.style.filter = `contrast(${1.15 ** view.contrast})`;
-      canvas.dataset.place = entry.place;
-    }, lost(entry));
+      setShown(tile, note, entry);
+    };
+    pictures.get(entry.place, { use, wanted: wanted(), fail: failed(entry, tile, note) });
   });
 }
 
@@ -319,29 +371,48 @@ const keys = {
   a: () => vote("A"), b: () => vote("B"), c: () => vote("C"), d: () => vote("D"),
   4: () => vote("A"), 3: () => vote("B"), 2: () => vote("C"), 1: () => vote("D"),
   u: undo, s: actions.skip, g: () => toggleGrid(),
-  n: () => state.grid && gradeRest(),
+  n: () => state.grid ? gradeRest() : tell("N works in the grid, which G opens.", true),
   m: () => !state.grid && $("comment").focus(),
   v: () => !$("viewer").hidden && !state.grid && $("viewer").click(),
   r: () => setView({ residual: !view.residual }),
   l: () => setView({ stretch: view.stretch === "viewer" ? "lupton" : "viewer" }),
-  "]": () => setView({ brightness: view.brightness + 1 }),
-  "[": () => setView({ brightness: view.brightness - 1 }),
-  ".": () => setView({ contrast: view.contrast + 1 }),
-  ",": () => setView({ contrast: view.contrast - 1 }),
-  "+": () => setView({ zoom: view.zoom + 1 }), "=": () => setView({ zoom: view.zoom + 1 }),
-  "-": () => setView({ zoom: view.zoom - 1 }),
   0: () => setView({ brightness: 0, contrast: 0, zoom: 0, x: 0, y: 0 }),
-  arrowleft: actions.back, arrowright: actions.forward,
-  arrowup: () => state.grid && show(state.at - grid.columns),
-  arrowdown: () => state.grid && show(state.at + grid.columns),
-  pageup: () => state.grid && show(pageOf(state.at)[0] - 1),
-  pagedown: () => state.grid && show(pageOf(state.at).at(-1) + 1),
   "?": () => $("keys").showModal(),
 };
 
+// Keys that act again while they are held.
+const heldKeys = {
+  p: () => setView({ brightness: view.brightness + 1 }), "]": () => heldKeys.p(),
+  o: () => setView({ brightness: view.brightness - 1 }), "[": () => heldKeys.o(),
+  ".": () => setView({ contrast: view.contrast + 1 }),
+  ",": () => setView({ contrast: view.contrast - 1 }),
+  "+": () => setView({ zoom: view.zoom + 1 }), "=": () => heldKeys["+"](),
+  "-": () => setView({ zoom: view.zoom - 1 }),
+  arrowleft: actions.back, arrowright: actions.forward,
+};
+
+const gridKeys = {
+  arrowup: () => show(state.at - grid.columns),
+  arrowdown: () => show(state.at + grid.columns),
+  pageup: () => show(pageOf(state.at)[0] - 1),
+  pagedown: () => show(pageOf(state.at).at(-1) + 1),
+};
+
+// Some keyboards have signs such as [ and ] only with AltGr, which is Control and Alt in some
+// browsers, or with Option, which is Alt.
+function isShortcutOfBrowser(event) {
+  const altGr = event.getModifierState("AltGraph");
+  const isSign = event.key.length === 1 && !/[\p{L}\p{N}]/u.test(event.key);
+  if (isSign && !event.metaKey && (event.altKey || altGr)) return false;
+  return event.ctrlKey || event.metaKey || event.altKey || altGr;
+}
+
 document.addEventListener("keydown", (event) => {
   const { target } = event;
-  if (event.ctrlKey || event.metaKey || event.altKey || $("keys").open || !state.entries.length) return;
+  if (event.isComposing || isShortcutOfBrowser(event) || !state.entries.length) return;
+  // A button that is held acts once.
+  if (event.repeat && event.key === "Enter" && target.matches("button, .tile")) event.preventDefault();
+  if ($("keys").open || event.defaultPrevented) return;
   if (target === $("comment")) {
     if (event.key === "Escape") $("comment").value = state.entries[state.at].comment;
     if (event.key === "Escape" || (event.key === "Enter" && !event.shiftKey)) {
@@ -351,16 +422,35 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   const key = event.key.toLowerCase();
-  if (key.startsWith("arrow") && target.type === "range") return;
+  if (/^(arrow|page)/.test(key) && target.type === "range") return;
   if (key === "enter" && state.grid && target.classList.contains("tile")) return toggleGrid();
-  const action = keys[key];
+  const action = keys[key] ?? heldKeys[key] ?? (state.grid && gridKeys[key]);
   if (!action || (key !== "?" && !$("letters").checked) || !$("done").hidden && !["u", "?"].includes(key)) return;
   event.preventDefault();
-  action();
+  if (!event.repeat || !(key in keys)) action();
 });
 
-for (const button of document.querySelectorAll("footer button"))
-  button.addEventListener("click", () => button.dataset.grade ? vote(button.dataset.grade) : actions[button.dataset.do]());
+// The second click of a double click comes too soon to be on an image that was looked at.
+function isDoubleClick(event) {
+  return event.detail > 1 && performance.now() - state.begin < 1000 * DOUBLE_CLICK_S;
+}
+
+// After a button or slider was used with the mouse, keys are for the image again.
+function releaseFocus() {
+  if (state.grid) $("grid").querySelector("[aria-current=true]")?.focus({ preventScroll: true });
+  else $("main").focus({ preventScroll: true });
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-grade], button[data-do]");
+  const isVote = button?.dataset.grade || button?.dataset.do === "rest";
+  if (button && !(isVote && isDoubleClick(event)))
+    button.dataset.grade ? vote(button.dataset.grade) : actions[button.dataset.do]();
+  if (event.target.closest(".sliders label span")) event.preventDefault(); // it would focus the slider
+  if (event.detail && event.target.closest("header button, footer button, .switches button")) releaseFocus();
+});
+for (const type of ["pointerup", "pointercancel"])
+  document.addEventListener(type, () => document.activeElement.type === "range" && releaseFocus());
 $("mode").addEventListener("click", () => state.entries.length && toggleGrid());
 $("help").addEventListener("click", () => $("keys").showModal());
 $("again").addEventListener("click", () => show(0));
@@ -389,4 +479,4 @@ document.addEventListener("visibilitychange", () => {
   state.begin = performance.now();
 });
 
-load().catch(() => complain("The portal does not answer; reload the page when it is running again."));
+load();

@@ -3,10 +3,11 @@
 export function buildTile(entry, { show, open, grade }) {
   const tile = element("div", "tile");
   tile.setAttribute("role", "group");
+  tile.setAttribute("aria-busy", "true"); // until its image is painted
   const picture = element("div", "picture");
   const canvas = document.createElement("canvas");
   canvas.setAttribute("aria-hidden", "true");
-  picture.append(canvas, element("span", "flags", entry.flags), element("span", "given"));
+  picture.append(canvas, element("span", "flags", entry.flags), element("span", "given"), element("p", "note"));
   picture.addEventListener("click", show);
   picture.addEventListener("dblclick", open);
   const choices = element("div", "choices");
@@ -15,7 +16,7 @@ export function buildTile(entry, { show, open, grade }) {
     button.type = "button";
     button.tabIndex = -1;
     button.setAttribute("aria-label", `Grade ${letter}`);
-    button.addEventListener("click", () => grade(letter));
+    button.addEventListener("click", (event) => grade(letter, event));
     choices.append(button);
   }
   tile.append(picture, choices);
@@ -31,6 +32,12 @@ export function markTile(tile, number, { grade, name, flags }, current) {
   const given = tile.querySelector(".given");
   given.className = `given ${grade}`;
   given.textContent = grade;
+}
+
+// Text in the place of an image that is not there: while it is loaded, or when it cannot be.
+export function showNote(note, text, failed = false) {
+  note.textContent = text;
+  note.classList.toggle("failed", failed);
 }
 
 export function buildPanel(name) {

@@ -42,12 +42,7 @@ class Backend(Protocol):
 def open_backend(model: keras.Model, inference: Inference) -> Backend:
     """Open the backend for a model.
 
-    Parameters
-    ----------
-    model
-        From (N, B, S, S) nanomaggies to (N, K).
-    inference
-        Its keys backend, precision, batch_size and symmetries are used.
+    The model maps (N, B, S, S) nanomaggies to (N, K).
 
     Raises
     ------
@@ -97,10 +92,8 @@ def _openvino(model: keras.Model, inference: Inference) -> "OpenVINO":
 class AutoBackend:
     """The faster of two backends, as measured on the first cutouts.
 
-    Parameters
-    ----------
-    open_other
-        Opens the other backend, whose scores have to agree; not called without a trial.
+    `open_other` opens the other backend, whose scores have to agree; it is not called without a
+    trial.
     """
 
     def __init__(self, default: Backend, open_other: Callable[[], Backend]) -> None:

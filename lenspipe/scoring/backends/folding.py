@@ -22,16 +22,9 @@ class _Same(keras.layers.Layer):
 def fold(model: keras.Model) -> keras.Model:
     """Copy a trained network with batch normalisation folded into the convolutions before it.
 
-    Parameters
-    ----------
-    model
-        Models within it are folded too.
-
-    Returns
-    -------
-    keras.Model
-        Gives the same scores from separate weights. Normalisations are kept unless they follow a
-        linear convolution whose result nothing else uses, and within a `keras.Sequential`.
+    The copy gives the same scores from separate weights; models within the network are folded too.
+    Normalisations are kept unless they follow a linear convolution whose result nothing else uses,
+    and within a `keras.Sequential`.
     """
     pairs = {} if isinstance(model, keras.Sequential) else _normalised_convolutions(model)
     dropped = {layer.name for layer in pairs.values()}

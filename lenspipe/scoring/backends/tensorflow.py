@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable
 
 import numpy as np
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from lenspipe.scoring.backends.folding import fold
 from lenspipe.utils.tensorflow import gpus, keras, tf
@@ -72,18 +71,8 @@ def run_padded(
 ) -> np.ndarray:
     """Call a function for batches of one size with a batch that may be smaller.
 
-    Parameters
-    ----------
-    function
-        As reoriented by `compiled`.
-    images
-        float32, (N, B, S, S).
-    batch_size
-        At least N.
-
-    Returns
-    -------
-    ndarray of float32, (N, K)
+    The function is that of `compiled`; images, float32 (N, B, S, S), are at most `batch_size`.
+    Scores are float32, (N, K).
     """
     n = len(images)
     if n < batch_size:
@@ -110,6 +99,10 @@ def _freeze(model: keras.Model, symmetries: int) -> Callable[[tf.Tensor], list[t
 
     A biased convolution and its activation then become one operation.
     """
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
     function = tf.function(_mean_score(model, symmetries), input_signature=signature)
     return convert_variables_to_constants_v2(function.get_concrete_function())

@@ -67,13 +67,8 @@ def trials(settings: Settings) -> list[dict[str, Any] | None]:
 
     The trials of a grid are all combinations, the last key changing fastest. Those of a random
     search depend on seed, number and key only: more trials or more keys do not change the other
-    values.
-
-    Returns
-    -------
-    list
-        For each trial key -> value, as returned by `validated_values`; None for each trial of
-        Optuna, which proposes the values when the trial begins.
+    values. Each trial is key -> value, as returned by `validated_values`; None for each trial of
+    Optuna, which proposes the values when the trial begins.
     """
     sweep = settings.sweep
     if sweep.method == "optuna":

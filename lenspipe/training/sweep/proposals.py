@@ -23,7 +23,7 @@ from lenspipe.training.results import sample_hashes
 from lenspipe.training.sweep.merit import merit
 from lenspipe.training.sweep.plan import trial_name, validated_values
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import room_to_write
+from lenspipe.utils.files import read_kept, room_to_write
 from lenspipe.utils.progress import log
 
 if TYPE_CHECKING:
@@ -46,12 +46,7 @@ class Proposal:
     another sample make a new study, since results would not be comparable. The proposed values are
     kept beside the model, so a killed trial resumes with them, as the same trial of the study. If
     the journal was deleted, or the trial ended and is run again, it becomes a new trial of the
-    study with the same values.
-
-    Parameters
-    ----------
-    number
-        From 0.
+    study with the same values. Trials count from 0.
 
     Attributes
     ----------
@@ -118,7 +113,7 @@ class Proposal:
 
     def _read(self) -> dict[str, Any]:
         """What was proposed with the same settings; empty if nothing was."""
-        content = json.loads(self.path.read_text()) if self.path.exists() else {}
+        content = read_kept(self.path) or {}
         return content if content.get("key") == self.key else {}
 
     def _running(self) -> list[FrozenTrial]:

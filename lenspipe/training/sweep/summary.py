@@ -88,7 +88,6 @@ def summarise_sweep(settings: Settings) -> pd.DataFrame:
 
 
 def _read_trial(folder: Path) -> tuple[dict[str, Any], tuple[np.ndarray, np.ndarray]]:
-    """Content of trial.json, and scores of lenses and non-lenses."""
     entry = read_json(folder / "trial.json", "trial")
     table = read_table(folder / "validation.parquet", "trial_scores")
     lenses, nonlenses = (table.loc[table["label"] == label, "p"].to_numpy() for label in (1, 0))

@@ -10,6 +10,8 @@ from lenspipe.config.settings import Settings
 from lenspipe.products.files import write_json
 from lenspipe.products.record_files import check_shards
 from lenspipe.products.tables import write_table
+from lenspipe.scoring.backends.choose import Backend, open_backend
+from lenspipe.scoring.score import load_model_for_run
 from lenspipe.scoring.splits import score_split
 from lenspipe.training.backup import Backup
 from lenspipe.training.data import count_classes
@@ -87,12 +89,18 @@ def run_trial(settings: Settings, number: int) -> dict[str, Any]:
     log.info("trial %03d: %s", number, ", ".join(f"{key} {v}" for key, v in values.items()))
     begin = time.monotonic()
     watch = _Watch(trial.training.epochs, proposal)
+    bands, size, inference = trial.survey.bands, trial.cutouts.size, trial.inference
+
+    def open_model() -> Backend:
+        return open_backend(load_model_for_run(folder / "model.keras", bands, size), inference)
+
     notes: dict[str, Any] = {}
     status, reason = "done", ""
     lenses, nonlenses = np.zeros(0), np.zeros(0)
     try:
         notes = train(trial, watch)
-        scores = score_split(trial, "validation")
+        given = (len(bands), size), inference.batch_size, trial.training.name
+        scores = score_split(trial.paths, "validation", open_model, *given)
         assert scores is not None
         is_lens = scores["label"] == 1
         lenses, nonlenses = scores["p"][is_lens], scores["p"][~is_lens]
