@@ -1,6 +1,5 @@
 """Positions of an image's pixels in a FITS file, read from the first part of the file."""
 
-import gzip
 import math
 import os
 import re
@@ -14,7 +13,7 @@ from astropy.utils.exceptions import AstropyWarning
 
 from lenspipe.retrieval.ranges import Ranges
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.fits import reading, touched_tiles
+from lenspipe.utils.fits import open_unzipped, reading, touched_tiles
 
 __all__ = ["BLOCK", "Layout", "MoreNeeded", "read_layout"]
 
@@ -160,7 +159,7 @@ def read_layout(path: str | os.PathLike[str], available: int, size: int) -> Layo
     LenspipeError
         The file is no FITS file, has no image, or its header states more than its size.
     """
-    with gzip.open(path) if str(path).endswith(".gz") else open(path, "rb") as file:
+    with open_unzipped(path) as file:
         data = file.read(available)
     with warnings.catch_warnings(), reading(path):
         warnings.simplefilter("ignore", AstropyWarning)

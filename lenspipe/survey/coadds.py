@@ -1,6 +1,5 @@
 """Reading of sections of coadded images."""
 
-import gzip
 import os
 import re
 import threading
@@ -18,7 +17,7 @@ from lenspipe.config.surveys.base import Release
 from lenspipe.retrieval.tiles import BLOCK, Layout, MoreNeeded, read_layout
 from lenspipe.survey.bricks import brick_grid, brick_wcs
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.fits import check_sums, clip_boxes, open_fits, reading, wcs_of
+from lenspipe.utils.fits import check_sums, clip_boxes, open_fits, open_unzipped, reading, wcs_of
 
 __all__ = ["BrickCoadds", "read_geometry", "read_stamps"]
 
@@ -64,10 +63,8 @@ def _read_layout(path: str | os.PathLike[str]) -> tuple[Layout, np.dtype]:
     path = Path(path)
     with reading(path), open_fits(path) as fits:
         image = _image(fits, path)
-        size = path.stat().st_size
-        if path.suffix == ".gz":
-            with gzip.open(path) as file:
-                size = file.seek(0, os.SEEK_END)
+        with open_unzipped(path) as file:
+            size = file.seek(0, os.SEEK_END)
         available, layout = _FIRST_BYTES, None
         while layout is None:
             try:
@@ -252,7 +249,7 @@ def _tile(path: str | os.PathLike[str], hdu: fitsio.hdu.ImageHDU) -> tuple[int, 
         return (100, 100)
     # CFITSIO and astropy take longer to read all of a header than to decode ten tiles.
     offsets = hdu.get_offsets()
-    with open(path, "rb") as file:
+    with open_unzipped(path) as file:
         file.seek(offsets["header_start"])
         header = file.read(offsets["data_start"] - offsets["header_start"])
     sides = {int(axis): int(side) for axis, side in _ZTILE.findall(header)}

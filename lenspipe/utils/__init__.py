@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "clip_boxes",
             "create_fits",
             "open_fits",
+            "open_unzipped",
             "read_fits_table",
             "reading",
             "touched_tiles",

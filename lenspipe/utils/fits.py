@@ -2,12 +2,13 @@
 
 import contextlib
 import errno
+import gzip
 import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import fitsio
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "clip_boxes",
     "create_fits",
     "open_fits",
+    "open_unzipped",
     "read_fits_table",
     "reading",
     "touched_tiles",
@@ -69,6 +71,13 @@ def create_fits(path: str | os.PathLike[str]) -> Iterator[fitsio.FITS]:
     """Create a FITS file, to be written by fitsio."""
     with _plain_name(Path(path)) as name, fitsio.FITS(name, "rw") as fits:
         yield fits
+
+
+def open_unzipped(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file to read bytes, those within if it is compressed with gzip, whatever its name."""
+    with open(path, "rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    return cast(BinaryIO, gzip.open(path) if zipped else open(path, "rb"))
 
 
 def _is_compressed(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """Damaged coadds, and those of another place: the brick fails with one line, the others do not."""
 
 import errno
+import gzip
 import io
 import re
 import shutil
@@ -83,6 +84,11 @@ def coadd(settings, kind="image", band="r", brick=BRICK):
 
 def test_an_undamaged_brick_does_not_fail(settings):
     assert outcome(settings) is None
+    content = settings.paths.cutouts(BRICK).read_bytes()
+    path = coadd(settings)
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    assert outcome(settings) is None
+    assert len(settings.paths.cutouts(BRICK).read_bytes()) == len(content)
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,7 @@ def test_a_killed_job_is_done_again(finished, results):
     wait_for(log.exists, process)
     (number,) = submitted((finished / "slurm.txt").read_text())["scores"]
     for pid in processes_of(number):
-        if any(part.endswith(".scores.py") for part in command_of(pid)):
+        if any(part.endswith(".stage.py") for part in command_of(pid)):
             os.kill(pid, signal.SIGKILL)
     first, second = submitted(finish(finished, process))["scores"]
     assert first == number
