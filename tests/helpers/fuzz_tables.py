@@ -14,6 +14,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import astropy.units as u
 import numpy as np
@@ -296,7 +297,11 @@ def _read_all(kind: str, path: Path, folder: Path, known: bool) -> Iterator[int]
         before = read_user_table(copy, "x")
         number = before.find("grade")
         wanted = [] if number is None else sorted(before.text(number)[before.text(number) != ""])
-        grading_lists.write_for_grading(settings, CANDIDATES, copy, "mined")
+        cutouts = SimpleNamespace(
+            release=settings.release, bands="grz", read=lambda rows: (None, None)
+        )
+        given = cutouts, settings.mosaics, "x", "mined"
+        grading_lists.write_for_grading(CANDIDATES, copy, *given)
         after = read_user_table(copy, "x")
         kept = sorted(after.text(after.find("grade"))[after.text(after.find("grade")) != ""])
         missing = {"-", "--", "null", "N/A", "nan"}
@@ -316,7 +321,9 @@ def _read_all(kind: str, path: Path, folder: Path, known: bool) -> Iterator[int]
         yield len(user_quantities(read_user_table(path, "x"), selection_quantities("grz")))
     elif kind == "redshifts":
         config = SETTINGS | {"candidates": {"redshifts": str(path)}}
-        add_redshifts(CANDIDATES, load_settings(config))
+        settings = load_settings(config)
+        files, paths = settings.candidates.redshifts, settings.paths
+        add_redshifts(CANDIDATES, files, settings.retrieval, paths.hosts)
     elif kind == "cutouts":
         table = read_user_table(path, "x")
         scores = _known_columns(path, table, len(table))
@@ -348,8 +355,8 @@ def fuzz_tables(seed: int, number: int) -> list[str]:
     kinds, log = list(tables()), logging.getLogger("lenspipe")
     before = log.level
     log.setLevel(logging.INFO)
-    draw_page, read_images = grading_lists.draw_page, grading_lists.read_images
-    grading_lists.draw_page = grading_lists.read_images = lambda *given, **options: None
+    draw_page = grading_lists.draw_page
+    grading_lists.draw_page = lambda *given, **options: None
     try:
         with tempfile.TemporaryDirectory() as folder:
             for i in range(number):
@@ -370,7 +377,7 @@ def fuzz_tables(seed: int, number: int) -> list[str]:
                 problems += _try(f"{seed}/{i} {kind} {suffix}", kind, path, rows, known, log)
     finally:
         log.setLevel(before)
-        grading_lists.draw_page, grading_lists.read_images = draw_page, read_images
+        grading_lists.draw_page = draw_page
     return problems
 
 
