@@ -24,8 +24,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--arrows", type=user_path, metavar="FILE",
-        help="Table of suspected source images: name, label, and ra, dec (degrees) or dx, dy (arcsec "
-        "to the East and North of the candidate).",
+        help="Table of suspected source images: name, label, and ra, dec (degrees) or dx, dy "
+        "(arcsec to the East and North of the candidate).",
     )  # fmt: skip
     parser.add_argument(
         "--image", type=user_path, action="append", default=[], metavar="FITS",

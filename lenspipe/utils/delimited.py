@@ -87,7 +87,7 @@ def read_delimited(text: str, preferred: str | None = None) -> TextTable:
     ValueError
         There is no header, or quotation marks are not closed.
     """
-    lines = list(io.StringIO(text, newline=None))
+    lines = list(io.StringIO(text, newline=""))
     first = next((i for i, line in enumerate(lines) if _is_content(line)), None)
     if first is None:
         raise ValueError("it is empty")
