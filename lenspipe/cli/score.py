@@ -24,7 +24,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
         )  # fmt: skip
     parser.add_argument(
         "--table", type=user_path, metavar="FILE", default=argparse.SUPPRESS,
-        help="CSV file with a row per cutout, in the same order: name, ra, dec.",
+        help="Table with a row per cutout, in the same order: name, ra, dec (docs/tables.md).",
     )  # fmt: skip
     add_keys(parser, Inference, leave_out=["model"])
 

@@ -15,17 +15,17 @@ def _add_arguments(parser: ArgumentParser) -> None:
     selection.add_argument("--grades", metavar="A,B", help="Candidates with these grades.")
     selection.add_argument(
         "--list", type=user_path, metavar="FILE",
-        help="Candidates named in a file: one per line, or a CSV with a column name or id.",
+        help="Candidates named in a file: one per line, or a table with a column name or id.",
     )  # fmt: skip
     parser.add_argument(
         "--graded", type=user_path, metavar="FILE",
-        help="CSV with columns name or id, and grade; if not given, inspection/grades.csv of the "
+        help="Table with columns name or id, and grade; if not given, inspection/grades.csv of the "
         "run if it exists.",
     )  # fmt: skip
     parser.add_argument(
         "--arrows", type=user_path, metavar="FILE",
-        help="CSV of suspected source images: name, label, and ra, dec (degrees) or dx, dy (arcsec "
-        "to the East and North of the candidate).",
+        help="Table of suspected source images: name, label, and ra, dec (degrees) or dx, dy "
+        "(arcsec to the East and North of the candidate).",
     )  # fmt: skip
     parser.add_argument(
         "--image", type=user_path, action="append", default=[], metavar="FITS",

@@ -151,7 +151,8 @@ class Footprint(Section):
     )
     brick_list: PathText | None = Field(
         None,
-        description="File with a brick name at the start of each line (text or CSV).",
+        description="File with a brick name at the start of each line, or a table with a column "
+        "brick.",
     )
     polygon: tuple[tuple[Degrees, Declination], ...] | None = Field(
         None,

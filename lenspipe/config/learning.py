@@ -54,7 +54,7 @@ class Catalogue(Section):
     """A catalogue of lenses, with grades; its path alone may stand for it."""
 
     path: PathText = Field(
-        description="CSV, TSV, ECSV or FITS file with ra, dec and, optionally, grade; its "
+        description="Table (docs/tables.md) with ra, dec and, optionally, grade; its "
         "address; or `lenscat`, the table of that package."
     )
     name: str | None = Field(

@@ -80,7 +80,7 @@ class Expected(Section):
 
     population: PathText | None = Field(
         None,
-        description="Table of a lens population (FITS, CSV, Parquet). None: the simulated sky's "
+        description="Table of a lens population (docs/tables.md). None: the simulated sky's "
         "truth, or a simple model of the real one.",
     )
     area_deg2: Positive | None = Field(

@@ -76,7 +76,7 @@ class Candidates(Section):
     )
     redshifts: tuple[PathText, ...] = Field(
         (),
-        description="Tables of redshifts (FITS, CSV, TSV, ECSV), matched by release, brickid and "
+        description="Tables of redshifts (docs/tables.md), matched by release, brickid and "
         "objid, or else by position. The first redshift found is used; spectroscopic ones take "
         "precedence.",
     )

@@ -64,7 +64,7 @@ class Settings(Section):
     retrieval: Retrieval = Field(default_factory=Retrieval)
     targets: PathText | None = Field(
         None,
-        description="CSV of positions (ra, dec in degrees and, optionally, name) to search "
+        description="Table of positions (ra, dec and, optionally, name) to search "
         "instead of the galaxies of a footprint.",
     )
     footprint: Footprint = Field(default_factory=Footprint)

@@ -45,7 +45,7 @@ def write_for_grading(
     """
     release = cutouts.release
     table = table.sort_values(["p", "id"], ascending=[False, True])
-    table = table[["id", "ra", "dec", "brick", "p"]].assign(grade="")
+    table = table[["id", "ra", "dec", "brick", "p"]].assign(grade="", name="")
     others: list[str] = []
     if path.exists():
         before = _read_list(path)
@@ -57,10 +57,11 @@ def write_for_grading(
         mined = before["id"].isin(table["id"])
         edited = (before[["grade", *others]] != "").any(axis=1)
         table = pd.concat([table, before[~mined & edited]])
+    table = table.reset_index(drop=True)
     table["rank"] = np.arange(1, len(table) + 1)
     placed = table["ra"].notna() & table["dec"].notna()
     names = iau_name(table["ra"][placed], table["dec"][placed], release.name_prefix)
-    table["name"] = pd.Series(names, table.index[placed]).reindex(table.index)
+    table.loc[placed, "name"] = names
     columns = [*names_of(RANKING), *others]
     write_table(path, table[columns].round({"ra": 7, "dec": 7, "p": 6}))
     # What somebody added has no cutout.

@@ -240,22 +240,28 @@ def _known_columns(path: str | os.PathLike[str], table: UserTable, number: int) 
         )
     rows: dict[str, ArrayLike] = {"row": np.arange(number)}
     columns = find_columns(table, {"ra": RA, "dec": DEC})
-    if len(columns) == 2:
-        positions = read_positions(table, columns, remedy="")
+    # One without the other is no position.
+    columns = columns if len(columns) == 2 else {}
+    if columns:
+        positions = read_positions(table, columns)
         _refuse_unreadable(table, columns, positions)
+    others = {*range(len(table.names))} - {*columns.values()}
     for name in _COPIED:
-        column = columns.get(name, table.find(name))
+        if name in ("ra", "dec"):
+            if columns:
+                rows[name] = getattr(positions, name)
+            continue
+        column = table.find(name)
         if column is None:
             continue
-        columns[name] = column
-        if name in ("ra", "dec") and {"ra", "dec"} <= columns.keys():
-            rows[name] = getattr(positions, name)
-        elif name in _TEXTS:
+        others.discard(column)
+        if name in _TEXTS:
             rows[name] = table.text(column)
         else:
             rows[name] = _numbers(table, column)
-    if others := [name for i, name in enumerate(table.names) if i not in columns.values()]:
-        log.info("%s: columns that are not copied to the scores: %s", path, ", ".join(others))
+    if others:
+        names = ", ".join(table.names[number] for number in sorted(others))
+        log.info("%s: columns that are not copied to the scores: %s", path, names)
     return pd.DataFrame(rows)
 
 

@@ -87,7 +87,7 @@ def read_delimited(text: str, preferred: str | None = None) -> TextTable:
     ValueError
         There is no header, or quotation marks are not closed.
     """
-    lines = list(io.StringIO(text, newline=None))
+    lines = list(io.StringIO(text, newline=""))
     first = next((i for i, line in enumerate(lines) if _is_content(line)), None)
     if first is None:
         raise ValueError("it is empty")
@@ -172,7 +172,7 @@ def _find_header(lines: Sequence[str], first: int, preferred: str | None) -> tup
     sample = [i for i in range(first, len(lines)) if _is_content(lines[i])][:_N_SAMPLE]
     best: tuple[tuple[bool, bool, int, float, int], str, int] | None = None
     for delimiter in (*_DELIMITERS, _BLANKS):
-        if delimiter == _BLANKS and best and best[0][2] == 0 and best[0][3] > 0:
+        if delimiter == _BLANKS and best and best[0][1] and best[0][2] == 0:
             break
         rows = [_cells(lines[i], delimiter) for i in sample]
         place = next((k for k, row in enumerate(rows) if sum(map(bool, row)) > 1), None)
@@ -197,12 +197,15 @@ def _find_header(lines: Sequence[str], first: int, preferred: str | None) -> tup
 
 
 def _cells(line: str, delimiter: str, word: re.Pattern[str] = _WORD) -> list[str]:
-    """Cells of a line without empty ones at its end; the line itself if it can't be split."""
+    """Cells of a line without empty ones at its end; the line itself if it can't be split.
+
+    Between blanks, only a quoted cell is empty, which counts.
+    """
     try:
         cells = _split(line, delimiter, word)
     except ValueError:
         cells = [line]
-    while cells and not cells[-1]:
+    while cells and not cells[-1] and delimiter != _BLANKS:
         cells.pop()
     return cells
 

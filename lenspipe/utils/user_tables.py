@@ -416,7 +416,13 @@ def _series(values: np.ndarray) -> pd.Series | None:
     values = np.asarray(values)
     if values.ndim != 1 or values.dtype.kind in "cV":
         return None
-    if values.dtype.kind in "SUO":
+    if values.dtype.kind in "SU":
+        # Tables of millions of rows have few different texts.
+        texts, places = np.unique(values, return_inverse=True)
+        cells = pd.array([_as_text(text) for text in texts.tolist()], dtype="str")
+        series = pd.Series(cells.take(places)) if len(values) else pd.Series(cells)
+        return series if mask is None else series.mask(mask, "")
+    if values.dtype.kind == "O":
         cells = [_as_text(value) for value in values.tolist()]
         if any(cell is None for cell in cells):
             return None

@@ -24,9 +24,9 @@ def redshifts(tmp_path, monkeypatch):
         table = columns if isinstance(columns, Table) else Table(columns)
         table.write(name, overwrite=True)
         config = {"run": "x", "simulation": {}, "footprint": {"ra": [150, 151], "dec": [30, 31]}}
-        return add_redshifts(
-            CANDIDATES, load_settings(config | {"candidates": {"redshifts": name}})
-        )
+        settings = load_settings(config | {"candidates": {"redshifts": name}})
+        files, paths = settings.candidates.redshifts, settings.paths
+        return add_redshifts(CANDIDATES, files, settings.retrieval, paths.hosts)
 
     return redshifts
 

@@ -457,7 +457,7 @@ def test_the_command(search, capsys):
         ([], "--scores, --catalog: found none; give both"),
         (["--scores", "results/tiny"], "--scores, --catalog: found none"),
         (["--scores", "results", "--catalog", "published.csv"], "results: found no tables of sco"),
-        (["--scores", "results/tiny", "--catalog", "no.csv"], "no.csv: can't be read as CSV"),
+        (["--scores", "results/tiny", "--catalog", "no.csv"], "no.csv: can't be read"),
         (["--scores", "published.csv", "--catalog", "published.csv"], "can't be read as Parquet"),
         (
             ["--scores", "results/tiny/bricks.parquet", "--catalog", "published.csv"],

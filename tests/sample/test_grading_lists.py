@@ -1,5 +1,7 @@
 """Tests of lists that people grade, as editors and spreadsheets leave them."""
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
@@ -22,19 +24,20 @@ MINED = pd.DataFrame(
 def edit(tmp_path, monkeypatch):
     """Write a list, edit its lines, and write it again; return its table and the path."""
     monkeypatch.chdir(tmp_path)
-    for name in ("draw_page", "read_images"):
-        monkeypatch.setattr(f"lenspipe.sample.grading_lists.{name}", lambda *a, **k: None)
+    monkeypatch.setattr("lenspipe.sample.grading_lists.draw_page", lambda *a, **k: None)
     config = {"run": "x", "simulation": {}, "footprint": {"ra": [150, 151], "dec": [30, 31]}}
     settings = load_settings(config)
+    cutouts = SimpleNamespace(release=settings.release, bands="grz", read=lambda rows: (None, None))
+    given = cutouts, settings.mosaics, "x", "mined"
     path = tmp_path / "version-1.csv"
 
     def edit(change, encoding="utf-8", mined=MINED):
         path.unlink(missing_ok=True)
-        write_for_grading(settings, MINED, path, "mined")
+        write_for_grading(MINED, path, *given)
         head, *rows = path.read_text().splitlines()
         rows = [row + grade for row, grade in zip(rows, "ADD", strict=True)]
         path.write_bytes(("\n".join(change(head, rows)) + "\n").encode(encoding))
-        write_for_grading(settings, mined, path, "mined")
+        write_for_grading(mined, path, *given)
         return pd.read_csv(path, dtype=str, keep_default_na=False)
 
     return edit, path

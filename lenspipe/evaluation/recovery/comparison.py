@@ -62,7 +62,7 @@ def measure_recovery(settings: Settings) -> None:
     are those of `compare`.
     """
     for catalogue in settings.recovery.catalogs:
-        folder = settings.paths.recovery("")
+        folder = settings.paths.root / "recovery"
         text = recovery_of(settings.paths.root, catalogue, settings.recovery, folder, settings)
         for line in text.splitlines():
             log.info(line)
