@@ -298,10 +298,11 @@ def _read_all(kind: str, path: Path, folder: Path, known: bool) -> Iterator[int]
         number = before.find("grade")
         wanted = [] if number is None else sorted(before.text(number)[before.text(number) != ""])
         cutouts = SimpleNamespace(
-            release=settings.release, bands="grz", read=lambda rows: (None, None)
+            release=settings.release, bands=settings.survey.bands, read=lambda rows: [None]
         )
-        given = cutouts, settings.mosaics, "x", "mined"
-        grading_lists.write_for_grading(CANDIDATES, copy, *given)
+        grading_lists.write_for_grading(
+            CANDIDATES, copy, cutouts, settings.mosaics, settings.run, "mined"
+        )
         after = read_user_table(copy, "x")
         kept = sorted(after.text(after.find("grade"))[after.text(after.find("grade")) != ""])
         missing = {"-", "--", "null", "N/A", "nan"}
@@ -320,10 +321,8 @@ def _read_all(kind: str, path: Path, folder: Path, known: bool) -> Iterator[int]
     elif kind == "population":
         yield len(user_quantities(read_user_table(path, "x"), selection_quantities("grz")))
     elif kind == "redshifts":
-        config = SETTINGS | {"candidates": {"redshifts": str(path)}}
-        settings = load_settings(config)
-        files, paths = settings.candidates.redshifts, settings.paths
-        add_redshifts(CANDIDATES, files, settings.retrieval, paths.hosts)
+        settings = load_settings(SETTINGS)
+        add_redshifts(CANDIDATES, [str(path)], settings.retrieval, settings.paths.hosts)
     elif kind == "cutouts":
         table = read_user_table(path, "x")
         scores = _known_columns(path, table, len(table))
