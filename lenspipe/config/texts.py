@@ -135,6 +135,8 @@ def _parsed(text: str, options: list[Any]) -> Any:
         takes_none = type(None) in options or str not in options
         return None if takes_none else text
     takes_text = any(_takes_text(option) for option in options)
+    if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+        return text
     if isinstance(value, list | dict):
         return text if str in options else value
     if isinstance(value, bool | int | float) and not takes_text:

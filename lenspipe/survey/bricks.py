@@ -65,8 +65,8 @@ class BrickGrid:
 
         Examples
         --------
-        >>> BrickGrid(0.25).centre("0394m202")
-        (39.483013293943866, -20.25)
+        >>> BrickGrid(0.25).centre("0001p000")
+        (0.125, 0.0)
         """
         if is_brick_name(name):
             # The name has the tenths of degrees that the centre begins with.

@@ -114,7 +114,7 @@ class Mirror:
         self.folder, self.asked = folder, []
 
     @contextlib.contextmanager
-    def table(self, path):
+    def table(self, path, checksums=None):
         self.asked.append(path)
         local = self.folder / path.removeprefix("https://mirror.example/dr9/")
         if not local.exists():

@@ -76,7 +76,7 @@ def test_files_are_as_the_survey_writes_them(tmp_path, release):
         assert isinstance(header["RA"], str)
         wcs, shape = read_geometry(path)
         assert shape == (400, 400)
-        assert wcs.wcs.crval.tolist() == [150.0, 2.125]
+        assert wcs.wcs.crval.tolist() == [150.125, 2.25]
         with open_fits(path):
             pass
 
