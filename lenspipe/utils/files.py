@@ -41,7 +41,7 @@ def expanded(path: str) -> str:
     ValueError
         There is no such user or variable, and no such file.
     """
-    if is_remote(path) or os.path.exists(path):
+    if is_remote(path) or not re.search(r"[~$]", path) or os.path.exists(path):
         return path
     result = os.path.expandvars(os.path.expanduser(path))
     if result.startswith("~"):
