@@ -118,7 +118,7 @@ def write_placeholders(folder, settings, plan):
         [paths.purity(f"purity.{kind}") for kind in ("json", "csv", "png")],
         [paths.checks(f) for f in ("checks.json", "checks.html", "drift.csv", "drift.png")],
         [paths.mosaic_index, paths.mosaic_page(1)],
-        [paths.summary, paths.status_page],
+        [paths.summary, paths.missing, paths.status_page],
     ]
     for step, files in enumerate(stages):
         for file in files:

@@ -58,7 +58,8 @@ def reopen_pages(settings: Settings) -> None:
     """
     index = settings.paths.mosaic_index
     if index.exists() and any(
-        not index.with_name(page).exists() for page in read_json(index, "mosaic_index")["pages"]
+        not index.with_name(page).exists()
+        for page in read_json(index, "mosaic_index").get("pages", [])
     ):
         index.unlink()
 
