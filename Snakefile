@@ -11,6 +11,7 @@ from pathlib import Path
 from lenspipe.config.base import merged
 from lenspipe.config.settings import hide_credentials, load_settings, read_config
 from lenspipe.config.stages import STAGES
+from lenspipe.config.stages import makes_files
 from lenspipe.config.texts import parse_arguments
 from lenspipe.footprint.plan import load_plan
 from lenspipe.status.disk import describe_disk_space
@@ -67,9 +68,6 @@ if workflow.is_main_process:
 SUMMARY_BEFORE = PATHS.summary.stat().st_mtime_ns if PATHS.summary.exists() else None
 # Stages that run only where they are requested by name.
 ON_REQUEST = {"mine", "sweep"}
-# What is of a simulated sky, and of a model whose training left galaxies for its evaluation.
-ON_REQUEST |= set() if SETTINGS.simulation else {"simulate"}
-ON_REQUEST |= set() if SETTINGS.held_out else {"evaluate"}
 # Stages whose parameters are also a file, workflow/rules/basis.smk.
 NOTED = [name for name, stage in STAGES.items() if stage.noted]
 # Jobs end soon after the workflow that started them has gone, even if it was killed with -9.
@@ -144,7 +142,9 @@ if not SETTINGS.inference.model:
 RESULTS = [
     each.output
     for each in workflow.rules
-    if not each.has_wildcards() and each.name not in ON_REQUEST
+    if not each.has_wildcards()
+    and each.name not in ON_REQUEST
+    and makes_files(STAGES[each.name], SETTINGS)
 ]
 if not SETTINGS.inference.model:
     RESULTS += expand(rules.train.output + rules.activations.output, model=SETTINGS.models)

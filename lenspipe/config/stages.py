@@ -37,6 +37,7 @@ __all__ = [
     "STAGE_FILES",
     "Stage",
     "content_key",
+    "makes_files",
     "run_again",
     "stage_parameters",
 ]
@@ -132,7 +133,7 @@ def run_again(key: str, settings: Settings) -> list[str]:
     These are the stages that it is a setting of, or whose given files it names, and all that read
     what these make, as far as a run with these settings has them.
     """
-    stages = {name: stage for name, stage in STAGES.items() if _makes_files(stage, settings)}
+    stages = {name: stage for name, stage in STAGES.items() if makes_files(stage, settings)}
     result: set[str] = set()
     for name, stage in stages.items():
         keys = {each for s in (*stage.settings, *stage.sources) for each in PROPERTIES.get(s, (s,))}
@@ -158,7 +159,8 @@ def _paths(files: str, settings: Settings) -> list[Path]:
     return fileset.paths(settings, *([] if fileset.per == "run" else [settings.training.name]))
 
 
-def _makes_files(stage: Stage, settings: Settings) -> bool:
+def makes_files(stage: Stage, settings: Settings) -> bool:
+    """Whether a run with these settings has files of a stage."""
     return any(_paths(files, settings) for files in stage.outputs)
 
 

@@ -37,7 +37,7 @@ def page_order(table: pd.DataFrame, mosaics: Mosaics, bands: Sequence[str]) -> n
 
 
 def page_numbers(table: pd.DataFrame, mosaics: Mosaics, bands: Sequence[str]) -> np.ndarray:
-    """Page of the mosaics that shows each candidate, from 1; parameters as of `page_order`."""
+    """Page of the mosaics that shows each candidate, from 1; parameters as in `page_order`."""
     places = np.empty(len(table), int)
     places[page_order(table, mosaics, bands)] = np.arange(len(table))
     return places // mosaics.per_page + 1

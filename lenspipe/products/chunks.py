@@ -36,7 +36,7 @@ def try_bricks(
     threads
         Number of bricks that are started ahead, for work that mostly waits for a server.
     status
-        As of `lenspipe.utils.progress.track`.
+        As in `lenspipe.utils.progress.track`.
 
     Returns
     -------

@@ -40,7 +40,7 @@ def open_cutouts(
     Parameters
     ----------
     alternative
-        As of `lenspipe.products.files.require`.
+        As in `lenspipe.products.files.require`.
     """
     path = require(path, "cutouts", alternative)
     command = command_for(PRODUCTS["cutouts"], path)
@@ -55,7 +55,7 @@ def read_cutouts(
     Parameters
     ----------
     alternative
-        As of `lenspipe.products.files.require`.
+        As in `lenspipe.products.files.require`.
 
     Returns
     -------
@@ -127,7 +127,7 @@ def read_release(paths: Iterable[Path]) -> Release:
 def write_cutouts(
     path: str | os.PathLike[str], images: np.ndarray, catalog: pd.DataFrame, header: fits.Header
 ) -> None:
-    """Write a file of cutouts: `images` with their `header`, `catalog` as of `read_cutouts`."""
+    """Write a file of cutouts: `images` with their `header`, `catalog` as in `read_cutouts`."""
     hdus = [
         fits.PrimaryHDU(),
         fits.ImageHDU(images, header, name="IMAGE"),

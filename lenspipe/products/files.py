@@ -38,7 +38,7 @@ def require(path: str | os.PathLike[str], key: str, alternative: str = "") -> Pa
 
 
 def read_json(path: str | os.PathLike[str], key: str) -> Any:
-    """Read a JSON document of a run; `key` as of `require`.
+    """Read a JSON document of a run; `key` as in `require`.
 
     Raises
     ------

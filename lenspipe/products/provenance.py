@@ -1,7 +1,6 @@
 """What stages are made from: settings, the content of files, and the files of all chunks."""
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from lenspipe.config.settings import Settings
 from lenspipe.products.files import write_json
 from lenspipe.products.plan import read_plan
+from lenspipe.utils.files import read_kept
 from lenspipe.utils.hashing import file_hash
 
 __all__ = ["content_hashes", "write_basis", "write_chunks"]
@@ -35,11 +35,7 @@ def content_hashes(files: Iterable[Path], cache: Path) -> dict[str, dict[str, st
     files = [path for path in files if path.exists()]
     if not files:
         return {}
-    try:
-        known = json.loads(cache.read_text())
-    except (OSError, ValueError):
-        known = {}
-    hashes = {}
+    known, hashes = read_kept(cache) or {}, {}
     for path in files:
         status = path.stat()
         state = [status.st_size, status.st_ino, status.st_ctime_ns]

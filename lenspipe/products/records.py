@@ -91,7 +91,7 @@ def serialise_examples(
     labels: np.ndarray | None = None,
     dtype: str = "float32",
 ) -> Iterator[bytes]:
-    """Yield serialised examples, in the order of the rows; parameters as of `write_records`."""
+    """Yield serialised examples, in the order of the rows; parameters as in `write_records`."""
     # The table's columns are in the order of the images' bands.
     bands = [name.removeprefix("nobs_") for name in table.columns if name.startswith("nobs_")]
     if images.shape[:2] != (len(table), len(bands)):
@@ -148,7 +148,7 @@ def write_records(
     Returns
     -------
     dict
-        The file's entry of a manifest, as of `lenspipe.products.record_files.measure`.
+        The file's entry of a manifest, as returned by `lenspipe.products.record_files.measure`.
 
     Raises
     ------

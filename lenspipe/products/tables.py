@@ -32,11 +32,11 @@ def read_table(
     Parameters
     ----------
     key
-        Of the product, as of `lenspipe.products.files.require`.
+        Of the product, as in `lenspipe.products.files.require`.
     columns
         Columns to read; all if not given.
     filters
-        Of a Parquet file: conditions of the rows to read, as of `pandas.read_parquet`.
+        Of a Parquet file: conditions of the rows to read, as in `pandas.read_parquet`.
 
     Raises
     ------

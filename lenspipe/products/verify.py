@@ -90,7 +90,7 @@ def placeholder_values(run: Path) -> dict[str, Sequence[str]]:
 
 
 def compare_file(path: Path, product: Product, values: _Values) -> list[str]:
-    """Describe how a file differs from its product; `values` as of `placeholder_values`."""
+    """Describe how a file differs from its product; `values` as in `placeholder_values`."""
     if path.suffix in _OPAQUE or (product.temporary and product.key != "records"):
         return []
     if path.suffix == ".json":
@@ -148,7 +148,7 @@ def compare_columns(
     found
         Name -> type.
     values
-        As of `placeholder_values`; a placeholder that is not among them may have any value.
+        As in `placeholder_values`; a placeholder that is not among them may have any value.
     loose
         Whether types may differ in size, as in formats that write numbers as texts.
     """

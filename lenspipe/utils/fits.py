@@ -132,7 +132,7 @@ def open_fits(path: str | os.PathLike[str], remedy: str = _REMEDY) -> Iterator[f
     ----------
     path
     remedy
-        As of `reading`.
+        As in `reading`.
 
     Raises
     ------

@@ -320,7 +320,7 @@ def read_user_table(
 
 
 def read_text(path: str | os.PathLike[str], expected: str) -> str:
-    """Read a user's text, in whatever encoding it is; parameters as of `read_user_table`.
+    """Read a user's text, in whatever encoding it is; parameters as in `read_user_table`.
 
     Raises
     ------

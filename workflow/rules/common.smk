@@ -1,5 +1,7 @@
 """What rules have in common: inputs and parameters from the table of stages, resources."""
 
+import functools
+
 from lenspipe.config.stages import STAGE_FILES, STAGES
 from lenspipe.config.stages import stage_parameters
 from lenspipe.products.provenance import content_hashes
@@ -68,8 +70,12 @@ def inputs(rule):
 
 
 def made_from(rule, **more):
-    """Parameters of a rule: what its outputs depend on besides the files that stages make."""
-    return lambda wildcards: parameters(rule, SETTINGS, **more)
+    """Parameters of a rule: what its outputs depend on besides the files that stages make.
+
+    They are computed once, when a job first needs them, and shared by all jobs of the rule.
+    """
+    once = functools.cache(lambda: parameters(rule, SETTINGS, **more))
+    return lambda wildcards: once()
 
 
 def parameters(stage, settings, **more):
