@@ -7,14 +7,16 @@ at NERSC does, when that is in good shape and when it is not.
 import contextlib
 import hashlib
 import re
+import time
 from pathlib import Path
 
 import fitsio
 import numpy as np
-from conftest import make_small_survey
+from conftest import make_small_survey, write_fits_table
 from helpers.loopback import Fault, Loopback
 
 from lenspipe.config.surveys.legacy import RELEASES
+from lenspipe.survey.bricks import brick_grid
 
 #: Folder of the releases below the portal's address.
 ROOT = "cfs/cosmo/data/legacysurvey"
@@ -87,7 +89,7 @@ def cards(release, brick, brickid, ra, dec, band, kind):
 def write_tree(folder, release, n_bricks=2):
     """Write bricks of 400 x 400 pixels as the survey publishes them, with their lists of sums.
 
-    Returns an object with tree and bricks, as `conftest.make_small_survey`, whose pixels and
+    The tables of bricks also have bricks elsewhere, of which there are no files. Returns an object with tree and bricks, as `conftest.make_small_survey`, whose pixels and
     catalogues these are.
     """
     tree = Path(folder, ROOT, release)
@@ -107,9 +109,31 @@ def write_tree(folder, release, n_bricks=2):
         options = {"compress": "HCOMPRESS", "qlevel": 0}
         header = cards(release, *place, None, "maskbits")
         _rewrite(path, header, 3, MASK_TYPES[release], options)
+    _write_brick_tables(paths)
     for path in sorted({path.parent for path in tree.rglob("*.fits*")}):
         list_sums(tree, release, path)
     return survey
+
+
+def _write_brick_tables(paths):
+    """Write the tables of all regions, with the columns that have the most bytes, compressed."""
+    rng, grid = np.random.default_rng(3), brick_grid(0.25)
+    others = np.unique(grid.bricks_at(*np.mgrid[0:360:0.5, 40:42:0.25].reshape(2, -1))[0])
+    ra, dec = np.transpose([grid.centre(brick) for brick in others.tolist()])
+    number, release = len(others), paths.release
+    for region, bands in release.bands_of_regions.items():
+        columns = {"brickname": others, "ra": ra, "dec": dec}
+        columns |= {"survey_primary": np.full(number, True)}
+        columns |= {"brickid": np.arange(500_000, 500_000 + number, dtype="i4")}
+        columns |= {f"nexp_{band}": np.full(number, 5, "i2") for band in bands}
+        if paths.bricks(region).exists():
+            first = fitsio.read(str(paths.bricks(region)))
+            columns = {name: np.append(first[name], columns[name]) for name in columns}
+        number_of_rows = len(columns["brickname"])
+        for name in ("psfsize", "psfdepth", "galdepth", "trans", "cosky"):
+            values = rng.normal(1, 0.1, (len(bands), number_of_rows)).astype("f4")
+            columns |= {f"{name}_{band}": each for band, each in zip(bands, values, strict=True)}
+        write_fits_table(paths.bricks(region), columns)
 
 
 def _rewrite(path, header, planes, dtype, options):
@@ -140,18 +164,24 @@ class Portal:
     Parameters
     ----------
     limited : iterable of int
-        Numbers of the requests that are answered with 429, from 1.
+        Numbers of the requests, from 1, with which a time begins in which all are answered with
+        429.
+    limited_s : float
+        How long these times are, seconds; if 0, the requests of `limited` alone.
     retry_after : int or None
         What these answers ask for, seconds.
     stops_after : int or None
         Number of bytes of a body after which every connection stops.
     """
 
-    def __init__(self, limited=(), retry_after=1, stops_after=None):
-        self.limited, self.retry_after, self.stops_after = set(limited), retry_after, stops_after
+    def __init__(self, limited=(), limited_s=0, retry_after=1, stops_after=None):
+        self.limited, self.limited_s, self.retry_after = set(limited), limited_s, retry_after
+        self.stops_after, self.limited_until = stops_after, 0
 
     def __call__(self, request):
         if request.number in self.limited:
+            self.limited_until = time.monotonic() + self.limited_s
+        if request.number in self.limited or time.monotonic() < self.limited_until:
             return Fault("429", retry_after=self.retry_after)
         if self.stops_after:
             return Fault("truncated", after=self.stops_after)

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 import yaml
 from helpers import rehearsal
-from test_workflow import CONFIG, run
+from helpers.workflow import NETWORK, REPOSITORY, run
 
+from lenspipe.config.base import merged
 from lenspipe.config.settings import load_settings
 from lenspipe.config.surveys import legacy
 from lenspipe.cutouts.chunk import cut_chunk
@@ -26,6 +27,9 @@ from lenspipe.utils.fits import open_fits
 RELEASES = [release for release in rehearsal.NUMBERS if release in legacy.RELEASES]
 SECRET = "s3cr3t"
 
+#: Bytes after which a connection stops: a part of the table of bricks, and of most coadds.
+STOPS_AFTER = 50_000
+
 #: All names that the survey publishes, of those that a search may ask for.
 PUBLISHED = r"""(survey-bricks\.fits\.gz|legacysurvey_dr\d+\.sha256sum
 |(north|south)/(survey-bricks-dr\d+-\2\.fits\.gz|legacysurvey_dr\d+_\2\.sha256sum
@@ -38,6 +42,7 @@ def config_of(address, release, **changes):
     config = {
         "run": "rehearsal",
         "survey": {"release": release, "tree": address},
+        "footprint": {"ra": [149.1, 151.1], "dec": [1.2, 3.2]},
         "chunks": {"nside": 4},
         "parent": {"min_exposures": 1},
         "inference": {"model": "given.keras", "backend": "tensorflow"},
@@ -125,30 +130,50 @@ def test_a_published_file_that_arrives_changed(tmp_path, monkeypatch):
 
 
 @pytest.mark.workflow
-def test_the_whole_search(tmp_path):
-    """From the portal to candidates, with a password in the address, and no trace of it."""
-    settings = CONFIG["training"]["network_settings"]
-    build("cmu_deeplens", bands=tuple("griz"), **settings).save(tmp_path / "given.keras")
-    survey = rehearsal.write_tree(tmp_path / "portal", "dr10")
-    portal = rehearsal.Portal(limited=(1, 4), stops_after=100_000)
-    with rehearsal.serve(tmp_path / "portal", "dr10", portal) as (server, address):
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_whole_search(tmp_path, release):
+    """A release's own configuration from the portal at its worst to candidates.
+
+    Also with a password in the address, of which nothing is left.
+    """
+    config = yaml.safe_load((REPOSITORY / "config" / f"{release}.yaml").read_text())
+    bands = config["survey"].get("bands", ["g", "r", "z"])
+    survey = rehearsal.write_tree(tmp_path / "portal", release)
+    portal = rehearsal.Portal(limited=(1, 8), limited_s=3, stops_after=STOPS_AFTER)
+    folder = tmp_path / "search"
+    folder.mkdir()
+    build("cmu_deeplens", bands=tuple(bands), **NETWORK).save(folder / "given.keras")
+    tractor = fitsio.read(str(next(survey.tree.rglob("tractor-*.fits"))))
+    (folder / "known.csv").write_text(f"ra,dec,grade\n{tractor['ra'][0]},{tractor['dec'][0]},A\n")
+    with rehearsal.serve(tmp_path / "portal", release, portal) as (server, address):
         private = address.replace("://", f"://me:{SECRET}@") + f"?token={SECRET}"
-        folder = tmp_path / "search"
-        folder.mkdir()
-        (tmp_path / "given.keras").rename(folder / "given.keras")
-        config = config_of(private, "dr10", candidates={"threshold": {"by": "number", "value": 3}})
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        changes = {
+            "survey": {"tree": private},
+            "retrieval": {"contact": "me@example.org", "checksums": True},
+            "chunks": {"nside": 4},
+            "parent": {"min_exposures": 1},
+            "sample": {"known_lenses": ["known.csv"]},
+            "inference": {"model": "given.keras", "backend": "tensorflow"},
+            "candidates": {"threshold": {"by": "number", "value": 8}},
+        }
+        (folder / "config.yaml").write_text(yaml.safe_dump(merged(config, changes)))
         output = run(folder)
-        assert all("authorization" in request.headers for request in server.requests)
-        assert {request.query for request in server.requests} == {f"token={SECRET}"}
-        names = asked(server, "dr10")
-    results = folder / "results" / "rehearsal"
+        requests = server.requests
+        names = asked(server, release)
+    assert sum(request.status == 429 for request in requests) >= 4
+    stopped = [request for request in requests if request.bytes_sent == STOPS_AFTER]
+    assert {request.path.rpartition(".")[2] for request in stopped} == {"fz", "gz"}
+    assert all("authorization" in request.headers for request in requests)
+    assert {request.query for request in requests} == {f"token={SECRET}"}
+    assert all(re.fullmatch(PUBLISHED, name, re.X) for name in names), names
+    results = folder / "results" / config["run"]
     summary = json.loads((results / "summary.json").read_text())
     assert (summary["n_bricks"], summary["n_bricks_failed"]) == (2, 0)
     assert summary["n_galaxies"] == 8
     assert sum(len(pd.read_parquet(path)) for path in results.glob("scores/*.parquet")) == 8
-    assert len(pd.read_csv(results / "candidates" / "candidates.csv")) > 0
-    assert all(re.fullmatch(PUBLISHED, name, re.X) for name in names), names
+    candidates = pd.read_csv(results / "candidates" / "candidates.csv")
+    assert len(candidates) == 8
+    assert candidates["known"].sum() == 1
     assert summary["n_bricks_unchecked"] in (0, len(survey.bricks))
     assert SECRET not in output
     for path in folder.rglob("*"):
