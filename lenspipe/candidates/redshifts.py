@@ -20,8 +20,8 @@ __all__ = ["MATCH_RADIUS_ARCSEC", "add_redshifts"]
 #: Maximum separation of a table's position from a candidate.
 MATCH_RADIUS_ARCSEC = 1.0
 
-#: Redshifts above it stand for none (99, 999, 1e20), or are something else.
-MAX_REDSHIFT = 10.0
+#: Redshifts above it stand for none (9.99, 99, 1e20), or are something else.
+MAX_REDSHIFT = 9.0
 
 #: Numbers from here on stand for a magnitude or redshift that is missing.
 _FAINTEST_MAG = 90.0
@@ -48,13 +48,17 @@ _COLUMNS = {
 }
 
 #: Columns that say which spectra to use: warning, 0 for none; whether it is the target's best
-#: spectrum; class of the object; how much better than the next the best fit is.
+#: spectrum; class of the object; type of the target; how much better than the next the best fit is.
 _WARNING = ("zwarn", "zwarning")
 _PRIMARY = ("zcat_primary", "specprimary", "sciprimary")
 _CLASS = ("spectype", "class")
+_TYPE = ("objtype",)
 _MARGIN = ("deltachi2",)
 
-_TRUE = ("true", "t", "1", "yes", "y")
+_TRUE = ("true", "t", "1", "1.0", "yes", "y")
+
+#: Types of fibres that are on no target.
+_NO_TARGETS = ("SKY", "BAD", "NON")
 
 #: What stands for no unit.
 _NO_UNITS = ("", "-", "none", "dimensionless", "1", "redshift")
@@ -63,7 +67,7 @@ _NO_UNITS = ("", "-", "none", "dimensionless", "1", "redshift")
 _BANDS = ("u", "g", "r", "i", "y")
 
 _NEEDED = {
-    *_ID, *_WARNING, *_PRIMARY, *_CLASS, *_MARGIN, *_BANDS,
+    *_ID, *_WARNING, *_PRIMARY, *_CLASS, *_TYPE, *_MARGIN, *_BANDS,
     *(name for pair in _POSITIONS for names in pair for name in names),
     *(name for pair in _COLUMNS.values() for names in pair for name in names),
 }  # fmt: skip
@@ -80,11 +84,11 @@ def add_redshifts(
 
     A row is matched to a candidate by release, brickid and objid, or else by position: the nearest
     row within 1 arcsec. Of several spectra of a target the one with the largest DELTACHI2 counts,
-    then that with the smallest error. Ignored are redshifts of 0 and below or above 10, and spectra
-    that have a ZWARN, are not ZCAT_PRIMARY, or are of stars. A column z that is a magnitude, by its
-    unit, its values or the columns g, r, i beside it, is no redshift. The table has columns id, ra,
-    dec (degrees) and gets z, z_err (float32, NaN where there is none), z_kind (``spec``, ``phot``
-    or empty) and z_source (name of the file).
+    then that with the smallest error. Ignored are redshifts of 0 and below or above 9, and spectra
+    that have a ZWARN, are not ZCAT_PRIMARY, or are of stars or of the sky. A column z that is a
+    magnitude, by its unit, its values or the columns g, r, i beside it, is no redshift. The table
+    has columns id, ra, dec (degrees) and gets z, z_err (float32, NaN where there is none), z_kind
+    (``spec``, ``phot`` or empty) and z_source (name of the file).
 
     Raises
     ------
@@ -177,6 +181,8 @@ def _usable(raw: UserTable, z: np.ndarray, kind: str) -> tuple[np.ndarray, str]:
             bad["not the primary spectrum"] = ~raw.text(number).str.lower().isin(_TRUE).to_numpy()
         if (number := raw.find(*_CLASS)) is not None:
             bad["star"] = (raw.text(number).str.upper() == "STAR").to_numpy()
+        if (number := raw.find(*_TYPE)) is not None:
+            bad["no target"] = raw.text(number).str.upper().isin(_NO_TARGETS).to_numpy()
     usable, ignored = np.ones(len(z), bool), []
     for reason, mask in bad.items():
         if number := int((mask & usable).sum()):
@@ -259,9 +265,9 @@ def _match(
 
 
 def _key(release: np.ndarray, brickid: np.ndarray, objid: np.ndarray) -> np.ndarray:
-    """Identifiers as one integer each; -1 where a number is missing or negative."""
+    """Identifiers as one integer each; -1 where a number is missing, negative or no integer."""
     numbers = np.stack([release, brickid, objid])
-    finite = np.isfinite(numbers).all(axis=0)
-    whole = np.where(finite, numbers, 0).astype(np.int64)
+    are_whole = (np.isfinite(numbers) & (numbers == np.floor(numbers))).all(axis=0)
+    whole = np.where(are_whole, numbers, 0).astype(np.int64)
     key = whole[0] << 44 | whole[1] << 24 | whole[2]
-    return np.where(finite & (whole >= 0).all(axis=0), key, -1)
+    return np.where(are_whole & (whole >= 0).all(axis=0), key, -1)

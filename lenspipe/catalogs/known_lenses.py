@@ -14,6 +14,7 @@ from lenspipe.config.settings import Settings
 from lenspipe.products.schema import KNOWN, LENS_REFERENCES, dtypes_of
 from lenspipe.products.tables import write_table
 from lenspipe.utils.crossmatch import friends_of_friends
+from lenspipe.utils.delimited import NO_NUMBER
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import stem
 from lenspipe.utils.progress import log
@@ -31,9 +32,6 @@ __all__ = [
 
 #: From best to ungraded; D is no lens.
 _GRADES = ("A", "B", "C", "D", "")
-
-#: Texts in catalogues that stand for no grade.
-_NO_GRADE = {"", "-", "--", "nan", "none", "null", "n/a", "na"}
 
 #: Number of references that are named in a line of the log.
 _MOST = 8
@@ -281,7 +279,7 @@ def _convert_grades(
     path: str, column: pd.Series, words: Mapping[str, str], default: str, remedy: str
 ) -> pd.Series:
     """Return grades A to D for a list's own words, and the default where there is none."""
-    grades = {grade.lower(): grade for grade in "ABCD"} | dict.fromkeys(_NO_GRADE, default)
+    grades = {grade.lower(): grade for grade in "ABCD"} | dict.fromkeys(NO_NUMBER, default)
     grades |= {word.strip().lower(): grade for word, grade in words.items()}
     lower = column.str.lower()
     for word, number in column[~lower.isin(grades)].value_counts().sort_index().items():

@@ -117,8 +117,10 @@ def _find_columns(table: UserTable, needed: Sequence[str]) -> dict[str, int]:
         aliases["kind"] = ("kind", "type")
     numbers = find_columns(table, aliases)
     if missing := [name for name in needed if name not in numbers]:
+        several = f" (and with several values per row {', '.join(table.arrays)})"
         raise LenspipeError(
-            f"{table.path}: found columns {', '.join(table.names)}; expected {', '.join(needed)}, "
-            f"positions in degrees; name the missing {' and '.join(missing)}"
+            f"{table.path}: found columns {', '.join(table.names)}{several * bool(table.arrays)}; "
+            f"expected {', '.join(needed)}, positions in degrees; name the missing "
+            f"{' and '.join(missing)}"
         )
     return numbers

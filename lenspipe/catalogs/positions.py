@@ -9,7 +9,7 @@ import pandas as pd
 from astropy import units as u
 
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.user_tables import UserTable, normalised
+from lenspipe.utils.user_tables import UserTable, normalised, to_numbers
 
 __all__ = [
     "DEC",
@@ -243,7 +243,7 @@ def _degrees(
         values = values.astype(str) if values.dtype.kind == "f" and values.itemsize < 8 else values
         return values.astype(np.float64) * factor, np.zeros(len(column), bool)
     text = column.str.replace(r"^([\u2212\u2013\ufe63\uff0d])(?=[\d. ])", "-", regex=True)
-    values = pd.to_numeric(text, errors="coerce").to_numpy(np.float64) * factor
+    values = to_numbers(text) * factor
     rest = np.isnan(values)
     angles = [_from_sexagesimal(angle, sexagesimal_factor) for angle in text[rest]]
     values[rest] = angles if factor in (1, 15) else np.nan

@@ -52,7 +52,7 @@ class Settings(Section):
     """All settings of one run."""
 
     run: str = Field(
-        ..., pattern=r"^[A-Za-z0-9][\w.-]*$", description="Name of the run, below results/."
+        ..., pattern=r"^[A-Za-z0-9][\w.-]{0,79}$", description="Name of the run, below results/."
     )
     keep: Literal["scores", "cutouts", "all"] = Field(
         "cutouts",

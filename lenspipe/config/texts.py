@@ -1,5 +1,6 @@
 """Values of a configuration as YAML means them: in files, and as texts from a command line."""
 
+import itertools
 import types
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +13,10 @@ from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.texts import decode_text
 
 __all__ = ["as_meant", "parse_arguments", "read_yaml"]
+
+
+#: Maximum number of values in a file; a list of all bricks has 662,174.
+_MAX_VALUES = 2_000_000
 
 
 class _Loader(yaml.SafeLoader):
@@ -29,6 +34,28 @@ class _Loader(yaml.SafeLoader):
                     )
                 lines[name] = line
         return super().construct_mapping(node, deep)
+
+
+def _count(node: yaml.Node, counts: dict[int, int]) -> int:
+    """Count the values of a node, those of an alias as often as it occurs.
+
+    Raises
+    ------
+    ValueError
+        They are too many, or an alias stands within what it stands for.
+    """
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    number = counts.get(id(node))
+    if number is None:
+        counts[id(node)] = 0
+        parts = itertools.chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
+        number = counts[id(node)] = 1 + sum(_count(part, counts) for part in parts)
+    elif not number:
+        raise ValueError(f"line {node.start_mark.line + 1}: an alias stands within its own value")
+    if number > _MAX_VALUES:
+        raise ValueError(f"aliases make more than {_MAX_VALUES} values; write fewer of them")
+    return number
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -51,7 +78,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def _load(text: str) -> Any:
     try:
-        return yaml.load(text, _Loader)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _count(node, {})
+        return loader.construct_document(node)
     except (yaml.YAMLError, RecursionError, TypeError, OverflowError) as error:
         raise ValueError(str(error) or type(error).__name__) from None
 

@@ -22,7 +22,7 @@ RECIPES = Path(__file__).parent / "recipes"
 #: Built-in networks.
 NETWORKS = ("cmu_deeplens", "shielded_resnet", "efficientnet_v2")
 
-_NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
+_NAME = r"^[A-Za-z][A-Za-z0-9_]{0,79}$"
 
 #: Keys that a sweep can't change -> reason.
 _NOT_SWEPT = {

@@ -42,9 +42,21 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 #: A number or an angle, perhaps with a decimal comma.
 _DECIMAL_COMMA = re.compile(r"(?:[+\-\u2212]?\d[\dhdms:°'\"′″ +\-]*)?,?\d*(?:[eE][+-]?\d+)?[s\"″]?")
 
+#: The lines of a box around a table: ``+------+----+``.
+_RULE = re.compile(r"\s*\+[-=+]{3,}\s*")
+
+#: Characters that nobody sees and that are no part of a table, as editors and web pages leave them;
+#: the last one ended files of DOS.
+INVISIBLE = dict.fromkeys(map(ord, "\u200b\u2060\ufeff\x1a"))
+
 #: Cells that say that a number is missing.
 NO_NUMBER = frozenset(
-    ("", "-", "--", "---", "nan", "null", "none", "n/a", "na", "nil", "<na>", "\\n", "...")
+    (
+        *("", "-", "--", "---", "nan", "null", "none", "n/a", "na", "nil", "<na>", "\\n", "..."),
+        # Of spreadsheets, and of other languages' NaN.
+        *("#n/a", "#na", "#value!", "#div/0!", "#num!", "#ref!", "#name?", "#null!"),
+        *("-nan", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"),
+    )
 )
 
 
@@ -87,7 +99,7 @@ def read_delimited(text: str, preferred: str | None = None) -> TextTable:
     ValueError
         There is no header, or quotation marks are not closed.
     """
-    lines = list(io.StringIO(text, newline=""))
+    lines = list(io.StringIO(text.translate(INVISIBLE), newline=""))
     first = next((i for i, line in enumerate(lines) if _is_content(line)), None)
     if first is None:
         raise ValueError("it is empty")
@@ -107,9 +119,9 @@ def read_delimited(text: str, preferred: str | None = None) -> TextTable:
         if barred and not row[0]:
             row = row[1:]
         extra = any(row[len(names) :])
-        if len(row) < 2 and not row[0]:
+        if (len(row) < 2 and not row[0]) or _RULE.fullmatch(row[0]):
             continue
-        if row[0].startswith("#"):
+        if row[0].startswith("#") and row[0].lower() not in NO_NUMBER:
             skipped.append(number)
         elif extra or (delimiter == _BLANKS and len(row) != len(names)):
             broken.append(number)
@@ -128,7 +140,9 @@ def read_delimited(text: str, preferred: str | None = None) -> TextTable:
 
 
 def _is_content(line: str) -> bool:
-    return bool(line.strip(" \t\r\n,;|\ufeff")) and not line.lstrip().startswith("#")
+    return not (
+        line.lstrip().startswith("#") or _RULE.fullmatch(line) or not line.strip(" \t\r\n,;|")
+    )
 
 
 def _split(line: str, delimiter: str, word: re.Pattern[str] = _WORD) -> list[str]:
@@ -254,11 +268,12 @@ def _is_angle(text: str) -> bool:
 
 
 def _unit(text: str) -> u.UnitBase | None:
-    """The unit that a cell names; None for numbers and other words."""
-    if _is_number(text):
+    """The unit that a cell names; None for numbers, also with a unit, and other words."""
+    text = text.strip("[]() ")
+    if re.match(r"[+\-\u2212]?\.?\d", text):
         return None
     try:
-        return u.Unit(text.strip("[]() ").lower())
+        return u.Unit(text.lower())
     except (ValueError, TypeError):
         return None
 

@@ -27,6 +27,9 @@ __all__ = [
 #: Texts of errors of libraries that could not write.
 _FULL = re.compile("space on disk|no space left|quota exceeded|error writing", re.IGNORECASE)
 
+#: Bytes of a name, to which a suffix and what a temporary file adds come; file systems take 255.
+_LONGEST_NAME = 200
+
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
     """Whether a path is an address rather than a local file or folder."""
@@ -53,7 +56,8 @@ def expanded(path: str) -> str:
 
 def is_path_part(name: str) -> bool:
     """Whether a name can be part of a file's name without leading to another folder."""
-    return bool(name) and not name.startswith(".") and not re.search(r"[/\\\0-\x1f\x7f]", name)
+    is_plain = not name.startswith(".") and not re.search(r"[/\\\0-\x1f\x7f]", name)
+    return is_plain and 0 < len(name.encode()) <= _LONGEST_NAME
 
 
 def path_part(name: str) -> str:
@@ -67,7 +71,8 @@ def path_part(name: str) -> str:
     if not is_path_part(name):
         raise LenspipeError(
             f"found {name!r} as the name of a brick or list, expected one that can be part of a "
-            "file's name: without slashes, control characters or a dot at its beginning; rename it"
+            "file's name: without slashes, control characters or a dot at its beginning, and of at "
+            f"most {_LONGEST_NAME} bytes; rename it"
         )
     return name
 

@@ -5,6 +5,9 @@ import codecs
 __all__ = ["decode_text"]
 
 _BYTE_ORDER_MARKS = (
+    # Before those of UTF-16, with which they begin.
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -14,8 +17,8 @@ _BYTE_ORDER_MARKS = (
 def decode_text(content: bytes) -> tuple[str, str]:
     """Decode a text file; return the text and the encoding.
 
-    UTF-8 and UTF-16, with or without a byte-order mark; anything else is Windows-1252, Excel's
-    version of Latin-1.
+    UTF-8 and UTF-16, with or without a byte-order mark; UTF-32 with one; anything else is
+    Windows-1252, Excel's version of Latin-1.
 
     Raises
     ------

@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from astropy.io import fits
 from astropy.io.votable import parse
 from astropy.table import Column, Table
 
-from lenspipe.utils.delimited import NO_NUMBER, read_delimited
+from lenspipe.utils.delimited import INVISIBLE, NO_NUMBER, read_delimited
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 from lenspipe.utils.tables import unescape_formulas
@@ -33,6 +34,7 @@ __all__ = [
     "parse_numbers",
     "read_text",
     "read_user_table",
+    "to_numbers",
 ]
 
 #: Columns of names and words: kept as text, even if all of them look like numbers.
@@ -239,13 +241,19 @@ def parse_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     if pd.api.types.is_numeric_dtype(column):
         return column.to_numpy(np.float64, na_value=np.nan), np.zeros(len(column), bool)
     text = column.astype(object).where(column.notna(), "").map(str).astype(str).str.strip()
-    # Published tables may have a typographic minus sign.
-    text = text.str.replace(r"^[\u2212\u2013\ufe63\uff0d](?=[\d.])", "-", regex=True)
-    values = pd.to_numeric(text, errors="coerce").to_numpy(np.float64)
+    values = to_numbers(text)
     unreadable = np.isnan(values)
     if unreadable.any():
         unreadable &= ~text.str.lower().isin(NO_NUMBER).to_numpy()
     return values, unreadable
+
+
+def to_numbers(text: pd.Series) -> np.ndarray:
+    """Convert texts to float64, NaN where they are no numbers."""
+    # Published tables may have a typographic minus sign, and exponents of Fortran.
+    text = text.str.replace(r"^[\u2212\u2013\ufe63\uff0d](?=[\d.])", "-", regex=True)
+    text = text.str.replace(r"^([+-]?\d*\.\d*)[dD](?=[+-]?\d+$)", r"\1e", regex=True)
+    return pd.to_numeric(text, errors="coerce").to_numpy(np.float64)
 
 
 def _typed(name: str, column: pd.Series) -> pd.Series:
@@ -360,8 +368,11 @@ def _reader(path: Path, name: str) -> tuple[str, _Read]:
     lowered = start.replace(b"\0", b"").lower()
     if b"<votable" in lowered:
         return "VOTable", lambda name, wanted: _read_votable(content, name)
-    if lowered.lstrip(b"\xef\xbb\xbf\xff\xfe \r\n").startswith((b"<!doctype html", b"<html")):
+    lowered = lowered.lstrip(b"\xef\xbb\xbf\xff\xfe \r\n")
+    if lowered.startswith((b"<!doctype html", b"<html")):
         raise ValueError("it is a web page")
+    if re.match(rb"\{|\[\s*[\[{]", lowered):
+        raise ValueError("it is JSON; write the table as CSV")
     if b"%ecsv" in lowered[:100]:
         return "ECSV", lambda name, wanted: _read_ecsv(content, name)
     suffix = PurePath(name.lower().partition("?")[0].removesuffix(".gz")).suffix
@@ -413,7 +424,8 @@ def table_of_arrays(path: str, arrays: Mapping[str, np.ndarray]) -> UserTable:
 def _series(values: np.ndarray) -> pd.Series | None:
     """Values of any type and byte order as pandas accepts them; None for several per row."""
     mask = np.ma.getmaskarray(values) if np.ma.isMaskedArray(values) else None
-    values = np.asarray(values)
+    mask = None if mask is None else _flat(mask)
+    values = _flat(np.asarray(values))
     if values.ndim != 1 or values.dtype.kind in "cV":
         return None
     if values.dtype.kind in "SU":
@@ -440,7 +452,13 @@ def _series(values: np.ndarray) -> pd.Series | None:
         return pd.Series(values)
     if values.dtype.kind == "b":
         return pd.Series(np.where(mask, "", values.astype(str)), dtype=str)
-    return pd.Series(values.astype("i8")).astype("Int64").mask(mask)
+    size = "UInt64" if values.dtype.kind == "u" else "Int64"
+    return pd.Series(values.astype(size.lower())).astype(size).mask(mask)
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    """Values without a second axis of length 1, as IDL writes them."""
+    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 
 
 def _as_text(value: Any) -> str | None:
@@ -456,7 +474,7 @@ def _as_text(value: Any) -> str | None:
             value = value.decode("latin-1")
     if isinstance(value, np.ndarray | list | tuple | dict | set | complex):
         return None
-    return str(value).strip("\0 \t\r\n\xa0")
+    return str(value).translate(INVISIBLE).strip("\0 \t\r\n\xa0")
 
 
 def _read_fits(source: Path | bytes, name: str, wanted: _Wanted) -> UserTable:
@@ -468,6 +486,8 @@ def _read_fits(source: Path | bytes, name: str, wanted: _Wanted) -> UserTable:
         hdu = next((h for h in hdus if isinstance(h, fits.BinTableHDU | fits.TableHDU)), None)
         if hdu is None:
             raise ValueError("no table in it")
+        if hdu.header.get("ZTABLE"):
+            raise ValueError("its table is compressed; decompress it with funpack")
         number = hdu.header["NAXIS2"]
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
         end = hdu.fileinfo()["datLoc"] + hdu.header["NAXIS1"] * number
@@ -492,7 +512,7 @@ def _fits_values(hdu: fits.BinTableHDU, numbers: Collection[int]) -> dict[int, n
     for start in range(0, max(rows, 1), _ROWS_AT_ONCE):
         block = hdu.data[start : start + _ROWS_AT_ONCE]
         for number in numbers:
-            values = np.asarray(block.field(number))
+            values = _flat(np.asarray(block.field(number)))
             if values.ndim == 1 and values.dtype.kind not in "Oc":
                 parts.setdefault(number, []).append(np.array(values))
     result = {}
@@ -558,7 +578,18 @@ def _ecsv_values(table: Table, title: str) -> np.ndarray:
 
 
 def _read_votable(content: bytes, name: str) -> UserTable:
-    table = parse(io.BytesIO(content), verify="ignore").get_first_table()
+    votable = parse(io.BytesIO(content), verify="ignore")
+    statuses = {
+        str(info.value).upper(): str(info.content or "")
+        for resource in votable.resources
+        for info in resource.infos
+        if info.name == "QUERY_STATUS"
+    }
+    if "ERROR" in statuses:
+        raise ValueError(f"the service answered with an error: {statuses['ERROR']}")
+    if "OVERFLOW" in statuses:
+        log.info("%s: incomplete, since the service left out further rows (OVERFLOW)", name)
+    table = votable.get_first_table()
     return _collect(name, _votable_columns(table), range(1, len(table.array) + 1))
 
 

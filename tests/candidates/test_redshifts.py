@@ -41,6 +41,8 @@ def redshifts(tmp_path, monkeypatch):
         {"ZERR": [0.1, 1e-4, 1e-4]},
         {"ZWARNING": [4, 0, 0]},
         {"SPECPRIMARY": [0, 1, 1]},
+        {"SPECPRIMARY": ["0.0", "1.0", "1"]},
+        {"OBJTYPE": ["SKY", "TGT", "TGT"]},
     ],
 )
 @pytest.mark.parametrize("name", ["t.fits", "t.csv", "t.ecsv"])
@@ -53,6 +55,8 @@ def test_the_best_spectrum_of_a_target_counts(redshifts, columns, name):
 def test_so_it_does_by_identifier(redshifts):
     ids = {"RELEASE": [9010] * 3, "BRICKID": [506100] * 3, "OBJID": [12, 12, 13]}
     table = redshifts(ids | {"Z": [1.35, 0.45, 0.6], "DELTACHI2": [9.0, 900.0, 50.0]})
+    np.testing.assert_allclose(table["z"], [0.45, 0.6], rtol=1e-6)
+    table = redshifts(ids | {"OBJID": [12.5, 12, 13], "Z": [1.35, 0.45, 0.6]})
     np.testing.assert_allclose(table["z"], [0.45, 0.6], rtol=1e-6)
 
 
@@ -81,7 +85,7 @@ def test_a_magnitude_is_no_redshift(redshifts, columns):
 
 def test_numbers_that_stand_for_none(redshifts, caplog):
     caplog.set_level("INFO", logger="lenspipe")
-    for none in (99.0, -99.0, 999.0, 1e20, 0.0, np.nan):
+    for none in (9.99, 99.0, -99.0, 999.0, 1e20, 0.0, np.nan):
         table = redshifts({"RA": [150.1, 150.2], "DEC": [32.0, 32.1], "z": [none, 0.5]})
         np.testing.assert_allclose(table["z"], [np.nan, 0.5], rtol=1e-6)
-    assert "rows ignored: 1 redshift not between 0 and 10" in caplog.text
+    assert "rows ignored: 1 redshift not between 0 and 9" in caplog.text

@@ -27,6 +27,19 @@ def test_a_key_that_occurs_twice_is_refused(tmp_path, text, lines):
     assert "\n" not in str(caught.value)
 
 
+def test_aliases_without_end_are_refused(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("run: x\ntraining: &t\n  sweep: *t\n")
+    with pytest.raises(LenspipeError, match="line 2: an alias stands within its own value"):
+        read_config([path])
+    tens = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
+    path.write_text("\n".join(["a0: &a0 x", *tens]))
+    with pytest.raises(LenspipeError, match="aliases make more than 2000000 values"):
+        read_config([path])
+    path.write_text("a: &a {b: 1}\nc: *a\nd: {<<: *a, e: [*a, *a]}\n")
+    assert read_config([path])["d"] == {"b": 1, "e": [{"b": 1}, {"b": 1}]}
+
+
 def test_texts_mean_what_yaml_means():
     texts = {
         "inference": {"symmetries": "8", "model": "null", "batch_size": "32"},
@@ -84,7 +97,7 @@ def test_home_and_variables_in_paths(tmp_path, monkeypatch):
     assert load_settings(BASE | {"sample": {"graded": "$NOT_SET.csv"}}).sample.graded[0][0] == "$"
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "", ".x", "a\0b", "a{b}", "a\nb"])
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".x", "a\0b", "a{b}", "a\nb", "x" * 300])
 def test_names_of_catalogues_name_files(name):
     catalogs = [{"path": "k.csv", "name": name or None}]
     catalogs[0]["path"] = "k.csv" if name else "/"

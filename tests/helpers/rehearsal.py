@@ -89,8 +89,8 @@ def cards(release, brick, brickid, ra, dec, band, kind):
 def write_tree(folder, release, n_bricks=2):
     """Write bricks of 400 x 400 pixels as the survey publishes them, with their lists of sums.
 
-    The tables of bricks also have bricks elsewhere, of which there are no files. Returns an object with tree and bricks, as `conftest.make_small_survey`, whose pixels and
-    catalogues these are.
+    The tables of bricks also have bricks elsewhere, of which there are no files. Returns an object
+    with tree and bricks, as `conftest.make_small_survey`, whose pixels and catalogues these are.
     """
     tree = Path(folder, ROOT, release)
     bands = RELEASES[release].bands_of_regions["south"]

@@ -8,6 +8,8 @@ import lzma
 import fitsio
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from astropy.io.votable import from_table
 from astropy.table import MaskedColumn, Table
@@ -58,9 +60,12 @@ def read(tmp_path):
         "#\nname\tra\tdec\n\tdeg\tdeg\n------\t---\t-\nLens 1\t150.1\t-2.5\n0012\t151.5\t3.0\n",
         "name,ra,dec\n,deg,deg\nLens 1,150.1,\u22122.5\n0012,151.5,3.0\n",
         "name,ra,dec\nLens 1,150.1,-2.5\n0012,151.5,3.0,\n",
+        "+-----+\n| name | ra | dec |\n+---+-+\n|Lens 1|150.1|-2.5|\n| 0012|151.5|3|\n+---+\n",
+        "\ufeff" + PLAIN.replace("ra", "\u200bra").replace("\n0012", "\n\ufeff0012") + "\x1a",
+        PLAIN.replace("150.1", "1.501D+02").replace("3.0", "0.3d1"),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
 def test_any_usual_text_is_the_same_table(read, text, encoding):
     frame = read(text, encoding).frame()
     assert list(frame) == ["name", "ra", "dec"]
@@ -96,7 +101,9 @@ def test_rows_that_do_not_fit_are_named(read, caplog):
         read("a,b,a\n1,2,3\n").frame()
     with pytest.raises(LenspipeError, match=r"line 3: found b 'x', expected a number"):
         read("a,b\n1,2\n3,x\n").numbers(1)
-    assert np.isnan(read("a,b\n1,-\n3,N/A\n").numbers(1)).all()
+    assert np.isnan(read("a,b\n1,-\n3,N/A\n#N/A,#VALUE!\n").numbers(1)).all()
+    # Numbers with a unit are no line of units.
+    assert read("ra,dec,grade\n150.1\u00b0,2.5 deg,A\n151 d,3d,B\n").lines == [2, 3]
 
 
 def test_latin_letters_are_read_and_reported(read, caplog):
@@ -125,6 +132,8 @@ def test_the_content_decides_on_the_format(read, module):
         (b"SIMPLE  = T", "can't be read as FITS"),
         (b"<?xml version='1.0'?><VOTABLE>", "can't be read as VOTable"),
         (b"# %ECSV 1.0\n# ---\n", "can't be read as ECSV"),
+        (b'[{"ra": 150.1, "dec": 2.0}]', "JSON; write the table as CSV"),
+        (b'{\n"ra": [150.1, 151]}', "JSON; write the table as CSV"),
     ],
 )
 def test_what_is_no_table_is_refused_in_a_line(read, content, message):
@@ -165,6 +174,37 @@ def test_binary_tables_with_every_type(tmp_path):
     assert read["name"].tolist() == ["a", ""]
     assert read["n"].tolist() == [2**60 + 1, 3]
     assert read["m"][0] == 2**60 + 1
+
+
+def test_numbers_of_every_size_and_one_value_per_row(tmp_path):
+    big = pa.array([2**63 + 5, None], pa.uint64())
+    pq.write_table(pa.table({"id": big}), tmp_path / "x.parquet")
+    assert read_user_table(tmp_path / "x.parquet", "x").text(0).tolist() == [str(2**63 + 5), ""]
+    with fitsio.FITS(str(tmp_path / "x.fits"), "rw") as file:
+        file.write({"ra": np.array([[150.1], [151.0]]), "dec": np.array([2.0, 3.0])})
+    frame = read_user_table(tmp_path / "x.fits", "x").frame()
+    assert frame.to_numpy().tolist() == [[150.1, 2.0], [151.0, 3.0]]
+
+
+def test_a_compressed_table_is_refused(tmp_path):
+    with fitsio.FITS(str(tmp_path / "x.fits.fz"), "rw") as file:
+        file.write({"COMPRESSED_DATA1": np.zeros(1)}, header={"ZTABLE": True})
+    with pytest.raises(LenspipeError, match="compressed; decompress it with funpack"):
+        read_user_table(tmp_path / "x.fits.fz", "x")
+
+
+def test_what_a_service_says_of_its_answer(tmp_path, caplog):
+    caplog.set_level("INFO", logger="lenspipe")
+    path = tmp_path / "x.vot"
+    from_table(Table({"ra": [150.1]})).to_xml(str(path))
+    answer = path.read_text()
+    status = '<INFO name="QUERY_STATUS" value="{}">Too slow</INFO>'
+    path.write_text(answer.replace("</TABLE>", "</TABLE>" + status.format("OVERFLOW")))
+    assert len(read_user_table(path, "x")) == 1
+    assert "x.vot: incomplete, since the service left out further rows" in caplog.text
+    path.write_text(answer.replace("<TABLE", status.format("ERROR") + "<TABLE"))
+    with pytest.raises(LenspipeError, match="answered with an error: Too slow"):
+        read_user_table(path, "x")
 
 
 @pytest.mark.parametrize("place", ["first", "last"])
