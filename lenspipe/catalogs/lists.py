@@ -69,7 +69,7 @@ def read_list(
     ------
     LenspipeError
         The file is missing or can't be read, columns are missing, a unit is unknown, right
-        ascensions may be hours, or, if strict, a row has no position.
+        ascensions may be hours, no row has a position, or, if strict, one has none.
     RetrievalError
         A server did not deliver the file.
     """
@@ -104,6 +104,12 @@ def read_list(
         result[name] = table.text(place.get(name))
     result["line"] = lines
     result = result[~(positions.missing | positions.outside)].reset_index(drop=True)
+    if len(table) and result.empty:
+        ra, dec = (table.text(place[name])[0] or "empty" for name in ("ra", "dec"))
+        raise LenspipeError(
+            f"{path}: found no row with a position among {len(table)}, the first of which has ra "
+            f"{ra}, dec {dec}; expected degrees or sexagesimal; correct config key {key}"
+        )
     result["ra"] = np.mod(result["ra"], 360)
     result.attrs["noun"] = table.noun
     return result

@@ -31,6 +31,12 @@ _NAME = re.compile(r"\"([^\"]*)\"|(\S+(?:\s+[\[(][^\])]*[\])])?)")
 #: Lines that decide on the delimiter.
 _N_SAMPLE = 100
 
+#: Maximum number of lines of a header.
+_N_JOINED = 20
+
+#: The end of a line within a quoted cell.
+_OPEN_QUOTE = re.compile(r"^(?:[^\"]*\"[^\"]*\")*(?:[^\"]*[,;\t|])?\s*\"[^\"]*$")
+
 #: Units of angles, and formats in their place, that astropy does not know.
 _ANGLES = frozenset(("degree", "degrees", "radians", "h", "hour", "hours", "h:m:s", "d:m:s", "hms"))
 
@@ -103,6 +109,7 @@ def read_delimited(text: str, preferred: str | None = None) -> TextTable:
     first = next((i for i, line in enumerate(lines) if _is_content(line)), None)
     if first is None:
         raise ValueError("it is empty")
+    _join_header(lines, first)
     delimiter, header = _find_header(lines, first, preferred)
     if commented := _commented_header(lines, first, delimiter):
         names, start = commented, first
@@ -143,6 +150,18 @@ def _is_content(line: str) -> bool:
     return not (
         line.lstrip().startswith("#") or _RULE.fullmatch(line) or not line.strip(" \t\r\n,;|")
     )
+
+
+def _join_header(lines: list[str], first: int) -> None:
+    """Join the lines of a header whose names have line breaks, as spreadsheets allow."""
+    for last in range(first + 1, min(first + _N_JOINED, len(lines))):
+        if not _OPEN_QUOTE.search(lines[first]):
+            return
+        joined = " ".join(line.strip() for line in lines[first : last + 1])
+        if joined.count('"') % 2 == 0 and not _OPEN_QUOTE.search(joined):
+            # The numbers of the following lines remain.
+            lines[first : last + 1] = [f"{joined}\n", *["\n"] * (last - first)]
+            return
 
 
 def _split(line: str, delimiter: str, word: re.Pattern[str] = _WORD) -> list[str]:
@@ -245,7 +264,9 @@ def _units(lines: Sequence[str], start: int, delimiter: str, number: int) -> tup
         filled = [cell for cell in cells if cell]
         is_rule = all(set(cell) <= {"-", "+", ":"} for cell in filled)
         given = below[0][1] if place else []
-        if filled and is_rule and max(map(len, filled)) > 2 and not any(map(_is_number, given)):
+        # Three dashes below a row may also be values that are missing.
+        is_rule = is_rule and max(map(len, filled), default=0) > 2 + place
+        if filled and is_rule and not any(map(_is_number, given)):
             # A rule, as VizieR, psql and Markdown have it; VizieR's has the units above.
             return (given + none)[:number], i + 1
     if below:

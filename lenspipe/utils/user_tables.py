@@ -369,7 +369,7 @@ def _reader(path: Path, name: str) -> tuple[str, _Read]:
     if b"<votable" in lowered:
         return "VOTable", lambda name, wanted: _read_votable(content, name)
     lowered = lowered.lstrip(b"\xef\xbb\xbf\xff\xfe \r\n")
-    if lowered.startswith((b"<!doctype html", b"<html")):
+    if lowered.startswith((b"<!doctype html", b"<html", b"<table")):
         raise ValueError("it is a web page")
     if re.match(rb"\{|\[\s*[\[{]", lowered):
         raise ValueError("it is JSON; write the table as CSV")

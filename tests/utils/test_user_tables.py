@@ -63,6 +63,7 @@ def read(tmp_path):
         "+-----+\n| name | ra | dec |\n+---+-+\n|Lens 1|150.1|-2.5|\n| 0012|151.5|3|\n+---+\n",
         "\ufeff" + PLAIN.replace("ra", "\u200bra").replace("\n0012", "\n\ufeff0012") + "\x1a",
         PLAIN.replace("150.1", "1.501D+02").replace("3.0", "0.3d1"),
+        PLAIN.replace("name,ra,dec", '"name\n",ra,"\n\ndec"'),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
@@ -102,6 +103,8 @@ def test_rows_that_do_not_fit_are_named(read, caplog):
     with pytest.raises(LenspipeError, match=r"line 3: found b 'x', expected a number"):
         read("a,b\n1,2\n3,x\n").numbers(1)
     assert np.isnan(read("a,b\n1,-\n3,N/A\n#N/A,#VALUE!\n").numbers(1)).all()
+    # Three dashes are missing values, and no rule below a line of units.
+    assert read("id,grade\na,A\n---,---\nb,B\n").lines == [2, 3, 4]
     # Numbers with a unit are no line of units.
     assert read("ra,dec,grade\n150.1\u00b0,2.5 deg,A\n151 d,3d,B\n").lines == [2, 3]
 
