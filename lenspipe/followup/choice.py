@@ -13,7 +13,7 @@ from lenspipe.products.candidates import read_candidates
 from lenspipe.products.grades import add_grades, read_grades
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
-from lenspipe.utils.user_tables import parse_numbers, read_text, read_user_table
+from lenspipe.utils.user_tables import read_text, read_user_table
 
 __all__ = ["choose_candidates", "read_arrows", "read_graded"]
 
@@ -127,7 +127,8 @@ def read_arrows(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     ----------
     path
         Table with ``name`` (or ``id``) of the candidate, optionally ``label``, and either ``ra``
-        and ``dec``, degrees, or ``dx`` and ``dy``, arcsec to the East and to the North of it.
+        and ``dec``, degrees, or ``dx`` and ``dy``, arcsec to the East and to the North of it;
+        other units of angles are converted.
 
     Raises
     ------
@@ -153,7 +154,7 @@ def read_arrows(path: Path, table: pd.DataFrame) -> pd.DataFrame:
         arrows["ra"], arrows["dec"] = positions.ra, positions.dec
     else:
         for name, number in offsets.items():
-            arrows[name] = parse_numbers(given.columns[number])[0]
+            arrows[name] = given.numbers(number, "arcsec")
     if (bad := ~np.isfinite(arrows[[*pair]]).all(axis=1)).any():
         raise LenspipeError(
             f"{path}: found no number in {pair[0]} or {pair[1]} of {given.where([bad.idxmax()])}, "

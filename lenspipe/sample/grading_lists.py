@@ -89,6 +89,7 @@ def write_for_grading(
 def _read_list(path: Path) -> pd.DataFrame:
     """Read a list that somebody has graded: the columns of `RANKING`, and others as text."""
     given = read_user_table(path, "a list of galaxies with columns id and grade")
+    given.refuse_repeated()
     known = {name: given.find(name) for name in names_of(RANKING)}
     if known["id"] is None:
         raise LenspipeError(

@@ -193,6 +193,20 @@ class UserTable:
                 "put text that holds the delimiter in quotation marks"
             )
 
+    def refuse_repeated(self) -> None:
+        """Refuse a table of which several columns have the same name.
+
+        Raises
+        ------
+        LenspipeError
+            There are any.
+        """
+        if repeated := sorted({name for name in self.names if self.names.count(name) > 1}):
+            raise LenspipeError(
+                f"{self.path}: found more than one column {repeated[0] or 'without a name'}; "
+                "expected different names; rename them"
+            )
+
     def frame(self) -> pd.DataFrame:
         """All columns, by name; those whose cells are all numbers as numbers.
 
@@ -204,11 +218,7 @@ class UserTable:
             Two columns have the same name, or a row does not fit the header.
         """
         self.refuse_broken()
-        if repeated := sorted({name for name in self.names if self.names.count(name) > 1}):
-            raise LenspipeError(
-                f"{self.path}: found more than one column {repeated[0] or 'without a name'}; "
-                "expected different names; rename them"
-            )
+        self.refuse_repeated()
         if self.arrays:
             log.info(
                 "%s: columns with several values per row left out: %s",

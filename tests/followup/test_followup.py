@@ -186,13 +186,17 @@ def test_arrows_in_either_notation(tmp_path):
     np.testing.assert_allclose(by_offset["ra"][1], ra % 360)
     np.testing.assert_allclose(by_offset["dec"][1], dec)
     assert list(by_offset["label"]) == ["A", "A"]
+    file.write_text("id,dx [arcmin],dy [mas]\n1,0.05,-2000\n")
+    np.testing.assert_allclose(read_arrows(file, table)[["dx", "dy"]], [[3, -2]])
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("name,x,y\na,1,2\n", "found columns name, x, y, expected name, ra, dec or name, dx, dy"),
-        ("name,dx,dy\na,1,2\na,1,up\n", "found no number in dx or dy of line 3"),
+        ("name,dx,dy\na,1,2\na,1,up\n", "line 3: found dy 'up', expected a number"),
+        ("name,dx,dy\na,1,2\na,1,\n", "found no number in dx or dy of line 3"),
+        ("name,dx [pixel],dy\na,1,2\n", r"found column dx \[pixel\] in pixel, expected arcsec"),
         ("name,ra,dec\nb,150.1,2\n", 'in line 2 a position .*" from b, expected at most 60"'),
     ],
 )

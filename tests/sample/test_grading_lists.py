@@ -89,6 +89,7 @@ def test_columns_and_rows_of_its_author_are_kept(edit):
         (lambda head, rows: [head, *rows, rows[0][:-1] + "C"], "lines 2, 5: found grades A and C"),
         (lambda head, rows: [head.replace("id", "galaxy"), *rows], "expected id and grade"),
         (lambda head, rows: [head.replace("grade", "verdict"), *rows], "and grade; name the"),
+        (lambda head, rows: [f"{head},x,x", *(f"{row},1,2" for row in rows)], "one column x;"),
     ],
 )
 def test_a_list_that_is_unclear_is_left_as_it_is(edit, change, message):
