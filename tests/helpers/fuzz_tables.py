@@ -124,6 +124,14 @@ def as_blanks(rng: np.random.Generator, table: pd.DataFrame) -> bytes:
     return "\n".join([header, *("  ".join(row) for row in rows), ""]).encode()
 
 
+def as_box(rng: np.random.Generator, table: pd.DataFrame) -> bytes:
+    """Write text with lines around its cells."""
+    cells = table.astype(object).map(lambda cell: "" if pd.isna(cell) else str(cell))
+    cells = cells.map(lambda cell: cell.replace("\t", " "))
+    boxes = str(rng.choice(["psql", "pipe", "orgtbl"]))
+    return cells.to_markdown(index=False, tablefmt=boxes, disable_numparse=True).encode()
+
+
 def _astropy(rng: np.random.Generator, table: pd.DataFrame, ascii_only: bool = False) -> Table:
     columns = {}
     for name in table:
@@ -186,6 +194,7 @@ FORMATS: dict[str, Write] = {
     "csv": as_text,
     "tsv": as_text,
     "txt": as_blanks,
+    "md": as_box,
     "fits": as_fits,
     "ecsv": as_ecsv,
     "vot": as_votable,
@@ -216,7 +225,7 @@ def spoil_values(rng: np.random.Generator, table: pd.DataFrame) -> pd.DataFrame:
             "d",
         ),
         *("Größe", "a–b", "12:30:05", "-0d30m36s", "../../x", "a\tb", 'a"b', "a'b", "#1", "=1+1"),
-        *("0001p000", "\u22122.5", " padded "),
+        *("0001p000", "\u22122.5", " padded ", "150.1\u00b0", "#N/A", "\u200bA", "1.5D2", "---"),
     ]
     for _ in range(int(rng.integers(0, 3))):
         row, column = int(rng.integers(number)), int(rng.integers(len(table.columns)))
@@ -266,7 +275,7 @@ class _Log(logging.Handler):
 
 def _shifted(ra: pd.Series) -> bool:
     """Whether right ascensions are none of those that were written."""
-    spoilt = [1.5, -99, 187.52083, -2.5, -0.51, 1e5]
+    spoilt = [1.5, -99, 187.52083, -2.5, -0.51, 1e5, 150]
     written = np.mod([*CANDIDATES["ra"], *spoilt], 360)
     near = np.isclose(np.asarray(ra, float)[:, None], written, atol=1e-3).any(axis=1)
     return not near.all()
