@@ -14,6 +14,7 @@ from lenspipe.utils.user_tables import UserTable, normalised, to_numbers
 __all__ = [
     "DEC",
     "RA",
+    "RANGES",
     "Positions",
     "find_columns",
     "name_and_unit",
@@ -32,6 +33,9 @@ DEC = (
     *("dec_icrs", "de_icrs", "_de_icrs", "decl", "declination", "de", "delta"),
     *("delta_j2000", "deltaj2000"),
 )
+
+#: Ranges of positions on the sky, degrees.
+RANGES = {"ra": (-180, 360), "dec": (-90, 90)}
 
 #: A column's name before its unit: ``ra_hours``, ``radeg``, ``dec_rad``.
 _NAME_AND_UNIT = re.compile(
@@ -96,8 +100,9 @@ class Positions(NamedTuple):
     @property
     def outside(self) -> np.ndarray:
         """Which rows have a position that is not on the sky (bool)."""
-        on_sky = (self.ra >= -180) & (self.ra <= 360) & (self.dec >= -90) & (self.dec <= 90)
-        return ~self.missing & ~on_sky
+        angles = {"ra": self.ra, "dec": self.dec}
+        on_sky = [(angles[k] >= low) & (angles[k] <= high) for k, (low, high) in RANGES.items()]
+        return ~self.missing & ~np.logical_and(*on_sky)
 
 
 def find_columns(table: UserTable, aliases: Mapping[str, Iterable[str]]) -> dict[str, int]:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from lenspipe.catalogs.positions import DEC, RA, Positions, find_columns, read_positions
+from lenspipe.catalogs.positions import DEC, RA, RANGES, Positions, find_columns, read_positions
 from lenspipe.config.learning import Inference
 from lenspipe.models.contents import normalisation
 from lenspipe.products.records import IDENTIFIERS
@@ -267,14 +267,15 @@ def _known_columns(path: str | os.PathLike[str], table: UserTable, number: int) 
 
 def _refuse_unreadable(table: UserTable, columns: Mapping[str, int], positions: Positions) -> None:
     """Refuse cells that are there but are no positions on the sky."""
-    for name in ("ra", "dec"):
-        text = table.text(columns[name]).str.lower()
-        bad = np.isnan(getattr(positions, name)) & ~text.isin(NO_NUMBER).to_numpy()
-        bad |= positions.outside
+    for name, (lowest, highest) in RANGES.items():
+        text, values = table.text(columns[name]).str.lower(), getattr(positions, name)
+        bad = np.isnan(values) & ~text.isin(NO_NUMBER).to_numpy()
+        bad |= (values < lowest) | (values > highest)
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
+            cell = text[row] or str(values[row])
             raise LenspipeError(
-                f"{table.path}: {table.where([row])}: found {name} {text[row]!r}, expected degrees "
+                f"{table.path}: {table.where([row])}: found {name} {cell!r}, expected degrees "
                 "as a decimal number, or sexagesimal; correct it, or leave it empty"
             )
 

@@ -205,11 +205,17 @@ def test_tables_as_people_write_them(text, tmp_path, caplog):
     assert ("not copied to the scores: remark" in caplog.text) == ("remark" in text)
 
 
-@pytest.mark.parametrize("cell", ["x", "400", "-99.5e3", "inf"])
-def test_positions_that_are_none_are_refused(cell, tmp_path):
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        *((f"{cell},2", "ra") for cell in ("x", "400", "-99.5e3", "inf")),
+        *(("400,", "ra"), ("inf,", "ra"), ("150.1,95", "dec"), (",-91", "dec")),
+    ],
+)
+def test_positions_that_are_none_are_refused(row, name, tmp_path):
     path = tmp_path / "table.csv"
-    path.write_text(f"name,ra,dec\na,,\nb,{cell},2\n")
-    with pytest.raises(LenspipeError, match=r"line 3: found ra .*, expected degrees"):
+    path.write_text(f"name,ra,dec\na,,\nb,{row}\n")
+    with pytest.raises(LenspipeError, match=rf"line 3: found {name} .*, expected degrees"):
         _known_columns(path, read_user_table(path, "x"), 2)
 
 
