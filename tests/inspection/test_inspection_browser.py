@@ -6,13 +6,12 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from helpers.portal import make_run, serving
 from PIL import Image, ImageDraw
+from playwright import sync_api
 
 from lenspipe.inspection.grades import export_grades
-
-axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-sync_api = pytest.importorskip("playwright.sync_api")
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
@@ -512,7 +511,7 @@ def test_axe_finds_nothing(browser, paths, name):
         for keys in (["a"], ["g"], ["?"], ["Escape", "n", *["n"] * 10]):
             anna.press(*keys)
             anna.page.wait_for_timeout(100)
-            found = axe.Axe().run(anna.page).response["violations"]
+            found = Axe().run(anna.page).response["violations"]
             assert [(v["id"], v["nodes"][0]["html"]) for v in found] == []
         anna.page.goto(address)
-        assert axe.Axe().run(anna.page).response["violations"] == []
+        assert Axe().run(anna.page).response["violations"] == []
