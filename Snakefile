@@ -37,9 +37,9 @@ try:
     config.update(merged(config, parse_arguments(workflow.config_settings.config_args or ())))
     hide_credentials(config)
     SETTINGS = load_settings(config)
-    if SETTINGS.inference.model and not Path(SETTINGS.inference.model).is_file():
+    if SETTINGS.inference.model and not SETTINGS.model_path.is_file():
         raise LenspipeError(
-            f"{SETTINGS.inference.model}: no such file, expected a trained model (.keras); correct "
+            f"{SETTINGS.model_path}: no such file, expected a trained model (.keras); correct "
             "config key inference.model, or leave it out to train one"
         )
     PLAN = load_plan(SETTINGS)
@@ -95,6 +95,12 @@ include: "workflow/rules/candidates.smk"
 include: "workflow/rules/mosaics.smk"
 include: "workflow/rules/checks.smk"
 include: "workflow/rules/evaluation.smk"
+
+
+# The model judged on simulated stamps, too.
+if SETTINGS.simulation and SETTINGS.evaluation.stamps:
+
+    include: "workflow/rules/stamps.smk"
 
 
 # A comparison with published candidates.

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from lenspipe.completeness.expected.brightness import estimate_snr, is_detectable, noise_from_depth
+from lenspipe.completeness.expected.brightness import estimate_snr
 from lenspipe.completeness.expected.population import alternative_weights, draw_lenses
+from lenspipe.simulation.injection import noise_from_depth
 from lenspipe.simulation.survey import RELEASE
 
 #: Bands, noise per pixel of 0.262 arcsec (nanomaggies), seeing (arcsec), and the published number
@@ -43,6 +44,24 @@ def galaxies_under(
             noise_from_depth(1.0, seeing, RELEASE.pixel_scale_arcsec) / sigma
         ) ** 2
     return table.assign(shape_r=10 ** (0.24 - 0.06 * (mags - 18.6)), shape_e1=0.05, shape_e2=0.0)
+
+
+def is_detectable(
+    table: pd.DataFrame, snr: np.ndarray, bands: Sequence[str], min_snr: float = 20.0
+) -> np.ndarray:
+    """Which lenses are detectable in any band by Collett (2015, ApJ 811, 20, sect. 3).
+
+    Signal to noise above 20; theta_E^2 > r_half^2 + (seeing / 2)^2; magnification above 3, and
+    times the half-light radius above the seeing. Lenses are those of
+    `lenspipe.completeness.expected.population.draw_lenses`, N rows; `snr` has shape (N, B).
+    """
+    fwhm = table[[f"psfsize_{band}" for band in bands]].to_numpy(np.float64)
+    r_half, theta_e, magnification = (
+        table[[name]].to_numpy() for name in ("source_r_half", "theta_e_arcsec", "magnification")
+    )
+    resolved = theta_e**2 > r_half**2 + (fwhm / 2) ** 2
+    sheared = (magnification > 3) & (magnification * r_half > fwhm)
+    return ((snr > min_snr) & resolved & sheared).any(axis=1)
 
 
 def main() -> None:

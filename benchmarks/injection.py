@@ -40,8 +40,9 @@ PERCENTILES = (5, 25, 50, 75, 95)
 def make_hosts(number: int) -> tuple[np.ndarray, pd.DataFrame]:
     """Return cutouts of ellipticals, de Vaucouleurs profiles with noise, and their table."""
     rng = np.random.default_rng(1)
-    simulation = Simulation(galaxies_per_brick=4 * number, faint_per_brick=0, stars_per_brick=0)
-    sources, _ = draw_population(1, BRICK, simulation)
+    others = {"faint_per_brick": 0, "stars_per_brick": 0, "lenses_per_brick": 0}
+    simulation = Simulation(galaxies_per_brick=max(5 * number, 50), **others)
+    sources, _, _ = draw_population(1, BRICK, simulation)
     mag_z = to_magnitude(sources["flux_z"], ZERO_POINT_MAG)
     hosts = sources[(sources["kind"] == "elliptical") & (mag_z < 20)][:number]
     table = pd.DataFrame({"id": [f"host-{i}" for i in range(len(hosts))]})
@@ -103,7 +104,7 @@ def main() -> None:
         per_s_wall, per_s_cpu, truth = measure(images, table, settings, options.repeats)
         suffix = "" if mode == "dispersion" else "_drawn"
         flat |= {f"per_s_core{suffix}": per_s_wall, f"per_s_cpu{suffix}": per_s_cpu}
-        flat[f"drawn_fraction{suffix}"] = (truth["theta_e_from"] == "drawn").mean()
+        flat[f"raised_fraction{suffix}"] = (truth["theta_e_from"] == "raised").mean()
         for name in TRUTH_COLUMNS:
             values = np.percentile(truth[name], PERCENTILES)
             flat[f"{name}_p50{suffix}"] = values[2]

@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one flat object")
     options = parser.parse_args()
     config = {"run": "benchmark", "footprint": {"bricks": ["1501p320"]}, "simulation": {}}
-    settings = load_settings(config | {"selection": {"source_mag_range": [22.0, 26.5]}})
+    settings = load_settings(config)
     begin = time.perf_counter()
     pool = make_pool(options.pool, settings)
     injecting = time.perf_counter() - begin

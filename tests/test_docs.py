@@ -155,9 +155,6 @@ def test_optional_dependencies_are_imported_late():
     assert {module: loaded_with(module) for module in AT_ONCE if loaded_with(module)} == {
         # Imported where it is chosen.
         "lenspipe.scoring.backends.openvino": {"openvino"},
-        # Imported where a sky is simulated.
-        "lenspipe.simulation.rendering": {"galsim"},
-        "lenspipe.simulation.sky": {"galsim"},
     }
 
 

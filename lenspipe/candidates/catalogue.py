@@ -18,32 +18,38 @@ _CIRCLE_ARCSEC = 5
 
 
 def write_catalogues(
-    table: pd.DataFrame, lowest: float, run: str, merge_radius_arcsec: float, paths: RunPaths
+    table: pd.DataFrame,
+    lowest: float,
+    run: str,
+    merge_radius_arcsec: float,
+    note: str,
+    paths: RunPaths,
 ) -> None:
     """Write the candidates in all formats, ``candidates.fits`` last.
 
     The files' contents do not depend on the time of writing. Hidden known lenses are in the tables
     only, not among the regions or in the viewer's list. The table is that of
-    `lenspipe.candidates.columns.order_columns`; the lowest cut, the name of the run and the merge
-    radius are for the headers.
+    `lenspipe.candidates.columns.order_columns`; the lowest cut, the name of the run, the merge
+    radius and the note of the model, which may be empty, are for the headers.
     """
     path = paths.candidates
     shown = table[table["rank"] > 0]
     write_table(path.with_suffix(".csv"), table)
     with atomic(path.with_suffix(".reg")) as temporary:
-        temporary.write_text(_format_regions(shown))
+        temporary.write_text(_format_regions(shown, note))
     with atomic(paths.candidate_file("viewer.fits")) as temporary:
-        _to_hdu(_viewer_list(shown)).writeto(temporary)
+        _to_hdu(_viewer_list(shown, note)).writeto(temporary)
     meta = {
         "EXTNAME": "CANDIDATES",
         "RUN": run,
         "THRESH": lowest,
         "MERGERAD": merge_radius_arcsec,
         "LPVERS": __version__,
+        **({"MODEL": note} if note else {}),
     }
     content = table_with_units(table, meta)
     with atomic(path.with_suffix(".vot")) as temporary:
-        _to_votable(content, run).to_xml(str(temporary))
+        _to_votable(content, run, note).to_xml(str(temporary))
     with atomic(path) as temporary:
         _to_hdu(content).writeto(temporary)
 
@@ -62,12 +68,14 @@ def _to_hdu(content: Table) -> fits.BinTableHDU:
     return hdu
 
 
-def _to_votable(content: Table, run: str) -> VOTableFile:
+def _to_votable(content: Table, run: str, note: str) -> VOTableFile:
     """Convert a table to a VOTable, with UCDs and the coordinate system."""
     bare = content.copy()
     bare.meta.clear()
     votable = VOTableFile.from_table(bare)
     votable.description = f"Lens candidates of lenspipe {__version__}, run {run}"
+    if note:
+        votable.description += f"; {note}"
     resource, element = votable.resources[0], votable.get_first_table()
     resource.coordinate_systems.append(CooSys(ID="icrs", system="ICRS"))
     element.ID, element.name = "candidates", "candidates"
@@ -78,9 +86,11 @@ def _to_votable(content: Table, run: str) -> VOTableFile:
     return votable
 
 
-def _format_regions(table: pd.DataFrame) -> str:
+def _format_regions(table: pd.DataFrame, note: str) -> str:
     """Circles for DS9; known lenses in yellow (https://ds9.si.edu/doc/ref/region.html)."""
-    lines = ["# Region file format: DS9 version 4.1", "global color=cyan width=1", "icrs"]
+    lines = ["# Region file format: DS9 version 4.1"]
+    lines += [f"# {note}"] if note else []
+    lines += ["global color=cyan width=1", "icrs"]
     # A brace in a name would end the text.
     names = table["name"].str.replace(r"[{}]", "", regex=True)
     lines += [
@@ -91,9 +101,9 @@ def _format_regions(table: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _viewer_list(table: pd.DataFrame) -> Table:
+def _viewer_list(table: pd.DataFrame, note: str) -> Table:
     """Columns that the sky viewer reads from an uploaded table: RA, DEC, NAME."""
-    result = Table(meta={"EXTNAME": "CANDIDATES"})
+    result = Table(meta={"EXTNAME": "CANDIDATES", **({"MODEL": note} if note else {})})
     columns = table_with_units(table[["ra", "dec", "name"]], {})
     for name in columns.colnames:
         result[name.upper()] = columns[name]

@@ -19,6 +19,7 @@ from lenspipe.config.paths import RunPaths
 from lenspipe.config.results import Threshold
 from lenspipe.config.settings import Settings
 from lenspipe.products.candidates import page_numbers, read_candidates
+from lenspipe.products.cards import describe_model
 from lenspipe.products.files import read_json, write_json
 from lenspipe.products.models import read_held_out
 from lenspipe.products.scores import Cuts, iterate_scores
@@ -75,7 +76,10 @@ def find_candidates(settings: Settings) -> pd.DataFrame:
     _log_result(record, threshold)
     write_json(paths.cuts, record)
     lowest = min(cuts.lowest, 1.0)
-    write_catalogues(table, lowest, settings.run, section.merge_radius_arcsec, paths)
+    note = describe_model(settings.model_path)
+    if note:
+        log.info("candidates: %s", note)
+    write_catalogues(table, lowest, settings.run, section.merge_radius_arcsec, note, paths)
     return table
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.results import Threshold
+from lenspipe.products.candidates import model_note
 from lenspipe.utils.html import write_html
 
 __all__ = ["write_html_page"]
@@ -38,6 +39,7 @@ def write_html_page(
         paths.candidates.with_suffix(".html"),
         "candidates/page.html",
         title=f"{'Lens candidates' if threshold else 'Targets'} of {run}",
+        note=model_note(shown),
         lines=_summary_lines(len(shown), record, threshold),
         candidates=shown.to_dict("records"),
         pages=[(number, paths.mosaic_page(number).name) for number in pages],

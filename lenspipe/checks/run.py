@@ -17,7 +17,7 @@ from lenspipe.config.settings import Settings
 from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.evaluation.random_galaxies import RandomGalaxies, find_training_sample
 from lenspipe.plotting.galaxy_pages import draw_page
-from lenspipe.products.candidates import read_candidates
+from lenspipe.products.candidates import model_note, read_candidates
 from lenspipe.products.checks import RED, not_measured
 from lenspipe.products.files import read_json, require, write_json
 from lenspipe.products.schema import DRIFT, names_of
@@ -135,6 +135,7 @@ def _draw_outliers(
         columns=_SHOWN_GALAXIES,
         title=f"{run}: bricks whose scores differ strongly from their neighbours'",
         subtitle=f"the highest scores of each; {n_bricks} bricks in drift.csv",
+        note=model_note(table),
         message="No brick's scores differ strongly from its neighbours'.",
     )
 

@@ -1,8 +1,9 @@
 """Adding subcommands to the command line, and the arguments that several of them have."""
 
 import argparse
+import contextlib
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -10,7 +11,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from pydantic import ValidationError
 
 from lenspipe.config.base import Section, merged
-from lenspipe.config.paths import RunPaths
+from lenspipe.config.paths import SHIPPED, RunPaths
 from lenspipe.config.settings import Settings, load_settings, read_config
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import expanded
@@ -19,6 +20,9 @@ __all__ = [
     "Command",
     "add_config",
     "add_keys",
+    "add_model",
+    "add_workers",
+    "demo_modules",
     "make_folder",
     "make_section",
     "options_given",
@@ -28,6 +32,9 @@ __all__ = [
 ]
 
 S = TypeVar("S", bound=Section)
+
+#: Modules of the optional dependencies that a simulated sky needs.
+_DEMO_MODULES = ("lenstronomy",)
 
 
 @dataclass(frozen=True)
@@ -81,10 +88,59 @@ def add_config(
     )  # fmt: skip
 
 
+def add_model(parser: ArgumentParser, *names: str, **options: Any) -> None:
+    """Add an argument for a model, for `lenspipe.config.paths.model_file`."""
+    parser.add_argument(
+        *names,
+        type=_user_text,
+        metavar="MODEL",
+        help=f"File model.keras, or its folder; or `{SHIPPED}`, the one that comes with lenspipe.",
+        **options,
+    )
+
+
+def add_workers(parser: ArgumentParser) -> None:
+    """Add ``--workers``."""
+    parser.add_argument(
+        "--workers", type=_positive_int, metavar="N", default=argparse.SUPPRESS,
+        help="Number of processes; all cores if not given.",
+    )  # fmt: skip
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"found {value}, expected at least 1")
+    return value
+
+
+@contextlib.contextmanager
+def demo_modules(purpose: str) -> Iterator[None]:
+    """Explain that a module of the optional dependencies of the demo is missing.
+
+    Raises
+    ------
+    LenspipeError
+        A module that the block imports is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in _DEMO_MODULES:
+            raise
+        raise LenspipeError(
+            f"{error.name}: not installed; {purpose} needs it: pip install 'lenspipe[demo]'"
+        ) from None
+
+
 def user_path(text: str) -> Path:
     """Return the path that an option gives, with ~ and environment variables replaced."""
+    return Path(_user_text(text))
+
+
+def _user_text(text: str) -> str:
     try:
-        return Path(expanded(text))
+        return expanded(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

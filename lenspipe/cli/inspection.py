@@ -117,6 +117,7 @@ def _serve(
 
     from lenspipe.inspection.app import make_app
     from lenspipe.inspection.guard import LOCAL_HOSTS
+    from lenspipe.products.candidates import model_note
 
     tokens = "tokens" in vars(options)
     listener = _listen(options)
@@ -126,6 +127,8 @@ def _serve(
     hosts = None if not _is_local(options.host) else LOCAL_HOSTS | {options.host}
     n = len(lists.candidates_of_stage())
     print(f"{n} candidates of {paths.root.name}, stage {options.stage}: {address}")
+    if note := model_note(lists.candidates):
+        print(f"Scores of the {note}.")
     if tokens:
         for name in store.graders():
             if name in graders or not store.has_token(name):

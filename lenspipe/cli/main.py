@@ -17,6 +17,7 @@ from lenspipe.cli import (
     score,
     selection,
     sheets,
+    shipped,
     simulate,
     status,
     train,
@@ -25,9 +26,10 @@ from lenspipe.utils.errors import LenspipeError
 
 __all__ = ["main"]
 
-_MODULES = (
-    *(simulate, grade, train, score, status, sheets, inspection, recovery, purity, selection),
-    expected,
+_COMMANDS = (
+    *(simulate.COMMAND, grade.COMMAND, train.COMMAND, score.COMMAND, status.COMMAND),
+    *(sheets.COMMAND, inspection.COMMAND, recovery.COMMAND, purity.COMMAND, selection.COMMAND),
+    *(expected.COMMAND, shipped.CARD_COMMAND, shipped.COMMAND),
 )
 
 
@@ -50,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"lenspipe {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in _MODULES:
-        module.COMMAND.add_to(subparsers)
+    for command in _COMMANDS:
+        command.add_to(subparsers)
     options = parser.parse_args(arguments)
     try:
         options.command(options)

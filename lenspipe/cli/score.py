@@ -3,7 +3,7 @@
 import argparse
 from argparse import ArgumentParser, Namespace
 
-from lenspipe.cli.commands import Command, add_keys, make_section, user_path
+from lenspipe.cli.commands import Command, add_keys, add_model, make_section, user_path
 from lenspipe.config.learning import Inference
 from lenspipe.utils.progress import configure_logging
 
@@ -14,14 +14,11 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "cutouts", type=user_path, help="File of cutouts, such as one of a run's cutout files."
     )
-    for name, metavar, text in (
-        ("model", "PATH", "File model.keras, or its folder."),
-        ("output", "FILE", "Table to write: .csv, .parquet or .fits."),
-    ):
-        parser.add_argument(
-            f"--{name}", type=user_path, required=True, metavar=metavar, help=text,
-            default=argparse.SUPPRESS,
-        )  # fmt: skip
+    add_model(parser, "--model", required=True, default=argparse.SUPPRESS)
+    parser.add_argument(
+        "--output", type=user_path, required=True, metavar="FILE", default=argparse.SUPPRESS,
+        help="Table to write: .csv, .parquet or .fits.",
+    )  # fmt: skip
     parser.add_argument(
         "--table", type=user_path, metavar="FILE", default=argparse.SUPPRESS,
         help="Table with a row per cutout, in the same order: name, ra, dec (docs/tables.md).",

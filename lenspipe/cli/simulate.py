@@ -3,16 +3,19 @@
 import argparse
 from argparse import ArgumentParser, Namespace
 
-from lenspipe.cli.commands import Command, add_keys, make_folder, user_path
+from lenspipe.cli.commands import (
+    Command,
+    add_keys,
+    add_workers,
+    demo_modules,
+    make_folder,
+    user_path,
+)
 from lenspipe.config.data import Simulation
 from lenspipe.config.settings import Settings, load_settings
-from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import configure_logging
 
 __all__ = ["COMMAND"]
-
-#: Modules of the optional dependencies that a simulated sky needs.
-_DEMO_MODULES = ("galsim", "lenstronomy")
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -32,18 +35,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, metavar="N", default=seed.default, help=seed.description
     )
-    parser.add_argument(
-        "--workers", type=_positive_int, metavar="N", default=argparse.SUPPRESS,
-        help="Number of processes; all cores if not given.",
-    )  # fmt: skip
+    add_workers(parser)
     add_keys(parser.add_argument_group("content of the sky"), Simulation)
-
-
-def _positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"found {value}, expected at least 1")
-    return value
 
 
 def _run(options: Namespace) -> None:
@@ -58,16 +51,10 @@ def _run(options: Namespace) -> None:
     )
     make_folder(options.output)
     configure_logging()
-    try:
+    with demo_modules("a simulated sky"):
         from lenspipe.simulation.sky import simulate
 
         simulate(settings, given.get("workers"), options.output)
-    except ModuleNotFoundError as error:
-        if error.name not in _DEMO_MODULES:
-            raise
-        raise LenspipeError(
-            f"{error.name}: not installed; a simulated sky needs it: pip install 'lenspipe[demo]'"
-        ) from None
 
 
 COMMAND = Command(

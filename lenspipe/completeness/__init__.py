@@ -5,7 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "expected.brightness": ["estimate_snr", "is_detectable", "noise_from_depth"],
+        "expected.brightness": ["estimate_snr", "trace_arcs"],
         "expected.numbers": ["expect_lenses"],
         "expected.population": ["alternative_weights", "draw_lenses"],
         "painting": ["inject_and_score"],

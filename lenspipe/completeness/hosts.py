@@ -1,6 +1,5 @@
 """Galaxies of the search to inject lenses into, none of which was trained on."""
 
-import os
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,19 +12,21 @@ from lenspipe.config.settings import Settings
 from lenspipe.products.sample import ids_in_all_versions
 from lenspipe.products.tables import read_table
 from lenspipe.products.truth import held_out_bricks
-from lenspipe.simulation.lensing import detection_probability
+from lenspipe.simulation.injection import lens_rates
+from lenspipe.simulation.lenses import THETA_E_RANGE
 from lenspipe.utils.crossmatch import is_near
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log, track
 
-__all__ = ["HeldOutGalaxies", "choose_hosts", "select_like_planted"]
+__all__ = ["HeldOutGalaxies", "choose_hosts"]
 
 #: Mean number of lenses per brick, and minimum number of bricks: limits how many bricks are opened.
 _LENSES_PER_BRICK, _MIN_BRICKS = 8, 40
 
 #: Bins of magnitude with equal numbers of lenses; fraction of the galaxies left out at either end;
-#: maximum number of lenses per galaxy.
-_N_MAG_BINS, _TAIL_FRACTION, _MAX_PER_GALAXY = 20, 0.005, 25
+#: maximum number of lenses per galaxy; minimum rate of lenses that a galaxy counts with, relative
+#: to the mean of its bin.
+_N_MAG_BINS, _TAIL_FRACTION, _MAX_PER_GALAXY, _MIN_RATE = 20, 0.005, 25, 0.1
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,12 @@ def choose_hosts(
 
     Bricks are drawn at random, so that no more are opened than needed. The range of magnitudes,
     without half a per cent of the galaxies at either end, is divided into 20 bins. They have equal
-    numbers of lenses, unless a bin has too few galaxies even with 25 lenses on each. Return rows of
-    the parent sample with chunk, hash of the brick's cutouts, and draw (int), which counts the
-    lenses on a galaxy from 0; ordered by brick, id and draw.
+    numbers of lenses, unless a bin has too few galaxies even with 25 lenses on each. Within a bin
+    galaxies are drawn in proportion to the number of sources that they lens: massive galaxies are
+    the likelier lenses. Return rows of the parent sample with chunk, hash of the brick's cutouts,
+    draw (int), which counts the lenses on a galaxy from 0, and share, the probability to draw the
+    galaxy if all of its bin were equal over that with which it was drawn; ordered by brick, id and
+    draw.
 
     Raises
     ------
@@ -120,16 +124,16 @@ def choose_hosts(
     bricks = bricks.iloc[np.sort(rng.permutation(len(bricks))[:n_bricks])]
     pool = galaxies.read_pool(bricks)
     pool = pool[np.isfinite(pool[f"mag_{band}"])]
-    if selection.lenses == "planted":
-        pool = select_like_planted(pool, paths.truth, rng)
     if pool.empty:
         raise LenspipeError(
             f"{paths.splits}: found no galaxy in {len(bricks)} held-out bricks that is "
             "away from known lenses, expected some to inject lenses into; enlarge config section "
             "footprint, or set selection.number to 0"
         )
-    rows = _uniform_in_magnitude(pool[f"mag_{band}"].to_numpy(np.float64), number, rng)
-    hosts = pool.iloc[np.sort(rows)].merge(bricks, on="brick", how="left")
+    rates = lens_rates(pool, THETA_E_RANGE)
+    draws, share = _uniform_in_magnitude(pool[f"mag_{band}"].to_numpy(float), rates, number, rng)
+    rows = np.repeat(np.arange(len(pool)), draws)
+    hosts = pool.assign(share=share).iloc[rows].merge(bricks, on="brick", how="left")
     hosts["draw"] = hosts.groupby("id").cumcount()
     log.info(
         "selection: %d lenses on %d of %d galaxies in %d bricks, %s %.2f to %.2f",
@@ -139,28 +143,19 @@ def choose_hosts(
     return hosts
 
 
-def select_like_planted(
-    pool: pd.DataFrame, truth_path: str | os.PathLike[str], rng: np.random.Generator
-) -> pd.DataFrame:
-    """Select galaxies that the simulated sky could have made lenses of.
+def _uniform_in_magnitude(
+    mag: np.ndarray, rates: np.ndarray, number: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lenses on each galaxy, (N,) int, that cover the range of magnitudes uniformly.
 
-    They are ellipticals, each kept with the probability that its light does not drown the arcs. The
-    pool has columns id and mag_g.
+    Within a bin they go in proportion to the rates, (N,). Return also the expected number of lenses
+    on each galaxy if the rates were equal over that with them, (N,).
     """
-    truth = read_table(truth_path, "truth", columns=["id", "kind"])
-    ellipticals = truth.loc[truth["kind"] == "elliptical", "id"]
-    probability = detection_probability(pool["mag_g"].fillna(-np.inf))
-    return pool[pool["id"].isin(ellipticals) & (rng.random(len(pool)) < probability)]
-
-
-def _uniform_in_magnitude(mag: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
-    """Rows of galaxies, some repeated, that cover the range of magnitudes uniformly."""
     low, high = np.quantile(mag, [_TAIL_FRACTION, 1 - _TAIL_FRACTION])
-    rows = np.flatnonzero((mag >= low) & (mag <= high))
-    rows = rng.permutation(rows)
-    bins = (mag[rows] - low) / (high - low).clip(1e-9) * _N_MAG_BINS
+    bins = (mag - low) / (high - low).clip(1e-9) * _N_MAG_BINS
     bins = np.clip(bins, 0, _N_MAG_BINS - 1).astype(int)
-    members = [rows[bins == i] for i in range(_N_MAG_BINS)]
+    bins[(mag < low) | (mag > high)] = -1
+    members = [np.flatnonzero(bins == i) for i in range(_N_MAG_BINS)]
     capacity = _MAX_PER_GALAXY * np.array([len(galaxies) for galaxies in members])
     numbers = np.zeros(_N_MAG_BINS, int)
     # What bins with few galaxies can't take is shared among the others.
@@ -169,6 +164,31 @@ def _uniform_in_magnitude(mag: np.ndarray, number: int, rng: np.random.Generator
         numbers[free[:left]] += np.maximum(
             1, np.minimum(left // len(free), (capacity - numbers)[free[:left]])
         )
-    return np.concatenate(
-        [np.resize(galaxies, n) for galaxies, n in zip(members, numbers, strict=True)]
-    )
+    draws, share = np.zeros(len(mag), int), np.ones(len(mag))
+    for galaxies, n in zip(members, numbers, strict=True):
+        if n:
+            galaxies = rng.permutation(galaxies)
+            expected = _proportional(rates[galaxies], n)
+            # Systematic sampling: whole numbers next to those expected, which add up to n.
+            edges = np.concatenate([[0.0], np.cumsum(expected)]) + rng.random()
+            draws[galaxies] = np.diff(np.floor(edges + 1e-9).astype(int))
+            share[galaxies] = n / len(galaxies) / expected
+    return draws, share
+
+
+def _proportional(rates: np.ndarray, number: int) -> np.ndarray:
+    """Expected numbers of lenses in proportion to rates, with the maximum per galaxy.
+
+    No galaxy counts less than a tenth of the mean: what the rates say of it is uncertain.
+    """
+    rates = np.maximum(rates, max(_MIN_RATE * rates.mean(), 1e-12))
+    full = np.zeros(len(rates), bool)
+    while True:
+        left = number - _MAX_PER_GALAXY * full.sum()
+        expected = np.where(full, _MAX_PER_GALAXY, left * rates / rates[~full].sum())
+        more = expected > _MAX_PER_GALAXY
+        if not more.any():
+            return expected
+        full |= more
+        if full.all():
+            return np.full(len(rates), float(_MAX_PER_GALAXY))

@@ -15,7 +15,7 @@ from lenspipe.config.settings import Settings
 from lenspipe.config.stages import content_key
 from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.plotting.galaxy_pages import draw_page
-from lenspipe.products.candidates import read_cuts
+from lenspipe.products.candidates import model_note, read_cuts
 from lenspipe.products.parts import open_parts
 from lenspipe.products.schema import HOST, band_values, names_of
 from lenspipe.products.tables import read_table, write_table
@@ -68,6 +68,8 @@ def inject_and_score(settings: Settings) -> pd.DataFrame:
         injected = pa.concat_tables(tables).to_pandas()
         lost = has_rejected_flag(injected["flags"], settings.candidates.reject_flags)
         host_scores = _read_host_scores(paths, hosts)
+        if scorer.note:
+            injected["model"] = scorer.note
         injected["p_host"] = hosts["id"].map(host_scores).to_numpy(np.float32)
         injected["found"] = cuts.passes(injected) & ~lost
         write_table(paths.selection("injected.parquet"), injected)
@@ -116,6 +118,8 @@ def _score_batch(
     images, catalog, truth = injected_images(cutouts, hosts, seed, injection, selection)
     table = catalog.assign(draw=hosts["draw"].to_numpy())
     table = table[names_of(HOST, **band_values(cutouts.bands))]
+    # A lens stands for those of all galaxies of its magnitude, of which some are drawn more often.
+    truth["weight"] *= hosts["share"].to_numpy()
     return pd.concat([table, truth.drop(columns="id")], axis=1).assign(**scorer(images))
 
 
@@ -160,4 +164,5 @@ def show_injected(settings: Settings) -> None:
         subtitle=f"{len(shown)} of {len(injected)} at random, by signal to noise of the arcs, with "
         f"theta_E and signal to noise; {injected['found'].sum()} found at "
         f"{settings.candidates.threshold}",
+        note=model_note(shown),
     )

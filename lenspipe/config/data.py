@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import cos, radians, sin
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
@@ -220,32 +220,53 @@ class Chunks(Section):
         return power_of_two(value)
 
 
+#: What makes images of the simulated sky imperfect, as those of the survey are.
+Effect = Literal[
+    "correlated_noise",
+    "varying_psf",
+    "bright_stars",
+    "ghosts",
+    "cirrus",
+    "sky_residuals",
+    "trails",
+    "cosmic_rays",
+    "bad_columns",
+    "missing_bands",
+]
+
+
 class Simulation(Section):
     """A simulated sky, for runs without survey data."""
 
     galaxies_per_brick: PositiveInt = Field(
-        340, description="Mean number of galaxies brighter than z = 20.5 per brick."
+        300,
+        description="Mean number of galaxies with what belongs to them (groups, companions) per "
+        "brick, most of them brighter than r = 22.",
     )
     faint_per_brick: int = Field(
-        3500, ge=0, description="Mean number of fainter background sources per brick."
+        7000, ge=0, description="Mean number of faint field galaxies per brick."
     )
-    stars_per_brick: int = Field(250, ge=0, description="Mean number of stars per brick.")
+    stars_per_brick: int = Field(500, ge=0, description="Mean number of stars per brick.")
     lenses_per_brick: int = Field(
         90, ge=0, description="Mean number of lenses per brick; the real sky has ~0.02."
     )
-    confusing_fraction: Fraction = Field(
-        0.13, description="Fraction of the bright galaxies that belong to confusing classes."
-    )
     known_fraction: Fraction = Field(
         0.97,
-        description="Fraction of the planted lenses with theta_E >= 1 arcsec and arc signal to "
-        "noise >= 10 that the simulated lists of known lenses contain.",
+        description="Fraction of the visible lenses that the simulated lists of known lenses "
+        "contain.",
     )
     boundary_dec: float = Field(
         32.375, description="Declination of the boundary of the northern survey, degrees."
     )
     overlap: bool = Field(
         True, description="Whether one brick south of the boundary is in both regions."
+    )
+    effects: tuple[Effect, ...] = Field(
+        get_args(Effect),
+        description="Imperfections of the images: noise correlated between pixels, PSFs that vary "
+        "over a brick, saturated stars with spikes, bleed trails and halos, ghosts of bright "
+        "stars, Galactic cirrus and reddening, residuals of the sky subtraction, satellite trails, "
+        "cosmic rays, bad columns, and places without data in a band.",
     )
 
 

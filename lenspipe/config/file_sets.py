@@ -15,6 +15,7 @@ from lenspipe.utils.files import is_remote
 __all__ = [
     "FileSet",
     "Unit",
+    "card",
     "given",
     "grades",
     "made",
@@ -116,6 +117,12 @@ def network(settings: Settings, model: str) -> list[Path]:
     """Source of a user-defined network."""
     source = network_source(settings.of_model(model).training.network)
     return [source] if source else []
+
+
+def card(settings: Settings) -> list[Path]:
+    """Card of the given model; most models have none."""
+    path = settings.model_path.with_name("card.json")
+    return [path] if not trains(settings) and path.exists() else []
 
 
 def published(settings: Settings) -> list[str]:

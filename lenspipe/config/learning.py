@@ -145,8 +145,8 @@ class Sample(Section):
     )
     cleaning_model: PathText | None = Field(
         None,
-        description="Trained model (.keras); non-lenses that it classifies as lenses are set aside "
-        "for visual inspection.",
+        description="Trained model (.keras), or `shipped`; non-lenses that it classifies as lenses "
+        "are set aside for visual inspection.",
     )
     cleaning_threshold: Fraction = Field(
         0.5, description="Minimum probability at which a non-lens is set aside."
@@ -186,20 +186,15 @@ class Sample(Section):
 
 
 class Injection(Section):
-    """Simulated lensed arcs injected into cutouts of elliptical galaxies."""
+    """Arcs like those of the simulated sky, injected into cutouts of galaxies for training."""
 
     theta_e: Literal["dispersion", "drawn"] = Field(
         "dispersion",
         description="Einstein radii from the galaxy's velocity dispersion (estimated from its "
-        "luminosity), or drawn uniformly in theta_e_range.",
+        "luminosity) and the halos of groups, or drawn uniformly in theta_e_range.",
     )
     theta_e_range: tuple[Positive, Positive] = Field(
-        (0.8, 3.5), description="Minimum and maximum Einstein radius, arcsec."
-    )
-    min_arc_snr: Annotated[float, Field(ge=0)] = Field(
-        20.0,
-        description="Minimum signal-to-noise ratio of the arcs, which then also meet the other "
-        "criteria of docs/injection.md; 0 accepts all arcs, to measure completeness.",
+        (0.5, 10.0), description="Minimum and maximum Einstein radius, arcsec."
     )
 
     @field_validator("theta_e_range")
@@ -223,7 +218,8 @@ class Inference(Section):
 
     model: PathText | None = Field(
         None,
-        description="Trained model (.keras) to search with. None: one is trained in this run.",
+        description="Trained model (.keras) to search with, or `shipped`, the model that comes "
+        "with lenspipe (docs/shipped-model.md). None: one is trained in this run.",
     )
     batch_size: PositiveInt = Field(256, description="Cutouts per step.")
     symmetries: Literal[1, 8] = Field(

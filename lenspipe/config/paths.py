@@ -4,9 +4,38 @@ import os
 from pathlib import Path
 
 from lenspipe.config.surveys.legacy import RELEASES, LegacyPaths
+from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import path_part
 
-__all__ = ["RunPaths", "SkyPaths", "network_source"]
+__all__ = ["SHIPPED", "RunPaths", "SkyPaths", "model_file", "network_source"]
+
+#: Reserved word for the model in the box; a file of that name is given as ``./shipped``.
+SHIPPED = "shipped"
+
+#: Folder of the model in the box: model.keras, card.json and card.md.
+SHIPPED_FOLDER = Path(__file__).parents[1] / "models" / "shipped"
+
+
+def model_file(model: str | os.PathLike[str]) -> Path:
+    """Return the file of a model: that of a path, or of the shipped model for ``shipped``.
+
+    A folder stands for the file model.keras in it. Only the text is a reserved word: a `Path` is
+    always the user's own file.
+
+    Raises
+    ------
+    LenspipeError
+        The shipped model is requested, and this installation has none.
+    """
+    if model != SHIPPED:
+        return Path(model) / "model.keras" if Path(model).is_dir() else Path(model)
+    path = SHIPPED_FOLDER / "model.keras"
+    if not path.is_file():
+        raise LenspipeError(
+            f"{path}: no such file, expected the shipped model; install lenspipe again, or train "
+            "the model with `lenspipe train-shipped --output DIR` and give DIR/model.keras"
+        )
+    return path
 
 
 def network_source(network: str) -> Path | None:

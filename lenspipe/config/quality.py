@@ -29,20 +29,13 @@ class Selection(Section):
         "completeness. 0: not measured.",
     )
     theta_e_range: tuple[Positive, Positive] = Field(
-        (0.5, 4.0),
+        (0.5, 6.0),
         description="Range of Einstein radii of injected lenses, drawn uniformly, arcsec.",
     )
-    source_mag_range: tuple[Positive, Positive] = Field(
-        (21.0, 26.5),
-        description="Range of g magnitudes of the sources of injected lenses, drawn uniformly; "
-        "arcs are brighter by 1 to 2 mag.",
-    )
-    lenses: Literal["real", "planted"] = Field(
-        "real",
-        description="Population of injected lenses apart from Einstein radius and brightness. "
-        "real: any galaxies of the search, with sources like those of the real sky, at any "
-        "position; planted: like the lenses of the simulated sky, whose galaxies limit the "
-        "Einstein radius.",
+    arc_mag_range: tuple[Positive, Positive] = Field(
+        (19.5, 25.0),
+        description="Range of g magnitudes of the arcs of injected lenses, all images together, "
+        "drawn uniformly.",
     )
     brightness: Literal["arc_snr", "arc_mag"] = Field(
         "arc_snr",
@@ -67,7 +60,7 @@ class Selection(Section):
     depth_bins: Bins = Field(2, description="Bins of the depth, likewise, mag.")
     mag_bins: Bins = Field(2, description="Bins of the lens's magnitude, likewise.")
 
-    @field_validator("theta_e_range", "source_mag_range")
+    @field_validator("theta_e_range", "arc_mag_range")
     @classmethod
     def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
         if value[0] >= value[1]:

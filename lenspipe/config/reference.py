@@ -38,7 +38,7 @@ addition to the tables:
 - `survey.bands` and `parent.types` must exist in the release: bands g, r, z (`dr10` and the south
   of `dr11` also i; a region without a band is not searched); types REX, EXP, DEV and COMP up to
   `dr8`, REX, EXP, DEV and SER since `dr9`. `dr7` has no mask bit but BRIGHT (`parent.maskbits`).
-- Real data need `sample.known_lenses`, or a trained model in `inference.model`.
+- Real data need `sample.known_lenses`, or a trained model in `inference.model`, such as `shipped`.
 - `targets` needs `inference.model` and replaces `footprint`.
 - A brick is searched if its centre meets all conditions of `footprint`; if both `bricks` and
   `brick_list` are given, it must be in both.

@@ -25,7 +25,7 @@ from lenspipe.config.data import (
 )
 from lenspipe.config.explain import explain
 from lenspipe.config.learning import Inference, Injection, Records, Sample
-from lenspipe.config.paths import RunPaths
+from lenspipe.config.paths import RunPaths, model_file
 from lenspipe.config.quality import Checks, Expected, Selection
 from lenspipe.config.results import Candidates, Mosaics, Recovery
 from lenspipe.config.surveys.base import Release, SurveyPaths
@@ -132,12 +132,15 @@ class Settings(Section):
         if self.survey.tree and not (self.sample.known_lenses or self.inference.model):
             problems.append(
                 "sample.known_lenses: a search of real data needs a CSV with ra, dec (or a trained "
-                "model in inference.model)"
+                "model in inference.model, such as `shipped`)"
             )
         if self.footprint.known_lenses and not self.sample.known_lenses:
             problems.append("footprint.known_lenses: needs catalogues in sample.known_lenses")
         if self.targets and not self.inference.model:
-            problems.append("targets: a list of positions needs a trained model, inference.model")
+            problems.append(
+                "targets: a list of positions needs a trained model in inference.model, such as "
+                "`shipped`"
+            )
         lacking = {"r", "z"} - {*self.survey.bands}
         if self.selection.number and lacking:
             problems.append(
@@ -149,11 +152,6 @@ class Settings(Section):
             problems.append(
                 "selection.number: lenses are injected into galaxies of a footprint; set it to 0 "
                 "for a list of targets"
-            )
-        if self.selection.lenses == "planted" and not self.simulation:
-            problems.append(
-                "selection.lenses: found planted, but only a simulated sky has planted lenses; "
-                "set it to real"
             )
         if self.targets and self.footprint != Footprint():
             problems.append("targets: give either a list of positions or a footprint, not both")
@@ -323,7 +321,9 @@ class Settings(Section):
     @property
     def model_path(self) -> Path:
         """File of the model that the run searches with: the given one, or that of the run."""
-        return Path(self.inference.model or self.paths.model(self.training.name))
+        if self.inference.model:
+            return model_file(self.inference.model)
+        return self.paths.model(self.training.name)
 
     @property
     def predictions(self) -> Path:

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from lenspipe.config.file_sets import (
     FileSet,
     Unit,
+    card,
     given,
     grades,
     made,
@@ -26,7 +27,7 @@ from lenspipe.config.file_sets import (
     published,
     trains,
 )
-from lenspipe.config.paths import RunPaths
+from lenspipe.config.paths import RunPaths, model_file
 from lenspipe.config.settings import Settings
 from lenspipe.utils.hashing import digest
 
@@ -219,9 +220,9 @@ _PAGE = "mosaics.stretch mosaics.columns mosaics.rows"
 _BRICK_PAGE = "mosaics.stretch mosaics.panels mosaics.columns mosaics.brick_tiles"
 _CAPTION = "targets survey.bands cutouts.size"
 _RADII = "sample.exclusion_arcsec sample.match_radius_arcsec"
-_INJECTED_FROM = "sky search_model calibration bricks lenses sample search_cuts chunks"
+_INJECTED_FROM = "sky search_model calibration model_card bricks lenses sample search_cuts chunks"
 _INJECTION = f"seed held_out injection {_SCORING} sample.exclusion_arcsec candidates.threshold"
-_INJECTED_RANGES = "selection.theta_e_range selection.source_mag_range selection.lenses"
+_INJECTED_RANGES = "selection.theta_e_range selection.arc_mag_range"
 
 
 def _stage(function: str, files: str, settings: str = "", **fields: Any) -> Stage:
@@ -244,7 +245,10 @@ STAGE_FILES: dict[str, FileSet] = {
     ),
     "graded_lists": given("sample.graded", lambda s: s.sample.graded),
     "confusing_lists": given("sample.confusing", lambda s: s.sample.confusing),
-    "cleaning_model": given("sample.cleaning_model", lambda s: [s.sample.cleaning_model]),
+    "cleaning_model": given(
+        "sample.cleaning_model",
+        lambda s: [s.sample.cleaning_model and str(model_file(s.sample.cleaning_model))],
+    ),
     "footprint_lists": given("footprint", lambda s: s.footprint.files),
     "redshifts": given("candidates.redshifts", lambda s: s.candidates.redshifts),
     "published": given("recovery.catalogs", published),
@@ -308,6 +312,8 @@ STAGE_FILES: dict[str, FileSet] = {
         lambda s: [s.model_path] if trains(s) else [], chosen_by=("training.name",)
     ),
     "calibration": of_search("calibration.json", "model_calibration"),
+    # What a given model says of itself, if anything.
+    "model_card": FileSet(card, chosen_by=("inference.model",), given=True),
     "predictions": of_search("predictions.parquet", "model_predictions"),
     "trial": FileSet(
         lambda s, trial: [s.paths.model(f"{s.training.name}_trial_{trial}", "trial.json")],
@@ -346,6 +352,9 @@ STAGE_FILES: dict[str, FileSet] = {
     # How good it is.
     "checks": made(lambda p: p.checks("checks.json")),
     "evaluation": made(lambda p: p.evaluation("metrics.json"), when=lambda s: s.held_out),
+    "judged_stamps": made(
+        lambda p: p.evaluation("stamps.json"), when=lambda s: s.simulation and s.evaluation.stamps
+    ),
     "recovery": FileSet(
         lambda s: [s.paths.recovery(f"{list_.label}.json") for list_ in s.recovery.catalogs]
     ),
@@ -508,7 +517,7 @@ STAGES: dict[str, Stage] = {
     # What is kept of a scoring under way is counted in batches.
     "scores": _stage(
         "scoring.score:score_chunk",
-        "calibration records search_model -> scores",
+        "calibration model_card records search_model -> scores",
         f"training.name {_SCORING}",
         per="chunk",
         noted=True,
@@ -516,7 +525,7 @@ STAGES: dict[str, Stage] = {
     ),
     "brick_scores": _stage(
         "scoring.score:score_brick",
-        "calibration brick_cutouts search_model -> brick_scores",
+        "calibration model_card brick_cutouts search_model -> brick_scores",
         f"training.name {_SCORING}",
         per="brick",
         noted=True,
@@ -535,7 +544,7 @@ STAGES: dict[str, Stage] = {
     "chunks": _stage("products.provenance:write_chunks", "scores discarded -> chunks"),
     "candidates": _stage(
         "candidates.find:find_candidates",
-        "targets bricks lenses redshifts predictions chunks -> candidates cuts",
+        "targets bricks lenses redshifts predictions model_card chunks -> candidates cuts",
         "candidates sample.match_radius_arcsec",
     ),
     "forecast": _stage(
@@ -555,7 +564,8 @@ STAGES: dict[str, Stage] = {
     ),
     "checks": _stage(
         "checks.run:run_checks",
-        "sky bricks lenses candidates sample sample_report training_sample chunks -> checks",
+        "sky bricks lenses candidates sample sample_report training_sample model_card chunks "
+        "-> checks",
         f"seed training_splits checks candidates.reject_flags mosaics.stretch {_RADII} "
         "sample.split_nside",
     ),
@@ -563,6 +573,12 @@ STAGES: dict[str, Stage] = {
         "evaluation.search:evaluate",
         "sky bricks sample candidates cuts chunks -> evaluation",
         f"held_out candidates.threshold candidates.reject_flags {_PAGE}",
+    ),
+    "stamps": _stage(
+        "evaluation.stamps:judge_on_stamps",
+        "search_model calibration model_card -> judged_stamps",
+        f"seed simulation.effects survey.bands cutouts.size evaluation.stamps training.name "
+        f"{_SCORING}",
     ),
     "recovery": _stage(
         "evaluation.recovery.comparison:measure_recovery",
@@ -572,8 +588,8 @@ STAGES: dict[str, Stage] = {
     ),
     "purity": _stage(
         "evaluation.purity.measure:measure_purity",
-        "sky bricks lenses sample training_sample cuts predictions calibration grades chunks "
-        "-> purity",
+        "sky bricks lenses sample training_sample model_card cuts predictions calibration grades "
+        "chunks -> purity",
         f"training_splits evaluation.prior candidates.reject_flags {_RADII}",
     ),
     # Which injected lenses are found takes a moment: it is in no key.
@@ -602,7 +618,7 @@ STAGES: dict[str, Stage] = {
         "completeness.expected.numbers:expect_lenses",
         "sky population grades splits selection injected audit bricks candidates cuts threshold "
         "chunks -> expected",
-        "seed held_out expected parent.types parent.mag_z_max cutouts.size selection.lenses",
+        "seed held_out expected parent.types parent.mag_z_max cutouts.size",
     ),
     "mosaics": _stage(
         "mosaics.pages:draw_candidate_pages",
@@ -632,7 +648,7 @@ STAGES: dict[str, Stage] = {
     "summary": _stage(
         "status.page:conclude_run",
         "targets bricks audit candidate_list mosaics sky_map checks evaluation sample_report "
-        "all_metrics all_mistakes all_activations chunks brick_mosaics -> summary",
+        "all_metrics all_mistakes all_activations chunks brick_mosaics model_card -> summary",
         "held_out mosaics.per_brick",
     ),
 }

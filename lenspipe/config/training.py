@@ -14,7 +14,16 @@ from lenspipe.config.texts import read_yaml
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import expanded
 
-__all__ = ["RECIPES", "Augmentation", "Ensemble", "Evaluation", "Range", "Sweep", "Training"]
+__all__ = [
+    "RECIPES",
+    "Augmentation",
+    "Ensemble",
+    "Evaluation",
+    "Range",
+    "ShippedTraining",
+    "Sweep",
+    "Training",
+]
 
 #: Folder of the published recipes, one YAML file each.
 RECIPES = Path(__file__).parent / "recipes"
@@ -265,6 +274,78 @@ class Ensemble(Section):
         return value
 
 
+class ShippedTraining(Section):
+    """Training of the model that comes with lenspipe, on simulated stamps alone."""
+
+    lenses: PositiveInt = Field(6000, description="Simulated lenses to train on.")
+    non_lenses: PositiveInt = Field(12000, description="Simulated non-lenses to train on.")
+    held_out: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.2,
+        description="Further stamps of both classes on which the model is judged, as a fraction of "
+        "those that it is trained on.",
+    )
+    members: PositiveInt = Field(4, description="Networks whose probabilities are averaged.")
+    epochs: PositiveInt = Field(12, description="Passes over the stamps for each network.")
+    batch_size: PositiveInt = Field(32, description="Stamps per step.")
+    learning_rate: Positive = Field(
+        0.004,
+        description="Learning rate after the first epoch, which has half of it; it then falls as a "
+        "cosine to 0.",
+    )
+    crop: PositiveInt = Field(51, description="Side of the central region that is seen, pixels.")
+    width: PositiveInt = Field(
+        32, description="Channels of the first of three stages; the next have twice as many each."
+    )
+    units: PositiveInt = Field(1, description="Units in a stage.")
+    shift: Annotated[int, Field(ge=0, le=4)] = Field(
+        2, description="Augmentation: maximum shift along each axis, whole pixels."
+    )
+    noise: _NotNegative = Field(
+        0.3, description="Augmentation: additional noise in units of the noise of the band."
+    )
+    blur: Annotated[float, Field(ge=0, lt=0.5)] = Field(
+        0.22,
+        description="Augmentation: maximum weight of either neighbouring pixel in a smoothing "
+        "along both axes, of half of the stamps.",
+    )
+    colour: _NotNegative = Field(
+        0.12,
+        description="Augmentation: standard deviation of the logarithm of a factor on the flux of "
+        "each band.",
+    )
+    seed: int = Field(1, ge=0, lt=2**31, description="Seed of the stamps and the networks.")
+    version: str = Field("1", min_length=1, description="Version of the model, for its card.")
+
+    @field_validator("crop")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError("must be odd")
+        return value
+
+    def training(self, member: int) -> Training:
+        """Return the training of one of the networks; members count from 0."""
+        return Training(
+            name=f"member_{member + 1}",
+            network="cmu_deeplens",
+            network_settings={
+                "widths": [self.width, 2 * self.width, 4 * self.width],
+                "units": self.units,
+                "stem_filters": self.width,
+                "stem_stride": 2,
+                "compress": True,
+            },
+            seed=(1009 * self.seed + member) % 2**31,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            warmup_epochs=1 if self.epochs > 1 else 0,
+            schedule="cosine",
+            keep="last",
+            augmentation=Augmentation(noise=self.noise),
+        )
+
+
 class Range(Section):
     """Range of values of a setting; integers if both limits are."""
 
@@ -396,6 +477,11 @@ class Evaluation(Section):
         None,
         description="Probability at and above which a galaxy counts as found in a model's own "
         "metrics and figures. None: that of candidates.threshold if it is a probability, else 0.5.",
+    )
+    stamps: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Number of simulated stamps of non-lenses, with a quarter as many of lenses, "
+        "on which the model of a run with a simulated sky is judged, too.",
     )
     bins: PositiveInt = Field(
         15,

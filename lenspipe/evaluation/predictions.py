@@ -10,6 +10,7 @@ import pandas as pd
 from lenspipe.config.paths import RunPaths
 from lenspipe.products.schema import PREDICTED, band_values, names_of
 from lenspipe.products.tables import read_table
+from lenspipe.products.truth import lenses_shown
 from lenspipe.scoring.backends.choose import Backend
 from lenspipe.scoring.splits import score_split
 from lenspipe.utils.errors import LenspipeError
@@ -31,9 +32,9 @@ def predict_splits(
     """Score the galaxies of some splits with a model; a split that the sample lacks has no rows.
 
     There is a row per galaxy with the columns in docs/outputs.md, except ``p_calibrated``, and
-    ``shard`` and ``row`` of its record. Lenses of a simulated sky that no catalogue lists, which
-    the sample labels as non-lenses, are left out: a good network finds them, and at low rates they
-    alone would dominate the false positives.
+    ``shard`` and ``row`` of its record. Lenses of a simulated sky that no catalogue lists, and
+    sources near the images of a lens, which the sample labels as non-lenses, are left out: a good
+    network finds them, and at low rates they alone would dominate the false positives.
 
     Parameters
     ----------
@@ -60,6 +61,8 @@ def predict_splits(
     table = _join(sample, pd.concat(scores, ignore_index=True), paths.sample)
     table = _add_truth(table, [path for path in (paths.injected, paths.truth) if path.exists()])
     unlisted = (table["label"] == 0) & table["theta_e_arcsec"].notna()
+    if paths.truth.exists():
+        unlisted |= (table["label"] == 0) & table["id"].isin(lenses_shown(paths.truth))
     if unlisted.any():
         log.info("left out %d lenses that no catalogue lists", unlisted.sum())
     return table[~unlisted].reset_index(drop=True)

@@ -10,9 +10,11 @@ from numpy.typing import ArrayLike
 
 from lenspipe.config.flags import has_rejected_flag
 from lenspipe.config.learning import Sample
-from lenspipe.config.paths import RunPaths
+from lenspipe.config.paths import RunPaths, model_file
+from lenspipe.products.cards import describe_model
 from lenspipe.products.models import training_splits
 from lenspipe.products.tables import read_table
+from lenspipe.products.truth import lenses_shown
 from lenspipe.utils.crossmatch import Sky
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
@@ -33,9 +35,12 @@ _SAME_GALAXY_ARCSEC = 1.0
 
 
 class TrainingSample(NamedTuple):
-    """Table of the labelled sample that a model was trained on, and the splits used for that."""
+    """Table of the labelled sample that a model was trained on, and the splits used for that.
 
-    path: Path
+    There is no table if it was trained on simulated stamps alone.
+    """
+
+    path: Path | None
     splits: Sequence[str]
     of_other_run: bool
 
@@ -44,6 +49,8 @@ class TrainingSample(NamedTuple):
 
         The columns are id, brick and, for another run, ra and dec (degrees).
         """
+        if self.path is None:
+            return pd.DataFrame({"id": [], "brick": []}, dtype=str)
         columns = ["id", "brick", "split", *(["ra", "dec"] if self.of_other_run else [])]
         sample = _read_sample(self.path, columns)
         return sample[sample["split"].isin(self.splits)]
@@ -55,13 +62,16 @@ def find_training_sample(
     """Find the labelled sample that the search's model was trained on; None if it is not known.
 
     `other` and `model` are ``recovery.sample`` and ``inference.model``; `own` is the run's labelled
-    sample, and `splits` those that its own model is trained on.
+    sample, and `splits` those that its own model is trained on. A model with a card was trained on
+    simulated stamps, hence on no galaxy of a search.
     """
     if other:
         path = Path(other)
         return TrainingSample(path, training_splits(path.parents[1] / "models"), True)
     if not model:
         return TrainingSample(own, splits, False)
+    if describe_model(model_file(model)):
+        return TrainingSample(None, (), False)
     log.info(
         "random galaxies: the training sample of the given model is unknown, so that its galaxies "
         "are not excluded; config key recovery.sample names its labelled sample"
@@ -139,7 +149,8 @@ class RandomGalaxies:
         known, unlisted = read_table(paths.lenses, "known"), []
         if simulated:
             is_lens = [("kind", "==", "lens")]
-            unlisted = read_table(paths.truth, "truth", columns=["id"], filters=is_lens)["id"]
+            lenses = read_table(paths.truth, "truth", columns=["id"], filters=is_lens)["id"]
+            unlisted = [*lenses, *lenses_shown(paths.truth)]
         trained_on = training.read() if training else None
         return cls(known, grades, unlisted, trained_on, section, reject_flags)
 

@@ -16,12 +16,7 @@ from lenspipe.plotting import figures
 from lenspipe.products.candidates import read_cuts
 from lenspipe.products.files import write_json
 from lenspipe.products.tables import read_table
-from lenspipe.products.truth import (
-    QUOTED_ARC_SNR,
-    QUOTED_THETA_E_ARCSEC,
-    read_rows_of_bricks,
-    read_scores_with_truth,
-)
+from lenspipe.products.truth import read_rows_of_bricks, read_scores_with_truth
 from lenspipe.statistics.metrics import (
     PROPERTY_BINS,
     auc,
@@ -33,7 +28,7 @@ from lenspipe.statistics.metrics import (
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
-__all__ = ["evaluate"]
+__all__ = ["completeness_in_bins", "evaluate"]
 
 # Below every probability: a galaxy without a score is never found.
 _UNSCORED = -1.0
@@ -44,9 +39,9 @@ def evaluate(settings: Settings) -> dict:
 
     On a simulated sky these are all galaxies of the test bricks, those without a row of another
     split in ``sample/sample.parquet``, compared with the sky's truth. Where ``sample.fractions``
-    leaves no test split the validation split takes its place. A lens counts as visible with an
-    Einstein radius of at least 1.2 arcsec and arcs of signal-to-noise of at least 10. On real data
-    they are the test split, compared with its labels.
+    leaves no test split the validation split takes its place. Which lenses are visible the truth
+    says. Other sources near the images of a visible lens are neither lenses nor non-lenses: the
+    lens is found if one of them is. On real data they are the test split, compared with its labels.
 
     Writes below ``evaluation/``: ``roc.png``, ``scores.png``, ``completeness.png`` (against
     Einstein radius and arc signal-to-noise; without truth against magnitude and exposures in the
@@ -73,6 +68,8 @@ def evaluate(settings: Settings) -> dict:
     cuts = read_cuts(paths.cuts, section.threshold)
     rejected = has_rejected_flag(galaxies["flags"], section.reject_flags)
     galaxies["selected"] = cuts.passes(galaxies) & ~rejected
+    if has_truth:
+        galaxies = _merge_shown(galaxies)
     where = f"the {held_out} {'bricks' if has_truth else 'split'}"
     for name, n in (("lens", galaxies["lens"].sum()), ("non-lens", (~galaxies["lens"]).sum())):
         if n == 0:
@@ -120,6 +117,17 @@ def evaluate(settings: Settings) -> dict:
     write_json(paths.evaluation("metrics.json"), metrics)
     _log_metrics(metrics)
     return metrics
+
+
+def _merge_shown(galaxies: pd.DataFrame) -> pd.DataFrame:
+    """Give lenses the best score of the sources that show them, and leave these out."""
+    shows = galaxies["shows"] != ""
+    lens = galaxies["id"].where(~shows, galaxies["shows"])
+    by_lens = galaxies.groupby(lens)[["p", "selected"]].max()
+    others = galaxies[~shows].copy()
+    for name in by_lens:
+        others[name] = by_lens.loc[others["id"], name].to_numpy()
+    return others
 
 
 def _read_labelled(paths: RunPaths, held_out: str | None) -> pd.DataFrame:
@@ -201,7 +209,7 @@ def _measure(galaxies: pd.DataFrame, lowest_cut: float, has_truth: bool) -> dict
     if not has_truth:
         del metrics["n_visible_lenses"]
         for name in ("mag", "nobs"):
-            metrics[f"completeness_by_{name}"] = _in_bins(
+            metrics[f"completeness_by_{name}"] = completeness_in_bins(
                 galaxies[lens], name, above, PROPERTY_BINS[name]
             )
         return metrics
@@ -214,12 +222,10 @@ def _measure(galaxies: pd.DataFrame, lowest_cut: float, has_truth: bool) -> dict
         }
         for kind, group in galaxies[~lens].groupby("kind")
     }
-    bright = galaxies[lens & (galaxies["arc_snr"] >= QUOTED_ARC_SNR)]
-    wide = galaxies[lens & (galaxies["theta_e_arcsec"] >= QUOTED_THETA_E_ARCSEC)]
-    metrics["completeness_by_theta_e"] = _in_bins(
-        bright, "theta_e_arcsec", above, PROPERTY_BINS["theta_e"]
-    )
-    metrics["completeness_by_arc_snr"] = _in_bins(wide, "arc_snr", above, PROPERTY_BINS["arc_snr"])
+    for name, column in (("theta_e", "theta_e_arcsec"), ("arc_snr", "arc_snr")):
+        metrics[f"completeness_by_{name}"] = completeness_in_bins(
+            galaxies[seen], column, above, PROPERTY_BINS[name]
+        )
     return metrics
 
 
@@ -227,8 +233,8 @@ def _panels(has_truth: bool, band: str) -> list[tuple[str, str, str, bool]]:
     """Panels of completeness: name in the metrics, axis label, title, whether logarithmic."""
     if has_truth:
         return [
-            ("theta_e", "Einstein radius (arcsec)", "lenses with arc S/N ≥ 10", False),
-            ("arc_snr", "arc signal-to-noise", 'lenses with θ$_E$ ≥ 1.2"', True),
+            ("theta_e", "Einstein radius (arcsec)", "visible lenses", False),
+            ("arc_snr", "arc signal-to-noise", "visible lenses", True),
         ]
     return [
         ("mag", f"{band} magnitude", "lenses of the test split", False),
@@ -236,7 +242,7 @@ def _panels(has_truth: bool, band: str) -> list[tuple[str, str, str, bool]]:
     ]
 
 
-def _in_bins(
+def completeness_in_bins(
     lenses: pd.DataFrame, column: str, above: pd.Series, edges: Sequence[float]
 ) -> list[dict]:
     """Completeness with its 95 % interval in bins; the last bin has no upper edge (null)."""

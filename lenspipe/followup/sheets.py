@@ -305,10 +305,11 @@ class _Sheet:
     def _footer(self) -> str:
         simulated = self.paths.sky_manifest.exists()
         origin = "simulated images" if simulated else f"images of the {self.release.survey}"
+        scores = f"\nScores: {note}." if (note := self.row.get("model")) else ""
         return (
             "North is up, East is left. Magnitudes are not corrected for extinction. Arrows mark "
             "suspected images of the source.\n"
-            f"Made with lenspipe {__version__} from {origin}."
+            f"Made with lenspipe {__version__} from {origin}.{scores}"
         )
 
 

@@ -25,6 +25,7 @@ from lenspipe.inspection.guard import Guard
 from lenspipe.inspection.images import draw_strip, shown_bands
 from lenspipe.inspection.lists import Lists, split_item
 from lenspipe.inspection.store import Store
+from lenspipe.products.candidates import model_note
 from lenspipe.utils.errors import LenspipeError
 
 __all__ = ["make_app"]
@@ -105,7 +106,7 @@ class _Portal:
         content = f"<p>Choose your name:</p><ul>{''.join(rows)}</ul>" if rows else ""
         if len(listed) < len(graders):
             content += "<p>Graders with a token: open your own link.</p>"
-        return _page("choose.html", title=self._title(), content=content)
+        return _page("choose.html", title=self._title(), content=self._note() + content)
 
     def page(self, request: Request) -> Response:
         """Page of a grader; a token in the address is moved to a cookie for this page only."""
@@ -125,7 +126,8 @@ class _Portal:
                 )
             return response
         self._admit(request)
-        return _page("grade.html", title=self._title(), grader=html.escape(grader))
+        name = html.escape(grader)
+        return _page("grade.html", title=self._title(), grader=name, note=self._note())
 
     def entries(self, request: Request) -> Response:
         """The grader's images, in order, with their own votes."""
@@ -249,6 +251,11 @@ class _Portal:
     def _title(self) -> str:
         return f"{html.escape(self.paths.root.name)}, stage {self.stage}"
 
+    def _note(self) -> str:
+        """What the model of the candidates says of itself; empty if nothing."""
+        note = model_note(self.lists.candidates)
+        return f'<p class="model">Scores of the {html.escape(note)}.</p>' if note else ""
+
 
 def _first_problem(error: ValidationError) -> str:
     """First problem of votes from the browser, in a line."""
@@ -259,7 +266,7 @@ def _first_problem(error: ValidationError) -> str:
 def _page(name: str, status: int = 200, **values: str) -> HTMLResponse:
     """A page with values inserted, which are HTML."""
     page = string.Template((_STATIC / name).read_text())
-    return HTMLResponse(page.substitute(values), status)
+    return HTMLResponse(page.substitute({"note": ""} | values), status)
 
 
 async def _answer_http_error(request: Request, error: HTTPException) -> Response:

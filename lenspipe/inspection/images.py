@@ -32,8 +32,9 @@ def candidates_to_grade(paths: RunPaths) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Indexed by id: name, ra, dec (degrees), brick, flags, known (bool); empty where the run has
-        no candidates (yet). Name, flags and known are filled in where the file lacks them.
+        Indexed by id: name, ra, dec (degrees), brick, flags, known (bool), model (what the model
+        says of itself); empty where the run has no candidates (yet). Name, flags, known and model
+        are filled in where the file lacks them.
 
     Raises
     ------
@@ -55,8 +56,9 @@ def candidates_to_grade(paths: RunPaths) -> pd.DataFrame:
     if "name" not in table:
         prefix = read_release(map(paths.cutouts, table["brick"].unique())).name_prefix
         table["name"] = iau_name(table["ra"], table["dec"], prefix) if len(table) else ""
-    table = table.assign(**{n: v for n, v in (("flags", 0), ("known", False)) if n not in table})
-    return table.set_index("id")[["name", "ra", "dec", "brick", "flags", "known"]]
+    defaults = {"flags": 0, "known": False, "model": ""}
+    table = table.assign(**{name: v for name, v in defaults.items() if name not in table})
+    return table.set_index("id")[["name", "ra", "dec", "brick", "flags", "known", "model"]]
 
 
 @dataclass

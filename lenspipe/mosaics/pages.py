@@ -13,7 +13,7 @@ from lenspipe.config.settings import Settings
 from lenspipe.config.stages import content_key
 from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.plotting.galaxy_pages import draw_page, page_key
-from lenspipe.products.candidates import page_order, read_candidates
+from lenspipe.products.candidates import model_note, page_order, read_candidates
 from lenspipe.products.cutouts import read_header
 from lenspipe.products.files import write_json
 from lenspipe.products.manifests import read_manifest, update_manifest, write_manifest
@@ -40,6 +40,7 @@ def draw_candidate_pages(settings: Settings) -> None:
     order = page_order(table, mosaics, settings.survey.bands)
     table = table.iloc[order].reset_index(drop=True)
     table["note"] = np.where(table["known"], "known lens", "")
+    note = model_note(table)
     noun, selection = "lens candidates", f"candidates, {settings.candidates.threshold}"
     if settings.targets:
         noun, selection = "targets", "targets"
@@ -75,6 +76,7 @@ def draw_candidate_pages(settings: Settings) -> None:
             **_layout(cutouts, mosaics),
             title=f"{settings.run}: {noun}, page {pages.index(path) + 1} of {n_pages}",
             subtitle=f"{len(table)} {selection}, {_ORDERS[mosaics.sort]}; {tiles}",
+            note=note,
             message=f"No galaxy passed the threshold, {settings.candidates.threshold}.",
             key=key,
         )
@@ -150,7 +152,9 @@ def _draw_brick(
     # Rounded, as the backend that scores single bricks may differ from that of chunks.
     content = shown[["id", "p", "flags"]].round({"p": 3}).to_csv(index=False) if n_galaxies else ""
     pixels = _cutouts_hash(settings.paths.cutouts(brick)) or deleted
-    key = content_key("chunk_mosaics", settings, settings.run, brick, content, n_galaxies, pixels)
+    note = model_note(scores)
+    made_from = (settings.run, brick, content, n_galaxies, pixels, *([note] if note else []))
+    key = content_key("chunk_mosaics", settings, *made_from)
     entry = {"status": "done" if n_galaxies else "empty", "count": len(shown), "hash": key}
     if page_key(path) == key:
         return entry
@@ -167,6 +171,7 @@ def _draw_brick(
         title=f"{settings.run}: brick {brick}",
         subtitle=f"{len(shown)} of {n_galaxies} {'targets' if settings.targets else 'galaxies'}, "
         f"most probable first; {_describe_tiles(cutouts, settings.mosaics)}",
+        note=note,
         message="No galaxy of the parent sample in this brick.",
         key=key,
     )

@@ -1,4 +1,4 @@
-"""Colour images of cutouts in the stretches in which lenses are usually graded."""
+"""Colour images of cutouts in the stretches in which lenses are usually graded, and the inverse."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from lenspipe.utils.errors import LenspipeError
 
-__all__ = ["BAND_SCALES", "colour_images", "lupton_rgb", "viewer_rgb"]
+__all__ = ["BAND_SCALES", "colour_images", "lupton_rgb", "viewer_fluxes", "viewer_rgb"]
 
 #: The sky viewer's factor on each band's flux in nanomaggies.
 BAND_SCALES = {"g": 6.0, "r": 3.4, "i": 3.0, "z": 2.2}
@@ -53,6 +53,30 @@ def viewer_rgb(images: ArrayLike, bands: Sequence[str] = ("g", "r", "z")) -> np.
     x *= np.arcsinh(_SOFTENING * intensity) / (np.sqrt(_SOFTENING) * intensity)
     rgb = (np.clip(x[:, ::-1], 0, 1) * 255).astype(np.uint8)
     return _striped(np.moveaxis(rgb, 1, -1), empty)
+
+
+def viewer_fluxes(rgb: ArrayLike, bands: Sequence[str] = ("g", "r", "z")) -> np.ndarray:
+    """Fluxes of colour images in the sky viewer's stretch: the inverse of `viewer_rgb`.
+
+    Lost are what was clipped (negative noise, bright cores) and what 8 bits don't resolve.
+
+    Parameters
+    ----------
+    rgb
+        uint8, (N, S, S, 3).
+    bands
+        The three bands, from the bluest to the reddest.
+
+    Returns
+    -------
+    float32 array, shape (N, 3, S, S)
+        Nanomaggies.
+    """
+    x = np.moveaxis(np.asarray(rgb, np.float32) / 255, -1, 1)[:, ::-1]
+    mean = x.mean(axis=1, keepdims=True)
+    intensity = np.sinh(mean * np.sqrt(_SOFTENING)) / _SOFTENING
+    scale = np.array([BAND_SCALES[band] for band in bands], np.float32)[:, None, None]
+    return ((x * intensity / np.maximum(mean, 1e-6) - _PEDESTAL) / scale).astype(np.float32)
 
 
 def lupton_rgb(images: ArrayLike, bands: Sequence[str] = ("g", "r", "z")) -> np.ndarray:

@@ -43,6 +43,7 @@ def draw_page(
     panels: Sequence[str] = ("rgb",),
     title: str = "",
     subtitle: str = "",
+    note: str = "",
     message: str = "",
     key: str = "",
 ) -> None:
@@ -74,6 +75,8 @@ def draw_page(
         'rgb', 'residual' (in colour, after `lenspipe.plotting.residual.residual_images`), or bands.
     title, subtitle
         The lines above the tiles.
+    note
+        What has to be known of the scores; below these lines, in as many as it needs.
     message
         Shown in the middle of a page without tiles.
     key
@@ -84,10 +87,12 @@ def draw_page(
     tall = TILE_PIXELS + caption
     n_rows = max(1, -(-len(table) // columns))
     width = 2 * _MARGIN + columns * (block + _GAP) - _GAP
-    height = _HEADER + _MARGIN + n_rows * (tall + _GAP) - _GAP
+    notes = _wrap(note, width - 2 * _MARGIN)
+    header = _HEADER + len(notes) * _LINE
+    height = header + _MARGIN + n_rows * (tall + _GAP) - _GAP
     canvas = np.full((height, width, 3), _BACKGROUND, np.uint8)
     corners = [
-        (_MARGIN + i % columns * (block + _GAP), _HEADER + i // columns * (tall + _GAP))
+        (_MARGIN + i % columns * (block + _GAP), header + i // columns * (tall + _GAP))
         for i in range(len(table))
     ]
     cutouts = np.asarray(images)
@@ -100,8 +105,10 @@ def draw_page(
     draw = ImageDraw.Draw(page)
     draw.text((_MARGIN, 8), title, font=_font(18, bold=True), fill=_TEXT)
     draw.text((_MARGIN, 33), subtitle, font=_font(13), fill=_FAINT)
+    for number, line in enumerate(notes):
+        draw.text((_MARGIN, _HEADER - 6 + number * _LINE), line, font=_font(12), fill=_NOTE)
     if not corners:
-        middle = (width // 2, (height + _HEADER) // 2)
+        middle = (width // 2, (height + header) // 2)
         draw.text(middle, message, font=_font(20), fill=_TEXT, anchor="mm")
     else:
         bar = _SCALE_BAR_ARCSEC / pixel_scale_arcsec / cutouts.shape[-1]
@@ -253,6 +260,18 @@ def _fit(text: str, room: float) -> str:
     while text and font.getlength(text) > room:
         text = text[:-2].rstrip(" .,…") + "…" if len(text) > 2 else ""
     return text
+
+
+def _wrap(text: str, room: float) -> list[str]:
+    """Divide a text in the small font into lines that fit."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and _font(12).getlength(longer) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def format_probability(p: float) -> str:

@@ -5,7 +5,14 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "candidates": ["page_numbers", "page_order", "read_candidates", "read_cuts"],
+        "candidates": [
+            "model_note",
+            "page_numbers",
+            "page_order",
+            "read_candidates",
+            "read_cuts",
+        ],
+        "cards": ["Card", "describe_model", "find_card", "format_card", "write_card"],
         "checks": ["describe_checks", "GREEN", "not_measured", "RED", "result"],
         "chunks": ["try_bricks"],
         "cutouts": [
@@ -41,7 +48,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "record_files": ["check_shards", "measure", "VERSION", "write_file"],
         "records": ["dataset", "IDENTIFIERS", "serialise_examples", "table_of", "write_records"],
         "sample": ["ids_in_all_versions", "read_by_id", "read_images", "sample_version", "SPLITS"],
-        "scores": ["Cuts", "iterate_scores"],
+        "scores": ["Cuts", "iterate_scores", "scores_note"],
         "tables": [
             "add_audits",
             "brick_table",
@@ -54,8 +61,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "truth": [
             "held_out_bricks",
-            "QUOTED_ARC_SNR",
-            "QUOTED_THETA_E_ARCSEC",
+            "lenses_shown",
             "read_rows_of_bricks",
             "read_scores_with_truth",
         ],

@@ -13,7 +13,7 @@ from lenspipe.products.scores import Cuts
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.names import is_brick_name
 
-__all__ = ["page_numbers", "page_order", "read_candidates", "read_cuts"]
+__all__ = ["model_note", "page_numbers", "page_order", "read_candidates", "read_cuts"]
 
 _NEEDED = ("id", "ra", "dec", "brick")
 
@@ -41,6 +41,11 @@ def page_numbers(table: pd.DataFrame, mosaics: Mosaics, bands: Sequence[str]) ->
     places = np.empty(len(table), int)
     places[page_order(table, mosaics, bands)] = np.arange(len(table))
     return places // mosaics.per_page + 1
+
+
+def model_note(table: pd.DataFrame) -> str:
+    """What the model of a table of scores or candidates says of itself; empty if nothing."""
+    return str(table["model"].iloc[0]) if "model" in table and len(table) else ""
 
 
 def read_candidates(path: str | os.PathLike[str], hidden: bool = False) -> pd.DataFrame:

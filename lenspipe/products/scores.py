@@ -1,16 +1,18 @@
 """Scores of the galaxies of a search, and the cuts that are applied to them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from lenspipe.config.paths import RunPaths
 from lenspipe.products.tables import chunks_of, read_table
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import track
 
-__all__ = ["Cuts", "iterate_scores"]
+__all__ = ["Cuts", "iterate_scores", "scores_note"]
 
 
 class Cuts:
@@ -42,6 +44,16 @@ class Cuts:
     def lowest(self) -> float:
         """The lowest cut; 1 without galaxies."""
         return min(self.values.values(), default=1.0)
+
+
+def scores_note(paths: Iterable[Path]) -> str:
+    """What the model of some tables of scores says of itself, from the first that has rows."""
+    for path in paths:
+        if "model" in pq.read_schema(path).names:
+            notes = pd.read_parquet(path, columns=["model"])["model"]
+            if len(notes):
+                return str(notes.iloc[0])
+    return ""
 
 
 def iterate_scores(

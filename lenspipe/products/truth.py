@@ -1,5 +1,6 @@
 """The truth of a simulated sky, and bricks whose galaxies the model was not trained on."""
 
+import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -8,20 +9,19 @@ import pandas as pd
 from lenspipe.config.paths import RunPaths
 from lenspipe.products.manifests import read_manifests
 from lenspipe.products.tables import read_table
+from lenspipe.utils.crossmatch import Sky
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
 __all__ = [
-    "QUOTED_ARC_SNR",
-    "QUOTED_THETA_E_ARCSEC",
     "held_out_bricks",
+    "lenses_shown",
     "read_rows_of_bricks",
     "read_scores_with_truth",
 ]
 
-#: Minimum Einstein radius and arc signal to noise of the lenses on which completeness is quoted
-#: (column and keys ``visible``).
-QUOTED_THETA_E_ARCSEC, QUOTED_ARC_SNR = 1.2, 10.0
+#: A source closer than this to the images of a lens shows that lens, arcsec.
+SHOWN_WITHIN_ARCSEC = 3.0
 
 
 def read_rows_of_bricks(
@@ -55,7 +55,8 @@ def read_scores_with_truth(paths: RunPaths, held_out: str | None) -> pd.DataFram
     -------
     pandas.DataFrame
         Rows of the scores with kind (``other`` where the truth has none), theta_e_arcsec, arc_snr,
-        lens and visible (bool: completeness is quoted on these lenses).
+        lens, visible (bool: completeness is quoted on these lenses), and shows (id of the lens of
+        which another source is an image or a neighbour, as `lenses_shown` has it; else empty).
 
     Raises
     ------
@@ -73,19 +74,45 @@ def read_scores_with_truth(paths: RunPaths, held_out: str | None) -> pd.DataFram
         )
     log.info("evaluation: %d %s bricks; training saw %d", len(test), held_out, len(seen))
     # An object may be listed once in each region that has its brick.
-    columns = ["id", "kind", "theta_e_arcsec", "arc_snr"]
-    truth = read_table(paths.truth, "truth")[columns].drop_duplicates("id")
+    columns = ["id", "kind", "theta_e_arcsec", "arc_snr", "visible"]
+    truth = read_table(paths.truth, "truth", columns=columns).drop_duplicates("id")
     galaxies = read_rows_of_bricks(paths.bricks, paths.scores, "scores", test).merge(
         truth, on="id", how="left", validate="1:1"
     )
     galaxies["kind"] = galaxies["kind"].astype(object).fillna("other").astype(str)
     galaxies["lens"] = galaxies["kind"] == "lens"
-    galaxies["visible"] = (
-        galaxies["lens"]
-        & (galaxies["theta_e_arcsec"] >= QUOTED_THETA_E_ARCSEC)
-        & (galaxies["arc_snr"] >= QUOTED_ARC_SNR)
-    )
+    galaxies["visible"] = galaxies["lens"] & galaxies["visible"].eq(True)
+    shown = lenses_shown(paths.truth)
+    galaxies["shows"] = [shown.get(galaxy, "") for galaxy in galaxies["id"]]
     return galaxies
+
+
+def lenses_shown(truth_path: str | os.PathLike[str]) -> dict[str, str]:
+    """Return the visible lens that each other source near its images shows, ids by id.
+
+    Arcs that the catalogue lists, the members of the lens's group and whatever else lies within
+    3 arcsec of the circle that contains the images: a stamp of such a source shows the lens.
+    """
+    columns = ["id", "ra", "dec", "kind", "theta_e_arcsec", "beta", "visible", "primary"]
+    truth = read_table(truth_path, "truth", columns=columns)
+    lenses = truth[(truth["kind"] == "lens") & truth["visible"] & truth["primary"]]
+    others = truth[truth["kind"] != "lens"]
+    if lenses.empty or others.empty:
+        return {}
+    reach = (lenses["theta_e_arcsec"] * (1 + lenses["beta"])).to_numpy() + SHOWN_WITHIN_ARCSEC
+    rows, of_lens, separation = Sky(lenses["ra"], lenses["dec"], reach.max()).pairs(
+        others["ra"], others["dec"]
+    )
+    near = separation <= reach[of_lens]
+    pairs = pd.DataFrame(
+        {
+            "id": others["id"].to_numpy()[rows[near]],
+            "lens": lenses["id"].to_numpy()[of_lens[near]],
+            "separation": separation[near],
+        }
+    )
+    nearest = pairs.sort_values(["separation", "lens"]).drop_duplicates("id")
+    return dict(zip(nearest["id"], nearest["lens"], strict=True))
 
 
 def held_out_bricks(paths: RunPaths, held_out: str | None) -> pd.DataFrame:

@@ -11,8 +11,10 @@ from astropy.coordinates import SkyCoord
 from lenspipe.catalogs.known_lenses import read_confusing, read_graded_lists
 from lenspipe.config.flags import BAD_FLAGS
 from lenspipe.config.learning import Sample
+from lenspipe.config.paths import model_file
 from lenspipe.config.settings import Settings
 from lenspipe.cutouts.files import CutoutFiles
+from lenspipe.products.cards import describe_model
 from lenspipe.products.cutouts import read_flags
 from lenspipe.products.sample import SPLITS, sample_version
 from lenspipe.products.schema import WITH_TYPE, names_of
@@ -96,7 +98,7 @@ def build_sample(settings: Settings) -> pd.DataFrame:
     cleaner = None
     if section.cleaning_model:
         size, batch_size = settings.cutouts.size, settings.inference.batch_size
-        model = load_model_for_run(section.cleaning_model, cutouts.bands, size)
+        model = load_model_for_run(model_file(section.cleaning_model), cutouts.bands, size)
         cleaner = Cleaner(model, cutouts, section.cleaning_threshold, batch_size)
 
     def accept(rows: pd.DataFrame) -> pd.DataFrame:
@@ -127,7 +129,10 @@ def build_sample(settings: Settings) -> pd.DataFrame:
         path = paths.set_aside(sample_version(paths.records_manifest))
         description = "set aside by cleaning"
         mosaics = settings.mosaics
-        write_for_grading(cleaner.set_aside, path, cutouts, mosaics, settings.run, description)
+        note = describe_model(model_file(section.cleaning_model)) if section.cleaning_model else ""
+        write_for_grading(
+            cleaner.set_aside, path, cutouts, mosaics, settings.run, description, note
+        )
     return sample
 
 

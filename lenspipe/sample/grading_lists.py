@@ -31,12 +31,14 @@ def write_for_grading(
     mosaics: Mosaics,
     run: str,
     description: str,
+    note: str = "",
 ) -> list[Path]:
     """Write a list to be graded, highest score first, and pages of its galaxies beside it.
 
     Grades already in the file are kept, and so are columns that somebody has added, and graded
     galaxies that are not in the table. Return the pages. The table has columns id, ra, dec
-    (degrees), brick and p; the pages are ``<name of the CSV>-page-0001.png`` and so on.
+    (degrees), brick and p; `note` is what the model says of these. The pages are ``<name of the
+    CSV>-page-0001.png`` and so on.
 
     Raises
     ------
@@ -80,6 +82,7 @@ def write_for_grading(
             columns=mosaics.columns,
             title=f"{run}: {description}, page {number}",
             subtitle=f"{len(table)} in {path.name}: enter a grade for each there, A to C or D",
+            note=note,
         )
         pages.append(page)
     log.info("%s: %d galaxies to be graded in %s", description, len(table), path)

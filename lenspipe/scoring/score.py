@@ -16,6 +16,7 @@ from lenspipe.config.settings import Settings
 from lenspipe.config.stages import content_key
 from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.models.contents import find_foreign, normalisation
+from lenspipe.products.cards import describe_model
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.products.files import require
 from lenspipe.products.manifests import read_manifest
@@ -90,6 +91,8 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
             f"{path}: found a model without lenspipe's normalisation, expected one written by "
             "lenspipe; train it here"
         )
+    if note := describe_model(path):
+        log.info("%s: %s", path, note)
     return model
 
 
@@ -199,7 +202,8 @@ def score_chunk(settings: Settings, chunk: str) -> int:
     """Score the records of a chunk and write ``scores/<chunk>.parquet``.
 
     Columns: id, release, brickid, objid, brick, region, ra, dec, flags; of an ensemble
-    ``p_<member>`` for each; ``p_<model>``, p, p_calibrated (all float32). Flagged cutouts are
+    ``p_<member>`` for each; ``p_<model>``, p, p_calibrated (all float32); of a model with a card,
+    model, which says what it is. Flagged cutouts are
     scored too. Cutouts come in batches and rows go to the file in groups, so that memory does not
     grow with their number. A killed job resumes where it was, losing at most a few seconds of work.
     Return the number of cutouts.
@@ -277,6 +281,8 @@ def write_scores(
     """
     types = {name: pa.string() if dtype == "str" else dtype for name, dtype in IDENTIFIERS.items()}
     schema = pa.schema([*types.items(), *((name, "float32") for name in scorer.columns)])
+    if scorer.note:
+        schema = schema.append(pa.field("model", pa.string()))
     number = 0
     waiting: list[pa.Table] = []
 
@@ -284,7 +290,7 @@ def write_scores(
         if parts:
             yield from parts.tables()
         for images, table in batches:
-            scored = table.assign(**scorer(images))
+            scored = table.assign(**scorer(images), model=scorer.note)
             scored = pa.Table.from_pandas(scored, schema, preserve_index=False)
             if parts:
                 parts.add(scored)

@@ -7,6 +7,7 @@ import numpy as np
 
 from lenspipe.config.learning import Inference
 from lenspipe.models.contents import with_member_outputs
+from lenspipe.products.cards import CARD, find_card
 from lenspipe.scoring.backends.choose import open_backend
 from lenspipe.statistics.calibration import read_calibration
 from lenspipe.utils.hashing import file_hash
@@ -16,8 +17,8 @@ __all__ = ["Scorer", "hash_model"]
 
 
 def hash_model(path: Path, *others: Path) -> list[str]:
-    """Hash what the scores of a model depend on: its file, other files, its calibration if any."""
-    files = [path, *others, path.with_name("calibration.json")]
+    """Hash what the scores of a model depend on: its file, others, its calibration and card."""
+    files = [path, *others, path.with_name("calibration.json"), path.with_name(CARD)]
     return [file_hash(file) for file in files if file.exists()]
 
 
@@ -31,12 +32,15 @@ class Scorer:
     path
         File of the model; ``calibration.json`` beside it is applied if it exists.
     name
-        Name of the model, for its column.
+        Name of the model, for its column; that of its card if there is one.
 
     Attributes
     ----------
     columns : list of str
         Columns of a batch: ``p_<member>`` of an ensemble, ``p_<name>``, p, p_calibrated.
+    name
+    note : str
+        What the model's card says of its scores; empty without a card.
     backend : lenspipe.scoring.backends.choose.Backend
 
     Raises
@@ -50,11 +54,13 @@ class Scorer:
     ) -> None:
         calibration = Path(path).with_name("calibration.json")
         self._calibration = read_calibration(calibration) if calibration.exists() else None
+        card = find_card(path)
+        self.name, self.note = (card.name, card.note) if card else (name, "")
         model, members = with_member_outputs(model)
         self.backend = open_backend(model, inference)
         # Columns of the backend's output; the model takes precedence over a member of its name.
         self._places = {f"p_{member}": 1 + i for i, member in enumerate(members)}
-        self._places |= {f"p_{name}": 0, "p": 0}
+        self._places |= {f"p_{self.name}": 0, "p": 0}
         self.columns = [*self._places, "p_calibrated"]
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from lenspipe.catalogs.positions import DEC, RA, RANGES, Positions, find_columns, read_positions
 from lenspipe.config.learning import Inference
+from lenspipe.config.paths import model_file
 from lenspipe.models.contents import normalisation
 from lenspipe.products.records import IDENTIFIERS
 from lenspipe.scoring.score import load_model
@@ -51,12 +52,13 @@ def score_stack(
 
     Columns: row, from 0; name, id, release, brickid, objid, brick, region, ra, dec and flags where
     the table beside the cutouts has them; of an ensemble ``p_<member>``; p; p_calibrated (NaN if
-    the model has no calibration). Return the number of cutouts.
+    the model has no calibration); of a model with a card, model, which says what it is. Return the
+    number of cutouts.
 
     Parameters
     ----------
     model
-        File model.keras, or the folder that holds it.
+        File model.keras, or the folder that holds it; or ``shipped``.
     cutouts
         As for `open_stack`.
     output
@@ -74,7 +76,7 @@ def score_stack(
     """
     inference = inference or Inference()
     check_output(output)
-    path = Path(model) / "model.keras" if Path(model).is_dir() else Path(model)
+    path = model_file(model)
     network = load_model(path)
     bands, shape = normalisation(network)[0].bands, network.input_shape[1:]
     with open_stack(cutouts) as (array_shape, batches, beside):
@@ -87,7 +89,9 @@ def score_stack(
             images = images.transpose(axes).astype(np.float32)
             parts.append(pd.DataFrame(scorer(np.ascontiguousarray(images))))
     # The file has no name for the model; column p holds the same scores.
-    scores = pd.concat(parts, ignore_index=True).drop(columns="p_model")
+    scores = pd.concat(parts, ignore_index=True).drop(columns=f"p_{scorer.name}")
+    if scorer.note:
+        scores["model"] = scorer.note
     write_table(output, pd.concat([rows, scores], axis=1))
     log.info("%s: scored %d cutouts", cutouts, len(rows))
     return len(rows)

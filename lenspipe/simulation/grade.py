@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.products.tables import read_table
+from lenspipe.products.truth import lenses_shown
 from lenspipe.utils.delimited import NO_NUMBER
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
@@ -18,6 +19,8 @@ def grade_by_truth(
     path: str | os.PathLike[str], truth_path: str | os.PathLike[str]
 ) -> dict[str, int]:
     """Fill in empty grades of a list from the truth: A for a lens, D for anything else.
+
+    A source near the images of a visible lens is graded as that lens.
 
     Return how many galaxies received each grade. The list has columns id and grade, as written by
     mining and cleaning, and is written again as CSV; the truth is ``sky/truth.parquet`` of the run.
@@ -45,7 +48,8 @@ def grade_by_truth(
             "give the truth of the same sky"
         )
     empty = table[grade].str.lower().isin(NO_NUMBER)
-    filled = pd.Series(np.where(kind == "lens", "A", "D"), table.index)[empty]
+    is_lens = (kind == "lens") | table[place].isin(lenses_shown(truth_path))
+    filled = pd.Series(np.where(is_lens, "A", "D"), table.index)[empty]
     table.loc[empty, grade] = filled
     with atomic(path) as temporary:
         table.to_csv(temporary, index=False, header=given.names)

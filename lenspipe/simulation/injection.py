@@ -1,9 +1,10 @@
-"""Injected lenses: arcs of ray-traced sources added to real cutouts of ellipticals.
+"""Injected lenses: arcs of the simulated sky's lenses added to real cutouts of galaxies.
 
 The origin of the numbers, and how the result may be used: docs/injection.md.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,41 +15,51 @@ from numpy.typing import ArrayLike
 from lenspipe.config.learning import Injection
 from lenspipe.config.quality import Selection
 from lenspipe.config.surveys.base import Release
-from lenspipe.simulation import population
-from lenspipe.simulation.conditions import SKY_MAG
-from lenspipe.simulation.lensing import blurred_arcs, draw_einstein_radii, einstein_radius_sis
+from lenspipe.simulation.exposures import SKY_MAG
+from lenspipe.simulation.lenses import (
+    HALOS,
+    arc_snr,
+    deflector_of,
+    draw_mass,
+    is_arc_like,
+    is_visible,
+    known_weight,
+    may_be_visible,
+    sphere_magnification,
+    theta_e_densities,
+)
+from lenspipe.simulation.lensing import blurred_arcs, einstein_radius_sis
+from lenspipe.simulation.psf import Psf
 from lenspipe.simulation.sources import (
     MIN_REDSHIFT_GAP,
-    draw_planted_sources,
     draw_sizes,
     draw_sources,
     lens_rate,
     source_counts,
 )
+from lenspipe.survey.bricks import brick_grid, brick_wcs
 from lenspipe.survey.photometry import to_flux, to_magnitude
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log, track
 
-__all__ = ["arc_snr", "gain", "inject", "lens_rates", "sky_noise", "spot_snr"]
-
-#: Velocity dispersion, km/s, of a galaxy of the characteristic magnitude (M_r = -23: Hyde &
-#: Bernardi 2009, MNRAS 394, 1978).
-SIGMA_STAR = 232.0
-
-#: Scatter of the velocity dispersion, dex: 0.07 at given luminosity (Bernardi et al. 2003, AJ 125,
-#: 1849), and as much again for luminosities whose redshift comes from one colour.
-SIGMA_SCATTER = 0.10
+__all__ = ["check_bands", "gain", "inject", "lens_rates", "noise_from_depth", "sky_noise"]
 
 #: Sky brightness, AB mag per square arcsec: that of the simulated sky, and in i.
 _SKY_MAG = SKY_MAG | {"i": 20.2}
 
-#: Number of lenses drawn in one attempt.
-_DRAWS = 1500
+#: Half-light radius of the galaxy that `galdepth` refers to.
+_GALDEPTH_RADIUS_ARCSEC = 0.45
 
-#: Attempts with Einstein radii from the velocity dispersion, before they are drawn uniformly.
-_ATTEMPTS_BY_DISPERSION = 6
+#: Number of sources drawn in one attempt, and of these ray-traced.
+_DRAWS, _TRACED = 1500, 12
 
-_MAX_ATTEMPTS = 20
+#: Attempts with the velocity dispersion of the galaxy, the factor by which it is raised in each
+#: further one, and the number of all attempts.
+_ATTEMPTS_BY_DISPERSION, _RAISE, _MAX_ATTEMPTS = 3, 1.1, 20
+
+#: Scale on which the magnification is smoothed where a source is drawn for arcs of a given
+#: brightness: distance from the axis in Einstein radii.
+_SOFTENING = 0.1
 
 
 def inject(
@@ -58,18 +69,19 @@ def inject(
     bands: Sequence[str],
     release: Release,
     injection: Injection,
-    uniform: Selection | None = None,
+    selection: Selection | None = None,
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Add the arcs of a lensed source to each cutout.
 
-    Lenses are drawn for a galaxy until the arcs of one are detectable (see config key
-    ``injection.min_arc_snr``). If its velocity dispersion gives none after many draws, its Einstein
-    radius is drawn uniformly in ``injection.theta_e_range``; column ``theta_e_from`` records it,
-    and the log how many there are. With `uniform`, the first lens drawn is taken, whether
-    detectable or not, with Einstein radius and magnitude of the source uniform in their ranges, and
-    bands without pixels or seeing get no arcs. Return the cutouts with arcs and the photon noise of
-    the arcs, float32 (N, B, S, S), NaN where they were NaN; and the truth, N rows in the order of
-    the table, columns as in docs/injection.md.
+    Without `selection` lenses are drawn for a galaxy as those of the simulated sky, in proportion
+    to cross-section and brightness, until one is visible (`lenspipe.simulation.lenses.is_visible`,
+    where all other light is that of the cutout). If the velocity dispersion of the galaxy gives
+    none after many draws, it is raised; column ``theta_e_from`` records it, and the log how many
+    there are. With `selection`, the first lens drawn is taken, visible or not, with Einstein radius
+    and magnitude of the arcs uniform in their ranges and all else as on the sky, and bands without
+    pixels or seeing get no arcs. Return the cutouts with arcs and the photon noise of the arcs,
+    float32 (N, B, S, S), NaN where they were NaN; and the truth, N rows in the order of the table,
+    columns as in docs/injection.md.
 
     Parameters
     ----------
@@ -77,30 +89,37 @@ def inject(
         (N, B, S, S) cutouts, nanomaggies, row 0 in the south; not changed.
     table
         Rows of the galaxies in the parent sample: id, mag_r, mag_z, shape_e1, shape_e2 and, per
-        band, psfsize.
+        band, psfsize. If it has galdepth, the noise follows from it, else from the pixels; if it
+        has ra and dec, the lens is there, else in the middle of the central pixel.
     rng
         One generator, or one for each galaxy. Equal seeds give equal bytes.
 
     Raises
     ------
     LenspipeError
-        lenstronomy is not installed, the bands lack r or z, or no draw gives detectable arcs.
+        lenstronomy is not installed, the bands lack r or z, or no draw gives visible arcs.
     """
     check_bands(bands)
     images, rows = np.array(images, np.float32), []
     generators = rng.spawn(len(images)) if isinstance(rng, Generator) else rng
-    galaxies: Iterable[tuple[np.ndarray, dict[str, Any], Generator]]
-    galaxies = zip(images, table.to_dict("records"), generators, strict=True)
-    if not uniform:
+    galaxies: Iterable[tuple[np.ndarray, dict[str, Any], np.ndarray, Generator]]
+    offsets = _offsets(table, release)
+    galaxies = zip(images, table.to_dict("records"), offsets, generators, strict=True)
+    if not selection:
         galaxies = track(galaxies, "injected lenses", len(images))
-    for image, row, generator in galaxies:
-        host = _Host(image, row, bands, release, lenient=uniform is not None)
-        lens, arcs = _find_lens(host, generator, injection, uniform)
-        _add_arcs(image, arcs, host.gain, generator)
-        rows.append(lens)
-    drawn = sum(lens["theta_e_from"] == "drawn" for lens in rows)
-    if drawn and not uniform:
-        log.info("injected lenses: %d of %d Einstein radii drawn uniformly", drawn, len(rows))
+    for image, row, offset, generator in galaxies:
+        host = _Host(image, row, offset, bands, release, lenient=selection is not None)
+        if selection:
+            lens = _uniform_lens(host, generator, selection)
+        else:
+            lens = _visible_lens(host, generator, injection)
+        _add_arcs(image, lens.arcs, host.gain, generator)
+        rows.append(lens.truth)
+    raised = sum(row["theta_e_from"] == "raised" for row in rows)
+    if raised:
+        log.info(
+            "injected lenses: %d of %d on galaxies of raised velocity dispersion", raised, len(rows)
+        )
     rates = lens_rates(table, injection.theta_e_range)
     return images, pd.DataFrame(rows).assign(lens_rate=rates)
 
@@ -124,23 +143,36 @@ def check_bands(bands: Sequence[str]) -> None:
 def lens_rates(table: pd.DataFrame, theta_e_range: tuple[float, float]) -> np.ndarray:
     """Expected number of sources that each galaxy lenses, given its velocity dispersion.
 
-    All sources that can be drawn count, detectable or not. The table has columns mag_r and mag_z;
-    the range of Einstein radii, arcsec, is as in ``injection.theta_e_range``.
+    All sources that can be drawn count, visible or not; a galaxy is in a group with the probability
+    that deflectors have. The table has columns mag_r and mag_z; the range of Einstein radii,
+    arcsec, is as in ``injection.theta_e_range``.
     """
     mag_r, mag_z = (table[name].to_numpy(np.float64) for name in ("mag_r", "mag_z"))
-    return lens_rate(*_deflector(mag_r, mag_z), SIGMA_SCATTER, theta_e_range)
+    z_lens, sigma_v = deflector_of(mag_r, mag_z)
+    rates = [
+        fraction * lens_rate(z_lens, sigma_v * boost**0.5, width / (2 * np.log(10)), theta_e_range)
+        for fraction, boost, width in HALOS
+    ]
+    return np.sum(rates, axis=0)
 
 
-def _deflector(mag_r: np.ndarray, mag_z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Redshift and velocity dispersion (km/s); those of a typical galaxy if a magnitude is NaN."""
-    colour = mag_r - mag_z
-    colour, mag_z = (
-        np.where(np.isfinite(colour), values, typical)
-        for values, typical in ((colour, 1.08), (mag_z, 18.6))
-    )
-    z_lens = np.interp(colour, population.RED_RZ, population.REDSHIFT)
-    # Faber & Jackson (1976): sigma ~ L^(1/4).
-    return z_lens, SIGMA_STAR * 10 ** (0.1 * (population.mag_star(z_lens) - mag_z))
+def _offsets(table: pd.DataFrame, release: Release) -> np.ndarray:
+    """Positions of galaxies relative to the centres of the pixels nearest to them, pixels, (N, 2).
+
+    Cutouts are cut from the coadds of bricks around that pixel.
+    """
+    offsets = np.zeros((len(table), 2))
+    if not {"ra", "dec"} <= set(table):
+        return offsets
+    grid = brick_grid(release.brick_deg)
+    ra, dec = (table[name].to_numpy(np.float64) for name in ("ra", "dec"))
+    bricks, _ = grid.bricks_at(ra, dec)
+    for brick in np.unique(bricks):
+        rows = bricks == brick
+        wcs = brick_wcs(*grid.centre(str(brick)), release)
+        pixels = np.stack(wcs.all_world2pix(ra[rows], dec[rows], 0), axis=1)
+        offsets[rows] = pixels - np.floor(pixels + 0.5)
+    return offsets
 
 
 class _Host:
@@ -150,14 +182,16 @@ class _Host:
         self,
         image: np.ndarray,
         row: Mapping[str, Any],
+        offset: np.ndarray,
         bands: Sequence[str],
         release: Release,
         lenient: bool = False,
     ) -> None:
         self.row, self.bands, self.release = row, bands, release
-        sigma = sky_noise(image)
+        self.offset = float(offset[0]), float(offset[1])
         fwhm = np.array([row[f"psfsize_{band}"] for band in bands], float)
-        # A band without data has no noise, and arcs are not detectable in it.
+        sigma = self._noise(image, fwhm)
+        # A band without data has no noise, and arcs are not visible in it.
         self.usable = sigma > 0
         if lenient:
             self.usable &= fwhm > 0
@@ -169,13 +203,40 @@ class _Host:
             )
         self.fwhm = np.where(self.usable, fwhm, 1.0)
         self.gain = gain(np.where(self.usable, sigma, 1.0), bands, release).astype(np.float32)
-        sky = np.where(self.usable, sigma**2, np.inf).astype(np.float32)
-        photons = np.where(np.isnan(image), np.inf, image).clip(0) / self.gain[:, None, None]
-        self.variance = sky[:, None, None] + photons
-        centre = slice(image.shape[-1] // 2 - 8, image.shape[-1] // 2 + 9)
-        self.noise = np.sqrt(np.median(self.variance[:, centre, centre], axis=(1, 2)))
-        self.z_lens, self.sigma_v = _deflector(row["mag_r"], row["mag_z"])
+        self.sky = np.where(self.usable, sigma, np.inf)
+        #: The first band in which arcs can be seen.
+        self.first = int(np.argmax(self.usable))
+        self.image = np.where(np.isnan(image), np.inf, image).clip(0)
+        self.z_lens, self.sigma_v = deflector_of(row["mag_r"], row["mag_z"])
         self.light = np.nan_to_num([row["shape_e1"], row["shape_e2"]])
+
+    def _noise(self, image: np.ndarray, fwhm: np.ndarray) -> np.ndarray:
+        """Noise of the sky per pixel in each band; NaN where a band has no pixel."""
+        sigma = sky_noise(image)
+        galdepth = np.array([self.row.get(f"galdepth_{band}", np.nan) for band in self.bands])
+        known = (galdepth > 0) & (fwhm > 0) & (sigma > 0)
+        galdepth, fwhm = np.where(known, galdepth, 1.0), np.where(known, fwhm, 1.0)
+        scale = self.release.pixel_scale_arcsec
+        return np.where(known, noise_from_depth(galdepth, fwhm, scale), sigma)
+
+    def sphere(self, z_source: np.ndarray, sigma_v: float = 1.0) -> np.ndarray:
+        """Einstein radius of an isothermal sphere, arcsec; 0 for sources that are not behind it."""
+        radius = einstein_radius_sis(sigma_v, self.z_lens, z_source)
+        return np.where(z_source > self.z_lens + MIN_REDSHIFT_GAP, radius, 0.0)
+
+    def variance(self, arcs: np.ndarray) -> np.ndarray:
+        """Variance of sky, galaxy and arcs in the pixels of the arcs, (B, s, s)."""
+        light = self.image[_centre(self.image, arcs)] + arcs
+        return (self.sky**2)[:, None, None] + light / self.gain[:, None, None]
+
+
+@dataclass(frozen=True)
+class _Lens:
+    """An injected lens: its arcs, (B, s, s), whether they are visible, and a row of the truth."""
+
+    arcs: np.ndarray
+    visible: bool
+    truth: dict[str, Any]
 
 
 def sky_noise(image: np.ndarray) -> np.ndarray:
@@ -191,6 +252,17 @@ def sky_noise(image: np.ndarray) -> np.ndarray:
     return np.array(result)
 
 
+def noise_from_depth(galdepth: ArrayLike, fwhm: ArrayLike, pixel_scale_arcsec: float) -> np.ndarray:
+    """Noise per pixel of a coadd, nanomaggies.
+
+    The noise of a flux is that per pixel times the root of the number of pixels that the galaxy
+    covers, 4 pi s^2 for a Gaussian of width s. `galdepth` is the inverse variance of the flux of a
+    galaxy of 0.45 arcsec, nanomaggy^-2; `fwhm` the seeing, arcsec.
+    """
+    width2 = (np.asarray(fwhm, float) / 2.355) ** 2 + (_GALDEPTH_RADIUS_ARCSEC / 1.18) ** 2
+    return np.sqrt(pixel_scale_arcsec**2 / (4 * np.pi * width2 * np.asarray(galdepth, float)))
+
+
 def gain(sigma: ArrayLike, bands: Sequence[str], release: Release) -> np.ndarray:
     """Electrons per nanomaggy in each band of a coadd whose noise is the photon noise of the sky.
 
@@ -201,206 +273,134 @@ def gain(sigma: ArrayLike, bands: Sequence[str], release: Release) -> np.ndarray
     return sky / np.asarray(sigma) ** 2
 
 
-def _find_lens(
-    host: _Host, rng: Generator, injection: Injection, ranges: Selection | None = None
-) -> tuple[dict[str, Any], np.ndarray]:
-    """Draw lenses until the arcs of one are detectable; returns its truth and arcs."""
-    size, scale = host.variance.shape[-1], host.release.pixel_scale_arcsec
-    min_snr = 0.0 if ranges else injection.min_arc_snr
+def _visible_lens(host: _Host, rng: Generator, injection: Injection) -> _Lens:
+    """Draw lenses as on the simulated sky until the arcs of one are visible."""
+    scale, first = host.release.pixel_scale_arcsec, host.first
+    conditions = float(host.sky[first] / scale), float(host.fwhm[first])
+    low, high = injection.theta_e_range
     for attempt in range(_MAX_ATTEMPTS):
-        uniform = bool(ranges) or injection.theta_e == "drawn" or attempt >= _ATTEMPTS_BY_DISPERSION
-        for lens, fluxes in _draws(host, rng, injection, uniform, ranges):
-            arcs, magnification = blurred_arcs(lens, fluxes, host.fwhm, size, scale)
-            snr = arc_snr(arcs, host.variance)
-            if min_snr and not _detectable(lens, snr, magnification, host.fwhm, min_snr):
-                continue
-            mags = to_magnitude(fluxes * magnification, host.release.zero_point_mag)
-            lens |= {"magnification": magnification, "arc_snr": snr.max()}
-            lens |= {"snr_band": host.bands[int(np.argmax(snr))]}
-            lens |= {"theta_e_from": "drawn" if uniform else "dispersion"}
-            lens |= dict(zip((f"arc_mag_{band}" for band in host.bands), mags, strict=True))
-            return lens, np.where(host.usable[:, None, None], arcs, 0)
+        raised = max(attempt + 1 - _ATTEMPTS_BY_DISPERSION, 0)
+        source = draw_sources(rng, _DRAWS)
+        r_half = draw_sizes(rng, source["z"], source["mag_z"])
+        beta = np.sqrt(rng.random(_DRAWS))
+        if injection.theta_e == "drawn":
+            origin = "drawn"
+            theta_e = rng.uniform(low, high, _DRAWS)
+            # The cross-section is that of a fixed dispersion.
+            weight = (host.sphere(source["z"]) / theta_e) ** 2
+        else:
+            origin = "raised" if raised else "dispersion"
+            theta_e = host.sphere(source["z"], float(host.sigma_v) * _RAISE**raised)
+            theta_e *= _draw_halos(rng, _DRAWS)
+            weight = ((theta_e >= low) & (theta_e <= high)).astype(float)
+        theta_e = np.where(weight > 0, theta_e, 1.0)
+        flux = to_flux(source[f"mag_{host.bands[first]}"], host.release.zero_point_mag)
+        flux *= sphere_magnification(theta_e, beta, r_half)
+        weight *= known_weight(theta_e, flux)
+        weight *= may_be_visible(flux, theta_e, beta, r_half, *conditions)
+        source |= {"theta_e": theta_e, "r_half": r_half, "beta": beta}
+        for i in _in_proportion(rng, weight)[:_TRACED]:
+            lens = _trace(host, rng, source, i, {"theta_e_from": origin})
+            if lens.visible:
+                return lens
     raise LenspipeError(
         f"injected lenses: galaxy {host.row['id']}: none of {_MAX_ATTEMPTS * _DRAWS} lenses drawn "
-        f"has detectable arcs (noise {host.noise}); lower config key injection.min_arc_snr, now "
-        f"{injection.min_arc_snr:g}, or widen injection.theta_e_range"
+        f"has visible arcs (noise {host.sky}, seeing {host.fwhm}); widen config key "
+        f"injection.theta_e_range, now {low:g} to {high:g}"
     )
 
 
-def _draws(
-    host: _Host, rng: Generator, injection: Injection, uniform: bool, ranges: Selection | None
-) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    """Yield lenses with probability by cross-section: truth, and fluxes of the source.
+def _draw_halos(rng: Generator, number: int) -> np.ndarray:
+    """Factors on the Einstein radii of galaxies about whose surroundings nothing is known."""
+    fraction, boost, width = np.transpose(HALOS)
+    halo = rng.choice(len(HALOS), number, p=fraction)
+    return boost[halo] * np.exp(rng.normal(0, width[halo]))
 
-    Lenses with undetectable arcs by the estimate of `spot_snr` are left out.
-    """
-    mag_g = rng.uniform(*ranges.source_mag_range) if ranges else None
-    source = draw_sources(rng, _DRAWS, mag_g)
-    unit = einstein_radius_sis(1.0, host.z_lens, source["z"]).clip(1e-9)
-    # The cross-section; where the Einstein radius is drawn uniformly, that of a fixed dispersion.
-    weight = np.where(source["z"] > host.z_lens + MIN_REDSHIFT_GAP, unit**2, 0)
-    low, high = ranges.theta_e_range if ranges else injection.theta_e_range
-    planted = ranges and ranges.lenses == "planted"
-    if planted:
-        # Galaxies have the Einstein radii that they would have on the simulated sky.
-        z_lens, mag_z = np.full((2, _DRAWS), [[host.z_lens], [host.row["mag_z"]]])
-        theta_e, source["z"] = draw_einstein_radii(rng, z_lens, mag_z, population.mag_star)
-        unit = einstein_radius_sis(1.0, z_lens, source["z"])
-        weight = np.where((theta_e >= low) & (theta_e <= high), theta_e**2, 0)
-    elif uniform:
-        theta_e = rng.uniform(low, high, _DRAWS)
-    else:
-        theta_e = unit * (host.sigma_v * 10 ** rng.normal(0, SIGMA_SCATTER, _DRAWS)) ** 2
-        weight = (theta_e / unit) ** 2 * weight * ((theta_e >= low) & (theta_e <= high))
-    expected = np.full(_DRAWS, np.nan)
-    if ranges and mag_g is not None and not planted:
-        expected = _expected(host, ranges, mag_g, theta_e, unit, weight)
+
+def _in_proportion(rng: Generator, weight: np.ndarray) -> np.ndarray:
+    """Random order, without those of weight 0, in which each place goes in proportion to weight."""
+    # The smallest exponential deviate over weight is drawn in proportion to weight.
     possible = np.flatnonzero(weight)
-    source = {name: values[possible] for name, values in source.items()}
-    theta_e, unit, weight = theta_e[possible], unit[possible], weight[possible]
-    expected = expected[possible]
-    r_half = draw_sizes(rng, source["z"], source["mag_z"])
-    # Uniform in the circle that an isothermal sphere images more than once.
-    beta = np.sqrt(rng.random(len(possible)))
-    if planted:
-        mags, r_half, beta = draw_planted_sources(rng, source["mag_g"])
-        source |= mags
-    zero_point = host.release.zero_point_mag
-    fluxes = np.stack([to_flux(source[f"mag_{band}"], zero_point) for band in host.bands], 1)
-    candidates = np.arange(len(possible))
-    if injection.min_arc_snr and not ranges:
-        promising = _promising(host, fluxes, theta_e, beta, r_half, injection.min_arc_snr)
-        candidates = candidates[promising]
-    # The index of the smallest exponential deviate over weight is drawn in proportion to weight.
-    for i in candidates[np.argsort(rng.exponential(size=len(candidates)) / weight[candidates])]:
-        direction, shear_angle = rng.uniform(0, 2 * np.pi, 2)
-        shear = abs(rng.normal(0, 0.05))
-        # As on the simulated sky, the mass follows the light, rounder and with some scatter.
-        mass = (0.7 * host.light + rng.normal(0, 0.04, 2)).clip(-0.4, 0.4)
-        yield (
-            {
-                "id": host.row["id"],
-                "z_lens": host.z_lens,
-                "z_source": source["z"][i],
-                "sigma_v": np.sqrt(theta_e[i] / unit[i]),
-                "theta_e_arcsec": theta_e[i],
-                "mass_e1": mass[0],
-                "mass_e2": mass[1],
-                "shear_1": shear * np.cos(shear_angle),
-                "shear_2": shear * np.sin(shear_angle),
-                "beta_1": beta[i] * np.cos(direction),
-                "beta_2": beta[i] * np.sin(direction),
-                "source_r_half": r_half[i],
-                "clump_seed": rng.integers(2**31),
-                **{f"source_mag_{band}": source[f"mag_{band}"][i] for band in host.bands},
-                **({"weight": expected[i]} if ranges else {}),
-            },
-            fluxes[i],
+    return possible[np.argsort(rng.exponential(size=len(possible)) / weight[possible])]
+
+
+def _uniform_lens(host: _Host, rng: Generator, selection: Selection) -> _Lens:
+    """Draw a lens with Einstein radius and magnitude of its arcs uniform, and all else as given.
+
+    The magnitude is that in g by an isothermal sphere, softened. Its source, and where it is, are
+    drawn in proportion to the number of such sources on the sky that form arcs; where there is
+    none, any source is taken.
+    """
+    for _ in range(_MAX_ATTEMPTS):
+        theta_e = rng.uniform(*selection.theta_e_range)
+        mag = rng.uniform(*selection.arc_mag_range)
+        beta = np.sqrt(rng.random(_DRAWS))
+        mag_g = mag + 2.5 * np.log10(2 / np.hypot(beta, _SOFTENING))
+        source = draw_sources(rng, _DRAWS, mag_g)
+        unit = host.sphere(source["z"])
+        if unit.any():
+            break
+    else:
+        raise LenspipeError(
+            f"injected lenses: galaxy {host.row['id']}: found no source behind redshift "
+            f"{host.z_lens:.2f} that is bright enough for config key selection.arc_mag_range; "
+            "extend it to fainter arcs"
         )
+    r_half = draw_sizes(rng, source["z"], source["mag_z"])
+    weight = source_counts(mag_g) * unit**2
+    weight *= is_arc_like(theta_e, beta, r_half)
+    # Expected number of lenses like each one over the probability to draw it.
+    median = np.where(unit > 0, unit, 1.0) * host.sigma_v**2
+    density = theta_e_densities(np.full(_DRAWS, theta_e), median).sum(axis=0)
+    number = np.pi * theta_e**2 * density * weight.mean() / np.where(unit > 0, unit, np.inf) ** 2
+    number *= np.ptp(selection.theta_e_range) * np.ptp(selection.arc_mag_range)
+    source |= {"theta_e": np.full(_DRAWS, theta_e), "r_half": r_half, "beta": beta}
+    i = _in_proportion(rng, weight if weight.any() else unit)[0]
+    return _trace(host, rng, source, i, {"weight": number[i], "theta_e_from": "drawn"})
 
 
-def _expected(
-    host: _Host,
-    ranges: Selection,
-    mag_g: float,
-    theta_e: np.ndarray,
-    unit: np.ndarray,
-    weight: np.ndarray,
-) -> np.ndarray:
-    """Expected number of lenses like each one, over the probability to draw it uniformly.
+def _trace(
+    host: _Host, rng: Generator, source: Mapping[str, np.ndarray], i: int, columns: dict[str, Any]
+) -> _Lens:
+    """Draw the mass of a lens and its source's clumps, and render its arcs.
 
-    Real Einstein radii scatter around that of the galaxy's dispersion and the redshift of the
-    source, and count by their cross-section; the redshift was drawn in proportion to `weight`.
+    The source is that of row `i`; the truth has further columns.
     """
-    width = 2 * SIGMA_SCATTER * np.log(10)
-    deviation = np.log(theta_e / (unit * host.sigma_v**2)) / width
-    density = np.exp(-(deviation**2) / 2) / (np.sqrt(2 * np.pi) * width * theta_e)
-    number = source_counts(mag_g) * np.pi * theta_e**2 * density
-    spans = np.ptp(ranges.source_mag_range) * np.ptp(ranges.theta_e_range)
-    return number * spans * weight.mean() / np.where(weight > 0, weight, np.inf)
-
-
-def _promising(
-    host: _Host,
-    fluxes: np.ndarray,
-    theta_e: np.ndarray,
-    beta: np.ndarray,
-    r_half: np.ndarray,
-    min_snr: float,
-) -> np.ndarray:
-    """Mask of lenses whose arcs should be detectable, by the estimate of `spot_snr`."""
-    scale = host.release.pixel_scale_arcsec
-    snr, magnification = spot_snr(fluxes, theta_e, beta, r_half, host.fwhm, host.noise, scale)
-    magnification, r_half, theta_e = magnification[:, None], r_half[:, None], theta_e[:, None]
-    return (
-        (snr > min_snr)
-        & (magnification > 3)
-        & (magnification * r_half > host.fwhm)
-        & (theta_e**2 > r_half**2 + host.fwhm**2)
-    ).any(axis=1)
-
-
-def spot_snr(
-    fluxes: np.ndarray,
-    theta_e: np.ndarray,
-    beta: np.ndarray,
-    r_half: np.ndarray,
-    fwhm: np.ndarray,
-    noise: np.ndarray,
-    pixel_scale_arcsec: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Estimate the signal to noise of arcs from the images of a sphere, taken as two round spots.
-
-    Return the signal to noise, (N, B), as defined by `arc_snr`, and the magnification, (N,).
-
-    Parameters
-    ----------
-    fluxes
-        (N, B) of the unlensed sources, nanomaggies.
-    theta_e, beta, r_half
-        (N,) Einstein radius, arcsec; distance of the source from the axis in units of it;
-        half-light radius of the source, arcsec.
-    fwhm, noise
-        (B,) or (N, B) seeing, arcsec; noise per pixel at the images, nanomaggies.
-    """
-    magnification = (2 / np.hypot(beta, 0.5 * r_half / theta_e))[:, None]
-    spots = 4 * np.pi * (fwhm / 2.355) ** 2
-    spots = spots + 2 * np.pi * magnification * (r_half[:, None] / 1.18) ** 2
-    pixels = spots / pixel_scale_arcsec**2
-    flux = fluxes * magnification
-    peak = np.maximum(flux / pixels / noise, 1 + 1e-9)
-    # Flux and noise of the pixels of a Gaussian spot that are brighter than the noise.
-    snr = flux * (1 - 1 / peak) / (noise * np.sqrt(pixels * np.log(peak)))
-    return snr, magnification[:, 0]
-
-
-def _detectable(
-    lens: Mapping[str, Any], snr: np.ndarray, magnification: float, fwhm: np.ndarray, min_snr: float
-) -> bool:
-    """Whether arcs are detectable in a band by the criteria of Collett (2015, sect. 3), adapted.
-
-    He subtracts the galaxy and requires that the images, 2 theta_E apart, are resolved from each
-    other; here they must be resolved from the galaxy, theta_E away.
-    """
-    r_half, theta_e = lens["source_r_half"], lens["theta_e_arcsec"]
-    resolved = theta_e**2 > r_half**2 + fwhm**2
-    stretched = (magnification > 3) & (magnification * r_half > fwhm)
-    return bool((resolved & stretched & (snr >= min_snr)).any())
-
-
-def arc_snr(arcs: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Signal to noise of arcs in each band, summed over pixels brighter than the noise.
-
-    Following Collett (2015, ApJ 811, 20, sect. 3): total flux over total noise of the pixels in
-    which the arcs alone exceed the noise of sky and galaxies. Arcs are (B, s, s), without noise;
-    the variance of the cutout is (B, S, S), S >= s, and infinite where there is no data.
-    """
-    variance = variance[_centre(variance, arcs)]
-    above = arcs**2 > variance
-    above &= arcs > 0
-    signal = np.where(above, arcs, 0).sum(axis=(1, 2))
-    noise = np.sqrt(np.where(above, variance, 0).sum(axis=(1, 2)))
-    return np.divide(signal, noise, out=np.zeros_like(signal), where=noise > 0)
+    theta_e, beta = float(source["theta_e"][i]), float(source["beta"][i])
+    unit = float(host.sphere(source["z"][i]))
+    densities = theta_e_densities(np.array([theta_e]), np.array([unit * host.sigma_v**2]))[:, 0]
+    # Large Einstein radii are those of groups, whose members are not known.
+    in_group = rng.random() * densities.sum() >= densities[0]
+    model = draw_mass(rng, tuple(host.light), theta_e, () if in_group else None)
+    del model["satellites"]
+    angle = rng.uniform(0, 2 * np.pi)
+    lens = {
+        "id": host.row["id"],
+        "z_lens": float(host.z_lens),
+        "z_source": source["z"][i],
+        "sigma_v": np.sqrt(theta_e / unit),
+        "theta_e_arcsec": theta_e,
+        **model,
+        "beta_1": beta * np.cos(angle),
+        "beta_2": beta * np.sin(angle),
+        "source_r_half": source["r_half"][i],
+        "clump_seed": rng.integers(2**31),
+        **{f"source_mag_{band}": source[f"mag_{band}"][i] for band in host.bands},
+    }
+    zero_point, scale = host.release.zero_point_mag, host.release.pixel_scale_arcsec
+    fluxes = to_flux(np.array([source[f"mag_{band}"][i] for band in host.bands]), zero_point)
+    psfs = [Psf.round(fwhm) for fwhm in host.fwhm]
+    size = host.image.shape[-1]
+    arcs, magnification = blurred_arcs(lens, fluxes, psfs, size, scale, host.offset)
+    variance = host.variance(arcs)
+    snr = arc_snr(arcs, variance)
+    other, seeing = host.image[_centre(host.image, arcs)], float(host.fwhm[host.first])
+    visible, _ = is_visible(arcs, other, np.sqrt(variance), lens, magnification, seeing, scale)
+    mags = to_magnitude(fluxes * magnification, zero_point)
+    lens |= columns | {"magnification": magnification, "arc_snr": snr.max()}
+    lens |= {"snr_band": host.bands[int(np.argmax(snr))]}
+    lens |= dict(zip((f"arc_mag_{band}" for band in host.bands), mags, strict=True))
+    return _Lens(np.where(host.usable[:, None, None], arcs, 0), visible, lens)
 
 
 def _centre(images: np.ndarray, arcs: np.ndarray) -> tuple[slice, slice, slice]:

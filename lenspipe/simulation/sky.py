@@ -1,12 +1,12 @@
 """The simulated sky as a Legacy Surveys DR9 tree: bricks rendered, observed and written."""
 
-import functools
 import gzip
 import io
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,34 @@ from lenspipe.config.settings import Settings
 from lenspipe.config.stages import content_key
 from lenspipe.footprint.select import select_bricks
 from lenspipe.products.files import write_json
-from lenspipe.simulation.conditions import BANDS, Conditions, draw_conditions, exposure_map
-from lenspipe.simulation.population import CONFUSING, draw_population
-from lenspipe.simulation.rendering import Stamp, render_brick
+from lenspipe.simulation.artefacts import (
+    BRIGHT_FLUX,
+    GHOST_FLUX,
+    SATURATION,
+    add_bad_columns,
+    add_bright_star,
+    add_cosmic_rays,
+    add_ghosts,
+    add_sky_residuals,
+    add_trails,
+)
+from lenspipe.simulation.brick import Patch, add_arcs, gather, paint
+from lenspipe.simulation.catalogue import Conditions, detect
+from lenspipe.simulation.dust import (
+    TYPICAL_EBV,
+    add_cirrus,
+    at_positions,
+    dust_map,
+    transmission,
+)
+from lenspipe.simulation.exposures import (
+    BANDS,
+    SIGMA_ONE_EXPOSURE,
+    TILE_PIXELS,
+    Exposures,
+    draw_exposures,
+)
+from lenspipe.simulation.noise import brick_noise, large_scale_noise, variance
 from lenspipe.simulation.survey import (
     BRICK_PIXELS,
     MASK_BITS,
@@ -30,7 +55,8 @@ from lenspipe.simulation.survey import (
     RELEASE,
     ZERO_POINT_MAG,
 )
-from lenspipe.simulation.tractor import RELEASE_NUMBER, write_tractor
+from lenspipe.simulation.tractor import RELEASE_NUMBER, depths, write_tractor
+from lenspipe.simulation.truth import lens_truth, publish
 from lenspipe.survey.bricks import brick_grid, brick_wcs
 from lenspipe.survey.photometry import to_magnitude
 from lenspipe.utils.errors import LenspipeError
@@ -38,37 +64,14 @@ from lenspipe.utils.files import atomic
 from lenspipe.utils.fits import create_fits
 from lenspipe.utils.hashing import file_hash
 from lenspipe.utils.progress import end_with, log
-from lenspipe.utils.tables import write_table
 
-__all__ = ["likely_published", "simulate"]
+__all__ = ["simulate"]
 
-#: Flux per pixel above which a detector saturates, nanomaggies.
-SATURATION = 20.0
-
-#: Minimum Einstein radius and arc signal to noise of the planted lenses that earlier searches are
-#: likely to have published: a fraction ``simulation.known_fraction`` of them is listed as known.
-LIKELY_PUBLISHED_THETA_E_ARCSEC = 1.0
-LIKELY_PUBLISHED_ARC_SNR = 10.0
-
-#: Fractions of the remaining lenses, and of the confusing galaxies, that have been published.
-PUBLISHED_FRACTION_OTHER = 0.2
-PUBLISHED_FRACTION_CONFUSING = 0.6
 _TRUTH = [
     "brick", "brickid", "objid", "id", "region", "ra", "dec", "kind", "type", "redshift",
-    "flux_g", "flux_r", "flux_z", "r_half", "z_lens", "z_source", "theta_e_arcsec", "arc_mag_g",
-    "arc_snr", "primary",
+    "flux_g", "flux_r", "flux_z", "r_half", "z_lens", "z_source", "theta_e_arcsec", "beta",
+    "magnification", "arc_mag_g", "arc_snr", "visible", "grade", "primary",
 ]  # fmt: skip
-
-
-def likely_published(truth: pd.DataFrame) -> np.ndarray:
-    """Mask of the planted lenses that earlier searches are likely to have published.
-
-    They are wide and bright enough (`LIKELY_PUBLISHED_THETA_E_ARCSEC`,
-    `LIKELY_PUBLISHED_ARC_SNR`) to be listed as known with probability
-    ``simulation.known_fraction``.
-    """
-    wide = truth["theta_e_arcsec"] >= LIKELY_PUBLISHED_THETA_E_ARCSEC
-    return (wide & (truth["arc_snr"] >= LIKELY_PUBLISHED_ARC_SNR)).to_numpy()
 
 
 def simulate(
@@ -165,98 +168,180 @@ def _make_brick(
         return
     brick, region = job["brick"], job["region"]
     north = region == "north"
-    sources, components = _gather(seed, simulation, job)
-    conditions = draw_conditions(seed, brick["brickid"], region)
-    fwhm = {band: conditions[band].fwhm_arcsec for band in BANDS}
-    lenses = sources[sources["kind"] == "lens"].set_index("number").to_dict("index")
-    canvas, arcs = render_brick(
-        components, lenses, components["x"].to_numpy(), components["y"].to_numpy(), fwhm
-    )
-    maps: dict[str, Any] = {"nexp": {}, "invvar": {}, "sigma": {}}
-    for band in BANDS:
-        exposures = exposure_map(seed, band, region, brick["ra"], brick["dec"])
-        sky = np.float32(conditions[band].sigma_one) ** 2 / exposures
-        saturated = canvas[band] > SATURATION
-        maps["nexp"][band] = exposures
-        maps["invvar"][band] = np.where(saturated, 0, 1 / sky).astype(np.float32)
-        maps["sigma"][band] = np.sqrt(
-            sky + conditions[band].shot_variance(canvas[band], exposures)
-        ).astype(np.float32)
-    maps["maskbits"] = _maskbits(sources, brick, canvas)
+    effects = simulation.effects
+    patch = gather(seed, simulation, brick, job["around"])
+    sources, components = patch.sources, patch.components
+    if "cirrus" in effects:
+        ebv = dust_map(seed, brick["ra"], brick["dec"])
+        _redden(sources, ebv, sources["bx"], sources["by"])
+        _redden(components, ebv, components["x"], components["y"])
+        _redden_arcs(patch, ebv)
+    else:
+        ebv = np.full((1, 1), TYPICAL_EBV)
+    exposures = _observe(seed, brick, region, effects)
+    clean, saturated = _paint(seed, components, exposures, region, "bright_stars" in effects)
+    canvas = {band: image.copy() for band, image in clean.items()}
+    arcs = add_arcs(canvas, patch, exposures)
     rng = np.random.default_rng([seed, brick["brickid"], north, 13])
+    if "ghosts" in effects:
+        for star in sources[sources["kind"] == "star"].to_dict("records"):
+            fluxes = [star[f"flux_{band}"] for band in BANDS]
+            if max(fluxes) > GHOST_FLUX:
+                star_rng = np.random.default_rng([seed, int(star["number"]), 18])
+                add_ghosts(
+                    [canvas[band] for band in BANDS], star["bx"], star["by"], fluxes, star_rng
+                )
+    if "cirrus" in effects:
+        add_cirrus(canvas, ebv)
+    maps: dict[str, dict[str, np.ndarray]] = {
+        kind: {} for kind in ("nexp", "invvar", "psfsize", "sigma")
+    }
     for band in BANDS:
-        noise = rng.standard_normal((BRICK_PIXELS, BRICK_PIXELS), dtype=np.float32)
-        canvas[band] += noise * maps["sigma"][band]
+        maps_of_band = _observe_band(rng, canvas[band], saturated[band], exposures[band], effects)
+        for kind, image in maps_of_band.items():
+            maps[kind][band] = image
+    maskbits = _maskbits(sources, brick, saturated)
+    for band in BANDS:
         coadds = {
             "image": canvas[band],
-            "invvar": maps["invvar"][band],
+            "invvar": np.where(saturated[band], np.float32(0), maps["invvar"][band]),
             "nexp": maps["nexp"][band],
-            "psfsize": np.full_like(canvas[band], fwhm[band]),
+            "psfsize": maps["psfsize"][band],
         }
         for kind, image in coadds.items():
             coadd = paths.coadd(region, brick["brickname"], kind, band)
             _write_coadd(coadd, kind, [image], brick, band)
     wise = np.zeros((BRICK_PIXELS, BRICK_PIXELS), np.uint8)
-    planes = [maps["maskbits"], wise, wise]
     coadd = paths.coadd(region, brick["brickname"], "maskbits")
-    _write_coadd(coadd, "maskbits", planes, brick, "grz")
+    _write_coadd(coadd, "maskbits", [maskbits, wise, wise], brick, "grz")
 
-    inside = sources["bx"].between(-0.5, BRICK_PIXELS - 0.5) & sources["by"].between(
+    relative = _relative_noise(region, effects)
+    detection_rng = np.random.default_rng([seed, brick["brickid"], north, 19])
+    listed = detect(detection_rng, patch, arcs, clean, Conditions(maps, relative))
+    inside = listed["bx"].between(-0.5, BRICK_PIXELS - 0.5) & listed["by"].between(
         -0.5, BRICK_PIXELS - 0.5
     )
-    listed = sources[inside].sort_values(["by", "bx"], ignore_index=True)
-    brick["ebv"] = 0.015 + 0.02 * np.random.default_rng([seed, brick["brickid"], 14]).random()
+    listed = listed[inside].sort_values(["by", "bx"], ignore_index=True)
+    listed["ebv"] = at_positions(ebv, listed["bx"], listed["by"])
+    listed["primary"] = listed["ra"].between(brick["ra1"], brick["ra2"], "left") & listed[
+        "dec"
+    ].between(brick["dec1"], brick["dec2"], "left")
+    brick["ebv"] = float(np.median(ebv))
     tractor = paths.tractor(region, brick["brickname"])
-    write_tractor(tractor, rng, listed, brick, region, maps, conditions)
-    truth = _truth(listed, job, arcs, maps["sigma"])
-    truth.attrs = {"key": key, "brick": _brick_row(job, listed, maps, conditions)}
+    write_tractor(tractor, rng, listed, brick, region, {"maskbits": maskbits, **maps}, relative)
+    of_lenses = lens_truth(patch.lenses, arcs, maps["sigma"])
+    truth = _truth(listed, job, of_lenses)
+    truth.attrs = {"key": key, "brick": _brick_row(job, listed, maps, relative)}
     with atomic(path) as temporary:
         truth.to_parquet(temporary)
 
 
-@functools.lru_cache(32)
-def _population(
-    seed: int, brick: tuple[tuple[str, Any], ...], simulation: Simulation
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Sources of a brick, cached because each brick is also a neighbour of its neighbours."""
-    return draw_population(seed, dict(brick), simulation)
-
-
-def _gather(
-    seed: int, simulation: Simulation, job: Mapping[str, Any]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Sources and components on a brick's image: its own, and its neighbours' near the edge."""
-    wcs = brick_wcs(job["brick"]["ra"], job["brick"]["dec"], RELEASE)
-    all_sources, all_components = [], []
-    for brick in job["around"]:
-        sources, components = _population(seed, tuple(brick.items()), simulation)
-        # Joining an empty table of companions turns columns into type object.
-        sources, components = sources.infer_objects(), components.copy()
-        offset = 10**5 * brick["brickid"]
-        sources["number"] += offset
-        components["number"] += offset
-        sources["bx"], sources["by"] = wcs.all_world2pix(sources["ra"], sources["dec"], 0)
-        components["x"], components["y"] = wcs.all_world2pix(components["ra"], components["dec"], 0)
-        components["x"] += components["dx"] / PIXEL_SCALE_ARCSEC
-        components["y"] += components["dy"] / PIXEL_SCALE_ARCSEC
-        sources["primary"] = brick["brickname"] == job["brick"]["brickname"]
-        # Bright stars reach further than galaxies.
-        bright = (components["profile"] == "psf") & (components["flux_r"] > 1000)
-        reach = np.where(bright, 1200, 100)
-        near = (np.abs(components[["x", "y"]] - BRICK_PIXELS / 2).max(axis=1)) < (
-            BRICK_PIXELS / 2 + reach
+def _observe(
+    seed: int, brick: Mapping[str, Any], region: str, effects: Collection[str]
+) -> dict[str, Exposures]:
+    """Exposures of a brick in each band."""
+    result = {}
+    for band in BANDS:
+        exposures = draw_exposures(
+            seed, band, region, brick["ra"], brick["dec"], "missing_bands" in effects
         )
-        all_components.append(components[near])
-        all_sources.append(sources[sources["number"].isin(components["number"][near])
-                                   | (sources["kind"] == "companion")])  # fmt: skip
-    return (
-        pd.concat(all_sources, ignore_index=True),
-        pd.concat(all_components, ignore_index=True),
-    )
+        result[band] = exposures if "varying_psf" in effects else exposures.without_variation()
+    return result
+
+
+def _paint(
+    seed: int,
+    components: pd.DataFrame,
+    exposures: Mapping[str, Exposures],
+    region: str,
+    bright_stars: bool,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Light of all sources but the arcs; masks of saturated pixels."""
+    bright = np.zeros(len(components), bool)
+    if bright_stars:
+        fluxes = components[[f"flux_{band}" for band in BANDS]].max(axis=1)
+        bright = ((components["profile"] == "psf") & (fluxes > BRIGHT_FLUX)).to_numpy()
+    rest, stars = components[~bright], components[bright]
+    canvas = paint(rest, exposures)
+    bleeds = {band: np.zeros((BRICK_PIXELS, BRICK_PIXELS), bool) for band in BANDS}
+    for star in stars.to_dict("records"):
+        add_bright_star(
+            [canvas[band] for band in BANDS], [bleeds[band] for band in BANDS],
+            star["x"], star["y"], [star[f"flux_{band}"] for band in BANDS],
+            [exposures[band].psf_at(star["x"], star["y"]) for band in BANDS], region,
+            np.random.default_rng([seed, int(star["number"]), 17]),
+        )  # fmt: skip
+    saturated = {band: (canvas[band] > SATURATION) | bleeds[band] for band in BANDS}
+    return canvas, saturated
+
+
+def _redden(table: pd.DataFrame, ebv: np.ndarray, x: pd.Series, y: pd.Series) -> None:
+    """Change the fluxes of sources from those behind typical dust to those behind this dust."""
+    at = at_positions(ebv, x.to_numpy(), y.to_numpy())
+    for band in BANDS:
+        table[f"flux_{band}"] *= transmission(at - TYPICAL_EBV, band)
+
+
+def _redden_arcs(patch: Patch, ebv: np.ndarray) -> None:
+    """The same for the sources that the lenses magnify, in place."""
+    places = patch.sources.set_index("number")[["bx", "by"]]
+    for number, lens in patch.lenses.items():
+        at = at_positions(ebv, *places.loc[[number]].to_numpy().T)[0]
+        factor = np.array([transmission(at - TYPICAL_EBV, band) for band in BANDS])
+        patch.lenses[number] = replace(lens, fluxes=lens.fluxes * factor)
+
+
+def _observe_band(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    saturated: np.ndarray,
+    exposures: Exposures,
+    effects: Collection[str],
+) -> dict[str, np.ndarray]:
+    """Add the noise and the artefacts of exposures to an image, in place; return maps.
+
+    These are the number of exposures (``nexp``), the inverse variance (``invvar``), not yet 0 where
+    pixels are saturated, the FWHM of the PSF (``psfsize``), and the noise of sky and sources
+    (``sigma``), as sums over many pixels have it.
+    """
+    region, band = exposures.region, exposures.band
+    number, invvar = exposures.maps()
+    if "bad_columns" in effects:
+        add_bad_columns(exposures, number, invvar)
+    if "missing_bands" not in effects:
+        # One exposure where there is none.
+        empty = number == 0
+        number[empty], invvar[empty] = 1, SIGMA_ONE_EXPOSURE[region][band] ** -2
+    pixel_variance = variance(image, invvar, band)
+    image[saturated] = SATURATION
+    image += brick_noise(rng, exposures, pixel_variance, "correlated_noise" in effects)
+    if "sky_residuals" in effects:
+        add_sky_residuals(image, exposures)
+    if "trails" in effects:
+        add_trails(image, exposures, number, invvar)
+    if "cosmic_rays" in effects:
+        add_cosmic_rays(image, exposures, number, invvar)
+    empty = number == 0
+    image[empty] = 0
+    fwhm = [[psf.fwhm_arcsec for psf in row] for row in exposures.tile_psfs()]
+    psfsize = np.array(fwhm, np.float32).repeat(TILE_PIXELS, axis=0).repeat(TILE_PIXELS, axis=1)
+    psfsize[empty] = 0
+    return {
+        "nexp": number,
+        "invvar": invvar,
+        "psfsize": psfsize,
+        "sigma": np.float32(_relative_noise(region, effects)[band]) * np.sqrt(pixel_variance),
+    }
+
+
+def _relative_noise(region: str, effects: Collection[str]) -> dict[str, float]:
+    """Noise of sums over many pixels relative to what the inverse variance says, by band."""
+    correlated = "correlated_noise" in effects
+    return {band: large_scale_noise(region, band) if correlated else 1.0 for band in BANDS}
 
 
 def _maskbits(
-    sources: pd.DataFrame, brick: Mapping[str, Any], canvas: Mapping[str, np.ndarray]
+    sources: pd.DataFrame, brick: Mapping[str, Any], saturated: Mapping[str, np.ndarray]
 ) -> np.ndarray:
     """Mask of a brick: pixels outside its own area, around bright stars, and saturated ones."""
     mask = np.zeros((BRICK_PIXELS, BRICK_PIXELS), np.int16)
@@ -279,9 +364,8 @@ def _maskbits(
             1 << bit
         )
     for band in BANDS:
-        saturated = canvas[band] > SATURATION
         bits = RELEASE.mask((f"SATUR_{band.upper()}", f"ALLMASK_{band.upper()}"))
-        mask |= saturated * np.int16(bits)
+        mask |= saturated[band] * np.int16(bits)
     return mask
 
 
@@ -333,44 +417,16 @@ def _write_coadd(
             )
 
 
-def _planted_arc_snr(stamps: Sequence[Stamp], sigma: Mapping[str, np.ndarray]) -> float:
-    """Signal to noise of planted arcs in the best band.
-
-    Defined as in `lenspipe.simulation.injection.arc_snr`, in single precision, with the noise maps
-    of a whole brick.
-    """
-    best = 0.0
-    for band, (stamp, left, bottom) in zip(BANDS, stamps, strict=True):
-        height, width = stamp.shape
-        y0, y1 = max(bottom, 0), min(bottom + height, BRICK_PIXELS)
-        x0, x1 = max(left, 0), min(left + width, BRICK_PIXELS)
-        if y0 >= y1 or x0 >= x1:
-            continue
-        arc = stamp[y0 - bottom : y1 - bottom, x0 - left : x1 - left]
-        noise = sigma[band][y0:y1, x0:x1]
-        above = arc > noise
-        if above.any():
-            best = max(best, float(arc[above].sum() / np.sqrt((noise[above] ** 2).sum())))
-    return best
-
-
-def _truth(
-    listed: pd.DataFrame,
-    job: Mapping[str, Any],
-    arcs: Mapping[int, Sequence[Stamp]],
-    sigma: Mapping[str, np.ndarray],
-) -> pd.DataFrame:
+def _truth(listed: pd.DataFrame, job: Mapping[str, Any], of_lenses: pd.DataFrame) -> pd.DataFrame:
     truth = listed.assign(
         brick=job["brick"]["brickname"], brickid=job["brick"]["brickid"], region=job["region"]
     )
     truth["objid"] = np.arange(len(truth), dtype=np.int32)
     release = RELEASE_NUMBER[job["region"]]
     truth["id"] = [f"{release}-{truth['brickid'].iloc[0]}-{i}" for i in truth["objid"]]
-    lens = truth["kind"] == "lens"
-    truth["z_lens"] = truth["redshift"].where(lens)
-    truth["arc_snr"] = np.nan
-    snr = [_planted_arc_snr(arcs[number], sigma) for number in truth.loc[lens, "number"]]
-    truth.loc[lens, "arc_snr"] = snr
+    truth = truth.join(of_lenses, on="number")
+    truth["visible"] = truth["visible"].fillna(False).astype(bool)
+    truth["grade"] = truth["grade"].fillna("")
     truth["primary"] &= job["primary"]
     return truth[_TRUTH]
 
@@ -378,8 +434,8 @@ def _truth(
 def _brick_row(
     job: Mapping[str, Any],
     listed: pd.DataFrame,
-    maps: Mapping[str, Any],
-    conditions: Mapping[str, Conditions],
+    maps: Mapping[str, Mapping[str, np.ndarray]],
+    relative_noise: Mapping[str, float],
 ) -> dict[str, Any]:
     """Row of the survey's table of bricks."""
     brick = job["brick"]
@@ -391,12 +447,19 @@ def _brick_row(
     for tractor_type in ("PSF", "REX", "EXP", "DEV", "SER"):
         row[f"n{tractor_type.lower()}"] = int((primary["type"] == tractor_type).sum())
     for band in BANDS:
-        exposures = maps["nexp"][band]
-        row[f"nexp_{band}"] = int(np.median(exposures))
-        row[f"psfsize_{band}"] = float(conditions[band].fwhm_arcsec)
-        s = conditions[band].fwhm_arcsec / 2.355 / PIXEL_SCALE_ARCSEC
-        sigma = conditions[band].sigma_one / np.sqrt(np.median(exposures))
-        row[f"psfdepth_{band}"] = float(1 / (4 * np.pi * s**2 * sigma**2))
+        # One pixel in 100 is enough.
+        number, psfsize, invvars = (
+            maps[kind][band][5::10, 5::10] for kind in ("nexp", "psfsize", "invvar")
+        )
+        covered = number > 0
+        row[f"nexp_{band}"] = int(np.median(number))
+        if covered.any():
+            fwhm, invvar = (float(np.median(values[covered])) for values in (psfsize, invvars))
+            row[f"psfsize_{band}"] = fwhm
+            sigma = relative_noise[band] / np.sqrt(invvar)
+            row[f"psfdepth_{band}"] = float(depths(fwhm, sigma)[0])
+        else:
+            row[f"psfsize_{band}"] = row[f"psfdepth_{band}"] = 0.0
     return row
 
 
@@ -438,7 +501,7 @@ def _assemble(
     truth = pd.concat([part for _, part in parts], ignore_index=True)
     with atomic(paths.truth) as temporary:
         truth.to_parquet(temporary)
-    _publish(seed, known_fraction, paths, truth[truth["primary"]])
+    publish(seed, known_fraction, paths, truth[truth["primary"]])
     hashes = {}
     for job, part in parts:
         tractor = Path(paths.tractor(job["region"], job["brick"]["brickname"]))
@@ -448,28 +511,6 @@ def _assemble(
     write_json(paths.manifest, hashes, sort_keys=True)
     lenses = truth[(truth["kind"] == "lens") & truth["primary"]]
     log.info(
-        "simulated sky: %d bricks, %d sources, %d lenses (%d of them likely to be published)",
-        len(jobs), len(truth), len(lenses), likely_published(lenses).sum(),
+        "simulated sky: %d bricks, %d sources, %d lenses (%d of them visible)",
+        len(jobs), len(truth), len(lenses), lenses["visible"].sum(),
     )  # fmt: skip
-
-
-def _publish(seed: int, known_fraction: float, paths: SkyPaths, truth: pd.DataFrame) -> None:
-    """Write what earlier searches would have published: some lenses, some false positives."""
-    rng = np.random.default_rng([seed, 15])
-    lenses = truth[truth["kind"] == "lens"].reset_index(drop=True)
-    probability = np.where(likely_published(lenses), known_fraction, PUBLISHED_FRACTION_OTHER)
-    known = lenses[rng.random(len(lenses)) < probability].reset_index(drop=True)
-    score = (
-        known["theta_e_arcsec"] * known["arc_snr"] * np.exp(0.3 * rng.standard_normal(len(known)))
-    )
-    grade = np.select([score > 60, score > 30], ["A", "B"], "C")
-    # Published positions differ slightly from the true ones.
-    ra = known["ra"] + rng.normal(0, 0.15 / 3600, len(known)) / np.cos(np.radians(known["dec"]))
-    dec = known["dec"] + rng.normal(0, 0.15 / 3600, len(known))
-    table = pd.DataFrame({"ra": ra.round(6), "dec": dec.round(6), "grade": grade})
-    names = [f"SIM-{a:08.4f}{d:+08.4f}" for a, d in zip(ra, dec, strict=True)]
-    table.insert(0, "name", names)
-    write_table(paths.known_lenses, table)
-    confusing = truth[truth["kind"].isin(list(CONFUSING))]
-    confusing = confusing[rng.random(len(confusing)) < PUBLISHED_FRACTION_CONFUSING]
-    write_table(paths.confusing, confusing[["ra", "dec", "kind"]].round(6))

@@ -9,19 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
-from lenspipe.simulation.lensing import (
-    LOG_R_HALF,
-    MAX_BETA,
-    comoving_distance,
-    einstein_radius_sis,
-)
-from lenspipe.simulation.population import BLUE_GR, BLUE_RZ
+from lenspipe.simulation.lensing import comoving_distance, einstein_radius_sis
 
 __all__ = [
     "MIN_REDSHIFT_GAP",
     "SOURCE_DENSITY",
     "SOURCE_MAG_G",
-    "draw_planted_sources",
     "draw_sizes",
     "draw_sources",
     "lens_rate",
@@ -40,6 +33,13 @@ COUNT_SLOPES = (0.50, 0.33)
 #: (LSST Science Book 2009, arXiv:0912.0201, sect. 3.7.2).
 SOURCE_DENSITY = 90.0
 
+#: Scatter of the half-light radii of sources at given luminosity, dex, where Collett (2015) has
+#: 0.35, and their limits, arcsec.
+SIZE_SCATTER, SIZES_ARCSEC = 0.2, (0.08, 0.6)
+
+#: Fraction of the sources that are dusty or old, and redder than the others.
+RED_FRACTION = 0.2
+
 #: Minimum difference of redshifts at which a source counts as behind a lens.
 MIN_REDSHIFT_GAP = 0.05
 
@@ -48,19 +48,20 @@ _Z_RANGE, _Z_BINS, _Z_DRAWS = (0.05, 4.0), 200, 200_000
 
 
 def draw_sources(
-    rng: np.random.Generator, number: int, mag_g: float | None = None
+    rng: np.random.Generator, number: int, mag_g: ArrayLike | None = None
 ) -> dict[str, np.ndarray]:
     """Draw star-forming galaxies as on the real sky: magnitudes, colours, redshifts.
 
-    Keys are z, mag_g, mag_r, mag_i and mag_z (AB), float arrays, (number,). All have the g
-    magnitude `mag_g`; it is drawn from the counts if not given.
+    Keys are z, mag_g, mag_r, mag_i and mag_z (AB), float arrays, (number,). The g
+    magnitude, one or (number,), is drawn from the counts if not given.
     """
     if mag_g is None:
         mags_g = np.interp(rng.random(number), *_mag_distribution())
     else:
-        mags_g = np.full(number, float(mag_g))
-    g_r = rng.normal(0.5, 0.15, number)
-    r_z = 0.6 * g_r + rng.normal(0, 0.15, number)
+        mags_g = np.broadcast_to(np.asarray(mag_g, float), number)
+    red = rng.random(number) < RED_FRACTION
+    g_r = np.where(red, rng.uniform(0.5, 1.4, number), rng.normal(0.28, 0.2, number))
+    r_z = np.where(red, rng.uniform(0.4, 1.2, number), rng.normal(0.30, 0.22, number))
     mags = {"g": mags_g, "r": mags_g - g_r, "z": mags_g - g_r - r_z}
     mags["i"] = mags["r"] - 0.6 * r_z
     z = (redshift_scale(mags["i"]) * rng.gamma(2.0, size=number) ** (2 / 3)).clip(*_Z_RANGE)
@@ -84,23 +85,10 @@ def draw_sizes(rng: np.random.Generator, z: np.ndarray, mag_z: np.ndarray) -> np
     distance = comoving_distance(z)
     # Spectra are assumed to be flat from z to rest-frame V.
     mag_v = mag_z - 5 * np.log10(1e5 * distance * (1 + z)) + 2.5 * np.log10(1 + z)
-    log_kpc = -(mag_v + 18) / 4 - 1.2 * np.log10((1 + z) / 1.6) + rng.normal(0, 0.35, len(z))
-    return (np.degrees(10**log_kpc * (1 + z) / (1e3 * distance)) * 3600).clip(0.05, 1.5)
-
-
-def draw_planted_sources(
-    rng: np.random.Generator, mag_g: np.ndarray
-) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Draw sources like those of the lenses planted on the simulated sky, by their g magnitudes.
-
-    Return the magnitudes mag_r, mag_i and mag_z, half-light radii, arcsec, and distances from the
-    axis in units of the Einstein radius, each (N,).
-    """
-    number = len(mag_g)
-    mag_r = mag_g - rng.uniform(*BLUE_GR, number)
-    r_z = rng.uniform(*BLUE_RZ, number)
-    mags = {"mag_r": mag_r, "mag_i": mag_r - 0.6 * r_z, "mag_z": mag_r - r_z}
-    return mags, 10 ** rng.normal(*LOG_R_HALF, number), MAX_BETA * np.sqrt(rng.random(number))
+    log_kpc = (
+        -(mag_v + 18) / 4 - 1.2 * np.log10((1 + z) / 1.6) + rng.normal(0, SIZE_SCATTER, len(z))
+    )
+    return (np.degrees(10**log_kpc * (1 + z) / (1e3 * distance)) * 3600).clip(*SIZES_ARCSEC)
 
 
 def source_counts(mag_g: ArrayLike) -> np.ndarray:

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from lenspipe.simulation.conditions import BANDS, Conditions
-from lenspipe.simulation.survey import PIXEL_SCALE_ARCSEC
+from lenspipe.simulation.dust import transmission
+from lenspipe.simulation.exposures import BANDS
+from lenspipe.simulation.survey import MASK_BITS, PIXEL_SCALE_ARCSEC
 from lenspipe.utils.files import atomic
 from lenspipe.utils.fits import create_fits
 
-__all__ = ["RELEASE_NUMBER", "tractor_columns", "write_tractor"]
+__all__ = ["RELEASE_NUMBER", "depths", "tractor_columns", "write_tractor"]
 
 #: Value of the ``release`` column in each region.
 RELEASE_NUMBER = {"south": 9010, "north": 9011}
@@ -56,14 +57,14 @@ def tractor_columns() -> tuple[np.dtype, list[str]]:
     return np.dtype(fields), units
 
 
-def _depths(
-    fwhm: float, sigma: np.ndarray, half_light_arcsec: ArrayLike = 0.45
+def depths(
+    fwhm_arcsec: ArrayLike, sigma: ArrayLike, half_light_arcsec: ArrayLike = 0.45
 ) -> tuple[np.ndarray, np.ndarray]:
     """Inverse variance of the flux of a point source and of a small round galaxy.
 
-    Gaussian approximations: the noise-equivalent area is 4 pi s^2.
+    Gaussian approximations: the noise-equivalent area is 4 pi s^2. `sigma` is the noise per pixel.
     """
-    s = fwhm / 2.355 / PIXEL_SCALE_ARCSEC
+    s, sigma = np.asarray(fwhm_arcsec) / 2.355 / PIXEL_SCALE_ARCSEC, np.asarray(sigma)
     galaxy = np.hypot(s, np.asarray(half_light_arcsec) / 1.18 / PIXEL_SCALE_ARCSEC)
     return 1 / (4 * np.pi * s**2 * sigma**2), 1 / (4 * np.pi * galaxy**2 * sigma**2)
 
@@ -75,7 +76,7 @@ def write_tractor(
     brick: Mapping[str, Any],
     region: str,
     maps: Mapping[str, Any],
-    conditions: Mapping[str, Conditions],
+    noise: Mapping[str, float],
 ) -> None:
     """Measure sources as Tractor would, with errors, and write their catalogue.
 
@@ -86,14 +87,15 @@ def write_tractor(
     rng
         For the errors.
     sources
-        As drawn, in the order of the catalogue, with ``bx``, ``by`` (pixels from 0) and
-        ``primary``.
+        As drawn, in the order of the catalogue, with ``bx``, ``by`` (pixels from 0), ``primary``
+        and ``ebv``.
     brick
-        ``brickname``, ``brickid``, ``ebv``.
+        ``brickname``, ``brickid``.
     maps
-        ``maskbits`` and, by band, ``nexp`` and ``invvar`` of the brick.
-    conditions
-        By band.
+        ``maskbits`` and, by band, ``nexp``, ``psfsize`` and ``invvar`` of the brick; the last also
+        where pixels are saturated.
+    noise
+        By band, noise of sums over many pixels relative to what ``invvar`` says.
     """
     dtype, units = tractor_columns()
     n = len(sources)
@@ -106,7 +108,7 @@ def write_tractor(
     table["type"] = sources["type"].to_numpy().astype("S3")
     table["ra"], table["dec"] = sources["ra"], sources["dec"]
     table["bx"], table["by"] = sources["bx"], sources["by"]
-    table["ebv"] = brick["ebv"]
+    table["ebv"] = sources["ebv"]
     table["mjd_min"], table["mjd_max"] = 57000.0, 58600.0
     column = sources["bx"].round().astype(int).clip(0, maps["maskbits"].shape[1] - 1).to_numpy()
     row = sources["by"].round().astype(int).clip(0, maps["maskbits"].shape[0] - 1).to_numpy()
@@ -114,34 +116,43 @@ def write_tractor(
     snr = np.zeros(n)
     for band in BANDS:
         exposures = maps["nexp"][band][row, column]
-        fwhm = conditions[band].fwhm_arcsec
-        psf_depth, galaxy_depth = _depths(fwhm, conditions[band].sigma_one / np.sqrt(exposures))
+        fwhm, invvar = (maps[kind][band][row, column] for kind in ("psfsize", "invvar"))
+        observed = exposures > 0
+        # Where there are no data these values stand in, and what is measured becomes zero.
+        fwhm, invvar = np.where(observed, fwhm, 1), np.where(observed, invvar, 1)
+        sigma = noise[band] / np.sqrt(invvar)
         radius = sources["r_half"].to_numpy()
-        ivar = _depths(fwhm, conditions[band].sigma_one / np.sqrt(exposures), radius)[1]
+        psf_depth, galaxy_depth = depths(fwhm, sigma)
+        ivar = depths(fwhm, sigma, radius)[1]
         true = sources[f"flux_{band}"].to_numpy()
         # Models never fit perfectly: 2 % in addition to the noise.
         error = np.sqrt(1 / ivar + (0.02 * true) ** 2)
         flux = true + error * rng.standard_normal(n)
-        table[f"flux_{band}"], table[f"flux_ivar_{band}"] = flux, ivar
+        table[f"flux_{band}"] = np.where(observed, flux, 0)
+        table[f"flux_ivar_{band}"] = np.where(observed, ivar, 0)
         fibre = 1 / (1 + (np.hypot(radius, fwhm / 2.355) / 0.75) ** 2)
-        table[f"fiberflux_{band}"] = table[f"fibertotflux_{band}"] = flux * fibre
+        table[f"fiberflux_{band}"] = flux * fibre * observed
+        table[f"fibertotflux_{band}"] = table[f"fiberflux_{band}"]
         table[f"nobs_{band}"] = exposures
-        table[f"psfsize_{band}"] = fwhm
-        table[f"psfdepth_{band}"], table[f"galdepth_{band}"] = psf_depth, galaxy_depth
+        table[f"psfsize_{band}"] = fwhm * observed
+        table[f"psfdepth_{band}"] = psf_depth * observed
+        table[f"galdepth_{band}"] = galaxy_depth * observed
         table[f"rchisq_{band}"] = 1 + np.abs(0.05 * rng.standard_normal(n))
         table[f"fracin_{band}"] = 1.0
-        table[f"allmask_{band}"] = np.where(maps["invvar"][band][row, column] > 0, 0, 2)
+        saturated = table["maskbits"] & (1 << MASK_BITS[f"SATUR_{band.upper()}"]) > 0
+        table[f"allmask_{band}"] = np.where(saturated, 2, 0)
         table[f"anymask_{band}"] = table[f"allmask_{band}"]
         table[f"nea_{band}"] = 4 * np.pi * (fwhm / 2.355) ** 2
-        # Extinction A/E(B-V) of the survey's filters (https://www.legacysurvey.org/dr9/catalogs/).
-        coefficient = {"g": 3.214, "r": 2.165, "z": 1.211}[band]
-        table[f"mw_transmission_{band}"] = 10 ** (-0.4 * coefficient * brick["ebv"])
-        snr = np.maximum(snr, np.abs(flux) * np.sqrt(ivar))
+        table[f"mw_transmission_{band}"] = transmission(sources["ebv"].to_numpy(), band)
+        snr = np.maximum(snr, np.abs(flux) * np.sqrt(ivar) * observed)
     table["ra_ivar"] = table["dec_ivar"] = (snr.clip(1) / (1.0 / 3600)) ** 2
     extended = table["type"] != b"PSF"
     round_ = table["type"] == b"REX"
     scatter = (1.0 / snr.clip(3)).clip(0.01, 0.3)
-    radius = sources["r_half"].to_numpy() * np.exp(scatter * rng.standard_normal(n))
+    modulus = np.hypot(sources["e1"], sources["e2"]).to_numpy().clip(0, 0.9)
+    # Radii are along the major axis; those of round models along the mean of the axes.
+    stretch = np.where(round_, 1, np.sqrt((1 + modulus) / (1 - modulus)))
+    radius = sources["r_half"].to_numpy() * stretch * np.exp(scatter * rng.standard_normal(n))
     table["shape_r"] = np.where(extended, radius, 0)
     table["shape_r_ivar"] = np.where(extended, 1 / (scatter * radius.clip(0.05)) ** 2, 0)
     for name in ("e1", "e2"):

@@ -33,7 +33,7 @@ __all__ = [
 
 #: Bin edges of properties; the last bin is open.
 PROPERTY_BINS = {
-    "theta_e": (0, 0.6, 0.9, 1.2, 1.5, 1.8, 2.2, 2.6, 3.2, np.inf),
+    "theta_e": (0, 0.6, 0.9, 1.2, 1.5, 1.8, 2.2, 2.6, 3.2, 4.0, 5.0, np.inf),
     "arc_snr": (0, 3, 5, 10, 20, 40, 80, 160, np.inf),
     "mag": (0, 17, 17.5, 18, 18.5, 19, 19.5, 20, np.inf),
     "nobs": (0, 2, 4, 6, 8, 10, 12, np.inf),

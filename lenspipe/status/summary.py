@@ -10,6 +10,7 @@ import pandas as pd
 from lenspipe.catalogs.targets import targets_without_data
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.settings import Settings
+from lenspipe.products.cards import describe_model
 from lenspipe.products.checks import describe_checks
 from lenspipe.products.files import read_json, write_json
 from lenspipe.products.manifests import read_manifests
@@ -36,6 +37,7 @@ def summarise(settings: Settings) -> dict[str, Any]:
     ``n_bricks_to_retry`` counts the bricks that a server did not deliver but may deliver later;
     ``missing.csv`` beside the summary lists all failed bricks. ``n_bricks_unchecked`` counts those
     with files that were not checked against published sums; null where that is not configured.
+    ``model`` is what a given model says of itself; null if it has no card.
     ``targets_without_data`` lists the targets without survey data; null where a footprint is
     searched. ``checks_red`` lists the standing checks that are red; null where none were made.
 
@@ -65,6 +67,7 @@ def summarise(settings: Settings) -> dict[str, Any]:
     jobs = read_benchmarks(paths.root / "benchmarks")
     summary = {
         "run": settings.run,
+        "model": describe_model(settings.model_path) or None,
         **{key: metrics[key] for key in _FROM_METRICS},
         "n_candidates": pages["n_candidates"],
         "n_mosaic_pages": len(pages["pages"]),
@@ -135,6 +138,8 @@ def _log_summary(
         lines += [("no data", f"{len(absent)} targets: {', '.join(absent[:5])}{more}")]
     if metrics:
         lines += [("metrics", _format_metrics(summary, metrics))]
+    if summary["model"]:
+        lines += [("model", summary["model"])]
     lines += [
         ("candidates", f"{summary['n_candidates']} in {paths.candidates}"),
         ("mosaics", f"{summary['n_mosaic_pages']} pages, {paths.mosaic_page(1)} first"),

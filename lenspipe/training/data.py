@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,7 +17,14 @@ from lenspipe.training.devices import Devices
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.tensorflow import gpus, keras, tf
 
-__all__ = ["TrainingData", "ValidationData", "count_classes", "training_seed"]
+__all__ = [
+    "Batches",
+    "TrainingData",
+    "Validation",
+    "ValidationData",
+    "count_classes",
+    "training_seed",
+]
 
 #: Maximum weight of a lens that ``lens_weight: null`` chooses.
 MAX_LENS_WEIGHT = 10.0
@@ -53,6 +60,46 @@ def count_classes(sample: Path, fractions: Sequence[float]) -> dict[str, tuple[i
 def training_seed(training: Training, run_seed: int) -> int:
     """Seed of a network's training: ``training.seed``, or else the run's."""
     return run_seed if training.seed is None else training.seed
+
+
+class Batches(Protocol):
+    """What a network is trained on.
+
+    Attributes
+    ----------
+    batch_size, steps
+        Cutouts in a batch; batches in an epoch.
+    shape
+        Number of bands and side of a cutout in pixels.
+    """
+
+    batch_size: int
+    steps: int
+    shape: tuple[int, int]
+    seed: int
+    devices: Devices
+
+    def some_images(self) -> np.ndarray:
+        """Cutouts to measure level and noise on, float32 (N, B, S, S) nanomaggies."""
+        ...
+
+    def epoch(self, epoch: int) -> Iterable[Any]:
+        """Batches of an epoch (from 0): images, draws, labels and weights."""
+        ...
+
+    def ids(self, epoch: int, step: int) -> list[str]:
+        """Identifiers of the cutouts of a batch; epoch and step count from 0."""
+        ...
+
+
+class Validation(Protocol):
+    """What a network is judged on after each epoch."""
+
+    def measure(
+        self, model: keras.Model, progress: Callable[[str], object]
+    ) -> tuple[float | None, float | None, np.ndarray, np.ndarray]:
+        """Measure a model, as `ValidationData.measure` does."""
+        ...
 
 
 class TrainingData:

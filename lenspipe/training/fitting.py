@@ -17,7 +17,14 @@ from lenspipe.products.files import read_json
 from lenspipe.products.record_files import check_shards
 from lenspipe.products.sample import sample_version
 from lenspipe.training.backup import Backup
-from lenspipe.training.data import TrainingData, ValidationData, count_classes, training_seed
+from lenspipe.training.data import (
+    Batches,
+    TrainingData,
+    Validation,
+    ValidationData,
+    count_classes,
+    training_seed,
+)
 from lenspipe.training.devices import choose_devices
 from lenspipe.training.optimisation import best_epoch, learning_rate, make_optimizer
 from lenspipe.training.results import (
@@ -32,7 +39,7 @@ from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 from lenspipe.utils.tensorflow import gpus, keras
 
-__all__ = ["AfterEpoch", "train"]
+__all__ = ["AfterEpoch", "Fit", "initial_model", "train"]
 
 #: Called with an epoch's row of the history and the validation probabilities of lenses and of
 #: non-lenses, arrays (None without a validation split, and on all machines but the first).
@@ -93,12 +100,12 @@ def train(settings: Settings, after_epoch: AfterEpoch | None = None) -> dict[str
 
     def make_fit(
         counts: Mapping[str, tuple[int, int]], validation: ValidationData | None, folder: str
-    ) -> _Fit:
+    ) -> Fit:
         shards = [path for split in counts for path in check_shards(records, split)]
         data = TrainingData(shards, counts, shape, training, seed, devices)
-        model = _initial_model(training, bands, data)
+        model = initial_model(training, bands, data)
         backup = Backup(paths.model(training.name, folder), key_of(counts))
-        return _Fit(model, training, bands, data, validation, backup)
+        return Fit(model, training, bands, data, validation, backup)
 
     validation = None
     if sum(counts["validation"]):
@@ -193,7 +200,7 @@ def _make(
         keras.config.set_dtype_policy(before)
 
 
-def _initial_model(training: Training, bands: tuple[str, ...], data: TrainingData) -> keras.Model:
+def initial_model(training: Training, bands: tuple[str, ...], data: Batches) -> keras.Model:
     """Build, adapt and compile the network on the devices of the data."""
     keras.utils.set_random_seed(data.seed)
     with data.devices.strategy.scope():
@@ -208,13 +215,13 @@ def _initial_model(training: Training, bands: tuple[str, ...], data: TrainingDat
     return model
 
 
-class _Fit:
+class Fit:
     """One training, from the first epoch to the last.
 
     Parameters
     ----------
     model
-        As returned by `_initial_model`.
+        As returned by `initial_model`.
     bands
         Names of the bands of the cutouts.
     data
@@ -230,8 +237,8 @@ class _Fit:
         model: keras.Model,
         training: Training,
         bands: tuple[str, ...],
-        data: TrainingData,
-        validation: ValidationData | None,
+        data: Batches,
+        validation: Validation | None,
         backup: Backup,
     ) -> None:
         self.model, self.training, self.bands, self.data = model, training, bands, data

@@ -9,7 +9,7 @@ import numpy as np
 from lenspipe.config.training import Training
 from lenspipe.models.contents import normalisation
 from lenspipe.training.augmentation import augment
-from lenspipe.training.data import TrainingData
+from lenspipe.training.data import Batches
 from lenspipe.training.optimisation import loss_function
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
@@ -73,7 +73,7 @@ class Steps:
     def __init__(
         self,
         model: keras.Model,
-        data: TrainingData,
+        data: Batches,
         training: Training,
         folder: Path,
         compiled: bool = bool(gpus),

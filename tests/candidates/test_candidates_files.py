@@ -14,6 +14,7 @@ import pytest
 from astropy.io.votable import parse, validate
 from astropy.io.votable.ucd import check_ucd
 from astropy.table import Table
+from helpers.cards import NOTE, write_model
 from helpers.scored_run import BRICKS, CHUNK, make_run, make_settings, write_table
 from mocpy import MOC
 from PIL import Image
@@ -63,6 +64,39 @@ def check_votable(path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return parse(str(path), verify="exception").get_first_table()
+
+
+@pytest.mark.parametrize("threshold", [0.8, 1.0])
+def test_candidates_of_a_model_with_a_card_are_marked(run, tmp_path, threshold):
+    write_model(tmp_path / "given", 41)
+    settings = make_settings(
+        candidates={"threshold": threshold}, inference={"model": "given/model.keras"}
+    )
+    write_table(run.assign(model=NOTE), settings.paths.scores(CHUNK))
+    table = find_candidates(settings)
+    assert (len(table) == 0) == (threshold == 1)
+    path = settings.paths.candidates
+    content = Table.read(path)
+    assert content.meta["MODEL"] == Table.read(path.with_name("viewer.fits")).meta["MODEL"] == NOTE
+    csv = pd.read_csv(path.with_suffix(".csv"))
+    votable = check_votable(path.with_suffix(".vot"))
+    assert list(csv) == content.colnames == [field.name for field in votable.fields]
+    assert set(csv["model"]) == set(content["model"]) == ({NOTE} if len(table) else set())
+    assert f"; {NOTE}" in " ".join(path.with_suffix(".vot").read_text().split())
+    assert f"# {NOTE}\n" in path.with_suffix(".reg").read_text()
+    if len(table):
+        forecast(settings)
+        draw_candidate_pages(settings)
+        list_candidates(settings)
+        assert f"Scores of the {NOTE}." in path.with_name("candidates.html").read_text()
+        page = settings.paths.mosaic_page(1)
+        with Image.open(page) as marked:
+            height = marked.size[1]
+        write_table(run, settings.paths.scores(CHUNK))
+        find_candidates(settings)
+        draw_candidate_pages(settings)
+        with Image.open(page) as plain:
+            assert height > plain.size[1]
 
 
 @pytest.mark.parametrize("threshold", [0.8, 1.0])
@@ -287,6 +321,6 @@ def test_tens_of_thousands_of_candidates(run):
     table["name"] = unique_names(names, table["ra"], table["dec"])
     assert table["name"].is_unique
     table = order_columns(table.assign(viewer="x"), "grz")
-    write_catalogues(table, 0.8, settings.run, 5.0, settings.paths)
+    write_catalogues(table, 0.8, settings.run, 5.0, "", settings.paths)
     assert len(check_votable(settings.paths.candidates.with_suffix(".vot")).array) == len(table)
     assert iau_name(*table.loc[0, ["ra", "dec"]], "DESI")[0] == table.loc[0, "name"][:22]

@@ -100,19 +100,19 @@ def test_no_workers_are_refused(tmp_path, capsys):
 def test_missing_optional_dependency_is_one_line(tmp_path, capsys, monkeypatch):
     sky = pytest.importorskip("lenspipe.simulation.sky")
 
-    def without_galsim(*_):
-        raise ModuleNotFoundError(name="galsim")
+    def without_lenstronomy(*_):
+        raise ModuleNotFoundError(name="lenstronomy")
 
-    monkeypatch.setattr(sky, "simulate", without_galsim)
+    monkeypatch.setattr(sky, "simulate", without_lenstronomy)
     assert main(["simulate", "--output", str(tmp_path), *BRICK]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("lenspipe: error: galsim: not installed")
+    assert line.startswith("lenspipe: error: lenstronomy: not installed")
 
 
 def test_the_command_starts_without_heavy_modules():
     code = (
         "import sys, lenspipe.cli.main; "
-        "print({'numpy', 'pandas', 'astropy', 'tensorflow', 'galsim'} & set(sys.modules))"
+        "print({'numpy', 'pandas', 'astropy', 'tensorflow', 'lenstronomy'} & set(sys.modules))"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60

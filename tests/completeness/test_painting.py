@@ -17,9 +17,10 @@ from lenspipe.products.cutouts import read_cutouts
 from lenspipe.products.manifests import read_manifest, write_manifest
 from lenspipe.scoring import score as inference
 from lenspipe.scoring.records import records_of_chunk
-from lenspipe.simulation.injection import SIGMA_SCATTER, inject, lens_rates
+from lenspipe.simulation.injection import _draw_halos, inject, lens_rates
+from lenspipe.simulation.lenses import SIGMA_SCATTER, deflector_of, is_arc_like
 from lenspipe.simulation.lensing import einstein_radius_sis
-from lenspipe.simulation.sources import SOURCE_DENSITY, draw_sources, lens_rate
+from lenspipe.simulation.sources import SOURCE_DENSITY, draw_sizes, draw_sources, lens_rate
 from lenspipe.statistics.calibration import fit_calibration, write_calibration
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
@@ -65,7 +66,8 @@ def write_truth(settings):
     """A truth with a lens in no list: the last galaxy of the first test brick."""
     table = pd.read_parquet(settings.paths.parent("64-000001"))
     unlisted = table[table["brick"] == TEST[0]].tail(1)
-    unlisted[["id", "ra", "dec"]].assign(kind="lens").to_parquet(settings.paths.truth)
+    truth = unlisted[["id", "ra", "dec"]].assign(kind="lens", theta_e_arcsec=1.5, beta=0.4)
+    truth.assign(visible=True, primary=True).to_parquet(settings.paths.truth)
     return unlisted["id"].iloc[0]
 
 
@@ -179,17 +181,38 @@ def test_bricks_that_failed_have_no_hosts(settings):
 def test_magnitudes_are_covered_uniformly():
     rng = np.random.default_rng(3)
     mag = np.concatenate([rng.normal(19, 0.5, 5000).clip(16, 20), rng.uniform(16, 20, 500)])
-    rows = hosts._uniform_in_magnitude(mag, 4000, rng)
-    assert len(rows) == 4000
-    counts, _ = np.histogram(mag[rows], 10, np.quantile(mag, [0.005, 0.995]))
+    rates = rng.uniform(0, 0.2, len(mag))
+    often, _ = hosts._uniform_in_magnitude(mag, rates, 4000, rng)
+    assert often.sum() == 4000
+    counts, _ = np.histogram(mag, 10, np.quantile(mag, [0.005, 0.995]), weights=often)
     assert counts == pytest.approx(400, rel=0.05)
-    _, often = np.unique(rows, return_counts=True)
     assert often.max() <= 25
     # Few galaxies take no more than they can: the rest goes to others, then there are fewer.
-    few = hosts._uniform_in_magnitude(np.array([17.0, 18.0, 18.1, 19.0]), 80, rng)
-    assert sorted(np.unique(few, return_counts=True)[1]) != []
-    assert len(few) <= 80
-    assert len(hosts._uniform_in_magnitude(mag, 1_000_000, rng)) <= 25 * len(mag)
+    few, _ = hosts._uniform_in_magnitude(np.array([17.0, 18.0, 18.1, 19.0]), rates[:4], 80, rng)
+    assert 0 < few.sum() <= 80
+    assert few.max() <= 25
+    all_of_them, _ = hosts._uniform_in_magnitude(mag, rates, 1_000_000, rng)
+    assert all_of_them.sum() <= 25 * len(mag)
+    assert all_of_them.max() == 25
+
+
+def test_galaxies_are_drawn_in_proportion_to_the_lenses_that_they_are():
+    rng = np.random.default_rng(4)
+    mag, rates = rng.uniform(18, 20, 4000), rng.uniform(0.01, 0.1, 4000)
+    often, share = hosts._uniform_in_magnitude(mag, rates, 2000, rng)
+    drawn = np.repeat(np.arange(4000), often)
+    likely = rates > 0.055
+    expected = rates[likely].sum() / rates.sum()
+    assert likely[drawn].mean() == pytest.approx(expected, abs=0.03)
+    # Weighted with the share, any quantity has the mean that it has over all galaxies.
+    weighted = (share * rates)[drawn].sum() / len(drawn)
+    assert weighted == pytest.approx(rates.mean(), rel=0.02)
+    # One much likelier than the others, and some that are no lens at all.
+    odd = np.array([10.0, *np.full(30, 0.1), *np.zeros(9)])
+    expected = hosts._proportional(odd, 60)
+    assert expected[0] == 25
+    assert expected.sum() == pytest.approx(60)
+    assert expected[-1] > 0
 
 
 # Injected lenses.
@@ -222,18 +245,19 @@ def test_rows_have_what_the_contract_says(settings, injected):
 
 
 def test_lenses_are_drawn_uniformly_visible_or_not(settings):
-    many = changed(settings, selection={"number": 600, "theta_e_range": [0.6, 3.0]})
-    chosen = choose_hosts(many)
-    _, _, truth = injected_images(many, chosen)
-    for column, ends in (("theta_e_arcsec", (0.6, 3.0)), ("source_mag_g", (21.0, 26.5))):
-        assert truth[column].between(*ends).all()
+    wide = {"number": 600, "theta_e_range": [1.2, 3.0], "arc_mag_range": [20.0, 25.0]}
+    many = changed(settings, selection=wide)
+    _, _, truth = injected_images(many, choose_hosts(many))
+    assert truth["theta_e_arcsec"].between(1.2, 3.0).all()
+    for column, ends in (("theta_e_arcsec", (1.2, 3.0)), ("arc_mag_g", (20.5, 24.5))):
+        inside = truth[column].between(*ends)
         counts, _ = np.histogram(truth[column], 4, ends)
-        assert counts == pytest.approx(len(truth) / 4, rel=0.25), column
+        assert counts == pytest.approx(inside.sum() / 4, rel=0.25), column
     assert (truth["arc_snr"] == 0).any()
-    assert (truth["arc_snr"] > 30).any()
-    inner = np.hypot(truth["beta_1"], truth["beta_2"]) < np.sqrt(0.5)
-    assert inner.mean() == pytest.approx(0.5, abs=0.1)
+    assert (truth["arc_snr"] > 10).any()
     assert (truth["z_source"] > truth["z_lens"]).all()
+    beta = np.hypot(truth["beta_1"], truth["beta_2"])
+    assert is_arc_like(truth["theta_e_arcsec"], beta, truth["source_r_half"]).all()
 
 
 def test_a_lens_depends_on_its_galaxy_and_seed_only(settings, injected):
@@ -364,7 +388,7 @@ def test_a_list_of_targets_has_no_hosts():
         )
 
 
-@pytest.mark.parametrize("key", ["theta_e_range", "source_mag_range"])
+@pytest.mark.parametrize("key", ["theta_e_range", "arc_mag_range"])
 def test_ranges_are_ordered(key):
     with pytest.raises(LenspipeError, match=rf"selection\.{key}.*first number must be below"):
         load_settings({"run": "r", "simulation": {}, "selection": {key: [3, 2]}})
@@ -393,11 +417,21 @@ def test_lens_rate_is_that_of_drawn_sources(z_lens, sigma_v):
     assert found == pytest.approx(expected, rel=0.02)
 
 
-def test_weights_add_up_to_the_rate_of_lenses():
+def test_lens_rate_is_that_of_all_halos():
+    rng = np.random.default_rng(5)
+    z, number = draw_sources(rng, 400_000)["z"], 400_000
+    table = pd.DataFrame({"mag_r": [19.2], "mag_z": [18.1]})
+    z_lens, sigma_v = deflector_of(table["mag_r"].to_numpy(), table["mag_z"].to_numpy())
+    theta_e = einstein_radius_sis(sigma_v, z_lens, z) * _draw_halos(rng, number)
+    counts = (z > z_lens + 0.05) & (theta_e >= 0.8) & (theta_e <= 3.5)
+    expected = SOURCE_DENSITY / 3600 * np.mean(np.where(counts, np.pi * theta_e**2, 0))
+    assert lens_rates(table, (0.8, 3.5)) == pytest.approx(expected, rel=0.02)
+
+
+def test_weights_add_up_to_the_number_of_lenses():
     settings = load_settings(
         {"run": "r", "simulation": {}, "footprint": {"ra": [1, 2], "dec": [1, 2]}}
-        | {"injection": {"theta_e_range": [0.8, 3.5]}}
-        | {"selection": {"theta_e_range": [0.8, 3.5], "source_mag_range": [20.5, 26.5]}}
+        | {"selection": {"theta_e_range": [0.8, 3.5], "arc_mag_range": [17.0, 26.5]}}
     )
     table = make_table("1500p300", np.full(900, 150.0), 30.0, np.random.default_rng(1))
     table = table.assign(mag_r=np.float32(19.2), mag_z=np.float32(18.1), psfsize_g=np.float32(1.3))
@@ -405,15 +439,22 @@ def test_weights_add_up_to_the_rate_of_lenses():
     _, truth = inject(images, table, np.random.default_rng(3), *injected_as(settings))
     assert (truth["weight"] >= 0).all()
     error = truth["weight"].std() / np.sqrt(900)
-    assert truth["weight"].mean() == pytest.approx(truth["lens_rate"][0], abs=3 * error)
-    assert error < 0.07 * truth["lens_rate"][0]
-    # Their sources are those that such a galaxy lenses.
-    source = draw_sources(np.random.default_rng(5), 100_000)
-    behind = source["z"] > truth["z_lens"][0] + 0.05
-    theta_e = einstein_radius_sis(truth["sigma_v"].median(), truth["z_lens"][0], source["z"])
-    expected = np.average(source["mag_g"], weights=np.where(behind, theta_e**2, 0))
-    found = np.average(truth["source_mag_g"], weights=truth["weight"])
-    assert found == pytest.approx(expected, abs=0.15)
+    # Of the sources that such a galaxy lenses, those whose images are arcs.
+    rng = np.random.default_rng(5)
+    source = draw_sources(rng, 200_000)
+    r_half = draw_sizes(rng, source["z"], source["mag_z"])
+    beta, z_lens = np.sqrt(rng.random(200_000)), truth["z_lens"][0]
+    _, sigma_v = deflector_of(*(table[name].to_numpy()[:1] for name in ("mag_r", "mag_z")))
+    theta_e = einstein_radius_sis(sigma_v, z_lens, source["z"]) * _draw_halos(rng, 200_000)
+    counts = (source["z"] > z_lens + 0.05) & (theta_e >= 0.8) & (theta_e <= 3.5)
+    counts &= is_arc_like(np.where(counts, theta_e, 1.0), beta, r_half)
+    area = np.where(counts, np.pi * theta_e**2, 0)
+    expected = SOURCE_DENSITY / 3600 * area.mean()
+    assert truth["weight"].mean() == pytest.approx(expected, abs=3 * error)
+    assert error < 0.07 * expected < 0.07 * truth["lens_rate"][0]
+    for column, values in (("source_mag_g", source["mag_g"]), ("theta_e_arcsec", theta_e)):
+        found = np.average(truth[column], weights=truth["weight"])
+        assert found == pytest.approx(np.average(values, weights=area), abs=0.15), column
 
 
 def test_lens_rate_is_a_column_and_rises_with_mass(settings, injected):

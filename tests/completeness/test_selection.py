@@ -487,11 +487,13 @@ def run(table, tmp_path, monkeypatch):
     lenses["p"] = np.where(lenses["found"], 0.8, 0.2).astype(np.float32)
     lenses["flags"] = 0
     lenses = lenses.assign(region="north", type="SER", nobs_z=3, kind="lens", primary=True)
+    lenses = lenses.assign(ra=150 + np.arange(200) / 100, dec=32.0, beta=0.4, visible=True)
+    truth = ["id", "ra", "dec", "kind", "theta_e_arcsec", "beta", "arc_snr", "arc_mag_g", "visible"]
     files = {
         paths.selection("injected.parquet"): table,
         paths.bricks: pd.DataFrame({"brick": ["1500p320", "1503p320"], "chunk": "64-1"}),
         paths.sample: pd.DataFrame({"brick": ["1500p320"], "split": ["train"]}),
-        paths.truth: lenses[["id", "kind", "theta_e_arcsec", "arc_snr", "arc_mag_g", "primary"]],
+        paths.truth: lenses[[*truth, "primary"]],
         paths.scores("64-1"): lenses[["id", "brick", "region", "type", "p", "flags"]],
         paths.parent("64-1"): lenses[["id", "brick", "psfsize_g", "galdepth_g", "mag_z"]],
     }

@@ -161,8 +161,10 @@ def test_truth_goes_into_the_bins(settings, no_figures):
     sample = pd.read_parquet(settings.paths.sample)
     lens = sample["label"] == 1
     truth = sample[["id"]].assign(
-        theta_e_arcsec=np.where(lens, 1.3, np.nan), arc_snr=np.where(lens, 25.0, np.nan)
-    )
+        theta_e_arcsec=np.where(lens, 1.3, np.nan), arc_snr=np.where(lens, 25.0, np.nan),
+        ra=150.0 + np.arange(len(sample)), dec=0.0, beta=0.4, visible=lens, primary=True,
+        kind=np.where(lens, "lens", "elliptical"),
+    )  # fmt: skip
     pd.concat([truth, truth.head(3)]).to_parquet(settings.paths.truth)
     try:
         by = judge(settings)["test_by"]
@@ -189,7 +191,8 @@ def test_unlisted_lenses_of_a_simulated_sky_are_left_out(settings, no_figures, c
     unlisted = test.loc[test["label"] == 0, "id"].head(3)
     known = test.loc[test["label"] == 1, "id"]
     truth = pd.DataFrame({"id": pd.concat([unlisted, known]), "arc_snr": 30.0})
-    truth.assign(theta_e_arcsec=1.5).to_parquet(settings.paths.truth)
+    truth = truth.assign(theta_e_arcsec=1.5, ra=150.0 + np.arange(len(truth)), dec=0.0, beta=0.4)
+    truth.assign(kind="lens", visible=True, primary=True).to_parquet(settings.paths.truth)
     try:
         metrics = judge(settings)
     finally:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from helpers.cards import write_model
 from helpers.scored_run import make_settings, write_table
 from scipy.stats import binom
 
@@ -85,7 +86,9 @@ def make_search(settings, n=600, seed=3):
 
 def write_truth(table, paths):
     lens = table["fate"].isin(["lens that no catalogue lists", "near a known lens"])
-    truth = table[["id"]].assign(kind=np.where(lens, "lens", "elliptical"))
+    truth = table[["id", "ra", "dec"]].assign(kind=np.where(lens, "lens", "elliptical"))
+    # Of no lens are there images for other galaxies to show.
+    truth = truth.assign(theta_e_arcsec=1.0, beta=0.4, visible=False, primary=True)
     # Each region that has a brick lists its objects.
     write_table(pd.concat([truth, truth.head(90)]), paths.truth)
 
@@ -436,6 +439,17 @@ def test_of_a_given_model_the_training_is_said_to_be_unknown(folder, caplog):
     assert not found["knows_training"]
     assert found["n_random"] == table["fate"].isin(["random", "trained on"]).sum()
     assert "bricks" not in set(csv_of(settings)["group"])
+
+
+def test_a_model_with_a_card_was_trained_on_no_galaxy_of_the_search(folder, caplog):
+    settings = make_settings(inference={"model": "given"})
+    table = make_search(settings)
+    write_model(folder / "given")
+    with caplog.at_level("INFO", logger="lenspipe"):
+        found = measure_purity(settings)
+    assert "recovery.sample names its labelled sample" not in caplog.text
+    assert found["knows_training"]
+    assert found["n_random"] == table["fate"].isin(["random", "trained on"]).sum()
 
 
 def test_the_sample_of_a_given_model_may_be_of_another_release(folder):

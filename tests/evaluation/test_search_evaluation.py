@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from lenspipe.candidates.find import find_candidates
 from lenspipe.evaluation import search as evaluation
 from lenspipe.evaluation.search import evaluate
+from lenspipe.products.truth import lenses_shown
 from lenspipe.utils.errors import LenspipeError
 
 
@@ -41,7 +42,7 @@ def test_metrics_are_of_the_test_bricks_alone(run):
         pd.read_parquet(settings.paths.truth).drop(columns=["ra", "dec", "brick"]), on="id"
     )
     lens = test["kind"] == "lens"
-    visible = lens & (test["theta_e_arcsec"] >= 1.2) & (test["arc_snr"] >= 10)
+    visible = test["visible"]
     assert metrics["n_bricks"] == 2
     assert metrics["n_lenses"] == lens.sum() == 60
     assert metrics["n_visible_lenses"] == visible.sum()
@@ -70,8 +71,8 @@ def test_bins_hold_each_lens_once(run):
     truth = pd.read_parquet(settings.paths.truth)
     test = truth[truth["brick"].isin(BRICKS[2:])]
     by_radius, by_snr = metrics["completeness_by_theta_e"], metrics["completeness_by_arc_snr"]
-    assert sum(bin_["n"] for bin_ in by_radius) == (test["arc_snr"] >= 10).sum()
-    assert sum(bin_["n"] for bin_ in by_snr) == (test["theta_e_arcsec"] >= 1.2).sum()
+    assert sum(bin_["n"] for bin_ in by_radius) == test["visible"].sum()
+    assert sum(bin_["n"] for bin_ in by_snr) == test["visible"].sum()
     filled = [bin_ for bin_ in by_radius + by_snr if bin_["n"]]
     assert all(bin_["low"] <= bin_["completeness"] <= bin_["high"] for bin_ in filled)
     # Above 1.2" both the bins and the headline are of the quoted lenses.
@@ -182,3 +183,27 @@ def test_the_cut_of_the_candidates_is_judged_whatever_their_rule(run):
     assert metrics["threshold"] == cut
     test = scores[~scores["brick"].isin(TRAINING_BRICKS)]
     assert metrics["n_above_threshold"] == (test["p"] >= np.float32(cut)).sum()
+
+
+def test_sources_near_the_images_of_a_lens_count_as_the_lens(run):
+    settings, scores = run
+    truth = pd.read_parquet(settings.paths.truth)
+    test = scores["brick"].isin(BRICKS[2:]).to_numpy()
+    lens = truth.loc[test & truth["visible"]].iloc[0]
+    near, far = truth.index[test & (truth["kind"] != "lens")][:2]
+    # The images reach theta_E (1 + beta); 3 arcsec more belong to the lens.
+    reach = (lens["theta_e_arcsec"] * (1 + lens["beta"]) + 3) / 3600
+    truth.loc[[near, far], "ra"] = lens["ra"]
+    truth.loc[near, "dec"] = lens["dec"] + 0.98 * reach
+    truth.loc[far, "dec"] = lens["dec"] - 1.02 * reach
+    write_table(truth, settings.paths.truth)
+    assert lenses_shown(settings.paths.truth) == {truth["id"][near]: lens["id"]}
+    scores["p"] = 0.0
+    scores.loc[scores["id"] == truth["id"][near], "p"] = 1.0
+    write_table(scores.astype({"p": np.float32}), settings.paths.scores(CHUNK))
+    metrics = evaluate(settings)
+    assert metrics["n_nonlenses"] == 119
+    assert metrics["false_positive_rate_threshold"] == 0
+    assert metrics["n_above_threshold"] == metrics["purity_threshold"] == 1
+    one = 1 / metrics["n_visible_lenses"]
+    assert metrics["completeness_threshold"] == pytest.approx(one)

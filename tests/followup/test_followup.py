@@ -9,6 +9,7 @@ import yaml
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
+from helpers.cards import NOTE
 from helpers.scored_run import make_run, make_settings, write_cutouts
 
 from lenspipe.candidates.find import find_candidates
@@ -326,6 +327,7 @@ def test_nothing_on_a_sheet_overlaps(run, tmp_path):
     row |= {"name": "A name of the user's own that is $very$ long, " * 4, "flags": 31, "grade": "A"}
     row |= {"known": True, "known_as": "lenscat: confirmed, masterlens: A, " * 5, "z_spec": 0.512}
     row |= {"p_resnet": 0.5, "p_shielded": 0.4, "p_efficientnet": 0.3, "mean_grade": 3.5}
+    row |= {"model": NOTE}
     arrows = pd.DataFrame({"dx": [1.0, -2.0], "dy": [2.0, -1.0], "label": ["A", "B"]})
     sheet = _Sheet(settings.paths, row, read_bricks(settings.paths), None, arrows)
     figure = sheet.plot()
@@ -333,6 +335,7 @@ def test_nothing_on_a_sheet_overlaps(run, tmp_path):
     assert overlaps(figure) == []
     said = [text.get_text() for text in figure.texts]
     assert any("0.512 spec" in text for text in said)
+    assert any(f"Scores: {NOTE}." in text for text in said)
     assert any('2.2"' in text for text in said)
     assert "A (mean 3.50)" in said
     ra, dec = format_position(row["ra"], row["dec"])

@@ -8,6 +8,7 @@ from lenspipe.catalogs.known_lenses import merge_known
 from lenspipe.config.settings import load_settings
 from lenspipe.products.manifests import write_manifest
 from lenspipe.products.tables import parent_columns
+from lenspipe.simulation.injection import noise_from_depth
 from lenspipe.utils.files import atomic
 
 NOISE = np.array([0.003, 0.006, 0.014])
@@ -40,6 +41,8 @@ def make_table(brick, ra, dec, rng, bands="grz"):
         table[f"mag_{band}"] = rng.uniform(17, 21, n)
         table[f"nobs_{band}"] = rng.integers(1, 9, n)
         table[f"psfsize_{band}"] = rng.uniform(1, 2, n)
+        unit = noise_from_depth(1.0, table[f"psfsize_{band}"], 0.262)
+        table[f"galdepth_{band}"] = (unit / NOISE["grz".index(band)]) ** 2
     table["id"] = [f"9010-{row.brickid}-{row.objid}" for row in table.itertuples()]
     return table.astype(parent_columns(bands)).assign(flags=np.zeros(n, np.int32))
 

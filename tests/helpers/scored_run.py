@@ -81,6 +81,8 @@ def make_run(settings, per_brick=30, seed=1):
     truth["kind"] = np.where(lens, "lens", KINDS[galaxies["objid"] % 4])
     truth["theta_e_arcsec"] = np.where(lens, rng.uniform(0.8, 2.5, len(truth)), np.nan)
     truth["arc_snr"] = np.where(lens, rng.uniform(5, 100, len(truth)), np.nan)
+    truth["visible"] = (truth["theta_e_arcsec"] >= 1.2) & (truth["arc_snr"] >= 10)
+    truth = truth.assign(beta=np.where(lens, 0.4, np.nan), primary=True)
     write_table(truth, paths.truth)
     sample = galaxies[["id", "brick"]].assign(label=lens.astype(np.float32))
     sample["class"] = np.where(lens, "lens", "random")

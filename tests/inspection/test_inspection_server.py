@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import requests
+from astropy.table import Table
+from helpers.cards import NOTE
 from helpers.fuzz_portal import fuzz_portal
 from helpers.portal import Grader, Started, make_run, serving, vote, write_candidates
 from PIL import Image
@@ -32,6 +34,18 @@ def test_a_list_tells_nothing_that_it_should_not(paths):
     }  # fmt: skip
     assert [e["flags"] for e in about["entries"] if e["flags"]][:1] == ["masked"]
     assert about["bands"] == "grz"
+
+
+def test_pages_name_a_model_with_a_card(paths):
+    with serving(paths) as (address, _):
+        assert 'class="model"' not in requests.get(f"{address}/g/anna/").text
+    table = Table.read(paths.candidates)
+    table["model"] = NOTE
+    table.write(paths.candidates, overwrite=True)
+    with serving(paths) as (address, _):
+        for page in ("", "g/anna/"):
+            text = requests.get(f"{address}/{page}").text
+            assert f'<p class="model">Scores of the {NOTE}.</p>' in text
 
 
 def test_the_sky_viewer_is_for_real_skies(paths):

@@ -14,7 +14,7 @@ from PIL import Image
 from lenspipe.candidates.find import find_candidates
 from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.mosaics.pages import draw_brick_mosaic, draw_candidate_pages, draw_chunk_mosaics
-from lenspipe.plotting.colour import colour_images, lupton_rgb, viewer_rgb
+from lenspipe.plotting.colour import colour_images, lupton_rgb, viewer_fluxes, viewer_rgb
 from lenspipe.plotting.galaxy_pages import draw_page
 from lenspipe.products.manifests import read_manifest, write_manifest
 from lenspipe.utils.errors import LenspipeError
@@ -50,6 +50,14 @@ def test_viewer_stretch_by_hand():
     rgb = viewer_rgb(image[None])[0]
     assert rgb.dtype == np.uint8
     np.testing.assert_allclose(rgb[2, 2], (255 * expected)[::-1], atol=1)
+
+
+def test_fluxes_of_the_viewer_stretch():
+    flux = np.random.default_rng(1).uniform(0.0, 0.04, (2, 3, 5, 5))
+    fluxes = viewer_fluxes(viewer_rgb(flux))
+    assert fluxes.dtype == np.float32
+    # Within a level of 255; fainter than pixels that are clipped.
+    np.testing.assert_allclose(fluxes, flux, rtol=0.05, atol=0.002)
 
 
 @given(

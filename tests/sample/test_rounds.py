@@ -35,7 +35,7 @@ def model(monkeypatch):
     monkeypatch.setattr("lenspipe.sample.build.load_model_for_run", lambda path, *_: path)
 
     def score(model, images, batch_size):
-        assert model == "before.keras"
+        assert str(model) == "before.keras"
         return images[:, 1, 10, 10]
 
     monkeypatch.setattr("lenspipe.sample.cleaning.score_images", score)

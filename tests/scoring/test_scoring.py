@@ -89,7 +89,8 @@ class Counted:
     """A scorer that ends with an error after some batches."""
 
     def __init__(self, scorer, most):
-        self.columns, self.scorer, self.most, self.calls = scorer.columns, scorer, most, 0
+        self.columns, self.note = scorer.columns, scorer.note
+        self.scorer, self.most, self.calls = scorer, most, 0
 
     def __call__(self, images):
         if self.calls == self.most:

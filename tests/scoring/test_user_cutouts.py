@@ -1,15 +1,18 @@
 """Tests of lenspipe.scoring.user_cutouts and `lenspipe score`."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from helpers.cards import NOTE, write_model
 from helpers.fake_run import make_run
 
 from lenspipe.cli.main import main
+from lenspipe.config import paths
 from lenspipe.models.registry import build
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.scoring.user_cutouts import _known_columns, open_stack
@@ -57,6 +60,31 @@ def refused(model, path, capsys, *options):
     (line,) = [x for x in capsys.readouterr().err.splitlines() if "lenspipe: error" in x]
     assert not output.exists()
     return line
+
+
+def test_scores_of_the_shipped_model_are_marked(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "SHIPPED_FOLDER", tmp_path / "package")
+    network = write_model(tmp_path / "package", SIZE)
+    path = tmp_path / "cutouts.fits"
+    write_fits(path, IMAGES, TABLE)
+    for suffix in ("csv", "fits", "parquet"):
+        output = tmp_path / f"scores.{suffix}"
+        assert score("shipped", path, output) == 0
+        assert f"model.keras: {NOTE}" in capsys.readouterr().err
+        table = {"csv": pd.read_csv, "parquet": pd.read_parquet}.get(suffix, read_fits)(output)
+        assert list(table) == ["row", "name", "ra", "dec", "p", "p_calibrated", "model"]
+        assert set(table["model"]) == {NOTE}
+        assert np.allclose(table["p"], network.predict(IMAGES, verbose=0)[:, 0], atol=1e-5)
+    # A copy of the folder says the same; a file called shipped is the user's own.
+    shutil.copytree(tmp_path / "package", tmp_path / "copy")
+    assert score(tmp_path / "copy", path, tmp_path / "copy.csv") == 0
+    assert set(pd.read_csv(tmp_path / "copy.csv")["model"]) == {NOTE}
+    monkeypatch.chdir(tmp_path)
+    assert "shipped: no such file" in refused("./shipped", path, capsys)
+
+
+def read_fits(path):
+    return Table.read(path, character_as_bytes=False).to_pandas()
 
 
 @pytest.mark.parametrize("kind", ["fits", "last.fits", "npz", "float64.npz", "compressed.npz"])

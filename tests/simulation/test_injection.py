@@ -12,13 +12,39 @@ from astropy.cosmology import FlatLambdaCDM
 from hypothesis import given
 from hypothesis import settings as few
 from hypothesis import strategies as st
+from scipy.integrate import trapezoid
 
+from lenspipe.config.quality import Selection
 from lenspipe.config.settings import load_settings
 from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.simulation import lensing
-from lenspipe.simulation.injection import _add_arcs, arc_snr, gain, inject, sky_noise
+from lenspipe.simulation.galaxies import mag_star
+from lenspipe.simulation.injection import (
+    _add_arcs,
+    _draw_halos,
+    _offsets,
+    gain,
+    inject,
+    noise_from_depth,
+    sky_noise,
+)
+from lenspipe.simulation.lenses import (
+    BRIGHT_WEIGHT,
+    BRIGHTEST_IMAGES,
+    HALOS,
+    SIGMA_STAR,
+    VISIBLE_SEEING,
+    VISIBLE_STRETCH,
+    arc_snr,
+    deflector_of,
+    is_visible,
+    known_weight,
+    theta_e_densities,
+    velocity_dispersion,
+)
 from lenspipe.simulation.lensing import blurred_arcs, comoving_distance, lensed_light
-from lenspipe.simulation.rendering import moffat
+from lenspipe.simulation.psf import Psf, moffat
+from lenspipe.survey.bricks import brick_grid, brick_wcs
 from lenspipe.utils.errors import LenspipeError
 
 SCALE = RELEASES["dr9"].pixel_scale_arcsec
@@ -28,6 +54,10 @@ MAGS = {"g": 21.0, "r": 19.25, "i": 18.6, "z": 18.17}
 #: A small source straight behind a round deflector of 2 arcsec.
 POINT = {"theta_e_arcsec": 2.0, "mass_e1": 0.0, "mass_e2": 0.0, "shear_1": 0.0, "shear_2": 0.0}
 POINT |= {"source_r_half": 0.04, "beta_1": 0.0, "beta_2": 0.0, "clump_seed": 1}
+
+
+def psfs(*fwhm):
+    return [Psf.round(width) for width in fwhm]
 
 
 def make_settings(bands="grz", **injection):
@@ -147,7 +177,7 @@ def test_light_ends_at_the_requested_reach():
 @pytest.mark.parametrize("fwhm", [0.8, 1.1, 1.6, 2.2])
 def test_psf_conserves_flux(fwhm):
     lens = POINT | {"source_r_half": 0.2, "beta_1": 0.2}
-    images, magnification = blurred_arcs(lens, [2.0, 5.0], [fwhm, 1.0], 101, SCALE)
+    images, magnification = blurred_arcs(lens, [2.0, 5.0], psfs(fwhm, 1.0), 101, SCALE)
     assert images[0].sum() == pytest.approx(2.0 * magnification, rel=0.005)
     assert images[1].sum() == pytest.approx(5.0 * magnification, rel=0.005)
 
@@ -155,7 +185,7 @@ def test_psf_conserves_flux(fwhm):
 @pytest.mark.parametrize("fwhm", [0.9, 1.3, 1.8])
 def test_an_unlensed_point_looks_like_the_psf(fwhm):
     lens = POINT | {"theta_e_arcsec": 1e-6, "source_r_half": 0.02}
-    image = blurred_arcs(lens, [1.0], [fwhm], 101, SCALE, oversampling=40)[0][0]
+    image = blurred_arcs(lens, [1.0], psfs(fwhm), 101, SCALE, oversampling=40)[0][0]
     axis = (np.arange(len(image)) - len(image) // 2) * SCALE
     expected = SCALE**2 * moffat(np.hypot(axis[:, None], axis), fwhm)
     assert image == pytest.approx(expected, abs=0.01 * expected.max())
@@ -169,8 +199,8 @@ def test_an_unlensed_point_looks_like_the_psf(fwhm):
 def test_flux_of_arcs_is_the_source_s_times_the_magnification(theta_e, beta, r_half, seed, e1):
     lens = POINT | {"theta_e_arcsec": theta_e, "beta_1": beta, "source_r_half": r_half}
     lens |= {"clump_seed": seed, "mass_e1": e1}
-    images, magnification = blurred_arcs(lens, [3.0], [1.2], 151, SCALE)
-    finer = blurred_arcs(lens, [3.0], [1.2], 151, SCALE, oversampling=8)
+    images, magnification = blurred_arcs(lens, [3.0], psfs(1.2), 151, SCALE)
+    finer = blurred_arcs(lens, [3.0], psfs(1.2), 151, SCALE, oversampling=8)
     assert images.sum() == pytest.approx(3.0 * magnification, rel=0.005)
     # The smallest clumps are smaller than the distance of rays.
     assert magnification == pytest.approx(finer[1], rel=0.03)
@@ -179,7 +209,7 @@ def test_flux_of_arcs_is_the_source_s_times_the_magnification(theta_e, beta, r_h
 
 def test_arcs_are_where_the_images_are():
     lens = POINT | {"beta_1": 0.5, "source_r_half": 0.1}
-    image = blurred_arcs(lens, [1.0], [0.7], 101, SCALE, oversampling=8)[0][0]
+    image = blurred_arcs(lens, [1.0], psfs(0.7), 101, SCALE, oversampling=8)[0][0]
     x = (np.arange(len(image)) - len(image) // 2) * SCALE
     assert x[image.max(axis=0).argmax()] == pytest.approx(3.0, abs=0.14)
     # 1.15 arcsec from both images: what the wings carry across is small.
@@ -189,8 +219,8 @@ def test_arcs_are_where_the_images_are():
 
 def test_a_small_cutout_shows_the_middle():
     lens = POINT | {"source_r_half": 0.3}
-    large = blurred_arcs(lens, [1.0], [1.2], 101, SCALE)[0]
-    small = blurred_arcs(lens, [1.0], [1.2], 21, SCALE)[0]
+    large = blurred_arcs(lens, [1.0], psfs(1.2), 101, SCALE)[0]
+    small = blurred_arcs(lens, [1.0], psfs(1.2), 21, SCALE)[0]
     cut = (large.shape[-1] - 21) // 2
     assert small.shape == (1, 21, 21)
     assert small == pytest.approx(large[:, cut:-cut, cut:-cut], abs=1e-9)
@@ -226,11 +256,11 @@ def test_gain_is_that_of_the_sky():
 
 
 def test_signal_to_noise_sums_over_pixels_above_the_noise():
-    arcs, variance = np.zeros((2, 5, 5)), np.full((2, 9, 9), 4.0)
+    arcs, variance = np.zeros((2, 5, 5)), np.full((2, 5, 5), 4.0)
     arcs[0, 2, :3] = [10.0, 6.0, 1.0]
-    variance[0, 4, 3] = np.inf
+    variance[0, 2, 1] = np.inf
     assert arc_snr(arcs, variance) == pytest.approx([10 / 2, 0])
-    variance[0, 4, 3] = 9.0
+    variance[0, 2, 1] = 9.0
     assert arc_snr(arcs, variance) == pytest.approx([16 / np.sqrt(13), 0])
 
 
@@ -265,26 +295,56 @@ def test_einstein_radius_is_that_of_the_dispersion(injected):
 
 
 @pytest.mark.parametrize("theta_e", ["dispersion", "drawn"])
-def test_arcs_can_be_seen(hosts, theta_e):
-    chosen = injected_as(theta_e=theta_e, theta_e_range=(1.0, 2.5), min_arc_snr=15)
-    _, truth = inject(*hosts, np.random.default_rng(2), *chosen)
+def test_arcs_are_visible(hosts, theta_e):
+    chosen = injected_as(theta_e=theta_e, theta_e_range=(1.0, 2.5))
+    images, table = hosts
+    lensed, truth = inject(images, table, np.random.default_rng(2), *chosen)
     assert truth["theta_e_arcsec"].between(1.0, 2.5).all()
-    assert (truth["theta_e_from"] == theta_e).mean() > 0.9
-    assert (truth["arc_snr"] >= 15).all()
-    assert (truth["magnification"] > 3).all()
-    assert (truth["theta_e_arcsec"] > min(SEEING.values())).all()
-    assert np.hypot(truth["beta_1"], truth["beta_2"]).max() < 1
+    assert (truth["theta_e_from"] == theta_e).all()
+    sigma, seeing = np.array([NOISE[band] for band in "grz"]), SEEING["g"]
+    others = images.clip(0)
+    for before, after, other, lens in zip(
+        images, lensed, others, truth.to_dict("records"), strict=True
+    ):
+        # The arcs with their photon noise: a little less or more may be seen of them.
+        arcs = after - before
+        given = other, 0.8 * sigma, lens, lens["magnification"], seeing, SCALE
+        assert is_visible(1.1 * arcs, *given)[0]
+    # The outer image is beyond the seeing, and images are stretched.
+    beta = np.hypot(truth["beta_1"], truth["beta_2"])
+    assert (truth["theta_e_arcsec"] * (1 + beta) >= VISIBLE_SEEING * seeing).all()
+    stretched = truth["magnification"] * truth["source_r_half"]
+    assert (stretched >= VISIBLE_STRETCH * seeing).all()
+    assert beta.max() < 1
     if theta_e == "drawn":
         assert truth["theta_e_arcsec"].median() == pytest.approx(1.85, abs=0.3)
 
 
-def test_without_a_threshold_arcs_are_taken_as_they_come(hosts):
-    _, truth = inject(*hosts, np.random.default_rng(2), *injected_as(min_arc_snr=0))
-    assert (truth["arc_snr"] == 0).any()
-    assert truth["source_mag_g"].median() > 24.5
-    # Anywhere in a circle.
-    inner = np.hypot(truth["beta_1"], truth["beta_2"]) < np.sqrt(0.5)
-    assert inner.mean() == pytest.approx(0.5, abs=0.25)
+def test_bright_arcs_are_known_more_often(hosts):
+    # With the same cross-section, known lenses go with the flux of their arcs.
+    theta_e, flux = np.full(3, 2.0), np.array([0.5, 1.0, 100.0])
+    weight = known_weight(theta_e, flux)
+    assert weight[1] / weight[0] == pytest.approx(2**BRIGHT_WEIGHT)
+    assert weight[2] / weight[1] == pytest.approx(BRIGHTEST_IMAGES**BRIGHT_WEIGHT)
+    _, known = inject(*hosts, np.random.default_rng(2), *injected_as())
+    _, uniform = inject(*hosts, np.random.default_rng(2), *injected_as(), Selection())
+    assert known["arc_mag_g"].median() < uniform["arc_mag_g"].median() - 0.5
+    assert (known["arc_snr"] > 10).all()
+    assert (uniform["arc_snr"] == 0).any()
+
+
+def test_large_radii_are_those_of_groups():
+    fraction, boost, width = np.transpose(HALOS)
+    assert fraction.sum() == pytest.approx(1)
+    theta_e = np.geomspace(0.01, 100, 4000)
+    densities = theta_e_densities(theta_e, np.ones(4000))
+    assert trapezoid(densities, theta_e, axis=1) == pytest.approx(fraction, rel=1e-3)
+    drawn = _draw_halos(np.random.default_rng(1), 200_000)
+    expected = np.sum(fraction * boost * np.exp(width**2 / 2))
+    assert drawn.mean() == pytest.approx(expected, rel=0.01)
+    in_group = densities[1:].sum(axis=0) / densities.sum(axis=0)
+    assert in_group[theta_e > 5].min() > 0.9
+    assert in_group[(theta_e > 0.5) & (theta_e < 1)].max() < 0.2
 
 
 def test_equal_seeds_give_equal_bytes(hosts, injected):
@@ -330,24 +390,57 @@ def test_four_bands_and_another_size():
 
 
 def test_dispersion_follows_luminosity_and_mass_follows_light():
-    chosen = injected_as(min_arc_snr=0, theta_e_range=(0.05, 9.0))
-    images, table = make_hosts(150, shape_e1=0.4, shape_e2=-0.2)
-    _, normal = inject(images, table, np.random.default_rng(1), *chosen)
-    brighter = table.assign(mag_r=table["mag_r"] - 1, mag_z=table["mag_z"] - 1)
-    _, bright = inject(images, brighter, np.random.default_rng(1), *chosen)
-    # L^(1/4), while the cross-section takes more of the upper end in both alike.
-    ratio = bright["sigma_v"].median() / normal["sigma_v"].median()
-    assert ratio == pytest.approx(10**0.1, rel=0.06)
-    assert normal["mass_e1"].mean() == pytest.approx(0.7 * 0.4, abs=0.02)
-    assert normal["mass_e2"].mean() == pytest.approx(0.7 * -0.2, abs=0.02)
+    images, table = make_hosts(150, shape_e1=0.3, shape_e2=-0.2)
+    _, normal = inject(images, table, np.random.default_rng(1), *injected_as(theta_e="drawn"))
+    assert normal["mass_e1"].mean() == pytest.approx(0.75 * 0.3, abs=0.02)
+    assert normal["mass_e2"].mean() == pytest.approx(0.75 * -0.2, abs=0.02)
+    mag_r, mag_z = table["mag_r"].to_numpy()[:1], table["mag_z"].to_numpy()[:1]
+    (z, sigma), (same, larger) = deflector_of(mag_r, mag_z), deflector_of(mag_r - 1, mag_z - 1)
+    assert z == same
+    assert larger / sigma == pytest.approx(10**0.1)
+    # An old galaxy of the characteristic magnitude.
+    assert velocity_dispersion(0.5, mag_star(0.5)) == pytest.approx(SIGMA_STAR)
 
 
 def test_galaxies_of_unlikely_mass_get_lenses_too(caplog):
-    images, table = make_hosts(3, mag_r=np.float32(23.5), mag_z=np.float32(22.4))
+    images, table = make_hosts(3, mag_r=np.float32(25.5), mag_z=np.float32(24.4))
     with caplog.at_level("INFO", logger="lenspipe"):
         _, truth = inject(images, table, np.random.default_rng(1), *injected_as())
-    assert (truth["theta_e_from"] == "drawn").all()
-    assert "3 of 3 Einstein radii drawn uniformly" in caplog.text
+    assert (truth["theta_e_from"] == "raised").all()
+    assert "3 of 3 on galaxies of raised velocity dispersion" in caplog.text
+    assert (truth["sigma_v"] < 600).all()
+
+
+def test_noise_is_that_of_the_depth_where_it_is_known():
+    images, table = make_hosts(40)
+    _, measured = inject(images, table, np.random.default_rng(1), *injected_as(), Selection())
+    for band in "grz":
+        noise = noise_from_depth(1.0, SEEING[band], SCALE) / (2 * NOISE[band])
+        table[f"galdepth_{band}"] = noise**2
+    _, deep = inject(images, table, np.random.default_rng(1), *injected_as(), Selection())
+    bright = measured["arc_snr"] > 40
+    ratio = deep["arc_snr"][bright] / measured["arc_snr"][bright]
+    assert bright.sum() > 5
+    # Half the pixels' noise, but for the photons.
+    assert ratio.median() == pytest.approx(0.5, abs=0.1)
+
+
+def test_arcs_are_centred_on_the_galaxy():
+    ra, dec = brick_grid(0.25).centre("1501p320")
+    wcs = brick_wcs(ra, dec, RELEASES["dr9"])
+    pixels = np.array([[100.0, 200.0], [100.4, 200.0], [100.0, 199.6]])
+    images, table = make_hosts(3)
+    images[:] = np.random.default_rng(1).normal(0, 0.001, images.shape)
+    table["ra"], table["dec"] = wcs.all_pix2world(pixels, 0).T
+    assert _offsets(table, RELEASES["dr9"]) == pytest.approx(
+        np.array([[0, 0], [0.4, 0], [0, -0.4]]), abs=1e-6
+    )
+    lensed, _ = inject(images, table, [np.random.default_rng(5) for _ in range(3)], *injected_as())
+    arcs = (lensed - images)[:, 0].clip(0)
+    axis = np.arange(101)
+    x, y = (arcs.sum(axis=1) @ axis, arcs.sum(axis=2) @ axis) / arcs.sum(axis=(1, 2))
+    assert x - x[0] == pytest.approx([0, 0.4, 0], abs=0.06)
+    assert y - y[0] == pytest.approx([0, 0, -0.4], abs=0.06)
 
 
 def test_without_a_magnitude_a_typical_galaxy_is_assumed():
@@ -367,10 +460,20 @@ def test_no_hosts():
 
 def test_impossible_requirements_are_reported():
     images, table = make_hosts(1)
-    with pytest.raises(LenspipeError, match=r"lower config key injection.min_arc_snr, now 1e\+06"):
-        inject(images, table, np.random.default_rng(1), *injected_as(min_arc_snr=1e6))
+    with pytest.raises(LenspipeError, match=r"widen config key injection.theta_e_range, now 0.05"):
+        inject(images, table, np.random.default_rng(1), *injected_as(theta_e_range=(0.05, 0.1)))
     with pytest.raises(LenspipeError, match="theta_e_range"):
         make_settings(theta_e_range=(2.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [("injection", "min_arc_snr", 20), ("selection", "lenses", "planted"),
+     ("selection", "source_mag_range", [21, 26])],
+)  # fmt: skip
+def test_old_keys_are_refused(section, key, value):
+    with pytest.raises(LenspipeError, match=rf"{section}\.{key}"):
+        load_settings({"run": "r", "simulation": {}, section: {key: value}})
 
 
 def test_seeing_and_pixels_are_needed():

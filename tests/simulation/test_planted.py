@@ -1,113 +1,135 @@
-"""Tests of injected lenses drawn like the planted ones of the simulated sky."""
+"""Tests that lenses of the simulated sky and injected ones are one population, painted alike."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from lenspipe.completeness.hosts import select_like_planted
-from lenspipe.config.settings import load_settings
-from lenspipe.simulation.injection import inject
-from lenspipe.simulation.lensing import (
-    LOG_R_HALF,
-    MAX_BETA,
-    detection_probability,
-    draw_einstein_radii,
+from lenspipe.config.learning import Injection
+from lenspipe.config.quality import Selection
+from lenspipe.simulation import brick
+from lenspipe.simulation.brick import Patch, add_arcs
+from lenspipe.simulation.exposures import BANDS
+from lenspipe.simulation.galaxies import Scene
+from lenspipe.simulation.injection import inject, lens_rates
+from lenspipe.simulation.lenses import (
+    THETA_E_RANGE,
+    Lens,
+    draw_lenses,
+    is_arc_like,
+    sphere_magnification,
 )
-from lenspipe.simulation.population import BLUE_GR, BLUE_RZ, mag_star
-from lenspipe.simulation.sources import draw_planted_sources
-from lenspipe.utils.errors import LenspipeError
+from lenspipe.simulation.psf import Psf
+from lenspipe.simulation.survey import BRICK_PIXELS, RELEASE, ZERO_POINT_MAG
+from lenspipe.survey.bricks import brick_grid, brick_wcs
+from lenspipe.survey.photometry import to_flux, to_magnitude
 
-CONFIG = {"run": "r", "simulation": {}, "footprint": {"bricks": ["1500p320"]}}
-
-
-def planted_settings(**own):
-    return load_settings(CONFIG | {"selection": {"lenses": "planted"} | own})
+SEEING = {"g": 1.4, "r": 1.2, "z": 1.1}
+NOISE = np.array([0.003, 0.005, 0.012])[:, None, None]
 
 
-def injected_as(settings):
-    """Arguments of `inject` after its generator."""
-    return settings.survey.bands, settings.release, settings.injection, settings.selection
+class Exposures:
+    """Exposures whose coadd has one round PSF everywhere."""
+
+    def __init__(self, fwhm):
+        self.psf = Psf.round(fwhm)
+
+    def sky_noise_at(self, x, y):
+        return 0.002
+
+    def psf_at(self, x, y):
+        return self.psf
 
 
-def hosts(number, mag_z=18.5, r_z=1.1):
-    """Round galaxies in noise."""
+def hosts(number, noise=NOISE, mag_z=18.5, r_z=1.1):
+    """Cutouts of round galaxies, and their table."""
     rng = np.random.default_rng(1)
     axis = np.arange(101) - 50
     light = np.exp(-np.hypot(axis[:, None], axis) / 4)
-    noise = np.array([0.003, 0.005, 0.012])[:, None, None]
     images = light + noise * rng.standard_normal((number, 3, 101, 101))
     table = pd.DataFrame({"id": [f"9010-1-{i}" for i in range(number)]})
     table = table.assign(mag_z=mag_z, mag_r=mag_z + r_z, mag_g=mag_z + r_z + 1.7)
     table = table.assign(shape_e1=0.1, shape_e2=0.0)
-    return images.astype(np.float32), table.assign(psfsize_g=1.4, psfsize_r=1.3, psfsize_z=1.2)
+    table = table.assign(**{f"psfsize_{band}": fwhm for band, fwhm in SEEING.items()})
+    return images.astype(np.float32), table
 
 
-def test_sources_are_those_of_the_sky():
-    mag_g = np.full(20_000, 23.0)
-    mags, r_half, beta = draw_planted_sources(np.random.default_rng(2), mag_g)
-    for values, (low, high) in (
-        (mag_g - mags["mag_r"], BLUE_GR),
-        (mags["mag_r"] - mags["mag_z"], BLUE_RZ),
-    ):
-        assert values.min() >= low - 1e-9
-        assert values.max() <= high + 1e-9
-        assert values.mean() == pytest.approx((low + high) / 2, abs=0.005)
-    assert np.log10(r_half).mean() == pytest.approx(LOG_R_HALF[0], abs=0.005)
-    assert np.log10(r_half).std() == pytest.approx(LOG_R_HALF[1], abs=0.005)
-    # Uniformly in a circle.
-    assert beta.max() <= MAX_BETA
-    assert (beta < MAX_BETA / 2).mean() == pytest.approx(0.25, abs=0.01)
-
-
-def test_injected_lenses_have_them_and_the_radii_of_their_galaxies():
-    settings = planted_settings(theta_e_range=[0.6, 3.0], source_mag_range=[22.0, 25.0])
-    images, table = hosts(60)
+@pytest.mark.parametrize("selection", [None, Selection()])
+def test_injected_arcs_are_those_of_the_sky(selection, monkeypatch):
+    monkeypatch.setattr(brick, "HIDDEN_FRACTION", 1.0)
+    places = np.array([[1800.3, 1750.8], [700.0, 2900.4], [2500.49, 100.51]])
+    wcs = brick_wcs(*brick_grid(RELEASE.brick_deg).centre("1501p320"), RELEASE)
+    # Next to no noise, and therefore no photon noise of the arcs.
+    images, table = hosts(len(places), noise=0)
+    table = table.assign(**{f"galdepth_{band}": 1e12 for band in BANDS})
+    table["ra"], table["dec"] = wcs.all_pix2world(places, 0).T
     rng = np.random.default_rng(3)
-    injected, truth = inject(images, table, rng, *injected_as(settings))
-    assert truth["theta_e_arcsec"].between(0.6, 3.0).all()
-    assert truth["source_mag_g"].between(22.0, 25.0).all()
-    assert (np.hypot(truth["beta_1"], truth["beta_2"]) <= MAX_BETA).all()
-    assert (truth["source_mag_g"] - truth["source_mag_r"]).between(*BLUE_GR).all()
-    # Sources near the axis are magnified more than those anywhere.
-    assert truth["magnification"].median() > 6
-    assert truth["weight"].isna().all()
-    assert (injected != images).any(axis=(1, 2, 3)).all()
-    # Brighter galaxies at the same redshift have larger radii.
-    images, bright = hosts(60, mag_z=16.5)
-    _, wider = inject(images, bright, np.random.default_rng(3), *injected_as(settings))
-    assert wider["theta_e_arcsec"].median() > truth["theta_e_arcsec"].median()
-
-
-def test_radii_rise_with_luminosity():
-    rng = np.random.default_rng(4)
-    medians = []
-    for mag in (20.0, 18.0, 16.0):
-        theta_e, z_source = draw_einstein_radii(
-            rng, np.full(2000, 0.5), np.full(2000, mag), mag_star
+    lensed, truth = inject(images, table, rng, BANDS, RELEASE, Injection(), selection)
+    sources = pd.DataFrame(
+        {"number": range(len(places)), "kind": "lens", "bx": places[:, 0], "by": places[:, 1]}
+    )
+    lenses = {
+        number: Lens(
+            Scene("lens", row["z_lens"]),
+            to_flux(np.array([row[f"source_mag_{band}"] for band in BANDS]), ZERO_POINT_MAG),
+            row,
         )
-        assert (z_source > 0.85).all()
-        medians.append(np.median(theta_e))
+        for number, row in enumerate(truth.to_dict("records"))
+    }
+    canvas = {band: np.zeros((BRICK_PIXELS, BRICK_PIXELS), np.float32) for band in BANDS}
+    exposures = {band: Exposures(SEEING[band]) for band in BANDS}
+    arcs = add_arcs(canvas, Patch(sources, pd.DataFrame(), lenses), exposures)
+    for number, (x, y) in enumerate(np.floor(places + 0.5).astype(int)):
+        window = slice(y - 50, y + 51), slice(x - 50, x + 51)
+        planted = np.stack([canvas[band][window] for band in BANDS])
+        injected = lensed[number] - images[number]
+        assert planted.max() > 0.002
+        assert injected == pytest.approx(planted, abs=2e-4 * float(planted.max()))
+        assert arcs[number].magnification == truth["magnification"][number]
+
+
+def spheres(theta_e, beta, r_half, mag_g):
+    """Mask of lenses in a range of radii and magnitudes of the arcs, and magnifications."""
+    magnification = sphere_magnification(theta_e, beta, r_half)
+    flux = to_flux(mag_g, ZERO_POINT_MAG) * magnification
+    mag = to_magnitude(flux, ZERO_POINT_MAG)
+    return (theta_e > 1.5) & (theta_e < 3) & (mag > 21.4) & (mag < 22.4), magnification
+
+
+def test_lenses_of_equal_radius_and_brightness_are_alike():
+    lenses = draw_lenses(np.random.default_rng(5), 1200)
+    sky = pd.DataFrame([lens.model for lens in lenses])
+    mag_g = to_magnitude(np.array([lens.fluxes[0] for lens in lenses]), ZERO_POINT_MAG)
+    # Uniform in radius and brightness, but within the range as on the sky.
+    selection = Selection(theta_e_range=(1.4, 3.1), arc_mag_range=(21.2, 22.6))
+    images, table = hosts(900)
+    generator = np.random.default_rng(6)
+    _, injected = inject(
+        images[:, :, 40:61, 40:61], table, generator, BANDS, RELEASE, Injection(), selection
+    )
+    tables = sky.assign(source_mag_g=mag_g), injected
+    values = []
+    for one in tables:
+        beta = np.hypot(one["beta_1"], one["beta_2"])
+        sphere = one["theta_e_arcsec"], beta, one["source_r_half"]
+        assert is_arc_like(*sphere).all()
+        mask, magnification = spheres(*sphere, one["source_mag_g"])
+        assert mask.sum() > 150
+        values.append((np.log10(magnification[mask]), beta[mask], one["source_r_half"][mask]))
+    for planted, drawn in zip(*values, strict=True):
+        error = np.hypot(planted.std() / len(planted) ** 0.5, drawn.std() / len(drawn) ** 0.5)
+        assert drawn.mean() == pytest.approx(planted.mean(), abs=3 * error + 0.02)
+        assert error < 0.04
+
+
+def test_massive_galaxies_have_larger_lenses():
+    rates, medians = [], []
+    for mag_z in (19.0, 18.0, 17.0):
+        images, table = hosts(80, mag_z=mag_z)
+        rates.append(lens_rates(table, THETA_E_RANGE)[0])
+        rng = np.random.default_rng(7)
+        _, truth = inject(images, table, rng, BANDS, RELEASE, Injection())
+        medians.append(truth["theta_e_arcsec"].median())
+    assert rates == sorted(rates)
     assert medians == sorted(medians)
-    # sigma ~ 10^(0.04 dm), theta_E ~ sigma^2.
-    assert medians[2] / medians[0] == pytest.approx(10**0.32, rel=0.1)
-
-
-def test_hosts_are_ellipticals_that_do_not_outshine_arcs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    settings = planted_settings()
-    pool = pd.DataFrame({"id": [str(i) for i in range(4000)], "mag_g": np.tile([19.0, 20.4], 2000)})
-    pool.loc[3999, "mag_g"] = np.nan
-    kinds = np.repeat(["elliptical", "spiral"], 2000)
-    settings.paths.truth.parent.mkdir(parents=True)
-    pool[["id"]].assign(kind=kinds).to_parquet(settings.paths.truth)
-    chosen = select_like_planted(pool, settings.paths.truth, np.random.default_rng(5))
-    assert chosen["id"].astype(int).max() < 2000
-    by_mag = chosen.groupby("mag_g").size() / 1000
-    assert by_mag[20.4] == pytest.approx(0.5, abs=0.05)
-    assert by_mag.get(19.0, 0) == pytest.approx(detection_probability(19.0), abs=0.02)
-
-
-def test_only_a_simulated_sky_has_planted_lenses():
-    config = {"run": "r", "survey": {"tree": "tree"}, "footprint": {"bricks": ["1500p320"]}}
-    with pytest.raises(LenspipeError, match=r"selection\.lenses: found planted, but only a simul"):
-        load_settings(config | {"selection": {"lenses": "planted"}})
+    # The number of sources within goes as sigma^4, with sigma ~ L^(1/4).
+    assert rates[1] / rates[0] == pytest.approx(10**0.4, rel=0.15)

@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import pytest
+from helpers.cards import NOTE, write_model
 from helpers.scored_run import BRICKS, CHUNK, make_run, make_settings
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,6 +98,7 @@ def test_a_run_summed_up(run, caplog):
     metrics = json.loads(settings.paths.evaluation("metrics.json").read_text())
     for key in ("auc", "completeness_fpr01", "n_lenses", "n_nonlenses"):
         assert summary[key] == metrics[key]
+    assert summary["model"] is None
     assert summary["wall_s"] == 220
     assert summary["peak_rss_mb"] == 800
     assert summary["n_galaxies"] == 90
@@ -124,6 +126,15 @@ def test_a_search_with_a_given_model_is_not_judged(run, caplog):
     assert "no data     1 targets: far" in caplog.text
     assert "AUC" not in caplog.text
     assert "missed.png" not in caplog.text
+
+
+def test_a_model_with_a_card_is_named(run, caplog):
+    write_model(run.paths.root / "given")
+    given = {"model": str(run.paths.root / "given" / "model.keras")}
+    settings = load_settings(run.model_dump() | {"inference": given})
+    with caplog.at_level("INFO", logger="lenspipe"):
+        assert summarise(settings)["model"] == NOTE
+    assert f"  model       {NOTE}" in caplog.messages
 
 
 def test_a_run_that_is_not_evaluated_is_refused(run):

@@ -18,7 +18,7 @@ from lenspipe.scoring.score import load_model, score_images
 from lenspipe.training.backup import Backup
 from lenspipe.training.data import TrainingData, ValidationData, count_classes, training_seed
 from lenspipe.training.devices import choose_devices
-from lenspipe.training.fitting import _Fit, _make, train
+from lenspipe.training.fitting import Fit, _make, train
 from lenspipe.training.results import write_model
 from lenspipe.training.steps import ProgressLogger, Steps
 from lenspipe.utils.errors import LenspipeError
@@ -357,7 +357,7 @@ def test_mixed_precision_model_is_saved_in_single_precision(settings):
     settings = configure(name="mixed")
     model = make_network(settings, mixed=True)
     assert model.dtype_policy.name == "mixed_float16"
-    fit = _Fit.__new__(_Fit)
+    fit = Fit.__new__(Fit)
     fit.model, fit.training, fit.bands = model, settings.training, settings.survey.bands
     fit.data = SimpleNamespace(shape=(3, 33))
     fit.backup = Backup(settings.paths.model("mixed", "backup"), "a")

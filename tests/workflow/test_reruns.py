@@ -94,7 +94,7 @@ CHANGES = [
     ]),
     *({"retrieval": {key: value}} for key, value in [("connections", 2), ("patience_s", 5)]),
     *({"selection": {key: value}} for key, value in [
-        ("number", 50), ("theta_e_bins", [0.5, 1, 2]), ("lenses", "planted"),
+        ("number", 50), ("theta_e_bins", [0.5, 1, 2]), ("arc_mag_range", [20.0, 24.0]),
     ]),
     *({"training": {key: value}} for key, value in [("epochs", 3), ("strategy", "mirrored")]),
     {"sample": {"negatives_per_lens": 2}},

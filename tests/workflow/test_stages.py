@@ -48,7 +48,8 @@ CONFIG = {
     "candidates": {"threshold": {"by": "number", "value": 100}},
     "mosaics": {"per_brick": True, "columns": 4, "rows": 2},
     "recovery": {"catalogs": ["published.csv"]},
-    "selection": {"number": 150, "source_mag_range": [21.0, 24.0]},
+    "evaluation": {"stamps": 40},
+    "selection": {"number": 150, "arc_mag_range": [19.5, 22.5]},
 }  # fmt: skip
 #: Settings that change no output: names, places, speed, memory, the log, and what a failed brick
 #: means; an input holds what else they say.
@@ -75,7 +76,7 @@ ORDER = [
     *[(name, "chunks", {}) for name in ("records", "scores", "chunk_mosaics")],
     *[(name, None, {}) for name in ("chunks", "candidates", "forecast", "sky_map")],
     *[(name, None, {}) for name in ("candidate_list", "mosaics")],
-    *[(name, None, {}) for name in ("checks", "evaluate", "recovery", "purity")],
+    *[(name, None, {}) for name in ("checks", "evaluate", "stamps", "recovery", "purity")],
     *[(name, None, {}) for name in ("paint", "injected_page", "realism")],
     *[(name, None, {}) for name in ("selection", "expected", "mine")],
     *[(name, "0103p000", {}) for name in ("brick_cutouts", "brick_scores", "brick_mosaic")],

@@ -294,7 +294,7 @@ def test_networks_are_combined_and_compared(finished, results):
     plan = run(finished, "results/tiny/models/both/metrics.json", "--dry-run")
     assert "Training mine" in plan
     assert "Training resnet" not in plan
-    sweep = {"settings": {"batch_size": [8, 16]}, "fpr": 0.2}
+    sweep = {"settings": {"batch_size": [8, 16]}, "fpr": 0.5}
     write_config(finished, training=training | short, sweep=sweep)
     run(finished, "sweep")
     table = pd.read_csv(results / "sweep" / "sweep.csv")

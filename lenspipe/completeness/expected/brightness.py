@@ -4,33 +4,20 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from lenspipe.config.surveys.base import Release
-from lenspipe.simulation.injection import arc_snr, gain, spot_snr
+from lenspipe.simulation.injection import gain, noise_from_depth
+from lenspipe.simulation.lenses import arc_snr, is_visible, sphere_magnification
 from lenspipe.simulation.lensing import blurred_arcs
+from lenspipe.simulation.psf import Psf
 from lenspipe.survey.photometry import to_flux, to_magnitude
 from lenspipe.utils.progress import track
 
-__all__ = ["estimate_snr", "is_detectable", "noise_from_depth", "trace_arcs"]
-
-#: Half-light radius of the galaxy that `galdepth` refers to.
-_GALDEPTH_RADIUS_ARCSEC = 0.45
+__all__ = ["estimate_snr", "trace_arcs"]
 
 #: De Vaucouleurs' profile: slope, and ratio of the total flux to the brightness at the half-light
 #: radius times that radius squared.
 _SERSIC_SLOPE, _TOTAL_FLUX_RATIO = 7.669, 22.67
-
-
-def noise_from_depth(galdepth: ArrayLike, fwhm: ArrayLike, pixel_scale_arcsec: float) -> np.ndarray:
-    """Noise per pixel of a coadd, nanomaggies.
-
-    The noise of a flux is that per pixel times the root of the number of pixels that the galaxy
-    covers, 4 pi s^2 for a Gaussian of width s. `galdepth` is the inverse variance of the flux of a
-    galaxy of 0.45 arcsec, nanomaggy^-2; `fwhm` the seeing, arcsec.
-    """
-    width2 = (np.asarray(fwhm, float) / 2.355) ** 2 + (_GALDEPTH_RADIUS_ARCSEC / 1.18) ** 2
-    return np.sqrt(pixel_scale_arcsec**2 / (4 * np.pi * width2 * np.asarray(galdepth, float)))
 
 
 def _conditions(
@@ -76,12 +63,47 @@ def estimate_snr(
     source_mags = table[[f"source_mag_{band}" for band in bands]].to_numpy()
     sources = to_flux(source_mags, release.zero_point_mag)
     beta = np.hypot(table["beta_1"], table["beta_2"]).to_numpy()
-    return spot_snr(sources, theta_e, beta, r_half, fwhm, noise, scale)
+    return _spot_snr(sources, theta_e, beta, r_half, fwhm, noise, scale)
+
+
+def _spot_snr(
+    fluxes: np.ndarray,
+    theta_e: np.ndarray,
+    beta: np.ndarray,
+    r_half: np.ndarray,
+    fwhm: np.ndarray,
+    noise: np.ndarray,
+    pixel_scale_arcsec: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Estimate the signal to noise of arcs from the images of a sphere, taken as two round spots.
+
+    Return the signal to noise, (N, B), as `lenspipe.simulation.lenses.arc_snr` has it, and the
+    magnification, (N,).
+
+    Parameters
+    ----------
+    fluxes
+        (N, B) of the unlensed sources, nanomaggies.
+    theta_e, beta, r_half
+        (N,) Einstein radius, arcsec; distance of the source from the axis in units of it;
+        half-light radius of the source, arcsec.
+    fwhm, noise
+        (B,) or (N, B) seeing, arcsec; noise per pixel at the images, nanomaggies.
+    """
+    magnification = sphere_magnification(theta_e, beta, r_half)[:, None]
+    spots = 4 * np.pi * (fwhm / 2.355) ** 2
+    spots = spots + 2 * np.pi * magnification * (r_half[:, None] / 1.18) ** 2
+    pixels = spots / pixel_scale_arcsec**2
+    flux = fluxes * magnification
+    peak = np.maximum(flux / pixels / noise, 1 + 1e-9)
+    # Flux and noise of the pixels of a Gaussian spot that are brighter than the noise.
+    snr = flux * (1 - 1 / peak) / (noise * np.sqrt(pixels * np.log(peak)))
+    return snr, magnification[:, 0]
 
 
 def trace_arcs(
     table: pd.DataFrame, bands: Sequence[str], size: int, release: Release
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Ray-trace lenses and measure their arcs as they would be observed.
 
     Lenses are those of `estimate_snr`; `size` is the side of a cutout in pixels.
@@ -89,12 +111,14 @@ def trace_arcs(
     Returns
     -------
     snr
-        As in `lenspipe.simulation.injection.arc_snr`, with the noise of the sky and of the lens's
-        light, shape (N, B).
+        As in `lenspipe.simulation.lenses.arc_snr`, with the noise of the sky, of the lens's light
+        and of the arcs, shape (N, B).
     magnification
         Shape (N,).
     mags
         Of the arcs, AB, shape (N, B).
+    visible
+        As in `lenspipe.simulation.lenses.is_visible`, shape (N,).
 
     Raises
     ------
@@ -108,29 +132,18 @@ def trace_arcs(
     offset = (np.arange(size) - size // 2) * scale
     distance = np.hypot(offset[:, None], offset)
     snr, magnification = np.zeros(fwhm.shape), np.zeros(len(table))
+    visible = np.zeros(len(table), bool)
     rows = enumerate(table.to_dict("records"))
     for i, lens in track(rows, "lenses of the population", len(table)):
-        arcs, magnification[i] = blurred_arcs(lens, sources[i], fwhm[i], size, scale)
+        psfs = [Psf.round(width) for width in fwhm[i]]
+        arcs, magnification[i] = blurred_arcs(lens, sources[i], psfs, size, scale)
         per_band = (slice(None), None, None)
-        light = _lens_light(flux[i][per_band], radius[i], distance, fwhm[i][per_band], scale)
-        snr[i] = arc_snr(arcs, sky[i][per_band] ** 2 + light / electrons[i][per_band])
+        edge = (size - arcs.shape[-1]) // 2
+        near = distance[edge : size - edge, edge : size - edge]
+        light = _lens_light(flux[i][per_band], radius[i], near, fwhm[i][per_band], scale)
+        variance = sky[i][per_band] ** 2 + (light + arcs) / electrons[i][per_band]
+        snr[i] = arc_snr(arcs, variance)
+        noise, seeing = np.sqrt(variance), float(fwhm[i, 0])
+        visible[i], _ = is_visible(arcs, light, noise, lens, magnification[i], seeing, scale)
     mags = to_magnitude(sources * magnification[:, None], release.zero_point_mag)
-    return snr, magnification, mags
-
-
-def is_detectable(
-    table: pd.DataFrame, snr: np.ndarray, bands: Sequence[str], min_snr: float = 20.0
-) -> np.ndarray:
-    """Which lenses are detectable in any band by Collett (2015, ApJ 811, 20, sect. 3).
-
-    Signal to noise above 20; theta_E^2 > r_half^2 + (seeing / 2)^2; magnification above 3, and
-    times the half-light radius above the seeing. Lenses are those of
-    `lenspipe.completeness.expected.population.draw_lenses`, N rows; `snr` has shape (N, B).
-    """
-    fwhm = table[[f"psfsize_{band}" for band in bands]].to_numpy(np.float64)
-    r_half, theta_e, magnification = (
-        table[[name]].to_numpy() for name in ("source_r_half", "theta_e_arcsec", "magnification")
-    )
-    resolved = theta_e**2 > r_half**2 + (fwhm / 2) ** 2
-    sheared = (magnification > 3) & (magnification * r_half > fwhm)
-    return ((snr > min_snr) & resolved & sheared).any(axis=1)
+    return snr, magnification, mags, visible

@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import gamma
 
-from lenspipe.simulation.injection import SIGMA_STAR
+from lenspipe.simulation.galaxies import mag_star
+from lenspipe.simulation.lenses import SIGMA_STAR
 from lenspipe.simulation.lensing import comoving_distance
-from lenspipe.simulation.population import mag_star
 
 __all__ = [
     "CHOI_2007",
@@ -93,7 +93,7 @@ def draw_dispersions(
 def lens_magnitude(sigma_v: ArrayLike, z: ArrayLike) -> np.ndarray:
     """Mean z magnitude (AB) of early-type galaxies of a velocity dispersion, scatter `MAG_SCATTER`.
 
-    From the relation that injected lenses follow, sigma ~ L^(1/4) with 232 km/s at the
+    From the relation that injected lenses follow, sigma ~ L^(1/4) with `SIGMA_STAR` at the
     characteristic magnitude. This is not its inverse: a galaxy of high dispersion is more often one
     of the many of average luminosity with a high dispersion for it than one of the few luminous
     ones. Distributions of log luminosity and log dispersion are taken as Gaussian (Bernardi et al.

@@ -23,7 +23,7 @@ from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.config.settings import Settings
 from lenspipe.products.files import require, write_json
 from lenspipe.products.tables import read_table, write_table
-from lenspipe.products.truth import QUOTED_ARC_SNR, QUOTED_THETA_E_ARCSEC, held_out_bricks
+from lenspipe.products.truth import held_out_bricks
 from lenspipe.statistics.metrics import PROPERTY_BINS
 from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
@@ -73,12 +73,10 @@ def expect_lenses(settings: Settings) -> str:
     )
     if not population.has_positions:
         result["kept"] = fraction
-        # Only lenses injected as on the real sky carry weights of the real population.
-        if settings.selection.lenses == "real":
-            injected = read_table(paths.selection("injected.parquet"), "injected_lenses")
-            result["by_galaxies"] = expected_from_galaxies(
-                function, injected, candidates.n_searched, _BIN_EDGES["mag"], bands[-1]
-            )
+        injected = read_table(paths.selection("injected.parquet"), "injected_lenses")
+        result["by_galaxies"] = expected_from_galaxies(
+            function, injected, candidates.n_searched, _BIN_EDGES["mag"], bands[-1]
+        )
     compare_with_candidates(result, candidates, population)
     write_table(paths.expected("expected.csv"), pd.DataFrame(result["bins"]))
     plot_expected(result, paths.expected("expected.png"), bands[-1])
@@ -191,11 +189,10 @@ def _expect_visible(
     systematic: tuple[float, float],
     where: str,
 ) -> dict[str, float] | None:
-    """Expected number of visually recognisable lenses, which the function describes best."""
-    if "arc_snr" not in lenses:
+    """Expected number of visible lenses, which the function describes best."""
+    if "visible" not in lenses:
         return None
-    visible = lenses["theta_e_arcsec"] >= QUOTED_THETA_E_ARCSEC
-    visible = (visible & (lenses["arc_snr"] >= QUOTED_ARC_SNR)).to_numpy()
+    visible = lenses["visible"].to_numpy(bool)
     if not visible.any():
         zero = dict.fromkeys(("expected", "low", "high"), 0.0)
         return {"n": 0.0} | _with_systematics(zero, systematic)
@@ -299,10 +296,10 @@ def expected_from_galaxies(
 ) -> dict[str, Any]:
     """Predict lenses from the search's own galaxies, without a velocity dispersion function.
 
-    Each injected lens stands for the lenses like it behind its galaxy (``weight``), and its galaxy
-    for all galaxies of its bin of magnitude. Keys are ``theta_e_range`` (arcsec), ``lenses`` behind
-    the galaxies, and how many of these should be found: ``expected``, ``low``, ``high`` (95 %,
-    including the scatter of the finite sample of injected lenses).
+    Each injected lens stands for the lenses like it behind a galaxy of its magnitude (``weight``),
+    and its galaxy for all galaxies of its bin of magnitude. Keys are ``theta_e_range`` (arcsec),
+    ``lenses`` behind the galaxies, and how many of these should be found: ``expected``, ``low``,
+    ``high`` (95 %, including the scatter of the finite sample of injected lenses).
 
     Parameters
     ----------

@@ -19,6 +19,7 @@ from lenspipe.completeness.expected.deflectors import (
     volume_mpc3_per_deg2,
 )
 from lenspipe.config.surveys.base import Release
+from lenspipe.simulation.lenses import draw_mass
 from lenspipe.simulation.lensing import einstein_radius_sis
 from lenspipe.simulation.sources import SOURCE_DENSITY, draw_sizes, draw_sources, redshift_scale
 
@@ -84,8 +85,9 @@ def draw_lenses(
 
     Each is observed under the conditions of a galaxy of its magnitude, and has that galaxy's
     colours, size and shape. Return the lenses of `draw_pool` with the hosts' columns, mag_<band>,
-    magnification, arc_snr (in the best band), arc_mag_<band>, and snr_<band>; and the number of
-    lenses per square degree, whatever the magnitude of their galaxy.
+    magnification, arc_snr (in the best band), arc_mag_<band>, snr_<band> and, of traced lenses,
+    visible (bool, as `lenspipe.simulation.lenses.is_visible` has it); and the number of lenses per
+    square degree, whatever the magnitude of their galaxy.
 
     Parameters
     ----------
@@ -119,9 +121,9 @@ def draw_lenses(
     lenses = pool.iloc[rows].reset_index(drop=True)
     lenses["weight"] /= probability[rows] * number
     snr, magnification = snr[rows], magnification[rows]
-    _draw_mass_and_clumps(rng, lenses)
+    lenses = _draw_mass_and_clumps(rng, lenses)
     if traced:
-        snr, magnification, mags = trace_arcs(lenses, bands, size, release)
+        snr, magnification, mags, lenses["visible"] = trace_arcs(lenses, bands, size, release)
     else:
         mags = lenses[[f"source_mag_{band}" for band in bands]].to_numpy()
         mags = mags - 2.5 * np.log10(magnification)[:, None]
@@ -146,14 +148,16 @@ def _assign_hosts(
     return pd.concat([pool, assigned], axis=1)
 
 
-def _draw_mass_and_clumps(rng: np.random.Generator, lenses: pd.DataFrame) -> None:
-    """Add ellipticity, shear and the source's clumps, as for injected lenses."""
-    for i in (1, 2):
-        light = lenses[f"shape_e{i}"].fillna(0)
-        lenses[f"mass_e{i}"] = (0.7 * light + rng.normal(0, 0.04, len(lenses))).clip(-0.4, 0.4)
-    shear, angle = np.abs(rng.normal(0, 0.05, len(lenses))), rng.uniform(0, 2 * np.pi, len(lenses))
-    lenses["shear_1"], lenses["shear_2"] = shear * np.cos(angle), shear * np.sin(angle)
-    lenses["clump_seed"] = rng.integers(2**31, size=len(lenses))
+def _draw_mass_and_clumps(rng: np.random.Generator, lenses: pd.DataFrame) -> pd.DataFrame:
+    """Lenses with ellipticity, shear and the source's clumps, as those of single galaxies."""
+    light = lenses[["shape_e1", "shape_e2"]].fillna(0).to_numpy(np.float64)
+    masses = [
+        draw_mass(rng, (e1, e2), theta_e, None)
+        for (e1, e2), theta_e in zip(light, lenses["theta_e_arcsec"], strict=True)
+    ]
+    mass = pd.DataFrame(masses).drop(columns="satellites")
+    seeds = rng.integers(2**31, size=len(lenses))
+    return pd.concat([lenses, mass.assign(clump_seed=seeds)], axis=1)
 
 
 def alternative_weights(lenses: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lenspipe.products.truth import QUOTED_ARC_SNR, QUOTED_THETA_E_ARCSEC
-
 __all__ = ["format_summary"]
 
 
@@ -31,10 +29,7 @@ def format_summary(result: Mapping[str, Any]) -> str:
             f"expected: {_number(result['expected'])}",
         ]
         if visible := result["visible"]:
-            lines.append(
-                f"of these with theta_E >= {QUOTED_THETA_E_ARCSEC:g} arcsec and arc signal to "
-                f"noise >= {QUOTED_ARC_SNR:g}: {_number(visible)} of {visible['n']:.1f}"
-            )
+            lines.append(f"of these visible to people: {_number(visible)} of {visible['n']:.1f}")
     if by_galaxies := result.get("by_galaxies"):
         low, high = by_galaxies["theta_e_range"]
         lines.append(

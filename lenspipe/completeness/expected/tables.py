@@ -13,6 +13,7 @@ from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.surveys.base import Release
 from lenspipe.products.tables import chunks_of, read_table
+from lenspipe.simulation.lenses import is_arc_like
 from lenspipe.statistics.balance import quantity_values
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
@@ -30,6 +31,10 @@ _CONFIG_KEY = "expected.population"
 
 #: Approximate number of galaxies of the search whose conditions are read, and minimum per chunk.
 _N_CONDITIONS, _MIN_CONDITIONS_PER_CHUNK = 50_000, 50
+
+#: What cells of a column of yes or no may hold, in lower case; empty cells are no.
+_TRUTH_VALUES = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
+_TRUTH_VALUES |= {"": False}
 
 #: Other names of columns; <first> and <last> are bands.
 _ALIASES = {
@@ -49,7 +54,8 @@ class Population(NamedTuple):
         Where it comes from.
     table
         A row per lens: theta_e_arcsec, arc_snr or arc_mag_<first band>, psfsize_<first band>,
-        depth_<first band>, mag_<last band>; brick and id if the lenses have positions.
+        depth_<first band>, mag_<last band>; visible (bool) if it is known which lenses people
+        see; brick and id if the lenses have positions.
     weights
         Lenses per square degree that each row stands for, float64, shape (N,). None: unknown, or
         each row is a lens.
@@ -166,6 +172,15 @@ def read_population(
         else:
             table[quantity.column] = np.nan
     _draw_unknown(table, hosts, seed)
+    if (column := given.find("visible")) is not None:
+        visible = given.text(column).str.lower().map(_TRUTH_VALUES)
+        if (broken := visible.isna().to_numpy()).any():
+            row = int(np.flatnonzero(broken)[0])
+            raise LenspipeError(
+                f"{path}: found visible {given.text(column)[row]!r} in {given.where([row])}, "
+                "expected 0 or 1, or true or false; correct it"
+            )
+        table["visible"] = visible.to_numpy(bool)
     weights = None
     if (column := given.find("weight")) is not None:
         weights = given.numbers(column, "deg-2")
@@ -249,6 +264,9 @@ def model_population(
 ) -> Population:
     """Lenses of the model, as this search would observe them.
 
+    Those whose images are no arcs (`lenspipe.simulation.lenses.is_arc_like`) are on the sky, but
+    not searched for.
+
     Parameters
     ----------
     hosts
@@ -274,13 +292,16 @@ def model_population(
         )
     rng = np.random.default_rng([seed, 43])
     table, on_sky = draw_lenses(rng, bands, hosts, draws, release, size, mag_max)
+    # The selection function is that of lenses whose images are arcs.
+    beta = np.hypot(table["beta_1"], table["beta_2"])
+    searched = parent_fraction * is_arc_like(table["theta_e_arcsec"], beta, table["source_r_half"])
     # Positions are those of the galaxies that gave the conditions, not of the lenses.
     table = table.drop(columns=["id", "brick"], errors="ignore")
     return Population(
         "model after Collett (2015)",
         table,
         table["weight"].to_numpy(),
-        np.full(len(table), parent_fraction),
+        searched,
         on_sky=on_sky,
         alternatives=alternative_weights(table),
     )

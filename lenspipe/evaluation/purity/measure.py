@@ -23,8 +23,8 @@ from lenspipe.products.files import write_json
 from lenspipe.products.grades import read_grades
 from lenspipe.products.models import read_held_out
 from lenspipe.products.schema import PURITY, names_of
-from lenspipe.products.scores import Cuts
-from lenspipe.products.tables import write_table
+from lenspipe.products.scores import Cuts, scores_note
+from lenspipe.products.tables import chunks_of, write_table
 from lenspipe.statistics.calibration import read_calibration
 from lenspipe.statistics.metrics import Estimate
 from lenspipe.utils.progress import log
@@ -91,6 +91,8 @@ def measure_purity(settings: Settings) -> dict:
     write_table(paths.purity("purity.csv"), table)
     plot_purity(table, summary, paths.purity("purity.png"), band)
     write_json(paths.purity("purity.json"), summary)
+    if note := scores_note(map(paths.scores, chunks_of(paths.bricks))):
+        log.info("purity: scores of the %s", note)
     for line in format_purity(summary).splitlines():
         log.info("purity: %s", line)
     return summary

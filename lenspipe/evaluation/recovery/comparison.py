@@ -30,6 +30,7 @@ from lenspipe.products.files import write_json
 from lenspipe.products.models import training_splits
 from lenspipe.products.sample import SPLITS
 from lenspipe.products.schema import RECOVERY, names_of
+from lenspipe.products.scores import scores_note
 from lenspipe.products.tables import chunks_of, write_table
 from lenspipe.utils.crossmatch import Sky, friends_of_friends, match_tables
 from lenspipe.utils.errors import LenspipeError
@@ -93,7 +94,10 @@ def recovery_of(
     write_table(path, entries[_COLUMNS].round({"separation_arcsec": 4}))
     plot_recovery(entries, summary, path.with_suffix(".png"))
     write_json(path.with_suffix(".json"), summary)
-    return format_summary(summary)
+    note = scores_note(_find_scores(Path(scores)).paths)
+    return (
+        f"Scores of the {note}.\n\n{format_summary(summary)}" if note else format_summary(summary)
+    )
 
 
 def compare(
