@@ -94,11 +94,13 @@ def _measure(lenses: pd.DataFrame, nonlenses: pd.DataFrame) -> dict[str, Any]:
         completeness, cut = completeness_at_fpr(p, other, rate)
         interval = completeness_interval(p, other, rate)
         result |= name_interval(f"completeness_{name}", (completeness, *interval))
-    above = lenses["p"] > (1.0 if cut is None else cut)
+    # Nothing passes where the rate cannot be measured.
+    cut = 1.0 if cut is None else cut
+    above = lenses["p"] > cut
     for column, edges in _BINS.items():
         result[f"completeness_by_{column}"] = completeness_in_bins(lenses, column, above, edges)
     result["false_positive_rate_by_kind"] = {
-        str(kind): {"n": len(group), "fpr01": float((group["p"] > (cut or 1.0)).mean())}
+        str(kind): {"n": len(group), "fpr01": float((group["p"] > cut).mean())}
         for kind, group in nonlenses.groupby("kind")
     }
     return result

@@ -144,15 +144,15 @@ def _records(table: pd.DataFrame) -> Any:
 
 
 def add_arcs(
-    canvas: Mapping[str, np.ndarray], patch: Patch, exposures: Mapping[str, Exposures]
-) -> dict[int, Arcs]:
-    """Add the arcs of the lenses to images of a brick; return them by the number of the source.
+    clean: Mapping[str, np.ndarray], patch: Patch, exposures: Mapping[str, Exposures]
+) -> tuple[dict[str, np.ndarray], dict[int, Arcs]]:
+    """Return images of a brick with the arcs of its lenses, and these by the number of the source.
 
     Lenses are thousands of times denser than on the real sky, and so would be those whose arcs are
     not visible: they would be a large fraction of the galaxies that are taken for non-lenses. Most
     of them are made ordinary galaxies: sources become ``elliptical``, and lenses leave the patch.
     """
-    clean = {band: image.copy() for band, image in canvas.items()}
+    canvas = {band: image.copy() for band, image in clean.items()}
     places = patch.sources.set_index("number")[["bx", "by"]]
     result: dict[int, Arcs] = {}
     for number, lens in patch.lenses.items():
@@ -168,7 +168,7 @@ def add_arcs(
     patch.sources.loc[left_out, "kind"] = "elliptical"
     for number in set(patch.lenses) - set(result):
         del patch.lenses[number]
-    return result
+    return canvas, result
 
 
 def _see_arcs(

@@ -5,8 +5,7 @@ to the centre. The distributions follow those of galaxies in DR9 of the Legacy S
 type, of published lenses and of false positives; docs/simulated-sky.md compares them.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -73,11 +72,6 @@ class Scene:
         self.sources.append(kind)
         self.components += [part | {"source": number} for part in components]
 
-    def moved(self, dx: float, dy: float) -> "Scene":
-        """Return the scene with all components moved, arcsec."""
-        parts = [c | {"dx": c["dx"] + dx, "dy": c["dy"] + dy} for c in self.components]
-        return replace(self, components=parts)
-
 
 def mag_star(redshift: ArrayLike) -> np.ndarray:
     """Return the z magnitude (AB) of a characteristic old galaxy at a redshift."""
@@ -114,6 +108,13 @@ def component(
 def ellipticity(rng: Generator, scale: float = 0.26, flattest: float = 0.35) -> tuple[float, float]:
     """Ellipticity of a galaxy whose axis ratio is 1 - |N(0, scale)|, in a random direction."""
     return in_direction(rng, float(np.clip(1 - abs(rng.normal(0, scale)), flattest, 1.0)))
+
+
+def draw_ellipticities(rng: Generator, number: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Ellipticities e1, e2 of galaxies whose axis ratios are 1 - |N(0, scale)|, at least 0.35."""
+    ratio = (1 - np.abs(rng.normal(0, scale, number))).clip(0.35, 1)
+    modulus, angle = (1 - ratio) / (1 + ratio), rng.uniform(0, np.pi, number)
+    return modulus * np.cos(2 * angle), modulus * np.sin(2 * angle)
 
 
 def in_direction(rng: Generator, ratio: float) -> tuple[float, float]:
@@ -184,12 +185,8 @@ def draw_red_galaxies(rng: Generator, population: str, number: int) -> list[RedG
         mag_r = mag_star(z) + rng.normal(*of_mag, size) + r_z
         log_size = rng.normal(0.03 - 0.13 * (mag_r - 19.6), 0.17)
         index = rng.normal(4, 1, size).clip(2, 6)
-        ratio = (1 - np.abs(rng.normal(0, 0.26, size))).clip(0.35, 1)
-        modulus, angle = (1 - ratio) / (1 + ratio), rng.uniform(0, np.pi, size)
-        columns = np.stack(
-            [z, mag_r, g_r, r_z, (10**log_size).clip(0.25, 5), index,
-             modulus * np.cos(2 * angle), modulus * np.sin(2 * angle)], 1
-        )  # fmt: skip
+        shape = draw_ellipticities(rng, size, 0.26)
+        columns = np.stack([z, mag_r, g_r, r_z, (10**log_size).clip(0.25, 5), index, *shape], 1)
         valid = (z > 0.07) & (z < 1.0) & (mag_r > brightest) & (mag_r < faintest)
         galaxies += [RedGalaxy(*row) for row in columns[valid].tolist()]
     return galaxies[:number]
@@ -262,9 +259,7 @@ def field_galaxies(rng: Generator, number: int) -> Components:
     g_r = np.where(red, rng.normal(1.3, 0.3, number), g_r)
     r_z = np.where(red, rng.normal(0.9, 0.35, number), r_z)
     r_half = 10 ** (-0.35 - 0.05 * (mag_r - 22) + 0.15 * rng.standard_normal(number))
-    ratio = (1 - np.abs(rng.normal(0, 0.45, number))).clip(0.35, 1)
-    modulus, angle = (1 - ratio) / (1 + ratio), rng.uniform(0, np.pi, number)
-    shape = {"e1": modulus * np.cos(2 * angle), "e2": modulus * np.sin(2 * angle)}
+    shape = draw_ellipticities(rng, number, 0.45)
     return _arrays(mag_r, g_r, r_z, r_half, rng.uniform(0.7, 2.0, number), shape)
 
 
@@ -278,7 +273,7 @@ def stars(rng: Generator, number: int, brightest: float = 10.0) -> Components:
     # The colours of M dwarfs are degenerate in g-r and spread in r-z.
     r_z = np.where(g_r > 1.1, rng.uniform(0.6, 1.7, number), r_z)
     none = np.zeros(number)
-    return _arrays(mag_r, g_r, r_z, none, none, {"e1": none, "e2": none})
+    return _arrays(mag_r, g_r, r_z, none, none, (none, none))
 
 
 def _arrays(
@@ -287,7 +282,7 @@ def _arrays(
     r_z: np.ndarray,
     r_half: np.ndarray,
     sersic: np.ndarray,
-    shape: Mapping[str, np.ndarray],
+    shape: tuple[np.ndarray, np.ndarray],
 ) -> Components:
     flux = to_flux(np.stack([mag_r + g_r, mag_r, mag_r - r_z]), ZERO_POINT_MAG)
     number = len(mag_r)
@@ -295,7 +290,8 @@ def _arrays(
         "profile": np.where(r_half > 0, "sersic", "psf").astype(object),
         "sersic": sersic,
         "r_half": r_half,
-        **shape,
+        "e1": shape[0],
+        "e2": shape[1],
         "texture": np.full(number, None, object),
         **{f"flux_{band}": values for band, values in zip(BANDS, flux, strict=True)},
     }

@@ -25,7 +25,7 @@ from lenspipe.simulation.groups import RICHNESS, Group, Member, in_group
 from lenspipe.simulation.lensing import einstein_radius_sis
 from lenspipe.simulation.sources import MIN_REDSHIFT_GAP, draw_sizes, draw_sources
 from lenspipe.simulation.survey import PIXEL_SCALE_ARCSEC, ZERO_POINT_MAG
-from lenspipe.survey.photometry import to_flux
+from lenspipe.survey.photometry import to_flux, to_magnitude
 
 __all__ = [
     "HALOS",
@@ -116,6 +116,16 @@ class Lens:
     fluxes: np.ndarray
     #: z_lens, z_source, sigma_v, and what `lenspipe.simulation.lensing.lensed_light` needs.
     model: dict[str, Any]
+
+    def describe(self, magnification: float) -> dict[str, float]:
+        """Columns theta_e_arcsec, beta (in theta_E), magnification and arc_mag_g (all images)."""
+        flux = self.fluxes[0] * magnification
+        return {
+            "theta_e_arcsec": float(self.model["theta_e_arcsec"]),
+            "beta": float(np.hypot(self.model["beta_1"], self.model["beta_2"])),
+            "magnification": magnification,
+            "arc_mag_g": float(to_magnitude(flux, ZERO_POINT_MAG)),
+        }
 
 
 def velocity_dispersion(redshift: np.ndarray | float, mag_z: np.ndarray | float) -> np.ndarray:

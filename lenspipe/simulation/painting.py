@@ -157,7 +157,8 @@ class Light:
         kx = 2 * np.pi * fft.rfftfreq(size, PIXEL_SCALE_ARCSEC).astype(np.float32)[None, :]
         ky = 2 * np.pi * fft.fftfreq(size, PIXEL_SCALE_ARCSEC).astype(np.float32)[:, None]
         # The coadd's pixel i lies between the fine pixels 2i and 2i + 1.
-        phase = np.exp(-0.5j * FINE_ARCSEC * kx) * np.exp(-0.5j * FINE_ARCSEC * ky)
+        phase = np.exp(0.5j * FINE_ARCSEC * kx) * np.exp(0.5j * FINE_ARCSEC * ky)
+        phase = phase.astype(np.complex64)
         result = np.zeros((len(self.image), size, size), np.float32)
         for image, psf, seen in zip(self.image, psfs, result, strict=True):
             part = image[fine, columns]
@@ -168,7 +169,7 @@ class Light:
             waves = fft.fft(waves, axis=0, overwrite_x=True)
             waves = np.concatenate([waves[: size - half], waves[-half:]])
             waves *= psf.transform(kx, ky)
-            waves *= phase.astype(np.complex64).conj()
+            waves *= phase
             seen[:] = fft.irfft2(waves, (size, size), overwrite_x=True)
         return result
 

@@ -180,8 +180,7 @@ def _make_brick(
         ebv = np.full((1, 1), TYPICAL_EBV)
     exposures = _observe(seed, brick, region, effects)
     clean, saturated = _paint(seed, components, exposures, region, "bright_stars" in effects)
-    canvas = {band: image.copy() for band, image in clean.items()}
-    arcs = add_arcs(canvas, patch, exposures)
+    canvas, arcs = add_arcs(clean, patch, exposures)
     rng = np.random.default_rng([seed, brick["brickid"], north, 13])
     if "ghosts" in effects:
         for star in sources[sources["kind"] == "star"].to_dict("records"):
@@ -283,7 +282,7 @@ def _redden(table: pd.DataFrame, ebv: np.ndarray, x: pd.Series, y: pd.Series) ->
 
 
 def _redden_arcs(patch: Patch, ebv: np.ndarray) -> None:
-    """The same for the sources that the lenses magnify, in place."""
+    """Redden the lensed sources like all others, in place."""
     places = patch.sources.set_index("number")[["bx", "by"]]
     for number, lens in patch.lenses.items():
         at = at_positions(ebv, *places.loc[[number]].to_numpy().T)[0]

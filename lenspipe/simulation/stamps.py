@@ -137,14 +137,7 @@ def draw_lens_stamp(
     )
     if not visible:
         return None
-    flux = lens.fluxes[0] * magnification
-    stamp.row |= {
-        "theta_e_arcsec": float(model["theta_e_arcsec"]),
-        "beta": float(np.hypot(model["beta_1"], model["beta_2"])),
-        "magnification": magnification,
-        "arc_mag_g": float(to_magnitude(flux, ZERO_POINT_MAG)),
-        "arc_snr": snr,
-    }
+    stamp.row |= lens.describe(magnification) | {"arc_snr": snr}
     return stamp.finish(stamp.clean + images), stamp.row
 
 

@@ -10,8 +10,6 @@ from lenspipe.simulation.brick import Arcs
 from lenspipe.simulation.exposures import BANDS
 from lenspipe.simulation.kinds import CONFUSING
 from lenspipe.simulation.lenses import Lens, arc_snr
-from lenspipe.simulation.survey import ZERO_POINT_MAG
-from lenspipe.survey.photometry import to_magnitude
 from lenspipe.utils.tables import write_table
 
 __all__ = ["lens_truth", "publish"]
@@ -42,12 +40,9 @@ def lens_truth(
         rows_, columns, own_rows, own_columns = seen.on_brick()
         alone = seen.images[:, own_rows, own_columns]
         noise = np.stack([sigma[band][rows_, columns] for band in BANDS])
-        model = lens.model
         rows[number] = {
-            **{name: model[name] for name in ("z_lens", "z_source", "theta_e_arcsec")},
-            "beta": float(np.hypot(model["beta_1"], model["beta_2"])),
-            "magnification": seen.magnification,
-            "arc_mag_g": float(to_magnitude(lens.fluxes[0] * seen.magnification, ZERO_POINT_MAG)),
+            **{name: lens.model[name] for name in ("z_lens", "z_source")},
+            **lens.describe(seen.magnification),
             "arc_snr": float(arc_snr(alone, np.where(noise > 0, noise**2, np.inf)).max()),
             "visible": seen.visible,
             "grade": grade_of(seen.shown_snr) if seen.visible else "",

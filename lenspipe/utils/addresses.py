@@ -48,7 +48,7 @@ def split_credentials(address: str, whole_query: bool = False) -> tuple[str, Cre
     Parameters
     ----------
     whole_query
-        Whether all parameters are credentials: of a folder nothing else is to be had by them.
+        Whether all parameters are credentials: a folder takes no other ones.
 
     Raises
     ------

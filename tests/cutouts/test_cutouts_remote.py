@@ -1,4 +1,4 @@
-"""Chunks fetched from servers: killed, out of disk, with bricks that can't be had."""
+"""Chunks fetched from servers: killed, out of disk, with bricks that are not available."""
 
 import json
 import random

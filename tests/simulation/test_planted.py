@@ -75,9 +75,9 @@ def test_injected_arcs_are_those_of_the_sky(selection, monkeypatch):
         )
         for number, row in enumerate(truth.to_dict("records"))
     }
-    canvas = {band: np.zeros((BRICK_PIXELS, BRICK_PIXELS), np.float32) for band in BANDS}
+    empty = {band: np.zeros((BRICK_PIXELS, BRICK_PIXELS), np.float32) for band in BANDS}
     exposures = {band: Exposures(SEEING[band]) for band in BANDS}
-    arcs = add_arcs(canvas, Patch(sources, pd.DataFrame(), lenses), exposures)
+    canvas, arcs = add_arcs(empty, Patch(sources, pd.DataFrame(), lenses), exposures)
     for number, (x, y) in enumerate(np.floor(places + 0.5).astype(int)):
         window = slice(y - 50, y + 51), slice(x - 50, x + 51)
         planted = np.stack([canvas[band][window] for band in BANDS])

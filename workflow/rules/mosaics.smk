@@ -1,4 +1,4 @@
-"""Mosaics for the eye.
+"""Mosaics for visual inspection.
 
 Needs: candidates or scores, and the cutouts' manifests. Gives: ranked pages of candidates, a page
 for each brick of a chunk, or one brick's page where that is asked for by name.
