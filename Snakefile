@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 from lenspipe.config.base import merged
+from lenspipe.config.runs import note_settings
 from lenspipe.config.settings import hide_credentials, load_settings, read_config
 from lenspipe.config.stages import STAGES
 from lenspipe.config.stages import makes_files
 from lenspipe.config.texts import parse_arguments
-from lenspipe.footprint.plan import load_plan
+from lenspipe.footprint.plan import load_plan_apart
+from lenspipe.runs.steps import describe_end
 from lenspipe.status.disk import describe_disk_space
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.status.failures import reopen
@@ -42,7 +44,7 @@ try:
             f"{SETTINGS.model_path}: no such file, expected a trained model (.keras); correct "
             "config key inference.model, or leave it out to train one"
         )
-    PLAN = load_plan(SETTINGS)
+    PLAN = load_plan_apart(SETTINGS)
 except LenspipeError as error:
     raise WorkflowError(str(error)) from None
 
@@ -56,6 +58,7 @@ if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.ar
     try:
         reopen(SETTINGS, CHUNKS)
         reopen_pages(SETTINGS)
+        note_settings(SETTINGS)
     except LenspipeError as error:
         raise WorkflowError(str(error)) from None
 if workflow.is_main_process:
@@ -64,8 +67,9 @@ if workflow.is_main_process:
         logger.info(need)
     if warning:
         logger.warning(warning)
-# Tells whether this run, which may make something else only, has summed up the whole search.
+# Tell whether this run, which may make something else only, has summed up the whole search.
 SUMMARY_BEFORE = PATHS.summary.stat().st_mtime_ns if PATHS.summary.exists() else None
+PAGE_BEFORE = PATHS.page.stat().st_mtime_ns if PATHS.page.exists() else None
 # Stages that run only where they are requested by name.
 ON_REQUEST = {"mine", "sweep"}
 # Stages whose parameters are also a file, workflow/rules/basis.smk.
@@ -131,8 +135,9 @@ if SETTINGS.keep == "scores":
     include: "workflow/rules/discard.smk"
 
 
-# A given model is searched with as it is: no sample, no training, no evaluation.
-if not SETTINGS.inference.model:
+# A given model is searched with as it is, and a list of targets needs none: no sample, no training, no
+# evaluation.
+if SETTINGS.trains:
 
     include: "workflow/rules/sample.smk"
     include: "workflow/rules/training.smk"
@@ -152,7 +157,7 @@ RESULTS = [
     and each.name not in ON_REQUEST
     and makes_files(STAGES[each.name], SETTINGS)
 ]
-if not SETTINGS.inference.model:
+if SETTINGS.trains:
     RESULTS += expand(rules.train.output + rules.activations.output, model=SETTINGS.models)
     RESULTS += expand(
         rules.predict.output + rules.assess.output + rules.mistakes.output,
@@ -168,6 +173,8 @@ rule all:
 
 
 onsuccess:
+    if PATHS.page.exists() and PATHS.page.stat().st_mtime_ns != PAGE_BEFORE:
+        logger.info(describe_end(SETTINGS))
     # Only here, when all has been done without the bricks that failed: the exit status says so.
     if PATHS.summary.exists() and PATHS.summary.stat().st_mtime_ns != SUMMARY_BEFORE:
         if failed := describe_failures(SETTINGS):

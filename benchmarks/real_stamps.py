@@ -42,7 +42,8 @@ from lenspipe.plotting.colour import viewer_fluxes, viewer_rgb  # noqa: E402
 from lenspipe.plotting.galaxy_pages import draw_page  # noqa: E402
 from lenspipe.scoring.score import load_model, score_images  # noqa: E402
 from lenspipe.simulation.injection import inject  # noqa: E402
-from lenspipe.statistics.metrics import auc, completeness_at_fpr, fraction_interval  # noqa: E402
+from lenspipe.statistics.intervals import fraction_interval  # noqa: E402
+from lenspipe.statistics.metrics import auc, completeness_at_fpr  # noqa: E402
 from lenspipe.survey.photometry import to_magnitude  # noqa: E402
 from lenspipe.utils.errors import LenspipeError  # noqa: E402
 from lenspipe.utils.tensorflow import keras  # noqa: E402
@@ -196,7 +197,7 @@ def measure_all(table: pd.DataFrame, suffix: str, grades: Sequence[str]) -> dict
         for column, prefix in (("p", ""), ("g_ratio", "g_ratio_")):
             scores = lenses[column].to_numpy(), nonlenses[column].to_numpy()
             for key, values in measure(*scores, np.random.default_rng(1)).items():
-                for end, value in zip(("", "_lo", "_hi"), values, strict=True):
+                for end, value in zip(("", "_low", "_high"), values, strict=True):
                     flat[f"{prefix}{key}_{name}{suffix}{end}"] = value
     return flat
 
@@ -220,7 +221,7 @@ def print_table(flat: Mapping[str, float | None], suffix: str, grades: Sequence[
 
 
 def _ends(flat: Mapping[str, float | None], key: str) -> Estimate:
-    return flat[key], flat[f"{key}_lo"], flat[f"{key}_hi"]
+    return flat[key], flat[f"{key}_low"], flat[f"{key}_high"]
 
 
 def through_stretch(images: np.ndarray) -> np.ndarray:
@@ -326,7 +327,7 @@ def main() -> None:
     for by, low, _, number, *values in fractions.itertuples(index=False):
         key = "injected" if by == "all" else f"injected_{by}_{low:g}"
         flat |= {f"n_{key}": number}
-        flat |= dict(zip((key, f"{key}_lo", f"{key}_hi"), values, strict=True))
+        flat |= dict(zip((key, f"{key}_low", f"{key}_high"), values, strict=True))
     if options.pages:
         graded = table["grade"].isin(GRADES[""]).to_numpy()
         truth["name"] = (

@@ -31,9 +31,9 @@ from lenspipe.completeness.prediction import compare_planted  # noqa: E402
 from lenspipe.completeness.quantities import selection_quantities  # noqa: E402
 from lenspipe.completeness.selection_function import SelectionFunction  # noqa: E402
 from lenspipe.config.settings import Settings, load_settings  # noqa: E402
-from lenspipe.simulation.injection import inject, sky_noise  # noqa: E402
+from lenspipe.simulation.injection import inject, noise_from_depth, sky_noise  # noqa: E402
 from lenspipe.simulation.survey import PIXEL_SCALE_ARCSEC, ZERO_POINT_MAG  # noqa: E402
-from lenspipe.statistics.metrics import wilson_interval  # noqa: E402
+from lenspipe.statistics.intervals import binomial_interval  # noqa: E402
 
 N_HOSTS, N_BRICKS = 600, 24
 N_INJECTED, N_PLANTED = 2000, 200
@@ -51,8 +51,8 @@ def make_pool(number: int, settings: Settings) -> pd.DataFrame:
     hosts["brick"] = brick.astype(str)
     for band in BANDS:
         hosts[f"psfsize_{band}"] = SEEING_ARCSEC[band] * seeing_factor
-        width = hosts[f"psfsize_{band}"] / 2.355 / PIXEL_SCALE_ARCSEC
-        hosts[f"galdepth_{band}"] = 1 / (4 * np.pi * (width * NOISE_NMGY[band] * noise_factor) ** 2)
+        unit = noise_from_depth(1.0, hosts[f"psfsize_{band}"], PIXEL_SCALE_ARCSEC)
+        hosts[f"galdepth_{band}"] = (unit / (NOISE_NMGY[band] * noise_factor)) ** 2
     noise = np.array([NOISE_NMGY[band] for band in BANDS])
     # Noise added to make a shallower brick, drawn for each lens.
     added = noise[None] * np.sqrt(noise_factor**2 - 1)[:, None]
@@ -155,7 +155,7 @@ def main() -> None:
     print(f"{len(pool)} lenses injected in {injecting:.0f} s; {flat['s_per_search']:.2f} s/search")
     print(f"of {N_PLANTED} planted: {np.mean(found):.1f} found, {np.mean(expected):.1f} expected")
     for unit, k, n in (("searches", totals, options.searches), ("bins", bins, n_bins)):
-        low, high = wilson_interval(k, n)
+        low, high = binomial_interval(k, n)
         interval = f"{100 * low:.1f} to {100 * high:.1f}"
         minimum = int(binom.ppf(0.025, n, 0.95))
         print(

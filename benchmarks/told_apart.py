@@ -320,7 +320,7 @@ def main() -> None:
         flat = {"largest": "_".join(largest)}
         for (space, name), result in results.items():
             key = f"auc_{space}" if space == "noise" else f"auc_{space}_{name}"
-            values = zip(("", "_lo", "_hi"), ("auc", "low", "high"), strict=True)
+            values = zip(("", "_low", "_high"), ("auc", "low", "high"), strict=True)
             flat |= {key + end: round(result[value], 4) for end, value in values}
         for survey, values in medians.items():
             flat |= {f"{survey} {key}".replace(" ", "_"): round(x, 4) for key, x in values.items()}

@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "plotting",
         "products",
         "retrieval",
+        "runs",
         "sample",
         "scoring",
         "simulation",
@@ -32,4 +33,5 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "training",
         "utils",
     ],
+    submod_attrs={"runs.opened": ["Run", "open_run"], "runs.galaxy": ["Galaxy"]},
 )

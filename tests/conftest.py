@@ -22,28 +22,39 @@ from lenspipe.survey.bricks import brick_grid, brick_wcs
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
-#: Files that take longest, in the order in which they run.
+#: Files that take longest, in the order in which they run: a minute or two each at first, ten
+#: seconds at the end, so that both processes end at about the same time.
 LONGEST = (
     "test_workflow_slurm",
     "test_workflow",
+    "test_rehearsal",
     "test_distributed",
-    "test_training",
-    "test_backends",
-    "test_reruns",
-    "test_workflow_targets",
-    "test_tap",
+    "test_shipped",
     "test_depth_leak",
+    "test_reruns",
+    "test_workflow_shipped",
+    "test_real_stamps",
     "test_simulation",
     "test_workflow_given",
-    "test_workflow_remote",
-    "test_model_evaluation",
-    "test_checks",
+    "test_training",
+    "test_stages",
+    "test_sweeps",
+    "test_workflow_targets",
     "test_training_killed",
-    "test_purity",
-    "test_models",
+    "test_tap",
+    "test_inspection_browser",
+    "test_backends",
+    "test_planted",
+    "test_workflow_remote",
     "test_cutouts_remote",
     "test_retrieval",
-    "test_inspection_browser",
+    "test_checks",
+    "test_pixels",
+    "test_sweep",
+    "test_model_evaluation",
+    "test_purity",
+    "test_models",
+    "test_populations",
 )
 
 

@@ -1,26 +1,36 @@
 """What is said about the package stays true: references, examples, dependencies, links."""
 
+import argparse
 import ast
+import html
+import json
 import re
+import runpy
+import shlex
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
 import lenspipe
+from lenspipe.cli.main import make_parser
+from lenspipe.cli.reference import commands_reference
 from lenspipe.config.reference import config_reference
+from lenspipe.config.schema import config_schema
 from lenspipe.config.settings import load_settings
 from lenspipe.products.outputs import outputs_document
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-#: Needed without being imported: `snakemake --report`, the commands.
+#: Needed without being imported: `snakemake --report`, the commands, the documentation site.
 NOT_IMPORTED = {
     *("aiohttp", "mypy", "pygments", "pytest-xdist", "ruff", "snakefmt", "snakemake"),
-    *("types-pyyaml", "types-requests"),
+    *("types-pyyaml", "types-requests", "pre-commit"),
+    *("myst-parser", "numpydoc", "pydata-sphinx-theme", "sphinx", "towncrier"),
 }
 #: Import names that several distributions share.
 SHARED_NAMES = {"google": "protobuf"}
@@ -46,7 +56,7 @@ OPENVINO = declared(PROJECT["project"]["optional-dependencies"]["openvino"])
 SLURM = declared(PROJECT["project"]["optional-dependencies"]["slurm"])
 TEST = declared(
     line
-    for extra in ("test", "unit")
+    for extra in ("docs", "test", "unit")
     for line in PROJECT["project"]["optional-dependencies"][extra]
     if "lenspipe" not in line
 )
@@ -128,8 +138,34 @@ def test_description_of_outputs_is_up_to_date():
     )
 
 
+def test_reference_of_commands_is_up_to_date():
+    assert (ROOT / "docs" / "commands.md").read_text() == commands_reference(), (
+        "write it anew: python -m lenspipe.cli.reference > docs/commands.md"
+    )
+
+
+def test_schema_of_configuration_is_up_to_date():
+    schema = json.loads((ROOT / "config" / "schema.json").read_text())
+    assert schema == config_schema(), (
+        "write it anew: python -m lenspipe.config.schema > config/schema.json"
+    )
+
+
+def test_schema_finds_errors_and_takes_short_forms():
+    validator = jsonschema.Draft202012Validator(config_schema())
+    validator.check_schema(validator.schema)
+    right = {"run": "a", "candidates": {"threshold": 0.9}, "sample": {"known_lenses": "a.csv"}}
+    assert list(validator.iter_errors(right)) == []
+    assert load_settings({**right, "survey": {"tree": "."}}).sample.known_lenses[0].path == "a.csv"
+    wrong = {"run": "a", "footprint": {"ra": [0, 400]}, "mosaic": {}, "keep": "some"}
+    paths = sorted("/".join(map(str, error.path)) for error in validator.iter_errors(wrong))
+    assert paths == ["", "footprint/ra/1", "keep"]
+
+
 @pytest.mark.parametrize("path", found(ROOT / "config", "*.yaml"), ids=lambda p: p.name)
 def test_example_is_valid(path):
+    assert path.read_text().startswith("# yaml-language-server: $schema=schema.json\n")
+    jsonschema.validate(yaml.safe_load(path.read_text()), config_schema())
     config = yaml.safe_load(path.read_text())
     settings = load_settings(config)
     assert settings.simulation is not None or settings.run == settings.survey.release == path.stem
@@ -149,6 +185,38 @@ def test_tests_import_what_they_declare():
     used = imports_of(found(ROOT / "tests", "**/*.py"), OURS)
     assert used - {*CORE, *DEMO, *SWEEP, *TEST} == set()
     assert set(TEST) - used == NOT_IMPORTED & set(TEST)
+
+
+def names_of(module):
+    """Names that a module of the package binds, without importing it; None if there is none."""
+    path = ROOT.joinpath(*module.split("."))
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    if not path.is_file():
+        return None
+    names = {entry.stem for entry in path.parent.glob("*") if path.name == "__init__.py"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names.add(node.value)  # names that are imported when they are first used
+    return names
+
+
+def test_scripts_import_names_that_exist():
+    imports = [
+        (path.name, node.module, alias.name)
+        for path in SCRIPTS
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lenspipe")
+        for alias in node.names
+    ]
+    assert len(imports) > 100
+    known = {module: names_of(module) or () for module in {module for _, module, _ in imports}}
+    assert [entry for entry in imports if entry[2] not in known[entry[1]]] == []
 
 
 def test_optional_dependencies_are_imported_late():
@@ -198,12 +266,118 @@ def test_citation():
 
 
 def documents():
-    return sorted(
-        path for folder in (".", "docs", "config") for path in found(ROOT / folder, "*.md")
-    )
+    folders = (".", "docs", "config", "changelog.d")
+    return sorted(path for folder in folders for path in found(ROOT / folder, "*.md"))
 
 
 @pytest.mark.parametrize("path", documents(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_lead_somewhere(path):
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", path.read_text())
     assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_quoted_figures_do_not_begin_a_line():
+    """Markdown would end the paragraph there."""
+    for path in documents():
+        assert re.findall(r"^<!-- \S+\.json.*", path.read_text(), re.MULTILINE) == [], path
+
+
+def blocks(path, language):
+    """Code blocks of a document in a language."""
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```", path.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def test_settings_in_documents_are_valid():
+    schema = config_schema()
+    del schema["required"]
+    validator = jsonschema.Draft202012Validator(schema)
+    checked, errors = 0, []
+    for path in documents():
+        for block in blocks(path, "yaml"):
+            config = yaml.safe_load(block)
+            # Profiles of Snakemake are YAML, too.
+            if set(config) & set(schema["properties"]):
+                checked += 1
+                errors += [
+                    f"{path.name}: {error.message}" for error in validator.iter_errors(config)
+                ]
+    assert checked > 10
+    assert errors == []
+
+
+def test_commands_in_documents_exist(monkeypatch):
+    """Each `lenspipe` command of the documents has a name and options that the parsers know."""
+
+    def fail(_, message):
+        raise ValueError(message)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "error", fail)
+    checked, errors = 0, []
+    for path in documents():
+        for block in blocks(path, "sh"):
+            for line in block.replace("\\\n", " ").splitlines():
+                command, _, arguments = line.partition("lenspipe ")
+                words = shlex.split(arguments, comments=True)
+                if (
+                    command.endswith(("'", "/"))
+                    or not words
+                    or {"--help", "--version"} & set(words)
+                ):
+                    continue
+                if command.strip() and not command.startswith(("srun", "TF_CONFIG")):
+                    continue
+                checked += 1
+                try:
+                    make_parser().parse_args(words)
+                except ValueError as error:
+                    errors.append(f"{path.name}: {line}: {error}")
+    assert checked > 20
+    assert errors == []
+
+
+def test_figure_of_the_data_flow_shows_its_source():
+    """Written anew by the command at the top of the source."""
+    source = (ROOT / "docs" / "figures" / "data-flow.dot").read_text()
+    figure = (ROOT / "docs" / "figures" / "data-flow.svg").read_text()
+    labels = re.findall(r'label="([^"]+)"', source)
+    assert len(labels) > 10
+    lines = [line.strip() for label in labels for line in label.split("\\n")]
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", figure)
+    drawn = {html.unescape(text).strip() for text in texts}
+    assert [line for line in lines if line not in drawn] == []
+
+
+def test_every_page_is_in_the_navigation():
+    """Sphinx would warn of it, but the tests do not build the site."""
+    pages = {path.stem for path in found(ROOT / "docs", "*.md")} - {"index"}
+    trees = "".join(
+        block
+        for path in found(ROOT / "docs", "*.md")
+        for block in re.findall(r"```{toctree}\n(.*?)```", path.read_text(), re.DOTALL)
+    )
+    entries = set(re.findall(r"^(?:.*<)?([\w/-]+)>?$", trees, re.MULTILINE))
+    assert entries == {*pages, "generated/packages"}
+
+
+def test_tested_versions_name_what_is_declared():
+    lines = (ROOT / "envs" / "tested.txt").read_text().splitlines()
+    tested = dict(line.split("==") for line in lines if not line.startswith("#"))
+
+    def number(text):
+        return [int(part) for part in re.findall(r"\d+", text)]
+
+    for name, lowest in {**CORE, **DEMO, **SWEEP, **OPENVINO, **SLURM}.items():
+        assert number(tested[name.lower()]) >= number(lowest), (
+            f"{name}: write it anew: python .ci/lock.py > envs/tested.txt"
+        )
+
+
+def test_figures_of_the_demo_are_those_of_a_run():
+    script = runpy.run_path(str(ROOT / "benchmarks" / "demo_figures.py"))
+    figures = json.loads(script["FIGURES"].read_text())
+    texts = {path: path.read_text() for path in script["documents"]()}
+    names = set().union(*map(script["quoted"], texts.values()))
+    assert names
+    assert {f"{file} {key}" for file, key in names} == set(figures)
+    for path, text in texts.items():
+        assert script["with_figures"](text, figures) == text, f"{path}: run the script"

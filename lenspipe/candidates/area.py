@@ -11,7 +11,7 @@ from lenspipe.products.manifests import read_manifest
 from lenspipe.products.tables import read_table
 from lenspipe.survey.bricks import BrickGrid
 
-__all__ = ["area_deg2", "coverage_map", "searched_bricks"]
+__all__ = ["area_deg2", "coverage_map", "format_area", "searched_bricks"]
 
 #: HEALPix order of the map's smallest cells, which are 1.7 arcmin wide.
 ORDER = 11
@@ -50,6 +50,11 @@ def area_deg2(bricks: pd.DataFrame, brick_deg: float) -> float:
         np.radians(np.clip(bricks["dec"] + s * brick_deg / 2, -90, 90)) for s in (1, -1)
     )
     return float((bricks["width"] * np.degrees(np.sin(north) - np.sin(south))).sum())
+
+
+def format_area(area: float) -> str:
+    """Write an area in words: ``0.75 square degrees``, ``14,028 square degrees``."""
+    return f"{area:,.2f} square degrees" if area < 10 else f"{area:,.0f} square degrees"
 
 
 def coverage_map(bricks: pd.DataFrame, grid: BrickGrid) -> MOC:

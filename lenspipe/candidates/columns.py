@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from astropy.table import Table
 
+from lenspipe.products.described import describe
 from lenspipe.products.schema import CANDIDATES, Column, expand
 
 __all__ = ["order_columns", "table_with_units"]
@@ -36,16 +36,4 @@ def table_with_units(table: pd.DataFrame, meta: Mapping[str, Any]) -> Table:
     The columns are those of the candidates; `meta` is that of the whole table.
     """
     bands = [name.removeprefix("mag_") for name in table if name.startswith("mag_")]
-    columns = {column.name: column for column in _columns_of(table, bands)}
-    result = Table(meta=dict(meta))
-    for name in table.columns:
-        values = table[name].to_numpy()
-        if values.dtype == object or table[name].dtype in ("str", "string"):
-            texts = table[name].astype(object).where(table[name].notna(), "")
-            # FITS has no strings of length 0, not even in a table without rows.
-            values = texts.to_numpy().astype(str) if len(values) else np.zeros(0, "U1")
-        result[name] = values
-        result[name].unit = columns[name].unit or None
-        result[name].description = columns[name].description
-        result[name].meta["ucd"] = columns[name].ucd
-    return result
+    return describe(table, _columns_of(table, bands), meta)

@@ -9,7 +9,6 @@ import pandas as pd
 from lenspipe.candidates.catalogue import write_catalogues
 from lenspipe.candidates.columns import order_columns
 from lenspipe.candidates.forecast import expected_performance
-from lenspipe.candidates.page import write_html_page
 from lenspipe.candidates.redshifts import add_redshifts
 from lenspipe.candidates.systems import make_systems
 from lenspipe.candidates.threshold import find_cuts
@@ -18,16 +17,17 @@ from lenspipe.config.flags import has_rejected_flag
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.results import Threshold
 from lenspipe.config.settings import Settings
-from lenspipe.products.candidates import page_numbers, read_candidates
 from lenspipe.products.cards import describe_model
 from lenspipe.products.files import read_json, write_json
-from lenspipe.products.models import read_held_out
+from lenspipe.products.models import read_held_out, read_unseen
+from lenspipe.products.provenance import made_with
 from lenspipe.products.scores import Cuts, iterate_scores
 from lenspipe.products.tables import read_table
+from lenspipe.statistics.intervals import format_percent
 from lenspipe.utils.names import unique_names
 from lenspipe.utils.progress import log
 
-__all__ = ["find_candidates", "forecast", "list_candidates"]
+__all__ = ["find_candidates", "forecast"]
 
 
 def find_candidates(settings: Settings) -> pd.DataFrame:
@@ -79,7 +79,8 @@ def find_candidates(settings: Settings) -> pd.DataFrame:
     note = describe_model(settings.model_path)
     if note:
         log.info("candidates: %s", note)
-    write_catalogues(table, lowest, settings.run, section.merge_radius_arcsec, note, paths)
+    made_by = made_with(settings)
+    write_catalogues(table, lowest, made_by, section.merge_radius_arcsec, note, paths)
     return table
 
 
@@ -97,8 +98,10 @@ def forecast(settings: Settings) -> None:
     keys = [tuple(group[name] for name in per) for group in groups]
     values = [np.inf if group["cut"] is None else group["cut"] for group in groups]
     cuts = Cuts(per, dict(zip(keys, values, strict=True)))
+    unseen = {} if settings.targets else read_unseen(settings.paths.purity("purity.json"), keys)
     expected = {
-        key: expected_performance(held_out, cuts, threshold, prior, key) for key in (None, *keys)
+        key: expected_performance(held_out, cuts, threshold, prior, key, unseen)
+        for key in (None, *keys)
     }
     record |= {
         "measured_on": None if held_out is None else measured_on,
@@ -110,15 +113,6 @@ def forecast(settings: Settings) -> None:
     }
     _log_forecast(record)
     write_json(settings.paths.threshold, record)
-
-
-def list_candidates(settings: Settings) -> None:
-    """Write ``candidates/candidates.html``, a table with links to the pages of the mosaics."""
-    record = read_json(settings.paths.threshold, "threshold")
-    threshold = None if settings.targets else settings.candidates.threshold
-    table = read_candidates(settings.paths.candidates)
-    pages = page_numbers(table, settings.mosaics, settings.survey.bands)
-    write_html_page(table, pages, record, settings.run, threshold, settings.paths)
 
 
 def _select(paths: RunPaths, cuts: Cuts | None, reject_flags: Sequence[str]) -> pd.DataFrame:
@@ -222,7 +216,8 @@ def _log_forecast(record: dict[str, Any]) -> None:
     expected = record["expected"]
     if expected["completeness"] is not None:
         log.info(
-            "candidates: expected completeness %.1f %% (95 %%: %.1f-%.1f), from %d lenses of %s",
-            *(100 * expected[f"completeness{end}"] for end in ("", "_low", "_high")),
-            expected["n_lenses"], record["measured_on"],
+            "candidates: expected completeness %s, from %d lenses of %s; false-positive rate %s, "
+            "from %d galaxies that no training saw",
+            format_percent(expected, "completeness"), expected["n_lenses"], record["measured_on"],
+            format_percent(expected, "false_positive_rate"), expected["n_nonlenses"],
         )  # fmt: skip

@@ -1,12 +1,14 @@
 """Expected completeness and purity of a cut, from galaxies that the model was not trained on."""
 
-import numpy as np
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
 from lenspipe.config.results import Threshold
 from lenspipe.products.models import group_rows, random_nonlenses
 from lenspipe.products.scores import Cuts
-from lenspipe.statistics.metrics import completeness_interval, fraction_interval, purity_interval
+from lenspipe.statistics.intervals import fraction_interval, name_interval, purity_interval
 
 __all__ = ["expected_performance"]
 
@@ -17,13 +19,15 @@ def expected_performance(
     threshold: Threshold | None,
     prior: float,
     key: tuple[str, ...] | None = None,
+    unseen: Mapping[tuple[str, ...] | None, Mapping[str, Any]] | None = None,
 ) -> dict[str, float | None]:
     """Expected performance of a cut, with 95 % intervals.
 
     Completeness is the fraction of the held-out lenses that pass, the false-positive rate that of
-    the random non-lenses, and purity follows from both and the prior. A false-positive rate that
-    was requested is taken to be the true one; the interval of completeness then includes the
-    uncertainty of the cut (`lenspipe.statistics.metrics.completeness_interval`). Keys are
+    the random galaxies in bricks that training never saw, or else of the held-out random
+    non-lenses, and purity follows from both and the prior. All are those at this cut, also where it
+    was placed so that a requested fraction of the held-out non-lenses passes: its true rate is then
+    another, in the interval of `lenspipe.statistics.intervals.estimate_fraction`. Keys are
     ``n_lenses``, ``n_nonlenses`` that were used; ``completeness``, ``false_positive_rate`` and
     ``purity``, each with its ``_low`` and ``_high``; None for what could not be measured.
 
@@ -37,6 +41,8 @@ def expected_performance(
         Fraction of all galaxies that are lenses.
     key
         Group of galaxies; all of them if not given.
+    unseen
+        As returned by `lenspipe.products.models.read_unseen`.
     """
     if table is None:
         lenses = others = pd.DataFrame({name: [] for name in ("p", *cuts.per)})
@@ -44,20 +50,17 @@ def expected_performance(
         lenses, others = table[table["class"] == "lens"], random_nonlenses(table)
     if key is not None:
         lenses, others = (group_rows(rows, cuts.per, key) for rows in (lenses, others))
-    completeness, fpr = (fraction_interval(cuts.passes(rows)) for rows in (lenses, others))
-    has_one_cut = key is not None or not cuts.per
-    if threshold and threshold.by == "false_positive_rate" and has_one_cut and len(lenses):
-        interval = completeness_interval(
-            lenses["p"].to_numpy(), others["p"].to_numpy(), threshold.value
-        )
-        completeness = (completeness[0], *interval)
-        fpr = (threshold.value,) * 3
-    result: dict[str, float | None] = {"n_lenses": len(lenses), "n_nonlenses": len(others)}
-    for name, values in (
-        ("completeness", completeness),
-        ("false_positive_rate", fpr),
-        ("purity", purity_interval(completeness, fpr, prior)),
-    ):
-        for end, value in zip(("", "_low", "_high"), values, strict=True):
-            result[name + end] = None if value is None or np.isnan(value) else value
-    return result
+    completeness = fraction_interval(cuts.passes(lenses))
+    n_others = len(others)
+    if unseen and key in unseen:
+        row = unseen[key]
+        n_others, fpr = row["n"], (row["rate"], row["low"], row["high"])
+    else:
+        placed = 0
+        if threshold and threshold.by == "false_positive_rate":
+            placed = len(cuts.values) if key is None else 1
+        fpr = fraction_interval(cuts.passes(others), placed)
+    result: dict[str, float | None] = {"n_lenses": len(lenses), "n_nonlenses": n_others}
+    result |= name_interval("completeness", completeness)
+    result |= name_interval("false_positive_rate", fpr)
+    return result | name_interval("purity", purity_interval(completeness, fpr, prior))

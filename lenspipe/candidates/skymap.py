@@ -6,12 +6,13 @@ import os
 import numpy as np
 import pandas as pd
 
-from lenspipe.candidates.area import area_deg2, coverage_map, searched_bricks
+from lenspipe.candidates.area import area_deg2, coverage_map, format_area, searched_bricks
 from lenspipe.config.settings import Settings
 from lenspipe.plotting.figures import plot_brick_states
 from lenspipe.plotting.model_figures import plot_note
 from lenspipe.plotting.style import BLUE, ORANGE
 from lenspipe.products.candidates import read_candidates
+from lenspipe.products.provenance import made_with
 from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log
@@ -33,16 +34,15 @@ def write_sky_map(settings: Settings) -> None:
     bricks, table = searched_bricks(paths, grid), read_candidates(paths.candidates)
     moc = coverage_map(bricks, grid)
     with atomic(paths.candidate_file("searched.fits")) as temporary:
-        moc.save(temporary, format="fits", overwrite=True)
+        moc.save(temporary, format="fits", overwrite=True, fits_keywords=made_with(settings))
     with atomic(paths.candidate_file("searched.json")) as temporary:
         temporary.write_text(json.dumps(moc.serialize("json")) + "\n")
     noun = "targets" if settings.targets else f"candidates, {settings.candidates.threshold}"
     area = area_deg2(bricks, brick_deg)
-    title = (
-        f"{settings.run}: {len(table):,} {noun}\n{len(bricks):,} bricks, {area:,.4g} square degrees"
-    )
+    size = f"{len(bricks):,} bricks, {format_area(area)}"
+    title = f"{settings.run}: {len(table):,} {noun}\n{size}"
     plot_sky_map(bricks, table, brick_deg, title, paths.candidate_file("sky.png"))
-    log.info("sky: %d bricks, %.4g square degrees searched", len(bricks), area)
+    log.info("sky: %s searched", size)
 
 
 def plot_sky_map(

@@ -24,7 +24,7 @@ def make_systems(
     the reddest band, probably the lens itself, gives the system its position and magnitudes; the
     scores are those of the most probable galaxy. A system is known if any of its galaxies lies
     within the match radius of a known lens. Systems are ordered by score, the best first; known
-    lenses that are hidden are last, with rank 0.
+    lenses that are hidden are last, with rank 0. Targets without scores keep their order.
 
     Parameters
     ----------
@@ -56,7 +56,11 @@ def make_systems(
     table["known_as"] = lenses["references"].fillna("")
     table["hidden"] = table["known"] & hide_known
     order = ["hidden", "p", red, "id"]
-    table = table.sort_values(order, ascending=[True, False, True, True], ignore_index=True)
+    ascending = [True, False, True, True]
+    if galaxies["p"].isna().all():
+        # Without a model, in the order of the list.
+        order, ascending = ["objid"], [True]
+    table = table.sort_values(order, ascending=ascending, ignore_index=True)
     table["rank"] = np.arange(1, len(table) + 1, dtype=np.int32)
     table["rank"] = table["rank"].where(~table["hidden"], np.int32(0))
     return table.drop(columns=["group", "hidden"])

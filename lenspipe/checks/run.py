@@ -48,10 +48,15 @@ def run_checks(settings: Settings) -> dict:
     final.unlink(missing_ok=True)
     for chunk in chunks:
         require(paths.scores(chunk), "scores")
-    sample = None if settings.inference.model else read_table(paths.sample, "sample")
-    training = find_training_sample(
-        settings.recovery.sample, settings.inference.model, paths.sample, settings.training_splits
-    )
+    sample = read_table(paths.sample, "sample") if settings.trains else None
+    training = None
+    if settings.has_model:
+        training = find_training_sample(
+            settings.recovery.sample,
+            settings.inference.model,
+            paths.sample,
+            settings.training_splits,
+        )
     flags, simulated = settings.candidates.reject_flags, bool(settings.simulation)
     population = RandomGalaxies.read(paths, training, settings.sample, flags, simulated=simulated)
     rng, number = np.random.default_rng([settings.seed, 60]), settings.checks.galaxies

@@ -3,31 +3,34 @@
 import argparse
 import contextlib
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 
-from lenspipe.config.base import Section, merged
+from lenspipe.config.base import Section
 from lenspipe.config.paths import SHIPPED, RunPaths
-from lenspipe.config.settings import Settings, load_settings, read_config
+from lenspipe.config.runs import read_run
+from lenspipe.config.settings import Settings
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import expanded
 
 __all__ = [
     "Command",
-    "add_config",
     "add_keys",
     "add_model",
+    "add_output",
+    "add_run",
     "add_workers",
+    "check_new",
     "demo_modules",
     "make_folder",
     "make_section",
     "options_given",
-    "paths_of_run",
-    "read_settings",
+    "paths_of",
+    "settings_of",
     "user_path",
 ]
 
@@ -78,14 +81,61 @@ class Command:
         self.add_arguments(parser)
 
 
-def add_config(
-    parser: ArgumentParser, text: str = "Configuration of the run.", required: bool = True
-) -> None:
-    """Add ``--config``, for `read_settings`."""
+def add_run(parser: ArgumentParser, number: str = "+", default: str = "") -> None:
+    """Add the run that a command is about, for `settings_of` and `paths_of`.
+
+    Parameters
+    ----------
+    number
+        ``*`` if it may be left out.
+    default
+        What it is then.
+    """
     parser.add_argument(
-        "--config", type=user_path, nargs="+", required=required, metavar="FILE",
-        help=f"{text} Keys of later files override those of earlier ones.",
+        "run", type=user_path, nargs=number, metavar="RUN",
+        help="Folder of the run, results/<run>, or its configuration: keys of later files override "
+        f"those of earlier ones{f'; {default} if not given' if default else ''}.",
     )  # fmt: skip
+
+
+def settings_of(
+    options: Namespace, changes: Mapping[str, Mapping[str, Any]] | None = None
+) -> Settings:
+    """Return the settings of the run that `add_run` has asked for, with some keys changed."""
+    return read_run(options.run, changes)
+
+
+def paths_of(options: Namespace) -> RunPaths:
+    """Return the files of the run; a folder without its configuration will do.
+
+    Raises
+    ------
+    LenspipeError
+        There is no such folder or configuration.
+    """
+    if len(options.run) == 1 and options.run[0].is_dir():
+        return RunPaths.at(options.run[0])
+    return settings_of(options).paths
+
+
+def add_output(parser: ArgumentParser, text: str, metavar: str = "DIR", **options: Any) -> None:
+    """Add ``--output`` and ``--overwrite``, for `check_new`."""
+    parser.add_argument("--output", type=user_path, metavar=metavar, help=text, **options)
+    parser.add_argument("--overwrite", action="store_true", help="Replace files that exist.")
+
+
+def check_new(paths: Iterable[Path], options: Namespace) -> None:
+    """Make sure, before any work, that a command replaces no file unasked.
+
+    Raises
+    ------
+    LenspipeError
+        One of the files exists, and ``--overwrite`` was not given.
+    """
+    if not options.overwrite and (existing := [path for path in paths if path.exists()]):
+        raise LenspipeError(
+            f"{existing[0]}: exists; give --overwrite to replace it, or --output to write elsewhere"
+        )
 
 
 def add_model(parser: ArgumentParser, *names: str, **options: Any) -> None:
@@ -145,13 +195,6 @@ def _user_text(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def read_settings(
-    paths: Sequence[Path], changes: Mapping[str, Mapping[str, Any]] | None = None
-) -> Settings:
-    """Read configuration files, and change some keys: section -> key -> value."""
-    return load_settings(merged(read_config(paths), dict(changes or {})))
-
-
 def add_keys(parser: Any, section: type[Section], leave_out: Collection[str] = ()) -> None:
     """Add an option for each key of a section, with its description and default."""
     for name, field in section.model_fields.items():
@@ -195,22 +238,6 @@ def make_section(section: type[S], values: Mapping[str, Any]) -> S:
 
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
-
-
-def paths_of_run(folder: Path) -> RunPaths:
-    """Return the files of the run in a folder.
-
-    Raises
-    ------
-    LenspipeError
-        There is no such folder.
-    """
-    if not folder.is_dir():
-        raise LenspipeError(
-            f"{folder}: found no such folder, expected that of a run, results/<run>"
-        )
-    root = folder.resolve()
-    return RunPaths(root.name, root.parent)
 
 
 def make_folder(path: Path) -> None:

@@ -3,17 +3,20 @@
 import argparse
 import contextlib
 import getpass
+import re
 import socket
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from lenspipe.cli.commands import Command, paths_of_run, user_path
+from lenspipe.cli.commands import Command, add_run, paths_of, user_path
+from lenspipe.config.paths import RunPaths
+from lenspipe.config.settings import load_settings, read_config
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import configure_logging
 
 if TYPE_CHECKING:
-    from lenspipe.config.paths import RunPaths
     from lenspipe.inspection.lists import Lists
+    from lenspipe.inspection.queue import Queue
     from lenspipe.inspection.store import Store
 
 __all__ = ["COMMAND"]
@@ -22,7 +25,17 @@ PORT = 8642
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("run", type=user_path, help="Folder of the run, results/<run>.")
+    add_run(parser)
+    parser.add_argument(
+        "--config", type=user_path, nargs="+", metavar="FILE", default=argparse.SUPPRESS,
+        help="For a list of positions, given as RUN: configuration with survey, cutouts and "
+        "retrieval. A file of cutouts can be given as RUN, too. Either gets a folder of its name "
+        "below results/.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--table", type=user_path, metavar="FILE", default=argparse.SUPPRESS,
+        help="For a file of cutouts: table with a row per cutout, in their order: name, ra, dec.",
+    )  # fmt: skip
     parser.add_argument(
         "--grader", action="append", metavar="NAME", default=argparse.SUPPRESS,
         help="Name of a grader; may be repeated. Graders of earlier sessions remain; the first is "
@@ -42,6 +55,20 @@ def _add_arguments(parser: ArgumentParser) -> None:
         "--tokens", action="store_true", default=argparse.SUPPRESS,
         help="Every grader needs a link with a token. Prints a new link for each --grader, and for "
         "graders without one; older links of these graders become invalid.",
+    )  # fmt: skip
+    weighing = parser.add_argument_group("votes weighted by skill")
+    weighing.add_argument(
+        "--order", choices=("list", "informative"), default="list",
+        help="informative: the next image is the one whose vote tells most, and candidates that "
+        "are retired are not shown.",
+    )  # fmt: skip
+    weighing.add_argument(
+        "--retire", type=float, nargs=2, default=(0.01, 0.95), metavar=("BELOW", "ABOVE"),
+        help="Probabilities of a lens beyond which a candidate is retired.",
+    )  # fmt: skip
+    weighing.add_argument(
+        "--retire-after", type=int, default=2, metavar="N",
+        help="Number of graders who graded it by then at least.",
     )  # fmt: skip
     content = parser.add_argument_group("list of new graders (a list that is begun stays the same)")
     content.add_argument(
@@ -70,9 +97,14 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def _run(options: Namespace) -> None:
     given = vars(options)
-    paths = paths_of_run(options.run)
+    paths = _paths_of(options)
     if not 0 <= options.repeats <= 1:
         raise LenspipeError(f"--repeats: found {options.repeats:g}, expected 0 to 1")
+    below, above = options.retire
+    if not 0 <= below < above <= 1:
+        raise LenspipeError(
+            f"--retire: found {below:g} {above:g}, expected two probabilities, the lower one first"
+        )
     if not _is_local(options.host) and "tokens" not in given:
         raise LenspipeError(
             f"--host: found {options.host}, expected also --tokens, since anyone who reaches this "
@@ -85,19 +117,23 @@ def _run(options: Namespace) -> None:
     )
     from lenspipe.inspection.grades import export_grades
     from lenspipe.inspection.lists import Lists, Mix
+    from lenspipe.inspection.posterior import Retirement
+    from lenspipe.inspection.queue import Queue
     from lenspipe.inspection.store import Store
     from lenspipe.products.files import require
 
     configure_logging()
+    retirement = Retirement(below, above, options.retire_after)
     if "export" in given:
         require(paths.inspection(), "votes_database")
         with contextlib.closing(Store(paths.inspection(), create=False)) as store:
-            counts = export_grades(paths, store)
+            counts = export_grades(paths, store, retirement)
         numbers = ", ".join(
             f"{counts.get(g, 0)} {g or 'without a grade'}" for g in ("A", "B", "C", "D", "")
         )
         print(f"{paths.inspection('grades.csv')}: {numbers}")
         return
+    require(paths.candidates, "candidates")
     if "known" in given:
         copy_known_controls(paths, options.known)
     if "injected" in given:
@@ -107,11 +143,18 @@ def _run(options: Namespace) -> None:
         for name in graders:
             store.add_grader(name)
         mix = Mix(options.stage, options.limit, options.repeats, control_files(paths), options.seed)
-        _serve(options, paths, store, Lists(paths, store, mix), graders)
+        lists = Lists(paths, store, mix)
+        queue = Queue(store, lists, retirement) if options.order == "informative" else None
+        _serve(options, paths, store, lists, graders, queue)
 
 
 def _serve(
-    options: Namespace, paths: "RunPaths", store: "Store", lists: "Lists", graders: list[str]
+    options: Namespace,
+    paths: RunPaths,
+    store: "Store",
+    lists: "Lists",
+    graders: list[str],
+    queue: "Queue | None",
 ) -> None:
     import uvicorn
 
@@ -137,7 +180,7 @@ def _serve(
                 print(f"  {name}: link as before; --tokens --grader {name} makes a new one")
     print(f"Votes are kept in {paths.inspection()}; Ctrl-C ends.", flush=True)
     config = uvicorn.Config(
-        make_app(paths, store, lists, tokens, hosts),
+        make_app(paths, store, lists, tokens, hosts, queue),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -149,6 +192,38 @@ def _serve(
         uvicorn.Server(config).run(sockets=[listener])
     except KeyboardInterrupt:
         print("Ended; all votes are kept.")
+
+
+def _paths_of(options: Namespace) -> RunPaths:
+    """Return the files of a run; that of a list or of a file of cutouts is made first."""
+    source = options.run[0]
+    if not source.exists():
+        raise LenspipeError(
+            f"{source}: no such file or folder, expected a run's folder or configuration, a list "
+            "of positions or a file of cutouts"
+        )
+    if len(options.run) > 1 or not source.is_file() or source.suffix in (".yaml", ".yml"):
+        return paths_of(options)
+    from lenspipe.inspection.given import is_stack, make_run_of_cutouts, make_run_of_list
+
+    configure_logging()
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", source.name.split(".")[0]).strip("-_") or "list"
+    if is_stack(source):
+        paths = RunPaths(name)
+        make_run_of_cutouts(source, paths, vars(options).get("table"))
+        return paths
+    if "config" not in vars(options):
+        raise LenspipeError(
+            f"{source}: a list of positions needs --config FILE with survey.tree and "
+            "retrieval.contact, such as config/dr9.yaml"
+        )
+    config = read_config(options.config)
+    # What a search of a footprint has besides is not for a list.
+    others = ("footprint", "inference", "selection", "simulation")
+    config = {key: value for key, value in config.items() if key not in others}
+    settings = load_settings(config | {"run": name, "targets": str(source)})
+    make_run_of_list(settings)
+    return settings.paths
 
 
 def _listen(options: Namespace) -> socket.socket:
@@ -184,8 +259,9 @@ COMMAND = Command(
     name="inspect",
     run=_run,
     add_arguments=_add_arguments,
-    help="Grade a run's candidates in the browser; several people grade independently.",
-    details="Votes are kept permanently in inspection/grades.sqlite of the run. Stop with Ctrl-C, "
-    "or in any other way: no vote is lost, and all graders continue where they were.",
+    help="Grade a run's candidates, a list of positions or a file of cutouts in the browser.",
+    details="Several people grade independently. Votes are kept permanently in "
+    "inspection/grades.sqlite of the run. Stop with Ctrl-C, or in any other way: no vote is "
+    "lost, and all graders continue where they were.",
     shows_defaults=True,
 )

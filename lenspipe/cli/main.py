@@ -24,13 +24,26 @@ from lenspipe.cli import (
 )
 from lenspipe.utils.errors import LenspipeError
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _COMMANDS = (
     *(simulate.COMMAND, grade.COMMAND, train.COMMAND, score.COMMAND, status.COMMAND),
     *(sheets.COMMAND, inspection.COMMAND, recovery.COMMAND, purity.COMMAND, selection.COMMAND),
     *(expected.COMMAND, shipped.CARD_COMMAND, shipped.COMMAND),
 )
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line, with all subcommands."""
+    parser = argparse.ArgumentParser(
+        prog="lenspipe",
+        description="Tools beside the lens search. The search itself is run with snakemake.",
+    )
+    parser.add_argument("--version", action="version", version=f"lenspipe {__version__}")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in _COMMANDS:
+        command.add_to(subparsers)
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,15 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         Exit status: 0, or 1 after a `LenspipeError`, whose text goes to standard error.
     """
-    parser = argparse.ArgumentParser(
-        prog="lenspipe",
-        description="Tools beside the lens search. The search itself is run with snakemake.",
-    )
-    parser.add_argument("--version", action="version", version=f"lenspipe {__version__}")
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in _COMMANDS:
-        command.add_to(subparsers)
-    options = parser.parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     try:
         options.command(options)
     except LenspipeError as error:

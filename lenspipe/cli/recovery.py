@@ -1,15 +1,18 @@
 """The subcommand ``lenspipe recovery``."""
 
+import argparse
 import json
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from lenspipe.cli.commands import (
     Command,
-    add_config,
+    add_output,
+    add_run,
+    check_new,
+    make_folder,
     make_section,
     options_given,
-    read_settings,
+    settings_of,
     user_path,
 )
 from lenspipe.config.results import Recovery
@@ -18,17 +21,25 @@ from lenspipe.utils.progress import configure_logging
 
 __all__ = ["COMMAND"]
 
+#: Columns of a table of scores.
+_COLUMNS = ("ra", "dec", "p", "id", "flags")
+
 
 def _add_arguments(parser: ArgumentParser) -> None:
+    add_run(parser, "*")
     parser.add_argument(
         "--scores", type=user_path, metavar="PATH",
-        help="A run (results/<run>), a folder of its scores, or a Parquet file of scores.",
+        help="Scores in place of those of a run: a table with ra, dec and p, or a folder of such "
+        "tables in Parquet.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--columns", type=_names, metavar="p=NAME,...", default={},
+        help="Names of the columns ra, dec, p, id and flags in --scores, where they are others.",
     )  # fmt: skip
     parser.add_argument(
         "--catalog", action="append", metavar="FILE", dest="catalogs",
         help="CSV, TSV, ECSV or FITS file with ra, dec; may be repeated.",
     )  # fmt: skip
-    add_config(parser, required=False)
     parser.add_argument(
         "--radius-arcsec", "--radius", type=float, metavar="ARCSEC", help=_help("radius_arcsec")
     )
@@ -37,14 +48,22 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--by", metavar="COLUMN", help=_help("by"))
     parser.add_argument("--sample", metavar="FILE", help=_help("sample"))
-    parser.add_argument(
-        "--output", type=user_path, default=Path("recovery"), metavar="DIR",
-        help="Folder of <catalogue>.csv, .json and .png; recovery if not given.",
-    )  # fmt: skip
+    text = "Folder of <catalogue>.csv, .json and .png; recovery/ of the run if not given."
+    add_output(parser, text)
 
 
 def _split(text: str) -> list[str]:
     return text.split(",")
+
+
+def _names(text: str) -> dict[str, str]:
+    """Read ``p=score,id=row_id``."""
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if wrong := [name for name, _, value in pairs if name not in _COLUMNS or not value]:
+        raise argparse.ArgumentTypeError(
+            f"found {wrong[0]!r}, expected pairs such as p=score, for some of {', '.join(_COLUMNS)}"
+        )
+    return {name: value for name, _, value in pairs}
 
 
 def _help(name: str) -> str:
@@ -55,20 +74,28 @@ def _help(name: str) -> str:
 
 
 def _run(options: Namespace) -> None:
-    settings = read_settings(options.config) if options.config else None
+    settings = settings_of(options) if options.run else None
     given = options_given(options, Recovery.model_fields)
     recovery = make_section(Recovery, (settings.recovery.model_dump() if settings else {}) | given)
-    scores = options.scores or (settings and settings.paths.root)
+    scores = options.scores or (settings.paths.root if settings else None)
     if not scores or not recovery.catalogs:
         raise LenspipeError(
-            "--scores, --catalog: found none; give both, or --config of a run with section recovery"
+            "RUN, --catalog: found none; give the folder of a run, or --scores, and a catalogue"
         )
+    if options.columns and not options.scores:
+        raise LenspipeError("--columns: found without --scores; a run has columns of its own")
+    folder = options.output or (settings.paths.recovery_folder if settings else None)
+    if folder is None:
+        raise LenspipeError("--output: found none; give the folder of the results")
+    labels = [catalogue.label for catalogue in recovery.catalogs]
+    check_new([folder / f"{n}.{end}" for n in labels for end in ("csv", "json", "png")], options)
+    make_folder(folder)
     configure_logging()
     from lenspipe.evaluation.recovery.comparison import recovery_of
 
     for catalogue in recovery.catalogs:
-        print(recovery_of(scores, catalogue, recovery, options.output, settings))
-        print(f"\n{options.output / catalogue.label}.csv, .json and .png: written\n")
+        print(recovery_of(scores, catalogue, recovery, folder, settings, options.columns))
+        print(f"\n{folder / catalogue.label}.csv, .json and .png: written\n")
 
 
 COMMAND = Command(
@@ -77,7 +104,6 @@ COMMAND = Command(
     add_arguments=_add_arguments,
     help="Count the entries of a published catalogue that a search scored and passed, with the "
     "reasons for the others.",
-    details="Give --scores and --catalog, or --config of the run, whose section `recovery` "
-    "provides what is not given. Flags, and the cut that removed a galaxy, are known with --config "
-    "only.",
+    details="The run's section `recovery` provides what is not given. Of scores that are no run's "
+    "the reasons are not known.",
 )

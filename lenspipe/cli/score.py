@@ -3,7 +3,15 @@
 import argparse
 from argparse import ArgumentParser, Namespace
 
-from lenspipe.cli.commands import Command, add_keys, add_model, make_section, user_path
+from lenspipe.cli.commands import (
+    Command,
+    add_keys,
+    add_model,
+    add_output,
+    check_new,
+    make_section,
+    user_path,
+)
 from lenspipe.config.learning import Inference
 from lenspipe.utils.progress import configure_logging
 
@@ -15,10 +23,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
         "cutouts", type=user_path, help="File of cutouts, such as one of a run's cutout files."
     )
     add_model(parser, "--model", required=True, default=argparse.SUPPRESS)
-    parser.add_argument(
-        "--output", type=user_path, required=True, metavar="FILE", default=argparse.SUPPRESS,
-        help="Table to write: .csv, .parquet or .fits.",
-    )  # fmt: skip
+    text = "Table to write: .csv, .parquet or .fits."
+    add_output(parser, text, metavar="FILE", required=True, default=argparse.SUPPRESS)
     parser.add_argument(
         "--table", type=user_path, metavar="FILE", default=argparse.SUPPRESS,
         help="Table with a row per cutout, in the same order: name, ra, dec (docs/tables.md).",
@@ -30,6 +36,7 @@ def _run(options: Namespace) -> None:
     given = vars(options)
     keys = [name for name in Inference.model_fields if name != "model"]
     inference = make_section(Inference, {name: given[name] for name in keys})
+    check_new([options.output], options)
     configure_logging()
     from lenspipe.scoring.user_cutouts import score_stack
 

@@ -2,14 +2,23 @@
 
 from argparse import ArgumentParser, Namespace
 
-from lenspipe.cli.commands import Command, add_config, make_folder, paths_of_run, user_path
+from lenspipe.cli.commands import (
+    Command,
+    add_output,
+    add_run,
+    check_new,
+    make_folder,
+    paths_of,
+    settings_of,
+    user_path,
+)
 from lenspipe.utils.progress import configure_logging
 
 __all__ = ["COMMAND"]
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("run", type=user_path, help="Folder of the run, results/<run>.")
+    add_run(parser)
     selection = parser.add_mutually_exclusive_group(required=True)
     selection.add_argument("--names", nargs="+", metavar="NAME", help="Candidates by name or id.")
     selection.add_argument("--grades", metavar="A,B", help="Candidates with these grades.")
@@ -31,18 +40,14 @@ def _add_arguments(parser: ArgumentParser) -> None:
         "--image", type=user_path, action="append", default=[], metavar="FITS",
         help="Other image, shown beside the survey's; may be repeated.",
     )  # fmt: skip
-    text = (
-        "Configuration of the run, which names the coadds for finder charts; if not given, that "
-        "beside one of its models."
-    )
-    add_config(parser, text, required=False)
-    parser.add_argument(
-        "--output", type=user_path, metavar="DIR", help="Folder of the sheets; sheets/ of the run."
-    )
+    add_output(parser, "Folder of the sheets; sheets/ of the run if not given.")
 
 
 def _run(options: Namespace) -> None:
-    paths = paths_of_run(options.run)
+    paths = paths_of(options)
+    output = options.output or paths.sheet("")
+    check_new([output / "sheets.pdf"], options)
+    from lenspipe.config.runs import settings_file
     from lenspipe.followup.choice import choose_candidates, read_arrows, read_graded
     from lenspipe.followup.sheets import make_sheets
 
@@ -52,9 +57,10 @@ def _run(options: Namespace) -> None:
         table, paths, names=options.names, grades=options.grades, file=options.list
     )
     arrows = read_arrows(options.arrows, table) if options.arrows else None
-    output = options.output or paths.sheet("")
     make_folder(output)
-    number = make_sheets(paths, table, output, arrows, options.image, options.config)
+    known = not options.run[0].is_dir() or settings_file(options.run[0])
+    settings = settings_of(options) if known else None
+    number = make_sheets(paths, table, output, arrows, options.image, settings)
     print(f"{output}: {number} sheets, sheets.pdf and targets.csv, .tex, .txt")
 
 

@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 
-from lenspipe.cli.commands import Command, read_settings, user_path
+from lenspipe.cli.commands import Command, add_run, settings_of
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import configure_logging
 
@@ -10,17 +10,14 @@ __all__ = ["COMMAND"]
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "config", type=user_path, nargs="+",
-        help="Configuration of the run. Keys of later files override those of earlier ones.",
-    )  # fmt: skip
+    add_run(parser)
     parser.add_argument(
         "--model", metavar="NAME", help="Member of the ensemble to train; all if not given."
     )
 
 
 def _run(options: Namespace) -> None:
-    settings = read_settings(options.config)
+    settings = settings_of(options)
     names = settings.models
     if options.model and options.model not in names:
         raise LenspipeError(f"--model: found {options.model!r}, expected one of {', '.join(names)}")

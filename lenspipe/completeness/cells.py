@@ -8,9 +8,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from lenspipe.completeness.quantities import LENS_QUANTITIES, Quantity, read_quantities
+from lenspipe.completeness.quantities import (
+    LENS_QUANTITIES,
+    REGION,
+    Quantity,
+    read_quantities,
+)
 from lenspipe.completeness.selection_function import SelectionFunction
-from lenspipe.statistics.metrics import wilson_interval
+from lenspipe.statistics.intervals import clustered_interval
 from lenspipe.utils.progress import log
 
 __all__ = ["cell_edges", "measure_cells"]
@@ -47,7 +52,7 @@ def measure_cells(
     bins: Mapping[str, int | Sequence[float]],
     where: str | Path = "injected lenses",
 ) -> pd.DataFrame:
-    """Count injected and found lenses in cells of the five quantities.
+    """Count injected and found lenses in cells of the five quantities, all regions together.
 
     The table is that of `lenspipe.completeness.selection_function.SelectionFunction.fit`; bins, by
     quantity, are those of `cell_edges`. A bin includes its lower edge, the last one both. Unknown
@@ -57,14 +62,15 @@ def measure_cells(
     -------
     pandas.DataFrame
         A row per cell: ``<quantity>_low``, ``<quantity>_high``, n_painted, n_found, completeness,
-        completeness_low, completeness_high (Wilson, 95 %; NaN in an empty cell), model, model_low,
-        model_high: mean of the function over the cell's lenses, in an empty cell its value at the
-        centre.
+        completeness_low, completeness_high (95 %, lenses of a galaxy, ``id``, taken together; NaN
+        in an empty cell), model, model_low, model_high: mean of the function over the cell's
+        lenses, in an empty cell its value at the centre.
     """
     values = read_quantities(table, function.quantities, function.zero_point_mag, where)
     cell_of_lens, all_edges = np.zeros(len(values), int), []
     inside = np.ones(len(values), bool)
-    for quantity in function.quantities:
+    quantities = [quantity for quantity in function.quantities if quantity != REGION]
+    for quantity in quantities:
         column = values[quantity.name].fillna(function.medians[quantity.name]).to_numpy()
         edges = cell_edges(column, quantity, bins[quantity.name])
         all_edges.append(edges)
@@ -81,7 +87,7 @@ def measure_cells(
         [
             {
                 f"{quantity.name}_{end}": value
-                for quantity, pair in zip(function.quantities, cell, strict=True)
+                for quantity, pair in zip(quantities, cell, strict=True)
                 for end, value in zip(("low", "high"), pair, strict=True)
             }
             for cell in itertools.product(*(itertools.pairwise(edges) for edges in all_edges))
@@ -91,9 +97,12 @@ def measure_cells(
     found = table["found"].to_numpy(bool)
     cells["n_painted"] = np.bincount(cell_of_lens[inside], minlength=n_cells)
     cells["n_found"] = np.bincount(cell_of_lens[inside & found], minlength=n_cells)
-    counts = zip(cells["n_found"], cells["n_painted"], strict=True)
-    fractions = [(k / n, *wilson_interval(k, n)) if n else (np.nan,) * 3 for k, n in counts]
-    cells[["completeness", "completeness_low", "completeness_high"]] = fractions
+    filled, group = np.unique(cell_of_lens[inside], return_inverse=True)
+    hosts = table["id"].to_numpy() if "id" in table else np.arange(len(table))
+    ends = clustered_interval(found[inside], group, hosts[inside])
+    cells["completeness"] = cells["n_found"] / cells["n_painted"].where(cells["n_painted"] > 0)
+    for name, limits in zip(("completeness_low", "completeness_high"), ends, strict=True):
+        cells[name] = pd.Series(limits, index=filled).reindex(cells.index)
     return cells.join(_model_in_cells(values[inside], cell_of_lens[inside], cells, function))
 
 
@@ -104,6 +113,8 @@ def _model_in_cells(
     empty = np.flatnonzero(cells["n_painted"] == 0)
     centres = {}
     for quantity in function.quantities:
+        if quantity == REGION:
+            continue
         ends = cells.loc[empty, [f"{quantity.name}_low", f"{quantity.name}_high"]].to_numpy()
         centres[quantity.name] = quantity.unscaled(quantity.scaled(ends).mean(axis=1))
     rows = pd.concat([values, pd.DataFrame(centres)], ignore_index=True)

@@ -6,11 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit
-from scipy.stats import norm
+from scipy.stats import norm, t
 
+from lenspipe.statistics.intervals import TAILS, Z_SCORE
+from lenspipe.statistics.metrics import MIN_GROUPS
 from lenspipe.utils.progress import log
 
-__all__ = ["Fit", "clustered_covariance", "fit_logistic"]
+__all__ = ["Fit", "Scatter", "clustered_covariance", "fit_logistic"]
 
 #: Prior standard deviation of a coefficient, in logits: it only matters where there are no data,
 #: and keeps the fit finite there.
@@ -25,6 +27,10 @@ _MAX_UPDATES, _MAX_NEWTON_STEPS, _EVIDENCE_TOLERANCE = 60, 40, 0.01
 
 #: Significance level at which galaxies or bricks are taken to differ.
 _SCATTER_LEVEL = 0.05
+
+#: Maximum of the upper limit of the variance between bricks, logits squared, which two bricks would
+#: not limit: 0.3 logits, 7 points of completeness at one half, on either side.
+MAX_BRICK_VARIANCE = 0.09
 
 
 class Fit(NamedTuple):
@@ -155,16 +161,32 @@ def _update_smoothing(
     return np.clip(updated, *_SMOOTHING_RANGE)
 
 
+class Scatter(NamedTuple):
+    """Scatter of completeness between bricks beyond what their conditions explain.
+
+    Attributes
+    ----------
+    variance
+        Logits squared; an upper limit where it is not measured.
+    measured
+        Whether there are enough bricks to tell it from nothing.
+    """
+
+    variance: float
+    measured: bool
+
+
 def clustered_covariance(
     design: np.ndarray, found: np.ndarray, fit: Fit, galaxies: np.ndarray, bricks: np.ndarray
-) -> tuple[float, np.ndarray]:
+) -> tuple[Scatter, np.ndarray]:
     """Estimate the scatter between bricks and the covariance of coefficients that includes it.
 
     Lenses in the same galaxy, and in the same brick, may share a shift of the logit. Its variance
-    is estimated from products of the residuals of two such lenses; it is taken as 0 where chance
-    alone would give as much in one of 20 cases. The covariance grows by the effect of such shifts
-    on the coefficients (a sandwich, as in Liang & Zeger 1986, Biometrika 73, 13, with one variance
-    for all). Return the variance of the bricks' shifts, logits squared, and the covariance, (P, P).
+    is estimated from products of the residuals of two such lenses. That of galaxies is taken as 0
+    where chance alone would give as much in one of 20 cases; in place of such a variance of bricks,
+    and of that of few bricks, stands its upper limit. The covariance grows by the effect of such
+    shifts on the coefficients (a sandwich, as in Liang & Zeger 1986, Biometrika 73, 13, with one
+    variance for all). Return the bricks' scatter, and the covariance, (P, P).
 
     Parameters
     ----------
@@ -177,29 +199,69 @@ def clustered_covariance(
     """
     p = expit(design @ fit.coefficients)
     weight = p * (1 - p)
-    finer, variances = np.arange(len(p)), []
-    for labels in (galaxies, bricks):
-        pairs = _sum_of_squares(labels, found - p) - _sum_of_squares(finer, found - p)
-        expected = _sum_of_squares(labels, weight) - _sum_of_squares(finer, weight)
-        # Without two lenses of one label, both are 0 up to rounding.
-        differ = expected > 1e-6 and pairs > norm.isf(_SCATTER_LEVEL) * np.sqrt(2 * expected)
-        variances.append(pairs / expected if differ else 0.0)
-        finer = labels
-    brick_variance = float(variances[1])
-    galaxy_variance = max(variances[0] - brick_variance, 0)
+    of_galaxies, _ = _shared_variance(np.arange(len(p)), galaxies, found - p, weight)
+    of_bricks, differ = _shared_variance(galaxies, bricks, found - p, weight)
+    n_bricks = len(np.unique(bricks))
+    scatter = Scatter(of_bricks, bool(differ and n_bricks >= MIN_GROUPS))
+    if not scatter.measured:
+        scatter = Scatter(_upper_limit(galaxies, bricks, found - p, weight, of_galaxies), False)
+    galaxy_variance = max(of_galaxies - of_bricks, 0)
     covariance = fit.covariance
-    for labels, variance in ((galaxies, galaxy_variance), (bricks, brick_variance)):
+    for labels, variance in ((galaxies, galaxy_variance), (bricks, scatter.variance)):
         if variance:
             slopes = np.zeros((labels.max() + 1, design.shape[1]))
             np.add.at(slopes, labels, weight[:, None] * design)
             shift = slopes @ fit.covariance
             covariance = covariance + variance * shift.T @ shift
     log.info(
-        "selection: scatter in logit beyond chance and conditions: %.2f between galaxies, %.2f "
-        "between bricks",
-        *np.sqrt(variances),
-    )
-    return brick_variance, covariance
+        "selection: scatter in logit beyond chance and conditions: %.2f between galaxies, %s %.2f "
+        "between %d bricks%s",
+        of_galaxies**0.5, "" if scatter.measured else "below", scatter.variance**0.5, n_bricks,
+        "" if scatter.measured else ", which cannot be told from none",
+    )  # fmt: skip
+    return scatter, covariance
+
+
+def _shared_variance(
+    finer: np.ndarray, labels: np.ndarray, residual: np.ndarray, weight: np.ndarray
+) -> tuple[float, bool]:
+    """Variance of the shift shared by rows of a label, and whether it is more than chance.
+
+    It is from products of residuals of rows with one label, but different finer ones; 0 where it is
+    no more than chance.
+    """
+    pairs = _sum_of_squares(labels, residual) - _sum_of_squares(finer, residual)
+    expected = _sum_of_squares(labels, weight) - _sum_of_squares(finer, weight)
+    # Without two lenses of one label, both are 0 up to rounding.
+    differ = expected > 1e-6 and pairs > norm.isf(_SCATTER_LEVEL) * np.sqrt(2 * expected)
+    return (float(pairs / expected), True) if differ else (0.0, False)
+
+
+def _upper_limit(
+    galaxies: np.ndarray,
+    bricks: np.ndarray,
+    residual: np.ndarray,
+    weight: np.ndarray,
+    galaxy_variance: float,
+) -> float:
+    """Upper limit of the variance of the shift shared by the lenses of a brick.
+
+    With it in place of the variance, an interval of two standard deviations is as wide as Student's
+    t makes that of a variance known from so few bricks. The scatter of the residuals' sums over
+    bricks counts as no less than that without any shift, as the fit follows the shifts of few
+    bricks by their conditions.
+    """
+    of_bricks, of_galaxies = (_sum_of_squares(labels, weight) for labels in (bricks, galaxies))
+    if of_bricks - of_galaxies < 1e-6:
+        # No brick has lenses in two galaxies.
+        return 0.0
+    n = len(np.unique(bricks))
+    if n == 1:
+        return MAX_BRICK_VARIANCE
+    by_chance = weight.sum() + galaxy_variance * of_galaxies
+    observed = max(_sum_of_squares(bricks, residual) * n / (n - 1), by_chance)
+    widening = (t.isf(TAILS[0], n - 1) / Z_SCORE) ** 2
+    return float(min((observed * widening - by_chance) / of_bricks, MAX_BRICK_VARIANCE))
 
 
 def _sum_of_squares(labels: np.ndarray, values: np.ndarray) -> float:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from lenspipe import __version__
 from lenspipe.completeness.quantities import Quantity
 from lenspipe.completeness.splines import Spline, Terms
+from lenspipe.products.described import described_hdu
 from lenspipe.products.schema import CELLS, COEFFICIENTS, DESIGN, SMOOTHING, Column, names_of
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
@@ -24,6 +25,16 @@ _META_KEYWORDS = {
     "RUN": ("run", "Name of the run"),
     "THRESH": ("threshold", "Lowest cut in p of the candidates"),
     "MODEL": ("model", "First 16 digits of the model's SHA-256"),
+    "LPCONFIG": ("settings", "First 16 digits of the SHA-256 of all settings"),
+}
+
+
+#: Keyword of the header -> attribute of the function.
+_COUNTS = {
+    "NPAINTED": "n_painted",
+    "NFOUND": "n_found",
+    "BRICKVAR": "brick_variance",
+    "BRICKMEA": "brick_variance_measured",
 }
 
 
@@ -45,6 +56,8 @@ def write_attributes(
     primary.header["NPAINTED"] = (attributes["n_painted"], "Lenses injected")
     primary.header["NFOUND"] = (attributes["n_found"], "Lenses found")
     primary.header["BRICKVAR"] = (attributes["brick_variance"], "Variance between bricks, logit^2")
+    measured = attributes["brick_variance_measured"]
+    primary.header["BRICKMEA"] = (measured, "Whether it is measured; else an upper limit")
     quantities, splines = attributes["quantities"], attributes["splines"]
     max_knots = max((len(spline.knots) for spline in splines.values()), default=1)
     rows = [
@@ -68,7 +81,8 @@ def write_attributes(
     )
     hdus = [primary]
     if cells is not None:
-        hdus.append(_cells_hdu(cells, {quantity.name: quantity.unit for quantity in quantities}))
+        units = {q.name: q.unit for q in quantities if f"{q.name}_low" in cells}
+        hdus.append(_cells_hdu(cells, units))
     hdus.append(_table_hdu(model, "MODEL", DESIGN))
     hdus.append(_table_hdu(coefficients, "COEFFICIENTS", COEFFICIENTS))
     hdus.append(_table_hdu(smoothing, "SMOOTHING", SMOOTHING))
@@ -102,13 +116,11 @@ def _cells_hdu(cells: pd.DataFrame, units: Mapping[str, str]) -> fits.BinTableHD
 
 
 def _table_hdu(table: Table, name: str, columns: Sequence[Column]) -> fits.BinTableHDU:
-    """A table as FITS; the descriptions become comments of the columns."""
-    descriptions = {column.name: column.description for column in columns}
-    hdu = fits.table_to_hdu(table)
-    hdu.name = name
-    for i, column in enumerate(table.colnames, 1):
-        hdu.header[f"TCOMM{i}"] = descriptions[column]
-    return hdu
+    """A table as FITS, with the descriptions and units of the schema."""
+    for column in columns:
+        table[column.name].description = column.description
+        table[column.name].unit = table[column.name].unit or column.unit or None
+    return described_hdu(table, name)
 
 
 def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -129,7 +141,7 @@ def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
             columns = {name: _native(table[name]) for name in ("coefficient", "centre", "freedom")}
             smoothing = {str(name): float(value) for name, value in hdus["SMOOTHING"].data}
             covariance = _native(hdus["COVARIANCE"].data)
-            counts = {name: header[name] for name in ("NPAINTED", "NFOUND", "BRICKVAR")}
+            counts = {name: header[name] for name in _COUNTS}
             meta = {
                 key: header[keyword]
                 for keyword, (key, _) in _META_KEYWORDS.items()
@@ -157,9 +169,7 @@ def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
         "centres": columns["centre"],
         "smoothing": smoothing,
         "freedom": columns["freedom"],
-        "brick_variance": counts["BRICKVAR"],
-        "n_painted": counts["NPAINTED"],
-        "n_found": counts["NFOUND"],
+        **{key: counts[name] for name, key in _COUNTS.items()},
         "meta": meta,
     }
 

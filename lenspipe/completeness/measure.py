@@ -9,13 +9,13 @@ import pandas as pd
 from lenspipe.completeness.cells import measure_cells
 from lenspipe.completeness.plots import plot_completeness, plot_prediction
 from lenspipe.completeness.prediction import compare_planted, read_planted_lenses
-from lenspipe.completeness.quantities import selection_quantities
+from lenspipe.completeness.quantities import COLOUR, REGION, VISIBLE, selection_quantities
 from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.config.settings import Settings
 from lenspipe.products.candidates import read_cuts
 from lenspipe.products.files import read_json, write_json
 from lenspipe.products.tables import read_table
-from lenspipe.utils.hashing import file_hash
+from lenspipe.utils.hashing import digest, file_hash
 from lenspipe.utils.progress import log
 
 __all__ = ["half_completeness_radius", "measure_selection_function"]
@@ -42,16 +42,23 @@ def measure_selection_function(settings: Settings) -> dict[str, Any]:
     paths, selection = settings.paths, settings.selection
     path = paths.selection("injected.parquet")
     injected = read_table(path, "injected_lenses")
-    quantities = selection_quantities(settings.survey.bands, selection.brightness)
+    quantities = selection_quantities(
+        settings.survey.bands, selection.brightness, injected["region"].unique()
+    )
     cuts = read_cuts(paths.cuts, settings.candidates.threshold)
     meta = {
         "run": settings.run,
         "threshold": min(cuts.lowest, 1.0),
         "model": file_hash(settings.model_path)[:16],
+        "settings": digest(settings),
     }
     zero_point_mag = settings.release.zero_point_mag
     function = SelectionFunction.fit(injected, quantities, zero_point_mag, path, meta)
-    bins = {quantity.name: getattr(selection, f"{quantity.name}_bins") for quantity in quantities}
+    bins = {
+        quantity.name: getattr(selection, f"{quantity.name}_bins")
+        for quantity in quantities
+        if quantity != REGION
+    }
     cells = measure_cells(injected, function, bins, path)
     realism_path = paths.selection("realism.json")
     realism = read_json(realism_path, "realism") if realism_path.exists() else None
@@ -59,7 +66,13 @@ def measure_selection_function(settings: Settings) -> dict[str, Any]:
     plot_completeness(function, injected, summary, paths.selection("completeness.png"))
     if settings.simulation and (held_out := settings.held_out):
         planted = read_planted_lenses(paths, held_out, cuts, settings.candidates.reject_flags)
-        prediction = compare_planted(function, planted, paths.truth)
+        alone = planted["alone"]
+        known, judged = (
+            each.assign(r_z=each["mag_r"] - each["mag_z"]) for each in (injected, planted[alone])
+        )
+        finer = SelectionFunction.fit(known, [*quantities, VISIBLE, COLOUR], zero_point_mag, path)
+        prediction = compare_planted(finer, judged, paths.truth)
+        prediction["n_near_lenses"] = int((~alone).sum())
         plot_prediction(prediction, function, paths.selection("prediction.png"))
         write_json(paths.selection("prediction.json"), prediction)
     function.write(paths.selection("selection.fits"), cells)
@@ -134,6 +147,7 @@ def _summarise(
         "quantities": quantities,
         "freedom": float(function.freedom.sum()),
         "brick_scatter_logit": function.brick_variance**0.5,
+        "brick_scatter_measured": function.brick_variance_measured,
         "n_cells": len(cells),
         "n_cells_empty": int((cells["n_painted"] == 0).sum()),
         "n_cells_compared": int(compared.sum()),

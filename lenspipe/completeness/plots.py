@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lenspipe.completeness.cells import cell_edges
-from lenspipe.completeness.quantities import Quantity, read_quantities
+from lenspipe.completeness.quantities import REGION, Quantity, read_quantities
 from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.plotting.colour import colour_images
 from lenspipe.plotting.style import BLUE, GREY, ORANGE, open_figure, plot_band, plot_points
-from lenspipe.statistics.metrics import wilson_interval
+from lenspipe.statistics.intervals import clustered_interval
 
 __all__ = ["describe_realism", "plot_completeness", "plot_prediction", "plot_realism"]
 
@@ -53,8 +53,8 @@ def plot_completeness(
     """Plot completeness over Einstein radius and brightness, and against each quantity.
 
     The map is the smooth function with the other quantities at their medians. Points in the other
-    panels are counts (Wilson, 95 %), bands the function's mean over the same lenses. The summary is
-    that of `lenspipe.completeness.measure.measure_selection_function`.
+    panels are counts (95 %, lenses of a galaxy taken together), bands the function's mean over the
+    same lenses. The summary is that of `lenspipe.completeness.measure.measure_selection_function`.
     """
     title = (
         f"{summary['run']}: {summary['n_found']} of {summary['n_painted']} injected lenses found, "
@@ -66,7 +66,8 @@ def plot_completeness(
     with open_figure(path, 12, 7.6, title) as figure:
         axes = figure.subplots(2, 3).ravel()
         _plot_map(figure, axes[0], function)
-        for panel, quantity in zip(axes[1:], function.quantities, strict=True):
+        shown = [quantity for quantity in function.quantities if quantity != REGION]
+        for panel, quantity in zip(axes[1:], shown, strict=True):
             _plot_curve(panel, function, injected, values[quantity.name], quantity)
         for panel in axes[[1, 3]]:
             panel.set_ylabel("completeness of injected lenses")
@@ -124,8 +125,9 @@ def _plot_curve(
     n_found = np.bincount(groups, injected["found"].to_numpy(bool))
     band = mean[["completeness", "low", "high"]].to_numpy().T
     plot_band(axes, x, *band, colour=BLUE, label="function")
-    ends = np.array([wilson_interval(int(k), int(m)) for k, m in zip(n_found, n, strict=True)])
-    plot_points(axes, x, n_found / n, *ends.T, colour=ORANGE, label="counted")
+    hosts = injected["id"] if "id" in injected else np.arange(len(injected))
+    ends = clustered_interval(injected["found"].to_numpy(bool), groups, hosts)
+    plot_points(axes, x, n_found / n, *ends, colour=ORANGE, label="counted")
     if quantity.scale == "log1p":
         axes.set_xscale("symlog", linthresh=3)
     axes.set_ylim(0, min(1.02, 1.15 * axes.get_ylim()[1]))

@@ -13,10 +13,15 @@ from lenspipe.config.paths import RunPaths
 from lenspipe.products.scores import Cuts
 from lenspipe.products.tables import read_table
 from lenspipe.products.truth import read_rows_of_bricks, read_scores_with_truth
+from lenspipe.utils.crossmatch import Sky
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
 __all__ = ["compare_planted", "read_planted_lenses"]
+
+#: Distance within which another lens would be in the network's view, arcsec: such lenses may be
+#: found for the other's arcs, and galaxies near lenses have no lenses injected.
+ALONE_ARCSEC = 20.0
 
 #: Bins with equal numbers of lenses: of Einstein radius, and of brightness within each.
 N_THETA_E_BINS, N_BRIGHTNESS_BINS = 3, 2
@@ -27,8 +32,9 @@ def read_planted_lenses(
 ) -> pd.DataFrame:
     """Read the simulated sky's lenses that were scored in bricks not used for training.
 
-    They have the columns of the parent sample with theta_e_arcsec, arc_snr, arc_mag_g and found
-    (bool): at or above the cut of the candidates, without a flag that is rejected.
+    They have the columns of the parent sample with theta_e_arcsec, arc_snr, arc_mag_g, visible,
+    found (bool): at or above the cut of the candidates, without a flag that is rejected; and alone
+    (bool): no other lens within `ALONE_ARCSEC`.
 
     Raises
     ------
@@ -43,11 +49,17 @@ def read_planted_lenses(
             "for training, expected some to compare with; enlarge config section footprint"
         )
     found = cuts.passes(lenses) & ~has_rejected_flag(lenses["flags"], reject_flags)
-    table = lenses[["id", "theta_e_arcsec", "arc_snr"]].assign(found=found)
-    truth = read_table(paths.truth, "truth", columns=["id", "arc_mag_g"])
-    table = table.merge(truth.drop_duplicates("id"), on="id")
+    table = lenses[["id", "theta_e_arcsec", "arc_snr", "visible"]].assign(found=found)
+    columns = ["id", "ra", "dec", "kind", "primary", "arc_mag_g"]
+    truth = read_table(paths.truth, "truth", columns=columns)
+    table = table.merge(truth[["id", "arc_mag_g"]].drop_duplicates("id"), on="id")
     parent = read_rows_of_bricks(paths.bricks, paths.parent, "parent", set(lenses["brick"]))
-    return table.merge(parent, on="id", validate="1:1")
+    table = table.merge(parent, on="id", validate="1:1")
+    every = truth[(truth["kind"] == "lens") & truth["primary"]]
+    sky = Sky(every["ra"], every["dec"], ALONE_ARCSEC)
+    rows, entries, _ = sky.pairs(table["ra"], table["dec"])
+    other = table["id"].to_numpy()[rows] != every["id"].to_numpy()[entries]
+    return table.assign(alone=~np.isin(np.arange(len(table)), rows[other]))
 
 
 def compare_planted(

@@ -60,6 +60,8 @@ class SelectionFunction:
         Effective degrees of freedom, shape (P,).
     brick_variance
         Variance between bricks beyond that explained by their conditions, logits squared.
+    brick_variance_measured
+        Whether it is measured; otherwise it is an upper limit.
     n_painted
         Number of injected lenses.
     zero_point_mag
@@ -77,6 +79,7 @@ class SelectionFunction:
     smoothing: dict[str, float]
     freedom: np.ndarray
     brick_variance: float
+    brick_variance_measured: bool
     n_painted: int
     n_found: int
     zero_point_mag: float
@@ -133,7 +136,7 @@ class SelectionFunction:
             pd.factorize(table[name])[0] if name in table else np.arange(len(table))
             for name in ("id", "brick")
         )
-        variance, covariance = clustered_covariance(design, found, fit, galaxies, bricks)
+        scatter, covariance = clustered_covariance(design, found, fit, galaxies, bricks)
         smoothing = (name for name, _, _ in terms.penalties)
         return cls(
             quantities=list(quantities),
@@ -144,7 +147,8 @@ class SelectionFunction:
             centres=centres,
             smoothing=dict(zip(smoothing, fit.smoothing, strict=True)),
             freedom=fit.freedom,
-            brick_variance=variance,
+            brick_variance=scatter.variance,
+            brick_variance_measured=scatter.measured,
             n_painted=len(table),
             n_found=int(found.sum()),
             zero_point_mag=zero_point_mag,
@@ -236,16 +240,24 @@ class SelectionFunction:
         normal = np.random.default_rng(0).standard_normal((len(eigenvalues), _N_DRAWS))
         return root @ normal + self.coefficients[:, None]
 
-    def mean_completeness(self, table: pd.DataFrame, groups: ArrayLike) -> pd.DataFrame:
+    def mean_completeness(
+        self,
+        table: pd.DataFrame,
+        groups: ArrayLike,
+        weights: ArrayLike | None = None,
+        where: str | Path = "population",
+    ) -> pd.DataFrame:
         """Mean completeness of groups of lenses.
 
         The table has the quantities' columns, N rows; `groups` is the number of each lens's group,
-        from 0, shape (N,). A row per group, from 0: completeness, low, high (95 %).
+        from 0, shape (N,), and `weights` how much each counts in the mean. A row per group, from 0:
+        completeness, low, high (95 %, from draws of the function).
         """
-        values = read_quantities(table, self.quantities, self.zero_point_mag, "population")
+        values = read_quantities(table, self.quantities, self.zero_point_mag, where)
         groups = np.asarray(groups)
-        n = np.bincount(groups)
-        mean, draws, _ = self._sums(values, groups, np.ones(len(groups)))
+        weights = np.ones(len(groups)) if weights is None else np.asarray(weights, np.float64)
+        n = np.bincount(groups, weights)
+        mean, draws, _ = self._sums(values, groups, weights)
         low, high = np.quantile(draws, _tails(0.95), axis=1)
         return pd.DataFrame(
             {"completeness": mean / n, "low": low / n, "high": high / n}, index=range(len(n))

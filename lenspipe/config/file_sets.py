@@ -18,6 +18,7 @@ __all__ = [
     "card",
     "given",
     "grades",
+    "injects",
     "made",
     "network",
     "of_models",
@@ -62,8 +63,13 @@ class FileSet:
 
 
 def trains(settings: Settings) -> bool:
-    """Whether the run trains a model, rather than searching with a given one."""
-    return not settings.inference.model
+    """Whether the run trains a model."""
+    return settings.trains
+
+
+def injects(settings: Settings) -> bool:
+    """Whether lenses are injected into galaxies of the search to measure its completeness."""
+    return bool(settings.selection.number)
 
 
 def given(keys: str, find: Callable[[Settings], Iterable[str | None]]) -> FileSet:
@@ -108,7 +114,8 @@ def of_search(file: str, covers: str) -> FileSet:
 
     def paths(settings: Settings) -> list[Path]:
         path = settings.model_path.with_name(file)
-        return [path] if trains(settings) or path.exists() else []
+        exists = trains(settings) or (settings.has_model and path.exists())
+        return [path] if exists else []
 
     return FileSet(paths, covers=(covers,), chosen_by=("inference.model", "training.name"))
 
@@ -122,7 +129,7 @@ def network(settings: Settings, model: str) -> list[Path]:
 def card(settings: Settings) -> list[Path]:
     """Card of the given model; most models have none."""
     path = settings.model_path.with_name("card.json")
-    return [path] if not trains(settings) and path.exists() else []
+    return [path] if settings.inference.model and path.exists() else []
 
 
 def published(settings: Settings) -> list[str]:

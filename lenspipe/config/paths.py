@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Self
 
 from lenspipe.config.surveys.legacy import RELEASES, LegacyPaths
 from lenspipe.utils.errors import LenspipeError
@@ -85,6 +86,8 @@ class RunPaths:
 
     def __init__(self, run: str, results: str | os.PathLike[str] = "results") -> None:
         self.root = Path(results) / run
+        self.config = self.root / "config.yaml"
+        self.page = self.root / "index.html"
         self.plan = self.root / "plan.json"
         self.given_hashes = self.root / "basis" / "hashes.json"
         self.hosts = self.root / "hosts.json"
@@ -112,6 +115,13 @@ class RunPaths:
         self.summary = self.root / "summary.json"
         self.missing = self.root / "missing.csv"
         self.status_page = self.root / "status.html"
+
+    @classmethod
+    def at(cls, folder: str | os.PathLike[str]) -> Self:
+        """Files of the run in a folder, whatever the folder is called."""
+        folder = Path(folder)
+        root = folder if folder.name not in ("", "..") else folder.resolve()
+        return cls(root.name, root.parent)
 
     def parent(self, chunk: str) -> Path:
         """Parent sample of a chunk."""
@@ -181,13 +191,22 @@ class RunPaths:
         """File about the candidates: viewer.fits, sky.png, searched.fits or searched.json."""
         return self.root / "candidates" / file
 
+    @property
+    def recovery_folder(self) -> Path:
+        """Folder of the comparisons with published catalogues."""
+        return self.root / "recovery"
+
     def recovery(self, file: str) -> Path:
         """File of the comparison with a published catalogue: <catalogue>.csv, .json or .png."""
-        return self.root / "recovery" / path_part(file)
+        return self.recovery_folder / path_part(file)
 
     def selection(self, file: str) -> Path:
         """File of the selection function: injected lenses, selection.fits, summaries, figures."""
         return self.root / "selection" / file
+
+    def population(self, name: str) -> Path:
+        """Population of the user with the completeness of each lens."""
+        return self.root / "selection" / "populations" / f"{path_part(name)}.csv"
 
     def purity(self, file: str) -> Path:
         """File on the rate of non-lenses that pass: purity.json, purity.csv or a figure."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from lenspipe.config.base import PathText, Section, merged
 from lenspipe.config.data import (
@@ -89,12 +89,18 @@ class Settings(Section):
     selection: Selection = Field(default_factory=Selection)
     expected: Expected = Field(default_factory=Expected)
     checks: Checks = Field(default_factory=Checks)
+    _folder: Path | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         problems = []
         if (self.survey.tree is None) == (self.simulation is None):
-            problems.append("give either survey.tree (real data) or simulation (a simulated sky)")
+            found = "both" if self.simulation else "neither"
+            problems.append(
+                f"survey.tree, simulation: found {found}, expected one; real data need "
+                "survey.tree, the survey's folder or address, and a simulated sky needs section "
+                "simulation"
+            )
         try:
             release = self.release
         except LenspipeError as error:
@@ -129,18 +135,13 @@ class Settings(Section):
                 f"footprint: {self._area_deg2():.0f} square degrees is too large for a simulated "
                 "sky; give ra and dec ranges of at most 100"
             )
-        if self.survey.tree and not (self.sample.known_lenses or self.inference.model):
+        if self.survey.tree and self.trains and not self.sample.known_lenses:
             problems.append(
                 "sample.known_lenses: a search of real data needs a CSV with ra, dec (or a trained "
                 "model in inference.model, such as `shipped`)"
             )
         if self.footprint.known_lenses and not self.sample.known_lenses:
             problems.append("footprint.known_lenses: needs catalogues in sample.known_lenses")
-        if self.targets and not self.inference.model:
-            problems.append(
-                "targets: a list of positions needs a trained model in inference.model, such as "
-                "`shipped`"
-            )
         lacking = {"r", "z"} - {*self.survey.bands}
         if self.selection.number and lacking:
             problems.append(
@@ -306,7 +307,7 @@ class Settings(Section):
         stacker), and for a given model, which was trained elsewhere.
         """
         _, validation, test = self.sample.fractions
-        if self.inference.model:
+        if not self.trains:
             return None
         if "validation" in self.training_splits:
             validation = 0
@@ -317,6 +318,16 @@ class Settings(Section):
         """Splits that the run's model is trained on; refit and stacker include validation."""
         stacked = self.ensemble.members and self.ensemble.combine == "stacker"
         return ("train", "validation") if stacked or self._any_refit else ("train",)
+
+    @property
+    def trains(self) -> bool:
+        """Whether the run trains a model: not with a given one, nor for a list of targets."""
+        return not (self.inference.model or self.targets)
+
+    @property
+    def has_model(self) -> bool:
+        """Whether galaxies are scored; a list of targets need not be."""
+        return bool(self.inference.model or not self.targets)
 
     @property
     def model_path(self) -> Path:
@@ -344,8 +355,14 @@ class Settings(Section):
 
     @property
     def paths(self) -> RunPaths:
-        """Files of the run."""
-        return RunPaths(self.run)
+        """Files of the run, below ``results/<run>`` unless `at` says where they are."""
+        return RunPaths.at(self._folder) if self._folder else RunPaths(self.run)
+
+    def at(self, folder: str | os.PathLike[str]) -> Self:
+        """Return the settings of a run whose files are in a folder."""
+        settings = self.model_copy()
+        settings._folder = Path(folder)
+        return settings
 
     @property
     def survey_paths(self) -> SurveyPaths:

@@ -20,6 +20,7 @@ from lenspipe.config.file_sets import (
     card,
     given,
     grades,
+    injects,
     made,
     network,
     of_models,
@@ -203,7 +204,9 @@ PROPERTIES = {
         "training.name",
         "ensemble",
         "inference.model",
+        "targets",
     ),
+    "has_model": ("inference.model", "targets"),
     "training_splits": ("training.refit", "training.name", "ensemble", "inference.model"),
     "assessment_threshold": ("evaluation.threshold", "candidates.threshold"),
     "catalogues_from": ("targets", "survey.tree", "survey.catalogs", "survey.sweeps", "survey.tap"),
@@ -306,10 +309,14 @@ STAGE_FILES: dict[str, FileSet] = {
     "all_metrics": of_models("metrics.json", "model_metrics"),
     "all_mistakes": of_models("missed.png", "model_mistakes"),
     "search_model": FileSet(
-        lambda s: [s.model_path], covers=("model",), chosen_by=("inference.model", "training.name")
+        lambda s: [s.model_path] if s.has_model else [],
+        covers=("model",),
+        chosen_by=("inference.model", "training.name"),
     ),
     "trained_model": FileSet(
-        lambda s: [s.model_path] if trains(s) else [], chosen_by=("training.name",)
+        lambda s: [s.model_path] if trains(s) else [],
+        covers=("model",),
+        chosen_by=("training.name",),
     ),
     "calibration": of_search("calibration.json", "model_calibration"),
     # What a given model says of itself, if anything.
@@ -322,7 +329,14 @@ STAGE_FILES: dict[str, FileSet] = {
     ),
     "sweep": made(lambda p: p.sweep("best.yaml")),
     # The search.
-    "records": made(RunPaths.records, per="chunk", covers="cutouts"),
+    "records": made(RunPaths.records, per="chunk", covers="cutouts", when=lambda s: s.has_model),
+    # Without a model nothing but the list of cutouts is needed.
+    "unscored": made(
+        lambda p, chunk: p.manifest("cutouts", chunk),
+        per="chunk",
+        covers="cutouts",
+        when=lambda s: not s.has_model,
+    ),
     "scores": made(RunPaths.scores, per="chunk", covers="cutouts"),
     "brick_scores": made(RunPaths.brick_scores, per="brick"),
     "brick_mosaics": made(
@@ -346,7 +360,6 @@ STAGE_FILES: dict[str, FileSet] = {
         covers="cuts",
     ),
     "threshold": made(lambda p: p.threshold),
-    "candidate_list": made(lambda p: p.candidate_file("candidates.html")),
     "sky_map": made(lambda p: p.candidate_file("sky.png")),
     "mosaics": made(lambda p: p.mosaic_index, beside="mosaics/page-*.png"),
     # How good it is.
@@ -358,13 +371,20 @@ STAGE_FILES: dict[str, FileSet] = {
     "recovery": FileSet(
         lambda s: [s.paths.recovery(f"{list_.label}.json") for list_ in s.recovery.catalogs]
     ),
-    "purity": made(lambda p: p.purity("purity.json")),
-    "injected": made(lambda p: p.selection("injected.parquet")),
-    "injected_page": made(lambda p: p.selection("injected.png")),
-    "realism": made(lambda p: p.selection("realism.json")),
-    "selection": made(lambda p: p.selection("selection.fits"), beside="selection/selection.json"),
-    "expected": made(lambda p: p.expected("expected.json")),
+    "purity": made(lambda p: p.purity("purity.json"), when=lambda s: not s.targets),
+    "injected": made(lambda p: p.selection("injected.parquet"), when=injects),
+    "injected_page": made(lambda p: p.selection("injected.png"), when=injects),
+    "realism": made(lambda p: p.selection("realism.json"), when=injects),
+    "selection": made(
+        lambda p: p.selection("selection.fits"),
+        when=injects,
+        beside="selection/selection.json selection/prediction.json",
+    ),
+    "expected": made(
+        lambda p: p.expected("expected.json"), when=lambda s: injects(s) and not s.targets
+    ),
     "summary": made(lambda p: p.summary),
+    "page": made(lambda p: p.page),
 }
 
 STAGES: dict[str, Stage] = {
@@ -458,6 +478,7 @@ STAGES: dict[str, Stage] = {
         "evaluation.model:assess",
         "model_predictions model_calibration training_notes -> model_metrics",
         "evaluation.prior evaluation.bins assessment_threshold",
+        version=2,
         per="model",
         noted=True,
     ),
@@ -479,6 +500,7 @@ STAGES: dict[str, Stage] = {
         "training.ensemble:combine",
         "sample member_models member_notes member_predictions -> model training_notes",
         "seed ensemble.combine ensemble.hidden",
+        version=2,
         noted=True,
     ),
     # Its settings are `lenspipe.training.sweep.plan.trial_settings`: other trials do not count. Its
@@ -503,6 +525,7 @@ STAGES: dict[str, Stage] = {
         "training.sweep.summary:summarise_sweep",
         "trial -> sweep",
         "sweep training.name training.refit",
+        version=2,
         noted=True,
     ),
     # Records are as large as the cutouts and deleted once they are scored, so they wait until there
@@ -517,8 +540,8 @@ STAGES: dict[str, Stage] = {
     # What is kept of a scoring under way is counted in batches.
     "scores": _stage(
         "scoring.score:score_chunk",
-        "calibration model_card records search_model -> scores",
-        f"training.name {_SCORING}",
+        "calibration model_card records unscored search_model -> scores",
+        f"has_model training.name {_SCORING}",
         per="chunk",
         noted=True,
         key=f"training.name inference.batch_size {_SCORING}",
@@ -526,7 +549,7 @@ STAGES: dict[str, Stage] = {
     "brick_scores": _stage(
         "scoring.score:score_brick",
         "calibration model_card brick_cutouts search_model -> brick_scores",
-        f"training.name {_SCORING}",
+        f"has_model training.name {_SCORING}",
         per="brick",
         noted=True,
     ),
@@ -544,22 +567,20 @@ STAGES: dict[str, Stage] = {
     "chunks": _stage("products.provenance:write_chunks", "scores discarded -> chunks"),
     "candidates": _stage(
         "candidates.find:find_candidates",
-        "targets bricks lenses redshifts predictions model_card chunks -> candidates cuts",
+        "targets bricks lenses redshifts predictions model_card search_model chunks "
+        "-> candidates cuts",
         "candidates sample.match_radius_arcsec",
     ),
     "forecast": _stage(
-        "candidates.find:forecast", "cuts predictions -> threshold", "evaluation.prior"
-    ),
-    # It links to the pages of the mosaics.
-    "candidate_list": _stage(
-        "candidates.find:list_candidates",
-        "candidates threshold -> candidate_list",
-        "mosaics.sort mosaics.rows mosaics.columns mosaics.panels",
+        "candidates.find:forecast",
+        "cuts predictions purity -> threshold",
+        "evaluation.prior",
+        version=2,
     ),
     # The title says which galaxies are candidates.
     "sky_map": _stage(
         "candidates.skymap:write_sky_map",
-        "bricks candidates chunks -> sky_map",
+        "bricks candidates search_model chunks -> sky_map",
         "candidates.threshold",
     ),
     "checks": _stage(
@@ -573,17 +594,20 @@ STAGES: dict[str, Stage] = {
         "evaluation.search:evaluate",
         "sky bricks sample candidates cuts chunks -> evaluation",
         f"held_out candidates.threshold candidates.reject_flags {_PAGE}",
+        version=2,
     ),
     "stamps": _stage(
         "evaluation.stamps:judge_on_stamps",
         "search_model calibration model_card -> judged_stamps",
         f"seed simulation.effects survey.bands cutouts.size evaluation.stamps training.name "
         f"{_SCORING}",
+        version=2,
     ),
     "recovery": _stage(
         "evaluation.recovery.comparison:measure_recovery",
         "sky published bricks sample all_notes training_sample chunks -> recovery",
         f"recovery candidates.reject_flags {_PARENT}",
+        version=2,
         sources="survey.tree catalogues_from",
     ),
     "purity": _stage(
@@ -591,6 +615,7 @@ STAGES: dict[str, Stage] = {
         "sky bricks lenses sample training_sample model_card cuts predictions calibration grades "
         "chunks -> purity",
         f"training_splits evaluation.prior candidates.reject_flags {_RADII}",
+        version=2,
     ),
     # Which injected lenses are found takes a moment: it is in no key.
     "paint": _stage(
@@ -612,13 +637,15 @@ STAGES: dict[str, Stage] = {
         "completeness.measure:measure_selection_function",
         "sky bricks sample search_model cuts injected realism chunks -> selection",
         "held_out selection candidates.reject_flags",
+        version=2,
         without=f"selection.number {_INJECTED_RANGES}",
     ),
     "expected": _stage(
         "completeness.expected.numbers:expect_lenses",
         "sky population grades splits selection injected audit bricks candidates cuts threshold "
         "chunks -> expected",
-        "seed held_out expected parent.types parent.mag_z_max cutouts.size",
+        "seed held_out expected candidates.reject_flags parent.types parent.mag_z_max cutouts.size",
+        version=2,
     ),
     "mosaics": _stage(
         "mosaics.pages:draw_candidate_pages",
@@ -647,8 +674,17 @@ STAGES: dict[str, Stage] = {
     ),
     "summary": _stage(
         "status.page:conclude_run",
-        "targets bricks audit candidate_list mosaics sky_map checks evaluation sample_report "
+        "targets bricks audit threshold mosaics sky_map checks evaluation sample_report "
         "all_metrics all_mistakes all_activations chunks brick_mosaics model_card -> summary",
         "held_out mosaics.per_brick",
+        version=2,
+    ),
+    # It shows the pages of the mosaics, and links to figures, which come with their numbers.
+    "page": _stage(
+        "runs.index:write_index",
+        "bricks candidates threshold sky_map mosaics checks evaluation judged_stamps all_notes "
+        "all_metrics purity realism selection injected_page expected recovery grades model_card "
+        "chunks summary -> page",
+        "mosaics.sort mosaics.rows mosaics.columns mosaics.panels candidates.threshold held_out",
     ),
 }

@@ -277,14 +277,14 @@ class Ensemble(Section):
 class ShippedTraining(Section):
     """Training of the model that comes with lenspipe, on simulated stamps alone."""
 
-    lenses: PositiveInt = Field(6000, description="Simulated lenses to train on.")
-    non_lenses: PositiveInt = Field(12000, description="Simulated non-lenses to train on.")
+    lenses: PositiveInt = Field(5000, description="Simulated lenses to train on.")
+    non_lenses: PositiveInt = Field(10000, description="Simulated non-lenses to train on.")
     held_out: Annotated[float, Field(gt=0, le=1)] = Field(
         0.2,
         description="Further stamps of both classes on which the model is judged, as a fraction of "
         "those that it is trained on.",
     )
-    members: PositiveInt = Field(4, description="Networks whose probabilities are averaged.")
+    members: PositiveInt = Field(3, description="Networks whose probabilities are averaged.")
     epochs: PositiveInt = Field(12, description="Passes over the stamps for each network.")
     batch_size: PositiveInt = Field(32, description="Stamps per step.")
     learning_rate: Positive = Field(
@@ -292,7 +292,8 @@ class ShippedTraining(Section):
         description="Learning rate after the first epoch, which has half of it; it then falls as a "
         "cosine to 0.",
     )
-    crop: PositiveInt = Field(51, description="Side of the central region that is seen, pixels.")
+    crop: PositiveInt = Field(75, description="Side of the central region that is seen, pixels.")
+    stride: PositiveInt = Field(3, description="Stride of the first convolution, pixels.")
     width: PositiveInt = Field(
         32, description="Channels of the first of three stages; the next have twice as many each."
     )
@@ -332,7 +333,7 @@ class ShippedTraining(Section):
                 "widths": [self.width, 2 * self.width, 4 * self.width],
                 "units": self.units,
                 "stem_filters": self.width,
-                "stem_stride": 2,
+                "stem_stride": self.stride,
                 "compress": True,
             },
             seed=(1009 * self.seed + member) % 2**31,

@@ -7,16 +7,18 @@ import pandas as pd
 
 from lenspipe.config.training import Evaluation
 from lenspipe.statistics.calibration import Calibration
-from lenspipe.statistics.metrics import (
-    PROPERTY_BINS,
+from lenspipe.statistics.intervals import (
     Estimate,
-    auc,
-    completeness_at_fpr,
-    completeness_interval,
-    expected_calibration_error,
     fraction_interval,
     name_interval,
     purity_interval,
+)
+from lenspipe.statistics.metrics import (
+    PROPERTY_BINS,
+    auc_interval,
+    completeness_at_fpr,
+    completeness_at_true_rate,
+    expected_calibration_error,
 )
 
 __all__ = ["FPRS", "measure_split"]
@@ -46,16 +48,12 @@ def measure_split(
     lens = galaxies["label"].to_numpy() > 0.5
     p = galaxies["p"].to_numpy()
     lenses, nonlenses, prior = p[lens], p[~lens], evaluation.prior
-    metrics: dict = {
-        "n_lenses": len(lenses), "n_nonlenses": len(nonlenses), "auc": auc(lenses, nonlenses)
-    }  # fmt: skip
-    cuts = {}
+    bricks = galaxies["brick"].to_numpy()
+    area = auc_interval(lenses, nonlenses, (bricks[lens], bricks[~lens]))
+    metrics: dict = {"n_lenses": len(lenses), "n_nonlenses": len(nonlenses)}
+    metrics |= name_interval("auc", area)
     for name, rate in FPRS.items():
-        value, cuts[name] = completeness_at_fpr(lenses, nonlenses, rate)
-        low, high = completeness_interval(lenses, nonlenses, rate)
-        completeness: Estimate = None, None, None
-        if value is not None and low is not None and high is not None:
-            completeness = value, low, high
+        completeness = completeness_at_true_rate(lenses, nonlenses, rate)
         metrics |= name_interval(f"completeness_fpr_{name}", completeness)
         metrics |= _yield(f"fpr_{name}", completeness, (rate, rate, rate), prior)
     minimum = np.float32(threshold)
@@ -72,7 +70,7 @@ def measure_split(
         metrics[f"ece_{method}"] = calibration and expected_calibration_error(
             label, calibration.apply(p, method), bins
         )
-    cut = cuts[_BINNED_AT]
+    _, cut = completeness_at_fpr(lenses, nonlenses, FPRS[_BINNED_AT])
     metrics["binned_at"] = f"fpr_{_BINNED_AT}" if cut is not None else "threshold"
     above = p > cut if cut is not None else p >= minimum
     metrics["by"] = _by_property(galaxies, above, band)
@@ -96,8 +94,8 @@ def _by_property(galaxies: pd.DataFrame, above: np.ndarray, band: str) -> dict[s
     `above` tells which of them count as found. Each property (``type``, ``region``, ``class``,
     ``grade``, ``mag``, ``nobs``, ``theta_e``, ``arc_snr``) has a list of bins, each with its
     ``value``, or ``from`` and ``to`` (None where it is open); ``n_lenses``, ``n_nonlenses``;
-    ``completeness`` and ``false_positive_rate`` and their 95 % intervals ``_low`` and ``_high``
-    (Wilson), None without such galaxies.
+    ``completeness`` and ``false_positive_rate`` and their 95 % intervals ``_low`` and ``_high``,
+    None without such galaxies.
     """
     lens = galaxies["label"].to_numpy() > 0.5
     bins = {name: _by_value(galaxies[name], lens, above) for name in ("type", "region", "class")}

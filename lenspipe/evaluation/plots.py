@@ -9,6 +9,7 @@ import pandas as pd
 from lenspipe.evaluation.model_metrics import FPRS
 from lenspipe.plotting import figures, model_figures
 from lenspipe.statistics.calibration import Calibration
+from lenspipe.statistics.intervals import named_interval
 from lenspipe.statistics.metrics import roc_curve
 
 __all__ = ["mark_mistakes", "plot_figures", "plot_nothing_to_measure", "shown_split"]
@@ -62,9 +63,12 @@ def plot_figures(
     lenses, nonlenses = scores[shown]
     galaxies, threshold, prior = splits[shown], metrics["threshold"], metrics["prior"]
     points = [
-        (fpr, *(metrics[f"{shown}_completeness_fpr_{key}{end}"] for end in ("", "_low", "_high")))
-        for key, fpr in FPRS.items()
+        (rate, *named_interval(metrics, f"{shown}_completeness_fpr_{key}"))
+        for key, rate in FPRS.items()
     ]
+    fpr, completeness = (
+        named_interval(metrics, f"{shown}_{name}_threshold") for name in ("fpr", "completeness")
+    )
     figures.plot_roc(
         {
             f"{split}: {_format_counts(*scores[split])}": roc_curve(*scores[split])
@@ -72,6 +76,7 @@ def plot_figures(
         },
         path("roc.png"),
         points=[point for point in points if point[1] is not None],
+        cut=(f"p ≥ {threshold:g}", fpr, completeness),
     )
     title = f"{name}, {shown} split: {_format_counts(lenses, nonlenses)}"
     at = title + (

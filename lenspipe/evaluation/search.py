@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import scipy.stats
 
 from lenspipe.config.flags import has_rejected_flag
 from lenspipe.config.paths import RunPaths
@@ -17,18 +16,26 @@ from lenspipe.products.candidates import read_cuts
 from lenspipe.products.files import write_json
 from lenspipe.products.tables import read_table
 from lenspipe.products.truth import read_rows_of_bricks, read_scores_with_truth
+from lenspipe.statistics.association import correlate_within_strata
+from lenspipe.statistics.intervals import (
+    format_percent,
+    fraction_interval,
+    name_interval,
+    named_interval,
+)
 from lenspipe.statistics.metrics import (
     PROPERTY_BINS,
-    auc,
-    completeness_at_fpr,
-    completeness_interval,
+    auc_interval,
+    completeness_at_true_rate,
     roc_curve,
-    wilson_interval,
 )
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
 __all__ = ["completeness_in_bins", "evaluate"]
+
+#: Names of the false-positive rates at which searches are compared.
+_RATES = {"fpr10": 0.1, "fpr01": 0.01, "fpr001": 0.001}
 
 # Below every probability: a galaxy without a score is never found.
 _UNSCORED = -1.0
@@ -47,8 +54,9 @@ def evaluate(settings: Settings) -> dict:
     Einstein radius and arc signal-to-noise; without truth against magnitude and exposures in the
     reddest band), the most confident mistakes ``missed.png`` and ``false.png``, and last
     ``metrics.json``. There, completeness is that of visible lenses (without truth, of all labelled
-    lenses) and false-positive rates are those of all non-lenses; ``fpr10``, ``fpr01`` and
-    ``fpr001`` are rates of 10, 1 and 0.1 %. What could not be measured is null.
+    lenses) and false-positive rates are those of all non-lenses; ``_threshold`` means at the cut of
+    the candidates, ``fpr10``, ``fpr01`` and ``fpr001`` at true rates of 10, 1 and 0.1 %. What could
+    not be measured is null.
 
     Raises
     ------
@@ -78,12 +86,19 @@ def evaluate(settings: Settings) -> dict:
                 "expected at least one; enlarge config section footprint or the test fraction of "
                 "sample.fractions"
             )
-    metrics = _measure(galaxies, cuts.lowest, has_truth)
+    # A cut at a false-positive rate was placed among these non-lenses.
+    placed = len(cuts.values) if section.threshold.by == "false_positive_rate" else 0
+    metrics = _measure(galaxies, cuts.lowest, placed, has_truth)
     lenses, visible, nonlenses = _scores(galaxies)
     curves = {f"all {len(lenses)} lenses": roc_curve(lenses, nonlenses)}
     if has_truth and len(visible):
         curves[f"{len(visible)} visible lenses"] = roc_curve(visible, nonlenses)
-    figures.plot_roc(curves, paths.evaluation("roc.png"))
+    fpr, completeness = (
+        named_interval(metrics, f"{name}_threshold")
+        for name in ("false_positive_rate", "completeness")
+    )
+    at_cut = (str(section.threshold), fpr, completeness)
+    figures.plot_roc(curves, paths.evaluation("roc.png"), cut=at_cut)
     figures.plot_scores(
         galaxies["p"],
         galaxies["kind"],
@@ -100,7 +115,7 @@ def evaluate(settings: Settings) -> dict:
             }
             for name, label, title, log_ in _panels(has_truth, band)
         ],
-        metrics["binned_at"],
+        str(section.threshold),
         paths.evaluation("completeness.png"),
     )
     cutouts = CutoutFiles.of(settings)
@@ -159,15 +174,20 @@ def _add_conditions(galaxies: pd.DataFrame, paths: RunPaths, band: str) -> pd.Da
 
 
 def _correlate_with_exposures(nonlenses: pd.DataFrame) -> dict:
-    """Spearman's rank correlation of the scores of non-lenses with the number of exposures."""
-    scored = nonlenses[nonlenses["p"] != _UNSCORED]
-    if len(scored) < 3 or scored["nobs"].nunique() == 1 or scored["p"].nunique() == 1:
-        return {"spearman": None, "p_value": None, "n": len(scored)}
-    correlation = scipy.stats.spearmanr(scored["p"], scored["nobs"])
+    """Spearman's rank correlation of the scores of non-lenses with the number of exposures.
+
+    Its error is from sums over bricks; ``min_p_value`` is the lowest p that so few can give.
+    """
+    scored = nonlenses[(nonlenses["p"] != _UNSCORED) & nonlenses["nobs"].notna()]
+    scores, exposures = (scored[name].rank() for name in ("p", "nobs"))
+    bricks, no_strata = scored["brick"], np.zeros(len(scored))
+    r, p, min_p = correlate_within_strata(scores, exposures, no_strata, bricks)
     return {
-        "spearman": float(correlation.statistic),
-        "p_value": float(correlation.pvalue),
+        "spearman": r,
+        "p_value": p,
+        "min_p_value": min_p,
         "n": len(scored),
+        "n_bricks": int(scored["brick"].nunique()),
     }
 
 
@@ -177,54 +197,53 @@ def _scores(galaxies: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return p[lens], p[galaxies["visible"].to_numpy()], p[~lens]
 
 
-def _measure(galaxies: pd.DataFrame, lowest_cut: float, has_truth: bool) -> dict:
-    """Compute all metrics; their threshold is the lowest cut of the candidates."""
+def _measure(galaxies: pd.DataFrame, lowest_cut: float, cuts_placed: int, has_truth: bool) -> dict:
+    """Compute all metrics; their threshold is the lowest cut of the candidates.
+
+    Keys that end with ``_threshold`` are those at the cut in use, ``completeness_fpr01`` and so on
+    those at a true false-positive rate. `cuts_placed` is the number of cuts that were placed so
+    that a fraction of the non-lenses passes.
+    """
     lenses, visible, nonlenses = _scores(galaxies)
-    at = {fpr: completeness_at_fpr(visible, nonlenses, fpr) for fpr in (0.1, 0.01, 0.001)}
-    cut = at[0.01][1]
-    low, high = completeness_interval(visible, nonlenses, 0.01)
-    above = galaxies["selected"] if cut is None else galaxies["p"] > cut
     selected, lens, seen = galaxies["selected"], galaxies["lens"], galaxies["visible"]
-    n_selected = int(selected.sum())
-    metrics: dict = {
-        "judged_by": "truth" if has_truth else "labels",
-        "auc": auc(lenses, nonlenses),
-        "completeness_fpr01": at[0.01][0],
-        "completeness_fpr01_low": low,
-        "completeness_fpr01_high": high,
-        "completeness_fpr10": at[0.1][0],
-        "completeness_fpr001": at[0.001][0],
+    bricks = galaxies["brick"].to_numpy()
+    metrics: dict = {"judged_by": "truth" if has_truth else "labels"}
+    metrics |= name_interval("auc", auc_interval(lenses, nonlenses, (bricks[lens], bricks[~lens])))
+    metrics |= {
         "n_bricks": int(galaxies["brick"].nunique()),
         "n_lenses": len(lenses),
         "n_visible_lenses": len(visible),
         "n_nonlenses": len(nonlenses),
         "threshold": min(lowest_cut, 1.0),
-        "completeness_threshold": float(selected[seen].mean()) if len(visible) else None,
-        "n_above_threshold": n_selected,
-        "purity_threshold": float(lens[selected].mean()) if n_selected else None,
-        "false_positive_rate_threshold": float(selected[~lens].mean()),
-        "scores_against_exposures": _correlate_with_exposures(galaxies[~lens]),
-        "binned_at": "p ≥ threshold" if cut is None else "1 % false positives",
+        "n_above_threshold": int(selected.sum()),
     }
+    for name, passes, placed in (
+        ("completeness", selected[seen], 0),
+        ("false_positive_rate", selected[~lens], cuts_placed),
+        ("purity", lens[selected], 0),
+    ):
+        metrics |= name_interval(f"{name}_threshold", fraction_interval(passes, placed))
+    for name, rate in _RATES.items():
+        completeness = completeness_at_true_rate(visible, nonlenses, rate)
+        metrics |= name_interval(f"completeness_{name}", completeness)
+    metrics["scores_against_exposures"] = _correlate_with_exposures(galaxies[~lens])
     if not has_truth:
         del metrics["n_visible_lenses"]
         for name in ("mag", "nobs"):
             metrics[f"completeness_by_{name}"] = completeness_in_bins(
-                galaxies[lens], name, above, PROPERTY_BINS[name]
+                galaxies[lens], name, selected, PROPERTY_BINS[name]
             )
         return metrics
-    metrics["auc_visible"] = auc(visible, nonlenses)
+    area = auc_interval(visible, nonlenses, (bricks[seen], bricks[~lens]))
+    metrics |= name_interval("auc_visible", area)
     metrics["false_positive_rate_by_kind"] = {
-        str(kind): {
-            "n": len(group),
-            "threshold": float(group["selected"].mean()),
-            "fpr01": None if cut is None else float((group["p"] > cut).mean()),
-        }
+        str(kind): {"n": len(group)}
+        | name_interval("threshold", fraction_interval(group["selected"]))
         for kind, group in galaxies[~lens].groupby("kind")
     }
     for name, column in (("theta_e", "theta_e_arcsec"), ("arc_snr", "arc_snr")):
         metrics[f"completeness_by_{name}"] = completeness_in_bins(
-            galaxies[seen], column, above, PROPERTY_BINS[name]
+            galaxies[seen], column, selected, PROPERTY_BINS[name]
         )
     return metrics
 
@@ -250,18 +269,9 @@ def completeness_in_bins(
     bins = []
     for low, high in itertools.pairwise(edges):
         inside = above[(values >= low) & (values < high)]
-        n, n_found = len(inside), int(inside.sum())
-        interval = wilson_interval(n_found, n) if n else (None, None)
-        bins.append(
-            {
-                "from": low,
-                "to": high if np.isfinite(high) else None,
-                "n": n,
-                "completeness": n_found / n if n else None,
-                "low": interval[0],
-                "high": interval[1],
-            }
-        )
+        found = zip(("completeness", "low", "high"), fraction_interval(inside), strict=True)
+        ends = {"from": low, "to": high if np.isfinite(high) else None}
+        bins.append(ends | {"n": len(inside)} | dict(found))
     return bins
 
 
@@ -284,21 +294,20 @@ def _describe(row: dict) -> str:
 
 def _log_metrics(metrics: dict) -> None:
     log.info(
-        "evaluation: AUC %.4f from %d lenses and %d non-lenses",
-        metrics["auc"],
-        metrics["n_lenses"],
-        metrics["n_nonlenses"],
+        "evaluation: AUC %.4f (95 %%: %.4f-%.4f) from %d lenses and %d non-lenses",
+        *(metrics[key] for key in ("auc", "auc_low", "auc_high", "n_lenses", "n_nonlenses")),
     )
-    if metrics["completeness_fpr01"] is None:
-        log.info("evaluation: too few galaxies to measure completeness at 1 % false positives")
-    else:
-        log.info(
-            "evaluation: completeness %.1f %% (95 %%: %.1f-%.1f) at 1 %% false positives",
-            *(100 * metrics[f"completeness_fpr01{end}"] for end in ("", "_low", "_high")),
-        )
+    log.info(
+        "evaluation: at the cut of the candidates: completeness %s, false-positive rate %s",
+        *(
+            format_percent(metrics, f"{name}_threshold")
+            for name in ("completeness", "false_positive_rate")
+        ),
+    )
     leak = metrics["scores_against_exposures"]
     if leak["spearman"] is not None:
         log.info(
-            "evaluation: scores of %d non-lenses against exposures: Spearman %.3f (p %.2g)",
-            leak["n"], leak["spearman"], leak["p_value"],
+            "evaluation: scores of %d non-lenses in %d bricks against exposures: Spearman %.3f "
+            "(p %.2g; so few bricks give at least %.2g)",
+            *(leak[key] for key in ("n", "n_bricks", "spearman", "p_value", "min_p_value")),
         )  # fmt: skip

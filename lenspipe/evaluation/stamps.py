@@ -13,11 +13,11 @@ from lenspipe.scoring.score import load_model_for_run
 from lenspipe.scoring.scorer import Scorer
 from lenspipe.simulation.exposures import BANDS
 from lenspipe.simulation.stamps import draw_stamps
+from lenspipe.statistics.intervals import name_interval
 from lenspipe.statistics.metrics import (
-    auc,
+    auc_interval,
     completeness_at_fpr,
-    completeness_interval,
-    name_interval,
+    completeness_at_true_rate,
 )
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
@@ -88,12 +88,11 @@ def judge_on_stamps(settings: Settings) -> dict[str, Any]:
 
 def _measure(lenses: pd.DataFrame, nonlenses: pd.DataFrame) -> dict[str, Any]:
     p, other = lenses["p"].to_numpy(), nonlenses["p"].to_numpy()
-    result: dict[str, Any] = {"n_lenses": len(p), "n_nonlenses": len(other), "auc": auc(p, other)}
-    cut = None
+    result: dict[str, Any] = {"n_lenses": len(p), "n_nonlenses": len(other)}
+    result |= name_interval("auc", auc_interval(p, other))
     for name, rate in (("fpr10", 0.1), ("fpr01", 0.01)):
-        completeness, cut = completeness_at_fpr(p, other, rate)
-        interval = completeness_interval(p, other, rate)
-        result |= name_interval(f"completeness_{name}", (completeness, *interval))
+        result |= name_interval(f"completeness_{name}", completeness_at_true_rate(p, other, rate))
+    _, cut = completeness_at_fpr(p, other, 0.01)
     # Nothing passes where the rate cannot be measured.
     cut = 1.0 if cut is None else cut
     above = lenses["p"] > cut

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from lenspipe import __version__
 from lenspipe.config.flags import flag_note
 from lenspipe.config.paths import RunPaths, SkyPaths
-from lenspipe.config.settings import load_settings, read_config
+from lenspipe.config.settings import Settings
 from lenspipe.followup.fields import (
     Field,
     FitsImage,
@@ -60,7 +60,7 @@ def make_sheets(
     folder: str | os.PathLike[str],
     arrows: pd.DataFrame | None = None,
     images: Iterable[Path] = (),
-    config: Sequence[Path] | None = None,
+    settings: Settings | None = None,
 ) -> int:
     """Make the sheets of candidates and the table of targets; return the number of sheets.
 
@@ -78,8 +78,8 @@ def make_sheets(
         As returned by `lenspipe.followup.choice.read_arrows`.
     images
         FITS images from elsewhere, for comparison.
-    config
-        The run's configuration; the one stored with one of its models if not given.
+    settings
+        Of the run, which name the coadds for finder charts.
 
     Raises
     ------
@@ -91,7 +91,10 @@ def make_sheets(
     arrows_of = {id_: arrows[arrows["id"] == id_] for id_ in table["id"]}
     folder = Path(folder)
     files, bricks = file_names(table["name"], {"sheets"}), read_bricks(paths)
-    with _open_survey(paths, bricks, config) as survey, atomic(folder / "sheets.pdf") as temporary:
+    with (
+        _open_survey(paths, bricks, settings) as survey,
+        atomic(folder / "sheets.pdf") as temporary,
+    ):
         # Without a date the same input gives the same bytes.
         metadata = {
             "Title": f"Candidates of {paths.root.name}",
@@ -117,20 +120,17 @@ def make_sheets(
 
 @contextlib.contextmanager
 def _open_survey(
-    paths: RunPaths, bricks: pd.DataFrame, config: Sequence[Path] | None
+    paths: RunPaths, bricks: pd.DataFrame, settings: Settings | None
 ) -> Iterator[Survey | None]:
     """Provide the coadds of a run; None if their location is not known."""
-    if config is None:
-        config = sorted(paths.root.glob("models/*/config.yaml"))[:1]
     if paths.sky_manifest.exists():
         yield Survey(SkyPaths(paths.sky), LocalSource(), bricks)
-    elif config:
-        settings = load_settings(read_config(config))
+    elif settings:
         survey = settings.survey_paths
         with open_source(settings.retrieval, settings.paths.hosts, survey.tree) as source:
             yield Survey(survey, source, bricks)
     else:
-        log.info("sheets: no coadds for finder charts; give their location with --config")
+        log.info("sheets: no coadds for finder charts; give the run's configuration instead")
         yield None
 
 
@@ -180,7 +180,11 @@ class _Sheet:
             field = Field(row["ra"], row["dec"], side, _STAMP_PIXELS)
             image = SkyImage(survey.read(field, self.bands), field.wcs)
         else:
-            require(path, "cutouts", "give --config to take the cutout from the coadds")
+            require(
+                path,
+                "cutouts",
+                "give the run's configuration to take it from the coadds",
+            )
         self.image = image
         self.residual = SkyImage(residual_images(image.pixels[None], shape)[0], image.wcs)
         self.side_arcsec = image.pixels.shape[-1] * scale_arcsec
@@ -219,7 +223,7 @@ class _Sheet:
         band = "r" if "r" in self.bands else self.bands[0]
         pixels_wide = round(CHART_ARCSEC / self.release.pixel_scale_arcsec)
         wide = Field(field.ra, field.dec, CHART_ARCSEC, pixels_wide)
-        pixels, message = None, "no coadds: give their location with --config"
+        pixels, message = None, "no coadds: give the run's configuration"
         if self.survey:
             try:
                 pixels = self.survey.read(wide, [band])[0]

@@ -1,10 +1,14 @@
 """The plan of a run, made when the Snakefile is read.
 
 Every job of a cluster reads the Snakefile again, so this module imports nothing heavy; the code
-that makes the plan is imported only if there is no plan yet.
+that makes the plan is imported only if there is no plan yet. Run as a program, it makes the plan of
+the pickled settings on its standard input.
 """
 
 import os
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +16,11 @@ from lenspipe.catalogs.versions import hash_list, list_version
 from lenspipe.config.settings import Settings
 from lenspipe.config.stages import content_key
 from lenspipe.products.plan import Plan
+from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import is_remote
 from lenspipe.utils.hashing import file_hash
 
-__all__ = ["load_plan"]
+__all__ = ["load_plan", "load_plan_apart"]
 
 
 def load_plan(settings: Settings) -> Plan:
@@ -34,6 +39,21 @@ def load_plan(settings: Settings) -> Plan:
         plan = Plan.of(select_bricks(settings))
         plan.write(path, key)
     return plan
+
+
+def load_plan_apart(settings: Settings) -> Plan:
+    """Do as `load_plan`, but make the plan in a process of its own.
+
+    The tables of all bricks and the libraries that read them take 200 MB, which Python would not
+    give back; in Snakemake's process they would add to the memory of the graph.
+    """
+    if Plan.read(settings.paths.plan, _plan_key(settings)) is None:
+        command = [sys.executable, "-m", "lenspipe.footprint.plan"]
+        result = subprocess.run(command, input=pickle.dumps(settings), stdout=subprocess.PIPE)
+        if result.returncode and result.stdout:
+            raise LenspipeError(result.stdout.decode())
+        result.check_returncode()
+    return load_plan(settings)
 
 
 def _hash_file(path: str) -> str | None:
@@ -59,3 +79,11 @@ def _plan_key(settings: Settings) -> str:
         lists += [list_version(catalogue.path) for catalogue in sample.known_lenses]
     times = [(stat.st_size, stat.st_mtime_ns) for stat in stats]
     return content_key("plan", settings, times, *lists)
+
+
+if __name__ == "__main__":
+    try:
+        load_plan(pickle.load(sys.stdin.buffer))
+    except LenspipeError as error:
+        print(error, end="")
+        sys.exit(1)

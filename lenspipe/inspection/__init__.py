@@ -7,9 +7,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "app": ["make_app"],
         "controls": ["control_files", "copy_known_controls", "draw_injected_controls"],
+        "given": ["make_run_of_cutouts", "make_run_of_list"],
         "grades": ["export_grades"],
         "guard": ["LOCAL_HOSTS"],
         "lists": ["Lists", "Mix"],
+        "posterior": ["Retirement", "estimate_posterior"],
+        "queue": ["Queue"],
         "store": ["GRADER_NAME", "Store"],
     },
 )

@@ -1,59 +1,72 @@
 """Agreement of graders with each other, with themselves, and with known lenses."""
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import stdtrit
 
-__all__ = ["cohen_kappa", "fleiss_kappa", "measure_agreement"]
+from lenspipe.statistics.intervals import TAILS, Estimate, binomial_interval, name_interval
+
+__all__ = ["krippendorff_alpha", "measure_agreement"]
 
 GRADES = "ABCD"
 
 
-def cohen_kappa(first: Sequence[str], second: Sequence[str]) -> float:
-    """Agreement of two graders beyond chance (Cohen 1960, Educ. Psychol. Meas. 20, 37).
+def krippendorff_alpha(counts: ArrayLike) -> Estimate:
+    """Agreement of graders beyond chance, with its 95 % interval: Krippendorff's alpha.
 
-    Parameters
-    ----------
-    first, second
-        Their grades of the same images.
+    Grades are ordered: a D in place of a C weighs less than one in place of an A (ordinal metric:
+    Krippendorff 2011, "Computing Krippendorff's alpha-reliability", section D). Any number of
+    graders may have graded an image; those graded once do not count. It is 1 if all always agree,
+    and 0 if by chance. None without two graded images, or where only one grade was given.
 
-    Returns
-    -------
-    float
-        1: always the same; 0: as by chance; NaN without images, or where both only gave one grade.
-    """
-    if not len(first):
-        return np.nan
-    a, b = np.asarray(first), np.asarray(second)
-    observed = np.mean(a == b)
-    chance = sum(np.mean(a == grade) * np.mean(b == grade) for grade in GRADES)
-    return float((observed - chance) / (1 - chance)) if chance < 1 else np.nan
-
-
-def fleiss_kappa(counts: ArrayLike) -> float:
-    """Agreement of any number of graders beyond chance (Fleiss 1971, Psychol. Bull. 76, 378).
+    The interval is that of the jackknife over images (Efron & Tibshirani 1993, An Introduction to
+    the Bootstrap, chapter 11), symmetric in artanh(alpha), with Student's t. Where no more than
+    one image is graded differently, it begins where the upper limit of the fraction of such images
+    puts it if these are graded as by chance.
 
     Parameters
     ----------
     counts
-        How many graders gave each of N images each of G grades, shape (N, G); the same number of
-        graders for each image.
-
-    Returns
-    -------
-    float
-        As `cohen_kappa`; NaN also with fewer than two graders.
+        How many graders gave each of N images each of G grades, in their order, shape (N, G).
     """
-    table = np.asarray(counts, float)
-    n = table[0].sum() if len(table) else 0
-    if n < 2:
-        return np.nan
-    observed = ((table**2).sum(axis=1) - n).mean() / (n * (n - 1))
-    chance = ((table.sum(axis=0) / table.sum()) ** 2).sum()
-    return float((observed - chance) / (1 - chance)) if chance < 1 else np.nan
+    table = np.asarray(counts, np.float64)
+    table = table[table.sum(axis=1) >= 2]
+    n = len(table)
+    if n < 2 or np.count_nonzero(table.sum(axis=0)) < 2:
+        return None, None, None
+    by_grader = table / (table.sum(axis=1, keepdims=True) - 1)
+    pairs = by_grader[:, :, None] * table[:, None] - by_grader[:, :, None] * np.eye(table.shape[1])
+    total = pairs.sum(axis=0)
+    disagreement, left_out = float(_disagreement(total)), _disagreement(total - pairs)
+    n_differ = np.count_nonzero(table.max(axis=1) < table.sum(axis=1))
+    if n_differ < 2:
+        low = 1 - float(binomial_interval(n_differ, n)[1])
+        return 1 - disagreement, min(low, 1 - disagreement), 1.0
+    if np.isnan(left_out).any():
+        return 1 - disagreement, -1.0, 1.0
+    # A few images may disagree by more than artanh can take.
+    value, *others = np.arctanh(np.maximum(1 - np.append(disagreement, left_out), -1 + 1e-9))
+    error = np.sqrt((n - 1) * np.var(others))
+    low, high = np.tanh(value + stdtrit(n - 1, TAILS[1]) * error * np.array([-1, 1]))
+    return 1 - disagreement, float(low), float(high)
+
+
+def _disagreement(pairs: np.ndarray) -> np.ndarray:
+    """Disagreement over that by chance; NaN where only one grade was given.
+
+    `pairs`, (..., G, G), are the numbers of pairs of grades that graders gave to the same image.
+    """
+    totals = pairs.sum(axis=-1)
+    place = np.cumsum(totals, axis=-1) - totals / 2
+    distance = (place[..., None] - place[..., None, :]) ** 2
+    observed = (pairs * distance).sum(axis=(-1, -2)) * (totals.sum(axis=-1) - 1)
+    by_chance = (totals[..., None] * totals[..., None, :] * distance).sum(axis=(-1, -2))
+    return np.where(by_chance > 0, observed / np.where(by_chance > 0, by_chance, 1), np.nan)
 
 
 def measure_agreement(
@@ -74,7 +87,8 @@ def measure_agreement(
         ``graders``: for each grader n (candidates graded), repeats (n, same: fraction with the
         grade of the first time, mean_difference: in grades), and found_known, found_injected (n,
         found: fraction of the lenses, controls and candidates, that were graded A to C).
-        ``pairs``: one, other, n, same, kappa. ``all``: n (candidates graded by all), fleiss_kappa.
+        ``pairs``: one, other, n, same, alpha with its interval. ``all``: n (candidates graded by
+        two or more), alpha with its interval (`krippendorff_alpha`).
         None for what cannot be measured.
     """
     by_grader: dict[str, dict[str, str]] = {}
@@ -90,16 +104,18 @@ def measure_agreement(
         first, second = of_candidates[one], of_candidates[other]
         both = sorted(first.keys() & second.keys())
         same = _fraction(first[item] == second[item] for item in both)
-        kappa = _number(cohen_kappa([first[i] for i in both], [second[i] for i in both]))
-        pairs.append({"one": one, "other": other, "n": len(both), "same": same, "kappa": kappa})
-    all_grades = list(of_candidates.values())
-    common = sorted(set.intersection(*map(set, all_grades))) if all_grades else []
-    counts = [[[g[item] for g in all_grades].count(grade) for grade in GRADES] for item in common]
+        counts = _count_grades([first, second], both)
+        pair = {"one": one, "other": other, "n": len(both), "same": same}
+        pairs.append(pair | name_interval("alpha", krippendorff_alpha(counts)))
+    graders = list(of_candidates.values())
+    times = Counter(item for grades in graders for item in grades)
+    several = sorted(item for item, number in times.items() if number > 1)
+    alpha = krippendorff_alpha(_count_grades(graders, several))
     lenses = set(known)
     return {
         "graders": {name: _of_grader(by_grader[name], lenses) for name in sorted(by_grader)},
         "pairs": pairs,
-        "all": {"n": len(common), "fleiss_kappa": _number(fleiss_kappa(counts))},
+        "all": {"n": len(several)} | name_interval("alpha", alpha),
     }
 
 
@@ -134,5 +150,8 @@ def _fraction(outcomes: Iterable[bool]) -> float | None:
     return sum(outcomes) / len(outcomes) if outcomes else None
 
 
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else value
+def _count_grades(graders: Sequence[Mapping[str, str]], items: Sequence[str]) -> np.ndarray:
+    """How often each of N images was given each grade, (N, 4)."""
+    given = [[grades.get(item) for grades in graders] for item in items]
+    counts = [[row.count(grade) for grade in GRADES] for row in given]
+    return np.array(counts, int).reshape(-1, len(GRADES))

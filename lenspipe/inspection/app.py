@@ -23,8 +23,9 @@ from lenspipe.inspection.agreement import measure_agreement
 from lenspipe.inspection.grades import grade_table
 from lenspipe.inspection.guard import Guard
 from lenspipe.inspection.images import draw_strip, shown_bands
-from lenspipe.inspection.lists import Lists, split_item
-from lenspipe.inspection.store import Store
+from lenspipe.inspection.lists import Lists
+from lenspipe.inspection.queue import Queue
+from lenspipe.inspection.store import Store, split_item
 from lenspipe.products.candidates import model_note
 from lenspipe.utils.errors import LenspipeError
 
@@ -61,6 +62,7 @@ def make_app(
     lists: Lists,
     tokens: bool = False,
     hosts: frozenset[str] | None = None,
+    queue: Queue | None = None,
 ) -> Starlette:
     """Make the portal's application.
 
@@ -70,8 +72,10 @@ def make_app(
         Whether every grader needs a token.
     hosts
         As in `lenspipe.inspection.guard.Guard`.
+    queue
+        What chooses the next image; the order of the list if not given.
     """
-    portal = _Portal(paths, store, lists, tokens)
+    portal = _Portal(paths, store, lists, tokens, queue)
     routes = [
         Route("/", portal.choose),
         Mount("/static", StaticFiles(directory=_STATIC)),
@@ -79,6 +83,7 @@ def make_app(
         Route("/g/{grader}/list", portal.entries),
         Route("/g/{grader}/image/{place}", portal.image),
         Route("/g/{grader}/votes", portal.vote, methods=["POST"]),
+        Route("/g/{grader}/next", portal.next),
         Route("/g/{grader}/result", portal.result),
     ]
     handlers: dict[Any, Any] = {
@@ -93,8 +98,11 @@ def make_app(
 class _Portal:
     """Answers to requests."""
 
-    def __init__(self, paths: RunPaths, store: Store, lists: Lists, tokens: bool) -> None:
+    def __init__(
+        self, paths: RunPaths, store: Store, lists: Lists, tokens: bool, queue: Queue | None
+    ) -> None:
         self.paths, self.store, self.lists, self.tokens = paths, store, lists, tokens
+        self.queue = queue
         self.stage = lists.mix.stage
         self._lists: dict[str, list[str]] = {}
 
@@ -150,8 +158,15 @@ class _Portal:
                 "bands": self._bands(items),
                 "pixel_arcsec": self.lists.release.pixel_scale_arcsec,
                 "message": "" if entries else self._why_empty(),
+                "next": self.queue and self.queue.next_places(grader, items),
             }
         )
+
+    def next(self, request: Request) -> Response:
+        """Places of the images whose votes tell most; null if the list's own order is kept."""
+        grader = self._admit(request)
+        items = self._list_of(grader)
+        return JSONResponse({"next": self.queue and self.queue.next_places(grader, items)})
 
     def image(self, request: Request) -> Response:
         """An item of the list as a strip of images; the address does not reveal its kind."""
@@ -197,7 +212,12 @@ class _Portal:
         grader = self._admit(request)
         votes = self.store.votes(stage=self.stage, latest=True)
         graded = {v["item"] for v in votes if v["grader"] == grader and v["grade"]}
-        if any(self.lists.exists(item) and item not in graded for item in self._list_of(grader)):
+        items = self._list_of(grader)
+        if self.queue:
+            is_finished = not self.queue.next_places(grader, items)["left"]
+        else:
+            is_finished = all(item in graded for item in items if self.lists.exists(item))
+        if not is_finished:
             raise HTTPException(403, "others' grades are shown once you have graded all images")
         candidates = self.lists.candidates
         table = grade_table(self.store, self.lists.candidates_of_stage())
@@ -234,7 +254,7 @@ class _Portal:
     def _describe(self, item: str) -> dict[str, Any]:
         """Description of an item with its address in the sky viewer, None for a simulated sky."""
         entry, viewer = self.lists.describe(item), None
-        if not self.paths.sky_manifest.exists():
+        if not self.paths.sky_manifest.exists() and entry["ra"] is not None:
             viewer = self.lists.release.viewer_address(entry["ra"], entry["dec"])
         return entry | {"viewer": viewer}
 

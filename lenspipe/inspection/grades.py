@@ -1,4 +1,7 @@
-"""From votes to grades: A is 4, B 3, C 2, D 1; the mean over the graders gives the grade."""
+"""From votes to grades: A is 4, B 3, C 2, D 1; the mean over the graders gives the grade.
+
+Beside it stands the probability of a lens from all votes, weighted by the graders' skill.
+"""
 
 import csv
 import sqlite3
@@ -11,12 +14,13 @@ from astropy.table import Table
 
 from lenspipe.config.paths import RunPaths
 from lenspipe.inspection.agreement import measure_agreement
+from lenspipe.inspection.posterior import Retirement, estimate_posterior
 from lenspipe.inspection.store import Store, damaged
+from lenspipe.products.described import write_described
 from lenspipe.products.files import require, write_json
 from lenspipe.products.schema import GRADES, VOTES, names_of
 from lenspipe.products.tables import read_table, write_table
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.files import atomic
 from lenspipe.utils.tables import escape_formulas, fits_values
 
 __all__ = ["POINTS", "export_grades", "grade_of_mean", "grade_table", "means_of_stage"]
@@ -53,8 +57,7 @@ def grade_table(store: Store, ids: Sequence[str]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        In the order of `ids`: grade, mean, spread, n_votes, stage, votes, comments; see
-        docs/outputs.md.
+        In the order of `ids`: grade, mean, spread, n_votes, stage, votes, comments.
     """
     by_stage: dict[str, dict[int, dict[str, str]]] = {}
     comments: dict[str, list[str]] = {}
@@ -81,15 +84,23 @@ def grade_table(store: Store, ids: Sequence[str]) -> pd.DataFrame:
                 "comments": " | ".join(comments.get(id_, [])),
             }
         )
-    table = pd.DataFrame(rows, index=list(ids), columns=names_of(GRADES))
+    columns = ["grade", "mean", "spread", "n_votes", "stage", "votes", "comments"]
+    table = pd.DataFrame(rows, index=list(ids), columns=columns)
     return table.astype({"n_votes": "int32", "stage": "int32", "mean": float, "spread": float})
 
 
-def export_grades(paths: RunPaths, store: Store) -> dict[str, int]:
+def export_grades(
+    paths: RunPaths, store: Store, retirement: Retirement | None = None
+) -> dict[str, int]:
     """Write the candidates with their grades, all votes, and the agreement of the graders.
 
     Writes ``inspection/grades.fits``, ``grades.csv``, ``votes.csv`` and ``agreement.json``. In the
     CSV files texts are as `lenspipe.utils.tables.escape_formulas` returns them.
+
+    Parameters
+    ----------
+    retirement
+        When a candidate needs no further votes; the defaults if not given.
 
     Returns
     -------
@@ -106,12 +117,19 @@ def export_grades(paths: RunPaths, store: Store) -> dict[str, int]:
     path = require(paths.candidates, "candidates")
     table = Table.read(path, format="fits", character_as_bytes=False)
     ids = [str(id_) for id_ in table["id"]]
-    grades = grade_table(store, ids)
+    known = np.asarray(table["known"], bool) if "known" in table.colnames else np.zeros(len(ids))
+    network = (
+        table["p_calibrated"] if "p_calibrated" in table.colnames else np.full(len(ids), np.nan)
+    )
+    posterior = estimate_posterior(
+        store.votes(latest=True), pd.DataFrame({"known": known, "p_calibrated": network}, ids)
+    )
+    grades = grade_table(store, ids).join(posterior.table.drop(columns="n_graders"))
+    grades["retired"] = (retirement or Retirement()).applies(posterior.table)
     for column in GRADES:
         table[column.name] = fits_values(grades[column.name])
         table[column.name].description = column.description
-    with atomic(paths.inspection("grades.fits")) as temporary:
-        table.write(temporary, format="fits")
+    write_described(paths.inspection("grades.fits"), table)
     frame = table.to_pandas()
     # A CSV may have any characters.
     for name in ("votes", "comments"):
@@ -120,14 +138,13 @@ def export_grades(paths: RunPaths, store: Store) -> dict[str, int]:
     for file, rows in (("grades.csv", frame), ("votes.csv", vote_table)):
         # Quoted, as a carriage return in a text would otherwise end the row.
         write_table(paths.inspection(file), escape_formulas(rows), quoting=csv.QUOTE_NONNUMERIC)
-    known = []
-    if "known" in table.colnames:
-        known = [id_ for id_, is_known in zip(ids, table["known"], strict=True) if is_known]
+    known_ids = [id_ for id_, is_known in zip(ids, known, strict=True) if is_known]
     stages = sorted({vote["stage"] for vote in votes})
     result = {
-        f"stage_{stage}": measure_agreement(store.votes(stage=stage, latest=True), known)
+        f"stage_{stage}": measure_agreement(store.votes(stage=stage, latest=True), known_ids)
         for stage in stages
     }
+    result["skills"] = posterior.skills()
     write_json(paths.inspection("agreement.json"), result)
     return grades["grade"].value_counts().to_dict()
 

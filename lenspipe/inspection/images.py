@@ -33,8 +33,8 @@ def candidates_to_grade(paths: RunPaths) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Indexed by id: name, ra, dec (degrees), brick, flags, known (bool), model (what the model
-        says of itself); empty where the run has no candidates (yet). Name, flags, known and model
-        are filled in where the file lacks them.
+        says of itself), p_calibrated; empty where the run has no candidates (yet). All but the
+        position and the brick are filled in where the file lacks them.
 
     Raises
     ------
@@ -56,9 +56,10 @@ def candidates_to_grade(paths: RunPaths) -> pd.DataFrame:
     if "name" not in table:
         prefix = read_release(map(paths.cutouts, table["brick"].unique())).name_prefix
         table["name"] = iau_name(table["ra"], table["dec"], prefix) if len(table) else ""
-    defaults = {"flags": 0, "known": False, "model": ""}
+    defaults = {"flags": 0, "known": False, "model": "", "p_calibrated": np.nan}
     table = table.assign(**{name: v for name, v in defaults.items() if name not in table})
-    return table.set_index("id")[["name", "ra", "dec", "brick", "flags", "known", "model"]]
+    names = ["name", "ra", "dec", "brick", *defaults]
+    return table.set_index("id")[names]
 
 
 @dataclass

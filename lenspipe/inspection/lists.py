@@ -13,17 +13,11 @@ from lenspipe.config.flags import flag_note
 from lenspipe.config.paths import RunPaths
 from lenspipe.inspection.grades import means_of_stage
 from lenspipe.inspection.images import Cutout, Cutouts, candidates_to_grade
-from lenspipe.inspection.store import Store
+from lenspipe.inspection.store import Store, split_item
 from lenspipe.products.cutouts import read_release
 from lenspipe.utils.names import iau_name
 
-__all__ = ["Lists", "Mix", "split_item"]
-
-
-def split_item(item: str) -> tuple[str, str]:
-    """Kind of an item of a list (candidate, repeat, known or injected) and the galaxy's id."""
-    kind, colon, galaxy = item.partition(":")
-    return (kind, galaxy) if colon else ("candidate", item)
+__all__ = ["Lists", "Mix"]
 
 
 @dataclass(frozen=True)
@@ -136,7 +130,12 @@ class Lists:
 def _entry(name: str, ra: float, dec: float, flags: int) -> dict[str, Any]:
     return {
         "name": str(name),
-        "ra": round(float(ra), 6),
-        "dec": round(float(dec), 6),
+        "ra": _degrees(ra),
+        "dec": _degrees(dec),
         "flags": flag_note(flags),
     }
+
+
+def _degrees(angle: float) -> float | None:
+    """Angle for the page; None if it is not known, as for cutouts without positions."""
+    return None if np.isnan(angle) else round(float(angle), 6)

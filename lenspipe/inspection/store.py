@@ -21,7 +21,7 @@ from typing import Any
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
-__all__ = ["GRADER_NAME", "Store", "damaged"]
+__all__ = ["GRADER_NAME", "Store", "damaged", "split_item"]
 
 #: Pattern of graders' names, which are part of addresses and files.
 GRADER_NAME = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,38}[\w-])?", re.ASCII)
@@ -329,6 +329,12 @@ class Store:
         )
         rows = self._query(text, (grader, stage))
         return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def split_item(item: str) -> tuple[str, str]:
+    """Kind of an item of a list (candidate, repeat, known or injected) and the galaxy's id."""
+    kind, colon, galaxy = item.partition(":")
+    return (kind, galaxy) if colon else ("candidate", item)
 
 
 def damaged(path: Path, error: Exception) -> LenspipeError:

@@ -42,6 +42,11 @@ def draw_candidate_pages(settings: Settings) -> None:
     table["note"] = np.where(table["known"], "known lens", "")
     note = model_note(table)
     noun, selection = "lens candidates", f"candidates, {settings.candidates.threshold}"
+    by_rank = "most probable first" if table["p"].notna().any() else "in the order of the list"
+    if table["p"].isna().all():
+        # Its tiles would all say that there is no score.
+        table = table.drop(columns="p")
+    in_order = _ORDERS.get(mosaics.sort, by_rank)
     if settings.targets:
         noun, selection = "targets", "targets"
     n_pages = max(1, -(-len(table) // mosaics.per_page))
@@ -75,7 +80,7 @@ def draw_candidate_pages(settings: Settings) -> None:
             path,
             **_layout(cutouts, mosaics),
             title=f"{settings.run}: {noun}, page {pages.index(path) + 1} of {n_pages}",
-            subtitle=f"{len(table)} {selection}, {_ORDERS[mosaics.sort]}; {tiles}",
+            subtitle=f"{len(table)} {selection}, {in_order}; {tiles}",
             note=note,
             message=f"No galaxy passed the threshold, {settings.candidates.threshold}.",
             key=key,
@@ -88,7 +93,7 @@ def draw_candidate_pages(settings: Settings) -> None:
     )  # fmt: skip
 
 
-_ORDERS = {"p": "most probable first", "mag": "brightest first", "name": "by name"}
+_ORDERS = {"mag": "brightest first", "name": "by name"}
 
 
 def _with_catalog(rows: pd.DataFrame, catalog: pd.DataFrame) -> pd.DataFrame:
@@ -163,6 +168,9 @@ def _draw_brick(
         shown["name"] = shown_names(shown, settings.targets, settings.release)
         images, catalog = cutouts.read(shown)
         shown = _with_catalog(shown, catalog)
+    in_order = "most probable first"
+    if n_galaxies and shown["p"].isna().all():
+        shown, in_order = shown.drop(columns="p"), "by name"
     draw_page(
         images if n_galaxies else (),
         shown,
@@ -170,7 +178,7 @@ def _draw_brick(
         **_layout(cutouts, settings.mosaics),
         title=f"{settings.run}: brick {brick}",
         subtitle=f"{len(shown)} of {n_galaxies} {'targets' if settings.targets else 'galaxies'}, "
-        f"most probable first; {_describe_tiles(cutouts, settings.mosaics)}",
+        f"{in_order}; {_describe_tiles(cutouts, settings.mosaics)}",
         note=note,
         message="No galaxy of the parent sample in this brick.",
         key=key,

@@ -21,6 +21,7 @@ from lenspipe.plotting.style import (
     open_figure,
     plot_points,
 )
+from lenspipe.statistics.intervals import Estimate
 
 __all__ = [
     "plot_brick_states",
@@ -40,6 +41,7 @@ def plot_roc(
     curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
     path: str | os.PathLike[str],
     points: Iterable[tuple[float, float, float, float]] = (),
+    cut: tuple[str, Estimate, Estimate] | None = None,
 ) -> None:
     """Plot ROC curves with a logarithmic and a linear axis of false positives.
 
@@ -49,7 +51,9 @@ def plot_roc(
         Label -> (false-positive rate, completeness), each of shape (K,); one or two, the last is
         the main one.
     points
-        False-positive rate, completeness and its interval's ends, plotted on the main curve.
+        True false-positive rate, completeness and its interval's ends, plotted on the main curve.
+    cut
+        Of the cut in use: description, false-positive rate and completeness with their intervals.
     """
     with open_figure(path, 10, 4.4) as figure:
         left, right = figure.subplots(1, 2, sharey=True)
@@ -64,12 +68,22 @@ def plot_roc(
         right.set(xlim=(0, 1))
         for point in points:
             plot_points(left, *point, colour=BLUE)
-        mark_threshold(left, 0.01, "1 % false positives")
+        if cut is not None:
+            _plot_cut(left, *cut)
         right.plot([0, 1], [0, 1], color="0.75", lw=1)
         for axes in (left, right):
             axes.set_xlabel("false-positive rate")
             axes.grid()
         left.legend(loc="lower right")
+
+
+def _plot_cut(axes: Axes, label: str, fpr: Estimate, completeness: Estimate) -> None:
+    """Plot the cut in use with both intervals; at the upper end of the rate where it is 0."""
+    if fpr[0] is None or completeness[0] is None:
+        return
+    x = fpr[0] or fpr[2]
+    plot_points(axes, x, *completeness, colour=ORANGE, label=label)
+    plot_points(axes, completeness[0], x, *fpr[1:], colour=ORANGE, horizontal=True)
 
 
 def plot_completeness(

@@ -4,7 +4,7 @@ import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -18,7 +18,15 @@ from lenspipe.plotting.colour import colour_images
 from lenspipe.plotting.residual import residual_images
 from lenspipe.utils.files import atomic
 
-__all__ = ["TILE_PIXELS", "draw_page", "format_probability", "format_redshift", "page_key"]
+__all__ = [
+    "TILE_PIXELS",
+    "PageLayout",
+    "draw_page",
+    "format_probability",
+    "format_redshift",
+    "page_key",
+    "page_layout",
+]
 
 #: Side of the first panel on the page, pixels: twice a cutout of 101. The others are half as large.
 TILE_PIXELS = 202
@@ -29,6 +37,48 @@ _BACKGROUND, _TEXT, _FAINT, _NOTE = (16, 17, 20), (236, 236, 236), (165, 168, 17
 _MARKS, _SHADOW = (235, 235, 235), (0, 0, 0)
 # Columns of redshifts, the preferred one first, and their kind where the name of the column tells.
 _REDSHIFTS = {"z": "", "z_spec": "spec", "z_phot": "phot", "z_phot_median": "phot"}
+
+
+class PageLayout(NamedTuple):
+    """Places on a page, in pixels from its left and upper edge.
+
+    Attributes
+    ----------
+    header
+        Height of the lines above the galaxies.
+    block
+        Width of a galaxy with all its panels.
+    corners
+        Left upper corner of each galaxy's first panel, `TILE_PIXELS` wide and high.
+    """
+
+    width: int
+    height: int
+    header: int
+    block: int
+    corners: list[tuple[int, int]]
+
+
+def page_layout(
+    number: int, columns: int, panels: Sequence[str], note: str = "", photometry: bool = True
+) -> PageLayout:
+    """Return where `draw_page` draws a number of galaxies.
+
+    Parameters
+    ----------
+    photometry
+        Whether their captions have the third line.
+    """
+    block = TILE_PIXELS + _HALF * (len(panels) // 2)
+    tall = TILE_PIXELS + (3 if photometry else 2) * _LINE + 2
+    width = 2 * _MARGIN + columns * (block + _GAP) - _GAP
+    header = _HEADER + len(_wrap(note, width - 2 * _MARGIN)) * _LINE
+    height = header + _MARGIN + max(1, -(-number // columns)) * (tall + _GAP) - _GAP
+    corners = [
+        (_MARGIN + i % columns * (block + _GAP), header + i // columns * (tall + _GAP))
+        for i in range(number)
+    ]
+    return PageLayout(width, height, header, block, corners)
 
 
 def draw_page(
@@ -82,19 +132,10 @@ def draw_page(
     key
         Identifies the page's input; stored in the PNG's text, see `page_key`.
     """
-    block = TILE_PIXELS + _HALF * (len(panels) // 2)
-    caption = (3 if f"mag_{bands[-1]}" in table else 2) * _LINE + 2
-    tall = TILE_PIXELS + caption
-    n_rows = max(1, -(-len(table) // columns))
-    width = 2 * _MARGIN + columns * (block + _GAP) - _GAP
+    layout = page_layout(len(table), columns, panels, note, f"mag_{bands[-1]}" in table)
+    width, height, header, corners = layout.width, layout.height, layout.header, layout.corners
     notes = _wrap(note, width - 2 * _MARGIN)
-    header = _HEADER + len(notes) * _LINE
-    height = header + _MARGIN + n_rows * (tall + _GAP) - _GAP
     canvas = np.full((height, width, 3), _BACKGROUND, np.uint8)
-    corners = [
-        (_MARGIN + i % columns * (block + _GAP), header + i // columns * (tall + _GAP))
-        for i in range(len(table))
-    ]
     cutouts = np.asarray(images)
     if corners:
         for number, pictures in enumerate(_pictures(cutouts, table, bands, stretch, panels)):
@@ -115,7 +156,7 @@ def draw_page(
         marks = _marks(tuple(panels), bar)
         for row, corner in zip(table.to_dict("records"), corners, strict=True):
             page.paste(marks, corner, marks)
-            _draw_caption(draw, *corner, block, row, bands)
+            _draw_caption(draw, *corner, layout.block, row, bands)
     info = PngInfo()
     info.add_text("lenspipe-key", key)
     with atomic(path) as temporary:

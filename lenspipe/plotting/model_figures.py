@@ -20,13 +20,8 @@ from lenspipe.plotting.style import (
     plot_band,
     plot_points,
 )
-from lenspipe.statistics.metrics import (
-    expected_calibration_error,
-    precision_recall,
-    purity_at,
-    reliability,
-    wilson_interval,
-)
+from lenspipe.statistics.intervals import fraction_interval, purity_at, purity_interval
+from lenspipe.statistics.metrics import expected_calibration_error, precision_recall, reliability
 
 __all__ = [
     "plot_activations",
@@ -123,20 +118,14 @@ def plot_threshold(
     last = np.clip(max(lenses.max(), others.max(), threshold), 0.9, last)
     # Uniform in the logit: scores crowd near 0 and 1.
     thresholds = expit(np.linspace(_LOGITS[0], logit(last) + 0.3, 300))
-    completeness, fpr = (
-        np.array([_passing_fraction(scores >= t) for t in thresholds]).T
-        for scores in (lenses, others)
+    found, passed = (
+        [fraction_interval(scores >= t) for t in thresholds] for scores in (lenses, others)
     )
+    purities = [purity_interval(*rates, prior) for rates in zip(found, passed, strict=True)]
+    completeness, fpr, purity = (np.array(rows, float).T for rows in (found, passed, purities))
     ticks = [tick for tick in (0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999) if tick < thresholds[-1]]
     if len(ticks) == 7:
         ticks = [0.01, 0.5, *(tick for tick in (0.99, 0.9999, 0.999999) if tick < thresholds[-1])]
-    purity = np.stack(
-        [
-            np.where(fpr[0] > 0, purity_at(completeness[0], fpr[0], prior), np.nan),
-            purity_at(completeness[1], fpr[2], prior),
-            purity_at(completeness[2], fpr[1], prior),
-        ]
-    )
     labels = (
         "completeness",
         "false-positive rate",
@@ -158,10 +147,6 @@ def plot_threshold(
         for axes, bottom in zip(row[1:], (0.1 / len(others), prior / 10), strict=True):
             axes.set(yscale="log", ylim=(bottom, 1.2))
         row[0].legend(loc="lower left")
-
-
-def _passing_fraction(passes: np.ndarray) -> tuple[float, float, float]:
-    return passes.mean(), *wilson_interval(int(passes.sum()), len(passes))
 
 
 def plot_reliability(

@@ -43,8 +43,8 @@ def try_bricks(
     results
         Brick -> result of the work, in the order of `bricks`.
     failures
-        Brick -> the error that the work raised. After five transient `RetrievalError`s in a row
-        the remaining bricks are not tried: their errors say so and are transient.
+        Brick -> the error that the work raised. After five transient errors in a row the
+        remaining bricks are not tried: their errors say so and are transient.
 
     Raises
     ------

@@ -20,7 +20,7 @@ def require(path: str | os.PathLike[str], key: str, alternative: str = "") -> Pa
     key
         Of the product in the data dictionary, `lenspipe.products.schema.PRODUCTS`.
     alternative
-        What else can be done, such as ``give --config to take it from the coadds``.
+        What else can be done, such as ``give the configuration to take it from the coadds``.
 
     Raises
     ------

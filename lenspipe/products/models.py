@@ -1,6 +1,6 @@
 """Trained models: their descriptions, and their scores of galaxies not trained on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ __all__ = [
     "random_nonlenses",
     "read_held_out",
     "read_training",
+    "read_unseen",
     "training_splits",
 ]
 
@@ -79,6 +80,24 @@ def random_nonlenses(
         Columns, and their values in the group to which the selection is restricted.
     """
     return group_rows(table[table["class"] == "random"], per, key)
+
+
+def read_unseen(path: Path, keys: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...] | None, dict]:
+    """Read how many random galaxies in bricks that training never saw pass the cuts of a search.
+
+    `path` is that of ``purity.json``, `keys` are the groups that have cuts of their own. Values
+    have the keys n, passed, rate, low, high; the key of all galaxies is None. There are none where
+    it is not known which galaxies the model was trained on, or no rates were measured.
+    """
+    if not path.exists():
+        return {}
+    rows = read_json(path, "purity")["at_cuts"]
+    of_groups = {row["value"]: row for row in rows if row["group"] == "cut"}
+    unseen = {key: of_groups[" ".join(key)] for key in keys if " ".join(key) in of_groups}
+    of_all = [row for row in rows if row["value"] == "never trained on"]
+    # A single cut is that of the group of all galaxies.
+    whole = [None, *(key for key in keys if not key)]
+    return unseen | {key: row for row in of_all for key in whole}
 
 
 def group_rows(table: pd.DataFrame, per: Sequence[str], key: Sequence[str]) -> pd.DataFrame:

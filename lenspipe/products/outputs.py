@@ -79,10 +79,11 @@ def _table_of_paths() -> str:
 
 
 _SUBJECTS = (
-    "summary", "status", "candidates", "mosaics", "sheets", "inspection", "evaluation", "checks",
+    "index", "summary", "status", "candidates", "mosaics", "pages", "sheets", "inspection",
+    "evaluation", "checks",
     "recovery", "purity", "selection", "expected", "scores", "models", "sweep", "known", "sample",
     "mined", "records", "cutouts", "parent", "manifests", "bricks", "missing", "hosts", "basis",
-    "plan", "logs", "benchmarks",
+    "config", "plan", "logs", "benchmarks",
 )  # fmt: skip
 
 

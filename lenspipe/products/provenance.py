@@ -6,13 +6,28 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lenspipe import __version__
 from lenspipe.config.settings import Settings
 from lenspipe.products.files import write_json
 from lenspipe.products.plan import read_plan
 from lenspipe.utils.files import read_kept
-from lenspipe.utils.hashing import file_hash
+from lenspipe.utils.hashing import digest, file_hash
 
-__all__ = ["content_hashes", "write_basis", "write_chunks"]
+__all__ = ["content_hashes", "made_with", "write_basis", "write_chunks"]
+
+
+def made_with(settings: Settings) -> dict[str, str]:
+    """Return keywords of a header that say what made a file.
+
+    Run, version of lenspipe, and the first 16 digits of hashes of the model (its SHA-256) and of
+    all settings.
+    """
+    return {
+        "RUN": settings.run,
+        "LPVERS": __version__,
+        **({"LPMODEL": file_hash(settings.model_path)[:16]} if settings.has_model else {}),
+        "LPCONFIG": digest(settings),
+    }
 
 
 def content_hashes(files: Iterable[Path], cache: Path) -> dict[str, dict[str, str]]:

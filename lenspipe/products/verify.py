@@ -93,6 +93,8 @@ def compare_file(path: Path, product: Product, values: _Values) -> list[str]:
     """Describe how a file differs from its product; `values` as in `placeholder_values`."""
     if path.suffix in _OPAQUE or (product.temporary and product.key != "records"):
         return []
+    if not (product.columns or product.keys or product.hdus):
+        return []  # a table of the user's
     if path.suffix == ".json":
         try:
             content = json.loads(path.read_text())

@@ -24,6 +24,7 @@ from lenspipe.products.parts import Parts, open_parts
 from lenspipe.products.records import IDENTIFIERS, dataset, table_of
 from lenspipe.scoring.backends.tensorflow import compiled, run_padded
 from lenspipe.scoring.scorer import Scorer, hash_model
+from lenspipe.scoring.unscored import list_brick, list_chunk
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic
 from lenspipe.utils.progress import log, track
@@ -206,6 +207,7 @@ def score_chunk(settings: Settings, chunk: str) -> int:
     model, which says what it is. Flagged cutouts are
     scored too. Cutouts come in batches and rows go to the file in groups, so that memory does not
     grow with their number. A killed job resumes where it was, losing at most a few seconds of work.
+    Of a list of targets without a model, the cutouts are listed without scores.
     Return the number of cutouts.
 
     Raises
@@ -213,6 +215,8 @@ def score_chunk(settings: Settings, chunk: str) -> int:
     LenspipeError
         Model or records are missing, unreadable, or don't fit together.
     """
+    if not settings.has_model:
+        return list_chunk(settings.paths, chunk)
     bands, size = settings.survey.bands, settings.cutouts.size
     model = load_model_for_run(settings.model_path, bands, size)
     path = settings.paths.records(chunk)
@@ -245,6 +249,8 @@ def score_chunk(settings: Settings, chunk: str) -> int:
 
 def score_brick(settings: Settings, brick: str) -> int:
     """Score one brick like a chunk, into ``scores/bricks/<brick>.parquet``."""
+    if not settings.has_model:
+        return list_brick(settings.paths, brick)
     cutouts = CutoutFiles.of(settings)
     model = load_model_for_run(settings.model_path, cutouts.bands, settings.cutouts.size)
     images, table = read_cutouts(cutouts.path(brick))

@@ -52,6 +52,8 @@ class Arcs:
     left: int
     bottom: int
     magnification: float
+    #: FWHM of the PSF in g.
+    seeing_arcsec: float
     #: Whether a person would see them, and their signal to noise where they show.
     visible: bool = False
     shown_snr: float = 0.0
@@ -144,20 +146,25 @@ def _records(table: pd.DataFrame) -> Any:
 
 
 def add_arcs(
-    clean: Mapping[str, np.ndarray], patch: Patch, exposures: Mapping[str, Exposures]
+    clean: Mapping[str, np.ndarray],
+    patch: Patch,
+    exposures: Mapping[str, Exposures],
+    relative_noise: Mapping[str, float],
 ) -> tuple[dict[str, np.ndarray], dict[int, Arcs]]:
     """Return images of a brick with the arcs of its lenses, and these by the number of the source.
 
     Lenses are thousands of times denser than on the real sky, and so would be those whose arcs are
     not visible: they would be a large fraction of the galaxies that are taken for non-lenses. Most
     of them are made ordinary galaxies: sources become ``elliptical``, and lenses leave the patch.
+    `relative_noise` is, by band, the noise of sums over many pixels relative to what the inverse
+    variance says: arcs are seen against that, as those injected into cutouts are.
     """
     canvas = {band: image.copy() for band, image in clean.items()}
     places = patch.sources.set_index("number")[["bx", "by"]]
     result: dict[int, Arcs] = {}
     for number, lens in patch.lenses.items():
         x, y = places.loc[number]
-        arcs = _see_arcs(lens, x, y, clean, exposures)
+        arcs = _see_arcs(lens, x, y, clean, exposures, relative_noise)
         if not arcs.visible and np.random.default_rng([number, 16]).random() > HIDDEN_FRACTION:
             continue
         rows, columns, own_rows, own_columns = arcs.on_brick()
@@ -177,6 +184,7 @@ def _see_arcs(
     y: float,
     clean: Mapping[str, np.ndarray],
     exposures: Mapping[str, Exposures],
+    relative_noise: Mapping[str, float],
 ) -> Arcs:
     """Arcs of a lens at a position, pixels, on images of everything else."""
     column, row = round(x), round(y)
@@ -186,15 +194,15 @@ def _see_arcs(
         lens.model, lens.fluxes, psfs, BRICK_PIXELS - 1, PIXEL_SCALE_ARCSEC, offset
     )
     half = images.shape[-1] // 2
-    arcs = Arcs(images, column - half, row - half, magnification)
+    arcs = Arcs(images, column - half, row - half, magnification, psfs[0].fwhm_arcsec)
     rows, columns, own_rows, own_columns = arcs.on_brick()
     visible, snr = is_visible(
         images[:, own_rows, own_columns],
         np.stack([clean[band][rows, columns] for band in BANDS]),
-        np.array([exposures[band].sky_noise_at(x, y) for band in BANDS]),
+        np.array([relative_noise[band] * exposures[band].sky_noise_at(x, y) for band in BANDS]),
         lens.model,
         magnification,
-        psfs[0].fwhm_arcsec,
+        arcs.seeing_arcsec,
         PIXEL_SCALE_ARCSEC,
     )
     return replace(arcs, visible=visible, shown_snr=snr)

@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 from lenspipe.simulation.brick import Arcs, Patch
 from lenspipe.simulation.exposures import BANDS
 from lenspipe.simulation.survey import PIXEL_SCALE_ARCSEC
-from lenspipe.simulation.tractor import depths
+from lenspipe.simulation.tractor import flux_ivar
 
 __all__ = ["Conditions", "detect"]
 
@@ -94,7 +94,7 @@ class Conditions:
         total = np.zeros(len(sources))
         for band in BANDS:
             fwhm, sigma, observed = self.at(sources, band)
-            ivar = depths(fwhm, sigma, sources["r_half"].to_numpy())[1]
+            ivar = flux_ivar(fwhm, sigma, sources["r_half"].to_numpy())
             total += np.where(observed, sources[f"flux_{band}"] ** 2 * ivar, 0)
         return np.sqrt(total)
 

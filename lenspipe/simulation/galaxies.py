@@ -42,7 +42,7 @@ REDSHIFT = np.array([0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 
 #: Colours of old galaxies at those redshifts: the observed red sequence.
 RED_GR = np.array([0.80, 0.92, 1.18, 1.45, 1.64, 1.75, 1.80, 1.82, 1.84, 1.80, 1.70])
-RED_RZ = np.array([0.54, 0.58, 0.66, 0.76, 0.90, 1.08, 1.30, 1.52, 1.76, 1.95, 2.05])
+RED_RZ = np.array([0.54, 0.58, 0.66, 0.79, 0.95, 1.13, 1.35, 1.57, 1.79, 1.96, 2.05])
 
 #: z magnitude of a characteristic old galaxy at those redshifts.
 _MSTAR_Z = np.array([13.6, 15.2, 16.7, 17.5, 18.1, 18.6, 19.0, 19.4, 19.7, 20.0, 20.3])
@@ -162,7 +162,7 @@ class RedGalaxy:
 #: `mag_star`, and the range of r magnitudes. ``nearby`` has redshifts uniform between its numbers.
 RED_POPULATIONS = {
     "massive": ((0.52, 0.18), (0.25, 0.7), (17.2, 21.9)),
-    "deflector": ((0.70, 0.20), (1.0, 0.75), (17.2, 21.9)),
+    "deflector": ((0.76, 0.23), (0.8, 0.8), (17.2, 21.9)),
     "ordinary": ((0.48, 0.20), (1.2, 0.7), (17.2, 22.2)),
     "nearby": ((0.08, 0.40), (-0.2, 0.8), (15.8, 20.5)),
 }

@@ -35,9 +35,8 @@ def grade_by_truth(
     place, grade = given.find("id"), given.find("grade")
     if place is None or grade is None:
         raise LenspipeError(
-            f"{path}: found columns {', '.join(given.names)}, expected also "
-            f"{' and '.join(n for n, i in (('id', place), ('grade', grade)) if i is None)}; give a "
-            "list written by mining or cleaning"
+            f"{path}: found columns {', '.join(given.names)}, expected id and grade; give a list "
+            "written by mining or cleaning"
         )
     table = pd.DataFrame({i: given.text(i) for i in range(len(given.names))})
     truth = read_table(truth_path, "truth", columns=["id", "kind"]).drop_duplicates("id")

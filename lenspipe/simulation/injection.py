@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.random import Generator
 from numpy.typing import ArrayLike
+from scipy.ndimage import uniform_filter
 
 from lenspipe.config.learning import Injection
 from lenspipe.config.quality import Selection
@@ -29,7 +30,7 @@ from lenspipe.simulation.lenses import (
     theta_e_densities,
 )
 from lenspipe.simulation.lensing import blurred_arcs, einstein_radius_sis
-from lenspipe.simulation.psf import Psf
+from lenspipe.simulation.psf import GALDEPTH_RADIUS_ARCSEC, Psf, noise_area
 from lenspipe.simulation.sources import (
     MIN_REDSHIFT_GAP,
     draw_sizes,
@@ -47,8 +48,9 @@ __all__ = ["check_bands", "gain", "inject", "lens_rates", "noise_from_depth", "s
 #: Sky brightness, AB mag per square arcsec: that of the simulated sky, and in i.
 _SKY_MAG = SKY_MAG | {"i": 20.2}
 
-#: Half-light radius of the galaxy that `galdepth` refers to.
-_GALDEPTH_RADIUS_ARCSEC = 0.45
+#: Boxes in which the noise of a cutout is measured: pixels of the cutout per pixel of their side,
+#: and their largest side, pixels (1.3 arcsec, about the width of arcs).
+_PIXELS_PER_BOX_PIXEL, _MAX_BOX = 20, 5
 
 #: Number of sources drawn in one attempt, and of these ray-traced.
 _DRAWS, _TRACED = 1500, 12
@@ -240,27 +242,44 @@ class _Lens:
 
 
 def sky_noise(image: np.ndarray) -> np.ndarray:
-    """Measure the noise of a cutout from the median difference of pixels two apart.
+    """Measure the noise of a cutout in boxes of about the width of arcs.
 
-    Standard deviation per pixel of each band of (B, S, S); NaN where a band has no pixel.
+    Noise of coadds is correlated between pixels, so that that of a sum over many is not the
+    pixels' own times the root of their number (docs/injection.md). The noise per pixel is thus that
+    of the mean of a box of 5 x 5 times 5, from the median absolute deviation of those boxes, half
+    of all, around which there is least light. Return it for each band of (B, S, S), NaN where a
+    band has no box without missing pixels. Cutouts below 100 pixels have smaller boxes.
     """
+    size = image.shape[-1]
+    side = int(np.clip(size // _PIXELS_PER_BOX_PIXEL, 1, _MAX_BOX))
+    number = size // side
+    whole = np.asarray(image, float)[:, : number * side, : number * side]
+    boxes = whole.reshape(-1, number, side, number, side).mean(axis=(2, 4))
+    valid = np.isfinite(boxes)
+    filled = np.where(valid, boxes, 0)
+    # Light around a box, without that in it, which would select by its noise.
+    around = 9 * uniform_filter(filled, (0, 3, 3)) - filled
+    around /= np.maximum(9 * uniform_filter(valid.astype(float), (0, 3, 3)) - valid, 1)
     result = []
-    rows = image[:, ::5]  # enough for 3 %
-    for band in rows[:, :, 2:] - rows[:, :, :-2]:
-        steps = np.abs(band[np.isfinite(band)])
-        result.append(np.median(steps) / (0.67449 * np.sqrt(2)) if len(steps) else np.nan)
+    for means, mask, light in zip(boxes, valid, around, strict=True):
+        if not mask.any():
+            result.append(np.nan)
+            continue
+        sky = means[mask & (light <= np.median(light[mask]))]
+        result.append(side * np.median(np.abs(sky - np.median(sky))) / 0.67449)
     return np.array(result)
 
 
 def noise_from_depth(galdepth: ArrayLike, fwhm: ArrayLike, pixel_scale_arcsec: float) -> np.ndarray:
     """Noise per pixel of a coadd, nanomaggies.
 
-    The noise of a flux is that per pixel times the root of the number of pixels that the galaxy
-    covers, 4 pi s^2 for a Gaussian of width s. `galdepth` is the inverse variance of the flux of a
-    galaxy of 0.45 arcsec, nanomaggy^-2; `fwhm` the seeing, arcsec.
+    The noise of a flux is that per pixel times the root of the number of pixels in the
+    noise-equivalent area. `galdepth` is the inverse variance of the flux of an exponential disc of
+    0.45 arcsec, nanomaggy^-2; `fwhm` the seeing, arcsec. The survey computes it from single
+    exposures, so that this is the noise of sums over many pixels of the coadd.
     """
-    width2 = (np.asarray(fwhm, float) / 2.355) ** 2 + (_GALDEPTH_RADIUS_ARCSEC / 1.18) ** 2
-    return np.sqrt(pixel_scale_arcsec**2 / (4 * np.pi * width2 * np.asarray(galdepth, float)))
+    area = noise_area(fwhm, GALDEPTH_RADIUS_ARCSEC)
+    return np.sqrt(pixel_scale_arcsec**2 / (area * np.asarray(galdepth, float)))
 
 
 def gain(sigma: ArrayLike, bands: Sequence[str], release: Release) -> np.ndarray:
@@ -398,7 +417,7 @@ def _trace(
     visible, _ = is_visible(arcs, other, np.sqrt(variance), lens, magnification, seeing, scale)
     mags = to_magnitude(fluxes * magnification, zero_point)
     lens |= columns | {"magnification": magnification, "arc_snr": snr.max()}
-    lens |= {"snr_band": host.bands[int(np.argmax(snr))]}
+    lens |= {"snr_band": host.bands[int(np.argmax(snr))], "visible": visible}
     lens |= dict(zip((f"arc_mag_{band}" for band in host.bands), mags, strict=True))
     return _Lens(np.where(host.usable[:, None, None], arcs, 0), visible, lens)
 

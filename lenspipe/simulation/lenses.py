@@ -68,6 +68,11 @@ HALO_BOOST = 0.45, 0.35
 #: images, up to that flux in g, nanomaggies.
 BRIGHT_WEIGHT, BRIGHTEST_IMAGES = 1.2, 6.0
 
+#: Flux of the images of an isothermal sphere in g, nanomaggies (22.8 mag), below which no lens is
+#: drawn: of those drawn without this limit, 1 % of the visible ones are fainter and three in five
+#: of those that cannot be seen.
+FAINTEST_IMAGES = 0.76
+
 #: Halos of deflectors, those of single galaxies first, then of groups: fraction of the deflectors,
 #: median factor on the Einstein radius, and scatter of the natural logarithm of the Einstein radius
 #: at given luminosity and redshifts.
@@ -141,7 +146,7 @@ def deflector_of(mag_r: np.ndarray, mag_z: np.ndarray) -> tuple[np.ndarray, np.n
     colour = mag_r - mag_z
     colour, mag_z = (
         np.where(np.isfinite(colour), values, typical)
-        for values, typical in ((colour, 1.08), (mag_z, 18.6))
+        for values, typical in ((colour, 1.13), (mag_z, 18.6))
     )
     z_lens = np.interp(colour, RED_RZ, REDSHIFT)
     return z_lens, velocity_dispersion(z_lens, mag_z)
@@ -241,7 +246,8 @@ def draw_lenses(rng: Generator, number: int) -> list[Lens]:
     Deflectors are old galaxies, single or with a group; a source is behind one with a probability
     proportional to the number of sources on the sky times the cross-section, pi theta_E^2, and lies
     anywhere within it; bright images are preferred (`BRIGHT_WEIGHT`). Lenses whose arcs would be
-    too faint or too close to the galaxy in typical conditions (`may_be_visible`) are left out.
+    too faint (`FAINTEST_IMAGES`) or too close to the galaxy in typical conditions
+    (`may_be_visible`) are left out.
     """
     size = _POOL * max(number, 4)
     galaxies = draw_red_galaxies(rng, "deflector", size)
@@ -260,7 +266,7 @@ def draw_lenses(rng: Generator, number: int) -> list[Lens]:
     possible &= (theta_e > THETA_E_RANGE[0]) & (theta_e < THETA_E_RANGE[1])
     theta_e = np.where(possible, theta_e, 1.0)
     flux = to_flux(source["mag_g"], ZERO_POINT_MAG) * sphere_magnification(theta_e, beta, r_half)
-    possible &= may_be_visible(flux, theta_e, beta, r_half)
+    possible &= (flux > FAINTEST_IMAGES) & may_be_visible(flux, theta_e, beta, r_half)
     weight = np.where(possible, known_weight(theta_e, flux), 0.0)
     # The smallest exponential deviates over weight are drawn in proportion to weight.
     order = np.argsort(rng.exponential(size=len(host)) / np.maximum(weight, 1e-30))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
-__all__ = ["MOFFAT_BETA", "Psf", "moffat"]
+__all__ = ["GALDEPTH_RADIUS_ARCSEC", "MOFFAT_BETA", "Psf", "moffat", "noise_area"]
 
 #: Moffat index of the PSF of an exposure, core and wings alike.
 MOFFAT_BETA = 3.5
@@ -20,6 +20,25 @@ def moffat(radius_arcsec: ArrayLike, fwhm_arcsec: ArrayLike) -> np.ndarray:
     alpha = _ALPHA * np.asarray(fwhm_arcsec)
     norm = (MOFFAT_BETA - 1) / (np.pi * alpha**2)
     return norm * (1 + (np.asarray(radius_arcsec) / alpha) ** 2) ** -MOFFAT_BETA
+
+
+#: Half-light radius of the exponential disc that the survey's galdepth refers to.
+GALDEPTH_RADIUS_ARCSEC = 0.45
+
+#: Terms of the noise-equivalent area: FWHM squared, FWHM times half-light radius, radius squared.
+_AREA_TERMS = 3.37, 2.07, 8.86
+
+
+def noise_area(fwhm_arcsec: ArrayLike, half_light_arcsec: ArrayLike = 0.0) -> np.ndarray:
+    """Noise-equivalent area of an exponential disc seen through a Moffat PSF, square arcsec.
+
+    The inverse of the integral of the squared profile: the variance of a fitted flux is that of the
+    sky in this area (King 1983, PASP 95, 163). Accurate to 2.2 % for FWHM of 0.7 to 2.5 arcsec and
+    half-light radii of up to 3 arcsec.
+    """
+    fwhm, radius = np.asarray(fwhm_arcsec, float), np.asarray(half_light_arcsec, float)
+    point, mixed, disc = _AREA_TERMS
+    return point * fwhm**2 + mixed * fwhm * radius + disc * radius**2
 
 
 @dataclass(frozen=True)

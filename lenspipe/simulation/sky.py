@@ -180,7 +180,8 @@ def _make_brick(
         ebv = np.full((1, 1), TYPICAL_EBV)
     exposures = _observe(seed, brick, region, effects)
     clean, saturated = _paint(seed, components, exposures, region, "bright_stars" in effects)
-    canvas, arcs = add_arcs(clean, patch, exposures)
+    relative = _relative_noise(region, effects)
+    canvas, arcs = add_arcs(clean, patch, exposures, relative)
     rng = np.random.default_rng([seed, brick["brickid"], north, 13])
     if "ghosts" in effects:
         for star in sources[sources["kind"] == "star"].to_dict("records"):
@@ -214,7 +215,6 @@ def _make_brick(
     coadd = paths.coadd(region, brick["brickname"], "maskbits")
     _write_coadd(coadd, "maskbits", [maskbits, wise, wise], brick, "grz")
 
-    relative = _relative_noise(region, effects)
     detection_rng = np.random.default_rng([seed, brick["brickid"], north, 19])
     listed = detect(detection_rng, patch, arcs, clean, Conditions(maps, relative))
     inside = listed["bx"].between(-0.5, BRICK_PIXELS - 0.5) & listed["by"].between(

@@ -20,6 +20,7 @@ __all__ = [
     "lens_rate",
     "redshift_scale",
     "source_counts",
+    "typical_sizes",
 ]
 
 #: g magnitudes of sources: brightest, where the slope of their counts changes, and faintest.
@@ -82,13 +83,17 @@ def draw_sizes(rng: np.random.Generator, z: np.ndarray, mag_z: np.ndarray) -> np
 
     Redshifts and z magnitudes have shape (N,).
     """
+    sizes = typical_sizes(z, mag_z) * 10 ** rng.normal(0, SIZE_SCATTER, len(z))
+    return sizes.clip(*SIZES_ARCSEC)
+
+
+def typical_sizes(z: np.ndarray, mag_z: np.ndarray) -> np.ndarray:
+    """Median half-light radii that `draw_sizes` draws before it limits them, arcsec."""
     distance = comoving_distance(z)
     # Spectra are assumed to be flat from z to rest-frame V.
     mag_v = mag_z - 5 * np.log10(1e5 * distance * (1 + z)) + 2.5 * np.log10(1 + z)
-    log_kpc = (
-        -(mag_v + 18) / 4 - 1.2 * np.log10((1 + z) / 1.6) + rng.normal(0, SIZE_SCATTER, len(z))
-    )
-    return (np.degrees(10**log_kpc * (1 + z) / (1e3 * distance)) * 3600).clip(*SIZES_ARCSEC)
+    log_kpc = -(mag_v + 18) / 4 - 1.2 * np.log10((1 + z) / 1.6)
+    return np.degrees(10**log_kpc * (1 + z) / (1e3 * distance)) * 3600
 
 
 def source_counts(mag_g: ArrayLike) -> np.ndarray:

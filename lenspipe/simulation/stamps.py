@@ -23,7 +23,7 @@ from lenspipe.simulation.galaxies import (
 from lenspipe.simulation.kinds import NON_LENSES, draw_non_lens
 from lenspipe.simulation.lenses import Lens, draw_lenses, is_visible
 from lenspipe.simulation.lensing import blurred_arcs
-from lenspipe.simulation.noise import stamp_noise
+from lenspipe.simulation.noise import large_scale_noise, stamp_noise
 from lenspipe.simulation.painting import Light
 from lenspipe.simulation.survey import PIXEL_SCALE_ARCSEC, ZERO_POINT_MAG
 from lenspipe.survey.photometry import to_magnitude
@@ -132,6 +132,9 @@ def draw_lens_stamp(
     inner = slice(begin, begin + arcs.shape[-1])
     images[:, inner, inner] = arcs
     model, sigma = lens.model, stamp.conditions.sigma
+    if "correlated_noise" in effects:
+        region = stamp.conditions.region
+        sigma = sigma * np.array([large_scale_noise(region, band) for band in BANDS])
     visible, snr = is_visible(
         images, stamp.clean, sigma, model, magnification, psfs[0].fwhm_arcsec, PIXEL_SCALE_ARCSEC
     )

@@ -13,11 +13,12 @@ from numpy.typing import ArrayLike
 
 from lenspipe.simulation.dust import transmission
 from lenspipe.simulation.exposures import BANDS
+from lenspipe.simulation.psf import GALDEPTH_RADIUS_ARCSEC, noise_area
 from lenspipe.simulation.survey import MASK_BITS, PIXEL_SCALE_ARCSEC
 from lenspipe.utils.files import atomic
 from lenspipe.utils.fits import create_fits
 
-__all__ = ["RELEASE_NUMBER", "depths", "tractor_columns", "write_tractor"]
+__all__ = ["RELEASE_NUMBER", "depths", "flux_ivar", "tractor_columns", "write_tractor"]
 
 #: Value of the ``release`` column in each region.
 RELEASE_NUMBER = {"south": 9010, "north": 9011}
@@ -57,16 +58,25 @@ def tractor_columns() -> tuple[np.dtype, list[str]]:
     return np.dtype(fields), units
 
 
-def depths(
-    fwhm_arcsec: ArrayLike, sigma: ArrayLike, half_light_arcsec: ArrayLike = 0.45
-) -> tuple[np.ndarray, np.ndarray]:
-    """Inverse variance of the flux of a point source and of a small round galaxy.
+def depths(fwhm_arcsec: ArrayLike, sigma: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Inverse variance of the flux of a point source and of a small round galaxy, nanomaggy^-2.
 
-    Gaussian approximations: the noise-equivalent area is 4 pi s^2. `sigma` is the noise per pixel.
+    The survey's psfdepth and galdepth; `sigma` is the noise per pixel.
+    """
+    sky = np.asarray(sigma) ** 2 / PIXEL_SCALE_ARCSEC**2
+    radii = (0.0, GALDEPTH_RADIUS_ARCSEC)
+    psf, galaxy = (1 / (noise_area(fwhm_arcsec, radius) * sky) for radius in radii)
+    return psf, galaxy
+
+
+def flux_ivar(fwhm_arcsec: ArrayLike, sigma: ArrayLike, half_light_arcsec: ArrayLike) -> np.ndarray:
+    """Inverse variance of the flux of a source, as if it and the PSF were Gaussian, nanomaggy^-2.
+
+    `sigma` is the noise per pixel.
     """
     s, sigma = np.asarray(fwhm_arcsec) / 2.355 / PIXEL_SCALE_ARCSEC, np.asarray(sigma)
-    galaxy = np.hypot(s, np.asarray(half_light_arcsec) / 1.18 / PIXEL_SCALE_ARCSEC)
-    return 1 / (4 * np.pi * s**2 * sigma**2), 1 / (4 * np.pi * galaxy**2 * sigma**2)
+    width = np.hypot(s, np.asarray(half_light_arcsec) / 1.18 / PIXEL_SCALE_ARCSEC)
+    return 1 / (4 * np.pi * width**2 * sigma**2)
 
 
 def write_tractor(
@@ -123,7 +133,7 @@ def write_tractor(
         sigma = noise[band] / np.sqrt(invvar)
         radius = sources["r_half"].to_numpy()
         psf_depth, galaxy_depth = depths(fwhm, sigma)
-        ivar = depths(fwhm, sigma, radius)[1]
+        ivar = flux_ivar(fwhm, sigma, radius)
         true = sources[f"flux_{band}"].to_numpy()
         # Models never fit perfectly: 2 % in addition to the noise.
         error = np.sqrt(1 / ivar + (0.02 * true) ** 2)

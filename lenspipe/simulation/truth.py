@@ -17,6 +17,10 @@ __all__ = ["lens_truth", "publish"]
 #: Signal to noise of the pixels that show arcs above which people give grades B and A.
 GRADE_SNR = {"B": 45.0, "A": 90.0}
 
+#: Einstein radius in units of the seeing, and magnification, below which the grade is one lower:
+#: images merge with the deflector, or one image hardly differs from an ordinary galaxy.
+GRADE_RESOLUTION, GRADE_MAGNIFICATION = 1.0, 3.0
+
 
 def lens_truth(
     lenses: Mapping[int, Lens], arcs: Mapping[int, Arcs], sigma: Mapping[str, np.ndarray]
@@ -45,16 +49,22 @@ def lens_truth(
             **lens.describe(seen.magnification),
             "arc_snr": float(arc_snr(alone, np.where(noise > 0, noise**2, np.inf)).max()),
             "visible": seen.visible,
-            "grade": grade_of(seen.shown_snr) if seen.visible else "",
+            "grade": grade_of(seen, lens.model["theta_e_arcsec"]) if seen.visible else "",
         }
     columns_ = ["z_lens", "z_source", "theta_e_arcsec", "beta", "magnification", "arc_mag_g",
                 "arc_snr", "visible", "grade"]  # fmt: skip
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns_)
 
 
-def grade_of(snr: float) -> str:
-    """Grade that people give to arcs of that signal to noise where they show."""
-    return "A" if snr >= GRADE_SNR["A"] else "B" if snr >= GRADE_SNR["B"] else "C"
+def grade_of(arcs: Arcs, theta_e_arcsec: float) -> str:
+    """Grade that people would give to visible arcs.
+
+    It follows their signal to noise where they show, and is lower by one where they are not
+    resolved or hardly magnified.
+    """
+    grade = sum(arcs.shown_snr >= limit for limit in GRADE_SNR.values())
+    resolved = theta_e_arcsec >= GRADE_RESOLUTION * arcs.seeing_arcsec
+    return "CCBA"[grade + (resolved and arcs.magnification >= GRADE_MAGNIFICATION)]
 
 
 def publish(seed: int, known_fraction: float, paths: SkyPaths, truth: pd.DataFrame) -> None:

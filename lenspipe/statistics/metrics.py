@@ -6,29 +6,35 @@ that are lenses; `label` is 1 for lenses and 0 for non-lenses, and `p` their pro
 """
 
 import itertools
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import betainc
 
+from lenspipe.statistics.intervals import (
+    TAILS,
+    Estimate,
+    area_interval,
+    binomial_interval,
+    purity_at,
+)
+
 __all__ = [
+    "MIN_GROUPS",
     "PROPERTY_BINS",
-    "Estimate",
     "auc",
+    "auc_interval",
     "completeness_at_fpr",
-    "completeness_interval",
+    "completeness_at_true_rate",
+    "completeness_of_counts",
     "cross_entropy",
     "expected_calibration_error",
-    "fraction_interval",
-    "name_interval",
+    "placement_variance",
+    "placements",
     "precision_recall",
-    "purity_at",
-    "purity_interval",
     "reliability",
     "roc_curve",
-    "wilson_interval",
 ]
 
 #: Bin edges of properties; the last bin is open.
@@ -39,8 +45,8 @@ PROPERTY_BINS = {
     "nobs": (0, 2, 4, 6, 8, 10, 12, np.inf),
 }
 
-#: A fraction and the ends of its 95 % interval, (value, low, high); None where it was not measured.
-Estimate = tuple[float, float, float] | tuple[None, None, None]
+#: Minimum number of groups of galaxies, such as bricks, whose scatter is taken as an error.
+MIN_GROUPS = 10
 
 # Probability neglected in either tail of the binomial distribution: no interval changes visibly.
 _NEGLIGIBLE = 1e-6
@@ -59,9 +65,49 @@ def auc(lenses: ArrayLike, nonlenses: ArrayLike) -> float | None:
     lenses, nonlenses = np.asarray(lenses), np.asarray(nonlenses)
     if len(lenses) == 0 or len(nonlenses) == 0:
         return None
-    ordered = np.sort(nonlenses)
-    below = np.searchsorted(ordered, lenses, "left") + np.searchsorted(ordered, lenses, "right")
-    return float(below.mean() / 2 / len(ordered))
+    return float(placements(lenses, nonlenses).mean())
+
+
+def placements(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Fraction of M other scores below each of N scores, ties counting half."""
+    ordered = np.sort(others)
+    below, up_to = (np.searchsorted(ordered, scores, side) for side in ("left", "right"))
+    return (below + up_to) / 2 / len(ordered)
+
+
+def auc_interval(
+    lenses: ArrayLike, nonlenses: ArrayLike, groups: tuple[ArrayLike, ArrayLike] | None = None
+) -> Estimate:
+    """Area under the ROC curve with its 95 % interval, symmetric in the logit.
+
+    The variance is that of the placements (DeLong, DeLong & Clarke-Pearson 1988, Biometrics 44,
+    837). With `groups`, labels of the N lenses and of the M non-lenses such as their bricks,
+    galaxies of one group may be alike (Obuchowski 1997, Biometrics 53, 567); with fewer than
+    `MIN_GROUPS` groups their scatter cannot be measured, and galaxies count as independent. None
+    without lenses or without non-lenses.
+    """
+    lenses, nonlenses = np.asarray(lenses), np.asarray(nonlenses)
+    m, n = len(lenses), len(nonlenses)
+    if m == 0 or n == 0:
+        return None, None, None
+    above, below = placements(lenses, nonlenses), 1 - placements(nonlenses, lenses)
+    area = float(above.mean())
+    parts = np.concatenate([(above - area) / m, (below - area) / n])
+    labels = np.arange(m + n)
+    if groups is not None:
+        labels = np.unique(np.concatenate(groups), return_inverse=True)[1]
+    freedom = np.inf
+    if (n_groups := labels.max() + 1) < m + n and n_groups >= MIN_GROUPS:
+        sums = np.bincount(labels, parts)
+        variance, freedom = sums @ sums * n_groups / (n_groups - 1), n_groups - 1
+    else:
+        variance = placement_variance(above) + placement_variance(below)
+    return area_interval(area, float(np.sqrt(variance)), min(m, n), freedom)
+
+
+def placement_variance(values: np.ndarray) -> float:
+    """Variance of the mean of N placements; that of one is at most a quarter."""
+    return float(values.var(ddof=1) / len(values)) if len(values) > 1 else 0.25
 
 
 def roc_curve(lenses: ArrayLike, nonlenses: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -94,51 +140,6 @@ def precision_recall(
     return completeness[1:], purity_at(completeness[1:], fpr[1:], prior)
 
 
-def purity_at(completeness: ArrayLike, fpr: ArrayLike, prior: float) -> np.ndarray:
-    """Fraction of lenses among the galaxies that pass, by Bayes' theorem.
-
-    With completeness C, false-positive rate F and prior pi it is pi C / (pi C + (1 - pi) F); NaN
-    where nothing passes. It is a numpy.float64 for scalars.
-    """
-    lenses = prior * np.asarray(completeness, np.float64)
-    passed = lenses + (1 - prior) * np.asarray(fpr, np.float64)
-    return np.where(passed > 0, lenses / np.where(passed > 0, passed, 1), np.nan)[()]
-
-
-def purity_interval(
-    completeness: Estimate, fpr: Estimate, prior: float
-) -> tuple[float | None, float | None, float | None]:
-    """Purity and its interval from completeness, false-positive rate and their intervals.
-
-    The lower end combines the worse ends of both, the upper end the better ones; the interval thus
-    covers more than 95 %. The value is None where no non-lens passed: the rate is not zero, it
-    could not be measured.
-    """
-    if completeness[0] is None or fpr[0] is None:
-        return None, None, None
-    value = purity_at(completeness[0], fpr[0], prior) if fpr[0] > 0 else np.nan
-    low = purity_at(completeness[1], fpr[2], prior)
-    high = purity_at(completeness[2], fpr[1], prior)
-    return _finite(value), _finite(low), _finite(high)
-
-
-def _finite(value: np.ndarray | float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def name_interval(name: str, values: Sequence[float | None]) -> dict[str, float | None]:
-    """Return a value and the ends of its interval under the keys name, name_low and name_high."""
-    return dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
-
-
-def fraction_interval(passes: ArrayLike) -> Estimate:
-    """Fraction of N galaxies that pass (bool) and its 95 % interval (Wilson)."""
-    passes = np.asarray(passes)
-    if len(passes) == 0:
-        return None, None, None
-    return float(np.mean(passes)), *wilson_interval(int(np.sum(passes)), len(passes))
-
-
 def completeness_at_fpr(
     lenses: ArrayLike, nonlenses: ArrayLike, fpr: float
 ) -> tuple[float | None, float | None]:
@@ -166,71 +167,65 @@ def completeness_at_fpr(
     return completeness, cut
 
 
-def completeness_interval(
-    lenses: ArrayLike, nonlenses: ArrayLike, fpr: float
-) -> tuple[float, float] | tuple[None, None]:
-    """95 % interval of the completeness at a *true* false-positive rate.
+def completeness_at_true_rate(lenses: ArrayLike, nonlenses: ArrayLike, fpr: float) -> Estimate:
+    """Completeness at a *true* false-positive rate, with its 95 % interval.
 
-    It includes the uncertainty of the cut. The number j of the n non-lenses above the cut with that
+    The interval includes the uncertainty of the cut, which the value, that of
+    `completeness_at_fpr`, takes for known: the number j of the n non-lenses above the cut with that
     true rate follows a binomial distribution, and the cut lies between the j-th and the next of
-    them. For each j, completeness has Jeffreys' posterior, Beta(c + 1/2, m - c + 1/2) with c of m
-    lenses found (Brown, Cai & DasGupta 2001, Stat. Sci. 16, 101); the interval ends at quantiles of
-    the mixture: the lower end with c counted above the j-th non-lens (none for j = 0), the upper
-    end above the next. As in their paper it extends to 0 where no lens is found, and to 1 where all
-    are, and is None where `completeness_at_fpr` is None.
+    them. For each j and either end, completeness has Jeffreys' posterior,
+    Beta(c + 1/2, m - c + 1/2) with c of m lenses found; the interval ends at quantiles of the
+    mixture. It extends to 0 where no lens is found, and to 1 where all are.
     """
     lenses, nonlenses = np.asarray(lenses), np.asarray(nonlenses)
-    m, n = len(lenses), len(nonlenses)
     completeness, _ = completeness_at_fpr(lenses, nonlenses, fpr)
     if completeness is None:
-        return None, None
+        return None, None, None
+    numbers, weights = _numbers_above(len(nonlenses), fpr)
+    # The j-th highest non-lens is at index j, between infinite cuts for j = 0 and after the last.
+    cuts = np.concatenate([[np.inf], np.sort(nonlenses)[::-1], [-np.inf]])
+    ordered, m = np.sort(lenses), len(lenses)
+    ends = [m - np.searchsorted(ordered, cuts[numbers + step], "right") for step in (0, 1)]
+    low, high = _mixture_interval(np.concatenate(ends), np.tile(weights, 2), m)
+    return completeness, 0.0 if completeness == 0 else low, 1.0 if completeness == 1 else high
+
+
+def completeness_of_counts(
+    lenses: np.ndarray, nonlenses: np.ndarray, n_lenses: int, n_nonlenses: int, fpr: float
+) -> tuple[float, float]:
+    """95 % interval of the completeness at a *true* false-positive rate, from counts.
+
+    As `completeness_at_true_rate`, where only the numbers of lenses and of non-lenses at or above
+    each of T thresholds are known, (T,) integers; both descend.
+    """
+    numbers, weights = _numbers_above(n_nonlenses, fpr)
+    above, below = np.append(n_lenses, lenses), np.append(lenses, 0)
+    # Thresholds with fewer than j non-lenses are above the cut, those with more below it.
+    first = below[len(nonlenses) - np.searchsorted(nonlenses[::-1], numbers, "left")]
+    last = above[len(nonlenses) - np.searchsorted(nonlenses[::-1], numbers, "right")]
+    return _mixture_interval(np.concatenate([first, last]), np.tile(weights, 2), n_lenses)
+
+
+def _numbers_above(n: int, fpr: float) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of n non-lenses above the cut with a true rate, and the probability of each."""
     from scipy.stats import binom  # half a second that most users of this module do not need
 
     first, last = binom.ppf([_NEGLIGIBLE, 1 - _NEGLIGIBLE], n, fpr).astype(int)
     numbers = np.arange(first, last + 1)
     weights = binom.pmf(numbers, n, fpr)
-    # The j-th highest non-lens is at index j, between infinite cuts for j = 0 and after the last.
-    cuts = np.concatenate([[np.inf], np.sort(nonlenses)[::-1], [-np.inf]])
-    ordered = np.sort(lenses)
-    ends = []
-    for step, level in ((0, 0.025), (1, 0.975)):
-        counts = m - np.searchsorted(ordered, cuts[numbers + step], "right")
-        n_found, places = np.unique(counts, return_inverse=True)
-        mixture = np.bincount(places, weights) / weights.sum()
-        ends.append(_quantile(n_found, mixture, m, level))
-    return 0.0 if completeness == 0 else ends[0], 1.0 if completeness == 1 else ends[1]
+    return numbers, weights / weights.sum()
 
 
-def _quantile(n_found: np.ndarray, weights: np.ndarray, m: int, level: float) -> float:
-    """Quantile of a weighted mixture of Jeffreys' posteriors for n_found of m lenses."""
+def _mixture_interval(n_found: np.ndarray, weights: np.ndarray, m: int) -> tuple[float, float]:
+    """Interval of a weighted mixture of Jeffreys' posteriors for n_found of m lenses."""
+    counts, places = np.unique(n_found, return_inverse=True)
+    mixture = np.bincount(places, weights) / weights.sum()
 
-    def excess(completeness: float) -> float:
-        return weights @ betainc(n_found + 0.5, m - n_found + 0.5, completeness) - level
+    def excess(completeness: float, tail: float) -> float:
+        return mixture @ betainc(counts + 0.5, m - counts + 0.5, completeness) - tail
 
-    return float(brentq(excess, 0.0, 1.0, xtol=1e-9))
-
-
-def wilson_interval(count: int, total: int, z: float = 1.959964) -> tuple[float, float]:
-    """Interval of the fraction `count` of `total` (Wilson 1927, J. Am. Stat. Assoc. 22, 209).
-
-    z is its half width in standard deviations, by default 95 %; without trials it is (0, 1).
-
-    Examples
-    --------
-    >>> low, high = wilson_interval(9, 10)
-    >>> print(f"{low:.3f} {high:.3f}")
-    0.596 0.982
-    """
-    if total == 0:
-        return 0.0, 1.0
-    fraction = count / total
-    centre = fraction + z**2 / (2 * total)
-    half = z * np.sqrt(fraction * (1 - fraction) / total + z**2 / (4 * total**2))
-    scale = 1 + z**2 / total
-    # Exact at the ends, where rounding would leave 1e-17 or 1 - 1e-16.
-    low = float((centre - half) / scale) if count else 0.0
-    high = float((centre + half) / scale) if count < total else 1.0
-    return low, high
+    low, high = (brentq(excess, 0.0, 1.0, args=(tail,), xtol=1e-9) for tail in TAILS)
+    return float(low), float(high)
 
 
 def cross_entropy(label: ArrayLike, p: ArrayLike) -> float | None:
@@ -255,7 +250,7 @@ def reliability(label: ArrayLike, p: ArrayLike, bins: int) -> list[dict]:
         if not inside.any():
             continue
         n, n_lenses = int(inside.sum()), int(label[inside].sum())
-        low, high = wilson_interval(n_lenses, n)
+        low, high = binomial_interval(n_lenses, n)
         rows.append(
             {
                 "from": float(start),
@@ -263,8 +258,8 @@ def reliability(label: ArrayLike, p: ArrayLike, bins: int) -> list[dict]:
                 "n": n,
                 "p": float(p[inside].mean()),
                 "lenses": n_lenses / n,
-                "low": low,
-                "high": high,
+                "low": float(low),
+                "high": float(high),
             }
         )
     return rows

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lenspipe.statistics.metrics import wilson_interval
+from lenspipe.statistics.intervals import Estimate, area_interval
+from lenspipe.statistics.metrics import placement_variance, placements
 from lenspipe.utils.errors import LenspipeError
 
 __all__ = ["average_auc", "classifier_auc", "ring_fluxes"]
@@ -43,9 +44,7 @@ def ring_fluxes(images: np.ndarray, pixel_scale_arcsec: float) -> np.ndarray:
     return np.concatenate([brightness.reshape(len(images), -1), inner, inner - outer], axis=1)
 
 
-def classifier_auc(
-    features: np.ndarray, label: np.ndarray, group: np.ndarray
-) -> tuple[float, float, float] | tuple[None, None, None]:
+def classifier_auc(features: np.ndarray, label: np.ndarray, group: np.ndarray) -> Estimate:
     """Measure how well a classifier separates two populations in groups it was not trained on.
 
     Ridge-penalised logistic regression on the principal components of standardised features is
@@ -94,41 +93,24 @@ def classifier_auc(
 
 def average_auc(
     folds: Sequence[tuple[np.ndarray, np.ndarray]],
-) -> tuple[float, float, float] | tuple[None, None, None]:
+) -> Estimate:
     """Average the area under the ROC curve over folds, with a 95 % interval.
 
     Each fold has its own classifier, whose scores are compared only with each other; the variance
     is that of the placements (DeLong, DeLong & Clarke-Pearson 1988, Biometrics 44, 837) in each
     fold (LeDell, Petersen & van der Laan 2015, Electron. J. Stat. 9, 1583). The interval is
-    symmetric in the logit. Where the populations do not overlap it is Wilson's for the smaller one.
-    Each fold consists of the scores of positives and of negatives; without folds all are None.
+    that of `lenspipe.statistics.intervals.area_interval`. Each fold consists of the scores of
+    positives and of negatives; without folds all are None.
     """
     if not folds:
         return None, None, None
     areas, variances, sizes = [], [], []
     for positives, negatives in folds:
-        above = _placements(positives, negatives)
-        below = 1 - _placements(negatives, positives)
+        above, below = placements(positives, negatives), 1 - placements(negatives, positives)
         areas.append(above.mean())
-        variances.append(_variance(above) + _variance(below))
+        variances.append(placement_variance(above) + placement_variance(below))
         sizes.append(1 / (1 / len(positives) + 1 / len(negatives)))
     weights = np.array(sizes) / np.sum(sizes)
     area, error = weights @ areas, np.sqrt(weights**2 @ variances)
-    if error == 0:
-        n = min(sum(map(len, scores)) for scores in zip(*folds, strict=True))
-        return float(area), *wilson_interval(round(area * n), n)
-    slope = area * (1 - area)
-    ends = np.log(area / (1 - area)) + 1.959964 * error / slope * np.array([-1, 1])
-    low, high = (1 / (1 + np.exp(-ends))).tolist()
-    return float(area), low, high
-
-
-def _placements(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Fraction of the others below each score, ties counting half."""
-    others = np.sort(others)
-    below, up_to = (np.searchsorted(others, scores, side) for side in ("left", "right"))
-    return (below + up_to) / 2 / len(others)
-
-
-def _variance(placements: np.ndarray) -> float:
-    return placements.var(ddof=1) / len(placements) if len(placements) > 1 else 0.25
+    n = min(sum(map(len, scores)) for scores in zip(*folds, strict=True))
+    return area_interval(float(area), float(error), n)

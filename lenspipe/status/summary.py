@@ -16,13 +16,19 @@ from lenspipe.products.files import read_json, write_json
 from lenspipe.products.manifests import read_manifests
 from lenspipe.products.schema import MISSING, names_of
 from lenspipe.products.tables import read_table, write_table
+from lenspipe.statistics.intervals import format_percent, name_interval, named_interval
 from lenspipe.status.job_times import LONGEST_GAP_S, peak_sum, read_benchmarks, union_length
 from lenspipe.utils.progress import log
 
 __all__ = ["summarise"]
 
 _MIB = 2**20
-_FROM_METRICS = ("auc", "completeness_fpr01", "n_lenses", "n_nonlenses")
+_ENDS = ("", "_low", "_high")
+_FROM_METRICS = (
+    *(f"auc{end}" for end in _ENDS),
+    *(f"completeness_threshold{end}" for end in _ENDS),
+    *("n_lenses", "n_nonlenses"),
+)
 
 
 def summarise(settings: Settings) -> dict[str, Any]:
@@ -32,8 +38,9 @@ def summarise(settings: Settings) -> dict[str, Any]:
     between stopping a run and resuming it does not count. ``peak_rss_mb`` is the maximum sum of the
     peak memories of jobs that ran at the same time: an upper bound, since their peaks need not
     coincide. ``disk_mb`` is the size of all files of the run. MB are 2**20 bytes, as in Snakemake's
-    benchmarks. ``auc``, ``completeness_fpr01``, ``n_lenses`` and ``n_nonlenses`` are null where no
-    split was held out or the model was given.
+    benchmarks. ``auc``, ``n_lenses``, ``n_nonlenses`` and ``completeness_threshold``, at the cut of
+    the candidates, are null where no split was held out or the model was given;
+    ``false_positive_rate_threshold``, of all galaxies that no training saw, where there are none.
     ``n_bricks_to_retry`` counts the bricks that a server did not deliver but may deliver later;
     ``missing.csv`` beside the summary lists all failed bricks. ``n_bricks_unchecked`` counts those
     with files that were not checked against published sums; null where that is not configured.
@@ -50,6 +57,8 @@ def summarise(settings: Settings) -> dict[str, Any]:
     metrics = dict.fromkeys(_FROM_METRICS)
     if settings.held_out:
         metrics = read_json(paths.evaluation("metrics.json"), "metrics")
+    expected = read_json(paths.threshold, "threshold")["expected"]
+    rates = named_interval(expected, "false_positive_rate")
     pages = read_json(paths.mosaic_index, "mosaic_index")
     checks = None
     if paths.checks("checks.json").exists():
@@ -69,6 +78,8 @@ def summarise(settings: Settings) -> dict[str, Any]:
         "run": settings.run,
         "model": describe_model(settings.model_path) or None,
         **{key: metrics[key] for key in _FROM_METRICS},
+        **name_interval("false_positive_rate_threshold", rates),
+        "n_random": expected["n_nonlenses"],
         "n_candidates": pages["n_candidates"],
         "n_mosaic_pages": len(pages["pages"]),
         "n_galaxies": sum(entry["count"] for entry in bricks.values() if "count" in entry),
@@ -136,8 +147,8 @@ def _log_summary(
     if absent := summary["targets_without_data"]:
         more = ", ..." if len(absent) > 5 else ""
         lines += [("no data", f"{len(absent)} targets: {', '.join(absent[:5])}{more}")]
-    if metrics:
-        lines += [("metrics", _format_metrics(summary, metrics))]
+    if metrics or summary["false_positive_rate_threshold"] is not None:
+        lines += [("at the cut", _format_metrics(summary))]
     if summary["model"]:
         lines += [("model", summary["model"])]
     lines += [
@@ -158,14 +169,16 @@ def _log_summary(
         log.info("  %-12s%s", heading, text)
 
 
-def _format_metrics(summary: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
-    """Describe the result of the evaluation in a line."""
-    value = summary["completeness_fpr01"]
-    completeness = "not measurable" if value is None else f"{100 * value:.1f} %"
-    if value is not None and metrics.get("completeness_fpr01_low") is not None:
-        low, high = metrics["completeness_fpr01_low"], metrics["completeness_fpr01_high"]
-        completeness += f" ({100 * low:.1f}-{100 * high:.1f} at 95 % confidence)"
-    return (
-        f"AUC {summary['auc']:.4f}; completeness {completeness} at 1 % false positives "
-        f"({summary['n_lenses']} lenses, {summary['n_nonlenses']} non-lenses)"
-    )
+def _format_metrics(summary: Mapping[str, Any]) -> str:
+    """Describe the search at the cut of its candidates in a line."""
+    texts = [
+        f"completeness {format_percent(summary, 'completeness_threshold')}",
+        f"false-positive rate {format_percent(summary, 'false_positive_rate_threshold')} of "
+        f"{summary['n_random']} galaxies that no training saw",
+    ]
+    if summary["auc"] is not None:
+        texts.append(
+            f"AUC {summary['auc']:.4f} ({summary['auc_low']:.4f} to {summary['auc_high']:.4f}; "
+            f"{summary['n_lenses']} lenses, {summary['n_nonlenses']} non-lenses)"
+        )
+    return "; ".join(texts)

@@ -12,7 +12,13 @@ import scipy.stats
 from matplotlib.axes import Axes
 
 from lenspipe.plotting.style import BLUE, GREEN, ORANGE, open_figure, plot_points
-from lenspipe.statistics.metrics import auc, completeness_at_fpr, completeness_interval
+from lenspipe.statistics.intervals import name_interval
+from lenspipe.statistics.metrics import (
+    auc,
+    auc_interval,
+    completeness_at_fpr,
+    completeness_at_true_rate,
+)
 from lenspipe.utils.progress import log
 
 __all__ = ["compare", "plot_report"]
@@ -137,14 +143,11 @@ def _merit(p: pd.Series, lenses: pd.Series, nonlenses: pd.Series) -> tuple[float
 
 
 def _measure(lenses: Sequence[float], nonlenses: Sequence[float]) -> dict[str, float | None]:
-    """Area under the ROC curve, and completeness with its 95 % interval at each rate."""
-    measured = {"auc": auc(lenses, nonlenses)}
+    """Area under the ROC curve, and completeness at each true rate, with 95 % intervals."""
+    measured = name_interval("auc", auc_interval(lenses, nonlenses))
     for name, rate in RATES.items():
-        key = f"completeness_fpr_{name}"
-        measured[key] = completeness_at_fpr(lenses, nonlenses, rate)[0]
-        measured[key + "_low"], measured[key + "_high"] = completeness_interval(
-            lenses, nonlenses, rate
-        )
+        completeness = completeness_at_true_rate(lenses, nonlenses, rate)
+        measured |= name_interval(f"completeness_fpr_{name}", completeness)
     return measured
 
 

@@ -1,7 +1,7 @@
 """Matching of positions on the sky, and of objects by their identifiers."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import astropy.units as u
 import numpy as np
@@ -16,7 +16,15 @@ from scipy.spatial import cKDTree
 
 from lenspipe.utils.errors import LenspipeError
 
-__all__ = ["Sky", "chord", "friends_of_friends", "is_near", "match_tables", "unit_vectors"]
+__all__ = [
+    "Sky",
+    "chord",
+    "friends_of_friends",
+    "is_near",
+    "match_tables",
+    "refuse_missing",
+    "unit_vectors",
+]
 
 #: Rows of a batch, some 10 MB.
 _ROWS = 131_072
@@ -84,10 +92,11 @@ class Sky:
 
 
 def match_tables(
-    paths: Iterable[str | os.PathLike[str]],
+    tables: Iterable[str | os.PathLike[str] | pd.DataFrame],
     sky: Sky,
     columns: Iterable[str] = (),
     optional: Iterable[str] = (),
+    names: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Find the rows of Parquet tables that lie near entries of a catalogue.
 
@@ -95,12 +104,14 @@ def match_tables(
 
     Parameters
     ----------
-    paths
-        Tables with columns ra and dec (degrees).
+    tables
+        Parquet files, or tables in memory, with columns ra and dec (degrees).
     sky
         The catalogue.
     columns, optional
         Further columns to return; optional ones are left out where a table lacks them.
+    names
+        Column -> its name in the tables, where that is another.
 
     Returns
     -------
@@ -114,8 +125,8 @@ def match_tables(
         A table can't be read or lacks a column.
     """
     parts = [pd.DataFrame({"entry": pd.Series(dtype="int64"), "separation_arcsec": []})]
-    for path in paths:
-        for batch in _batches(path, ["ra", "dec", *columns], optional):
+    for table in tables:
+        for batch in _batches(table, ["ra", "dec", *columns], optional, names or {}):
             rows, entries, separation = sky.pairs(batch.column("ra"), batch.column("dec"))
             if len(rows):
                 matched = batch.take(pa.array(rows)).to_pandas()
@@ -124,22 +135,65 @@ def match_tables(
     return pairs.reindex(columns=list(dict.fromkeys([*pairs.columns, *columns])))
 
 
+def refuse_missing(
+    path: str | os.PathLike[str],
+    given: Iterable[str],
+    needed: Sequence[str],
+    names: Mapping[str, str],
+) -> None:
+    """Refuse a table that lacks columns, in a line that has all that are needed.
+
+    Parameters
+    ----------
+    given
+        The columns that the table has.
+    needed
+        Those that it has to have, by our names.
+    names
+        Column -> its name in the table, where that is another.
+
+    Raises
+    ------
+    LenspipeError
+        A column is missing.
+    """
+    given = list(given)
+    absent = [name for name in needed if names.get(name, name) not in given]
+    if not absent:
+        return
+    of = {"ra": "ra (degrees)", "dec": "dec (degrees)"}
+    wanted = ", ".join(f"{of.get(name, name)}" for name in needed)
+    hint = ",".join(f"{name}=COLUMN" for name in absent)
+    raise LenspipeError(
+        f"{path}: found columns {', '.join(given)}; expected {wanted}, and no "
+        f"{', '.join(names.get(name, name) for name in absent)}; rename columns, or say which they "
+        f"are with --columns {hint}"
+    )
+
+
 def _batches(
-    path: str | os.PathLike[str], needed: list[str], optional: Iterable[str]
+    path: str | os.PathLike[str] | pd.DataFrame,
+    needed: list[str],
+    optional: Iterable[str],
+    names: Mapping[str, str],
 ) -> Iterator[pa.RecordBatch]:
     """Read some columns of a table in batches."""
+    if isinstance(path, pd.DataFrame):
+        columns = [*needed, *(name for name in optional if name in path)]
+        yield pa.RecordBatch.from_pandas(path[columns], preserve_index=False)
+        return
     try:
         with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            if absent := [name for name in needed if name not in names]:
-                raise LenspipeError(
-                    f"{path}: found columns {', '.join(names)}; expected also "
-                    f"{', '.join(absent)}; give scores with positions in degrees"
-                )
-            columns = [*needed, *(name for name in optional if name in names)]
+            given = file.schema_arrow.names
+            refuse_missing(path, given, needed, names)
+            # An optional column that is named has to be there.
+            more = [name for name in optional if name in names or name in given]
+            refuse_missing(path, given, more, names)
+            ours = {names.get(name, name): name for name in (*needed, *more)}
             # One row group at a time: iterating over all would keep each in memory to the end.
             for group in range(file.num_row_groups):
-                yield from file.iter_batches(_ROWS, row_groups=[group], columns=columns)
+                for batch in file.iter_batches(_ROWS, row_groups=[group], columns=[*ours]):
+                    yield batch.rename_columns([ours[name] for name in batch.schema.names])
     except (OSError, pa.ArrowException) as error:
         raise LenspipeError(
             f"{path}: can't be read as Parquet ({str(error).splitlines()[0]}); make it again"

@@ -2,28 +2,32 @@
 
 import bz2
 import gzip
-import io
 import lzma
 import os
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from astropy import units as u
-from astropy.io import fits
-from astropy.io.votable import parse
-from astropy.table import Column, Table
 
 from lenspipe.utils.delimited import INVISIBLE, NO_NUMBER, read_delimited
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
+from lenspipe.utils.table_formats import (
+    RawTable,
+    Wanted,
+    flat,
+    line_numbers,
+    read_ecsv,
+    read_fits,
+    read_parquet,
+    read_votable,
+)
 from lenspipe.utils.tables import unescape_formulas
 from lenspipe.utils.texts import decode_text
 
@@ -64,9 +68,6 @@ _NO_TABLES = {
     b"SQLite format 3": "it is an SQLite database; export the table as CSV",
     b"%PDF": "it is a PDF",
 }
-
-#: Rows of a FITS table that are read at a time, so that a wide one is read once.
-_ROWS_AT_ONCE = 500_000
 
 #: Integers above it are not exact as floating-point numbers.
 _MAX_EXACT = 2**53
@@ -228,13 +229,6 @@ class UserTable:
         return pd.DataFrame({name: _typed(name, values) for name, values in columns.items()})
 
 
-def line_numbers(noun: str, lines: Iterable[int]) -> str:
-    """Describe lines or rows by their numbers: ``lines 3, 5, 6, 7, 8 and 12 more``."""
-    lines = list(lines)
-    more = f" and {len(lines) - 5} more" if len(lines) > 5 else ""
-    return f"{noun}{'s' * (len(lines) > 1)} {', '.join(map(str, lines[:5]))}{more}"
-
-
 def normalised(name: str) -> tuple[str, str]:
     """Return a column's name in lower case with underscores, and the unit in brackets after it."""
     name = name.strip().lower()
@@ -352,8 +346,7 @@ def read_text(path: str | os.PathLike[str], expected: str) -> str:
         raise LenspipeError(f"{path}: can't be read ({reason}); expected {expected}") from None
 
 
-_Wanted = Callable[[str], bool] | None
-_Read = Callable[[str, _Wanted], UserTable]
+_Read = Callable[[str, Wanted], UserTable]
 
 
 def _reader(path: Path, name: str) -> tuple[str, _Read]:
@@ -371,20 +364,20 @@ def _reader(path: Path, name: str) -> tuple[str, _Read]:
         if start.startswith(magic):
             raise ValueError(problem)
     if start.startswith(b"SIMPLE  ="):
-        return "FITS", lambda name, wanted: _read_fits(source, name, wanted)
+        return "FITS", lambda name, wanted: _collect(name, read_fits(source, wanted))
     if start.startswith(b"PAR1"):
-        return "Parquet", lambda name, wanted: _read_parquet(source, name, wanted)
+        return "Parquet", lambda name, wanted: _collect(name, read_parquet(source, wanted))
     content = source if isinstance(source, bytes) else path.read_bytes()
     lowered = start.replace(b"\0", b"").lower()
     if b"<votable" in lowered:
-        return "VOTable", lambda name, wanted: _read_votable(content, name)
+        return "VOTable", lambda name, wanted: _collect(name, read_votable(content, name))
     lowered = lowered.lstrip(b"\xef\xbb\xbf\xff\xfe \r\n")
     if lowered.startswith((b"<!doctype html", b"<html", b"<table")):
         raise ValueError("it is a web page")
     if re.match(rb"\{|\[\s*[\[{]", lowered):
         raise ValueError("it is JSON; write the table as CSV")
     if b"%ecsv" in lowered[:100]:
-        return "ECSV", lambda name, wanted: _read_ecsv(content, name)
+        return "ECSV", lambda name, wanted: _collect(name, read_ecsv(content, name))
     suffix = PurePath(name.lower().partition("?")[0].removesuffix(".gz")).suffix
     tabs = "\t" if suffix in (".tsv", ".tab") else None
     return "TSV" if tabs else "CSV", lambda name, wanted: _read_text(content, name, tabs)
@@ -408,15 +401,13 @@ def _read_text(content: bytes, name: str, preferred: str | None) -> UserTable:
     return result
 
 
-def _collect(
-    name: str, columns: Iterable[tuple[str, str, Any]], lines: Sequence[int], noun: str = "row"
-) -> UserTable:
-    """Make a table of columns: name, unit, values; several values per row are left out."""
-    result = UserTable(name, [], [], [], lines, noun)
-    for title, unit, values in columns:
-        series = _series(values)
+def _collect(name: str, raw: RawTable) -> UserTable:
+    """Make a table of columns of arrays; those of several values per row are left out."""
+    result = UserTable(name, [], [], [], raw.lines, raw.noun)
+    for title, unit, values in raw.columns:
+        series = None if values is None else _series(values)
         if series is None:
-            result.arrays.append(title)
+            result.arrays.append(str(title))
         else:
             result.names.append(str(title).strip())
             result.units.append(str(unit or "").strip())
@@ -427,15 +418,15 @@ def _collect(
 def table_of_arrays(path: str, arrays: Mapping[str, np.ndarray]) -> UserTable:
     """Make a table of arrays of the same length, by the names of the columns."""
     number = len(next(iter(arrays.values()), ()))
-    columns = ((name, "", values) for name, values in arrays.items())
-    return _collect(path, columns, range(1, number + 1))
+    columns = [(name, "", values) for name, values in arrays.items()]
+    return _collect(path, RawTable(columns, range(1, number + 1)))
 
 
 def _series(values: np.ndarray) -> pd.Series | None:
     """Values of any type and byte order as pandas accepts them; None for several per row."""
     mask = np.ma.getmaskarray(values) if np.ma.isMaskedArray(values) else None
-    mask = None if mask is None else _flat(mask)
-    values = _flat(np.asarray(values))
+    mask = None if mask is None else flat(mask)
+    values = flat(np.asarray(values))
     if values.ndim != 1 or values.dtype.kind in "cV":
         return None
     if values.dtype.kind in "SU":
@@ -466,11 +457,6 @@ def _series(values: np.ndarray) -> pd.Series | None:
     return pd.Series(values.astype(size.lower())).astype(size).mask(mask)
 
 
-def _flat(values: np.ndarray) -> np.ndarray:
-    """Values without a second axis of length 1, as IDL writes them."""
-    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
-
-
 def _as_text(value: Any) -> str | None:
     """Cell of a column of objects as stripped text; None if it holds several values."""
     if value is None or value is pd.NA or value is pd.NaT or value is np.ma.masked:
@@ -485,125 +471,3 @@ def _as_text(value: Any) -> str | None:
     if isinstance(value, np.ndarray | list | tuple | dict | set | complex):
         return None
     return str(value).translate(INVISIBLE).strip("\0 \t\r\n\xa0")
-
-
-def _read_fits(source: Path | bytes, name: str, wanted: _Wanted) -> UserTable:
-    # An open file, since names may have characters that stand for something else.
-    with (
-        io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file,
-        fits.open(file, character_as_bytes=True) as hdus,
-    ):
-        hdu = next((h for h in hdus if isinstance(h, fits.BinTableHDU | fits.TableHDU)), None)
-        if hdu is None:
-            raise ValueError("no table in it")
-        if hdu.header.get("ZTABLE"):
-            raise ValueError("its table is compressed; decompress it with funpack")
-        number = hdu.header["NAXIS2"]
-        size = len(source) if isinstance(source, bytes) else source.stat().st_size
-        end = hdu.fileinfo()["datLoc"] + hdu.header["NAXIS1"] * number
-        if size < end:
-            raise ValueError(f"truncated: found {size} bytes, expected at least {end}")
-        columns = {
-            i: column
-            for i, column in enumerate(hdu.columns)
-            if wanted is None or wanted(str(column.name))
-        }
-        values = _fits_values(hdu, columns)
-    described = [(columns[i].name, columns[i].unit, values[i]) for i in columns if i in values]
-    table = _collect(name, described, range(1, number + 1))
-    table.arrays += [str(columns[i].name) for i in columns if i not in values]
-    return table
-
-
-def _fits_values(hdu: fits.BinTableHDU, numbers: Collection[int]) -> dict[int, np.ndarray]:
-    """Values of columns of a FITS table, masked where missing; without those of several per row."""
-    parts: dict[int, list[np.ndarray]] = {}
-    rows = hdu.header["NAXIS2"]
-    for start in range(0, max(rows, 1), _ROWS_AT_ONCE):
-        block = hdu.data[start : start + _ROWS_AT_ONCE]
-        for number in numbers:
-            values = _flat(np.asarray(block.field(number)))
-            if values.ndim == 1 and values.dtype.kind not in "Oc":
-                parts.setdefault(number, []).append(np.array(values))
-    result = {}
-    for number, blocks in parts.items():
-        column, values = hdu.columns[number], np.concatenate(blocks)
-        if column.null not in (None, "") and values.dtype.kind in "iuf":
-            scale, zero = column.bscale or 1, column.bzero or 0
-            missing = np.isclose(values, float(column.null) * scale + zero, rtol=1e-12, atol=0)
-            values = np.ma.MaskedArray(values, missing)
-        result[number] = values
-    return result
-
-
-def _read_parquet(source: Path | bytes, name: str, wanted: _Wanted) -> UserTable:
-    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as stream:
-        file = pq.ParquetFile(stream)
-        titles = file.schema_arrow.names
-        chosen = [t for t in titles if wanted is None or wanted(t)]
-        # The index of a table of pandas is a column like any other.
-        content = file.read(columns=chosen, use_pandas_metadata=False)
-    columns = (
-        (field.name, _unit_of_field(field), _parquet_values(content.column(i)))
-        for i, field in enumerate(content.schema)
-    )
-    return _collect(name, columns, range(1, content.num_rows + 1))
-
-
-def _unit_of_field(field: pa.Field) -> str:
-    return (field.metadata or {}).get(b"unit", b"").decode("utf-8", "replace")
-
-
-def _parquet_values(column: pa.ChunkedArray) -> np.ndarray:
-    if pa.types.is_dictionary(column.type):
-        column = column.combine_chunks().dictionary_decode()
-    if pa.types.is_integer(column.type) and column.null_count:
-        mask = column.is_null().to_numpy()
-        return np.ma.MaskedArray(column.fill_null(0).to_numpy(), mask)
-    return column.to_pandas().to_numpy()
-
-
-def _read_ecsv(content: bytes, name: str) -> UserTable:
-    text, _ = decode_text(content)
-    text = "\n".join(text.replace("\r\n", "\n").replace("\r", "\n").split("\n")).lstrip("\ufeff")
-    lines = text.split("\n")
-    comments = next((i for i, line in enumerate(lines) if not line.startswith("#")), 0)
-    if skipped := [i + 1 for i in range(comments, len(lines)) if lines[i].startswith("#")]:
-        log.info(
-            "%s: %d lines left out, beginning with #: %s",
-            name, len(skipped), line_numbers("line", skipped),
-        )  # fmt: skip
-    table = Table.read(f"{text}\n", format="ascii.ecsv")
-    columns = (
-        (title, table[title].info.unit, _ecsv_values(table, title)) for title in table.colnames
-    )
-    return _collect(name, columns, range(comments + 2, comments + 2 + len(table)), "line")
-
-
-def _ecsv_values(table: Table, title: str) -> np.ndarray:
-    column = table[title]
-    # Others, such as positions, are objects with several values per row.
-    values = column if isinstance(column, Column) else getattr(column, "value", None)
-    return np.zeros((len(table), 0)) if values is None else np.ma.MaskedArray(values)
-
-
-def _read_votable(content: bytes, name: str) -> UserTable:
-    votable = parse(io.BytesIO(content), verify="ignore")
-    statuses = {
-        str(info.value).upper(): str(info.content or "")
-        for resource in votable.resources
-        for info in resource.infos
-        if info.name == "QUERY_STATUS"
-    }
-    if "ERROR" in statuses:
-        raise ValueError(f"the service answered with an error: {statuses['ERROR']}")
-    if "OVERFLOW" in statuses:
-        log.info("%s: incomplete, since the service left out further rows (OVERFLOW)", name)
-    table = votable.get_first_table()
-    return _collect(name, _votable_columns(table), range(1, len(table.array) + 1))
-
-
-def _votable_columns(table: Any) -> Iterator[tuple[str, str, np.ndarray]]:
-    for field_ in table.fields:
-        values = table.array[field_.ID]
-        yield field_.name or field_.ID, str(field_.unit or ""), values

@@ -1,5 +1,7 @@
 """Tests of lenspipe.candidates.find."""
 
+from pathlib import Path
+
 import fitsio
 import numpy as np
 import pandas as pd
@@ -9,7 +11,7 @@ from helpers.scored_run import CHUNK, make_run, make_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenspipe.candidates.find import find_candidates, forecast, list_candidates
+from lenspipe.candidates.find import find_candidates
 from lenspipe.catalogs.known_lenses import merge_known
 from lenspipe.products.candidates import read_candidates
 from lenspipe.utils.errors import LenspipeError
@@ -92,13 +94,8 @@ def test_files_agree_and_carry_units(run):
     )
     csv = pd.read_csv(settings.paths.candidates.with_suffix(".csv"))
     assert list(csv["name"]) == list(table["name"])
-    forecast(settings)
-    list_candidates(settings)
-    page = settings.paths.candidates.with_suffix(".html").read_text()
-    assert all(name in page for name in table["name"])
-    assert "../mosaics/page-0002.png" in page
-    assert "viewer" not in page
-    assert page.count("<td>simulated:A</td>") == table["known"].sum() > 0
+    assert "viewer" not in table
+    assert (table["known_as"] == "simulated:A").sum() == table["known"].sum() > 0
 
 
 def test_the_same_scores_give_the_same_bytes(run):
@@ -158,9 +155,6 @@ def test_no_candidates_is_a_result(run):
     change_scores(settings, scores.assign(p=np.float32(0.1)))
     assert len(find_candidates(settings)) == 0
     assert len(read_candidates(settings.paths.candidates)) == 0
-    forecast(settings)
-    list_candidates(settings)
-    assert "No galaxy passed" in settings.paths.candidates.with_suffix(".html").read_text()
 
 
 def test_real_data_link_the_sky_viewer(run):
@@ -171,15 +165,13 @@ def test_real_data_link_the_sky_viewer(run):
     )
     change_scores(real, scores.assign(p=scores["p"] ** 0.1))
     table = find_candidates(real)
-    forecast(real)
-    list_candidates(real)
-    page = real.paths.candidates.with_suffix(".html").read_text()
-    assert f"?ra={table.loc[0, 'ra']:.5f}&amp;dec=" in page
-    assert "&amp;layer=ls-dr9&amp;zoom=16" in page
+    assert f"?ra={table.loc[0, 'ra']:.5f}&dec=" in table.loc[0, "viewer"]
+    assert table["viewer"].str.endswith("&layer=ls-dr9&zoom=16").all()
 
 
 def given_model(**sections):
     """Settings of a search with a given model, of real data."""
+    Path("model.keras").write_bytes(b"a model")
     return make_settings(
         simulation=None,
         survey={"tree": "survey"},
@@ -218,10 +210,6 @@ def test_the_nearest_known_lens_of_all_members_is_named(run):
         table = find_candidates(real)
         known = table[["known", "known_grade", "known_as"]]
         assert known.to_numpy().tolist() == [[True, grade, references]]
-    forecast(real)
-    list_candidates(real)
-    page = real.paths.candidates.with_suffix(".html").read_text()
-    assert "<td>far &amp; wide:A</td>" in page
 
 
 def test_every_target_is_listed_under_its_name(run):
@@ -257,11 +245,7 @@ def test_every_target_is_listed_under_its_name(run):
     pd.testing.assert_frame_equal(
         read_candidates(settings.paths.candidates), table, check_dtype=False
     )
-    forecast(settings)
-    list_candidates(settings)
-    page = settings.paths.candidates.with_suffix(".html").read_text()
-    assert "4 targets, most probable first" in page
-    assert "A &amp; B" in page
+    assert table["name"].tolist().count("A & B") == 1
 
 
 def test_a_galaxy_missing_from_the_parent_sample_is_named(run):

@@ -22,12 +22,13 @@ from PIL import Image
 from lenspipe.candidates.area import area_deg2, coverage_map, searched_bricks
 from lenspipe.candidates.catalogue import write_catalogues
 from lenspipe.candidates.columns import order_columns
-from lenspipe.candidates.find import find_candidates, forecast, list_candidates
+from lenspipe.candidates.find import find_candidates
 from lenspipe.candidates.skymap import plot_sky_map, write_sky_map
 from lenspipe.candidates.systems import make_systems
 from lenspipe.mosaics.pages import draw_candidate_pages
 from lenspipe.products.candidates import read_candidates
 from lenspipe.products.manifests import write_manifest
+from lenspipe.products.provenance import made_with
 from lenspipe.products.tables import read_table
 from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
@@ -85,10 +86,7 @@ def test_candidates_of_a_model_with_a_card_are_marked(run, tmp_path, threshold):
     assert f"; {NOTE}" in " ".join(path.with_suffix(".vot").read_text().split())
     assert f"# {NOTE}\n" in path.with_suffix(".reg").read_text()
     if len(table):
-        forecast(settings)
         draw_candidate_pages(settings)
-        list_candidates(settings)
-        assert f"Scores of the {NOTE}." in path.with_name("candidates.html").read_text()
         page = settings.paths.mosaic_page(1)
         with Image.open(page) as marked:
             height = marked.size[1]
@@ -132,10 +130,6 @@ def test_all_formats_hold_the_same_or_nothing(run, threshold):
     assert all(
         f"text={{{name} " in line for name, line in zip(table["name"], regions[3:], strict=True)
     )
-    forecast(settings)
-    list_candidates(settings)
-    page = path.with_suffix(".html").read_text()
-    assert ("No galaxy passed the threshold" in page) == (threshold == 1)
     write_sky_map(settings)
     with Image.open(path.with_name("sky.png")) as image:
         assert image.width > 500
@@ -197,10 +191,6 @@ def test_hidden_lenses_are_kept_but_not_shown(run):
     assert len(Table.read(settings.paths.candidate_file("viewer.fits"))) == n_new
     draw_candidate_pages(settings)
     assert json.loads(settings.paths.mosaic_index.read_text())["n_candidates"] == n_new
-    forecast(settings)
-    list_candidates(settings)
-    page = settings.paths.candidates.with_suffix(".html").read_text()
-    assert f"{len(table) - n_new} known lenses are hidden" in page
 
 
 def write_photoz(path, rows, z_phot, z_spec):
@@ -321,6 +311,6 @@ def test_tens_of_thousands_of_candidates(run):
     table["name"] = unique_names(names, table["ra"], table["dec"])
     assert table["name"].is_unique
     table = order_columns(table.assign(viewer="x"), "grz")
-    write_catalogues(table, 0.8, settings.run, 5.0, "", settings.paths)
+    write_catalogues(table, 0.8, made_with(settings), 5.0, "", settings.paths)
     assert len(check_votable(settings.paths.candidates.with_suffix(".vot")).array) == len(table)
     assert iau_name(*table.loc[0, ["ra", "dec"]], "DESI")[0] == table.loc[0, "name"][:22]

@@ -6,13 +6,16 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.scored_run import CHUNK, make_run, make_settings, write_table
+from helpers.scored_run import CHUNK, TRAINING_BRICKS, make_run, make_settings, write_table
+from scipy.stats import beta
 
-from lenspipe.candidates.find import find_candidates, forecast, list_candidates
+from lenspipe.candidates.find import find_candidates, forecast
 from lenspipe.candidates.ranking import count_scores, nth_highest
 from lenspipe.candidates.threshold import find_cuts
+from lenspipe.evaluation.purity.measure import measure_purity
 from lenspipe.products.candidates import read_cuts
-from lenspipe.statistics.metrics import completeness_at_fpr, completeness_interval, wilson_interval
+from lenspipe.statistics.intervals import binomial_interval, estimate_fraction
+from lenspipe.statistics.metrics import completeness_at_fpr
 from lenspipe.utils.errors import LenspipeError
 
 
@@ -166,13 +169,24 @@ def test_a_false_positive_rate_is_measured_on_held_out_random_galaxies(run, per)
         found, _ = completeness_at_fpr(lenses, others, 0.02)
         assert (others >= group["cut"]).sum() == int(0.02 * len(others))
         assert group["expected"]["completeness"] == found
-        low, high = completeness_interval(lenses, others, 0.02)
-        assert group["expected"]["completeness_low"] == low
-        assert group["expected"]["completeness_high"] == high
+        # The cut is known: what is not is its rate, of which the highest scores below it tell.
+        n_found, n_passed = (lenses >= group["cut"]).sum(), int(0.02 * len(others))
+        own = group["expected"]
+        ends = own["completeness_low"], own["completeness_high"]
+        assert ends == pytest.approx(binomial_interval(n_found, len(lenses)))
+        assert own["false_positive_rate"] == n_passed / len(others)
+        ends = own["false_positive_rate_low"], own["false_positive_rate_high"]
+        limits = beta.ppf([0.025, 0.975], n_passed + 1, len(others) - n_passed)
+        assert ends == pytest.approx(tuple(limits))
+        assert own["purity_low"] < own["purity"] < own["purity_high"] < 1
         assert (group["expected"]["n_lenses"], group["expected"]["n_nonlenses"]) == (
             len(lenses), len(others)
         )  # fmt: skip
     assert len(groups) == 2 ** len(per)
+    total = record(settings)["expected"]
+    n = total["n_nonlenses"]
+    limits = estimate_fraction(round(total["false_positive_rate"] * n), n, len(groups))
+    assert (total["false_positive_rate_low"], total["false_positive_rate_high"]) == limits[1:]
     passes = read_cuts(settings.paths.threshold, settings.candidates.threshold).passes(run)
     assert record(settings)["n_above"] == passes.sum()
 
@@ -188,15 +202,32 @@ def test_what_a_cut_promises_is_counted_on_the_held_out_sample(run):
     assert found["expected"]["completeness"] == pytest.approx(c)
     assert found["expected"]["false_positive_rate"] == pytest.approx(f)
     assert found["expected"]["purity"] == pytest.approx(0.01 * c / (0.01 * c + 0.99 * f))
-    low, high = wilson_interval(int(passes[lens].sum()), int(lens.sum()))
+    low, high = binomial_interval(int(passes[lens].sum()), int(lens.sum()))
     assert found["expected"]["completeness_low"] == pytest.approx(low)
     assert found["expected"]["completeness_high"] == pytest.approx(high)
     assert "test split" in found["measured_on"]
     assert found["prior"] == 0.01
     forecast(settings)
-    list_candidates(settings)
-    page = settings.paths.candidates.with_suffix(".html").read_text()
-    assert f"completeness {100 * c:.3g} %" in page
+
+
+@pytest.mark.parametrize("per", [(), ("type",)])
+def test_rates_are_those_of_all_galaxies_that_no_training_saw(run, per):
+    settings = with_threshold("number", 20, per)
+    write_predictions(settings.predictions)
+    find_candidates(settings)
+    measure_purity(settings)
+    found = record(settings)
+    truth = pd.read_parquet(settings.paths.truth).set_index("id")["kind"]
+    others = run[~run["brick"].isin(TRAINING_BRICKS) & (run["id"].map(truth) != "lens")]
+    passes = read_cuts(settings.paths.threshold, settings.candidates.threshold).passes(others)
+    assert found["expected"]["n_nonlenses"] == len(others) == 40
+    assert found["expected"]["false_positive_rate"] == passes.mean()
+    ends = [found["expected"][f"false_positive_rate_{end}"] for end in ("low", "high")]
+    assert ends == pytest.approx(binomial_interval(passes.sum(), len(others)))
+    for group in found["groups"]:
+        own = np.ones(len(others), bool) if not per else others["type"] == group["type"]
+        assert group["expected"]["n_nonlenses"] == own.sum()
+        assert group["expected"]["false_positive_rate"] == passes[own].mean()
 
 
 def test_without_held_out_galaxies_nothing_is_promised(run):

@@ -1,6 +1,7 @@
 """Tests of lenspipe.checks: each way to spoil a run turns its own check red, and no other."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -10,6 +11,8 @@ from helpers.fake_run import make_table, write_cutouts
 
 from lenspipe.candidates.find import find_candidates
 from lenspipe.catalogs.known_lenses import merge_known
+from lenspipe.checks.drift import _compare
+from lenspipe.checks.page import COLUMNS
 from lenspipe.checks.run import run_checks
 from lenspipe.config.settings import load_settings
 from lenspipe.cutouts.files import CutoutFiles
@@ -81,6 +84,9 @@ def score(settings, galaxies, logit):
     scores = galaxies[columns].assign(p_resnet=p, p=p)
     for chunk, table in scores.groupby(galaxies["chunk"]):
         table.to_parquet(settings.paths.scores(chunk), index=False)
+    model = settings.paths.model("resnet")
+    model.parent.mkdir(parents=True, exist_ok=True)
+    model.write_bytes(b"a model")
     find_candidates(settings)
 
 
@@ -144,6 +150,10 @@ def test_a_sound_run_is_green(run, caplog):
     assert json.loads(paths.checks("checks.json").read_text()) == report
     page = paths.checks("checks.html").read_text()
     assert all(f"<td>{name}</td>" in page for name in NAMES)
+    columns = {name for check in report["checks"] for row in check["parts"] for name in row}
+    assert columns <= set(COLUMNS)
+    assert "<th>p-value of the ratio</th>" in page
+    assert not re.search(r"<th>(enough|judged|p_rates)</th>", page)
     assert len(pd.read_csv(paths.checks("drift.csv"))) == 0
     assert paths.checks("drift.png").exists()
     assert caplog.text.count(": green: ") == 5
@@ -303,6 +313,21 @@ def test_a_chunk_that_is_off(run):
     assert set(chunks["region"]) == {"north", "south"}
 
 
+@pytest.mark.parametrize(("statistic", "factor"), [("level", 1), ("spread", 2)])
+def test_errors_of_bricks_are_those_of_their_numbers(statistic, factor):
+    bricks = np.arange(40)
+    table = pd.DataFrame({"brick": bricks.astype(str), "region": "south", "chunk": "64-1"})
+    table = table.assign(ra=150 + 0.3 * (bricks % 8), dec=30 + 0.3 * (bricks // 8), n=100)
+    # Nothing but one brick differs from its neighbours: all scatter there is is by chance.
+    table[statistic] = np.where(bricks == 20, 0.5, 0.0)
+    rows = _compare(table, statistic, 8)
+    assert rows["error"].to_numpy() == pytest.approx(np.sqrt(factor / 100))
+    assert rows.loc[20, "z"] == pytest.approx(0.5 / np.sqrt(factor / 100))
+    # Scatter beyond that of chance counts, too.
+    table[statistic] += np.random.default_rng(1).normal(0, 0.5, 40)
+    assert _compare(table, statistic, 8)["error"].median() > 0.3
+
+
 def test_a_brick_in_two_chunks(run):
     settings, *_ = run
     first, last = (settings.paths.scores(f"64-{i:06d}") for i in (0, 2))
@@ -430,9 +455,14 @@ def test_a_red_check_is_in_the_summary(run, caplog):
     score(settings, galaxies, logit + 4 * (galaxies["brick"] == "1509p300"))
     run_checks(settings)
     paths = settings.paths
+    at_cut, rate = (
+        [f"{name}{end}" for end in ("", "_low", "_high")]
+        for name in ("completeness_threshold", "false_positive_rate")
+    )
     for path, content in (
-        (paths.evaluation("metrics.json"), dict.fromkeys(("completeness_fpr01",)) | {"auc": 1,
-         "n_lenses": 1, "n_nonlenses": 1}),
+        (paths.evaluation("metrics.json"), dict.fromkeys((*at_cut, "auc_low", "auc_high")) |
+         {"auc": None, "n_lenses": 1, "n_nonlenses": 1}),
+        (paths.threshold, {"expected": dict.fromkeys((*rate, "n_nonlenses"))}),
         (paths.mosaic_index, {"n_candidates": 1, "pages": []}),
     ):  # fmt: skip
         path.parent.mkdir(exist_ok=True)

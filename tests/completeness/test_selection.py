@@ -14,17 +14,23 @@ from scipy.stats import binom
 from lenspipe.cli.main import main
 from lenspipe.completeness import measure
 from lenspipe.completeness.cells import cell_edges, measure_cells
-from lenspipe.completeness.fitting import fit_logistic
+from lenspipe.completeness.fitting import Fit, clustered_covariance, fit_logistic
 from lenspipe.completeness.plots import describe_realism, plot_completeness, plot_prediction
 from lenspipe.completeness.prediction import compare_planted, read_planted_lenses
-from lenspipe.completeness.quantities import read_quantities, selection_quantities
+from lenspipe.completeness.quantities import (
+    VISIBLE,
+    read_quantities,
+    selection_quantities,
+    user_quantities,
+)
 from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.config.flags import FLAGS
 from lenspipe.config.settings import load_settings
 from lenspipe.products.candidates import read_cuts
 from lenspipe.statistics.balance import quantity_values
-from lenspipe.statistics.metrics import wilson_interval
+from lenspipe.statistics.intervals import binomial_interval
 from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.user_tables import read_user_table
 
 QUANTITIES = selection_quantities("grz")
 BINS = {"theta_e": 4, "brightness": 5, "seeing": 2, "depth": 2, "mag": 2}
@@ -212,7 +218,7 @@ def test_with_constants_only_the_fraction_found_is_left(table):
     k, n = int(table["found"].sum()), len(table)
     row = function.completeness(same[:1]).iloc[0]
     assert row["completeness"] == pytest.approx(k / n, abs=1e-3)
-    assert [row["low"], row["high"]] == pytest.approx(wilson_interval(k, n), abs=2e-3)
+    assert [row["low"], row["high"]] == pytest.approx(binomial_interval(k, n), abs=2e-3)
 
 
 def test_unknown_depths_are_the_median(table):
@@ -230,9 +236,10 @@ def test_unknown_depths_are_the_median(table):
 
 
 def test_bad_columns_are_named(table):
-    with pytest.raises(LenspipeError, match=r"mine: found no column arc_snr, expected it .*add it"):
+    needed = "expected theta_e_arcsec, arc_snr, psfsize_g, depth_g or galdepth_g, mag_z for the"
+    with pytest.raises(LenspipeError, match=f"mine: found no column arc_snr, {needed}"):
         read_quantities(table.drop(columns="arc_snr"), QUANTITIES, 22.5, "mine")
-    with pytest.raises(LenspipeError, match=r"depth_g, expected it \(or galdepth_g\) .*with NaN"):
+    with pytest.raises(LenspipeError, match=f"no column depth_g, {needed}.* NaN in psfsize_g, "):
         read_quantities(table.drop(columns="galdepth_g"), QUANTITIES, 22.5, "mine")
     bad = table.copy()
     bad.loc[[3, 8], "theta_e_arcsec"] = [-1.0, np.nan]
@@ -260,9 +267,12 @@ def test_scatter_between_bricks_widens_the_interval():
     shift = table["brick"].map(dict(zip(map(str, range(40)), rng.normal(0, 1, 40), strict=True)))
     alike = table.assign(found=rng.random(4000) < expit(logit_of(table)))
     differ = table.assign(found=rng.random(4000) < expit(logit_of(table) + shift))
-    assert SelectionFunction.fit(alike, QUANTITIES, 22.5).brick_variance < 0.1
+    even = SelectionFunction.fit(alike, QUANTITIES, 22.5)
+    assert 0 < even.brick_variance < 0.1
+    assert not even.brick_variance_measured
     function = SelectionFunction.fit(differ, QUANTITIES, 22.5)
     assert 0.3 < function.brick_variance < 1.5
+    assert function.brick_variance_measured
     unaware = SelectionFunction.fit(differ.drop(columns="brick"), QUANTITIES, 22.5)
     assert width(function, table) > 1.5 * width(unaware, table)
     one_brick = table[:200].assign(brick="0")
@@ -273,6 +283,25 @@ def test_scatter_between_bricks_widens_the_interval():
     assert rows[0]["high"] - rows[0]["low"] > rows[1]["high"] - rows[1]["low"]
 
 
+def test_the_scatter_of_few_bricks_is_an_upper_limit(tmp_path):
+    rng = np.random.default_rng(8)
+    table = injected(rng, 1500, bricks=3)
+    shift = table["brick"].map(dict(zip("012", (-0.3, 0.1, 0.2), strict=True)))
+    table["found"] = rng.random(1500) < expit(logit_of(table) + shift)
+    few = SelectionFunction.fit(table, QUANTITIES, 22.5)
+    assert not few.brick_variance_measured
+    # Student's t of two degrees of freedom: a scatter as large as this cannot be excluded.
+    assert 0.2 < few.brick_variance**0.5 <= 0.3
+    unaware = SelectionFunction.fit(table.drop(columns="brick"), QUANTITIES, 22.5)
+    assert unaware.brick_variance == 0
+    assert width(few, table) > 1.2 * width(unaware, table)
+    few.write(tmp_path / "function.fits")
+    read = SelectionFunction.read(tmp_path / "function.fits", 22.5)
+    assert (read.brick_variance, read.brick_variance_measured) == (few.brick_variance, False)
+    one = SelectionFunction.fit(table.assign(brick="0"), QUANTITIES, 22.5)
+    assert one.brick_variance == pytest.approx(0.3**2)
+
+
 def test_lenses_on_one_galaxy_count_for_less():
     rng = np.random.default_rng(9)
     table = injected(rng, 3000).drop(columns="brick").assign(id=np.arange(3000) % 150)
@@ -281,6 +310,29 @@ def test_lenses_on_one_galaxy_count_for_less():
     fits_ = [SelectionFunction.fit(t, QUANTITIES, 22.5) for t in (table, table.drop(columns="id"))]
     assert width(fits_[0], table) > 1.1 * width(fits_[1], table)
     assert fits_[0].brick_variance == 0
+
+
+LENS = np.arange(400)
+
+
+@pytest.mark.parametrize(
+    ("galaxies", "bricks", "found", "variance", "factor"),
+    [
+        # Bricks of ten lenses in as many galaxies, of which all or none are found.
+        (LENS, LENS // 10, LENS // 10 % 2 == 0, 4.0, 1000),
+        # The same of two galaxies each: they differ no more than their bricks.
+        (LENS // 5, LENS // 10, LENS // 10 % 2 == 0, 4.0, 1000),
+        # Galaxies of five lenses, each in a brick of its own.
+        (LENS // 5, LENS // 5, LENS // 5 % 2 == 0, 0.0, 500),
+    ],
+)
+def test_scatter_between_galaxies_and_bricks(galaxies, bricks, found, variance, factor):
+    """By hand: with p = 1/2, products of residuals are +-1/4, of weights 1/16."""
+    fit = Fit(np.zeros(1), np.full((1, 1), 0.1), [], np.ones(1), 0.0)
+    result = clustered_covariance(np.ones((400, 1)), found, fit, galaxies, bricks)
+    assert np.ravel(result[0])[0] == pytest.approx(variance)
+    # The variance of a shift times the square of (covariance x sum of weights) of each brick.
+    assert result[1][0, 0] == pytest.approx(0.1 + factor * 0.1**2)
 
 
 def test_evidence_chooses_smoothness():
@@ -310,6 +362,14 @@ def test_the_fit_is_the_maximum_of_the_posterior():
     slopes = [(loss(fit.coefficients + s) - loss(fit.coefficients - s)) / 2e-4 for s in steps]
     assert slopes == pytest.approx(np.zeros(4), abs=1e-3)
     assert fit.coefficients[1:3] == pytest.approx([1, -1], abs=0.4)
+    p = expit(design @ fit.coefficients)
+    curvature = (design.T * ((1 + 1 / 400) * p * (1 - p))) @ design + total
+    assert fit.covariance == pytest.approx(np.linalg.inv(curvature), rel=1e-4)
+    # Laplace's approximation of the marginal likelihood, up to a constant.
+    prior, posterior = (np.linalg.slogdet(m)[1] for m in (total[1:, 1:], curvature))
+    evidence = -loss(fit.coefficients) + (prior - posterior) / 2
+    assert fit.evidence == pytest.approx(evidence, rel=1e-6)
+    assert fit.freedom == pytest.approx(1 - np.diag(np.linalg.inv(curvature) @ total), abs=1e-4)
 
 
 def test_cells_count_injected_lenses(function, table):
@@ -332,11 +392,27 @@ def test_cells_count_injected_lenses(function, table):
     assert inside.sum() == cell["n_painted"]
     k = int(table["found"][inside].sum())
     assert cell["n_found"] == k
-    low, high = wilson_interval(k, int(inside.sum()))
+    low, high = binomial_interval(k, int(inside.sum()))
     assert (cell["completeness_low"], cell["completeness_high"]) == (low, high)
     mean = function.completeness(table[inside])["completeness"].mean()
     assert cell["model"] == pytest.approx(mean)
     assert cell["model_low"] < mean < cell["model_high"]
+
+
+def test_cells_count_galaxies_not_rows(function, table):
+    # The same twenty galaxies three hundred times: what is found depends on the galaxy alone.
+    rng = np.random.default_rng(3)
+    host = np.arange(len(table)) % 20
+    alike = table.assign(id=host, found=(rng.random(20) < 0.5)[host])
+    bins = dict.fromkeys(BINS, 1)
+    (cell,) = measure_cells(alike, function, bins).to_dict("records")
+    k = round(20 * cell["completeness"])
+    ends = cell["completeness_low"], cell["completeness_high"]
+    assert ends == pytest.approx(binomial_interval(k, 20), abs=0.01)
+    apart = alike.assign(found=rng.permutation(alike["found"]))
+    (cell,) = measure_cells(apart, function, bins).to_dict("records")
+    low, high = binomial_interval(apart["found"].sum(), len(table))
+    assert cell["completeness_high"] - cell["completeness_low"] < 1.5 * (high - low)
 
 
 def test_empty_cells_have_the_function_at_the_centre(function, table):
@@ -431,8 +507,24 @@ def test_command(function, tmp_path, capsys, suffix):
     written = pd.read_parquet(output)
     assert written["completeness"].sum() == pytest.approx(row["expected"])
     assert {"low", "high", "extrapolated"} < set(written)
-    assert main([*map(str, command), "--weights", "expected"]) == 0
+    command += ["--weights", "expected"]
+    assert main([*map(str, command)]) == 1
+    assert f"{output}: exists; give --overwrite" in capsys.readouterr().err
+    assert main([*map(str, command), "--overwrite"]) == 0
     assert "of 30 lenses found" in capsys.readouterr().out
+
+
+def test_the_command_takes_a_run(function, tmp_path, capsys):
+    function.write(tmp_path / "run" / "selection" / "selection.fits")
+    lenses = planted(np.random.default_rng(12), 60)
+    lenses.to_csv(tmp_path / "mine.csv", index=False)
+    run = str(tmp_path / "run")
+    assert main(["selection", run, "--population", str(tmp_path / "mine.csv")]) == 0
+    written = pd.read_csv(tmp_path / "run" / "selection" / "populations" / "mine.csv")
+    expected = function.completeness(lenses)["completeness"]
+    assert written["completeness"].to_numpy() == pytest.approx(expected.to_numpy())
+    assert main(["selection", "--population", str(tmp_path / "mine.csv")]) == 1
+    assert "RUN: found none; give the folder of a run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -487,15 +579,20 @@ def run(table, tmp_path, monkeypatch):
     lenses["p"] = np.where(lenses["found"], 0.8, 0.2).astype(np.float32)
     lenses["flags"] = 0
     lenses = lenses.assign(region="north", type="SER", nobs_z=3, kind="lens", primary=True)
+    lenses["mag_r"] = lenses["mag_z"] + 1
     lenses = lenses.assign(ra=150 + np.arange(200) / 100, dec=32.0, beta=0.4, visible=True)
     truth = ["id", "ra", "dec", "kind", "theta_e_arcsec", "beta", "arc_snr", "arc_mag_g", "visible"]
     files = {
-        paths.selection("injected.parquet"): table,
+        paths.selection("injected.parquet"): table.assign(
+            region="north", visible=True, mag_r=table["mag_z"] + 1
+        ),
         paths.bricks: pd.DataFrame({"brick": ["1500p320", "1503p320"], "chunk": "64-1"}),
         paths.sample: pd.DataFrame({"brick": ["1500p320"], "split": ["train"]}),
         paths.truth: lenses[[*truth, "primary"]],
         paths.scores("64-1"): lenses[["id", "brick", "region", "type", "p", "flags"]],
-        paths.parent("64-1"): lenses[["id", "brick", "psfsize_g", "galdepth_g", "mag_z"]],
+        paths.parent("64-1"): lenses[
+            ["id", "brick", "ra", "dec", "region", "psfsize_g", "galdepth_g", "mag_r", "mag_z"]
+        ],
     }
     for path, content in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -519,6 +616,7 @@ def test_measurement_of_a_run(run, table):
     assert [row["arc_snr"] for row in summary["half_complete"]] == [10, 20, 40, 80]
     prediction = json.loads(settings.paths.selection("prediction.json").read_text())
     assert prediction["n"] == 200
+    assert prediction["n_near_lenses"] == 0
     assert prediction["found"] == lenses["found"].sum()
     assert prediction["inside"]
     assert sum(row["n"] for row in prediction["bins"]) == 200
@@ -529,6 +627,107 @@ def test_measurement_of_a_run(run, table):
     again = settings.paths.selection("selection.fits").read_bytes()
     measure.measure_selection_function(settings)
     assert settings.paths.selection("selection.fits").read_bytes() == again
+
+
+def test_lenses_near_others_are_not_judged(run):
+    settings, _ = run
+    truth = pd.read_parquet(settings.paths.truth)
+    # 19 and 21 arcsec from the next, and a listing of the same lens in a neighbouring brick.
+    truth.loc[[3, 9], "dec"] = 32 + np.array([19, 21]) / 3600
+    truth.loc[[3, 9], "ra"] = truth["ra"][[4, 8]].to_numpy()
+    copy = truth[:1].assign(id="9010-2-7", primary=False)
+    pd.concat([truth, copy]).to_parquet(settings.paths.truth)
+    parent = pd.read_parquet(settings.paths.parent("64-1"))
+    parent[["ra", "dec"]] = truth[["ra", "dec"]]
+    parent.to_parquet(settings.paths.parent("64-1"))
+    cuts = read_cuts(settings.paths.cuts, settings.candidates.threshold)
+    planted = read_planted_lenses(settings.paths, settings.held_out, cuts, [])
+    assert planted["id"][~planted["alone"]].tolist() == ["9010-1-3", "9010-1-4"]
+
+
+def test_lenses_that_were_thinned_out_are_predicted(table):
+    """Of the lenses whose arcs are not visible a simulated sky keeps a tenth."""
+    rng = np.random.default_rng(23)
+    tables = []
+    for one in (injected(rng, 4000), planted(rng, 6000)):
+        visible = rng.random(len(one)) < expit(3 * (np.log10(1 + one["arc_snr"]) - 1.1))
+        shift = np.where(visible, 1.0, -2.0)
+        chance = expit(logit_of(one) + shift)
+        tables.append(one.assign(visible=visible, found=rng.random(len(one)) < chance))
+    drawn, sky = tables
+    sky = sky[sky["visible"] | (rng.random(len(sky)) < 0.1)][:1500]
+    for quantities, off in ((QUANTITIES, True), ([*QUANTITIES, VISIBLE], False)):
+        result = compare_planted(SelectionFunction.fit(drawn, quantities, 22.5), sky)
+        ratio = result["expected"] / result["found"]
+        assert (ratio < 0.9) if off else ratio == pytest.approx(1, abs=0.05)
+
+
+def test_redder_galaxies_are_predicted(run):
+    """Planted deflectors are redder than the hosts of injected lenses, and found more often."""
+    settings, lenses = run
+    rng = np.random.default_rng(24)
+    injected = pd.read_parquet(settings.paths.selection("injected.parquet"))
+    colour = rng.uniform(0.5, 1.5, len(injected))
+    chance = expit(logit_of(injected) + 3 * (colour - 1))
+    injected = injected.assign(
+        mag_r=injected["mag_z"] + colour, found=rng.random(len(injected)) < chance
+    )
+    injected.to_parquet(settings.paths.selection("injected.parquet"))
+    red = rng.uniform(1.2, 1.5, len(lenses))
+    found = rng.random(len(lenses)) < expit(logit_of(lenses) + 3 * (red - 1))
+    parent, scores = (getattr(settings.paths, name)("64-1") for name in ("parent", "scores"))
+    pd.read_parquet(parent).assign(mag_r=lenses["mag_z"] + red).to_parquet(parent)
+    p = np.where(found, 0.8, 0.2).astype(np.float32)
+    pd.read_parquet(scores).assign(p=p).to_parquet(scores)
+    measure.measure_selection_function(settings)
+    prediction = json.loads(settings.paths.selection("prediction.json").read_text())
+    assert prediction["found"] == found.sum()
+    assert prediction["expected"] == pytest.approx(found.sum(), rel=0.08)
+    written = SelectionFunction.read(settings.paths.selection("selection.fits"))
+    planted = pd.read_parquet(parent).merge(lenses[["id", "theta_e_arcsec", "arc_snr"]], on="id")
+    assert written.predict_number(planted).loc["all", "expected"] < 0.9 * found.sum()
+
+
+def regions(rng, number):
+    """Lenses in two regions; fewer are found in the north, most of all small ones."""
+    table = injected(rng, number).assign(region=rng.choice(["north", "south"], number))
+    shift = np.where(table["region"] == "north", -1.5 - 2 * np.log10(table["theta_e_arcsec"]), 0)
+    return table.assign(found=rng.random(number) < expit(logit_of(table) + shift))
+
+
+def test_region_is_a_covariate_where_there_are_two(tmp_path):
+    table = regions(np.random.default_rng(21), 2000)
+    quantities = selection_quantities("grz", regions=table["region"].unique())
+    assert [quantity.name for quantity in quantities[5:]] == ["region"]
+    assert len(selection_quantities("grz", regions=["south"])) == 5
+    function = SelectionFunction.fit(table, quantities, 22.5)
+    other = regions(np.random.default_rng(22), 2000)
+    unaware = SelectionFunction.fit(table, QUANTITIES, 22.5)
+    for name in ("north", "south"):
+        mask = (other["region"] == name).to_numpy()
+        found = other["found"][mask].sum()
+        numbers = (f.predict_number(other[mask]).loc["all"] for f in (function, unaware))
+        aware, ignored = (row["expected"] / found for row in numbers)
+        assert aware == pytest.approx(1, abs=0.08)
+        assert abs(ignored - 1) > 0.1
+    path = tmp_path / "selection.fits"
+    cells = measure_cells(table, function, BINS)
+    assert not {"region_low", "region_high"} & set(cells)
+    assert cells["n_painted"].sum() == 2000
+    function.write(path, cells)
+    read = SelectionFunction.read(path)
+    numbers = (other["region"] == "north").astype(float)
+    same = [read.completeness(other.assign(region=r)) for r in (other["region"], numbers)]
+    pd.testing.assert_frame_equal(*same)
+    pd.testing.assert_frame_equal(same[0], function.completeness(other))
+    # An unknown region counts as the middle one, and is told.
+    unknown = function.completeness(other.drop(columns="region"))
+    assert unknown["extrapolated"].all()
+    other[:9].replace("north", "North ").to_csv(tmp_path / "mine.csv", index=False)
+    given = user_quantities(read_user_table(tmp_path / "mine.csv", "lenses"), quantities)
+    assert function.completeness(given).equals(function.completeness(other[:9]))
+    summary = {"run": "r", "n_found": 1, "n_painted": 2, "threshold": 0.5, "realism": None}
+    plot_completeness(function, table, summary, tmp_path / "c.png")
 
 
 def test_flagged_and_unscored_lenses_are_not_found(run):

@@ -93,8 +93,8 @@ def test_value_out_of_range(section, values, word):
 @pytest.mark.parametrize(
     ("config", "word"),
     [
-        ({"run": "x"}, "either survey.tree"),
-        (DEMO | {"survey": {"tree": "dr9"}}, "either survey.tree"),
+        ({"run": "x"}, "found neither, expected one"),
+        (DEMO | {"survey": {"tree": "dr9"}}, "found both, expected one"),
         (DEMO | {"survey": {"release": "dr10"}}, "survey.release"),
         (REAL | {"survey": {"tree": "dr6", "release": "dr6"}}, "survey.release: found 'dr6'"),
         (REAL | {"survey": {"tree": "x", "name": "hsc"}}, "survey.name: found 'hsc'"),

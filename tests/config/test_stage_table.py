@@ -77,10 +77,10 @@ def test_no_stage_comes_after_itself():
 
 def test_the_appearance_of_pages_remakes_only_pages():
     assert rerun(mosaics={"columns": 5}) == {
-        *("sample_report", "mine", "mistakes", "evaluate", "candidate_list", "injected_page"),
+        *("sample_report", "mine", "mistakes", "evaluate", "injected_page", "page"),
         *("mosaics", "chunk_mosaics", "brick_mosaic"),
     }
-    assert rerun(mosaics={"sort": "mag"}) == {"candidate_list", "mosaics"}
+    assert rerun(mosaics={"sort": "mag"}) == {"mosaics", "page"}
     assert rerun(evaluation={"prior": 0.01}) == {"assess", "forecast", "purity"}
 
 

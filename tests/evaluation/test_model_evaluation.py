@@ -18,7 +18,8 @@ from lenspipe.products.sample import read_images
 from lenspipe.sample.build import build_sample
 from lenspipe.scoring.score import load_model, predict
 from lenspipe.statistics.calibration import fit_calibration, read_calibration
-from lenspipe.statistics.metrics import completeness_interval, wilson_interval
+from lenspipe.statistics.intervals import binomial_interval
+from lenspipe.statistics.metrics import completeness_at_true_rate
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.tensorflow import keras
 
@@ -117,7 +118,7 @@ def test_metrics_follow_from_the_predictions(settings):
         above = part["p"] >= 0.5
         assert metrics[f"{split}_completeness_threshold"] == above[lens].mean()
         assert metrics[f"{split}_fpr_threshold"] == above[~lens].mean()
-        ends = completeness_interval(part["p"][lens], part["p"][~lens], 0.1)
+        _, *ends = completeness_at_true_rate(part["p"][lens], part["p"][~lens], 0.1)
         assert metrics[f"{split}_completeness_fpr_1e-1_low"] == ends[0]
         assert metrics[f"{split}_completeness_fpr_1e-1_high"] == ends[1]
         assert metrics[f"{split}_completeness_fpr_1e-5"] is None
@@ -311,7 +312,7 @@ def test_it_is_stated_where_the_threshold_comes_from(settings, no_figures, secti
 def table(p, label):
     """Predictions of made-up galaxies."""
     n = len(p)
-    known = {"class": "random", "grade": "", "type": "DEV", "region": "south"}
+    known = {"class": "random", "grade": "", "type": "DEV", "region": "south", "brick": "0001p000"}
     return pd.DataFrame(
         {"p": np.float32(p), "label": np.float32(label), "mag_z": 18.2, "nobs_z": 5,
          "theta_e_arcsec": np.nan, "arc_snr": np.nan} | known, index=range(n)
@@ -330,9 +331,11 @@ def test_without_a_false_positive_purity_has_only_bounds():
     assert metrics["completeness_threshold"] == pytest.approx(2 / 3)
     assert metrics["fpr_threshold"] == 0
     assert metrics["purity_threshold"] is metrics["inspect_per_lens_threshold"] is None
-    found, rate = wilson_interval(2, 3)[0], wilson_interval(0, 50)[1]
+    found, rate = binomial_interval(2, 3)[0], binomial_interval(0, 50)[1]
+    # The lowest ratio of two independent fractions (MOVER-R), of which the second counts none.
+    ratio = np.sqrt(found * (2 * 2 / 3 - found)) / rate
     # Of 1000 galaxies one is a lens.
-    inspected = (found + 999 * rate) / found
+    inspected = (ratio + 999) / ratio
     assert metrics["inspect_per_lens_threshold_high"] == pytest.approx(inspected)
     assert metrics["purity_threshold_low"] == pytest.approx(1 / inspected)
     assert metrics["purity_threshold_high"] == metrics["inspect_per_lens_threshold_low"] == 1

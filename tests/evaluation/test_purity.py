@@ -11,17 +11,18 @@ import pytest
 import yaml
 from helpers.cards import write_model
 from helpers.scored_run import make_settings, write_table
-from scipy.stats import binom
+from scipy.stats import beta, binom
 
 from lenspipe.cli.main import main
 from lenspipe.config.flags import FLAGS
-from lenspipe.evaluation.purity.counting import count_search, rate_interval, thresholds_with
+from lenspipe.evaluation.purity.counting import count_search, thresholds_with
 from lenspipe.evaluation.purity.measure import measure_purity
 from lenspipe.evaluation.purity.plots import plot_purity
 from lenspipe.evaluation.random_galaxies import RandomGalaxies, TrainingSample
 from lenspipe.products.scores import Cuts
 from lenspipe.statistics.calibration import Calibration, write_calibration
-from lenspipe.statistics.metrics import PROPERTY_BINS, purity_at, wilson_interval
+from lenspipe.statistics.intervals import binomial_interval, estimate_fraction, purity_at
+from lenspipe.statistics.metrics import PROPERTY_BINS
 from lenspipe.utils.errors import LenspipeError
 
 CHUNKS = ("4-000070", "4-000071")
@@ -211,18 +212,18 @@ def test_intervals_and_the_limit_where_none_passes(search):
     table = csv_of(settings)
     some = table[table["passed"] > 0]
     for row in some.sample(50, random_state=1).itertuples():
-        assert (row.low, row.high) == pytest.approx(wilson_interval(row.passed, row.n))
+        assert (row.low, row.high) == pytest.approx(binomial_interval(row.passed, row.n))
         assert row.rate == pytest.approx(row.passed / row.n)
     none = table[table["passed"] == 0]
     assert len(none)
     assert (none["rate"] == 0).all()
     assert (none["low"] == 0).all()
-    # At that true rate none of n passes one time in twenty.
-    np.testing.assert_allclose(binom.pmf(0, none["n"], none["high"]), 0.05)
-    assert rate_interval(0, 3000)[2] == pytest.approx(3 / 3000, rel=2e-3)
-    assert rate_interval(0, 0) == (None, None, None)
+    # At that true rate none of n passes one time in forty: the other half is at the low end.
+    np.testing.assert_allclose(binom.pmf(0, none["n"], none["high"]), 0.025)
+    assert estimate_fraction(0, 3000)[2] == pytest.approx(3.69 / 3000, rel=2e-3)
+    assert estimate_fraction(0, 0) == (None, None, None)
     assert found["lowest_rate"] == 1 / 420
-    assert found["upper_limit_if_none"] == rate_interval(0, 420)[2]
+    assert found["upper_limit_if_none"] == estimate_fraction(0, 420)[2]
 
 
 def test_thresholds_of_rates_are_the_lowest_and_none_is_guessed(search):
@@ -235,7 +236,14 @@ def test_thresholds_of_rates_are_the_lowest_and_none_is_guessed(search):
     for row in found["at_rates"]:
         below = [t for t in thresholds if (p >= t).mean() <= row["asked"]]
         assert np.float32(row["threshold"]) == below[0]
-        assert row["rate"] == (p >= below[0]).mean()
+        k, n = int((p >= below[0]).sum()), len(p)
+        assert row["rate"] == k / n
+        # The threshold was chosen by the number that passes it.
+        limits = beta.ppf([0.025, 0.975], k + 1, n - k)
+        assert [row["rate_low"], row["rate_high"]] == pytest.approx(list(limits))
+        at_cut = row["completeness_high"] - row["completeness_low"]
+        assert row["completeness_at_rate"] == row["completeness"]
+        assert row["completeness_at_rate_high"] - row["completeness_at_rate_low"] > at_cut
 
 
 def test_validation_counts_as_trained_on_after_a_refit(folder):
@@ -265,7 +273,7 @@ def test_graded_lenses_move(search):
     assert (graded["n_candidates"], graded["n_graded"]) == (n + 1, n)
     assert [graded[f"n_{name}"] for name in ("A", "AB", "ABC")] == [1, 2, 4]
     assert graded["part_ABC"] == 4 / n
-    assert [graded["part_ABC_low"], graded["part_ABC_high"]] == list(wilson_interval(4, n))
+    assert [graded["part_ABC_low"], graded["part_ABC_high"]] == list(binomial_interval(4, n))
     error = [
         b["n_graded"] * abs(b["part_ABC"] - b["sky_probability"])
         for b in graded["bins"]
@@ -507,12 +515,16 @@ def test_the_command_measures(folder, capsys):
     (folder / "my.yaml").write_text(yaml.safe_dump(config))
     settings = make_settings()
     make_search(settings)
-    assert main(["purity", "--config", "my.yaml"]) == 0
+    assert main(["purity", "my.yaml"]) == 0
     assert "purity.json, .csv and .png: written" in capsys.readouterr().out
     found = json.loads(settings.paths.purity("purity.json").read_text())
     assert found["n_random"] == 420
+    assert main(["purity", "my.yaml"]) == 1
+    assert "purity.json: exists; give --overwrite" in capsys.readouterr().err
+    assert main(["purity", "my.yaml", "--output", "elsewhere"]) == 0
+    assert json.loads((folder / "elsewhere" / "purity.json").read_text()) == found
     settings.paths.lenses.unlink()
-    assert main(["purity", "--config", "my.yaml"]) == 1
+    assert main(["purity", "my.yaml", "--overwrite"]) == 1
     assert "expected the table of known lenses" in capsys.readouterr().err
 
 

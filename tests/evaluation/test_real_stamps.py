@@ -39,7 +39,7 @@ def test_table_of_real_stamps(shared, model):
     numbers = {"n_lens": 143, "n_lens_ab": 71, "n_red": 156, "n_group": 10, "n_all": 314}
     assert {key: flat[key] for key in numbers} == numbers
     for key in ("auc_red", "auc_all_ab", "completeness10_all", "g_ratio_auc_other"):
-        assert 0 <= flat[f"{key}_lo"] <= flat[key] <= flat[f"{key}_hi"] <= 1
+        assert 0 <= flat[f"{key}_low"] <= flat[key] <= flat[f"{key}_high"] <= 1
     # It doesn't depend on the model.
     assert flat["g_ratio_auc_red"] == pytest.approx(0.861, abs=0.001)
 
@@ -69,6 +69,6 @@ def test_white_noise_is_told_from_real_noise(shared, model, tmp_path):
     for name in ("lens", "red"):
         for space in ("colours", "magnitudes", "profiles", "neighbours", "features"):
             key = f"auc_{space}_{name}"
-            assert 0 <= flat[f"{key}_lo"] <= flat[key] <= flat[f"{key}_hi"] <= 1
+            assert 0 <= flat[f"{key}_low"] <= flat[key] <= flat[f"{key}_high"] <= 1
     with Image.open(page) as drawn:
         assert drawn.size[0] > 12 * 202

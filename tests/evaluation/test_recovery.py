@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lenspipe.cli.main import main
 from lenspipe.config.learning import Catalogue
 from lenspipe.config.results import Recovery
+from lenspipe.config.runs import note_settings
 from lenspipe.config.settings import load_settings
 from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.evaluation.recovery import comparison, reasons
@@ -21,11 +22,12 @@ from lenspipe.footprint.select import write_bricks
 from lenspipe.parent.cuts import CUTS
 from lenspipe.parent.select import parent_of_chunk
 from lenspipe.products.manifests import read_manifest, write_manifest
-from lenspipe.statistics.metrics import wilson_interval
+from lenspipe.statistics.intervals import binomial_interval
 from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils import crossmatch
 from lenspipe.utils.crossmatch import Sky
 from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.tables import write_table as write_any_table
 
 RADIUS = 5.0
 ARCSEC = 1 / 3600
@@ -187,7 +189,7 @@ def test_duplicates_and_entries_with_two_galaxies(tmp_path):
     assert [rows[g, 0.9]["n_passed"] for g in ("all", "D")] == [0, 1]
     assert rows["all", 0.5]["systems_of_all"] == pytest.approx(2 / 3)
     low, high = rows["all", 0.5]["of_scored_low"], rows["all", 0.5]["of_scored_high"]
-    assert (low, high) == wilson_interval(2, 2)
+    assert (low, high) == binomial_interval(2, 2)
     assert rows["ungraded", 0.5]["of_scored"] is None
 
 
@@ -440,7 +442,8 @@ def test_the_rule_writes_a_table_counts_and_a_figure(search):
 
 
 def test_the_command(search, capsys):
-    arguments = ["recovery", "--scores", "results/tiny", "--catalog", "published.csv"]
+    note_settings(search[0])
+    arguments = ["recovery", "results/tiny", "--catalog", "published.csv"]
     options = ["--thresholds", "0.9,0.2", "--by", "region", "--radius", "3", "--output", "out"]
     assert main([*arguments, *options]) == 0
     text = capsys.readouterr().out
@@ -449,19 +452,46 @@ def test_the_command(search, capsys):
     summary = json.loads((search[0].paths.root.parents[1] / "out/published.json").read_text())
     assert (summary["thresholds"], summary["by"]) == ([0.2, 0.9], "region")
     assert len(pd.read_csv("out/published.csv")) == 15
+    assert main([*arguments, *options]) == 1
+    assert "out/published.csv: exists; give --overwrite" in capsys.readouterr().err
+    assert main(arguments) == 0
+    assert search[0].paths.recovery("published.json").exists()
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "fits"])
+def test_scores_of_other_people(search, suffix, capsys):
+    """Columns by other names, in any format, give what ours give."""
+    settings, chunk = search
+    ours = pd.read_parquet(settings.paths.scores(chunk))
+    path = f"theirs.{suffix}"
+    theirs = ours[["id", "ra", "dec", "p"]].rename(columns={"id": "row_id", "p": "score"})
+    write_any_table(path, theirs)
+    command = ["recovery", "--scores", path, "--catalog", "published.csv", "--output", "theirs"]
+    assert main(command) == 1
+    line = capsys.readouterr().err.strip()
+    assert "expected ra (degrees), dec (degrees), p, and no p; rename columns, or say" in line
+    assert line.endswith("with --columns p=COLUMN")
+    assert main([*command, "--columns", "p=score,id=row_id"]) == 0
+    plain = ["recovery", "--scores", str(settings.paths.scores(chunk)), "--output", "ours"]
+    assert main([*plain, "--catalog", "published.csv"]) == 0
+    theirs, ours = (pd.read_csv(f"{name}/published.csv") for name in ("theirs", "ours"))
+    pd.testing.assert_frame_equal(theirs[["id", "p", "reason"]], ours[["id", "p", "reason"]])
+    with pytest.raises(SystemExit):
+        main([*command, "--columns", "score"])
+    assert "found 'score', expected pairs such as p=score" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--scores, --catalog: found none; give both"),
-        (["--scores", "results/tiny"], "--scores, --catalog: found none"),
+        ([], "RUN, --catalog: found none; give the folder"),
+        (["--scores", "results/tiny"], "RUN, --catalog: found none"),
         (["--scores", "results", "--catalog", "published.csv"], "results: found no tables of sco"),
         (["--scores", "results/tiny", "--catalog", "no.csv"], "no.csv: can't be read"),
-        (["--scores", "published.csv", "--catalog", "published.csv"], "can't be read as Parquet"),
+        (["--scores", "published.csv", "--catalog", "published.csv"], "dec (degrees), p, and no p"),
         (
             ["--scores", "results/tiny/bricks.parquet", "--catalog", "published.csv"],
-            "expected also p; give scores",
+            "expected ra (degrees), dec (degrees), p, and no p; rename",
         ),
         (["--thresholds", "0.5,2"], "--thresholds: found '2'; Input should be less than or equal"),
         (["--radius", "0"], "--radius-arcsec: found 0.0"),
@@ -470,7 +500,7 @@ def test_the_command(search, capsys):
 )
 @pytest.mark.usefixtures("search")
 def test_wrong_use_is_one_line(arguments, message, capsys):
-    assert main(["recovery", *arguments]) == 1
+    assert main(["recovery", *arguments, "--output", "out"]) == 1
     *_, line = capsys.readouterr().err.splitlines()
     assert line.startswith("lenspipe: error: ")
     assert message in line

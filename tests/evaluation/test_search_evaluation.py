@@ -14,6 +14,7 @@ from lenspipe.candidates.find import find_candidates
 from lenspipe.evaluation import search as evaluation
 from lenspipe.evaluation.search import evaluate
 from lenspipe.products.truth import lenses_shown
+from lenspipe.statistics.intervals import binomial_interval
 from lenspipe.utils.errors import LenspipeError
 
 
@@ -65,6 +66,41 @@ def test_metrics_are_of_the_test_bricks_alone(run):
     assert metrics["false_positive_rate_threshold"] == pytest.approx(rate)
 
 
+def test_rates_are_quoted_at_the_cut_in_use_with_intervals(run):
+    settings, scores = run
+    metrics = evaluate(settings)
+    test = scores[scores["brick"].isin(BRICKS[2:])].merge(
+        pd.read_parquet(settings.paths.truth)[["id", "kind", "visible"]], on="id"
+    )
+    above, lens = (test["p"] >= np.float32(0.8)).to_numpy(), (test["kind"] == "lens").to_numpy()
+    for name, passes in (
+        ("completeness", above[test["visible"]]),
+        ("false_positive_rate", above[~lens]),
+        ("purity", lens[above]),
+    ):
+        value, low, high = (metrics[f"{name}_threshold{end}"] for end in ("", "_low", "_high"))
+        assert value == passes.mean()
+        assert (low, high) == pytest.approx(binomial_interval(passes.sum(), len(passes)))
+    assert metrics["auc_low"] < metrics["auc"] < metrics["auc_high"] < 1
+
+
+@pytest.mark.parametrize("n_bricks", [3, 60])
+def test_scores_of_a_few_bricks_do_not_follow_exposures_by_chance(n_bricks):
+    rng = np.random.default_rng(5)
+    below = []
+    for _ in range(150):
+        brick = np.repeat(np.arange(n_bricks), 300 if n_bricks == 3 else 20)
+        p = rng.normal(rng.normal(0, 0.3, n_bricks)[brick], 1)
+        nobs = rng.integers(3, 9, n_bricks)[brick] + rng.integers(0, 2, len(brick))
+        table = pd.DataFrame({"p": p, "nobs": nobs, "brick": brick})
+        result = evaluation._correlate_with_exposures(table)
+        below.append(result["p_value"] is not None and result["p_value"] < 0.05)
+        assert result["n_bricks"] == n_bricks
+    # As if galaxies were independent, it would be half of all such runs with three bricks.
+    assert np.mean(below) < 0.1
+    assert (result["min_p_value"] < 0.05) == (n_bricks == 60)
+
+
 def test_bins_hold_each_lens_once(run):
     settings, _ = run
     metrics = evaluate(settings)
@@ -79,7 +115,7 @@ def test_bins_hold_each_lens_once(run):
     found = sum(
         bin_["n"] * bin_["completeness"] for bin_ in by_radius if bin_["from"] >= 1.2 and bin_["n"]
     )
-    assert found / metrics["n_visible_lenses"] == pytest.approx(metrics["completeness_fpr01"])
+    assert found / metrics["n_visible_lenses"] == pytest.approx(metrics["completeness_threshold"])
 
 
 def test_figures_and_mistakes_are_drawn(drawn_run):
@@ -127,7 +163,6 @@ def test_too_few_non_lenses_leave_the_rate_unmeasured(tmp_path, monkeypatch):
     assert metrics["n_nonlenses"] == 40
     assert metrics["completeness_fpr01"] is metrics["completeness_fpr01_high"] is None
     assert metrics["completeness_fpr10"] is not None
-    assert metrics["binned_at"] == "p ≥ threshold"
 
 
 def test_real_data_are_judged_by_their_labels(drawn_run):

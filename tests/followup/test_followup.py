@@ -386,6 +386,9 @@ def test_the_command_makes_sheets_pdf_and_tables(run, tmp_path, capsys):
     assert len(re.findall(r"^(?:(?:[^&\\]|\\.)*&){8}(?:[^&\\]|\\.)*$", latex, re.MULTILINE)) == 4
     # The same again gives the same bytes.
     again = {path: path.read_bytes() for path in folder.iterdir()}
+    assert main(["sheets", "results/tiny", "--names", *names, *options]) == 1
+    assert "sheets.pdf: exists; give --overwrite to replace it" in capsys.readouterr().err
+    options.append("--overwrite")
     assert main(["sheets", "results/tiny", "--names", *names, *options]) == 0
     assert again == {path: path.read_bytes() for path in folder.iterdir()}
 
@@ -399,7 +402,7 @@ def test_one_line_for_what_is_missing(run, capsys):
     lines = capsys.readouterr().err.splitlines()
     lines = [line for line in lines if line.startswith("lenspipe: error:")]
     assert "found nobody, expected names" in lines[0]
-    assert "found no such folder" in lines[1]
+    assert "no such folder, expected that of a run" in lines[1]
     assert "expected cutouts" in lines[2]
     assert len(lines) == 3
 
@@ -413,15 +416,16 @@ def test_the_configuration_says_where_coadds_are(run, tmp_path, caplog):
     config = {"run": "tiny", "survey": {"tree": "tree"}, "footprint": {"bricks": [brick["brick"]]}}
     config |= {"sample": {"known_lenses": ["known.csv"]}}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(config))
-    command = ["sheets", "results/tiny", "--names", row["name"], "--output", "out"]
+    options = ["--names", row["name"], "--overwrite", "--output", "out"]
+    command, plain = ["sheets", "own.yaml", *options], ["sheets", "results/tiny", *options]
     with caplog.at_level("INFO", logger="lenspipe"):
-        assert main([*command, "--config", "own.yaml"]) == 0
-        assert "finder chart" not in caplog.text
         assert main(command) == 0
-        assert "no coadds for finder charts; give their location with --config" in caplog.text
+        assert "finder chart" not in caplog.text
+        assert main(plain) == 0
+        assert "no coadds for finder charts; give the run's configuration" in caplog.text
         # A damaged coadd costs the chart, not the sheet.
         next((tmp_path / "tree").rglob("*.fits.fz")).write_bytes(b"SIMPLE")
-        assert main([*command, "--config", "own.yaml"]) == 0
+        assert main(command) == 0
         assert f"{row['name']}: no finder chart" in caplog.text
     (tmp_path / "file").touch()
     assert main([*command[:-1], "file/out"]) == 1

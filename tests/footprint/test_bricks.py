@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from lenspipe.catalogs.versions import list_version
 from lenspipe.config.settings import load_settings
 from lenspipe.config.surveys.legacy import RELEASES
-from lenspipe.footprint.plan import load_plan
+from lenspipe.footprint.plan import load_plan, load_plan_apart
 from lenspipe.footprint.select import select_bricks, write_bricks
 from lenspipe.products.plan import bricks_of_chunk, find_brick
 from lenspipe.survey.bricks import brick_wcs
@@ -329,16 +329,20 @@ def test_a_simulated_sky_of_bricks_with_known_lenses(known):
     assert {"1501p320", "1504p320", "3598p330"} < set(select_bricks(load_settings(config)).brick)
 
 
-@pytest.mark.parametrize("known_lenses", [None, "add"])
-def test_reading_a_plan_imports_nothing_heavy(tiny_settings, tiny_tree, known_lenses):
+@pytest.mark.parametrize(("known_lenses", "exists"), [(None, True), ("add", True), ("add", False)])
+def test_a_plan_brings_in_nothing_heavy(tiny_settings, tiny_tree, known_lenses, exists):
     Path("known.csv").write_text(KNOWN)
     config = tiny_tree.config | {"footprint": {"known_lenses": known_lenses}}
-    load_plan(load_settings(config))
+    settings = load_settings(config)
+    load_plan(settings)
+    content = settings.paths.plan.read_bytes()
+    if not exists:
+        settings.paths.plan.unlink()
     script = (
         "import json, sys\n"
-        "from lenspipe.footprint.plan import load_plan\n"
+        "from lenspipe.footprint.plan import load_plan_apart\n"
         "from lenspipe.config.settings import load_settings\n"
-        "plan = load_plan(load_settings(json.load(sys.stdin)))\n"
+        "plan = load_plan_apart(load_settings(json.load(sys.stdin)))\n"
         "heavy = {'numpy', 'pandas', 'astropy', 'fitsio', 'tensorflow'} & set(sys.modules)\n"
         "print(len(plan), sorted(heavy))\n"
     )
@@ -350,6 +354,18 @@ def test_reading_a_plan_imports_nothing_heavy(tiny_settings, tiny_tree, known_le
         check=True,
     )
     assert done.stdout.split("\n")[0] == "1 []"
+    assert settings.paths.plan.read_bytes() == content
+
+
+def test_a_plan_that_can_not_be_made_apart(tiny_tree, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    nowhere = load_settings(tiny_tree.config | {"footprint": {"ra": [1, 2]}})
+    errors = []
+    for load in (load_plan, load_plan_apart):
+        with pytest.raises(LenspipeError, match="has its centre in ra") as error:
+            load(nowhere)
+        errors.append(str(error.value))
+    assert errors[0] == errors[1]
 
 
 def test_write_bricks(tiny_settings, tiny_tree):

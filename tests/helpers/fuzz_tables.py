@@ -29,11 +29,11 @@ from lenspipe.catalogs.targets import read_targets
 from lenspipe.completeness.quantities import selection_quantities, user_quantities
 from lenspipe.config.learning import Catalogue
 from lenspipe.config.settings import load_settings
+from lenspipe.cutouts.stacks import known_columns
 from lenspipe.followup.choice import choose_candidates, read_arrows
 from lenspipe.footprint.regions import named_bricks
 from lenspipe.products.grades import add_grades, read_grades
 from lenspipe.sample import grading_lists
-from lenspipe.scoring.user_cutouts import _known_columns
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.tables import write_table
 from lenspipe.utils.user_tables import read_user_table
@@ -334,7 +334,7 @@ def _read_all(kind: str, path: Path, folder: Path, known: bool) -> Iterator[int]
         add_redshifts(CANDIDATES, [str(path)], settings.retrieval, settings.paths.hosts)
     elif kind == "cutouts":
         table = read_user_table(path, "x")
-        scores = _known_columns(path, table, len(table))
+        scores = known_columns(path, table, len(table))
         if known and "ra" in scores and _shifted(np.mod(scores["ra"].dropna(), 360)):
             yield -1
         yield len(table)

@@ -21,6 +21,7 @@ from lenspipe.config.paths import RunPaths
 from lenspipe.inspection.app import make_app
 from lenspipe.inspection.guard import LOCAL_HOSTS
 from lenspipe.inspection.lists import Lists, Mix
+from lenspipe.inspection.queue import Queue
 from lenspipe.inspection.store import Store
 from lenspipe.utils.names import iau_name
 
@@ -67,14 +68,20 @@ def write_candidates(paths, galaxies):
 
 
 @contextlib.contextmanager
-def serving(paths, graders=("anna",), tokens=False, hosts=LOCAL_HOSTS, **mix):
-    """Serve a run from a thread; yields the address and the store."""
+def serving(paths, graders=("anna",), tokens=False, hosts=LOCAL_HOSTS, queue=None, **mix):
+    """Serve a run from a thread; yields the address and the store.
+
+    With a `Retirement` as queue, the next image is the one whose vote tells most.
+    """
     store = Store(paths.inspection())
     for grader in graders:
         store.add_grader(grader)
-    app = make_app(paths, store, Lists(paths, store, Mix(**mix)), tokens, hosts)
+    lists = Lists(paths, store, Mix(**mix))
+    queue = queue and Queue(store, lists, queue)
+    app = make_app(paths, store, lists, tokens, hosts, queue)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, log_level="error", ws="none", lifespan="off")
+        # A configuration of logging would close other libraries' handlers, and pytest's stream.
+        config = uvicorn.Config(app, log_config=None, log_level="error", ws="none", lifespan="off")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

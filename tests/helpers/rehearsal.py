@@ -7,7 +7,6 @@ at NERSC does, when that is in good shape and when it is not.
 import contextlib
 import hashlib
 import re
-import time
 from pathlib import Path
 
 import fitsio
@@ -164,24 +163,18 @@ class Portal:
     Parameters
     ----------
     limited : iterable of int
-        Numbers of the requests, from 1, with which a time begins in which all are answered with
-        429.
-    limited_s : float
-        How long these times are, seconds; if 0, the requests of `limited` alone.
+        Numbers of the requests, from 1, that are answered with 429.
     retry_after : int or None
         What these answers ask for, seconds.
     stops_after : int or None
         Number of bytes of a body after which every connection stops.
     """
 
-    def __init__(self, limited=(), limited_s=0, retry_after=1, stops_after=None):
-        self.limited, self.limited_s, self.retry_after = set(limited), limited_s, retry_after
-        self.stops_after, self.limited_until = stops_after, 0
+    def __init__(self, limited=(), retry_after=1, stops_after=None):
+        self.limited, self.retry_after, self.stops_after = set(limited), retry_after, stops_after
 
     def __call__(self, request):
         if request.number in self.limited:
-            self.limited_until = time.monotonic() + self.limited_s
-        if request.number in self.limited or time.monotonic() < self.limited_until:
             return Fault("429", retry_after=self.retry_after)
         if self.stops_after:
             return Fault("truncated", after=self.stops_after)

@@ -7,6 +7,7 @@ forks one for each script in place of a new Python; then it writes the exit stat
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -21,6 +22,7 @@ from snakemake.benchmark import benchmarked
 from snakemake.script import PythonScript
 
 import lenspipe
+import lenspipe.footprint.plan
 
 
 def in_fork(function, *arguments):
@@ -70,9 +72,16 @@ def execute_script(job, path, edit=False):
 
 def main():
     PythonScript.execute_script = execute_script
+    lenspipe.footprint.plan.load_plan_apart = lenspipe.footprint.plan.load_plan
     for module in pkgutil.walk_packages(lenspipe.__path__, "lenspipe."):
         with contextlib.suppress(ImportError):  # of an optional library
             importlib.import_module(module.name)
+    # Plugins, and what reads the rules' files.
+    snakemake.cli.get_argument_parser()
+    importlib.import_module("smart_open")
+    # The collector would look at all that is imported, and so copy it into each process.
+    gc.collect()
+    gc.freeze()
     for line in sys.stdin:
         print(status_of(in_fork(run_snakemake, *json.loads(line))), flush=True)
 

@@ -12,16 +12,15 @@ from astropy.table import Table
 from helpers.fake_run import make_run as make_whole_run
 from helpers.portal import make_run, write_candidates
 from PIL import Image
-from sklearn.metrics import cohen_kappa_score
 
 from lenspipe.catalogs.known_lenses import read_graded_lists
 from lenspipe.followup.choice import read_graded
-from lenspipe.inspection.agreement import cohen_kappa, fleiss_kappa, measure_agreement
+from lenspipe.inspection.agreement import krippendorff_alpha, measure_agreement
 from lenspipe.inspection.controls import control_files, copy_known_controls, draw_injected_controls
 from lenspipe.inspection.grades import export_grades, grade_of_mean, grade_table
 from lenspipe.inspection.images import Cutout, Cutouts, candidates_to_grade, draw_strip
-from lenspipe.inspection.lists import Lists, Mix, split_item
-from lenspipe.inspection.store import Store
+from lenspipe.inspection.lists import Lists, Mix
+from lenspipe.inspection.store import Store, split_item
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.tables import unescape_formulas
 
@@ -311,30 +310,40 @@ def test_export_of_no_candidates(run):
 # --- Agreement ---
 
 
-def test_kappas_equal_references():
-    rng = np.random.default_rng(3)
-    one = rng.choice(list("ABCD"), 200, p=[0.1, 0.1, 0.3, 0.5])
-    other = np.where(rng.random(200) < 0.6, one, rng.choice(list("ABCD"), 200))
-    assert cohen_kappa(one, other) == pytest.approx(cohen_kappa_score(one, other))
-    assert np.isnan(cohen_kappa([], []))
-    assert np.isnan(cohen_kappa(["D"], ["D"]))
-    # The worked example of https://en.wikipedia.org/wiki/Fleiss%27_kappa
-    counts = [
-        [0, 0, 0, 0, 14],
-        [0, 2, 6, 4, 2],
-        [0, 0, 3, 5, 6],
-        [0, 3, 9, 2, 0],
-        [2, 2, 8, 1, 1],
-        [7, 7, 0, 0, 0],
-        [3, 2, 6, 3, 0],
-        [2, 5, 3, 2, 2],
-        [6, 5, 2, 1, 0],
-        [0, 2, 2, 3, 7],
+def test_alpha_equals_the_published_example():
+    # Krippendorff (2011), "Computing Krippendorff's alpha-reliability", section C: 0.815 (ordinal).
+    graders = [
+        (1, 2, 3, 3, 2, 1, 4, 1, 2, 0, 0, 0),
+        (1, 2, 3, 3, 2, 2, 4, 1, 2, 5, 0, 3),
+        (0, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, 0),
+        (1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, 0),
     ]
-    assert fleiss_kappa(counts) == pytest.approx(0.210, abs=5e-4)
-    assert fleiss_kappa([[3, 0, 0, 0], [0, 3, 0, 0]]) == 1
-    assert np.isnan(fleiss_kappa([]))
-    assert np.isnan(fleiss_kappa([[1, 0, 0, 0]]))
+    given = np.array(graders)
+    counts = np.stack([(given == value).sum(axis=0) for value in range(1, 6)], axis=1)
+    alpha, low, high = krippendorff_alpha(counts)
+    assert alpha == pytest.approx(0.815, abs=5e-4)
+    assert low < 0.5
+    assert 0.95 < high < 1
+    many = krippendorff_alpha(np.tile(counts, (20, 1)))
+    assert many[2] - many[1] < (high - low) / 4
+
+
+def test_a_mistake_by_three_grades_weighs_more_than_three_by_one():
+    even = np.diag([2, 2, 2, 2]).repeat(10, axis=0)
+    far, near = even.copy(), even.copy()
+    far[0] = [1, 0, 0, 1]
+    near[[0, 10, 20]] = [[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]
+    assert krippendorff_alpha(far)[0] < krippendorff_alpha(near)[0] - 0.01
+
+
+def test_agreement_without_a_difference_is_not_certain():
+    alpha, low, high = krippendorff_alpha(np.diag([2, 2, 2, 2]).repeat(5, axis=0))
+    assert alpha == high == 1
+    # With that fraction of images graded as by chance none of 20 would differ one time in forty.
+    assert low == pytest.approx(0.025 ** (1 / 20))
+    assert krippendorff_alpha([[3, 0, 0, 0], [3, 0, 0, 0]]) == (None, None, None)
+    assert krippendorff_alpha([[1, 0, 0, 0], [0, 2, 0, 0]]) == (None, None, None)
+    assert krippendorff_alpha(np.zeros((0, 4))) == (None, None, None)
 
 
 def test_consistency_and_completeness_of_a_grader():
@@ -354,6 +363,14 @@ def test_consistency_and_completeness_of_a_grader():
     }
     assert result["graders"]["ben"]["repeats"] == {"n": 0, "same": None, "mean_difference": None}
     assert result["pairs"] == [
-        {"one": "anna", "other": "ben", "n": 2, "same": 0.5, "kappa": pytest.approx(1 / 3)}
+        {
+            "one": "anna",
+            "other": "ben",
+            "n": 2,
+            "same": 0.5,
+            "alpha": pytest.approx(5 / 6),
+            "alpha_low": 0.0,
+            "alpha_high": 1.0,
+        }
     ]
     assert result["all"]["n"] == 2

@@ -373,7 +373,7 @@ def test_many_graders_at_once(paths):
     ("arguments", "said"),
     [
         (["{run}", "--host", "0.0.0.0"], "--host: found 0.0.0.0, expected also --tokens"),
-        (["{run}/nothing"], "found no such folder"),
+        (["{run}/nothing"], "no such file or folder, expected a run's folder"),
         (["{run}", "--repeats", "2"], "--repeats: found 2, expected 0 to 1"),
         (["{run}", "--grader", "../x"], "--grader: found '../x', expected 1 to 40 letters"),
         (["{run}", "--export"], "no such file, expected a database of votes"),

@@ -201,7 +201,7 @@ def test_networks_give_probabilities_for_any_number_of_bands():
 
 
 def test_unknown_network_setting_and_value_are_named():
-    known = "cmu_deeplens, shielded_resnet, efficientnet_v2, or a Python file and a function"
+    known = f"{', '.join(NETWORKS)}, or a Python file and a function"
     with pytest.raises(
         LenspipeError, match=rf"training\.network: found 'vgg', expected one of {known}"
     ):

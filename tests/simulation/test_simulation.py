@@ -20,12 +20,14 @@ from lenspipe.config.data import Simulation
 from lenspipe.config.paths import SkyPaths
 from lenspipe.config.settings import load_settings
 from lenspipe.config.surveys.legacy import RELEASES
+from lenspipe.simulation.brick import Arcs
 from lenspipe.simulation.exposures import BANDS
 from lenspipe.simulation.lenses import THETA_E_RANGE
 from lenspipe.simulation.lensing import _source, einstein_radius_sis, lensed_light
 from lenspipe.simulation.population import draw_population
 from lenspipe.simulation.sky import _maskbits, simulate
 from lenspipe.simulation.tractor import tractor_columns
+from lenspipe.simulation.truth import grade_of
 from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
 
@@ -267,7 +269,7 @@ def test_arcs_are_where_the_truth_says(sky, truth):
         )
         lens = lenses.loc[apart.idxmin()]
         # Shear and the mass of the group move images by some tenths of the Einstein radius.
-        outermost = 1.5 * lens["theta_e_arcsec"] * (1 + lens["beta"]) + 1
+        outermost = 1.7 * lens["theta_e_arcsec"] * (1 + lens["beta"]) + 1
         assert 1 < apart.min() < outermost
         assert arc.redshift == lens["z_source"]
         x, y = round(table["bx"][arc.Index]), round(table["by"][arc.Index])
@@ -291,9 +293,7 @@ def test_lenses_of_the_truth(truth):
     assert visible.any()
     assert set(lenses.loc[visible, "grade"]) <= set("ABC")
     assert (truth.loc[~truth["visible"], "grade"] == "").all()
-    # What people see is brighter than what they do not see.
     assert (lenses.loc[visible, "arc_snr"] > 14).all()
-    assert lenses.loc[visible, "arc_snr"].median() > lenses.loc[~visible, "arc_snr"].median()
 
 
 def test_published_lists_are_of_the_primary_sky(sky, truth):
@@ -380,3 +380,20 @@ def test_statistics_are_of_the_primary_sky(sky, truth):
     red, other = statistics["count_neighbours"](table, table[table["kind"] == "elliptical"])
     assert 0 <= red < 20
     assert 0 <= other < 20
+
+
+@pytest.mark.parametrize(
+    ("snr", "theta_e", "magnification", "grade"),
+    [
+        (120, 2.0, 8, "A"),
+        (60, 2.0, 8, "B"),
+        (20, 2.0, 8, "C"),
+        (120, 1.1, 8, "B"),  # merges with the deflector
+        (120, 2.0, 2.5, "B"),  # one image, hardly stretched
+        (60, 1.1, 2.5, "C"),
+        (20, 1.1, 2.5, "C"),
+    ],
+)
+def test_grades_need_signal_resolution_and_magnification(snr, theta_e, magnification, grade):
+    arcs = Arcs(np.zeros((3, 5, 5)), 0, 0, magnification, 1.3, visible=True, shown_snr=snr)
+    assert grade_of(arcs, theta_e) == grade

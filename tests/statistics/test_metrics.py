@@ -6,21 +6,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import beta, binomtest, norm
+from scipy.stats import beta, norm
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_curve, roc_auc_score
 from sklearn.metrics import roc_curve as sklearn_roc_curve
 
+from lenspipe.statistics.intervals import binomial_interval, purity_at
 from lenspipe.statistics.metrics import (
     auc,
     completeness_at_fpr,
-    completeness_interval,
+    completeness_at_true_rate,
     expected_calibration_error,
     precision_recall,
-    purity_at,
     reliability,
     roc_curve,
-    wilson_interval,
 )
 
 # Few values, so that ties are common.
@@ -57,7 +56,7 @@ def test_completeness_is_the_best_point_of_the_roc_curve(lenses, others, fpr):
     completeness, cut = completeness_at_fpr(lenses, others, fpr)
     if len(others) * fpr < 1 - 1e-9:
         assert completeness is None
-        assert completeness_interval(lenses, others, fpr) == (None, None)
+        assert completeness_at_true_rate(lenses, others, fpr) == (None, None, None)
         return
     rates, parts, _ = sklearn_roc_curve(*pooled(lenses, others), drop_intermediate=False)
     assert completeness == pytest.approx(parts[rates <= fpr + 1e-9].max())
@@ -72,29 +71,22 @@ def test_closed_form_of_two_gaussians():
     for fpr in (0.1, 0.01, 0.001):
         true = norm.sf(norm.isf(fpr) - 2)
         assert completeness_at_fpr(lenses, others, fpr)[0] == pytest.approx(true, abs=0.006)
-        low, high = completeness_interval(lenses, others, fpr)
+        _, low, high = completeness_at_true_rate(lenses, others, fpr)
         assert low < true < high
-
-
-@given(st.integers(0, 200), st.integers(1, 200))
-def test_wilson_interval_agrees_with_scipy(count, total):
-    count = min(count, total)
-    expected = binomtest(count, total).proportion_ci(method="wilson")
-    assert wilson_interval(count, total) == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
 def test_with_a_known_cut_the_interval_is_that_of_jeffreys():
     # Non-lenses are either far below or far above all lenses but ten: the cut counts the same.
     lenses = np.r_[np.full(30, 0.5), np.full(10, 0.1)]
     others = np.r_[np.full(5000, 0.9), np.full(5000, 0.2)]
-    low, high = completeness_interval(lenses, np.where(others == 0.9, 0.4, others), 0.75)
+    _, low, high = completeness_at_true_rate(lenses, np.where(others == 0.9, 0.4, others), 0.75)
     expected = beta.ppf([0.025, 0.975], 30.5, 10.5)
     assert (low, high) == pytest.approx(tuple(expected), abs=1e-6)
 
 
 def test_without_a_non_lens_above_the_cut_nothing_is_known_from_below():
     # One of 100 is expected above the true cut; in 37 % of all samples there is none.
-    low, high = completeness_interval(np.linspace(2, 3, 50), np.linspace(0, 1, 100), 0.01)
+    _, low, high = completeness_at_true_rate(np.linspace(2, 3, 50), np.linspace(0, 1, 100), 0.01)
     assert low < 1e-3
     assert high == 1
 
@@ -102,7 +94,7 @@ def test_without_a_non_lens_above_the_cut_nothing_is_known_from_below():
 @pytest.mark.parametrize("found", [0, 1])
 def test_interval_reaches_to_the_end_where_none_or_all_are_found(found):
     others = np.linspace(0.4, 0.6, 1000)
-    ends = completeness_interval(np.full(40, float(found)), others, 0.1)
+    _, *ends = completeness_at_true_rate(np.full(40, float(found)), others, 0.1)
     assert ends[found] == found
     assert 0.85 < 1 - abs(ends[1 - found] - ends[found]) < 1
 
@@ -116,7 +108,9 @@ def test_interval_of_completeness_covers_the_truth(n_lenses, n_others, fpr):
     true = norm.sf(norm.isf(fpr) - 2.5)
     ends = np.array(
         [
-            completeness_interval(rng.normal(2.5, 1, n_lenses), rng.normal(size=n_others), fpr)
+            completeness_at_true_rate(rng.normal(2.5, 1, n_lenses), rng.normal(size=n_others), fpr)[
+                1:
+            ]
             for _ in range(600)
         ]
     )
@@ -129,32 +123,32 @@ def test_interval_of_completeness_covers_the_truth(n_lenses, n_others, fpr):
 
 
 def test_interval_that_takes_the_cut_for_known_does_not_cover():
-    # Why `completeness_interval` is not Wilson's: it covers 64 % here.
+    # Why `completeness_at_true_rate` is not a plain fraction: that covers 64 % here.
     rng = np.random.default_rng(8)
     true, n = norm.sf(norm.isf(0.01) - 2.5), 1000
     hits = []
     for _ in range(300):
         lenses, others = rng.normal(2.5, 1, n), rng.normal(size=3 * n)
         _, cut = completeness_at_fpr(lenses, others, 0.01)
-        low, high = wilson_interval(int((lenses > cut).sum()), n)
+        low, high = binomial_interval((lenses > cut).sum(), n)
         hits.append(low <= true <= high)
     assert np.mean(hits) < 0.8
 
 
 @pytest.mark.parametrize(("part", "total"), [(0.5, 20), (0.9, 50), (0.05, 200), (0.01, 1000)])
-def test_wilson_interval_covers_the_truth(part, total):
-    counts = np.random.default_rng(9).binomial(total, part, 2000)
-    ends = {count: wilson_interval(count, total) for count in np.unique(counts)}
-    covers = [ends[count][0] <= part <= ends[count][1] for count in counts]
+def test_binomial_interval_covers_the_truth(part, total):
     # It covers 95 % on average over fractions, and somewhat more or less at each.
-    assert 0.93 < np.mean(covers) < 0.985
+    rng = np.random.default_rng(9)
+    parts = part * rng.uniform(0.5, 1.1, 2000)
+    low, high = binomial_interval(rng.binomial(total, parts), total)
+    assert 0.935 < np.mean((low <= parts) & (parts <= high)) < 0.985
 
 
 def test_interval_of_many_galaxies_is_fast():
     rng = np.random.default_rng(0)
     lenses, others = rng.normal(2, 1, 5000), rng.normal(size=1_000_000)
     start = time.monotonic()
-    low, high = completeness_interval(lenses, others, 0.1)
+    _, low, high = completeness_at_true_rate(lenses, others, 0.1)
     assert time.monotonic() - start < 3
     assert high - low < 0.03
 

@@ -11,8 +11,9 @@ from helpers.scored_run import BRICKS, CHUNK, make_run, make_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenspipe.candidates.find import find_candidates
+from lenspipe.candidates.find import find_candidates, forecast
 from lenspipe.config.settings import load_settings
+from lenspipe.evaluation.purity.measure import measure_purity
 from lenspipe.evaluation.search import evaluate
 from lenspipe.mosaics.pages import draw_candidate_pages
 from lenspipe.products.manifests import read_manifest, write_manifest
@@ -77,6 +78,8 @@ def run(tmp_path, monkeypatch):
     settings = make_settings(candidates={"threshold": 0.8})
     make_run(settings)
     find_candidates(settings)
+    measure_purity(settings)
+    forecast(settings)
     draw_candidate_pages(settings)
     evaluate(settings)
     return settings
@@ -96,8 +99,16 @@ def test_a_run_summed_up(run, caplog):
         summary = summarise(settings)
     assert json.loads(settings.paths.summary.read_text()) == summary
     metrics = json.loads(settings.paths.evaluation("metrics.json").read_text())
-    for key in ("auc", "completeness_fpr01", "n_lenses", "n_nonlenses"):
+    for key in ("auc", "completeness_threshold_low", "n_lenses", "n_nonlenses"):
         assert summary[key] == metrics[key]
+    # At the cut in use, of all galaxies that no training saw.
+    purity = json.loads(settings.paths.purity("purity.json").read_text())
+    (row,) = (r for r in purity["at_cuts"] if r["value"] == "never trained on")
+    assert summary["n_random"] == row["n"] > 0
+    assert summary["false_positive_rate_threshold"] == row["passed"] / row["n"]
+    assert summary["false_positive_rate_threshold_high"] == row["high"]
+    assert f"completeness {100 * metrics['completeness_threshold']:.3g} %" in caplog.text
+    assert f"of {row['n']} galaxies that no training saw" in caplog.text
     assert summary["model"] is None
     assert summary["wall_s"] == 220
     assert summary["peak_rss_mb"] == 800
@@ -120,7 +131,7 @@ def test_a_search_with_a_given_model_is_not_judged(run, caplog):
     config |= {"simulation": None, "survey": {"tree": "survey"}}
     with caplog.at_level("INFO", logger="lenspipe"):
         summary = summarise(load_settings(config))
-    assert summary["auc"] is summary["completeness_fpr01"] is None
+    assert summary["auc"] is summary["completeness_threshold"] is None
     assert summary["n_lenses"] is summary["n_nonlenses"] is None
     assert summary["targets_without_data"] == ["far"]
     assert "no data     1 targets: far" in caplog.text

@@ -5,13 +5,13 @@ import os
 import socket
 import subprocess
 import sys
-import textwrap
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from helpers.fake_run import make_run
+from helpers.forks import Forked
 
 from lenspipe.sample.build import build_sample
 from lenspipe.scoring.score import load_model, score_images
@@ -69,24 +69,18 @@ def write_config(folder, name, **changes):
 
 
 def start(folder, config, before="", **environment):
-    code = (
-        textwrap.dedent(before)
-        + "import sys\nfrom lenspipe.cli.main import main\nsys.exit(main())\n"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", code, "train", str(config)],
-        cwd=folder, env=os.environ | environment, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    return Forked(folder, "train", str(config), before=before, **environment)
 
 
-def finish(processes):
+def finish(processes, status=0):
     """Wait for processes; what they wrote to standard error."""
     try:
-        texts = [process.communicate(timeout=180)[1] for process in processes]
+        statuses = [process.wait(180) for process in processes]
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [0] * len(processes), texts
+    texts = [process.output() for process in processes]
+    assert statuses == [status] * len(processes), texts
     return texts
 
 
@@ -153,9 +147,7 @@ def test_two_devices_of_a_machine_train_as_one_does(run, single):
 
 def test_a_batch_that_two_devices_can_not_share_is_refused_in_a_line(run, single):
     config = write_config(run, "odd", strategy="mirrored", batch_size=15)
-    process = start(run, config, TWO_DEVICES)
-    text = process.communicate(timeout=120)[1]
-    assert process.returncode == 1
+    (text,) = finish([start(run, config, TWO_DEVICES)], status=1)
     assert "a batch of 15 can't be divided between 2 devices; set it to 14" in text
     assert "Traceback" not in text
 

@@ -11,10 +11,10 @@ from helpers.scored_run import draw_galaxies
 from lenspipe.cli.main import main
 from lenspipe.config.training import ShippedTraining
 from lenspipe.models.contents import ensemble_members, normalisation
-from lenspipe.products.cards import find_card, format_card
+from lenspipe.products.cards import find_card, format_card, write_card
 from lenspipe.scoring.score import load_model, score_images
 from lenspipe.statistics.metrics import auc
-from lenspipe.training import shipped
+from lenspipe.training import shipped, simulated_stamps
 from lenspipe.training.devices import choose_devices
 from lenspipe.training.shipped import train_shipped
 from lenspipe.utils.errors import LenspipeError
@@ -52,14 +52,14 @@ class Sky:
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(shipped, "_PER_SHARD", 64)
+    monkeypatch.setattr(simulated_stamps, "_PER_SHARD", 64)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shipped")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shipped, "_PER_SHARD", 64)
+        patch.setattr(simulated_stamps, "_PER_SHARD", 64)
         return folder, train_shipped(folder, TINY, Sky(), 2)
 
 
@@ -105,7 +105,7 @@ def test_what_is_there_is_kept_and_only_the_card_is_written_again(finished):
     assert "| the same, against all non-lenses | 0.970 | |" in " ".join(
         (folder / "card.md").read_text().replace("  ", " ").splitlines()
     )
-    train_shipped(folder, TINY, sky, 2)
+    write_card(card, folder)
 
 
 def test_a_killed_training_goes_on_and_ends_alike(finished, tmp_path, monkeypatch):
@@ -136,7 +136,7 @@ def test_stamps_of_all_shards_and_seeds_differ(tmp_path):
     sky, settings = Sky(), TINY.model_copy(update={"lenses": 130, "non_lenses": 130})
     for each in (settings, settings.model_copy(update={"seed": 6})):
         for split in ("train", "held-out"):
-            shipped._read_stamps(tmp_path / str(each.seed), split, each, sky, None)
+            simulated_stamps.read_stamps(tmp_path / str(each.seed), split, each, sky, None)
     seeds = [seed for _, _, seed, _ in sky.calls]
     assert len(seeds) == len(set(seeds)) == 20
     assert len(list(tmp_path.glob("*/*.npy"))) == len(list(tmp_path.glob("*/*.parquet"))) == 20
@@ -145,9 +145,9 @@ def test_stamps_of_all_shards_and_seeds_differ(tmp_path):
 def test_batches_hold_each_stamp_once_with_its_label():
     n = 100
     images = np.arange(n, dtype=np.float32)[:, None, None, None] * np.ones((3, 41, 41), np.float32)
-    stamps = shipped._Stamps(images, (np.arange(n) % 4 == 0).astype(np.float32))
+    stamps = simulated_stamps.Stamps(images, (np.arange(n) % 4 == 0).astype(np.float32))
     training = TINY.model_copy(update={"batch_size": 20, "shift": 4})
-    batches = shipped._StampBatches(stamps, training, 0, choose_devices("one"))
+    batches = simulated_stamps.StampBatches(stamps, training, 0, choose_devices("one"))
     rows = []
     for step, (pixels, draws, labels, weights) in enumerate(batches.epoch(2)):
         assert pixels.shape == (20, 3, 33, 33)
@@ -166,14 +166,14 @@ def test_smoothing_and_colours_keep_what_they_should():
     rng = np.random.default_rng(0)
     images = np.zeros((200, 3, 9, 9), np.float32)
     images[:, :, 4, 4] = 1
-    blurred = shipped._augment(images, TINY.model_copy(update={"blur": 0.2}), rng)
+    blurred = simulated_stamps._augment(images, TINY.model_copy(update={"blur": 0.2}), rng)
     np.testing.assert_allclose(blurred.sum((2, 3)), 1, atol=1e-5)
     peaks = blurred[:, 0, 4, 4]
     assert 0.3 < (peaks == 1).mean() < 0.7
     assert peaks.min() == pytest.approx(0.36, abs=0.03)
-    coloured = shipped._augment(images, TINY.model_copy(update={"colour": 0.1}), rng)
+    coloured = simulated_stamps._augment(images, TINY.model_copy(update={"colour": 0.1}), rng)
     assert np.log(coloured[:, :, 4, 4]).std() == pytest.approx(0.1, rel=0.1)
-    assert (shipped._augment(images, TINY, rng) == images).all()
+    assert (simulated_stamps._augment(images, TINY, rng) == images).all()
 
 
 def test_a_model_too_large_for_the_package_is_refused(finished, monkeypatch):

@@ -1,10 +1,7 @@
 """A training that is killed with -9, twice."""
 
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -12,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 from helpers.fake_run import make_run
+from helpers.forks import Forked
 
 from lenspipe.sample.build import build_sample
 from lenspipe.scoring.score import load_model, score_images
@@ -37,27 +35,27 @@ def settings(tmp_path, monkeypatch):
     return settings
 
 
+def ended(text):
+    """Numbers of the epochs of which a training says that they have ended."""
+    return [int(number) for number in re.findall(rf"epoch (\d+)/{EPOCHS}: loss", text)]
+
+
 def test_twice_in_random_epochs(settings, tmp_path):
     whole = train(settings)
     config = settings.model_dump(mode="json")
     config["training"]["name"] = "killed"
     (tmp_path / "killed.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-c", "from lenspipe.cli.main import main; main()", "train"]
     rng = np.random.default_rng(4)
     epochs = []
     for after in [*rng.integers(1, 4, KILLS), None]:
-        n_before = len(epochs)
-        process = subprocess.Popen(
-            [*command, "killed.yaml"], stderr=subprocess.PIPE, text=True, bufsize=1
-        )
-        for line in process.stderr:
-            if found := re.search(rf"epoch (\d+)/{EPOCHS}: loss", line):
-                epochs.append(int(found[1]))
-                if len(epochs) - n_before == after:
-                    time.sleep(rng.uniform(0, 0.3))  # somewhere in one of the next epochs
-                    os.kill(process.pid, signal.SIGKILL)
-        process.stderr.close()
+        process = Forked(tmp_path, "train", "killed.yaml")
+        if after is not None:
+            while len(ended(process.output())) < after:
+                assert process.wait(0.01) is None
+            time.sleep(rng.uniform(0, 0.3))  # somewhere in one of the next epochs
+            process.kill()
         assert process.wait(120) == (0 if after is None else -signal.SIGKILL)
+        epochs += ended(process.output())
     # An epoch that was under way is begun anew; one that was finished never is.
     assert len(epochs) == len(set(epochs))
     history = pd.read_csv(settings.paths.model("killed", "history.csv"))

@@ -7,6 +7,7 @@ and files that it promises.
 """
 
 import contextlib
+import graphlib
 import os
 import runpy
 import shutil
@@ -62,32 +63,34 @@ DESCRIBES_THE_RUN = {"summary"}
 #: anything is fetched over HTTP.
 PASSED_ON = ("/pydantic/", "/lenspipe/config/", __file__)
 IGNORED = {"open_source"}
-#: (stage, name of the chunk, brick, model or trial, differences of the configuration).
 TRAINING = CONFIG["training"] | {"name": "both"}
 ENSEMBLE = {"sweep": {}, "training": TRAINING,
             "ensemble": {"members": {"one": {"seed": 1}, "two": {"seed": 2}}}}  # fmt: skip
-ORDER = [
-    *[(name, None, {}) for name in ("bricks", "known")],
-    ("parent", "chunks", {}),
-    ("audit", None, {}),
-    ("cutouts", "chunks", {}),
-    *[(name, None, {}) for name in ("sample", "sample_report")],
-    *[(name, "resnet", {}) for name in ("train", "predict", "assess", "mistakes", "activations")],
-    *[(name, "chunks", {}) for name in ("records", "scores", "chunk_mosaics")],
-    *[(name, None, {}) for name in ("chunks", "candidates", "forecast", "sky_map")],
-    *[(name, None, {}) for name in ("candidate_list", "mosaics")],
-    *[(name, None, {}) for name in ("checks", "evaluate", "stamps", "recovery", "purity")],
-    *[(name, None, {}) for name in ("paint", "injected_page", "realism")],
-    *[(name, None, {}) for name in ("selection", "expected", "mine")],
-    *[(name, "0103p000", {}) for name in ("brick_cutouts", "brick_scores", "brick_mosaic")],
-    ("summary", None, {}),
-    *[("sweep_trial", number, {}) for number in ("000", "001")],
-    ("sweep", None, {}),
-    ("ensemble", None, ENSEMBLE),
-    ("discard", "chunks", {"keep": "scores"}),
-]
 #: Stages without a rule, and one without inputs.
 NOT_RUN = {"plan", "proposal", "simulate"}
+#: Stages that describe or change what others have made.
+LAST = ("summary", "page", "sweep_trial", "sweep", "ensemble", "discard")
+NAMES = {
+    "run": [None], "chunk": ["chunks"], "brick": ["0103p000"], "model": ["resnet"],
+    "trial": ["000", "001"],
+}  # fmt: skip
+CHANGES = {"ensemble": ENSEMBLE, "discard": {"keep": "scores"}}
+
+
+def in_order():
+    """Stages with the name of what each runs for, after those whose files it reads or updates."""
+    makers = {files: name for name, stage in STAGES.items() for files in stage.outputs}
+    # Sorted, so that all processes of the tests have the same order.
+    before = {
+        name: sorted({*upstream(name), *map(makers.get, stage.updates)} - {name, *NOT_RUN, *LAST})
+        for name, stage in STAGES.items()
+        if name not in (*NOT_RUN, *LAST)
+    }
+    for name in (*graphlib.TopologicalSorter(before).static_order(), *LAST):
+        yield from [(name, each, CHANGES.get(name, {})) for each in NAMES[STAGES[name].per]]
+
+
+ORDER = list(in_order())
 
 
 class Watch:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from helpers.workflow import NETWORK, command, hashes, run, times
 
+import lenspipe
 from lenspipe.cli.main import main
 from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.products.cutouts import read_cutouts
@@ -97,7 +99,7 @@ def test_it_leaves_everything_that_it_promises(finished, results):
         assert (results / "mosaics" / "bricks" / f"{brick}.png").stat().st_size > 1000
     candidates = results / "candidates"
     found = {path.name for path in candidates.iterdir()}
-    formats = {f"candidates.{suffix}" for suffix in ("fits", "csv", "vot", "reg", "html")}
+    formats = {f"candidates.{suffix}" for suffix in ("fits", "csv", "vot", "reg")}
     assert found == formats | {
         *(
             "cuts.json",
@@ -119,6 +121,13 @@ def test_it_leaves_everything_that_it_promises(finished, results):
     output = (finished / "output.txt").read_text()
     assert "no GPU found" in output or "GPU" in output
     assert "mosaics" in output
+    assert "Open results/tiny/index.html in a browser. Next:" in output
+    assert "lenspipe inspect results/tiny" in output
+    page = re.sub(r"(?s)<script.*?</script>", "", (results / "index.html").read_text())
+    links = re.findall(r'(?:href|src)="([^"#]+)"', page)
+    assert len(links) > 40
+    assert [link for link in links if not (results / link).exists()] == []
+    assert len(lenspipe.open_run(results).candidates) >= summary["n_candidates"]
 
 
 def test_scores_have_a_row_for_every_cutout(results):
@@ -152,7 +161,9 @@ def test_published_candidates_are_looked_for(finished, results):
     assert summary["n_entries"] == len(table) == number
     assert sum(counts["all"] for counts in summary["reasons"].values()) == number
     known = pd.read_csv(results / "sample" / "known-lenses.csv")
-    assert set(known.loc[known["fate"] == "train", "id"]) <= set(table["id"])
+    other = known[(known["fate"] == "train") & ~known["id"].isin(table["id"])]
+    # An entry with several galaxies nearby stands for that of the highest score.
+    assert other["names"].isin(table.loc[table["n_matches"] > 1, "name"]).all()
     assert table.loc[table["scored"], "split"].eq("train").any()
     assert not table["reason"].isin(["chunk not done", "brick failed"]).any()
     assert "Nothing to be done" in run(finished)
@@ -189,6 +200,7 @@ def test_lenses_are_painted_and_compared(finished, results):
 
 
 def test_one_brick_is_restored_alone(finished, results):
+    run(finished)  # its page, without what other tests had switched on
     brick = BRICKS[1]
     cutouts = results / "cutouts" / brick[:3] / f"{brick}.fits"
     content = read_cutouts(cutouts)
@@ -309,8 +321,7 @@ def test_what_is_mined_and_graded_goes_into_the_next_sample(finished, results):
     run(finished, "mine")
     mined = results / "mined" / "version-1.csv"
     assert (results / "mined" / "version-1-page-0001.png").stat().st_size > 1000
-    truth = results / "sky" / "truth.parquet"
-    assert main(["grade", str(mined), "--truth", str(truth)]) == 0
+    assert main(["grade", str(results)]) == 0
     graded = pd.read_csv(mined).set_index("id")["grade"]
     assert set(graded) <= {"A", "D"}
     assert len(graded) > 0

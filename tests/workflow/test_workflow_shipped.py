@@ -12,20 +12,19 @@ from helpers.workflow import run
 
 from lenspipe.config.paths import SHIPPED_FOLDER
 from lenspipe.products.cards import describe_model
+from lenspipe.survey.bricks import brick_grid
 
 pytestmark = pytest.mark.workflow
 
 SHIPPED = SHIPPED_FOLDER / "model.keras"
-TARGETS = "name,ra,dec\nnice,150.10,32.30\n,150.15,32.25\n"
-FEW = {"galaxies_per_brick": 20, "faint_per_brick": 20, "stars_per_brick": 5}
 
 
-def write_config(folder, model, **changes):
+def write_config(folder, survey, model, **changes):
     config = {
         "run": "first-day",
-        "seed": 3,
-        "chunks": {"nside": 16},
-        "simulation": FEW | {"lenses_per_brick": 5, "overlap": False},
+        "survey": {"release": "dr9", "tree": str(survey.tree)},
+        "chunks": {"nside": 4},
+        "parent": {"min_exposures": 1},
         "inference": {"model": model, "backend": "tensorflow"},
         "mosaics": {"per_brick": True},
     }
@@ -40,7 +39,7 @@ def check_marks(folder, note):
     assert len(table)
     assert set(table["model"]) == {note}
     assert "p_shipped" in table.colnames
-    assert note in (results / "candidates" / "candidates.html").read_text()
+    assert note in (results / "index.html").read_text()
     for path in results.glob("scores/*.parquet"):
         assert {"p_shipped", "model"} <= set(pq.read_schema(path).names)
         assert set(pd.read_parquet(path)["model"]) == {note}
@@ -50,13 +49,15 @@ def check_marks(folder, note):
 
 
 @pytest.mark.parametrize("model", ["given/model.keras", "shipped"])
-def test_a_list_and_a_footprint_without_known_lenses(tmp_path, model):
+def test_a_list_and_a_footprint_without_known_lenses(small_survey, tmp_path, model):
     if model == "shipped" and not SHIPPED.exists():
         pytest.skip("the package's model is not there yet")
     note = NOTE if model != "shipped" else describe_model(SHIPPED)
     write_model(tmp_path / "given")
-    (tmp_path / "list.csv").write_text(TARGETS)
-    write_config(tmp_path, model, targets="list.csv")
+    brick = small_survey.bricks[2]
+    ra, dec = brick_grid(0.25).centre(brick)
+    (tmp_path / "list.csv").write_text(f"name,ra,dec\nnice,{ra},{dec}\n,{ra},{dec + 0.003}\n")
+    write_config(tmp_path, small_survey, model, targets="list.csv")
     output = run(tmp_path)
     assert note in output
     check_marks(tmp_path, note)
@@ -71,9 +72,8 @@ def test_a_list_and_a_footprint_without_known_lenses(tmp_path, model):
         note = note.replace("7", "8")
         check_marks(tmp_path, note)
     # A whole brick.
-    number = {"by": "number", "value": 6}
-    write_config(
-        tmp_path, model, footprint={"bricks": ["1501p320"]}, candidates={"threshold": number}
-    )
+    changes = {"footprint": {"bricks": [brick]}}
+    changes["candidates"] = {"threshold": {"by": "number", "value": 3}}
+    write_config(tmp_path, small_survey, model, **changes)
     run(tmp_path)
     check_marks(tmp_path, note)

@@ -58,7 +58,7 @@ def test_targets_are_ranked_and_drawn(finished, results):
     assert names["O'Brien & 7"] == "O'Brien & 7"
     assert names["target-000004"] == "DESI-140.0000+20.0500"
     assert table["mag_z"].isna().all()
-    assert "O&#39;Brien &amp; 7" in (results / "candidates" / "candidates.html").read_text()
+    assert "O'Brien & 7" in (results / "index.html").read_text()
     assert list((results / "mosaics").glob("page-*.png")) == [results / "mosaics" / "page-0001.png"]
     drawn = {path.stem for path in (results / "mosaics" / "bricks").glob("*.png")}
     assert drawn == set(table["brick"])

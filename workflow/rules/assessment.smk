@@ -4,25 +4,13 @@ Needs: a model, the notes on its training, and the labelled sample. Gives: predi
 calibration; metrics and figures; images of mistakes and of the network at work.
 """
 
-# Figure -> what stands beside it in the report.
-ASSESSED = {
-    "roc": "ROC curve",
-    "precision_recall": "purity against completeness",
-    "threshold": "rates against the threshold",
-    "scores": "scores by class",
-    "reliability": "calibration",
-}
+# Figures beside the metrics.
+ASSESSED = ["roc", "precision_recall", "threshold", "scores", "reliability"]
 
 
-def in_report(figure, label):
-    """A model's figure, with its caption, in the report."""
-    return report(
-        PATHS.model("{model}", f"{figure}.png"),
-        caption=f"../report/{figure}.rst",
-        category="Models",
-        subcategory="{model}",
-        labels={"figure": label},
-    )
+def of_model(figure):
+    """A model's figure, in the report."""
+    return shown(figure, PATHS.model("{model}", f"{figure}.png"), subcategory="{model}")
 
 
 rule predict:
@@ -50,7 +38,7 @@ rule assess:
         *inputs("assess"),
     output:
         PATHS.model("{model}", "metrics.json"),
-        [in_report(figure, label) for figure, label in ASSESSED.items()],
+        [of_model(figure) for figure in ASSESSED],
     log:
         PATHS.log("assess", "{model}"),
     benchmark:
@@ -68,8 +56,8 @@ rule mistakes:
     input:
         *inputs("mistakes"),
     output:
-        in_report("missed", "lenses missed"),
-        in_report("false", "non-lenses found"),
+        of_model("missed"),
+        of_model("false"),
     log:
         PATHS.log("mistakes", "{model}"),
     benchmark:
@@ -87,7 +75,7 @@ rule activations:
     input:
         *inputs("activations"),
     output:
-        in_report("activations", "network at work"),
+        of_model("activations"),
     log:
         PATHS.log("activations", "{model}"),
     benchmark:

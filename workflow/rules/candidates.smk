@@ -12,11 +12,7 @@ rule candidates:
     input:
         *inputs("candidates"),
     output:
-        report(
-            PATHS.candidates.with_suffix(".csv"),
-            caption="../report/candidates.rst",
-            category="Candidates",
-        ),
+        shown("candidates", PATHS.candidates.with_suffix(".csv")),
         PATHS.cuts,
         PATHS.candidate_file("viewer.fits"),
         [PATHS.candidates.with_suffix(suffix) for suffix in FORMATS],
@@ -40,11 +36,7 @@ rule forecast:
     input:
         *inputs("forecast"),
     output:
-        report(
-            PATHS.threshold,
-            caption="../report/cut.rst",
-            category="Candidates",
-        ),
+        shown("cut", PATHS.threshold),
     log:
         PATHS.log("forecast"),
     benchmark:
@@ -60,35 +52,11 @@ rule forecast:
         "../scripts/stage.py"
 
 
-rule candidate_list:
-    input:
-        *inputs("candidate_list"),
-    output:
-        PATHS.candidate_file("candidates.html"),
-    log:
-        PATHS.log("candidate_list"),
-    benchmark:
-        PATHS.benchmark("candidate_list")
-    resources:
-        mem_mb=grows(1000),
-        runtime=30,
-    params:
-        basis=made_from("candidate_list"),
-    message:
-        "Listing the candidates"
-    script:
-        "../scripts/stage.py"
-
-
 rule sky_map:
     input:
         *inputs("sky_map"),
     output:
-        report(
-            PATHS.candidate_file("sky.png"),
-            caption="../report/sky.rst",
-            category="Candidates",
-        ),
+        shown("sky", PATHS.candidate_file("sky.png")),
         PATHS.candidate_file("searched.fits"),
         PATHS.candidate_file("searched.json"),
     log:

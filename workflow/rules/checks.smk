@@ -11,16 +11,8 @@ rule checks:
     output:
         PATHS.checks("checks.json"),
         PATHS.checks("drift.csv"),
-        report(
-            PATHS.checks("checks.html"),
-            caption="../report/checks.rst",
-            category="Checks",
-        ),
-        report(
-            PATHS.checks("drift.png"),
-            caption="../report/drift.rst",
-            category="Checks",
-        ),
+        shown("checks", PATHS.checks("checks.html")),
+        shown("drift", PATHS.checks("drift.png")),
     log:
         PATHS.log("checks"),
     benchmark:

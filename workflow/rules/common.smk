@@ -5,13 +5,26 @@ import functools
 from lenspipe.config.stages import STAGE_FILES, STAGES
 from lenspipe.config.stages import stage_parameters
 from lenspipe.products.provenance import content_hashes
+from lenspipe.runs.figures import figures
 
 # What a job opens to servers; `--resources connections=8` limits the sum over all jobs.
 CONNECTIONS = SETTINGS.retrieval.connections if SETTINGS.asks_servers else 0
 # What the user gives is `ancient` as an input; hashes of it are among the parameters.
 GIVEN = {name for name, files in STAGE_FILES.items() if files.given}
-if SETTINGS.inference.model:
+if not SETTINGS.trains:
     GIVEN |= {"search_model", "calibration", "predictions"}
+
+
+def shown(key, path, of="", subcategory=None):
+    """An output in the report, with the title, category and caption of the table of figures."""
+    figure = figures()[key]
+    return report(
+        path,
+        caption=str(figure.caption_path),
+        category=figure.category,
+        subcategory=subcategory,
+        labels={"result": f"{figure.title} {of}".rstrip()},
+    )
 
 
 def of_brick(files):

@@ -13,13 +13,7 @@ rule ensemble:
     output:
         PATHS.model(ENSEMBLE, "training.json"),
         PATHS.model(ENSEMBLE, "ensemble.json"),
-        report(
-            PATHS.model(ENSEMBLE, "ensemble.png"),
-            caption="../report/ensemble.rst",
-            category="Models",
-            subcategory=ENSEMBLE,
-            labels={"figure": "members and combinations"},
-        ),
+        shown("ensemble", PATHS.model(ENSEMBLE, "ensemble.png"), subcategory=ENSEMBLE),
         model=PATHS.model(ENSEMBLE),
     log:
         PATHS.log("ensemble", ENSEMBLE),

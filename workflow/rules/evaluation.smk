@@ -1,7 +1,7 @@
 """How well the search did, and the run's figures.
 
 Needs: scores, the labelled sample, the truth of a simulated sky, mosaics. Gives: metrics, figures,
-the summary and the page on what was done.
+the summary, the page on what was done, and the page of the run.
 """
 
 
@@ -10,11 +10,10 @@ rule evaluate:
         *inputs("evaluate"),
     output:
         PATHS.evaluation("metrics.json"),
-        report(
-            expand(PATHS.evaluation("{figure}.png"), figure=["roc", "completeness", "scores"]),
-            caption="../report/evaluation.rst",
-            category="Evaluation",
-        ),
+        [
+            shown(f"evaluation_{figure}", PATHS.evaluation(f"{figure}.png"))
+            for figure in ["roc", "completeness", "scores"]
+        ],
     log:
         PATHS.log("evaluate"),
     benchmark:
@@ -36,7 +35,7 @@ rule summary:
     output:
         PATHS.summary,
         PATHS.missing,
-        report(PATHS.status_page, caption="../report/status.rst", category="Run"),
+        shown("status", PATHS.status_page),
     log:
         PATHS.log("summary"),
     resources:
@@ -46,5 +45,23 @@ rule summary:
         basis=made_from("summary"),
     message:
         "Summing up"
+    script:
+        "../scripts/stage.py"
+
+
+rule page:
+    input:
+        *inputs("page"),
+    output:
+        PATHS.page,
+    log:
+        PATHS.log("page"),
+    resources:
+        mem_mb=grows(1000),
+        runtime=30,
+    params:
+        basis=made_from("page"),
+    message:
+        "Writing the page of the run"
     script:
         "../scripts/stage.py"

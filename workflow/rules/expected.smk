@@ -10,11 +10,8 @@ rule expected:
         *inputs("expected"),
     output:
         PATHS.expected("expected.json"),
-        report(
-            [PATHS.expected("expected.csv"), PATHS.expected("expected.png")],
-            caption="../report/expected.rst",
-            category="Completeness",
-        ),
+        shown("expected_table", PATHS.expected("expected.csv")),
+        shown("expected", PATHS.expected("expected.png")),
     log:
         PATHS.log("expected"),
     benchmark:

@@ -4,13 +4,32 @@ Needs: candidates or scores, and the cutouts' manifests. Gives: ranked pages of 
 for each brick of a chunk, or one brick's page where that is asked for by name.
 """
 
+import sys
+
+from lenspipe.products.files import read_json
+
+
+def pages_of_report():
+    """The pages of candidates that are there, in a report; to make them the first stands for all.
+
+    Their number is known only afterwards, and those that are up to date are kept, whereas Snakemake
+    would delete declared outputs.
+    """
+    if "--report" not in sys.argv or not PATHS.mosaic_index.exists():
+        return [PATHS.mosaic_page(1)]
+    pages = read_json(PATHS.mosaic_index, "mosaic_index")["pages"]
+    return [PATHS.mosaic_index.with_name(page) for page in pages]
+
+
+PAGES = pages_of_report()
+
 
 rule mosaics:
     input:
         *inputs("mosaics"),
     output:
         PATHS.mosaic_index,
-        report(PATHS.mosaic_page(1), caption="../report/mosaic.rst", category="Candidates"),
+        [shown("mosaic", path, path.stem.removeprefix("page-")) for path in PAGES],
     log:
         PATHS.log("mosaics"),
     benchmark:

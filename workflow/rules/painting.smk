@@ -31,11 +31,7 @@ rule injected_page:
     input:
         *inputs("injected_page"),
     output:
-        report(
-            PATHS.selection("injected.png"),
-            caption="../report/injected.rst",
-            category="Completeness",
-        ),
+        shown("injected", PATHS.selection("injected.png")),
     log:
         PATHS.log("injected_page"),
     benchmark:
@@ -56,11 +52,7 @@ rule realism:
         *inputs("realism"),
     output:
         PATHS.selection("realism.json"),
-        report(
-            PATHS.selection("realism.png"),
-            caption="../report/realism.rst",
-            category="Completeness",
-        ),
+        shown("realism", PATHS.selection("realism.png")),
     log:
         PATHS.log("realism"),
     benchmark:

@@ -32,7 +32,7 @@ rule audit:
     input:
         *inputs("audit"),
     output:
-        report(PATHS.audit, caption="../report/audit.rst", category="Sample"),
+        shown("audit", PATHS.audit),
     log:
         PATHS.log("audit"),
     benchmark:

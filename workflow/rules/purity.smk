@@ -11,16 +11,8 @@ rule purity:
         *inputs("purity"),
     output:
         PATHS.purity("purity.json"),
-        report(
-            PATHS.purity("purity.csv"),
-            caption="../report/purity.rst",
-            category="Purity",
-        ),
-        report(
-            PATHS.purity("purity.png"),
-            caption="../report/purity.rst",
-            category="Purity",
-        ),
+        shown("purity_table", PATHS.purity("purity.csv")),
+        shown("purity", PATHS.purity("purity.png")),
     log:
         PATHS.log("purity"),
     benchmark:

@@ -21,16 +21,8 @@ rule recovery:
         *inputs("recovery"),
     output:
         RECOVERED,
-        report(
-            [path.with_suffix(".csv") for path in RECOVERED],
-            caption="../report/recovery.rst",
-            category="Completeness",
-        ),
-        report(
-            [path.with_suffix(".png") for path in RECOVERED],
-            caption="../report/recovery.rst",
-            category="Completeness",
-        ),
+        [shown("recovery_table", path.with_suffix(".csv"), path.stem) for path in RECOVERED],
+        [shown("recovery", path.with_suffix(".png"), path.stem) for path in RECOVERED],
     log:
         PATHS.log("recovery"),
     benchmark:

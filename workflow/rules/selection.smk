@@ -15,16 +15,8 @@ rule selection:
         PATHS.selection("selection.json"),
         PATHS.selection("selection.fits"),
         PATHS.selection("prediction.json") if PREDICTED else [],
-        report(
-            PATHS.selection("completeness.png"),
-            caption="../report/completeness.rst",
-            category="Completeness",
-        ),
-        report(
-            PATHS.selection("prediction.png") if PREDICTED else [],
-            caption="../report/prediction.rst",
-            category="Completeness",
-        ),
+        shown("completeness", PATHS.selection("completeness.png")),
+        shown("prediction", PATHS.selection("prediction.png")) if PREDICTED else [],
     log:
         PATHS.log("selection"),
     benchmark:

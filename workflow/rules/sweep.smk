@@ -36,13 +36,7 @@ rule sweep:
     output:
         PATHS.sweep("sweep.csv"),
         PATHS.sweep("best.yaml"),
-        report(
-            PATHS.sweep("sweep.png"),
-            caption="../report/sweep.rst",
-            category="Models",
-            subcategory="sweep",
-            labels={"figure": "completeness against each setting"},
-        ),
+        shown("sweep", PATHS.sweep("sweep.png"), subcategory="sweep"),
     log:
         PATHS.log("sweep"),
     benchmark:

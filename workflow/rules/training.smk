@@ -12,13 +12,7 @@ rule train:
         # Not deleted beforehand: a model of the same sample and settings is not trained again.
         update(PATHS.model("{model}", "history.csv")),
         update(PATHS.model("{model}", "training.json")),
-        report(
-            update(PATHS.model("{model}", "history.png")),
-            caption="../report/history.rst",
-            category="Models",
-            subcategory="{model}",
-            labels={"figure": "loss and AUC by epoch"},
-        ),
+        shown("history", update(PATHS.model("{model}", "history.png")), subcategory="{model}"),
         model=update(PATHS.model("{model}")),
     log:
         PATHS.log("train", "{model}"),

@@ -13,7 +13,7 @@ from lenspipe.simulation.psf import Psf
 from lenspipe.survey.photometry import to_flux, to_magnitude
 from lenspipe.utils.progress import track
 
-__all__ = ["estimate_snr", "trace_arcs"]
+__all__ = ["estimate_snr", "lens_light", "trace_arcs"]
 
 #: De Vaucouleurs' profile: slope, and ratio of the total flux to the brightness at the half-light
 #: radius times that radius squared.
@@ -34,7 +34,7 @@ def _conditions(
     return seeing, sky, gain(sky, bands, release), flux, radius
 
 
-def _lens_light(
+def lens_light(
     flux: np.ndarray,
     radius: np.ndarray,
     distance: np.ndarray,
@@ -58,7 +58,7 @@ def estimate_snr(
     fwhm, sky, electrons, flux, radius = _conditions(table, bands, release)
     theta_e, r_half = (table[name].to_numpy() for name in ("theta_e_arcsec", "source_r_half"))
     scale = release.pixel_scale_arcsec
-    light = _lens_light(flux, radius[:, None], theta_e[:, None], fwhm, scale)
+    light = lens_light(flux, radius[:, None], theta_e[:, None], fwhm, scale)
     noise = np.sqrt(sky**2 + light / electrons)
     source_mags = table[[f"source_mag_{band}" for band in bands]].to_numpy()
     sources = to_flux(source_mags, release.zero_point_mag)
@@ -140,7 +140,7 @@ def trace_arcs(
         per_band = (slice(None), None, None)
         edge = (size - arcs.shape[-1]) // 2
         near = distance[edge : size - edge, edge : size - edge]
-        light = _lens_light(flux[i][per_band], radius[i], near, fwhm[i][per_band], scale)
+        light = lens_light(flux[i][per_band], radius[i], near, fwhm[i][per_band], scale)
         variance = sky[i][per_band] ** 2 + (light + arcs) / electrons[i][per_band]
         snr[i] = arc_snr(arcs, variance)
         noise, seeing = np.sqrt(variance), float(fwhm[i, 0])

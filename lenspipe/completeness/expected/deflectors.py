@@ -10,7 +10,6 @@ from lenspipe.simulation.lensing import comoving_distance
 
 __all__ = [
     "CHOI_2007",
-    "DENSITY_EVOLUTION",
     "MAG_SCATTER",
     "SHETH_2003",
     "SIGMA_RANGE_KM_S",
@@ -28,9 +27,6 @@ __all__ = [
 #: Sheth et al. 2003 (ApJ 594, 225), already for h = 0.7.
 CHOI_2007 = {"density": 8.0e-3 * 0.7**3, "sigma": 161.0, "alpha": 2.32, "beta": 2.67}
 SHETH_2003 = {"density": 2.0e-3, "sigma": 88.8, "alpha": 6.5, "beta": 1.93}
-
-#: Comoving density falls as (1 + z)^-2.5, as in LensPop, the code published by Collett.
-DENSITY_EVOLUTION = -2.5
 
 #: Ranges of the dispersions (from 100 km/s as in Collett) and redshifts that are drawn.
 SIGMA_RANGE_KM_S = (100.0, 450.0)

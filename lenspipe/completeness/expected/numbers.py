@@ -1,7 +1,8 @@
 """How many lenses a search should find, and how many it found."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from lenspipe.config.settings import Settings
 from lenspipe.products.files import require, write_json
 from lenspipe.products.tables import read_table, write_table
 from lenspipe.products.truth import held_out_bricks
+from lenspipe.statistics.intervals import Z_SCORE
 from lenspipe.statistics.metrics import PROPERTY_BINS
 from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
@@ -40,11 +42,12 @@ __all__ = [
 _BIN_EDGES = {"theta_e": PROPERTY_BINS["theta_e"], "mag": PROPERTY_BINS["mag"]}
 
 
-def expect_lenses(settings: Settings) -> str:
+def expect_lenses(settings: Settings, folder: Path | None = None) -> str:
     """Predict how many lenses the search should find, and compare with how many it found.
 
-    The population is that of config section ``expected``. Writes ``expected/expected.csv``,
-    ``expected.png`` and, last, ``expected.json``; the returned summary is also logged.
+    The population is that of config section ``expected``. Writes ``expected.csv``,
+    ``expected.png`` and, last, ``expected.json`` in a folder, ``expected/`` of the run if not
+    given; the returned summary is also logged.
 
     Raises
     ------
@@ -69,7 +72,11 @@ def expect_lenses(settings: Settings) -> str:
     result = expected_numbers(function, population, area, bands)
     result["n_bricks"] = len(bricks)
     candidates = read_graded_candidates(
-        paths, bands[-1], _BIN_EDGES["mag"], bricks["brick"] if population.has_positions else None
+        paths,
+        bands[-1],
+        _BIN_EDGES["mag"],
+        settings.candidates.reject_flags,
+        bricks["brick"] if population.has_positions else None,
     )
     if not population.has_positions:
         result["kept"] = fraction
@@ -78,9 +85,10 @@ def expect_lenses(settings: Settings) -> str:
             function, injected, candidates.n_searched, _BIN_EDGES["mag"], bands[-1]
         )
     compare_with_candidates(result, candidates, population)
-    write_table(paths.expected("expected.csv"), pd.DataFrame(result["bins"]))
-    plot_expected(result, paths.expected("expected.png"), bands[-1])
-    write_json(paths.expected("expected.json"), result)
+    folder = folder or paths.expected("")
+    write_table(folder / "expected.csv", pd.DataFrame(result["bins"]))
+    plot_expected(result, folder / "expected.png", bands[-1])
+    write_json(folder / "expected.json", result)
     text = format_summary(result)
     for line in text.splitlines():
         log.info("expected: %s", line)
@@ -146,9 +154,10 @@ def expected_numbers(
         weights = (population.weights * population.in_parent)[searched]
     completeness = function.completeness(lenses, where=where)
     per_row = population.in_parent[searched] if weights is None else weights
-    mean = completeness.mul(per_row, axis=0).sum() / per_row.sum()
+    together = np.zeros(len(lenses), int)
+    mean = function.mean_completeness(lenses, together, per_row, where).loc[0]
     result["completeness"] = {name: float(mean[name]) for name in ("completeness", "low", "high")}
-    result["extrapolated"] = float(mean["extrapolated"])
+    result["extrapolated"] = float(completeness["extrapolated"] @ per_row / per_row.sum())
     if weights is None and not population.has_positions:
         keys = ("on_sky_per_deg2", "searched_per_deg2", "expected_per_deg2", "expected", "visible")
         part_searched = float(population.in_parent.mean())
@@ -161,24 +170,29 @@ def expected_numbers(
         result["searched_per_deg2"] = float(weights.sum())
     numbers = per_row * completeness["completeness"].to_numpy()
     factors = {name: f[searched] for name, f in (population.alternatives or {}).items()}
-    changes = _relative_changes(numbers, factors, weights is not None)
-    systematic, result["systematic"] = _combine(changes), changes
+    result["systematic"] = _relative_changes(numbers, factors, weights is not None)
+
+    def spread(rows: np.ndarray | slice) -> tuple[float, float]:
+        """Relative changes of the number of some lenses by all assumptions, down and up."""
+        own = {name: factor[rows] for name, factor in factors.items()}
+        return _combine(_relative_changes(numbers[rows], own, weights is not None))
+
     weights = None if weights is None else weights * area
     values = {"theta_e": lenses["theta_e_arcsec"], "mag": lenses[f"mag_{bands[-1]}"]}
     result["bins"] = []
     for name, edges in _BIN_EDGES.items():
         bins = np.clip(np.digitize(values[name], edges) - 1, 0, len(edges) - 2)
         predicted = function.predict_number(lenses, weights, bins, where=where)
-        total = _with_systematics(predicted.loc["all"], systematic)
+        total = _with_systematics(predicted.loc["all"], spread(slice(None)))
         empty = {"n": 0.0, "expected": 0.0, "low": 0.0, "high": 0.0}
         for i, (low, high) in enumerate(itertools.pairwise(edges)):
             row = {"quantity": name, "from": low, "to": high if np.isfinite(high) else None}
             in_bin = predicted.loc[i] if i in predicted.index else empty
-            row |= {"n": float(in_bin["n"])} | _with_systematics(in_bin, systematic)
+            row |= {"n": float(in_bin["n"])} | _with_systematics(in_bin, spread(bins == i))
             result["bins"].append(row)
     result["expected_per_deg2"] = total["expected"] / area
     result["expected"] = total
-    result["visible"] = _expect_visible(function, lenses, weights, systematic, where)
+    result["visible"] = _expect_visible(function, lenses, weights, spread, where)
     return result
 
 
@@ -186,7 +200,7 @@ def _expect_visible(
     function: SelectionFunction,
     lenses: pd.DataFrame,
     weights: np.ndarray | None,
-    systematic: tuple[float, float],
+    spread: Callable[[np.ndarray], tuple[float, float]],
     where: str,
 ) -> dict[str, float] | None:
     """Expected number of visible lenses, which the function describes best."""
@@ -195,10 +209,10 @@ def _expect_visible(
     visible = lenses["visible"].to_numpy(bool)
     if not visible.any():
         zero = dict.fromkeys(("expected", "low", "high"), 0.0)
-        return {"n": 0.0} | _with_systematics(zero, systematic)
+        return {"n": 0.0} | _with_systematics(zero, (0.0, 0.0))
     weights = None if weights is None else weights[visible]
     predicted = function.predict_number(lenses[visible], weights, where=where).loc["all"]
-    return {"n": float(predicted["n"])} | _with_systematics(predicted, systematic)
+    return {"n": float(predicted["n"])} | _with_systematics(predicted, spread(visible))
 
 
 def _with_systematics(
@@ -220,9 +234,11 @@ def _relative_changes(
 ) -> dict[str, float]:
     """Relative change of the expected number with each assumption, and by the finite draws."""
     total = numbers.sum()
+    if not total:
+        return {}
     changes = {name: float(numbers @ f / total - 1) for name, f in factors.items()}
     if has_weights and factors:
-        chance = float(1.96 * np.sqrt((numbers**2).sum()) / total)
+        chance = float(Z_SCORE * np.sqrt((numbers**2).sum()) / total)
         changes |= {"chance of the draws lower": -chance, "chance of the draws higher": chance}
     return changes
 
@@ -318,7 +334,7 @@ def expected_from_galaxies(
     numbers = weights * function.completeness(injected, where=where)["completeness"].to_numpy()
     predicted = function.predict_number(injected, weights, where=where).loc["all"]
     # A few injected lenses stand for many.
-    scatter = 1.96 * np.sqrt((numbers**2).sum())
+    scatter = Z_SCORE * np.sqrt((numbers**2).sum())
     low, high = (
         predicted["expected"] + sign * np.hypot(predicted["expected"] - predicted[end], scatter)
         for end, sign in (("low", -1), ("high", 1))

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtr
 
 from lenspipe.completeness.expected.brightness import estimate_snr, trace_arcs
 from lenspipe.completeness.expected.deflectors import (
     CHOI_2007,
-    DENSITY_EVOLUTION,
     MAG_SCATTER,
     SHETH_2003,
     Z_RANGE,
@@ -21,7 +21,15 @@ from lenspipe.completeness.expected.deflectors import (
 from lenspipe.config.surveys.base import Release
 from lenspipe.simulation.lenses import draw_mass
 from lenspipe.simulation.lensing import einstein_radius_sis
-from lenspipe.simulation.sources import SOURCE_DENSITY, draw_sizes, draw_sources, redshift_scale
+from lenspipe.simulation.sources import (
+    SIZE_SCATTER,
+    SIZES_ARCSEC,
+    SOURCE_DENSITY,
+    draw_sizes,
+    draw_sources,
+    redshift_scale,
+    typical_sizes,
+)
 
 __all__ = ["alternative_weights", "draw_lenses", "draw_pool"]
 
@@ -43,8 +51,8 @@ def draw_pool(
 
     Of a number of pairs of galaxies, those with an Einstein radius of at least 0.5 arcsec are kept;
     bands are some of g, r, i and z. Columns are theta_e_arcsec, z_lens, z_source, sigma_v (km/s),
-    mag (z, AB, of the lens), source_mag_<band>, source_mag_i, source_r_half (arcsec), beta_1,
-    beta_2 (in units of theta_E), weight (lenses per square degree that it stands for).
+    mag (z, AB, of the lens), source_mag_<band>, source_mag_i, source_mag_z, source_r_half (arcsec),
+    beta_1, beta_2 (in units of theta_E), weight (lenses per square degree that it stands for).
     """
     z_lens = draw_redshifts(rng, number)
     sigma_v, density = draw_dispersions(rng, number, **CHOI_2007)
@@ -52,7 +60,7 @@ def draw_pool(
     theta_e = einstein_radius_sis(sigma_v, z_lens, source["z"])
     beta, angle = np.sqrt(rng.random(number)), rng.uniform(0, 2 * np.pi, number)
     # Galaxies per square degree, times the sources within the Einstein radius of each.
-    weight = density * volume_mpc3_per_deg2(Z_RANGE) * (1 + z_lens) ** DENSITY_EVOLUTION
+    weight = density * volume_mpc3_per_deg2(Z_RANGE)
     weight = weight * SOURCE_DENSITY * np.pi * (theta_e / 60) ** 2
     pool = pd.DataFrame(
         {
@@ -175,7 +183,7 @@ def alternative_weights(lenses: pd.DataFrame) -> dict[str, np.ndarray]:
     sheth = dispersion_function(sigma_v, **SHETH_2003)
     factors = {
         "dispersion function of Sheth et al. (2003)": sheth / adopted,
-        "constant comoving density of deflectors": (1 + z_lens) ** -DENSITY_EVOLUTION,
+        "comoving density of deflectors as 1 / (1 + z)": 1 / (1 + z_lens),
     }
     for word, sign in (("lower", -1), ("higher", 1)):
         shifted = CHOI_2007 | {"sigma": CHOI_2007["sigma"] * (1 + 0.03 * sign)}
@@ -185,6 +193,25 @@ def alternative_weights(lenses: pd.DataFrame) -> dict[str, np.ndarray]:
         new_scale = scale * (1 + 0.1 * sign)
         power = (z_source / scale) ** 1.5 - (z_source / new_scale) ** 1.5
         factors[f"redshifts of sources 10 % {word}"] = (scale / new_scale) ** 3 * np.exp(power)
+        name = f"sizes of sources 0.2 dex {'smaller' if sign < 0 else 'larger'}"
+        factors[name] = _size_weights(lenses, 0.2 * sign)
         step = 0.3 * sign / MAG_SCATTER
         factors[f"lenses' z magnitudes 0.3 {word}"] = np.exp(step * deviation - step**2 / 2)
     return factors
+
+
+def _size_weights(lenses: pd.DataFrame, shift_dex: float) -> np.ndarray:
+    """Factors for sources whose sizes are all larger by so much, before they are limited."""
+    typical = typical_sizes(lenses["z_source"].to_numpy(), lenses["source_mag_z"].to_numpy())
+    deviation, low, high = (
+        np.log10(np.asarray(size) / typical) / SIZE_SCATTER
+        for size in (lenses["source_r_half"], *SIZES_ARCSEC)
+    )
+    step = shift_dex / SIZE_SCATTER
+    within = np.exp(step * deviation - step**2 / 2)
+    # All that would be smaller or larger than the limits are at them.
+    below = np.maximum(ndtr(low - step), 1e-300) / np.maximum(ndtr(low), 1e-300)
+    above = np.maximum(ndtr(step - high), 1e-300) / np.maximum(ndtr(-high), 1e-300)
+    return np.where(
+        deviation <= low + 1e-9, below, np.where(deviation >= high - 1e-9, above, within)
+    )

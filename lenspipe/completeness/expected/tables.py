@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lenspipe.completeness.expected.population import alternative_weights, draw_lenses
-from lenspipe.completeness.quantities import LENS_QUANTITIES
+from lenspipe.completeness.quantities import LENS_QUANTITIES, REGION
 from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.config.paths import RunPaths
 from lenspipe.config.surveys.base import Release
@@ -159,15 +159,19 @@ def read_population(
     if not len(given):
         raise LenspipeError(f"{path}: found no row, expected one per lens; add some")
     table = pd.DataFrame(index=range(len(given)))
+    needed = [each.column for each in function.quantities if each.name in LENS_QUANTITIES]
     for quantity in function.quantities:
         column = _find_column(given, quantity.column, bands)
-        if column is not None:
+        if column is not None and quantity == REGION:
+            regions = given.text(column).str.strip().str.lower()
+            table[quantity.column] = regions.where(regions.isin(["north", "south"]))
+        elif column is not None:
             table[quantity.column] = given.numbers(column, quantity.unit)
         elif quantity.name in LENS_QUANTITIES:
             raise LenspipeError(
-                f"{path}: found columns {', '.join(given.names)}, expected also {quantity.column}, "
-                "which the selection function depends on; add it, or correct config key "
-                + _CONFIG_KEY
+                f"{path}: found columns {', '.join(given.names)}, expected {' and '.join(needed)}, "
+                f"which the selection function depends on, and no {quantity.column}; add it, or "
+                f"correct config key {_CONFIG_KEY}"
             )
         else:
             table[quantity.column] = np.nan
@@ -212,10 +216,11 @@ def _find_column(table: UserTable, name: str, bands: Sequence[str]) -> int | Non
 
 
 def _draw_unknown(table: pd.DataFrame, hosts: pd.DataFrame, seed: int) -> None:
-    """Fill unknown seeing, depth and magnitude, for each row from one galaxy."""
+    """Fill unknown seeing, depth, magnitude and region, for each row from one galaxy."""
     rows = hosts.iloc[np.random.default_rng([seed, 42]).integers(len(hosts), size=len(table))]
     for name in table:
-        unknown = ~np.isfinite(table[name])
+        numeric = pd.api.types.is_numeric_dtype(table[name])
+        unknown = ~(np.isfinite(table[name]) if numeric else table[name].notna())
         if name in hosts and unknown.any():
             drawn = rows[name].set_axis(table.index)
             table[name] = table[name].where(~unknown, drawn)

@@ -9,9 +9,9 @@ import pandas as pd
 from lenspipe.config.paths import RunPaths
 from lenspipe.evaluation.random_galaxies import FATES, RandomGalaxies
 from lenspipe.products.scores import Cuts, iterate_scores
-from lenspipe.statistics.metrics import PROPERTY_BINS, Estimate, wilson_interval
+from lenspipe.statistics.metrics import PROPERTY_BINS
 
-__all__ = ["Search", "Tally", "above", "count_search", "rate_interval", "thresholds_with"]
+__all__ = ["Search", "Tally", "above", "count_search", "thresholds_with"]
 
 #: Commonly quoted thresholds, in addition to ten in each decade of the odds p / (1 - p).
 _ROUND = (
@@ -27,18 +27,6 @@ def thresholds_with(cuts: Cuts) -> np.ndarray:
     odds = 10.0**_LOG_ODDS
     finite = [cut for cut in cuts.values.values() if np.isfinite(cut)]
     return np.unique(np.concatenate([odds / (1 + odds), _ROUND, finite]).astype(np.float32))
-
-
-def rate_interval(passed: int, n: int) -> Estimate:
-    """Compute the rate of `passed` of `n` galaxies and its 95 % interval (Wilson).
-
-    Where none passes, the upper end is the exact 95 % limit 1 - 0.05^(1/n), close to 3 / n.
-    """
-    if n == 0:
-        return None, None, None
-    if passed == 0:
-        return 0.0, 0.0, float(-np.expm1(np.log(0.05) / n))
-    return passed / n, *wilson_interval(passed, n)
 
 
 class Tally:
@@ -78,7 +66,8 @@ class Search:
     Attributes
     ----------
     random, at_cuts : Tally
-        Random galaxies by interval, and by whether they pass the run's cuts.
+        Random galaxies by interval, and by whether they pass the run's cuts. Where groups have cuts
+        of their own, ``cut`` counts those of each in bricks that were never trained on.
     searched, known, sky : numpy.ndarray, shape (T + 1,)
         Galaxies that can be candidates in each interval, known lenses among them, and the sum of
         their probabilities on the sky (NaN where these are not known); the first interval is below
@@ -144,6 +133,10 @@ def count_search(
         for group, values in _groups(rows, band, population).items():
             search.random.add(group, values, intervals[random])
             search.at_cuts.add(group, values, passes)
+        if cuts.per and population.knows_training:
+            unseen = ~population.in_training_bricks(rows["brick"])
+            names = rows.loc[unseen, [*cuts.per]].agg(" ".join, axis=1).astype(object)
+            search.at_cuts.add("cut", pd.Categorical(names), passes[unseen])
     return search
 
 

@@ -1,19 +1,20 @@
 """False-positive rates of a search and the purity of its candidates, measured and written."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from lenspipe.config.settings import Settings
-from lenspipe.evaluation.purity.counting import Search, Tally, above, count_search, rate_interval
+from lenspipe.evaluation.purity.counting import Search, Tally, above, count_search
 from lenspipe.evaluation.purity.plots import plot_purity
 from lenspipe.evaluation.purity.yields import (
     expected_above,
     graded_above,
     graded_in_bins,
+    held_out_lenses,
     shown,
     verdict_on,
 )
@@ -26,7 +27,8 @@ from lenspipe.products.schema import PURITY, names_of
 from lenspipe.products.scores import Cuts, scores_note
 from lenspipe.products.tables import chunks_of, write_table
 from lenspipe.statistics.calibration import read_calibration
-from lenspipe.statistics.metrics import Estimate
+from lenspipe.statistics.intervals import Estimate, estimate_fraction, name_interval
+from lenspipe.statistics.metrics import completeness_of_counts
 from lenspipe.utils.progress import log
 
 __all__ = ["format_purity", "measure_purity"]
@@ -37,11 +39,11 @@ _RATES = tuple(10.0**-power for power in range(1, 8))
 _COLUMNS = names_of(PURITY)
 
 
-def measure_purity(settings: Settings) -> dict:
+def measure_purity(settings: Settings, folder: Path | None = None) -> dict:
     """Measure the rate of random galaxies that pass, and the purity of the candidates.
 
-    Writes ``purity/purity.csv``, ``purity.png`` and, last, ``purity.json``, whose content
-    (docs/outputs.md) is returned.
+    Writes ``purity.csv``, ``purity.png`` and, last, ``purity.json``, whose content
+    (docs/outputs.md) is returned, in a folder: ``purity/`` of the run if not given.
 
     Raises
     ------
@@ -66,11 +68,13 @@ def measure_purity(settings: Settings) -> dict:
     )
     to_sky = _read_sky_probability(settings.predictions.with_name("calibration.json"), prior)
     search = count_search(paths, band, cuts, population, to_sky)
-    table = _rates(search.random, [shown(t) for t in search.thresholds])
+    # Cuts that were placed at scores of non-lenses.
+    placed = [*cuts.values.values()] if section.threshold.by == "false_positive_rate" else []
+    table = _rates(search.random, [shown(t) for t in search.thresholds], placed)
     held_out, where = read_held_out(settings.predictions)
     summary = _summarise(search, cuts, str(section.threshold), population.knows_training)
     summary["at_cuts"] = [
-        _row(group, value, None, int(counts.sum()), int(counts[1]))
+        _row(group, value, None, counts, len(placed))
         for group, value, counts in search.at_cuts.groups()
     ]
     rates: list[Estimate] = [(None, None, None)] * len(search.thresholds)
@@ -83,14 +87,15 @@ def measure_purity(settings: Settings) -> dict:
             summary["left_out"],
         )
     summary |= {"measured_on": None if held_out is None else where, "prior": prior}
-    summary["yield"] = expected_above(search, held_out, rates, prior)
-    summary["at_rates"] = _at_rates(summary["yield"], summary["n_random"])
+    summary["yield"] = expected_above(search, held_out, rates, prior, placed)
+    summary["at_rates"] = _at_rates(summary["yield"], search, held_out)
     summary["graded"] = (
         None if grades is None else _add_grades(summary["yield"], search, grades, cuts)
     )
-    write_table(paths.purity("purity.csv"), table)
-    plot_purity(table, summary, paths.purity("purity.png"), band)
-    write_json(paths.purity("purity.json"), summary)
+    folder = folder or paths.purity("")
+    write_table(folder / "purity.csv", table)
+    plot_purity(table, summary, folder / "purity.png", band)
+    write_json(folder / "purity.json", summary)
     if note := scores_note(map(paths.scores, chunks_of(paths.bricks))):
         log.info("purity: scores of the %s", note)
     for line in format_purity(summary).splitlines():
@@ -107,15 +112,27 @@ def _read_sky_probability(path: Path, prior: float) -> Callable[[np.ndarray], np
     return functools.partial(calibration.on_sky, prior=prior)
 
 
-def _row(group: str, value: str, threshold: float | None, n: int, passed: int) -> dict:
-    values = (group, value, threshold, n, passed, *rate_interval(passed, n))
+def _row(
+    group: str, value: str, threshold: float | None, counts: Iterable[int], cuts_placed: int
+) -> dict:
+    """Rate of a group, from its numbers below and at or above a threshold.
+
+    `cuts_placed` is as in `lenspipe.statistics.intervals.estimate_fraction`. Only groups that hold
+    all galaxies that placed the cut know of it.
+    """
+    failed, passed = map(int, counts)
+    placed = 1 if group == "cut" else cuts_placed
+    whole = group in ("all", "cut") or value == "never trained on"
+    rate = estimate_fraction(passed, failed + passed, placed if cuts_placed and whole else 0)
+    values = (group, value, threshold, failed + passed, passed, *rate)
     return dict(zip(_COLUMNS, values, strict=True))
 
 
-def _rates(random: Tally, thresholds: list[float]) -> pd.DataFrame:
-    """Rows of ``purity.csv``."""
+def _rates(random: Tally, thresholds: list[float], placed: Collection[float]) -> pd.DataFrame:
+    """Rows of ``purity.csv``; `placed` are the thresholds placed at scores of non-lenses."""
+    cuts = {shown(cut) for cut in placed}
     rows = [
-        _row(group, value, threshold, int(counts.sum()), int(passed))
+        _row(group, value, threshold, (counts.sum() - passed, passed), threshold in cuts)
         for group, value, counts in random.groups()
         for threshold, passed in zip(thresholds, above(counts), strict=True)
     ]
@@ -133,24 +150,40 @@ def _summarise(search: Search, cuts: Cuts, rule: str, knows_training: bool) -> d
         "left_out": dict(zip(FATES[1:], search.fates[1:].tolist(), strict=True)),
         "knows_training": knows_training,
         "lowest_rate": 1 / n_random if n_random else None,
-        "upper_limit_if_none": rate_interval(0, n_random)[2],
+        "upper_limit_if_none": estimate_fraction(0, n_random)[2],
         "rule": rule,
         "cut": shown(cut) if np.isfinite(cut) else None,
     }
 
 
-def _at_rates(rows: list[dict], n_random: int) -> list[dict]:
-    """The lowest threshold at which each rate is not exceeded, with completeness and rate there."""
+def _at_rates(rows: list[dict], search: Search, held_out: pd.DataFrame | None) -> list[dict]:
+    """The lowest threshold at which each rate is not exceeded, with what is known of it.
+
+    ``completeness`` and ``rate`` are those at this threshold, ``completeness_at_rate`` is the
+    completeness at the true rate.
+    """
+    n_random = int(search.fates[FATES.index("random")])
+    passed = np.zeros(len(rows), int)
+    for group, _, counts in search.random.groups():
+        if group == "all":
+            passed = above(counts)
+    lenses = held_out_lenses(held_out)
+    found = np.array([int((lenses >= t).sum()) for t in search.thresholds])
     thresholds = []
     for rate in _RATES:
-        below = [row for row in rows if row["rate"] is not None and row["rate"] <= rate]
         # With fewer galaxies than 1 / rate none may pass even if the true rate is higher.
-        if below and n_random * rate >= 1 - 1e-9:
-            row = below[0]
-            names = [name for name in row if name.startswith(("completeness", "rate"))]
-            thresholds.append(
-                {"asked": rate, "threshold": row["threshold"]} | {name: row[name] for name in names}
-            )
+        below = np.flatnonzero(passed <= rate * n_random + 1e-9)
+        if not len(below) or n_random * rate < 1 - 1e-9:
+            continue
+        row = rows[below[0]]
+        entry = {"asked": rate, "threshold": row["threshold"]}
+        entry |= {name: row[name] for name in row if name.startswith("completeness")}
+        entry |= name_interval("rate", estimate_fraction(int(passed[below[0]]), n_random, 1))
+        at_rate: Estimate = None, None, None
+        if len(lenses):
+            ends = completeness_of_counts(found, passed, len(lenses), n_random, rate)
+            at_rate = row["completeness"], *ends
+        thresholds.append(entry | name_interval("completeness_at_rate", at_rate))
     return thresholds
 
 

@@ -1,21 +1,28 @@
 """Expected content of a list of candidates above each threshold, and the grades it was given."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
 
-from lenspipe.evaluation.purity.counting import Search, above, rate_interval
+from lenspipe.evaluation.purity.counting import Search, above
 from lenspipe.products.models import random_nonlenses
-from lenspipe.statistics.metrics import (
+from lenspipe.statistics.intervals import (
     Estimate,
     fraction_interval,
     name_interval,
     purity_interval,
 )
 
-__all__ = ["expected_above", "graded_above", "graded_in_bins", "shown", "verdict_on"]
+__all__ = [
+    "expected_above",
+    "graded_above",
+    "graded_in_bins",
+    "held_out_lenses",
+    "shown",
+    "verdict_on",
+]
 
 #: Sets of grades that are counted.
 _GRADES = ("A", "AB", "ABC")
@@ -25,23 +32,28 @@ _EDGES = (0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.99, 0.999, 0.9999, 1)
 
 
 def expected_above(
-    search: Search, held_out: pd.DataFrame | None, rates: Sequence[Estimate], prior: float
+    search: Search,
+    held_out: pd.DataFrame | None,
+    rates: Sequence[Estimate],
+    prior: float,
+    placed: Collection[float] = (),
 ) -> list[dict]:
     """Compute the expected yield and purity above each threshold: ``yield`` in docs/outputs.md.
 
     `rates` are those of the search's random galaxies at each threshold, `held_out` is the table of
-    `lenspipe.products.models.read_held_out`.
+    `lenspipe.products.models.read_held_out`, and `placed` are the thresholds that were placed at
+    scores of its non-lenses.
     """
     n, n_known, sky = (above(counts) for counts in (search.searched, search.known, search.sky))
     total = int(search.searched.sum())
-    lenses = nonlenses = np.zeros(0, np.float32)
+    lenses, nonlenses = held_out_lenses(held_out), np.zeros(0, np.float32)
     if held_out is not None:
-        lenses = held_out.loc[held_out["class"] == "lens", "p"].to_numpy(np.float32)
         nonlenses = random_nonlenses(held_out)["p"].to_numpy(np.float32)
+    placed = set(np.asarray([*placed], np.float32).tolist())
     rows = []
     for i, threshold in enumerate(search.thresholds):
         completeness = fraction_interval(lenses >= threshold)
-        rate = rate_interval(int((nonlenses >= threshold).sum()), len(nonlenses))
+        rate = fraction_interval(nonlenses >= threshold, float(threshold) in placed)
         rows.append(
             {"threshold": shown(threshold), "n": int(n[i]), "n_known": int(n_known[i])}
             | name_interval("completeness", completeness)
@@ -54,6 +66,13 @@ def expected_above(
             | {"sky_lenses": None if np.isnan(sky[i]) else float(sky[i])}
         )
     return rows
+
+
+def held_out_lenses(held_out: pd.DataFrame | None) -> np.ndarray:
+    """Scores of the held-out lenses, float32."""
+    if held_out is None:
+        return np.zeros(0, np.float32)
+    return held_out.loc[held_out["class"] == "lens", "p"].to_numpy(np.float32)
 
 
 def shown(threshold: float) -> float:
@@ -69,7 +88,7 @@ def graded_above(grades: pd.DataFrame, threshold: float, below: float = np.inf) 
     """Count graded candidates with scores from a threshold up to `below`, which is not included.
 
     The keys are ``n_candidates``, ``n_graded``, and the numbers and fractions graded ``A``, ``AB``,
-    ``ABC`` of those graded with their 95 % intervals (Wilson), None where none is graded.
+    ``ABC`` of those graded with their 95 % intervals, None where none is graded.
     """
     p = grades["p"].to_numpy(np.float32)
     inside = grades.loc[(p >= np.float32(threshold)) & (p < np.float32(below)), "grade"]

@@ -1,7 +1,7 @@
 """The outcome of a search for each entry of a published catalogue."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from lenspipe.catalogs.files import read_raw
 from lenspipe.catalogs.known_lenses import read_entries
+from lenspipe.catalogs.positions import DEC, RA, find_columns, read_positions
 from lenspipe.config.data import Retrieval
 from lenspipe.config.flags import has_rejected_flag
 from lenspipe.config.learning import Catalogue
@@ -32,15 +33,19 @@ from lenspipe.products.sample import SPLITS
 from lenspipe.products.schema import RECOVERY, names_of
 from lenspipe.products.scores import scores_note
 from lenspipe.products.tables import chunks_of, write_table
-from lenspipe.utils.crossmatch import Sky, friends_of_friends, match_tables
+from lenspipe.utils.crossmatch import Sky, friends_of_friends, match_tables, refuse_missing
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.names import iau_name
 from lenspipe.utils.progress import log
+from lenspipe.utils.user_tables import read_user_table
 
 __all__ = ["compare", "match_scores", "measure_recovery", "recovery_of"]
 
 #: Configuration key, for messages.
 _KEY = "recovery.catalogs"
+
+#: Columns of a table of scores.
+_SCORES = ("ra", "dec", "p", "id", "flags")
 
 #: Maximum number of different values of the column that entries are counted by.
 _MAX_GROUPS = 30
@@ -52,7 +57,7 @@ _HIDDEN = ("system", "trained_on", "best")
 class _Scores(NamedTuple):
     """Tables of scores, and the run that they belong to, if any."""
 
-    paths: list[Path]
+    tables: list[Path] | list[pd.DataFrame]
     run: RunPaths | None
 
 
@@ -63,7 +68,7 @@ def measure_recovery(settings: Settings) -> None:
     are those of `compare`.
     """
     for catalogue in settings.recovery.catalogs:
-        folder = settings.paths.root / "recovery"
+        folder = settings.paths.recovery_folder
         text = recovery_of(settings.paths.root, catalogue, settings.recovery, folder, settings)
         for line in text.splitlines():
             log.info(line)
@@ -75,6 +80,7 @@ def recovery_of(
     recovery: Recovery,
     folder: str | os.PathLike[str],
     settings: Settings | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> str:
     """Compare scores with a catalogue, write the results and return the counts as lines of text.
 
@@ -83,18 +89,21 @@ def recovery_of(
     Parameters
     ----------
     scores
-        A run's folder, a folder of scores, or a Parquet file of scores.
+        A run's folder, a folder of scores in Parquet, or a table of scores in any format.
     folder
         Where ``<catalogue>.csv``, ``.png`` and ``.json`` are written.
     settings
         Of the run. Without them the release is that of the default configuration.
+    names
+        Columns ra, dec, p, id and flags of the tables of scores, where they are called otherwise.
     """
-    entries, summary = compare(scores, catalogue, recovery, settings)
+    entries, summary = compare(scores, catalogue, recovery, settings, names)
     path = Path(folder) / f"{catalogue.label}.csv"
     write_table(path, entries[_COLUMNS].round({"separation_arcsec": 4}))
     plot_recovery(entries, summary, path.with_suffix(".png"))
     write_json(path.with_suffix(".json"), summary)
-    note = scores_note(_find_scores(Path(scores)).paths)
+    files = _find_scores(Path(scores), names or {}).tables
+    note = scores_note(file for file in files if isinstance(file, Path))
     return (
         f"Scores of the {note}.\n\n{format_summary(summary)}" if note else format_summary(summary)
     )
@@ -105,6 +114,7 @@ def compare(
     catalogue: Catalogue,
     recovery: Recovery,
     settings: Settings | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> tuple[pd.DataFrame, dict]:
     """Determine the outcome of a search for each entry of a catalogue.
 
@@ -127,13 +137,13 @@ def compare(
         There are no scores, or they lack a column; the catalogue is unreadable, or lacks the column
         to count by, or any position; the labelled sample is unreadable.
     """
-    tables, run = _find_scores(Path(scores))
+    tables, run = _find_scores(Path(scores), names or {})
     release = settings.release if settings else default_release()
     retrieval, hosts = (settings.retrieval, settings.paths.hosts) if settings else (None, None)
     entries = _read_catalogue(catalogue, recovery, release, retrieval, hosts)
     radius_arcsec = recovery.radius_arcsec
     flags = settings.candidates.reject_flags if settings and not settings.targets else ()
-    matched = match_scores(tables, entries["ra"], entries["dec"], radius_arcsec, flags)
+    matched = match_scores(tables, entries["ra"], entries["dec"], radius_arcsec, flags, names=names)
     entries = entries.join(matched.drop(columns="rank"))
     sample = _find_sample(recovery.sample, run)
     entries["split"], entries["trained_on"] = (
@@ -160,17 +170,19 @@ def compare(
 
 
 def match_scores(
-    paths: Iterable[str | os.PathLike[str]],
+    tables: Iterable[str | os.PathLike[str] | pd.DataFrame],
     ra: ArrayLike,
     dec: ArrayLike,
     radius_arcsec: float,
     reject_flags: Sequence[str] = (),
+    names: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Find the galaxy with the best score at each position; scores are read piece by piece.
 
     Columns are id (str), separation_arcsec (float64), p (float32), n_matches (int64; galaxies
     within the radius) and rank (int64): 2 scored, 1 scored and flagged, 0 without score, -1 no
-    galaxy. The tables, in Parquet, have ra, dec (degrees), p and optionally id and flags.
+    galaxy. The tables, in Parquet, have ra, dec (degrees), p and optionally id and flags, perhaps
+    by other `names`.
 
     Raises
     ------
@@ -178,7 +190,7 @@ def match_scores(
         A table can't be read or lacks a column.
     """
     sky = Sky(ra, dec, radius_arcsec)
-    pairs = match_tables(paths, sky, ["p"], ["id", "flags"])
+    pairs = match_tables(tables, sky, ["p"], ["id", "flags"], names)
     pairs["rank"] = np.where(pairs["p"].notna(), 2, 0)
     if "flags" in pairs:
         flagged = has_rejected_flag(pairs["flags"].fillna(0), reject_flags)
@@ -199,9 +211,11 @@ def match_scores(
     )
 
 
-def _find_scores(path: Path) -> _Scores:
+def _find_scores(path: Path, names: Mapping[str, str]) -> _Scores:
     if path.is_file():
-        return _Scores([path], None)
+        with open(path, "rb") as file:
+            is_parquet = file.read(4) == b"PAR1"
+        return _Scores([path] if is_parquet else [_read_scores(path, names)], None)
     root = path.parent if path.name == "scores" and not (path / "scores").is_dir() else path
     run: RunPaths | None = RunPaths(root.name, root.parent)
     if run and run.bricks.exists():
@@ -212,9 +226,27 @@ def _find_scores(path: Path) -> _Scores:
     if not tables:
         raise LenspipeError(
             f"{path}: found no tables of scores (.parquet); give a run that has scores, a folder "
-            "of scores, or one such table"
+            "of scores, or one table"
         )
     return _Scores(tables, run)
+
+
+def _read_scores(path: Path, names: Mapping[str, str]) -> pd.DataFrame:
+    """Read scores from a table in any format that users have, by our names of the columns."""
+    given = read_user_table(path, "scores: columns ra, dec and p")
+    given.refuse_broken()
+    columns = find_columns(given, {"ra": RA, "dec": DEC})
+    columns |= {name: place for name in _SCORES if (place := given.find(names.get(name, name)))
+                is not None}  # fmt: skip
+    refuse_missing(path, [*given.names, *columns], ["ra", "dec", "p"], {})
+    positions = read_positions(given, columns)
+    table = pd.DataFrame({"ra": positions.ra, "dec": positions.dec})
+    table["p"] = given.numbers(columns["p"]).astype(np.float32)
+    if "id" in columns:
+        table["id"] = given.text(columns["id"])
+    if "flags" in columns:
+        table["flags"] = given.numbers(columns["flags"])
+    return table[np.isfinite(table[["ra", "dec"]]).all(axis=1)]
 
 
 def _tractor_files(settings: Settings) -> TractorFiles | None:

@@ -8,7 +8,7 @@ import pandas as pd
 from lenspipe.config.results import Recovery
 from lenspipe.evaluation.recovery.reasons import REASONS
 from lenspipe.plotting.style import COLOURS, GREY, mark_threshold, open_figure, plot_band
-from lenspipe.statistics.metrics import wilson_interval
+from lenspipe.statistics.intervals import binomial_interval
 
 __all__ = ["GRADE_ORDER", "format_summary", "plot_recovery", "summarise"]
 
@@ -96,7 +96,9 @@ def _count(table: pd.DataFrame, threshold: float) -> dict:
     counts: dict = {"n": n, "n_scored": n_scored, "n_passed": n_passed}
     for name, total in (("of_scored", n_scored), ("of_all", n)):
         counts[name] = n_passed / total if total else None
-        counts[f"{name}_low"], counts[f"{name}_high"] = wilson_interval(n_passed, total)
+        counts[f"{name}_low"], counts[f"{name}_high"] = map(
+            float, binomial_interval(n_passed, total)
+        )
     return counts
 
 
@@ -154,7 +156,7 @@ def plot_recovery(entries: pd.DataFrame, summary: dict, path: str | os.PathLike[
                 if n == 0:
                     continue
                 passed = (best[:, None] >= cuts.astype(np.float32)).sum(axis=0)
-                low, high = np.array([wilson_interval(k, n) for k in passed]).T
+                low, high = binomial_interval(passed, n)
                 plot_band(axes, cuts, passed / n, low, high, colour=colour, label=f"{group} ({n})")
             for threshold in summary["thresholds"]:
                 mark_threshold(axes, threshold, "", GREY)

@@ -8,7 +8,7 @@ import { buildPanel, buildTile, markTile, showNote } from "./tiles.js";
 import { spokenEntry, timeLeft } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
-const state = { entries: [], at: 0, grid: false, history: [], begin: 0, spent: 0, durations: [], about: {}, turn: 0 };
+const state = { entries: [], at: 0, grid: false, history: [], begin: 0, spent: 0, durations: [], about: {}, turn: 0, queue: null, skipped: new Set() };
 const view = { residual: false, stretch: "viewer", brightness: 0, contrast: 0, zoom: 0, x: 0, y: 0 };
 const pictures = new Pictures(() => ({ ...view, gain: 1.25 ** view.brightness }));
 const AWAY = "The portal does not answer; asking again.";
@@ -33,6 +33,7 @@ async function load() {
   if (!about) return;
   state.about = about;
   state.entries = about.entries;
+  state.queue = about.next;
   outbox ??= new Outbox(about, showSaved, complain);
   outbox.apply(state.entries);
   const given = state.entries.map((e, at) => ({ at, n: e.n, grade: e.grade })).filter((e) => e.grade);
@@ -47,18 +48,39 @@ async function load() {
   // Each band, and whichever of colour image and residual is not the large one.
   $("bands").replaceChildren(...[...about.bands, "residual"].map(buildPanel));
   const last = given.length ? given.at(-1).at : -1;
-  const next = nextUngraded(last);
+  const next = nextUngraded(state.queue ? -1 : last);
   if (next < 0) return finish();
   show(next);
 }
 
+// The server may choose what comes next: `queue` has the places of the next images, best first.
 function nextUngraded(after) {
   const n = state.entries.length;
+  if (state.queue) {
+    const queue = state.queue.places.map((place) => state.entries.findIndex((e) => e.place === place));
+    const open = queue.filter((at) => at >= 0 && !state.entries[at].grade);
+    const fresh = open.filter((at) => !state.skipped.has(at));
+    const choice = fresh.length ? fresh : open;
+    const next = choice[choice.indexOf(after) + 1] ?? choice[0];
+    // While the server is away, go on with the list.
+    if (next !== undefined || state.queue.left === queue.length) return next ?? -1;
+  }
   for (let step = 1; step <= n; step++) {
     const at = (after + step + n) % n;
     if (!state.entries[at].grade) return at;
   }
   return -1;
+}
+
+// Asks what comes next, once the votes so far have arrived; one question at a time.
+async function renewQueue() {
+  if (!state.queue || state.renewing) return;
+  state.renewing = true;
+  await outbox.empty();
+  const answer = await fetch("next").then((reply) => reply.json()).catch(() => null);
+  state.renewing = false;
+  if (answer?.next) state.queue = answer.next;
+  showProgress();
 }
 
 // --- Votes ---------------------------------------------------------------------------------------
@@ -95,6 +117,7 @@ function vote(grade) {
   state.durations.push(seconds);
   put(at, grade, comment, seconds);
   tell(`${grade}: ${name}. Undo with U.`);
+  renewQueue();
   if (state.grid) return at + 1 < state.entries.length ? show(at + 1) : endOfGrid();
   const next = nextUngraded(at);
   if (next < 0) return finish();
@@ -112,6 +135,7 @@ function gradeRest() {
       put(at, "D", state.entries[at].comment, seconds);
     }
   }
+  renewQueue();
   tell(page.length ? `D: ${page.length} of this page. Undo with U.` : "This page was graded already.");
   const next = pageOf(state.at).at(-1) + 1;
   if (next < state.entries.length) show(next);
@@ -128,6 +152,7 @@ function undo() {
   const last = state.history.pop();
   if (!last) return tell("There is nothing to undo.", true);
   for (const { at, grade, comment } of last) put(at, grade, comment, 0);
+  renewQueue();
   const [{ at, grade }] = last;
   show(at);
   const now = grade ? `${grade} again` : "not graded";
@@ -165,8 +190,9 @@ function show(at) {
 function showSingle() {
   const entry = state.entries[state.at];
   $("name").textContent = entry.name;
+  $("place").textContent = `candidate ${state.at + 1} of ${state.entries.length}`;
   $("flags").textContent = entry.flags;
-  $("position").textContent = `${entry.ra.toFixed(5)} ${entry.dec.toFixed(5)}`;
+  $("position").textContent = entry.ra === null ? "" : `${entry.ra.toFixed(5)} ${entry.dec.toFixed(5)}`;
   $("comment").value = entry.comment;
   $("viewer").hidden = !entry.viewer;
   if (entry.viewer) $("viewer").href = entry.viewer;
@@ -246,7 +272,7 @@ function showProgress() {
   $("progress").max = total;
   $("progress").value = graded;
   $("count").textContent = `${graded} of ${total} graded`;
-  $("left").textContent = timeLeft(state.durations, total - graded);
+  $("left").textContent = timeLeft(state.durations, state.queue ? state.queue.left : total - graded);
 }
 
 function showSaved(waiting, failing) {
@@ -360,6 +386,7 @@ const actions = {
   back: () => show(state.at - 1),
   forward: () => show(state.at + 1),
   skip: () => {
+    state.skipped.add(state.at);
     const next = state.grid ? state.at + 1 : nextUngraded(state.at);
     if (next >= 0) show(next);
   },
@@ -376,7 +403,7 @@ const keys = {
   v: () => !$("viewer").hidden && !state.grid && $("viewer").click(),
   r: () => setView({ residual: !view.residual }),
   l: () => setView({ stretch: view.stretch === "viewer" ? "lupton" : "viewer" }),
-  0: () => setView({ brightness: 0, contrast: 0, zoom: 0, x: 0, y: 0 }),
+  0: () => setView({ residual: false, stretch: "viewer", brightness: 0, contrast: 0, zoom: 0, x: 0, y: 0 }),
   "?": () => $("keys").showModal(),
 };
 

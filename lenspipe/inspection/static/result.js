@@ -1,7 +1,7 @@
 // Shown to graders who have finished: all grades, and how well the graders agree.
 
 export function resultTable(result, grader) {
-  const number = (value) => (value === null ? "not measured" : value.toFixed(2));
+  const number = (value) => value.toFixed(2);
   const percent = (fraction) => `${Math.round(100 * fraction)} %`;
   const counts = ["A", "B", "C", "D"].map((grade) => `${result.counts[grade] ?? 0} ${grade}`);
   const rows = [["Grades by all", counts.join(", ")]];
@@ -11,10 +11,13 @@ export function resultTable(result, grader) {
     const { n, found } = lenses[key];
     if (n) rows.push([label, `${percent(found)} of ${n} graded A to C`]);
   }
-  for (const { one, other, n, kappa } of result.pairs)
-    rows.push([`With ${one === grader ? other : one}`, `kappa ${number(kappa)} on ${n} images`]);
-  if (result.pairs.length > 1)
-    rows.push(["All graders", `kappa ${number(result.all.fleiss_kappa)} on ${result.all.n} images`]);
+  const agreement = ({ n, alpha, alpha_low, alpha_high }) =>
+    alpha === null
+      ? `agreement not measured on ${n} images`
+      : `alpha ${number(alpha)} (${number(alpha_low)} to ${number(alpha_high)}) on ${n} images`;
+  for (const pair of result.pairs)
+    rows.push([`With ${pair.one === grader ? pair.other : pair.one}`, agreement(pair)]);
+  if (result.pairs.length > 1) rows.push(["All graders", agreement(result.all)]);
   const table = document.createElement("table");
   for (const [label, value] of rows) {
     const row = table.insertRow();

@@ -7,7 +7,7 @@ export function buildTile(entry, { show, open, grade }) {
   const picture = element("div", "picture");
   const canvas = document.createElement("canvas");
   canvas.setAttribute("aria-hidden", "true");
-  picture.append(canvas, element("span", "flags", entry.flags), element("span", "given"), element("p", "note"));
+  picture.append(canvas, element("span", "flags", entry.flags), element("span", "given"), element("span", "label"), element("p", "note"));
   picture.addEventListener("click", show);
   picture.addEventListener("dblclick", open);
   const choices = element("div", "choices");
@@ -29,6 +29,7 @@ export function markTile(tile, number, { grade, name, flags }, current) {
   tile.setAttribute("aria-current", current);
   tile.setAttribute("aria-label", words.filter(Boolean).join(", "));
   tile.classList.toggle("graded", Boolean(grade));
+  tile.querySelector(".label").textContent = `${number}  ${name}`;
   const given = tile.querySelector(".given");
   given.className = `given ${grade}`;
   given.textContent = grade;

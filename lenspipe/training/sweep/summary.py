@@ -11,7 +11,7 @@ import yaml
 from lenspipe.config.settings import Settings
 from lenspipe.products.files import read_json
 from lenspipe.products.tables import read_table, write_table
-from lenspipe.statistics.metrics import auc, completeness_at_fpr, completeness_interval
+from lenspipe.statistics.metrics import auc, completeness_at_true_rate
 from lenspipe.training.sweep.merit import check_fpr
 from lenspipe.training.sweep.plan import check_sweep, trial_name, trial_settings
 from lenspipe.training.sweep.plots import plot_sweep
@@ -101,7 +101,7 @@ def _row(
 
     Columns of its settings begin with ``training.``, as `epochs` is also the number it trained.
     """
-    low, high = completeness_interval(lenses, nonlenses, fpr)
+    completeness, low, high = completeness_at_true_rate(lenses, nonlenses, fpr)
     return {
         "trial": entry["trial"],
         "status": entry["status"],
@@ -109,7 +109,7 @@ def _row(
             f"training.{key}": value if isinstance(value, int | float | str) else json.dumps(value)
             for key, value in entry["settings"].items()
         },
-        "completeness": completeness_at_fpr(lenses, nonlenses, fpr)[0],
+        "completeness": completeness,
         "low": low,
         "high": high,
         "val_auc": auc(lenses, nonlenses),
