@@ -369,7 +369,7 @@ def test_consistency_and_completeness_of_a_grader():
             "n": 2,
             "same": 0.5,
             "alpha": pytest.approx(5 / 6),
-            "alpha_low": 0.0,
+            "alpha_low": pytest.approx(0.0, abs=0.02),
             "alpha_high": 1.0,
         }
     ]
