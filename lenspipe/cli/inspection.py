@@ -204,7 +204,8 @@ def _paths_of(options: Namespace) -> RunPaths:
         )
     if len(options.run) > 1 or not source.is_file() or source.suffix in (".yaml", ".yml"):
         return paths_of(options)
-    from lenspipe.inspection.given import is_stack, make_run_of_cutouts, make_run_of_list
+    from lenspipe.cutouts.stacks import is_stack
+    from lenspipe.inspection.given import make_run_of_cutouts, make_run_of_list
 
     configure_logging()
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", source.name.split(".")[0]).strip("-_") or "list"

@@ -5,9 +5,9 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from lenspipe.utils.fits import open_fits
 from lenspipe.utils.progress import log
 from lenspipe.utils.user_tables import UserTable, read_user_table, table_of_arrays
 
-__all__ = ["known_columns", "open_stack"]
+__all__ = ["is_stack", "known_columns", "open_stack", "stack_header"]
 
 _IDENTIFIERS = dtypes_of((*IDENTITY, *FLAGS))
 
@@ -32,9 +32,37 @@ _TEXTS = ("name", *(name for name, dtype in _IDENTIFIERS.items() if dtype == "st
 #: Bytes that identify a zip archive, which an npz is.
 _ZIP = b"PK\x03\x04"
 
+#: Bytes with which a FITS file begins.
+_FITS = b"SIMPLE"
 
 #: Shape of all cutouts, whether they are floats, reader of batches, table beside them.
 _Opened = tuple[tuple[int, ...], bool, Callable[[int], Iterator[np.ndarray]], UserTable]
+
+
+def is_stack(path: Path) -> bool:
+    """Whether a file holds cutouts, and not a table: npz, or FITS with a 4-D image."""
+    with open(path, "rb") as file:
+        start = file.read(len(_FITS))
+    if start != _FITS:
+        return start.startswith(_ZIP)
+    with open_fits(path) as hdus:
+        return _stack_in(hdus) is not None
+
+
+def stack_header(path: Path) -> Mapping[str, Any]:
+    """Header of the image of a file of cutouts; empty for npz."""
+    with open(path, "rb") as file:
+        if file.read(len(_FITS)) != _FITS:
+            return {}
+    with open_fits(path) as hdus:
+        image = _stack_in(hdus)
+        return {} if image is None else dict(image.read_header())
+
+
+def _stack_in(hdus: Iterable[Any]) -> Any:
+    """Return the first 4-D image of an open FITS file; None if it has none."""
+    images = (hdu for hdu in hdus if hdu.get_exttype() == "IMAGE_HDU")
+    return next((hdu for hdu in images if len(hdu.get_dims()) == 4), None)
 
 
 @contextlib.contextmanager
@@ -87,7 +115,8 @@ def _open_fits(path: Path) -> Iterator[_Opened]:
         images = [hdu for hdu in hdus if hdu.get_exttype() == "IMAGE_HDU" and hdu.get_dims()]
         if not images:
             raise LenspipeError(f"{path}: found no image, expected one of all cutouts")
-        image = next((hdu for hdu in images if len(hdu.get_dims()) == 4), images[0])
+        image = _stack_in(images)
+        image = images[0] if image is None else image
         shape = tuple(int(side) for side in image.get_dims())
         has_table = any(hdu.get_exttype() in ("BINARY_TBL", "ASCII_TBL") for hdu in hdus)
         beside = UserTable(str(path), [], [], [], [])

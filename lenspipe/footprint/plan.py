@@ -47,13 +47,15 @@ def load_plan_apart(settings: Settings) -> Plan:
     The tables of all bricks and the libraries that read them take 200 MB, which Python would not
     give back; in Snakemake's process they would add to the memory of the graph.
     """
-    if Plan.read(settings.paths.plan, _plan_key(settings)) is None:
+    plan = Plan.read(settings.paths.plan, _plan_key(settings))
+    if plan is None:
         command = [sys.executable, "-m", "lenspipe.footprint.plan"]
         result = subprocess.run(command, input=pickle.dumps(settings), stdout=subprocess.PIPE)
         if result.returncode and result.stdout:
             raise LenspipeError(result.stdout.decode())
         result.check_returncode()
-    return load_plan(settings)
+        plan = load_plan(settings)
+    return plan
 
 
 def _hash_file(path: str) -> str | None:

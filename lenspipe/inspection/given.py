@@ -4,9 +4,7 @@ Nothing of a network is needed: candidates are in the order of the list and have
 """
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +21,7 @@ from lenspipe.config.settings import Settings
 from lenspipe.config.surveys.base import Release
 from lenspipe.config.surveys.registry import default_release, find_release
 from lenspipe.cutouts.chunk import cut_chunk
-from lenspipe.cutouts.stacks import known_columns, open_stack
+from lenspipe.cutouts.stacks import known_columns, open_stack, stack_header
 from lenspipe.footprint.plan import load_plan
 from lenspipe.footprint.select import write_bricks
 from lenspipe.parent.select import parent_of_chunk
@@ -33,29 +31,17 @@ from lenspipe.products.tables import parent_columns, write_table
 from lenspipe.scoring.unscored import list_chunk
 from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.fits import open_fits
+from lenspipe.utils.files import atomic
 from lenspipe.utils.names import iau_name
 from lenspipe.utils.progress import log
 from lenspipe.utils.user_tables import read_user_table
 
-__all__ = ["is_stack", "make_run_of_cutouts", "make_run_of_list"]
+__all__ = ["make_run_of_cutouts", "make_run_of_list"]
 
 _DEFAULT_BANDS = {1: "r", 3: "grz", 4: "griz"}
 
 #: Brick of cutouts whose positions are not known.
 _NO_BRICK = "0000p000"
-
-
-def is_stack(path: Path) -> bool:
-    """Whether a file holds cutouts, and not a list of positions."""
-    with open(path, "rb") as file:
-        start = file.read(6)
-    if start.startswith(b"PK\x03\x04"):
-        return True
-    if start != b"SIMPLE":
-        return False
-    with open_fits(path) as hdus:
-        return any(hdu.get_exttype() == "IMAGE_HDU" and len(hdu.get_dims()) == 4 for hdu in hdus)
 
 
 def make_run_of_list(settings: Settings) -> int:
@@ -119,7 +105,7 @@ def make_run_of_cutouts(source: Path, paths: RunPaths, table: Path | None = None
         images = np.concatenate(list(batches(500))).astype(np.float32)
     if images.shape[2] != images.shape[3]:
         images = images.transpose(0, 3, 1, 2)
-    header = _header_of(source)
+    header = stack_header(source)
     release = find_release(header["RELEASE"]) if header.get("RELEASE") else default_release()
     n_bands = images.shape[1]
     bands = str(header.get("BANDS", "")).strip() or _DEFAULT_BANDS.get(n_bands, "")
@@ -156,20 +142,10 @@ def make_run_of_cutouts(source: Path, paths: RunPaths, table: Path | None = None
     result["name"] = result["id"].map(dict(zip(catalog["id"], given["name"], strict=True)))
     made_by = {"RUN": paths.root.name, "LPVERS": __version__}
     write_catalogues(order_columns(result, tuple(bands)), 1.0, made_by, 0.0, "", paths)
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.write_text(f"{digest}\n")
+    with atomic(mark) as temporary:
+        temporary.write_text(f"{digest}\n")
     log.info("%s: %d cutouts in %s", source, len(catalog), paths.root)
     return len(catalog)
-
-
-def _header_of(source: Path) -> Mapping[str, Any]:
-    """Header of the image of a FITS file; empty for npz."""
-    with open(source, "rb") as file:
-        if file.read(6) != b"SIMPLE":
-            return {}
-    with open_fits(source) as hdus:
-        images = (hdu for hdu in hdus if hdu.get_exttype() == "IMAGE_HDU")
-        return dict(next(hdu for hdu in images if len(hdu.get_dims()) == 4).read_header())
 
 
 def _catalogue(given: pd.DataFrame, bands: str, release: Release, source: Path) -> pd.DataFrame:

@@ -53,17 +53,11 @@ def hosts(number, noise=NOISE, mag_z=18.5, r_z=1.1):
     return images.astype(np.float32), table
 
 
-@pytest.mark.parametrize("selection", [None, Selection()])
-def test_injected_arcs_are_those_of_the_sky(selection, monkeypatch):
-    monkeypatch.setattr(brick, "HIDDEN_FRACTION", 1.0)
-    places = np.array([[1800.3, 1750.8], [700.0, 2900.4], [2500.49, 100.51]])
-    wcs = brick_wcs(*brick_grid(RELEASE.brick_deg).centre("1501p320"), RELEASE)
-    # Next to no noise, and therefore no photon noise of the arcs.
-    images, table = hosts(len(places), noise=0)
-    table = table.assign(**{f"galdepth_{band}": 1e12 for band in BANDS})
-    table["ra"], table["dec"] = wcs.all_pix2world(places, 0).T
-    rng = np.random.default_rng(3)
-    lensed, truth = inject(images, table, rng, BANDS, RELEASE, Injection(), selection)
+def plant(truth, places, relative=1.0):
+    """Arcs of injected lenses, planted on an empty brick: its images, and the arcs alone.
+
+    `places` are pixels, (N, 2); `relative` is the noise over that of the inverse variance.
+    """
     sources = pd.DataFrame(
         {"number": range(len(places)), "kind": "lens", "bx": places[:, 0], "by": places[:, 1]}
     )
@@ -78,7 +72,21 @@ def test_injected_arcs_are_those_of_the_sky(selection, monkeypatch):
     empty = {band: np.zeros((BRICK_PIXELS, BRICK_PIXELS), np.float32) for band in BANDS}
     exposures = {band: Exposures(SEEING[band]) for band in BANDS}
     patch = Patch(sources, pd.DataFrame(), lenses)
-    canvas, arcs = add_arcs(empty, patch, exposures, dict.fromkeys(BANDS, 1.0))
+    return add_arcs(empty, patch, exposures, dict.fromkeys(BANDS, relative))
+
+
+@pytest.mark.parametrize("selection", [None, Selection()])
+def test_injected_arcs_are_those_of_the_sky(selection, monkeypatch):
+    monkeypatch.setattr(brick, "HIDDEN_FRACTION", 1.0)
+    places = np.array([[1800.3, 1750.8], [700.0, 2900.4], [2500.49, 100.51]])
+    wcs = brick_wcs(*brick_grid(RELEASE.brick_deg).centre("1501p320"), RELEASE)
+    # Next to no noise, and therefore no photon noise of the arcs.
+    images, table = hosts(len(places), noise=0)
+    table = table.assign(**{f"galdepth_{band}": 1e12 for band in BANDS})
+    table["ra"], table["dec"] = wcs.all_pix2world(places, 0).T
+    rng = np.random.default_rng(3)
+    lensed, truth = inject(images, table, rng, BANDS, RELEASE, Injection(), selection)
+    canvas, arcs = plant(truth, places)
     for number, (x, y) in enumerate(np.floor(places + 0.5).astype(int)):
         window = slice(y - 50, y + 51), slice(x - 50, x + 51)
         planted = np.stack([canvas[band][window] for band in BANDS])
@@ -100,20 +108,7 @@ def test_arcs_are_visible_against_the_same_noise(relative, monkeypatch):
         table[f"galdepth_{band}"] = (unit / (0.002 * relative)) ** 2
     rng = np.random.default_rng(8)
     _, truth = inject(images, table, rng, BANDS, RELEASE, Injection(), Selection())
-    places = {"bx": 100.0 + 50 * np.arange(number), "by": 100.0 + 50 * np.arange(number)}
-    sources = pd.DataFrame({"number": range(number), "kind": "lens"} | places)
-    lenses = {
-        i: Lens(
-            Scene("lens", row["z_lens"]),
-            to_flux(np.array([row[f"source_mag_{band}"] for band in BANDS]), ZERO_POINT_MAG),
-            row,
-        )
-        for i, row in enumerate(truth.to_dict("records"))
-    }
-    empty = {band: np.zeros((BRICK_PIXELS, BRICK_PIXELS), np.float32) for band in BANDS}
-    exposures = {band: Exposures(SEEING[band]) for band in BANDS}
-    patch = Patch(sources, pd.DataFrame(), lenses)
-    _, arcs = add_arcs(empty, patch, exposures, dict.fromkeys(BANDS, relative))
+    _, arcs = plant(truth, np.tile(100.0 + 50 * np.arange(number), (2, 1)).T, relative)
     planted = np.array([arcs[i].visible for i in range(number)])
     assert 10 < planted.sum() < 50
     # Photons of the arcs, which only injected ones have, matter for one on the limit.
