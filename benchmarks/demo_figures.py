@@ -27,9 +27,9 @@ ROOT = Path(__file__).resolve().parent.parent
 #: Figures of the demo that the documents quote: file of the run, key -> value.
 FIGURES = ROOT / "docs" / "demo.json"
 
-#: A quoted figure: file of the run, key (``a.b.0`` for an entry of a list of b of a), format as in
-#: `format`, and the text.
-QUOTED = re.compile(r"<!-- (\S+\.json) (\S+) (\S+) -->(.*?)<!-- -->", re.DOTALL)
+#: A quoted figure: file of the run, key (``a.b.0`` for an entry of a list of b of a,
+#: ``a[b=0.9].c`` for c of the row of a list where b is 0.9), format as in `format`, and the text.
+QUOTED = re.compile(r"<!-- (\S+\.json) ([^>]+?) (\S+) -->(.*?)<!-- -->", re.DOTALL)
 
 
 def documents() -> list[Path]:
@@ -50,13 +50,24 @@ def read_figures(run: Path, names: set[tuple[str, str]]) -> dict[str, Any]:
         if not path.is_file():
             raise LenspipeError(f"{path}: no such file; finish the run first")
         try:
-            figures[f"{file} {key}"] = reduce(_entry, key.split("."), json.loads(path.read_text()))
+            names_of_key = _NAME.findall(key)
+            figures[f"{file} {key}"] = reduce(_entry, names_of_key, json.loads(path.read_text()))
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise LenspipeError(f"{path}: no key {key} ({error!r}); see its keys") from error
     return figures
 
 
+#: One step of a key: ``[b=0.9]``, or a name or number.
+_NAME = re.compile(r"\[[^]]+\]|[^.[\]]+")
+
+
 def _entry(value: Any, name: str) -> Any:
+    if name.startswith("["):
+        column, wanted = name[1:-1].split("=")
+        rows = [row for row in value if row[column] == float(wanted)]
+        if len(rows) != 1:
+            raise KeyError(f"{len(rows)} rows with {name[1:-1]}")
+        return rows[0]
     return value[int(name)] if isinstance(value, list) else value[name]
 
 

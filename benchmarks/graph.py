@@ -112,9 +112,9 @@ def write_placeholders(folder, settings, plan):
         [paths.chunks],
         [paths.candidates.with_suffix(f".{kind}") for kind in ("fits", "csv", "vot", "reg")]
         + [paths.cuts, paths.candidate_file("viewer.fits")],
+        [paths.purity(f"purity.{kind}") for kind in ("json", "csv", "png")],
         [paths.threshold],
         [paths.candidate_file(file) for file in ("sky.png", "searched.fits", "searched.json")],
-        [paths.purity(f"purity.{kind}") for kind in ("json", "csv", "png")],
         [paths.checks(f) for f in ("checks.json", "checks.html", "drift.csv", "drift.png")],
         [paths.mosaic_index, paths.mosaic_page(1)],
         [paths.summary, paths.missing, paths.status_page],

@@ -29,7 +29,8 @@ copyright = f"2026, {author}"
 release = version = lenspipe.__version__
 
 extensions = [
-    "myst_parser",
+    # MyST, with notebooks that are executed.
+    "myst_nb",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
@@ -42,6 +43,12 @@ nitpicky = False
 myst_heading_anchors = 4
 # "--option" stays as it is.
 smartquotes = False
+# The notebooks run at every build, on the small run that they write.
+nb_execution_mode = "force"
+nb_execution_timeout = 120
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+
 myst_enable_extensions = ["colon_fence"]
 
 autosummary_generate = True
@@ -82,6 +89,8 @@ SHOWN = {
 
 def show_files(app: "Sphinx", page: str, source: list[str]) -> None:
     """Put the file that a page shows into it, and lead links to such files to their pages."""
+    if "/" in page:  # notebooks, whose links lead to pages of the site, and generated pages
+        return
     text = source[0]
     folder = DOCS
     if page in SHOWN:

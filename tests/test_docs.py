@@ -7,6 +7,7 @@ import json
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -15,6 +16,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from snakemake.cli import parse_args
 
 import lenspipe
 from lenspipe.cli.main import make_parser
@@ -30,7 +32,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 NOT_IMPORTED = {
     *("aiohttp", "mypy", "pygments", "pytest-xdist", "ruff", "snakefmt", "snakemake"),
     *("types-pyyaml", "types-requests", "pre-commit"),
-    *("myst-parser", "numpydoc", "pydata-sphinx-theme", "sphinx", "towncrier"),
+    *("ipykernel", "myst-nb", "numpydoc", "pydata-sphinx-theme", "sphinx", "towncrier"),
 }
 #: Import names that several distributions share.
 SHARED_NAMES = {"google": "protobuf"}
@@ -53,6 +55,7 @@ CORE = declared(PROJECT["project"]["dependencies"])
 DEMO = declared(PROJECT["project"]["optional-dependencies"]["demo"])
 SWEEP = declared(PROJECT["project"]["optional-dependencies"]["sweep"])
 OPENVINO = declared(PROJECT["project"]["optional-dependencies"]["openvino"])
+EXCHANGE = declared(PROJECT["project"]["optional-dependencies"]["exchange"])
 SLURM = declared(PROJECT["project"]["optional-dependencies"]["slurm"])
 TEST = declared(
     line
@@ -176,14 +179,14 @@ def test_example_is_valid(path):
 
 def test_package_imports_what_it_declares():
     package = imports_of(found(ROOT / "lenspipe", "**/*.py"))
-    assert package - set(CORE) - set(DEMO) - set(SWEEP) - set(OPENVINO) == set()
-    assert {*CORE, *DEMO, *SWEEP, *OPENVINO} - package == NOT_IMPORTED & set(CORE)
+    assert package - set(CORE) - set(DEMO) - set(SWEEP) - set(OPENVINO) - set(EXCHANGE) == set()
+    assert {*CORE, *DEMO, *SWEEP, *OPENVINO, *EXCHANGE} - package == NOT_IMPORTED & set(CORE)
     assert imports_of(SCRIPTS, OURS) - {*CORE, *DEMO, *TEST} == set()
 
 
 def test_tests_import_what_they_declare():
     used = imports_of(found(ROOT / "tests", "**/*.py"), OURS)
-    assert used - {*CORE, *DEMO, *SWEEP, *TEST} == set()
+    assert used - {*CORE, *DEMO, *SWEEP, *EXCHANGE, *TEST} == set()
     assert set(TEST) - used == NOT_IMPORTED & set(TEST)
 
 
@@ -254,7 +257,7 @@ def test_conda_environment_equals_pyproject():
 def test_every_dependency_is_explained():
     text = (ROOT / "docs" / "dependencies.md").read_text()
     rows = set(re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE))
-    assert rows == {*CORE, *DEMO, *SWEEP, *OPENVINO, *SLURM, *TEST}
+    assert rows == {*CORE, *DEMO, *SWEEP, *OPENVINO, *EXCHANGE, *SLURM, *TEST}
 
 
 def test_citation():
@@ -266,7 +269,7 @@ def test_citation():
 
 
 def documents():
-    folders = (".", "docs", "config", "changelog.d")
+    folders = (".", "docs", "docs/notebooks", "config", "changelog.d")
     return sorted(path for folder in folders for path in found(ROOT / folder, "*.md"))
 
 
@@ -349,7 +352,9 @@ def test_figure_of_the_data_flow_shows_its_source():
 
 def test_every_page_is_in_the_navigation():
     """Sphinx would warn of it, but the tests do not build the site."""
-    pages = {path.stem for path in found(ROOT / "docs", "*.md")} - {"index"}
+    paths = [*found(ROOT / "docs", "*.md"), *found(ROOT / "docs", "notebooks/*.md")]
+    pages = {path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in paths}
+    pages -= {"index"}
     trees = "".join(
         block
         for path in found(ROOT / "docs", "*.md")
@@ -381,3 +386,66 @@ def test_figures_of_the_demo_are_those_of_a_run():
     assert {f"{file} {key}" for file, key in names} == set(figures)
     for path, text in texts.items():
         assert script["with_figures"](text, figures) == text, f"{path}: run the script"
+
+
+#: Arguments of the documents' Snakemake commands that no test runs, with the reason.
+NOT_RUN = {
+    "--report": "needs a finished run",
+    "--executor": "needs a cluster",
+    "--workflow-profile": "needs Slurm",
+    "sweep": "needs config section training.sweep",
+    "results/demo/sweep/best.yaml": "needs config section training.sweep",
+    "mine": "needs graded or scored candidates",
+    "--config": "names a file of a finished run",
+}
+#: Configuration files that readers write themselves.
+WRITTEN_BY_READERS = {"my.yaml", "my-list.yaml", "first.yaml"}
+
+
+def snakemake_commands():
+    """Document and arguments of each Snakemake command in it."""
+    for path in documents():
+        for block in blocks(path, "sh"):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                if words[:1] == ["snakemake"]:
+                    yield path.name, words[1:]
+
+
+def test_snakemake_commands_in_documents_are_valid():
+    commands = list(snakemake_commands())
+    assert len(commands) > 20
+    wrong = []
+    for name, words in commands:
+        # The plugin of another executor, which brings its options, need not be installed.
+        if "--executor" in words:
+            continue
+        try:
+            _, options = parse_args(words)
+        except SystemExit:
+            wrong.append((name, words, "options"))
+            continue
+        for file in map(Path, options.configfile or ()):
+            written = file.name in WRITTEN_BY_READERS or file.parts[0] == "results"
+            if not written and not (ROOT / file).exists():
+                wrong.append((name, words, f"{file} does not exist"))
+    assert wrong == []
+
+
+def test_targets_of_snakemake_commands_are_known(tmp_path):
+    """One dry run asks for everything that the documents make in the demo."""
+    targets, used = set(), set()
+    for _, words in snakemake_commands():
+        reasons = NOT_RUN.keys() & set(words)
+        used |= reasons
+        if reasons or "--configfile" in words:
+            continue
+        targets |= set(parse_args(words)[1].targets)
+    assert used == set(NOT_RUN)
+    assert len(targets) > 3
+    command = ["snakemake", "--dry-run", "--quiet", "all", "--cores", "2", "--directory", tmp_path]
+    command += ["--snakefile", ROOT / "Snakefile", "--configfile", ROOT / "config" / "config.yaml"]
+    result = subprocess.run(
+        [*command, "--", "all", *sorted(targets)], capture_output=True, text=True, cwd=ROOT
+    )
+    assert result.returncode == 0, result.stderr[-2000:]

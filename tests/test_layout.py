@@ -16,7 +16,7 @@ ORDER = (
     *("utils", "config", "products", "retrieval", "survey", "models", "statistics", "catalogs"),
     *("plotting", "footprint", "parent", "cutouts", "scoring", "candidates", "mosaics"),
     *("inspection", "followup", "status", "simulation", "sample", "training", "evaluation"),
-    *("completeness", "checks", "runs", "cli"),
+    *("completeness", "rounds", "checks", "runs", "exchange", "cli"),
 )
 #: Modules that the Snakefile or the command line reads at every start: these may import heavy
 #: modules of lenspipe inside functions.

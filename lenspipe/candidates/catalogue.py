@@ -12,6 +12,7 @@ from astropy.table import Table
 
 from lenspipe.candidates.columns import table_with_units
 from lenspipe.config.paths import RunPaths
+from lenspipe.plotting.galaxy_pages import format_probability
 from lenspipe.products.described import write_described
 from lenspipe.products.tables import write_table
 from lenspipe.utils.files import atomic
@@ -91,7 +92,7 @@ def _format_regions(table: pd.DataFrame, note: str) -> str:
     lines += ["global color=cyan width=1", "icrs"]
     # A brace in a name would end the text.
     names = table["name"].str.replace(r"[{}]", "", regex=True)
-    scores = [f" p={p:.4f}" if np.isfinite(p) else "" for p in table["p"]]
+    scores = [f" p {format_probability(p)}" if np.isfinite(p) else "" for p in table["p"]]
     lines += [
         f'circle({row.ra:.7f},{row.dec:.7f},{_CIRCLE_ARCSEC}") # text={{{row.name}{row.score}}}'
         + (" color=yellow" if row.known else "")

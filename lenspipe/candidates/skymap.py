@@ -67,6 +67,9 @@ def plot_sky_map(
         {"searched bricks": (np.ones(len(bricks), bool), "0.85")},
         brick_deg,
         path,
-        galaxies={"known lenses": (table[known], ORANGE), "others": (table[~known], BLUE)},
+        galaxies={
+            "known lenses": (table[known], ORANGE),
+            "other candidates": (table[~known], BLUE),
+        },
         title=title,
     )

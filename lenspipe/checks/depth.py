@@ -183,7 +183,7 @@ def check_regions(
         if p_rates < checks.level and ratio > checks.max_rate_ratio:
             findings.append(f"high scores of random galaxies differ by a factor {ratio:.1f}")
         elif ratio > checks.max_rate_ratio:
-            why += f", as they do for randomly assigned bricks (p {p_rates:.2g})"
+            why += f", as they do for randomly assigned bricks (p-value {p_rates:.2g})"
         n_bricks = random.groupby("region")["brick"].nunique().min()
         if not findings and n_bricks < _MIN_BRICKS:
             return not_measured(

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 
 from lenspipe import __version__
 from lenspipe.cli import (
+    exchange,
     expected,
     grade,
     inspection,
     purity,
     recovery,
+    round,
     score,
     selection,
     sheets,
@@ -29,7 +31,8 @@ __all__ = ["main", "make_parser"]
 _COMMANDS = (
     *(simulate.COMMAND, grade.COMMAND, train.COMMAND, score.COMMAND, status.COMMAND),
     *(sheets.COMMAND, inspection.COMMAND, recovery.COMMAND, purity.COMMAND, selection.COMMAND),
-    *(expected.COMMAND, shipped.CARD_COMMAND, shipped.COMMAND),
+    *(round.COMMAND, expected.COMMAND, shipped.CARD_COMMAND, shipped.COMMAND),
+    *(exchange.EXPORT_COMMAND, exchange.IMPORT_COMMAND),
 )
 
 

@@ -69,6 +69,13 @@ def plot_completeness(
         shown = [quantity for quantity in function.quantities if quantity != REGION]
         for panel, quantity in zip(axes[1:], shown, strict=True):
             _plot_curve(panel, function, injected, values[quantity.name], quantity)
+        # Curves are compared: their axes are equal and reach the highest interval.
+        curves = [panel for panel in axes[1:] if panel.lines]
+        top = max([0.1, *(panel.dataLim.y1 for panel in curves)])
+        for panel in curves:
+            panel.set_ylim(0, min(1.02, 1.08 * top))
+        handles, labels = (curves or [axes[1]])[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
         for panel in axes[[1, 3]]:
             panel.set_ylabel("completeness of injected lenses")
 
@@ -130,8 +137,6 @@ def _plot_curve(
     plot_points(axes, x, n_found / n, *ends, colour=ORANGE, label="counted")
     if quantity.scale == "log1p":
         axes.set_xscale("symlog", linthresh=3)
-    axes.set_ylim(0, min(1.02, 1.15 * axes.get_ylim()[1]))
-    axes.legend()
 
 
 def plot_prediction(
@@ -153,7 +158,7 @@ def plot_prediction(
         [row[key] for row in bins] for key in ("n", "found", "expected", "low", "high")
     )
     title = (
-        f"{prediction['n']} planted lenses: {prediction['expected']:.1f} "
+        f"{prediction['n']} planted lenses: {prediction['expected']:.0f} "
         f"({prediction['low']} to {prediction['high']}) predicted, {prediction['found']} found"
     )
     with open_figure(path, 9.5, 4.6, title) as figure:
@@ -190,7 +195,9 @@ def plot_realism(
     result
         As returned by `lenspipe.completeness.realism.measure_realism`.
     """
-    with open_figure(path, 12, 7.4) as figure:
+    n_real, n_injected = map(len, tables)
+    title = f"{n_real} real and {n_injected} injected lenses: some of each, scores, features"
+    with open_figure(path, 12, 7.8, title) as figure:
         (top,), (bottom,) = figure.subfigures(2, 1, squeeze=False, height_ratios=[2.5, 4])
         names, colours = ("real", "injected"), (BLUE, ORANGE)
         tiles = top.subplots(2, _N_SHOWN)
@@ -207,14 +214,15 @@ def plot_realism(
             p = np.sort(table["p"].to_numpy())
             fraction = np.arange(1, len(p) + 1) / len(p)
             scores.step(p, fraction, where="post", color=colour, label=f"{len(p)} {name}")
-        scores.set(xlabel="p", ylabel="cumulative fraction", xlim=(0, 1), ylim=(0, 1.02))
-        scores.set_title(f"KS distance {result['ks']:.2f}, p {result['ks_p']:.2g}", fontsize=10)
+        scores.set(xlabel="score p", ylabel="cumulative fraction", xlim=(0, 1), ylim=(0, 1.02))
+        scores.set_title(
+            f"KS distance {result['ks']:.2f}, p-value {result['ks_p']:.2g}", fontsize=10
+        )
         scores.legend(loc="upper left")
         spread = features.std(axis=0)
         scaled = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1)
         components = np.linalg.svd(scaled, full_matrices=False)[2]
         projected = scaled @ components[:2].T
-        n_real = len(tables[0])
         for rows, name, colour in zip(
             (slice(None, n_real), slice(n_real, None)), names, colours, strict=True
         ):
@@ -226,7 +234,7 @@ def plot_realism(
                 "({auc_features_low:.2f} to {auc_features_high:.2f})".format(**result),
                 fontsize=10,
             )
-        plane.legend()
+        plane.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _crop(images: np.ndarray) -> np.ndarray:

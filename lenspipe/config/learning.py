@@ -185,6 +185,50 @@ class Sample(Section):
         return value
 
 
+class RoundFractions(Section):
+    """Fractions of a round's galaxies that are chosen in each way; they add up to 1."""
+
+    score: Fraction = Field(1.0, description="Fraction with the highest scores.")
+    disagreement: Fraction = Field(
+        0.0,
+        description="Fraction on which the networks of an ensemble disagree most; by score where "
+        "there is one network.",
+    )
+    diversity: Fraction = Field(
+        0.0,
+        description="Fraction that differ most from each other in the network's features "
+        "(k-centre), among the preselected.",
+    )
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> Self:
+        if abs(sum(self.values()) - 1) > 1e-6:
+            raise ValueError("must add up to 1")
+        return self
+
+    def values(self) -> tuple[float, float, float]:
+        """Fractions by score, disagreement and diversity."""
+        return self.score, self.disagreement, self.diversity
+
+
+class Round(Section):
+    """Rounds in which people grade, and a network is trained again (`lenspipe round`)."""
+
+    number: PositiveInt = Field(200, description="Number of galaxies to look at in a round.")
+    fractions: RoundFractions = Field(
+        default_factory=RoundFractions, description="How they are chosen."
+    )
+    preselected: PositiveInt = Field(
+        10,
+        description="Galaxies with the highest scores among which different ones are chosen, in "
+        "units of `number`.",
+    )
+    false_positive_rate: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.01,
+        description="False-positive rate at which the recovery of two networks is compared.",
+    )
+
+
 class Injection(Section):
     """Arcs like those of the simulated sky, injected into cutouts of galaxies for training."""
 

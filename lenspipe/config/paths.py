@@ -159,6 +159,10 @@ class RunPaths:
         """Galaxies found by a model trained on a version of the sample, to be graded."""
         return self.root / "mined" / f"version-{version}.csv"
 
+    def round(self, number: int | str, file: str) -> Path:
+        """File of a round, counted from 1: list.csv, round.json, config.yaml or its cutouts."""
+        return self.root / "rounds" / str(number) / file
+
     def sample_report(self, file: str) -> Path:
         """File of the labelled sample's report: report.html, report.json or a figure."""
         return self.root / "sample" / "report" / file
@@ -235,6 +239,10 @@ class RunPaths:
     def inspection(self, file: str = "grades.sqlite") -> Path:
         """File of the inspection: grades.sqlite, with every vote, or an export of it."""
         return self.root / "inspection" / file
+
+    def exchange(self, format_name: str) -> Path:
+        """Folder of what another project is given, in its format."""
+        return self.root / "exchange" / format_name
 
     def log(self, rule: str, name: str = "all") -> Path:
         """Log of a job."""

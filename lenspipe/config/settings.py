@@ -24,7 +24,7 @@ from lenspipe.config.data import (
     Survey,
 )
 from lenspipe.config.explain import explain
-from lenspipe.config.learning import Inference, Injection, Records, Sample
+from lenspipe.config.learning import Inference, Injection, Records, Round, Sample
 from lenspipe.config.paths import RunPaths, model_file
 from lenspipe.config.quality import Checks, Expected, Selection
 from lenspipe.config.results import Candidates, Mosaics, Recovery
@@ -78,6 +78,7 @@ class Settings(Section):
     sample: Sample = Field(default_factory=Sample)
     injection: Injection = Field(default_factory=Injection)
     records: Records = Field(default_factory=Records)
+    round: Round = Field(default_factory=Round)
     training: Training = Field(default_factory=Training)
     ensemble: Ensemble = Field(default_factory=Ensemble)
     sweep: Sweep = Field(default_factory=Sweep)

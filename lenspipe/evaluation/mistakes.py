@@ -1,5 +1,6 @@
 """Pages of missed lenses and false positives."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from lenspipe.config.surveys.base import Release
 from lenspipe.plotting.galaxy_pages import draw_page
 from lenspipe.utils.names import iau_name
 
-__all__ = ["draw_mistakes"]
+__all__ = ["draw_mistakes", "page_columns"]
+
+#: Fewer columns leave no room for the title.
+_MIN_COLUMNS = 3
 
 
 def draw_mistakes(
@@ -57,8 +61,13 @@ def draw_mistakes(
             bands=bands,
             pixel_scale_arcsec=release.pixel_scale_arcsec,
             stretch=mosaics.stretch,
-            columns=mosaics.columns,
+            columns=page_columns(len(shown), mosaics.columns),
             title=f"{title}: {name} at {rule}",
             subtitle=f"{len(shown)} of {len(table)}, {order}; galaxies not used in training",
             message=message,
         )
+
+
+def page_columns(number: int, columns: int) -> int:
+    """Columns of a page with a number of galaxies: about as many as rows, at most `columns`."""
+    return min(columns, max(_MIN_COLUMNS, math.ceil(math.sqrt(number))))

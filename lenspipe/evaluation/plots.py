@@ -77,6 +77,7 @@ def plot_figures(
         path("roc.png"),
         points=[point for point in points if point[1] is not None],
         cut=(f"p ≥ {threshold:g}", fpr, completeness),
+        title=f"{name}: completeness and false positives of each split",
     )
     title = f"{name}, {shown} split: {_format_counts(lenses, nonlenses)}"
     at = title + (
@@ -86,7 +87,7 @@ def plot_figures(
         lenses, nonlenses, prior, threshold, at, path("precision_recall.png")
     )
     model_figures.plot_threshold(lenses, nonlenses, prior, threshold, at, path("threshold.png"))
-    figures.plot_scores(galaxies["p"], _classes(galaxies), threshold, path("scores.png"))
+    figures.plot_scores(galaxies["p"], _classes(galaxies), threshold, path("scores.png"), title)
     model_figures.plot_reliability(
         galaxies["label"],
         _probabilities(galaxies["p"], calibration),

@@ -98,12 +98,14 @@ def evaluate(settings: Settings) -> dict:
         for name in ("false_positive_rate", "completeness")
     )
     at_cut = (str(section.threshold), fpr, completeness)
-    figures.plot_roc(curves, paths.evaluation("roc.png"), cut=at_cut)
+    title = f"{settings.run}, {where}: {len(lenses)} lenses, {len(nonlenses)} non-lenses"
+    figures.plot_roc(curves, paths.evaluation("roc.png"), cut=at_cut, title=title)
     figures.plot_scores(
         galaxies["p"],
         galaxies["kind"],
         metrics["threshold"],
         paths.evaluation("scores.png"),
+        title,
     )
     figures.plot_completeness(
         [
@@ -117,6 +119,7 @@ def evaluate(settings: Settings) -> dict:
         ],
         str(section.threshold),
         paths.evaluation("completeness.png"),
+        f"{settings.run}, {where}: lenses found, of the number above each bin (95 % intervals)",
     )
     cutouts = CutoutFiles.of(settings)
     draw_mistakes(

@@ -36,6 +36,9 @@ _BINS = {
     "arc_snr": (14.0, 30.0, 45.0, 65.0, 90.0, 150.0, np.inf),
 }
 
+#: Signal to noise from which on an arc is hard to take for a blue neighbour.
+_BRIGHT_SNR = 90.0
+
 
 def judge_on_stamps(settings: Settings) -> dict[str, Any]:
     """Score simulated stamps of visible lenses and of non-lenses with the search's model.
@@ -98,6 +101,11 @@ def _measure(lenses: pd.DataFrame, nonlenses: pd.DataFrame) -> dict[str, Any]:
     above = lenses["p"] > cut
     for column, edges in _BINS.items():
         result[f"completeness_by_{column}"] = completeness_in_bins(lenses, column, above, edges)
+    bright = lenses["arc_snr"] >= _BRIGHT_SNR
+    result["bright_arc_snr"] = _BRIGHT_SNR
+    result["completeness_of_bright_arcs_by_theta_e_arcsec"] = completeness_in_bins(
+        lenses[bright], "theta_e_arcsec", above, _BINS["theta_e_arcsec"]
+    )
     result["false_positive_rate_by_kind"] = {
         str(kind): {"n": len(group), "fpr01": float((group["p"] > cut).mean())}
         for kind, group in nonlenses.groupby("kind")

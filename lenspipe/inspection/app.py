@@ -20,12 +20,13 @@ from starlette.staticfiles import StaticFiles
 
 from lenspipe.config.paths import RunPaths
 from lenspipe.inspection.agreement import measure_agreement
-from lenspipe.inspection.grades import grade_table
+from lenspipe.inspection.grades import POINTS, grade_table, means_of_stage
 from lenspipe.inspection.guard import Guard
-from lenspipe.inspection.images import draw_strip, shown_bands
+from lenspipe.inspection.images import SHOWN, difference_name, draw_strip, shown_bands
 from lenspipe.inspection.lists import Lists
 from lenspipe.inspection.queue import Queue
-from lenspipe.inspection.store import Store, split_item
+from lenspipe.inspection.store import TAGS, Store, split_item
+from lenspipe.plotting.colour import STRETCHES, sky_level
 from lenspipe.products.candidates import model_note
 from lenspipe.utils.errors import LenspipeError
 
@@ -45,6 +46,7 @@ class _Vote(BaseModel):
     grade: Literal["A", "B", "C", "D", ""]
     comment: str = Field(max_length=2000)
     seconds: float = Field(ge=0, lt=1e9)
+    tags: list[Literal[TAGS]] = Field(default=[], max_length=len(TAGS))  # type: ignore[valid-type]
 
 
 class _Votes(BaseModel):
@@ -145,9 +147,11 @@ class _Portal:
         entries = []
         for place, item in enumerate(items):
             if self.lists.exists(item):
-                vote = votes.get(item, {"grade": "", "comment": "", "n": 0})
+                vote = votes.get(item, {"grade": "", "comment": "", "n": 0, "tags": ""})
                 given = {name: vote[name] for name in ("grade", "comment", "n")}
+                given["tags"] = vote["tags"].split()
                 entries.append({"place": place} | self._describe(item) | given)
+        bands = self._bands(items)
         return JSONResponse(
             {
                 "run": self.paths.root.name,
@@ -155,7 +159,9 @@ class _Portal:
                 "grader": grader,
                 "stage": self.stage,
                 "entries": entries,
-                "bands": self._bands(items),
+                "bands": shown_bands(bands),
+                "difference": difference_name(bands),
+                "sky_levels": {name: sky_level(name) for name in STRETCHES},
                 "pixel_arcsec": self.lists.release.pixel_scale_arcsec,
                 "message": "" if entries else self._why_empty(),
                 "next": self.queue and self.queue.next_places(grader, items),
@@ -180,14 +186,14 @@ class _Portal:
         if not item or not self.lists.exists(item):
             raise HTTPException(404, "no such image")
         try:
-            residual = query.get("residual", "0") == "1"
-            stretch = {"viewer": "viewer", "lupton": "lupton"}[query.get("stretch", "viewer")]
+            show = SHOWN[SHOWN.index(query.get("show", "image"))]
+            stretch = STRETCHES[STRETCHES.index(query.get("stretch", "viewer"))]
             gain = min(max(float(query.get("gain", "1")), 1e-3), 1e3)
-        except (KeyError, ValueError):
+        except ValueError:
             gain = math.nan
         if math.isnan(gain):
             raise HTTPException(400, "invalid parameters of the image")
-        strip = draw_strip(self.lists.read(item), residual, stretch, gain)
+        strip = draw_strip(self.lists.read(item), show, stretch, gain)
         return Response(strip, media_type="image/png")
 
     async def vote(self, request: Request) -> Response:
@@ -228,8 +234,38 @@ class _Portal:
                 "own": agreement["graders"].get(grader),
                 "pairs": [p for p in agreement["pairs"] if grader in (p["one"], p["other"])],
                 "all": agreement["all"],
+                "places": self._to_review(grader, items, votes),
+                "next_stage": self._n_next_stage(),
             }
         )
+
+    def _to_review(
+        self, grader: str, items: Sequence[str], votes: Sequence[dict[str, Any]]
+    ) -> dict[str, list[int]]:
+        """Places of a finished list that differ by two grades or more, and of the lenses missed."""
+        grades: dict[str, dict[str, str]] = {}
+        for vote in votes:
+            if vote["grade"]:
+                grades.setdefault(vote["item"], {})[vote["grader"]] = vote["grade"]
+        places: dict[str, list[int]] = {"disagreements": [], "missed": []}
+        for place, item in enumerate(items):
+            given = grades.get(item, {})
+            if grader not in given or not self.lists.exists(item):
+                continue
+            points = [POINTS[grade] for grade in given.values()]
+            kind, galaxy = split_item(item)
+            if kind == "candidate" and max(points) - min(points) >= 2:
+                places["disagreements"].append(place)
+            known = kind == "candidate" and self.lists.candidates.at[galaxy, "known"]
+            if given[grader] == "D" and (known or kind in self.lists.controls):
+                places["missed"].append(place)
+        return places
+
+    def _n_next_stage(self) -> int | None:
+        """Number of candidates that a second stage would show; None if this is that stage."""
+        if self.stage > 1:
+            return None
+        return int((means_of_stage(self.store, self.stage) >= self.lists.mix.limit).sum())
 
     def _admit(self, request: Request) -> str:
         """Name of the grader, who must have the right token."""
@@ -259,11 +295,11 @@ class _Portal:
         return entry | {"viewer": viewer}
 
     def _bands(self, items: Sequence[str]) -> str:
-        """Bands of the images."""
+        """Bands of the cutouts."""
         for item in items:
             if self.lists.exists(item) and split_item(item)[0] == "candidate":
                 try:
-                    return shown_bands(self.lists.read(item).bands)
+                    return self.lists.read(item).bands
                 except LenspipeError:
                     continue
         return "grz"

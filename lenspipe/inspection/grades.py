@@ -15,7 +15,7 @@ from astropy.table import Table
 from lenspipe.config.paths import RunPaths
 from lenspipe.inspection.agreement import measure_agreement
 from lenspipe.inspection.posterior import Retirement, estimate_posterior
-from lenspipe.inspection.store import Store, damaged
+from lenspipe.inspection.store import TAGS, Store, damaged
 from lenspipe.products.described import write_described
 from lenspipe.products.files import require, write_json
 from lenspipe.products.schema import GRADES, VOTES, names_of
@@ -57,14 +57,17 @@ def grade_table(store: Store, ids: Sequence[str]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        In the order of `ids`: grade, mean, spread, n_votes, stage, votes, comments.
+        In the order of `ids`: grade, mean, spread, n_votes, stage, votes, comments, tags.
     """
     by_stage: dict[str, dict[int, dict[str, str]]] = {}
     comments: dict[str, list[str]] = {}
+    tags: dict[str, dict[str, set[str]]] = {}
     for vote in store.votes(latest=True):
         item = vote["item"].removeprefix("repeat:")
         if vote["comment"]:
             comments.setdefault(item, []).append(f"{vote['grader']}: {vote['comment']}")
+        for tag in vote["tags"].split():
+            tags.setdefault(item, {}).setdefault(tag, set()).add(vote["grader"])
         if _counts(vote):
             stages = by_stage.setdefault(item, {})
             stages.setdefault(vote["stage"], {})[vote["grader"]] = vote["grade"]
@@ -82,9 +85,10 @@ def grade_table(store: Store, ids: Sequence[str]) -> pd.DataFrame:
                 "stage": stage,
                 "votes": " | ".join(f"{name}: {grades[name]}" for name in sorted(grades)),
                 "comments": " | ".join(comments.get(id_, [])),
+                "tags": _count_tags(tags.get(id_, {})),
             }
         )
-    columns = ["grade", "mean", "spread", "n_votes", "stage", "votes", "comments"]
+    columns = ["grade", "mean", "spread", "n_votes", "stage", "votes", "comments", "tags"]
     table = pd.DataFrame(rows, index=list(ids), columns=columns)
     return table.astype({"n_votes": "int32", "stage": "int32", "mean": float, "spread": float})
 
@@ -147,6 +151,13 @@ def export_grades(
     result["skills"] = posterior.skills()
     write_json(paths.inspection("agreement.json"), result)
     return grades["grade"].value_counts().to_dict()
+
+
+def _count_tags(graders: Mapping[str, set[str]]) -> str:
+    """Tags and the number of graders who gave each, most frequent first."""
+    numbers = {tag: len(graders[tag]) for tag in TAGS if tag in graders}
+    order = sorted(numbers, key=lambda tag: -numbers[tag])
+    return " | ".join(f"{tag}: {numbers[tag]}" for tag in order)
 
 
 def _all_votes(paths: RunPaths, store: Store) -> list[dict[str, Any]]:

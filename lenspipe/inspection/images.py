@@ -12,15 +12,27 @@ from PIL import Image
 
 from lenspipe.config.paths import RunPaths
 from lenspipe.plotting.colour import colour_images
-from lenspipe.plotting.residual import residual_images
+from lenspipe.plotting.residual import band_difference, residual_images
 from lenspipe.products.candidates import read_candidates
 from lenspipe.products.cutouts import open_cutouts, read_release
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.names import iau_name
 
-__all__ = ["Cutout", "Cutouts", "candidates_to_grade", "draw_strip", "shown_bands"]
+__all__ = [
+    "SHOWN",
+    "Cutout",
+    "Cutouts",
+    "candidates_to_grade",
+    "difference_name",
+    "draw_strip",
+    "shown_bands",
+]
 
 _DEFAULT_BANDS = {3: "grz", 4: "griz"}
+
+#: What the large image may be: in colour, after subtraction of a smooth model, or the difference of
+#: two bands.
+SHOWN = ("image", "residual", "difference")
 
 # A single band in grey is darker than as one of three colours.
 _GREY_GAIN = np.float32(2)
@@ -148,15 +160,17 @@ def _shape(row: np.void) -> tuple[float, ...]:
 
 
 def draw_strip(
-    cutout: Cutout, residual: bool = False, stretch: str = "viewer", gain: float = 1.0
+    cutout: Cutout, show: str = "image", stretch: str = "viewer", gain: float = 1.0
 ) -> bytes:
-    """Draw a cutout as a PNG of images side by side: in colour, g, r, z, the residual in colour.
+    """Draw a cutout as a PNG of images side by side: one of `SHOWN`, g, r, z, and the others.
 
     Parameters
     ----------
-    residual
-        Whether image and residual are swapped; the single bands are those of the first.
-    stretch : {'viewer', 'lupton'}
+    show
+        The first image; the others follow the single bands in their order. The bands are those of
+        the residual if that comes first. A cutout of a single band has no difference.
+    stretch
+        As in `lenspipe.plotting.colour.STRETCHES`.
     gain
         Factor on all fluxes before the stretch.
 
@@ -167,14 +181,22 @@ def draw_strip(
         `shown_bands`.
     """
     image = cutout.image * np.float32(gain)
-    shown, other = image, residual_images(image[None], [cutout.shape])[0]
-    if residual:
-        shown, other = other, shown
-    pictures = [colour_images(shown[None], cutout.bands, stretch)]
-    for band in shown_bands(cutout.bands):
-        i = cutout.bands.index(band)
-        pictures.append(colour_images(_GREY_GAIN * shown[None, i : i + 1], band, stretch))
-    pictures.append(colour_images(other[None], cutout.bands, stretch))
+    residual, bands = residual_images(image[None], [cutout.shape])[0], cutout.bands
+
+    def grey(plane: np.ndarray, band: str) -> np.ndarray:
+        return colour_images(_GREY_GAIN * plane[None, None], band, stretch)
+
+    views = {
+        "image": colour_images(image[None], bands, stretch),
+        "residual": colour_images(residual[None], bands, stretch),
+    }
+    if difference_name(bands):
+        blue, red = (bands.index(shown_bands(bands)[i]) for i in (0, -1))
+        views["difference"] = grey(band_difference(image, blue, red), bands[blue])
+    first = views.pop(show if show in views else "image")
+    planes = residual if show == "residual" else image
+    single = [grey(planes[bands.index(band)], band) for band in shown_bands(bands)]
+    pictures = [first, *single, *views.values()]
     strip = np.concatenate([picture[0, ::-1] for picture in pictures], axis=1)
     file = io.BytesIO()
     Image.fromarray(strip).save(file, "PNG", compress_level=1)
@@ -184,3 +206,9 @@ def draw_strip(
 def shown_bands(bands: str) -> str:
     """Bands shown in grey: g, r, z where available, else the first three."""
     return "grz" if {"g", "r", "z"} <= set(bands) else bands[:3]
+
+
+def difference_name(bands: str) -> str:
+    """Name of the difference of the bluest and the reddest band shown; empty for a single band."""
+    shown = shown_bands(bands)
+    return f"{shown[0]}\u2212{shown[-1]}" if len(shown) > 1 else ""

@@ -21,7 +21,10 @@ from typing import Any
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
-__all__ = ["GRADER_NAME", "Store", "damaged", "split_item"]
+__all__ = ["GRADER_NAME", "TAGS", "Store", "damaged", "split_item"]
+
+#: What a grader may say of an image beside the grade.
+TAGS = ("ring", "spiral", "merger", "artefact", "group", "quasar", "other-survey")
 
 #: Pattern of graders' names, which are part of addresses and files.
 GRADER_NAME = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,38}[\w-])?", re.ASCII)
@@ -37,7 +40,8 @@ _TABLES = {
         grade TEXT NOT NULL CHECK (grade IN ('A', 'B', 'C', 'D', '')),
         comment TEXT NOT NULL,
         seconds REAL NOT NULL,
-        time TEXT NOT NULL""",
+        time TEXT NOT NULL,
+        tags TEXT NOT NULL DEFAULT ''""",
     "lists": """
         grader TEXT NOT NULL REFERENCES graders (name),
         stage INTEGER NOT NULL,
@@ -145,6 +149,11 @@ class Store:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {1 + secrets.randbelow(2**31 - 1)}")
             connection.execute("COMMIT")
+        elif "tags" not in tables["votes"]:
+            connection.execute("BEGIN IMMEDIATE")
+            if "tags" not in _columns(connection)["votes"]:
+                connection.execute("ALTER TABLE votes ADD COLUMN tags TEXT NOT NULL DEFAULT ''")
+            connection.execute("COMMIT")
         self.identity = connection.execute("PRAGMA user_version").fetchone()[0]
 
     def _check(self, tables: Mapping[str, Sequence[str]]) -> None:
@@ -153,7 +162,9 @@ class Store:
             for statement in _SCHEMA:
                 memory.execute(statement)
             expected = _columns(memory)
-        if tables != expected:
+        # Files of earlier versions have no tags.
+        earlier = {name: [c for c in columns if c != "tags"] for name, columns in expected.items()}
+        if tables not in (expected, earlier):
             found = ", ".join(f"{name} ({', '.join(c)})" for name, c in tables.items())
             raise LenspipeError(
                 f"{self.path}: not a database of votes: found {found or 'no tables'}, expected "
@@ -284,7 +295,7 @@ class Store:
         votes
             key: chosen by the browser, so that a vote that is sent twice is stored once; item;
             grade: A to D, or empty if withdrawn or not given yet; comment; seconds: spent on the
-            image.
+            image; tags, if any: several of `TAGS`.
 
         Raises
         ------
@@ -293,12 +304,13 @@ class Store:
         """
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         rows = [
-            (v["key"], grader, stage, v["item"], v["grade"], v["comment"], v["seconds"], now)
+            (v["key"], grader, stage, v["item"], v["grade"], v["comment"], v["seconds"], now,
+             _tag_text(v.get("tags", ())))
             for v in votes
-        ]
+        ]  # fmt: skip
         self._insert(
-            "INSERT OR IGNORE INTO votes (key, grader, stage, item, grade, comment, seconds, time) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO votes (key, grader, stage, item, grade, comment, seconds, time, "
+            "tags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
 
@@ -319,9 +331,21 @@ class Store:
         Returns
         -------
         list of dict
-            n, key, grader, stage, item, grade, comment, seconds, time (UTC, ISO 8601).
+            n, key, grader, stage, item, grade, comment, seconds, time (UTC, ISO 8601), tags
+            (separated by blanks).
         """
-        names = ("n", "key", "grader", "stage", "item", "grade", "comment", "seconds", "time")
+        names = [
+            "n",
+            "key",
+            "grader",
+            "stage",
+            "item",
+            "grade",
+            "comment",
+            "seconds",
+            "time",
+            "tags",
+        ]
         inner = "WHERE n IN (SELECT max(n) FROM votes GROUP BY grader, stage, item)"
         text = (
             f"SELECT {', '.join(names)} FROM votes {inner if latest else 'WHERE true'} "
@@ -352,6 +376,11 @@ def _columns(connection: sqlite3.Connection) -> dict[str, list[str]]:
         name: [row[1] for row in connection.execute("SELECT * FROM pragma_table_info(?)", (name,))]
         for (name,) in connection.execute(query).fetchall()
     }
+
+
+def _tag_text(tags: Iterable[str]) -> str:
+    given = set(tags)
+    return " ".join(tag for tag in TAGS if tag in given)
 
 
 def _hash(token: str) -> str:

@@ -3,12 +3,27 @@
 from collections.abc import Sequence
 
 import numpy as np
-from astropy.visualization import make_lupton_rgb
+from astropy.visualization import (
+    AsinhStretch,
+    BaseStretch,
+    LinearStretch,
+    LogStretch,
+    make_lupton_rgb,
+)
 from numpy.typing import ArrayLike
 
 from lenspipe.utils.errors import LenspipeError
 
-__all__ = ["BAND_SCALES", "colour_images", "lupton_rgb", "viewer_fluxes", "viewer_rgb"]
+__all__ = [
+    "BAND_SCALES",
+    "STRETCHES",
+    "colour_images",
+    "lupton_rgb",
+    "sky_level",
+    "stretched_rgb",
+    "viewer_fluxes",
+    "viewer_rgb",
+]
 
 #: The sky viewer's factor on each band's flux in nanomaggies.
 BAND_SCALES = {"g": 6.0, "r": 3.4, "i": 3.0, "z": 2.2}
@@ -18,6 +33,17 @@ _SOFTENING = 20.0
 _LUPTON_STRETCH = 0.15
 _LUPTON_Q = 8.0
 _LUPTON_BLACK = -0.02
+# Stretches of each band on its own, and the scaled flux that is white. The linear one resolves
+# faint light only; the black point of each follows from the level of the sky, the viewer's.
+_SINGLE_BAND: dict[str, tuple[BaseStretch, float]] = {
+    "linear": (LinearStretch(), 0.3),
+    "asinh": (AsinhStretch(0.02), 2.0),
+    "log": (LogStretch(100.0), 2.0),
+}
+_SKY = float(np.arcsinh(_SOFTENING * _PEDESTAL) / np.sqrt(_SOFTENING))
+
+#: Names of the stretches of `colour_images`.
+STRETCHES = ("viewer", "lupton", *_SINGLE_BAND)
 # Pixels without data: diagonal stripes of two dark greys, unlike any sky.
 _STRIPES = np.array([[38, 38, 42], [62, 62, 68]], dtype=np.uint8)
 
@@ -100,6 +126,37 @@ def lupton_rgb(images: ArrayLike, bands: Sequence[str] = ("g", "r", "z")) -> np.
     return _striped(rgb.reshape(n, height, width, 3), empty)
 
 
+def stretched_rgb(
+    images: ArrayLike, bands: Sequence[str] = ("g", "r", "z"), stretch: str = "asinh"
+) -> np.ndarray:
+    """Colour images with each band stretched on its own by one of astropy's functions.
+
+    Zero flux, the sky of coadds whose background is subtracted, has the level that it has in the
+    sky viewer's stretch; black lies as far below it as follows from that.
+
+    Parameters
+    ----------
+    images, bands
+        As for `viewer_rgb`.
+    stretch : {'linear', 'asinh', 'log'}
+        `astropy.visualization.LinearStretch`, `AsinhStretch` with a = 0.02, or `LogStretch` with
+        a = 100. White is a scaled flux of 0.3 in the first and 2 in the others.
+    """
+    scaled, empty = _scaled(images, bands)
+    function, white = _SINGLE_BAND[stretch]
+    sky = float(function.inverse(np.array([_SKY]))[0])
+    black = -white * sky / (1 - sky)
+    values = function(np.clip((scaled - black) / (white - black), 0, 1), clip=True)
+    rgb = (values[:, ::-1] * 255).astype(np.uint8)
+    return _striped(np.moveaxis(rgb, 1, -1), empty)
+
+
+def sky_level(stretch: str) -> float:
+    """Level of zero flux in a stretch of `colour_images`, 0 (black) to 1 (white)."""
+    images = np.zeros((1, 3, 1, 1), np.float32)
+    return float(colour_images(images, "grz", stretch).mean() / 255)
+
+
 def colour_images(images: ArrayLike, bands: Sequence[str], stretch: str = "viewer") -> np.ndarray:
     """Colour images of cutouts in any bands.
 
@@ -110,8 +167,8 @@ def colour_images(images: ArrayLike, bands: Sequence[str], stretch: str = "viewe
     bands
         The B bands, bluest first. Of four, g, r and z are shown; of two, the redder one is both
         green and red; a single one is grey.
-    stretch : {'viewer', 'lupton'}
-        See `viewer_rgb` and `lupton_rgb`.
+    stretch
+        One of `STRETCHES`: see `viewer_rgb`, `lupton_rgb` and `stretched_rgb`.
 
     Returns
     -------
@@ -133,8 +190,10 @@ def colour_images(images: ArrayLike, bands: Sequence[str], stretch: str = "viewe
         shown = [bands.index(band) for band in "grz"]
     else:
         shown = [0, len(bands) // 2, len(bands) - 1]
-    stretches = {"viewer": viewer_rgb, "lupton": lupton_rgb}
-    return stretches[stretch](images[:, shown], [bands[i] for i in shown])
+    images, bands = images[:, shown], [bands[i] for i in shown]
+    if stretch in _SINGLE_BAND:
+        return stretched_rgb(images, bands, stretch)
+    return {"viewer": viewer_rgb, "lupton": lupton_rgb}[stretch](images, bands)
 
 
 def _scaled(images: ArrayLike, bands: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -42,6 +42,7 @@ def plot_roc(
     path: str | os.PathLike[str],
     points: Iterable[tuple[float, float, float, float]] = (),
     cut: tuple[str, Estimate, Estimate] | None = None,
+    title: str = "",
 ) -> None:
     """Plot ROC curves with a logarithmic and a linear axis of false positives.
 
@@ -55,7 +56,7 @@ def plot_roc(
     cut
         Of the cut in use: description, false-positive rate and completeness with their intervals.
     """
-    with open_figure(path, 10, 4.4) as figure:
+    with open_figure(path, 10, 4.8, title) as figure:
         left, right = figure.subplots(1, 2, sharey=True)
         lowest = 0.01
         for (label, (fpr, completeness)), colour in zip(
@@ -74,7 +75,8 @@ def plot_roc(
         for axes in (left, right):
             axes.set_xlabel("false-positive rate")
             axes.grid()
-        left.legend(loc="lower right")
+        handles, labels = left.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
 
 
 def _plot_cut(axes: Axes, label: str, fpr: Estimate, completeness: Estimate) -> None:
@@ -87,7 +89,10 @@ def _plot_cut(axes: Axes, label: str, fpr: Estimate, completeness: Estimate) -> 
 
 
 def plot_completeness(
-    panels: Sequence[Mapping[str, Any]], binned_at: str, path: str | os.PathLike[str]
+    panels: Sequence[Mapping[str, Any]],
+    binned_at: str,
+    path: str | os.PathLike[str],
+    title: str = "",
 ) -> None:
     """Plot completeness against one or more properties.
 
@@ -100,7 +105,7 @@ def plot_completeness(
     binned_at
         Describes the threshold on the scores.
     """
-    with open_figure(path, 5 * len(panels), 4.4) as figure:
+    with open_figure(path, 5 * len(panels), 4.6, title) as figure:
         row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, panel in zip(row, panels, strict=True):
             _plot_bins(axes, panel["bins"], panel["log"])
@@ -133,7 +138,11 @@ def _plot_bins(axes: Axes, bins: Sequence[Mapping[str, Any]], log: bool) -> None
 
 
 def plot_scores(
-    p: ArrayLike, kinds: ArrayLike, threshold: float, path: str | os.PathLike[str]
+    p: ArrayLike,
+    kinds: ArrayLike,
+    threshold: float,
+    path: str | os.PathLike[str],
+    title: str = "",
 ) -> None:
     """Plot histograms of the scores of lenses and non-lenses, and of each class of galaxies.
 
@@ -152,7 +161,7 @@ def plot_scores(
         set(classes.tolist()), key=lambda name: (name == "lens", scores[classes == name].mean())
     )
     counts = {name: np.histogram(scores[classes == name], edges)[0] for name in names}
-    with open_figure(path, 11, 4.6) as figure:
+    with open_figure(path, 11, 5, title) as figure:
         left, right = figure.subplots(1, 2)
         for label, mask, colour in (
             ("non-lenses", classes != "lens", GREY),
@@ -178,7 +187,8 @@ def plot_scores(
         right.set(xlabel="score p", xlim=(0, 1))
         for axes in (left, right):
             mark_threshold(axes, threshold)
-        left.legend(loc="upper center")
+        handles, labels = left.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
         figure.colorbar(image, ax=right, label="fraction of the class per bin")
 
 
@@ -220,7 +230,9 @@ def plot_distributions(
                 axes.hist(values, edges, weights=weights, label=f"{len(values)} {label}", **style)
         for axes in grid[:, 0]:
             axes.set_ylabel("fraction of the class per bin")
-        grid[0, 0].legend(fontsize=8)
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        if labels:
+            figure.legend(handles, labels, loc="outside lower center", ncols=2)
 
 
 def plot_sky(galaxies: pd.DataFrame, path: str | os.PathLike[str]) -> None:

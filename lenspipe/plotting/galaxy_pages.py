@@ -144,7 +144,7 @@ def draw_page(
                 canvas[y + top : y + top + side, x + left : x + left + side] = picture
     page = Image.fromarray(canvas)
     draw = ImageDraw.Draw(page)
-    draw.text((_MARGIN, 8), title, font=_font(18, bold=True), fill=_TEXT)
+    draw.text((_MARGIN, 8), title, font=_title_font(title, width - 2 * _MARGIN), fill=_TEXT)
     draw.text((_MARGIN, 33), subtitle, font=_font(13), fill=_FAINT)
     for number, line in enumerate(notes):
         draw.text((_MARGIN, _HEADER - 6 + number * _LINE), line, font=_font(12), fill=_NOTE)
@@ -211,6 +211,14 @@ def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name
     return ImageFont.truetype(str(path), size)
+
+
+def _title_font(title: str, room: float) -> ImageFont.FreeTypeFont:
+    """Largest font, of 18 pixels at most and 10 at least, in which a title fits."""
+    sizes = range(18, 10, -1)
+    fonts = (_font(size, bold=True) for size in sizes)
+    fitting = (font for font in fonts if font.getlength(title) <= room)
+    return next(fitting, _font(10, bold=True))
 
 
 def _outlined(colour: tuple[int, int, int]) -> dict[str, Any]:
@@ -316,15 +324,16 @@ def _wrap(text: str, room: float) -> list[str]:
 
 
 def format_probability(p: float) -> str:
-    """Format a probability with four decimals, or more near 1 to keep the order visible.
+    """Format a probability with three decimals, the last that a score supports.
 
-    Such as ``0.9731`` or ``0.9999961``; ``no score`` for NaN.
+    Such as ``0.973``, ``>0.999`` or ``<0.001``; ``no score`` for NaN. Used wherever people read a
+    probability of a galaxy; the tables have all digits.
     """
     if np.isnan(p):
         return "no score"
-    if p < 0.99995:
-        return f"{p:.4f}"
-    return f"{p:.7f}".rstrip("0") if p < 1 else "1"
+    if p >= 0.9995:
+        return ">0.999"
+    return "<0.001" if p < 0.0005 else f"{p:.3f}"
 
 
 def format_redshift(row: Mapping[str, Any]) -> str:

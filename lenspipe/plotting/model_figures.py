@@ -91,7 +91,8 @@ def plot_precision_recall(
         right.set(yscale="log", ylabel="purity")
         left.plot([], [], "o", color=ORANGE, ms=6, label=f"threshold {threshold:g}")
         left.plot([], [], color=BLUE, lw=1.2, ls=":", label="no non-lens passes")
-        left.legend(loc="lower left")
+        handles, labels = left.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
 
 
 def plot_threshold(
@@ -146,7 +147,8 @@ def plot_threshold(
         row[0].set_ylim(0, 1.02)
         for axes, bottom in zip(row[1:], (0.1 / len(others), prior / 10), strict=True):
             axes.set(yscale="log", ylim=(bottom, 1.2))
-        row[0].legend(loc="lower left")
+        handles, names = row[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center")
 
 
 def plot_reliability(
@@ -165,16 +167,17 @@ def plot_reliability(
     probabilities
         Name -> probabilities, shape (N,); up to three.
     bins
-        Number of bins, of equal width.
+        Number of bins, each with the same number of galaxies where scores do not coincide; the
+        calibration error is that of as many bins of equal width.
     """
     edges = np.linspace(0, 1, bins + 1)
-    with open_figure(path, 6.4, 6.6, title) as figure:
+    with open_figure(path, 6.8, 7, title) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         upper.plot([0, 1], [0, 1], color="0.75", lw=1)
         for (name, p), colour, marker in zip(
             probabilities.items(), (GREY, BLUE, GREEN), ("o", "s", "^"), strict=False
         ):
-            table = reliability(label, p, bins)
+            table = reliability(label, p, bins, equal_numbers=True)
             keys = "p", "lenses", "low", "high"
             x, y, low, high = ([bin_[key] for bin_ in table] for key in keys)
             error = expected_calibration_error(label, p, bins)
@@ -184,7 +187,8 @@ def plot_reliability(
             )  # fmt: skip
             lower.hist(np.asarray(p), edges, histtype="step", color=colour, lw=1.4)
         upper.set(ylabel="fraction of lenses", ylim=(0, 1.02))
-        upper.legend(loc="upper left")
+        handles, labels = upper.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
         lower.set(xlabel="probability", ylabel="galaxies", yscale="log", xlim=(0, 1))
         for axes in (upper, lower):
             axes.grid()

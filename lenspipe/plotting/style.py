@@ -8,7 +8,10 @@ from typing import Any, Literal
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike
 
 from lenspipe.utils.files import atomic
@@ -19,6 +22,7 @@ __all__ = [
     "GREEN",
     "GREY",
     "ORANGE",
+    "format_tick",
     "mark_threshold",
     "open_figure",
     "plot_band",
@@ -31,7 +35,16 @@ BLUE, ORANGE, GREY, GREEN = "#0072B2", "#D55E00", "#555555", "#009E73"
 #: Colours of the curves of several groups.
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000", GREY, "#F0E442")
 
-_RC_PARAMS: Any = {"grid.color": "0.92", "legend.framealpha": 0.9, "savefig.dpi": 120}
+_RC_PARAMS: Any = {
+    "axes.prop_cycle": cycler(color=COLOURS),
+    "axes.titlesize": 10,
+    "grid.color": "0.92",
+    "legend.fontsize": 9,
+    "legend.framealpha": 0.9,
+    "savefig.dpi": 120,
+}
+#: An axis over a smaller factor than this has ticks at 1, 2 and 5 times the powers of ten.
+_FEW_DECADES = 30
 
 
 @contextlib.contextmanager
@@ -52,7 +65,29 @@ def open_figure(
         if title:
             figure.suptitle(title, fontsize=11)
         yield figure
+        for axes in figure.axes:
+            for axis in (axes.xaxis, axes.yaxis):
+                _label_with_numbers(axis)
         save(figure, path)
+
+
+def _label_with_numbers(axis: Axis) -> None:
+    """Label the ticks of a logarithmic axis with numbers, such as 0.01 and 200."""
+    scale = axis.get_scale()
+    if scale not in ("log", "symlog"):
+        return
+    axis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value)))
+    axis.set_minor_formatter(NullFormatter())
+    low, high = sorted(axis.get_view_interval())
+    if scale == "log" and high < _FEW_DECADES * low:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+
+
+def format_tick(value: float) -> str:
+    """Format the value of a tick as a number: a power of ten only beyond a million or 1e-5."""
+    if value == 0 or 1e-5 <= abs(value) < 1e6:
+        return f"{value:.10f}".rstrip("0").rstrip(".")
+    return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:

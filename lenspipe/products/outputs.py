@@ -82,8 +82,8 @@ _SUBJECTS = (
     "index", "summary", "status", "candidates", "mosaics", "pages", "sheets", "inspection",
     "evaluation", "checks",
     "recovery", "purity", "selection", "expected", "scores", "models", "sweep", "known", "sample",
-    "mined", "records", "cutouts", "parent", "manifests", "bricks", "missing", "hosts", "basis",
-    "config", "plan", "logs", "benchmarks",
+    "mined", "rounds", "records", "cutouts", "parent", "manifests", "bricks", "missing", "hosts",
+    "basis", "exchange", "config", "plan", "logs", "benchmarks",
 )  # fmt: skip
 
 
@@ -93,7 +93,8 @@ def _subject(product: Product) -> int:
 
 
 def _shown(path: str) -> str:
-    path = path.removesuffix("/{name}") + ("/" if path.endswith("/{name}") else "")
+    for files in ("/{name}", "/{tree}"):
+        path = path.removesuffix(files) + ("/" if path.endswith(files) else "")
     return re.sub(r"\{(\w+)\}", _wildcard, path)
 
 

@@ -5,6 +5,7 @@ to config key ``sample.graded``; the next sample reads it. Until then the galaxi
 the sample.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,13 +33,14 @@ def write_for_grading(
     run: str,
     description: str,
     note: str = "",
+    columns: Sequence[str] = (),
 ) -> list[Path]:
     """Write a list to be graded, highest score first, and pages of its galaxies beside it.
 
     Grades already in the file are kept, and so are columns that somebody has added, and graded
     galaxies that are not in the table. Return the pages. The table has columns id, ra, dec
-    (degrees), brick and p; `note` is what the model says of these. The pages are ``<name of the
-    CSV>-page-0001.png`` and so on.
+    (degrees), brick, p and `columns`, which are written as well; `note` is what the model says of
+    these. The pages are ``<name of the CSV>-page-0001.png`` and so on.
 
     Raises
     ------
@@ -47,11 +49,11 @@ def write_for_grading(
     """
     release = cutouts.release
     table = table.sort_values(["p", "id"], ascending=[False, True])
-    table = table[["id", "ra", "dec", "brick", "p"]].assign(grade="", name="")
+    table = table[["id", "ra", "dec", "brick", "p", *columns]].assign(grade="", name="")
     others: list[str] = []
     if path.exists():
         before = _read_list(path)
-        others = [name for name in before if name not in names_of(RANKING)]
+        others = [name for name in before if name not in (*names_of(RANKING), *columns)]
         entries = before.set_index("id")[["grade", *others]]
         # Entries without id are nobody's.
         entries = entries[entries.index != ""]
@@ -64,8 +66,8 @@ def write_for_grading(
     placed = table["ra"].notna() & table["dec"].notna()
     names = iau_name(table["ra"][placed], table["dec"][placed], release.name_prefix)
     table.loc[placed, "name"] = names
-    columns = [*names_of(RANKING), *others]
-    write_table(path, table[columns].round({"ra": 7, "dec": 7, "p": 6}))
+    written = [*names_of(RANKING), *columns, *others]
+    write_table(path, table[written].round({"ra": 7, "dec": 7, "p": 6}))
     # What somebody added has no cutout.
     table = table[(table["id"] != "") & (table["brick"] != "")]
     per_page, pages = mosaics.columns * mosaics.rows, []

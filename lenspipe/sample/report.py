@@ -125,7 +125,7 @@ def _panel(real: pd.DataFrame, entry: Mapping[str, Any], zero_point_mag: float) 
     values = quantity_values(real, name, band, zero_point_mag)
     lens = (real["label"] > 0.5).to_numpy()
     known = np.isfinite(values)
-    p = "" if entry["p"] is None else f"p {entry['p']:.2g}, "
+    p = "" if entry["p"] is None else f"p-value {entry['p']:.2g}, "
     return {
         "lenses": values[known & lens],
         "others": values[known & ~lens],

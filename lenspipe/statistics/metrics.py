@@ -235,14 +235,22 @@ def cross_entropy(label: ArrayLike, p: ArrayLike) -> float | None:
     return float(-np.mean(label * np.log(p) + (1 - label) * np.log1p(-p))) if len(p) else None
 
 
-def reliability(label: ArrayLike, p: ArrayLike, bins: int) -> list[dict]:
+def reliability(
+    label: ArrayLike, p: ArrayLike, bins: int, equal_numbers: bool = False
+) -> list[dict]:
     """Compare probabilities with the fraction of lenses, in a number of bins of equal width.
+
+    With `equal_numbers` the edges are quantiles of the probabilities, so that each bin has the same
+    number of galaxies (up to one, and up to galaxies with the same probability, which share a bin).
 
     For each bin with a galaxy the keys are ``from``, ``to`` (included, as is 0 in the first bin),
     ``n``, mean probability ``p``, fraction of lenses ``lenses`` and its interval ``low``, ``high``.
     """
     label, p = np.asarray(label, np.float64), np.asarray(p, np.float64)
     edges = np.linspace(0, 1, bins + 1)
+    if equal_numbers and len(p):
+        inner = np.unique(np.quantile(p, edges[1:-1], method="inverted_cdf"))
+        edges = np.concatenate([[0.0], inner[(inner > 0) & (inner < p.max())], [1.0]])
     places = np.searchsorted(edges[1:-1], p, "left")
     rows = []
     for place, (start, end) in enumerate(itertools.pairwise(edges)):

@@ -12,6 +12,7 @@ import scipy.stats
 from matplotlib.axes import Axes
 
 from lenspipe.plotting.style import BLUE, GREEN, ORANGE, open_figure, plot_points
+from lenspipe.statistics.gain import measure_gain
 from lenspipe.statistics.intervals import name_interval
 from lenspipe.statistics.metrics import (
     auc,
@@ -25,8 +26,6 @@ __all__ = ["compare", "plot_report"]
 
 #: False-positive rates of the comparison, by their names in ensemble.json.
 RATES = {"1e-1": 0.1, "1e-2": 0.01, "1e-3": 0.001}
-
-_RESAMPLED = 1000
 
 
 def compare(
@@ -75,8 +74,8 @@ def compare(
     for name in combined:
         column = f"combined.{name}"
         report["of_combinations"][name] = _measure(lenses[column], nonlenses[column])
-        report["gain_over_best_member"][name] = _gain(
-            lenses[[best, column]].to_numpy(), nonlenses[[best, column]].to_numpy(), seed
+        report["gain_over_best_member"][name] = measure_gain(
+            lenses[[best, column]].to_numpy(), nonlenses[[best, column]].to_numpy(), RATES, seed
         )
     _log_gains(report)
     return report
@@ -149,41 +148,6 @@ def _measure(lenses: Sequence[float], nonlenses: Sequence[float]) -> dict[str, f
         completeness = completeness_at_true_rate(lenses, nonlenses, rate)
         measured |= name_interval(f"completeness_fpr_{name}", completeness)
     return measured
-
-
-def _gain(lenses: np.ndarray, nonlenses: np.ndarray, seed: int) -> dict[str, float | None]:
-    """Differences of the second column from the first, with 95 % intervals.
-
-    Bootstrap (Efron 1979, Ann. Stat. 7, 1) with the same galaxies for both columns: galaxies that
-    both find or miss do not widen the interval.
-    """
-    gains = _differences(lenses, nonlenses)
-    rng = np.random.default_rng(seed)
-    resampled = []
-    if len(lenses) and len(nonlenses):
-        for _ in range(_RESAMPLED):
-            some = (rng.choice(galaxies, len(galaxies)) for galaxies in (lenses, nonlenses))
-            resampled.append(_differences(*some))
-    result: dict[str, float | None] = {}
-    for key, value in gains.items():
-        low, high = (None, None)
-        if value is not None:
-            low, high = np.quantile([row[key] for row in resampled], [0.025, 0.975]).tolist()
-        result |= {key: value, f"{key}_low": low, f"{key}_high": high}
-    return result
-
-
-def _differences(lenses: np.ndarray, nonlenses: np.ndarray) -> dict[str, float | None]:
-    pairs = {"auc": [auc(*columns) for columns in zip(lenses.T, nonlenses.T, strict=True)]}
-    for name, rate in RATES.items():
-        pairs[f"completeness_fpr_{name}"] = [
-            completeness_at_fpr(*columns, rate)[0]
-            for columns in zip(lenses.T, nonlenses.T, strict=True)
-        ]
-    return {
-        key: None if first is None or second is None else second - first
-        for key, (first, second) in pairs.items()
-    }
 
 
 def _agreement(

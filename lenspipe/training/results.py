@@ -45,18 +45,19 @@ def sample_hashes(manifest: Path) -> dict[str, str]:
 def write_history(folder: Path, history: pd.DataFrame, kept_epoch: int) -> None:
     """Write ``history.csv`` (a row per epoch) and ``history.png``."""
     write_table(folder / "history.csv", history)
-    with open_figure(folder / "history.png", 9, 3.5) as figure:
+    title = f"{folder.name}: {len(history)} epochs, the model of epoch {kept_epoch} kept"
+    with open_figure(folder / "history.png", 9, 4, title) as figure:
         left, right = figure.subplots(1, 2)
         left.semilogy(history["epoch"], history["loss"], label="training (weighted, augmented)")
         if validated := bool(history["val_loss"].notna().any()):
             left.semilogy(history["epoch"], history["val_loss"], label="validation")
         left.set(xlabel="epoch", ylabel="loss")
-        left.legend()
         if validated:
-            right.plot(history["epoch"], history["val_auc"])
+            right.plot(history["epoch"], history["val_auc"], label="_validation")
         right.axvline(kept_epoch, color="0.6", lw=1, label="kept")
         right.set(xlabel="epoch", ylabel="area under the ROC curve, validation")
-        right.legend()
+        handles = [*left.lines, *right.lines[-1:]]
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
 
 
 def write_notes(folder: Path, settings: Settings, notes: dict[str, Any]) -> None:

@@ -10,10 +10,12 @@ from helpers.scored_run import CHUNK, TRAINING_BRICKS, make_run, make_settings, 
 from scipy.stats import beta
 
 from lenspipe.candidates.find import find_candidates, forecast
+from lenspipe.candidates.forecast import expected_performance
 from lenspipe.candidates.ranking import count_scores, nth_highest
 from lenspipe.candidates.threshold import find_cuts
 from lenspipe.evaluation.purity.measure import measure_purity
 from lenspipe.products.candidates import read_cuts
+from lenspipe.products.scores import Cuts
 from lenspipe.statistics.intervals import binomial_interval, estimate_fraction
 from lenspipe.statistics.metrics import completeness_at_fpr
 from lenspipe.utils.errors import LenspipeError
@@ -298,3 +300,16 @@ def test_memory_does_not_grow_with_the_survey(run):
     assert cuts.values[()] == np.sort(np.concatenate(best))[-1000]
     # The scores alone are 4.8 MB, and a chunk 0.2 MB.
     assert peak < 3e6
+
+
+def test_a_group_without_unseen_galaxies_has_the_rate_of_held_out_ones():
+    table = pd.DataFrame({"class": "random", "p": np.float32([0.95, 0.3, 0.2, 0.1])})
+    table = pd.concat([table.assign(region="north"), table.assign(region="south")])
+    cuts = Cuts(("region",), {("north",): 0.9, ("south",): 0.9})
+    unseen = {("south",): {"n": 1000, "rate": 0.01, "low": 0.005, "high": 0.018}}
+    north, south = (
+        expected_performance(table, cuts, None, 1e-4, (name,), unseen)
+        for name in ("north", "south")
+    )
+    assert (north["n_nonlenses"], north["false_positive_rate"]) == (4, 0.25)
+    assert (south["n_nonlenses"], south["false_positive_rate"]) == (1000, 0.01)

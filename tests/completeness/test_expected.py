@@ -312,8 +312,10 @@ def test_candidates_without_false_positives():
     result = candidates.count_lenses()
     assert result["candidates"] == 40
     assert result["found"] == pytest.approx(32)
-    assert 0 <= result["found_low"] <= 16
-    assert 36.8 <= result["found_high"] <= 40
+    # The uncertainty of the rate and the scatter of the number, in quadrature.
+    high, low = (16**2 + 1.96**2 * 24) ** 0.5, (4.8**2 + 1.96**2 * 3.2) ** 0.5
+    assert result["found_low"] == pytest.approx(32 - high, rel=1e-4)
+    assert result["found_high"] == pytest.approx(32 + low, rel=1e-4)
     # Of 300 in the second bin 3 (1.2 to 9): no more can be false than there are candidates.
     result = candidates.count_lenses(np.arange(40) < 5, 1)
     assert result["found"] == pytest.approx(2)

@@ -70,6 +70,18 @@ def test_each_bin_has_its_own_systematic_spread(function):
     assert 0.3 < spread(result["expected"]) < 0.9
 
 
+def test_the_chance_of_draws_is_that_of_weighted_counts(function):
+    table, weights = lenses(50, 5), np.linspace(0.1, 4, 50)
+    factors = {"more of them": np.full(50, 1.5)}
+    population = Population("m", table, weights, np.ones(50), alternatives=factors)
+    systematic = expected_numbers(function, population, 1.0, "grz")["systematic"]
+    numbers = weights * function.completeness(table)["completeness"].to_numpy()
+    chance = 1.959964 * np.sqrt(np.square(numbers).sum()) / numbers.sum()
+    assert systematic["chance of the draws higher"] == pytest.approx(chance, rel=1e-5)
+    assert systematic["chance of the draws lower"] == pytest.approx(-chance, rel=1e-5)
+    assert systematic["more of them"] == pytest.approx(0.5)
+
+
 def test_galaxies_that_cannot_be_candidates_are_not_searched(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = make_settings(candidates={"threshold": 0.8})

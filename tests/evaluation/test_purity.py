@@ -528,6 +528,22 @@ def test_the_command_measures(folder, capsys):
     assert "expected the table of known lenses" in capsys.readouterr().err
 
 
+def test_thresholds_are_ten_in_each_factor_of_ten_of_the_odds():
+    thresholds = thresholds_with(Cuts(("region",), {("north",): 0.123, ("south",): np.inf}))
+    assert thresholds.dtype == np.float32
+    assert np.all(np.diff(thresholds) > 0)
+    odds = [10 ** (tenths / 10) for tenths in range(-40, 71)]
+    expected = {np.float32(each / (1 + each)) for each in odds}
+    assert expected <= set(thresholds)
+    # Beside these there are the cut and round numbers.
+    digits = {f"{each:.7g}" for each in set(thresholds) - expected}
+    assert digits <= {f"0.{'9' * nines}" for nines in range(1, 7)} | {
+        *("0.1", "0.2", "0.3", "0.4", "0.6", "0.7", "0.8", "0.95", "0.98", "0.995", "0.123")
+    }
+    assert {"0.1", "0.9", "0.95", "0.123"} <= digits
+    assert thresholds[-1] < 1
+
+
 def test_memory_does_not_grow_with_the_survey(search):
     settings, _ = search
     rng, rows = np.random.default_rng(4), 8_000

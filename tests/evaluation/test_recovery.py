@@ -414,6 +414,22 @@ def test_the_sample_of_another_run(search):
         compare(settings, sample="nowhere.parquet")
 
 
+def test_an_object_without_flag_comes_before_a_flagged_one_and_any_score_before_none():
+    table = pd.DataFrame({"id": ["a", "b", "c"], "ra": 50.0, "dec": 0.0, "flags": [2, 0, 0]})
+    table["p"] = np.float32([0.9, 0.2, np.nan])
+    for rows, best, rank in ((table, "b", 2), (table.iloc[[2, 0]], "a", 1), (table[2:], "c", 0)):
+        found = comparison.match_scores([rows], [50.0], [0.0], 3.0, ["EDGE"]).iloc[0]
+        assert (found["id"], found["rank"]) == (best, rank)
+
+
+def test_an_entry_at_an_edge_is_of_the_brick_that_it_is_in(search):
+    settings, _ = search
+    # Within 0.04 arcsec of the edge at 31.875, beyond which no brick is in the run.
+    missing = pd.DataFrame({"ra": 150.1, "dec": [31.87501, 31.87499]})
+    table = reasons.explain_missing(missing, settings.paths, 3.0, RELEASES["dr9"])
+    assert table["reason"].tolist() == [reasons.UNKNOWN, reasons.FOOTPRINT]
+
+
 def test_neighbouring_bricks_are_looked_at():
     rng = np.random.default_rng(8)
     dec = np.r_[rng.uniform(-90, 90, 300), 89.9999, -89.9999, np.arange(-88.875, 89, 5)]

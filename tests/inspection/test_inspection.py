@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import secrets
 from types import SimpleNamespace
 
 import numpy as np
@@ -195,7 +196,7 @@ def test_a_strip_has_north_up():
     image = np.zeros((3, 11, 11), np.float32)
     image[0, 9, 2] = 1  # in g, in the north and east
     strip = Image.open(io.BytesIO(draw_strip(Cutout(image, "grz", (np.nan, np.nan)))))
-    assert strip.size == (55, 11)
+    assert strip.size == (66, 11)
     pixels = np.asarray(strip).astype(int)
     assert pixels[1, 2, 2] > 200  # blue
     assert pixels[1, 2, :2].max() < 60
@@ -205,6 +206,24 @@ def test_a_strip_has_north_up():
         Image.open(io.BytesIO(draw_strip(Cutout(image + 0.01, "grz", (np.nan, np.nan)), gain=5)))
     )
     assert brighter.mean() > pixels.mean()
+    alone = draw_strip(Cutout(image[:1], "r", (np.nan, np.nan)), "difference")
+    assert Image.open(io.BytesIO(alone)).size == (33, 11)  # image, band and residual
+
+
+def test_a_strip_begins_with_what_is_asked():
+    rng = np.random.default_rng(0)
+    cutout = Cutout(rng.normal(0, 0.05, (3, 11, 11)).astype(np.float32), "grz", (0.1, 0.0))
+
+    def parts(show):
+        strip = np.asarray(Image.open(io.BytesIO(draw_strip(cutout, show))))
+        return np.split(strip, 6, axis=1)
+
+    image, residual, difference = (parts(show) for show in ("image", "residual", "difference"))
+    np.testing.assert_array_equal(image[4], residual[0])
+    np.testing.assert_array_equal(image[5], difference[0])
+    np.testing.assert_array_equal(residual[4], image[0])
+    np.testing.assert_array_equal(difference[5], residual[0])
+    np.testing.assert_array_equal(difference[1:4], image[1:4])
 
 
 # --- Grades ---
@@ -234,6 +253,18 @@ def test_grades_are_means_of_standing_votes_of_the_latest_stage(run):
     assert list(table["stage"]) == [1, 0, 2]
     assert table["votes"]["x"] == "anna: A | ben: B"
     assert table["comments"]["x"] == "ben: arc? | ben: arc?"
+    assert list(table["tags"]) == ["", "", ""]
+
+
+def test_tags_are_counted_by_grader(run):
+    for grader, item, tags in (
+        ("anna", "x", ["merger", "ring"]), ("anna", "repeat:x", ["ring"]), ("ben", "x", ["ring"]),
+        ("ben", "y", ["spiral"]), ("ben", "y", []),
+    ):  # fmt: skip
+        vote = {"key": secrets.token_hex(8), "item": item, "grade": "", "comment": ""}
+        run.store.add_votes(grader, 1, [vote | {"seconds": 0.0, "tags": tags}])
+    assert list(grade_table(run.store, ["x", "y"])["tags"]) == ["ring: 2 | merger: 1", ""]
+    assert run.store.votes()[0]["tags"] == "ring merger"
 
 
 def test_export_is_a_catalogue_and_the_next_sample_reads_it(run, tmp_path, monkeypatch):

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from helpers.portal import make_run, serving
+from helpers.portal import Grader, make_run, serving
 from PIL import Image, ImageDraw
 from playwright import sync_api
 
 from lenspipe.inspection.grades import export_grades
+from lenspipe.plotting.colour import sky_level
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
@@ -43,7 +44,7 @@ class Page:
         self.page.on("console", lambda message: self.said.append(message.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.goto(f"{address}/g/{grader}/")
-        sync_api.expect(self.page.locator("#count")).not_to_be_empty()
+        sync_api.expect(self.page.locator("#count")).not_to_be_empty(timeout=20_000)
 
     def settle(self):
         """Wait until every image on the screen is painted: the large one, or the page's tiles."""
@@ -186,15 +187,21 @@ def test_what_is_seen_changes_as_asked(browser, paths):
         pixels = "() => document.querySelector('#large').toDataURL()"
         anna.page.wait_for_selector("#large[data-place]")
         seen = {anna.page.evaluate(pixels)}
-        for key in ("r", "r", "l", "l", "]", "p", "+", "+"):
+        for key in ("r", "r", "e", "e", *"lllll", "]", "p", "+", "+"):
             before = anna.page.evaluate(pixels)
             anna.press(key)
             anna.page.wait_for_function(f"before => ({pixels})() !== before", arg=before)
             seen.add(anna.page.evaluate(pixels))
-        assert len(seen) == 7
-        anna.press("0", ".")
-        assert "contrast(1.15)" in anna.page.get_attribute("#large", "style")
-        anna.press("0")
+        assert len(seen) == 11
+        assert anna.text("#view") == "brightness +2, zoom +2 (0 resets)"
+        anna.press("0", ".", ".", "i", "l", "e")
+        state = "g\u2212z, Lupton stretch, inverted, contrast +2 (0 resets)"
+        assert anna.text("#view") == state
+        assert anna.page.get_attribute("#invert", "aria-pressed") == "true"
+        anna.press("g")
+        assert anna.text("#view") == f"page 1 of 2; {state}"
+        anna.press("g", "0")
+        assert anna.text("#view") == ""
         anna.page.mouse.move(300, 300)
         anna.page.mouse.wheel(0, -100)
         assert anna.page.input_value("#zoom") == "1"
@@ -203,6 +210,89 @@ def test_what_is_seen_changes_as_asked(browser, paths):
         anna.page.uncheck("#letters")
         anna.press("Escape", "a")
         assert anna.text("#count").startswith("0 of")
+
+
+def test_contrast_keeps_the_sky(browser, paths):
+    """The sky stays at its level, brighter light becomes brighter; inverted, it is light."""
+    with serving(paths) as (address, _), Page(browser, address) as anna:
+        sky = round(255 * sky_level("viewer"))
+        grey = [sky, sky + 20]
+        strip = Image.new("RGB", (6 * 101, 101), (grey[0],) * 3)
+        for left in range(0, 606, 101):
+            ImageDraw.Draw(strip).rectangle((left + 50, 0, left + 100, 100), fill=(grey[1],) * 3)
+        file = io.BytesIO()
+        strip.save(file, "PNG")
+        anna.page.route("**/image/**", lambda route: route.fulfill(body=file.getvalue()))
+        anna.page.reload()
+        anna.settle()
+
+        def levels():
+            anna.page.wait_for_timeout(150)
+            shot = Image.open(io.BytesIO(anna.page.locator("#large").screenshot()))
+            width, height = shot.size
+            points = [(int(width * x), height // 2) for x in (0.25, 0.75)]
+            return [np.mean(shot.convert("RGB").getpixel(point)) for point in points]
+
+        assert levels() == pytest.approx(grey, abs=1)
+        anna.press(*"." * 5)
+        high = sky + 20 * 1.15**5
+        assert levels() == pytest.approx([sky, high], abs=2)
+        anna.press("i")
+        assert levels() == pytest.approx([255 - sky, 255 - high], abs=2)
+        anna.press("i", *"," * 8)
+        assert levels() == pytest.approx([sky, sky + 20 * 1.15**-3], abs=2)
+
+
+def test_jump_filters_and_tags(browser, paths):
+    with serving(paths, ("anna", "ben"), repeats=0) as (address, store):
+        ben = Grader(address, "ben")
+        theirs = ben.list()
+        ben.grade(theirs, {e["place"]: "D" for e in theirs["entries"]})
+        with Page(browser, address) as anna:
+            name = anna.text("#name")
+            anna.press("5", "h")
+            assert anna.page.get_attribute("[data-tag=ring]", "aria-pressed") == "true"
+            anna.press("a", "a", "b", "s")
+            anna.press("j")
+            anna.page.keyboard.type("12")
+            anna.page.keyboard.press("Enter")
+            assert anna.text("#place") == "candidate 12 of 30"
+            anna.press("j")
+            anna.page.keyboard.type(name[5:].lower())
+            anna.page.keyboard.press("Enter")
+            assert anna.text("#place") == "candidate 1 of 30"
+            anna.press("j")
+            buttons = anna.page.locator("#filters button").all_inner_texts()
+            assert buttons == [
+                "all (30)", "skipped (1)", "ungraded (27)", "my A (2)", "my B (1)", "my C (0)",
+                "my D (0)", "commented (0)", "tagged (1)",
+            ]  # fmt: skip
+            anna.page.click("#filters button:has-text('my A')")
+            assert anna.text("#view") == "my A: 1 of 2"
+            anna.press("ArrowRight", "ArrowRight", "c")
+            assert anna.text("#message") == 'The last of "my A" is graded. F shows all again.'
+            anna.press("u", "g")
+            assert anna.page.locator(".tile").count() == 2
+            anna.press("f", "g")
+            assert anna.text("#view") == ""
+            anna.press("j")
+            anna.page.keyboard.press("Escape")
+            while anna.page.is_hidden("#done"):
+                anna.press("j")
+                anna.page.click("#filters button:has-text('all')")
+                anna.press("g", *"n" * 2)
+            anna.page.wait_for_selector("#next li")
+            assert anna.page.locator("#next li").count() == 4
+            anna.page.click("#disagreements")
+            assert anna.text("#view").startswith("disagreements: 1 of 3")
+            anna.press("j")
+            anna.page.click("#filters button:has-text('missed')")
+            anna.press("b")
+            assert anna.text("#message").startswith("Not graded: it is known")
+            anna.saved()
+        tagged = [v for v in store.votes("anna", latest=True) if v["tags"]]
+        assert [v["tags"] for v in tagged] == ["ring other-survey"]
+        assert tagged[0]["grade"] == "A"
 
 
 def away(browser, address):
@@ -421,9 +511,9 @@ SIZES = {
 
 
 def disc():
-    """A strip of five images, each a green disc on black."""
-    strip = Image.new("RGB", (5 * 101, 101))
-    for left in range(0, 505, 101):
+    """A strip of six images, each a green disc on black."""
+    strip = Image.new("RGB", (6 * 101, 101))
+    for left in range(0, 606, 101):
         ImageDraw.Draw(strip).ellipse((left + 20, 20, left + 80, 80), fill=(0, 255, 0))
     file = io.BytesIO()
     strip.save(file, "PNG")
@@ -472,6 +562,7 @@ def test_every_window(browser, discs, name):
         for i in range(canvases.count()):
             x, y = extents(canvases.nth(i))
             assert x == pytest.approx(y, rel=0.01, abs=scale)  # to a pixel of CSS
+        assert canvases.count() == 6
         backing = anna.page.evaluate(
             "[...document.querySelectorAll('#single canvas')].map((c) => [c.width, c.height])"
         )

@@ -17,6 +17,7 @@ from helpers.portal import Grader, Started, make_run, serving, vote, write_candi
 from PIL import Image
 
 from lenspipe.cli.main import main
+from lenspipe.inspection.images import candidates_to_grade
 from lenspipe.inspection.store import Store
 
 
@@ -30,7 +31,7 @@ def test_a_list_tells_nothing_that_it_should_not(paths):
         about = Grader(address, "anna").list()
     assert len(about["entries"]) == 24
     assert set(about["entries"][0]) == {
-        "place", "name", "ra", "dec", "flags", "viewer", "grade", "comment", "n"
+        "place", "name", "ra", "dec", "flags", "viewer", "grade", "comment", "n", "tags"
     }  # fmt: skip
     assert [e["flags"] for e in about["entries"] if e["flags"]][:1] == ["masked"]
     assert about["bands"] == "grz"
@@ -95,6 +96,35 @@ def test_others_are_shown_to_who_is_done(paths):
         assert result["own"]["repeats"] == {"n": 2, "same": 1.0, "mean_difference": 0.0}
         assert result["own"]["found_known"] == {"n": 4, "found": 1.0}
         assert result["pairs"][0]["n"] == 1
+        assert result["places"] == {"disagreements": [], "missed": []}
+        assert result["next_stage"] == 20
+
+
+def test_places_to_review_once_all_is_graded(paths):
+    known = set(candidates_to_grade(paths).query("known")["name"])
+    with serving(paths, ("anna", "ben"), repeats=0) as (address, _):
+        anna, ben = Grader(address, "anna"), Grader(address, "ben")
+        about = anna.list()
+        names = {e["place"]: e["name"] for e in about["entries"]}
+        anna.grade(about, dict.fromkeys(names, "D"))
+        theirs = ben.list()
+        first, second = sorted(names)[3], sorted(names)[7]
+        grades = {names[first]: "A", names[second]: "C"}
+        ben.grade(theirs, {e["place"]: grades.get(e["name"], "D") for e in theirs["entries"]})
+        result = anna.session.get(f"{anna.address}/result", timeout=60).json()
+        assert result["places"]["disagreements"] == [first]
+        assert {names[place] for place in result["places"]["missed"]} == known
+        assert result["next_stage"] == 1  # A and D: 2.5
+
+
+def test_tags_are_kept(paths):
+    with serving(paths) as (address, store):
+        anna = Grader(address, "anna")
+        about = anna.list()
+        assert anna.post(about, [vote(0, "A") | {"tags": ["ring"]}]).status_code == 200
+        assert anna.post(about, [vote(1, "A") | {"tags": ["donut"]}]).status_code == 400
+        assert [e["tags"] for e in anna.list()["entries"][:2]] == [["ring"], []]
+        assert [v["tags"] for v in store.votes()] == ["ring"]
 
 
 def test_the_second_stage(paths):
@@ -121,15 +151,22 @@ def test_the_second_stage(paths):
 def test_pictures_differ_by_what_is_asked(paths):
     with serving(paths) as (address, _):
         seen = set()
-        for query in ("", "?residual=1", "?stretch=lupton", "?gain=3"):
+        for query in (
+            "",
+            "?show=residual",
+            "?show=difference",
+            "?stretch=lupton",
+            "?stretch=log",
+            "?gain=3",
+        ):
             answer = requests.get(f"{address}/g/anna/image/0{query}", timeout=60)
             assert answer.headers["content-type"] == "image/png"
-            assert Image.open(io.BytesIO(answer.content)).size == (5 * 33, 33)
+            assert Image.open(io.BytesIO(answer.content)).size == (6 * 33, 33)
             seen.add(answer.content)
-        assert len(seen) == 4
+        assert len(seen) == 6
         for path in ("image/99", "image/-1", "image/0/..%2f..%2flist"):
             assert requests.get(f"{address}/g/anna/{path}", timeout=60).status_code == 404
-        for query in ("stretch=x", "gain=x"):
+        for query in ("stretch=x", "gain=x", "show=x"):
             assert requests.get(f"{address}/g/anna/image/0?{query}", timeout=60).status_code == 400
 
 

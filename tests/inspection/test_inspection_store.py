@@ -201,3 +201,17 @@ def test_votes_that_were_acknowledged_outlive_kills(tmp_path):
     assert set(acknowledged) <= kept
     # A vote on its way may be kept without having been acknowledged: one of each grader.
     assert len(kept) <= len(acknowledged) + 2 * len(names)
+
+
+def test_a_file_without_tags_stays_readable(store):
+    put(store, "x", "A")
+    store.close()
+    with sqlite3.connect(store.path) as earlier:
+        earlier.execute("ALTER TABLE votes DROP COLUMN tags")
+    earlier.close()
+    again = Store(store.path, create=False)
+    assert [(v["grade"], v["tags"]) for v in again.votes()] == [("A", "")]
+    row = {"key": "2", "item": "x", "grade": "A", "comment": "", "seconds": 0.0, "tags": ["ring"]}
+    again.add_votes("anna", 1, [row])
+    assert again.votes("anna", latest=True)[0]["tags"] == "ring"
+    again.close()

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import beta, binomtest, norm
+from scipy.special import expit, logit
+from scipy.stats import beta, binomtest, norm, t
 
 from lenspipe.statistics.intervals import (
     binomial_interval,
@@ -171,3 +172,22 @@ def test_area_of_classes_that_do_not_overlap_is_not_certain():
     assert (area, high) == (1, 1)
     assert low == pytest.approx(0.025 ** (1 / 20))
     assert auc_interval([], [1.0]) == (None, None, None)
+
+
+@pytest.mark.parametrize("n_groups", [12, 50])
+def test_area_by_groups_has_the_variance_of_their_sums(n_groups):
+    # Of 60 lenses and 40 non-lenses; 60 % 40 is below 50.
+    rng = np.random.default_rng(5)
+    lenses, others = rng.normal(1, 1, 60), rng.normal(size=40)
+    of_lenses, of_others = np.arange(60) % n_groups, np.arange(40) % n_groups
+    area, low, high = auc_interval(lenses, others, (of_lenses, of_others))
+    wins = lenses[:, None] > others
+    assert area == pytest.approx(wins.mean())
+    sums = [
+        (wins.mean(axis=1) - area)[of_lenses == group].sum() / 60
+        + (wins.mean(axis=0) - area)[of_others == group].sum() / 40
+        for group in range(n_groups)
+    ]
+    error = np.sqrt(np.square(sums).sum() * n_groups / (n_groups - 1))
+    half = t.ppf(0.975, n_groups - 1) * error / (area * (1 - area))
+    assert (low, high) == pytest.approx(tuple(expit(logit(area) + np.array([-half, half]))))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta, norm
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import precision_recall_curve, roc_auc_score
+from sklearn.metrics import log_loss, precision_recall_curve, roc_auc_score
 from sklearn.metrics import roc_curve as sklearn_roc_curve
 
 from lenspipe.statistics.intervals import binomial_interval, purity_at
@@ -16,6 +16,7 @@ from lenspipe.statistics.metrics import (
     auc,
     completeness_at_fpr,
     completeness_at_true_rate,
+    cross_entropy,
     expected_calibration_error,
     precision_recall,
     reliability,
@@ -178,3 +179,8 @@ def test_calibration_error_by_hand():
     label = np.r_[np.ones(5), np.zeros(35)]
     assert expected_calibration_error(label, p, 5) == pytest.approx((10 * 0.4 + 30 * 0.1) / 40)
     assert expected_calibration_error([], [], 5) is None
+
+
+def test_cross_entropy_agrees_with_scikit_learn():
+    label, p = [1, 0, 0, 1, 0], [0.9, 0.2, 0.6, 0.3, 0.01]
+    assert cross_entropy(np.array(label), np.array(p)) == pytest.approx(log_loss(label, p))

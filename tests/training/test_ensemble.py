@@ -21,6 +21,7 @@ from lenspipe.models.layers import Median
 from lenspipe.models.registry import build
 from lenspipe.models.stacker import stacker
 from lenspipe.scoring.score import load_model, load_model_for_run, score_images
+from lenspipe.statistics import gain as gains
 from lenspipe.statistics.metrics import auc, completeness_at_fpr
 from lenspipe.training import ensemble, ensemble_report, stacking
 from lenspipe.training.stacking import fit_stacker
@@ -78,7 +79,7 @@ def made(number, bands, size):
 def run(tmp_path, monkeypatch):
     """Members without training, and predictions drawn at random: 3 x 500 galaxies."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(ensemble_report, "_RESAMPLED", 100)
+    monkeypatch.setattr(gains, "_RESAMPLED", 100)
     monkeypatch.setattr(stacking, "_EVALUATIONS", 10)
     monkeypatch.setattr(ensemble, "sample_version", lambda settings: 1)
     settings, rng = configure(), np.random.default_rng(3)
@@ -295,11 +296,11 @@ def test_a_gain_that_both_models_share_has_no_width():
     rng = np.random.default_rng(0)
     lenses, others = rng.normal(2, 1, 200), rng.normal(0, 1, 2000)
     same = [np.stack([p, p + 1], axis=1) for p in (lenses, others)]
-    gain = ensemble_report._gain(*same, seed=1)
-    assert {gain[key] for key in gain if "1e-2" in key or "auc" in key} == {0.0}
+    measured = gains.measure_gain(*same, ensemble_report.RATES, seed=1)
+    assert {measured[key] for key in measured if "1e-2" in key or "auc" in key} == {0.0}
     better = [np.stack([p, q], axis=1) for p, q in ((lenses, lenses + 3), (others, others))]
-    gain = ensemble_report._gain(*better, seed=1)
-    assert 0 < gain["completeness_fpr_1e-2_low"] < gain["completeness_fpr_1e-2"]
+    measured = gains.measure_gain(*better, ensemble_report.RATES, seed=1)
+    assert 0 < measured["completeness_fpr_1e-2_low"] < measured["completeness_fpr_1e-2"]
 
 
 @hypothesis_settings(max_examples=25, deadline=None)

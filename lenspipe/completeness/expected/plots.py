@@ -15,17 +15,20 @@ __all__ = ["plot_expected"]
 def plot_expected(result: Mapping[str, Any], path: str | os.PathLike[str], band: str) -> None:
     """Plot the numbers in ``expected.json`` by Einstein radius and by the lens's magnitude."""
     labels = {"theta_e": "Einstein radius (arcsec)", "mag": f"lens {band} magnitude"}
-    with open_figure(path, 10, 4.8, f"{result['population']}\n{result['verdict']}") as figure:
-        axes = figure.subplots(1, 2)
+    title = f"Lenses expected and found: {result['verdict']}\npopulation: {result['population']}"
+    with open_figure(path, 10, 4.8, title) as figure:
+        axes = figure.subplots(1, 2, sharey=True)
         for panel, (name, label) in zip(axes, labels.items(), strict=True):
             rows = [row for row in result["bins"] if row["quantity"] == name]
-            panel.set(xlabel=label, ylabel="lenses found")
+            panel.set_xlabel(label)
             panel.grid()
             if rows:
                 _plot_bins(panel, rows)
             else:
                 message = "number of lenses unknown"
                 panel.text(0.5, 0.5, message, transform=panel.transAxes, ha="center")
+        axes[0].set_ylabel("lenses per bin")
+        axes[0].set_ylim(0)
         # The right panel shows all that the left does.
         handles, names = axes[1].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=9)
@@ -62,5 +65,4 @@ def _plot_bins(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
         plot_points(axes, centres, *found, colour=ORANGE, label="lenses among candidates")
     if "true" in rows[0]:
         axes.plot(centres, values("true"), "x", color="black", ms=7, label="true lenses found")
-    axes.set_ylim(0)
     axes.set_xlim(edges[0], edges[-1])

@@ -23,8 +23,8 @@ export class Outbox {
   // Votes waiting here are newer than those on the server.
   apply(entries) {
     const at = new Map(entries.map((entry) => [entry.place, entry]));
-    for (const { place, grade, comment } of this.votes)
-      if (at.has(place)) Object.assign(at.get(place), { grade, comment, n: Infinity });
+    for (const { place, grade, comment, tags = [] } of this.votes)
+      if (at.has(place)) Object.assign(at.get(place), { grade, comment, tags, n: Infinity });
   }
 
   add(vote) {

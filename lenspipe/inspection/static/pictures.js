@@ -9,8 +9,8 @@ export class Pictures {
   }
 
   fetch(place) {
-    const { residual, stretch, gain } = this.currentView();
-    const address = `image/${place}?residual=${residual ? 1 : 0}&stretch=${stretch}&gain=${gain.toFixed(4)}`;
+    const { show, stretch, gain } = this.currentView();
+    const address = `image/${place}?show=${show}&stretch=${stretch}&gain=${gain.toFixed(4)}`;
     let entry = this.images.get(address);
     if (!entry) {
       const image = new Image();
@@ -50,8 +50,17 @@ export function blank(canvas) {
   canvas.getContext("2d").fillRect(0, 0, canvas.width, canvas.height);
 }
 
-// Part 0 of a strip is the colour image, followed by the bands and the residual.
-export function paint(canvas, image, part, { pixel, zoom, x, y }) {
+// Contrast about the level of the sky, which stays as it is: brightness() multiplies, contrast()
+// does so about 1/2, and together they make factor * value + (1 - factor) * sky.
+export function filterOf({ contrast, invert }, sky) {
+  const factor = 1.15 ** contrast;
+  const about = 1 - 2 * sky * (1 - factor);
+  const inverted = invert ? " invert(1) hue-rotate(180deg)" : "";
+  return `brightness(${(factor / about).toFixed(4)}) contrast(${about.toFixed(4)})${inverted}`;
+}
+
+// Part 0 of a strip is the large image, followed by the bands and what else could be large.
+export function paint(canvas, image, part, { pixel, zoom, x, y, tile = false }) {
   const size = image.naturalHeight;
   const side = Math.round(canvas.clientWidth * devicePixelRatio) || size;
   if (canvas.width !== side) canvas.width = canvas.height = side;
@@ -62,19 +71,20 @@ export function paint(canvas, image, part, { pixel, zoom, x, y }) {
   context.fillRect(0, 0, side, side);
   if ((part + 1) * size > image.naturalWidth) return;
   context.drawImage(image, part * size + edge(x), edge(y), field, field, 0, 0, side, side);
-  if (pixel) mark(context, side, (pixel * field) / side);
+  if (pixel) mark(context, side, (pixel * field) / side, tile);
 }
 
-// Scale bar at the lower left, North and East at the upper right.
-function mark(context, side, arcsec) {
+// Scale bar at the lower left, on a tile above its name; North and East at the upper right.
+function mark(context, side, arcsec, tile) {
   const bar = [10, 5, 2, 1].find((length) => length / arcsec < side / 4) ?? 0.5;
-  const unit = Math.min(side / 600, 1.4 * devicePixelRatio);
-  const [left, bottom] = [16 * unit, side - 16 * unit];
+  const unit = tile ? 0.75 * devicePixelRatio : Math.min(side / 600, 1.4 * devicePixelRatio);
+  const [left, bottom] = [(tile ? 8 : 16) * unit, side - (tile ? 32 : 16) * unit];
   const [right, top, arm] = [side - 18 * unit, 30 * unit, 32 * unit];
   context.font = `${Math.round(15 * unit)}px system-ui, "DejaVu Sans", sans-serif`;
   context.lineCap = "round";
   const length = bar / arcsec;
-  const lines = new Path2D(`M${left} ${bottom}h${length}M${right} ${top}v${arm}h${-arm}`);
+  const compass = tile ? "" : `M${right} ${top}v${arm}h${-arm}`;
+  const lines = new Path2D(`M${left} ${bottom}h${length}${compass}`);
   for (const [colour, width] of [["#000", 5 * unit], ["#f2f2f2", 2 * unit]]) {
     context.strokeStyle = colour;
     context.lineWidth = width;
@@ -82,7 +92,7 @@ function mark(context, side, arcsec) {
   }
   const texts = [[`${bar}"`, left + length / 2, bottom - 8 * unit, "center"],
     ["N", right, top - 7 * unit, "center"], ["E", right - arm - 8 * unit, top + arm + 5 * unit, "right"]];
-  for (const [text, x, y, align] of texts) {
+  for (const [text, x, y, align] of tile ? texts.slice(0, 1) : texts) {
     context.textAlign = align;
     context.lineWidth = 4 * unit;
     context.strokeStyle = "#000";

@@ -1,15 +1,16 @@
 // The inspection portal in the browser. Votes are first kept here, then sent until the server
 // confirms that they are on its disk; images are fetched before they are needed.
 
-import { Pictures, blank, paint } from "./pictures.js";
+import { Pictures, blank, filterOf, paint } from "./pictures.js";
 import { Outbox } from "./outbox.js";
-import { resultTable } from "./result.js";
+import { nextSteps, resultTable } from "./result.js";
 import { buildPanel, buildTile, markTile, showNote } from "./tiles.js";
-import { spokenEntry, timeLeft } from "./words.js";
+import { FILTERS, STRETCHES, describeView, findEntry, spokenEntry, timeLeft } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
-const state = { entries: [], at: 0, grid: false, history: [], begin: 0, spent: 0, durations: [], about: {}, turn: 0, queue: null, skipped: new Set() };
-const view = { residual: false, stretch: "viewer", brightness: 0, contrast: 0, zoom: 0, x: 0, y: 0 };
+const state = { entries: [], at: 0, grid: false, history: [], begin: 0, spent: 0, durations: [], about: {}, turn: 0, queue: null, skipped: new Set(), order: [], filter: "" };
+const FIRST_VIEW = { show: "image", stretch: "viewer", invert: false, brightness: 0, contrast: 0, zoom: 0, x: 0, y: 0 };
+const view = { ...FIRST_VIEW };
 const pictures = new Pictures(() => ({ ...view, gain: 1.25 ** view.brightness }));
 const AWAY = "The portal does not answer; asking again.";
 const MESSAGE_MS = 6000, DOUBLE_CLICK_S = 0.3;
@@ -45,8 +46,11 @@ async function load() {
   $("empty").textContent = about.message;
   $("grades").hidden = !state.entries.length;
   if (!state.entries.length) return;
-  // Each band, and whichever of colour image and residual is not the large one.
-  $("bands").replaceChildren(...[...about.bands, "residual"].map(buildPanel));
+  state.order = state.entries.map((_, at) => at);
+  state.filter = "";
+  $("difference").hidden = !about.difference;
+  $("difference-name").textContent = about.difference;
+  $("bands").replaceChildren(...panels().map(buildPanel));
   const last = given.length ? given.at(-1).at : -1;
   const next = nextUngraded(state.queue ? -1 : last);
   if (next < 0) return finish();
@@ -96,7 +100,24 @@ function startClock() { Object.assign(state, { begin: performance.now(), spent: 
 function put(at, grade, comment, seconds) {
   const entry = state.entries[at];
   Object.assign(entry, { grade, comment });
-  outbox.add({ place: entry.place, grade, comment, seconds });
+  outbox.add({ place: entry.place, grade, comment, seconds, tags: entry.tags });
+}
+
+function toggleTag(tag) {
+  const entry = state.entries[state.at];
+  if (!isShown(state.at)) return tell(`No tag: the image of ${entry.name} is not loaded yet.`, true);
+  const has = entry.tags.includes(tag);
+  entry.tags = has ? entry.tags.filter((other) => other !== tag) : [...entry.tags, tag];
+  keepComment();
+  put(state.at, entry.grade, entry.comment, 0);
+  showTags();
+  if (state.grid) showGrid();
+  tell(`${has ? "No longer" : "Tag"} ${tag}: ${entry.name}.`);
+}
+
+function showTags() {
+  const { tags } = state.entries[state.at];
+  for (const button of $("tags").children) button.setAttribute("aria-pressed", tags.includes(button.dataset.tag));
 }
 
 // Only images that are on the screen can be graded.
@@ -109,6 +130,7 @@ function isShown(at) {
 function vote(grade) {
   const at = state.at;
   const { grade: before, name } = state.entries[at];
+  if (isLocked()) return tell("Not graded: it is known which of these are lenses.", true);
   if (!isShown(at)) return tell(`Not graded: the image of ${name} is not loaded yet.`, true);
   keepComment();
   const { comment } = state.entries[at];
@@ -118,13 +140,26 @@ function vote(grade) {
   put(at, grade, comment, seconds);
   tell(`${grade}: ${name}. Undo with U.`);
   renewQueue();
+  if (state.filter) return showAfter(at);
   if (state.grid) return at + 1 < state.entries.length ? show(at + 1) : endOfGrid();
   const next = nextUngraded(at);
   if (next < 0) return finish();
   show(next);
 }
 
+// What is shown alone stays as it was chosen, also if grades change.
+function showAfter(at) {
+  const next = state.order[state.order.indexOf(at) + 1];
+  if (next !== undefined) return show(next);
+  show(at);
+  tell(`The last of "${state.filter}" is graded. F shows all again.`);
+}
+
+// A grade given once it is known what is a lens would not tell how well lenses are found.
+function isLocked() { return state.filter === "missed"; }
+
 function gradeRest() {
+  if (isLocked()) return tell("Not graded: it is known which of these are lenses.", true);
   const page = pageOf(state.at).filter((at) => !state.entries[at].grade && !state.entries[at].lost);
   if (!page.every(isShown)) return tell("Not graded: not all images of this page are loaded yet.", true);
   if (page.length) {
@@ -137,6 +172,7 @@ function gradeRest() {
   }
   renewQueue();
   tell(page.length ? `D: ${page.length} of this page. Undo with U.` : "This page was graded already.");
+  if (state.filter) return showAfter(pageOf(state.at).at(-1));
   const next = pageOf(state.at).at(-1) + 1;
   if (next < state.entries.length) show(next);
   else endOfGrid();
@@ -154,6 +190,7 @@ function undo() {
   for (const { at, grade, comment } of last) put(at, grade, comment, 0);
   renewQueue();
   const [{ at, grade }] = last;
+  if (!state.order.includes(at)) filter("");
   show(at);
   const now = grade ? `${grade} again` : "not graded";
   tell(last.length > 1 ? `Undone: ${last.length} are not graded.` : `Undone: ${state.entries[at].name} is ${now}.`);
@@ -184,7 +221,84 @@ function show(at) {
   const given = state.entries[state.at].grade;
   for (const button of document.querySelectorAll("footer .grade"))
     button.setAttribute("aria-pressed", button.dataset.grade === given);
+  showTags();
+  showState();
   announce(spoken());
+}
+
+// Goes some images on, within what is shown.
+function step(number) {
+  const i = state.order.indexOf(state.at) + number;
+  show(state.order[Math.max(0, Math.min(i, state.order.length - 1))]);
+}
+
+// Places that a filter shows; those of disagreements and missed lenses come with the result.
+function chosenBy(name) {
+  const test = FILTERS[name];
+  const places = state.places?.[name];
+  return state.entries.map((_, at) => at).filter((at) => {
+    if (name === "skipped") return state.skipped.has(at) && !state.entries[at].grade;
+    if (places) return places.includes(state.entries[at].place);
+    return !test || test(state.entries[at]);
+  });
+}
+
+// Shows only what a filter chooses; everything without one.
+function filter(name, at = state.at) {
+  keepComment();
+  const order = chosenBy(name);
+  if (!order.length) return tell(`Nothing to show: none is ${name}.`, true);
+  Object.assign(state, { order, filter: name });
+  grid.key = "";
+  show(order.includes(at) ? at : order[0]);
+}
+
+function openFind() {
+  keepComment();
+  const names = ["skipped", ...Object.keys(FILTERS), ...Object.keys(state.places ?? {})];
+  const buttons = [["", "all"], ...names.map((name) => [name, name])].map(([name, text]) => {
+    const button = document.createElement("button");
+    const number = chosenBy(name).length;
+    button.type = "button";
+    button.textContent = `${text} (${number})`;
+    button.disabled = !number;
+    button.setAttribute("aria-pressed", name === state.filter);
+    button.addEventListener("click", () => { $("find").close(); filter(name); });
+    return button;
+  });
+  $("filters").replaceChildren(...buttons);
+  $("jump").value = "";
+  $("find").showModal();
+  $("jump").focus();
+}
+
+function jump() {
+  const at = findEntry(state.entries, $("jump").value, state.at);
+  $("find").close();
+  if (at < 0) return tell(`Nothing is called "${$("jump").value}".`, true);
+  if (!state.order.includes(at)) filter("", at);
+  else show(at);
+}
+
+// In words: what of the list is shown, and how.
+function showState() {
+  const shown = state.order.indexOf(state.at) + 1;
+  const words = [state.filter && `${state.filter}: ${shown} of ${state.order.length}`];
+  if (state.grid) {
+    const per = grid.columns * grid.rows;
+    words.push(`page ${Math.ceil(shown / per)} of ${Math.ceil(state.order.length / per)}`);
+  }
+  words.push(describeView(view, state.about.difference));
+  $("view").textContent = words.filter(Boolean).join("; ");
+  $("all").hidden = !state.filter;
+}
+
+// Names of the panels beside the large image: each band, and what else could be large.
+function panels() {
+  const { bands, difference } = state.about;
+  const others = { image: "image", residual: "residual", difference };
+  delete others[view.show];
+  return [...bands, ...Object.values(others).filter(Boolean)];
 }
 
 function showSingle() {
@@ -218,14 +332,20 @@ function draw() {
     if (state.grid || state.entries[state.at] !== entry) return;
     setShown($("large"), $("note"), entry);
     canvases.forEach((canvas, part) => paint(canvas, image, part, part ? { ...about, pixel: 0 } : about));
-    canvases.forEach((canvas) => (canvas.style.filter = `contrast(${1.15 ** view.contrast})`));
+    canvases.forEach(look);
   };
   pictures.get(entry.place, { use, wanted: wanted(), fail: failed(entry, $("large"), $("note")) });
-  const other = $("bands").lastChild;
-  other.lastChild.textContent = view.residual ? "image" : "residual";
-  other.firstChild.setAttribute("aria-label", view.residual ? "Colour image" : "Residual");
-  $("large").setAttribute("aria-label", `${view.residual ? "Residual" : "Colour image"}, North up, East left`);
+  const words = { image: "Colour image", residual: "Residual", [state.about.difference]: "Difference of bands" };
+  panels().forEach((name, i) => {
+    const panel = $("bands").children[i];
+    panel.lastChild.textContent = name;
+    panel.firstChild.setAttribute("aria-label", words[name] ?? `Band ${name}`);
+  });
+  const name = view.show === "difference" ? state.about.difference : view.show;
+  $("large").setAttribute("aria-label", `${words[name]}, North up, East left`);
 }
+
+function look(canvas) { canvas.style.filter = filterOf(view, state.about.sky_levels[view.stretch]); }
 
 // Whether nothing else has been drawn since.
 function wanted() {
@@ -259,8 +379,11 @@ function setView(changes) {
     $(name).value = view[name];
   }
   $("large").style.touchAction = view.zoom ? "none" : "pan-y"; // a finger moves the image, or the page
-  $("residual").setAttribute("aria-pressed", view.residual);
-  $("stretch").setAttribute("aria-pressed", view.stretch === "lupton");
+  $("residual").setAttribute("aria-pressed", view.show === "residual");
+  $("difference").setAttribute("aria-pressed", view.show === "difference");
+  $("invert").setAttribute("aria-pressed", view.invert);
+  $("stretch-name").textContent = STRETCHES[view.stretch];
+  showState();
   if (!state.entries.length || !$("done").hidden) return;
   if (state.grid) drawGrid();
   else draw();
@@ -288,7 +411,11 @@ async function finish() {
   $("done").focus();
   await outbox.empty();
   const result = await ask("result");
-  if (result) $("result").replaceChildren(resultTable(result, state.about.grader));
+  if (!result) return;
+  $("result").replaceChildren(resultTable(result, state.about.grader));
+  state.places = result.places;
+  for (const name of ["disagreements", "missed"]) $(name).hidden = !result.places[name].length;
+  $("next").replaceChildren(...nextSteps(result));
 }
 
 function spoken() { return spokenEntry(state.entries, state.at); }
@@ -324,11 +451,10 @@ function layOut() {
   $("grid").style.gridTemplateColumns = `repeat(${grid.columns}, ${side}px)`;
 }
 
-function pageOf(at) {
+function pageOf(at, order = state.order) {
   const per = grid.columns * grid.rows;
-  const first = at - (at % per);
-  const length = Math.min(per, state.entries.length - first);
-  return Array.from({ length }, (_, i) => first + i);
+  const i = Math.max(0, order.indexOf(at));
+  return order.slice(i - (i % per), i - (i % per) + per);
 }
 
 function showGrid() {
@@ -347,12 +473,12 @@ function showGrid() {
       },
     })));
     drawGrid();
-    const ahead = page.at(-1) + 1;
-    if (ahead < state.entries.length)
+    const ahead = state.order[state.order.indexOf(page.at(-1)) + 1];
+    if (ahead !== undefined)
       pictures.prefetch(pageOf(ahead).map((at) => state.entries[at].place));
   }
   page.forEach((at, i) => markTile($("grid").children[i], at + 1, state.entries[at], at === state.at));
-  $("grid").children[state.at - page[0]].focus({ preventScroll: true });
+  $("grid").children[page.indexOf(state.at)].focus({ preventScroll: true });
 }
 
 function drawGrid() {
@@ -364,8 +490,8 @@ function drawGrid() {
     const entry = state.entries[at];
     if (!tile.dataset.place) showNote(note, "Loading");
     const use = (image) => {
-      paint(canvas, image, 0, { pixel: 0, zoom: 0, x: 0, y: 0 });
-      canvas.style.filter = `contrast(${1.15 ** view.contrast})`;
+      paint(canvas, image, 0, { pixel: state.about.pixel_arcsec, zoom: 0, x: 0, y: 0, tile: true });
+      look(canvas);
       setShown(tile, note, entry);
     };
     pictures.get(entry.place, { use, wanted: wanted(), fail: failed(entry, tile, note) });
@@ -383,11 +509,12 @@ function toggleGrid(at = state.at) {
 // --- Keys, buttons, mouse ------------------------------------------------------------------------
 
 const actions = {
-  back: () => show(state.at - 1),
-  forward: () => show(state.at + 1),
+  back: () => step(-1),
+  forward: () => step(1),
   skip: () => {
     state.skipped.add(state.at);
-    const next = state.grid ? state.at + 1 : nextUngraded(state.at);
+    if (state.grid || state.filter) return step(1);
+    const next = nextUngraded(state.at);
     if (next >= 0) show(next);
   },
   undo,
@@ -401,11 +528,20 @@ const keys = {
   n: () => state.grid ? gradeRest() : tell("N works in the grid, which G opens.", true),
   m: () => !state.grid && $("comment").focus(),
   v: () => !$("viewer").hidden && !state.grid && $("viewer").click(),
-  r: () => setView({ residual: !view.residual }),
-  l: () => setView({ stretch: view.stretch === "viewer" ? "lupton" : "viewer" }),
-  0: () => setView({ residual: false, stretch: "viewer", brightness: 0, contrast: 0, zoom: 0, x: 0, y: 0 }),
+  r: () => setView({ show: view.show === "residual" ? "image" : "residual" }),
+  e: () => state.about.difference && setView({ show: view.show === "difference" ? "image" : "difference" }),
+  l: () => setView({ stretch: nextStretch() }),
+  i: () => setView({ invert: !view.invert }),
+  0: () => setView(FIRST_VIEW),
+  j: () => openFind(), f: () => state.filter && filter(""),
+  ...Object.fromEntries([...$("tags").children].map((button, i) => ["56789qh"[i], () => toggleTag(button.dataset.tag)])),
   "?": () => $("keys").showModal(),
 };
+
+function nextStretch() {
+  const names = Object.keys(STRETCHES);
+  return names[(names.indexOf(view.stretch) + 1) % names.length];
+}
 
 // Keys that act again while they are held.
 const heldKeys = {
@@ -419,10 +555,10 @@ const heldKeys = {
 };
 
 const gridKeys = {
-  arrowup: () => show(state.at - grid.columns),
-  arrowdown: () => show(state.at + grid.columns),
-  pageup: () => show(pageOf(state.at)[0] - 1),
-  pagedown: () => show(pageOf(state.at).at(-1) + 1),
+  arrowup: () => step(-grid.columns),
+  arrowdown: () => step(grid.columns),
+  pageup: () => step(-1 - pageOf(state.at).indexOf(state.at)),
+  pagedown: () => step(pageOf(state.at).length - pageOf(state.at).indexOf(state.at)),
 };
 
 // Some keyboards have signs such as [ and ] only with AltGr, which is Control and Alt in some
@@ -439,7 +575,7 @@ document.addEventListener("keydown", (event) => {
   if (event.isComposing || isShortcutOfBrowser(event) || !state.entries.length) return;
   // A button that is held acts once.
   if (event.repeat && event.key === "Enter" && target.matches("button, .tile")) event.preventDefault();
-  if ($("keys").open || event.defaultPrevented) return;
+  if (document.querySelector("dialog[open]") || event.defaultPrevented) return;
   if (target === $("comment")) {
     if (event.key === "Escape") $("comment").value = state.entries[state.at].comment;
     if (event.key === "Escape" || (event.key === "Enter" && !event.shiftKey)) {
@@ -474,13 +610,26 @@ document.addEventListener("click", (event) => {
   if (button && !(isVote && isDoubleClick(event)))
     button.dataset.grade ? vote(button.dataset.grade) : actions[button.dataset.do]();
   if (event.target.closest(".sliders label span")) event.preventDefault(); // it would focus the slider
-  if (event.detail && event.target.closest("header button, footer button, .switches button")) releaseFocus();
+  if (event.detail && event.target.closest("header button, footer button, #single .switches button, .bar button") && !$("find").open) releaseFocus();
 });
 for (const type of ["pointerup", "pointercancel"])
   document.addEventListener(type, () => document.activeElement.type === "range" && releaseFocus());
 $("mode").addEventListener("click", () => state.entries.length && toggleGrid());
 $("help").addEventListener("click", () => $("keys").showModal());
-$("again").addEventListener("click", () => show(0));
+$("again").addEventListener("click", () => filter("", 0));
+for (const name of ["disagreements", "missed"]) $(name).addEventListener("click", () => filter(name));
+$("find-open").addEventListener("click", () => state.entries.length && openFind());
+$("jump-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  jump();
+});
+$("all").addEventListener("click", keys.f);
+$("tags").addEventListener("click", (event) => {
+  const { tag } = event.target.closest("button")?.dataset ?? {};
+  if (tag) toggleTag(tag);
+});
+$("difference").addEventListener("click", keys.e);
+$("invert").addEventListener("click", keys.i);
 $("residual").addEventListener("click", keys.r);
 $("stretch").addEventListener("click", keys.l);
 $("reset").addEventListener("click", keys[0]);

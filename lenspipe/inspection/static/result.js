@@ -29,3 +29,19 @@ export function resultTable(result, grader) {
   }
   return table;
 }
+
+// What can be done with a finished list.
+export function nextSteps({ places, next_stage }) {
+  const { disagreements, missed } = places;
+  const steps = [
+    "lenspipe inspect RUN --export writes grades.csv, votes.csv and agreement.json. Do this before graders discuss: later grades replace the first ones.",
+    disagreements.length && `${disagreements.length} candidates have grades of different graders that are two or more apart: look at them again together.`,
+    missed.length && `You gave D to ${missed.length} known or simulated lenses: see what they look like. Their grades can't be changed there.`,
+    next_stage && `lenspipe inspect RUN --stage 2 shows the ${next_stage} candidates with a mean of at least the limit again.`,
+  ];
+  return steps.filter(Boolean).map((text) => {
+    const item = document.createElement("li");
+    item.textContent = text;
+    return item;
+  });
+}

@@ -23,8 +23,8 @@ export function buildTile(entry, { show, open, grade }) {
   return tile;
 }
 
-export function markTile(tile, number, { grade, name, flags }, current) {
-  const words = [`${number}: ${name}`, flags, grade && `graded ${grade}`];
+export function markTile(tile, number, { grade, name, flags, tags, comment }, current) {
+  const words = [`${number}: ${name}`, flags, grade && `graded ${grade}`, ...tags, comment && "has a comment"];
   tile.tabIndex = current ? 0 : -1;
   tile.setAttribute("aria-current", current);
   tile.setAttribute("aria-label", words.filter(Boolean).join(", "));
@@ -41,12 +41,11 @@ export function showNote(note, text, failed = false) {
   note.classList.toggle("failed", failed);
 }
 
-export function buildPanel(name) {
+export function buildPanel() {
   const figure = document.createElement("figure");
   const canvas = document.createElement("canvas");
   canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", name.length > 1 ? "Residual" : `Band ${name}`);
-  figure.append(canvas, element("figcaption", "", name));
+  figure.append(canvas, element("figcaption", ""));
   return figure;
 }
 

@@ -149,6 +149,7 @@ class Product:
 
 #: Wildcard -> regular expression of its values; otherwise a name.
 _WILDCARDS = {
+    "tree": ".+",
     "chunk": r"\d+-\d+",
     "brick": r"\d{4}[pm]\d{3}",
     "folder": r"\d{3}",

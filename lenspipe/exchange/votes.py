@@ -1,0 +1,177 @@
+"""Grades that were given elsewhere, as votes beside those of the inspection."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lenspipe.inspection.store import GRADER_NAME, Store
+from lenspipe.utils.crossmatch import Sky
+from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.progress import log
+from lenspipe.utils.user_tables import UserTable, read_user_table
+
+__all__ = ["ForeignVote", "add_foreign_votes", "grader_name", "read_grades"]
+
+#: Stage of the inspection that the votes count for.
+_STAGE = 1
+
+_GRADES = ("A", "B", "C", "D")
+
+
+@dataclass(frozen=True)
+class ForeignVote:
+    """A vote that was given elsewhere.
+
+    Attributes
+    ----------
+    key
+        Unique, so that a file that is read twice counts once.
+    grader, item, grade, comment
+        As in `lenspipe.inspection.store.Store.add_votes`; `item` is the candidate's id.
+    seconds
+        Time spent on the image; 0 if not known.
+    """
+
+    key: str
+    grader: str
+    item: str
+    grade: str
+    comment: str = ""
+    seconds: float = 0.0
+
+
+def grader_name(name: str) -> str:
+    """Return a name that a grader can have, made from any other.
+
+    Characters that are not allowed become ``-``; a name that changes by that gets four digits of
+    its hash, so that two people remain two.
+
+    Examples
+    --------
+    >>> grader_name("anna")
+    'anna'
+    >>> grader_name("not logged in")
+    'not-logged-in-f18a'
+    """
+    if GRADER_NAME.fullmatch(name):
+        return name
+    digits = hashlib.sha256(name.encode()).hexdigest()[:4]
+    clean = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_")[:35]
+    return f"{clean or 'grader'}-{digits}"
+
+
+def read_grades(
+    path: Path, candidates: pd.DataFrame, grader: str, radius_arcsec: float
+) -> list[ForeignVote]:
+    """Read a table of grades of another project.
+
+    Parameters
+    ----------
+    path
+        Table with ``grade`` (A to D; empty if none was given) and ``id``, ``name`` or ``ra`` and
+        ``dec`` (degrees); optionally ``grader`` and ``comment``.
+    candidates
+        Of the run, indexed by id: name, ra, dec.
+    grader
+        Name of the grader where the table has no such column.
+    radius_arcsec
+        Maximum distance of a position from its candidate.
+
+    Returns
+    -------
+    list of ForeignVote
+        Rows that fit no candidate are counted in the log.
+
+    Raises
+    ------
+    LenspipeError
+        A column is missing, or a grade is none of A to D.
+    """
+    table = read_user_table(path, "columns grade and id, name or ra, dec")
+    table.refuse_broken()
+    column = table.find("grade")
+    key = next((name for name in ("id", "name") if table.find(name) is not None), None)
+    ra, dec = table.find("ra"), table.find("dec")
+    if column is None:
+        raise _without_candidates(path, table)
+    grades = table.text(column).str.strip().str.upper()
+    if (bad := ~grades.isin([*_GRADES, ""])).any():
+        raise LenspipeError(
+            f"{path}: found grade {grades[bad].iloc[0]!r}, expected one of {', '.join(_GRADES)}; "
+            "translate the grades of the project into these"
+        )
+    if key is not None:
+        ids = pd.Series(candidates.index, candidates.index if key == "id" else candidates["name"])
+        items = table.text(table.find(key)).map(ids[~ids.index.duplicated()])
+    elif ra is not None and dec is not None:
+        place = table.numbers(ra, "deg"), table.numbers(dec, "deg")
+        items = _nearest(candidates, *place, radius_arcsec)
+    else:
+        raise _without_candidates(path, table)
+    graders = table.text(table.find("grader")) if table.find("grader") is not None else None
+    comments = table.text(table.find("comment"))
+    votes = []
+    for row in range(len(table)):
+        if not grades.iloc[row] or pd.isna(items.iloc[row]):
+            continue
+        name = grader_name((graders.iloc[row] if graders is not None else "") or grader)
+        content = f"{name}\0{items.iloc[row]}\0{grades.iloc[row]}\0{comments.iloc[row]}"
+        digest = hashlib.sha256(content.encode()).hexdigest()[:32]
+        votes.append(
+            ForeignVote(
+                f"table:{digest}", name, items.iloc[row], grades.iloc[row], comments.iloc[row]
+            )
+        )
+    if unmatched := int((items.isna() & (grades != "")).sum()):
+        log.warning("%s: %d graded rows fit no candidate of the run", path, unmatched)
+    return votes
+
+
+def _without_candidates(path: Path, table: UserTable) -> LenspipeError:
+    return LenspipeError(
+        f"{path}: found columns {', '.join(table.names)}, expected grade, and id, name or ra and "
+        "dec of each candidate; rename its columns"
+    )
+
+
+def _nearest(
+    candidates: pd.DataFrame, ra: np.ndarray, dec: np.ndarray, radius_arcsec: float
+) -> pd.Series:
+    """Id of the candidate nearest to each position; NaN where there is none within the radius."""
+    sky = Sky(candidates["ra"], candidates["dec"], radius_arcsec)
+    rows, entries, separation = sky.pairs(ra, dec)
+    pairs = pd.DataFrame({"row": rows, "entry": entries, "separation": separation})
+    nearest = pairs.sort_values("separation").drop_duplicates("row").set_index("row")["entry"]
+    return nearest.map(pd.Series(candidates.index)).reindex(range(len(ra)))
+
+
+def add_foreign_votes(
+    store: Store, votes: Iterable[ForeignVote], candidates: pd.DataFrame
+) -> Mapping[str, int]:
+    """Add votes to those of the inspection, each once however often its file is read.
+
+    They count in the first stage, like those of the portal. Votes on what is no candidate of the
+    run are counted in the log.
+
+    Returns
+    -------
+    dict
+        Grader -> number of votes.
+    """
+    votes = list(votes)
+    known = [vote for vote in votes if vote.item in candidates.index]
+    if len(known) < len(votes):
+        log.warning("%d votes are on no candidate of the run", len(votes) - len(known))
+    by_grader: dict[str, list[dict[str, Any]]] = {}
+    for vote in known:
+        by_grader.setdefault(vote.grader, []).append(asdict(vote))
+    for grader, entries in by_grader.items():
+        store.add_grader(grader)
+        store.add_votes(grader, _STAGE, entries)
+    return {grader: len(entries) for grader, entries in by_grader.items()}
