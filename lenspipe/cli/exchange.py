@@ -117,8 +117,10 @@ def _import(options: Namespace) -> None:
 
 
 def _answers(options: Namespace) -> dict[str, str]:
+    from lenspipe.inspection.grades import POINTS
+
     pairs = [text.rpartition("=") for text in vars(options).get("answers", [])]
-    wrong = [f"{a}{e}{g}" for a, e, g in pairs if not a or g not in ("A", "B", "C", "D")]
+    wrong = [f"{a}{e}{g}" for a, e, g in pairs if not a or g not in POINTS]
     if wrong or not pairs:
         raise LenspipeError(
             f"--answers: found {', '.join(wrong) or 'none'}, expected ANSWER=GRADE with a grade of "

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lenspipe.inspection.grades import POINTS
 from lenspipe.inspection.store import GRADER_NAME, Store
 from lenspipe.utils.crossmatch import Sky
 from lenspipe.utils.errors import LenspipeError
@@ -20,8 +21,6 @@ __all__ = ["ForeignVote", "add_foreign_votes", "grader_name", "read_grades"]
 
 #: Stage of the inspection that the votes count for.
 _STAGE = 1
-
-_GRADES = ("A", "B", "C", "D")
 
 
 @dataclass(frozen=True)
@@ -101,9 +100,9 @@ def read_grades(
     if column is None:
         raise _without_candidates(path, table)
     grades = table.text(column).str.strip().str.upper()
-    if (bad := ~grades.isin([*_GRADES, ""])).any():
+    if (bad := ~grades.isin([*POINTS, ""])).any():
         raise LenspipeError(
-            f"{path}: found grade {grades[bad].iloc[0]!r}, expected one of {', '.join(_GRADES)}; "
+            f"{path}: found grade {grades[bad].iloc[0]!r}, expected one of {', '.join(POINTS)}; "
             "translate the grades of the project into these"
         )
     if key is not None:

@@ -23,6 +23,9 @@ __all__ = ["MANIFEST", "is_export", "read_classifications", "write_subjects"]
 #: Name of the manifest, which ``panoptes subject-set upload-subjects`` reads.
 MANIFEST = "manifest.csv"
 
+#: Its columns: file, and what volunteers do not see.
+_MANIFEST_COLUMNS = ["image", "#id", "#name", "#ra", "#dec"]
+
 #: Pixels of the image for each pixel of the survey.
 _ENLARGED = 4
 
@@ -59,10 +62,9 @@ def write_subjects(paths: RunPaths, folder: Path) -> int:
         with atomic(folder / name) as temporary:
             size = strip.width * _ENLARGED, strip.height * _ENLARGED
             strip.resize(size, Image.Resampling.NEAREST).save(temporary, "PNG")
-        place = {"#ra": row["ra"], "#dec": row["dec"]}
-        rows.append({"image": name, "#id": id_, "#name": row["name"], **place})
+        rows.append((name, id_, row["name"], row["ra"], row["dec"]))
     # Last, as it stands for a complete set.
-    write_table(folder / MANIFEST, pd.DataFrame(rows, columns=["image", "#id", "#name", *place]))
+    write_table(folder / MANIFEST, pd.DataFrame(rows, columns=_MANIFEST_COLUMNS))
     return len(rows)
 
 
