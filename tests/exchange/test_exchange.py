@@ -15,6 +15,7 @@ import lenspipe
 from lenspipe.candidates.find import find_candidates
 from lenspipe.cli.main import main
 from lenspipe.config.runs import note_settings
+from lenspipe.exchange import zooniverse
 
 RUN = "results/demo"
 WRITE_HATS = Path(__file__).parents[2] / "envs" / "write_hats.py"
@@ -77,6 +78,13 @@ def test_a_subject_set_has_an_image_of_each_candidate(run):
         with Image.open(folder / name) as image:
             assert image.size == (6 * 41 * 4, 41 * 4)
     assert not any(column.strip("#") == "p" for column in manifest)
+
+
+def test_no_candidates_give_an_empty_manifest(run, tmp_path, monkeypatch):
+    none = zooniverse.candidates_to_grade(run.paths)[:0]
+    monkeypatch.setattr(zooniverse, "candidates_to_grade", lambda paths: none)
+    assert zooniverse.write_subjects(run.paths, tmp_path) == 0
+    assert (tmp_path / "manifest.csv").read_text() == "image,#id,#name,#ra,#dec\n"
 
 
 def test_nothing_is_replaced_unasked(run, capsys):
