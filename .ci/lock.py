@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = ("demo", "exchange", "openvino", "slurm", "sweep")
+EXTRAS = ("demo", "exchange", "openvino", "slurm", "surveys", "sweep")
 
 versions: dict[str, str] = {}
 ahead = [Requirement(f"lenspipe[{','.join(EXTRAS)}]")]

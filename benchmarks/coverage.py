@@ -240,11 +240,11 @@ def selection_intervals(rng: Rng, number: int) -> Iterator[tuple[str, Result]]:
     lenses = _draw_lenses(rng, 300, 1, 300)
     chance = _mean_chance(lenses)
     radii = pd.qcut(lenses["theta_e_arcsec"], 4, labels=False).to_numpy()
-    for groups in (np.zeros(300, int), radii):
+    for names, groups in ((["mean completeness"], np.zeros(300, int)), (_QUARTERS, radii)):
         means = function.mean_completeness(lenses, groups)
         truth = np.bincount(groups, chance) / np.bincount(groups)
-        for low, high, value in zip(means["low"], means["high"], truth, strict=True):
-            yield "mean completeness", _result((0.0, low, high), value)
+        for name, low, high, value in zip(names, means["low"], means["high"], truth, strict=True):
+            yield name, _result((0.0, low, high), value)
     row, weights = function.predict_number(lenses).loc["all"], np.full(300, 0.3)
     for found in (rng.random((_DRAWS_PER_FIT, 300)) < chance).sum(axis=1):
         yield "expected number of lenses", _result((0.0, row["low"], row["high"]), found)
@@ -330,15 +330,18 @@ SIMULATIONS: dict[str, tuple[Callable[..., Result], list[tuple]]] = {
 #: Injected lenses for `selection_intervals`, in the order of `SIZES`.
 N_INJECTED = (500, 1500, 4000)
 
+#: Lenses by Einstein radius.
+_QUARTERS = [f"mean completeness, quarter {i} of theta_E" for i in (1, 2, 3, 4)]
+
 #: Samples per fit of a selection function.
 _DRAWS_PER_FIT = 10
 
 
-def measure(draws: int) -> dict[str, dict[str, tuple[float, float]]]:
+def measure(draws: int, selection_only: bool) -> dict[str, dict[str, tuple[float, float]]]:
     """Coverage and mean width of each interval, by name and size."""
     rng = np.random.default_rng(1)
     results: dict[str, dict[str, tuple[float, float]]] = {}
-    for name, (function, arguments) in SIMULATIONS.items():
+    for name, (function, arguments) in ({} if selection_only else SIMULATIONS).items():
         for size, values in zip(SIZES, arguments, strict=True):
             rows = np.array([function(rng, *values) for _ in range(draws)], float)
             results.setdefault(name, {})[size] = _mean(rows)
@@ -361,9 +364,12 @@ def main() -> None:
     """Print the table, or one flat JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--draws", type=int, default=2000, help="samples for each interval")
+    parser.add_argument(
+        "--selection-only", action="store_true", help="only intervals of selection functions"
+    )
     parser.add_argument("--json", action="store_true", help="print one flat JSON object")
     options = parser.parse_args()
-    results = measure(options.draws)
+    results = measure(options.draws, options.selection_only)
     lowest = min(value for row in results.values() for value, _ in row.values())
     if options.json:
         flat: dict[str, float] = {"draws": options.draws, "worst_coverage": lowest}

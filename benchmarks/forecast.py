@@ -29,7 +29,7 @@ from lenspipe.completeness.expected.deflectors import (
     volume_mpc3_per_deg2,
 )
 from lenspipe.simulation.injection import noise_from_depth
-from lenspipe.simulation.lenses import arc_snr, sphere_magnification
+from lenspipe.simulation.lenses import arc_snr
 from lenspipe.simulation.lensing import blurred_arcs, comoving_distance, einstein_radius_sis
 from lenspipe.simulation.psf import Psf
 from lenspipe.simulation.sources import SOURCE_DENSITY, draw_sizes, draw_sources
@@ -42,8 +42,8 @@ SCALE = RELEASE.pixel_scale_arcsec
 #: Side of the images, pixels; the smallest Einstein radius, arcsec; pairs drawn, lenses traced.
 SIZE, MIN_THETA_E_ARCSEC, PAIRS = 101, 0.4, 200_000
 
-#: Scatter of the seeing of single exposures, natural logarithm. Medians are those of the survey;
-#: the worst of ten in the published tables of lenses is 1.6, 1.3 and 1.4 arcsec in g, r and i.
+#: Scatter of the seeing of single exposures, natural logarithm, about the medians of coadds; their
+#: distributions are not public: the published tables of lenses have one value for all lenses.
 SEEING_SCATTER, EXPOSURES = 0.2, 10
 
 #: Observed magnitude less absolute r magnitude and distance modulus of an old galaxy in g, r and i,
@@ -58,6 +58,14 @@ K_CORRECTION = {
 #: How much brighter sources are in the published catalogue in rest-frame r than by the z magnitude
 #: and a flat spectrum, which lenspipe assumes: medians of 58 of its galaxies with g < 26.5.
 BRIGHTER_REDSHIFT, BRIGHTER_MAG = (0.4, 0.8, 1.2, 1.7, 2.4), (0.45, 0.75, 1.10, 1.78, 2.23)
+
+
+#: Median g - i and r - i of the sources in the first hundred rows of the published table of lenses.
+COLOUR_REDSHIFT = (0.5, 0.85, 1.15, 1.45, 1.8, 2.25, 2.7, 3.3)
+COLOUR = {
+    "g": (1.44, 1.37, 0.34, 0.16, 0.03, -0.10, -0.08, 0.25),
+    "r": (0.58, 0.77, 0.21, 0.18, 0.18, -0.07, -0.12, -0.07),
+}
 
 
 @dataclass(frozen=True)
@@ -135,6 +143,7 @@ class Terms:
     criterion: bool = False
     greatest_snr: bool = False
     exposures: bool = False
+    colours: bool = False
 
 
 #: Terms in the order in which they are replaced.
@@ -148,6 +157,7 @@ STEPS = {
     "Gaussian PSF": {"gaussian": True},
     "greatest signal to noise of any set of pixels": {"greatest_snr": True},
     "ten exposures, combined as suits each lens": {"exposures": True},
+    "colours of sources in the published tables": {"colours": True},
 }
 
 
@@ -165,6 +175,10 @@ def draw_lenses(rng: Generator, survey: Survey, terms: Terms) -> pd.DataFrame:
     z_lens = draw_redshifts(rng, PAIRS)
     sigma_v, density = draw_dispersions(rng, PAIRS, **CHOI_2007)
     source = draw_sources(rng, PAIRS)
+    if terms.colours:
+        for band, colour in COLOUR.items():
+            shift = np.interp(source["z"], COLOUR_REDSHIFT, colour)
+            source[f"mag_{band}"] = source["mag_i"] + shift
     theta_e = einstein_radius_sis(sigma_v, z_lens, source["z"])
     weight = density * volume_mpc3_per_deg2(Z_RANGE) * (1 + z_lens) ** terms.evolution
     weight = weight * SOURCE_DENSITY * np.pi * (theta_e / 60) ** 2
@@ -280,15 +294,18 @@ def observe(
     """Whether a lens is detected with perfect subtraction, and in the difference of g and i."""
     theta_e, r_half = lens["theta_e_arcsec"], lens["source_r_half"]
     seeing, fraction = np.array(survey.seeing), np.ones(len(BANDS))
+    kind = GaussianPsf if terms.gaussian else Psf
     if terms.exposures and survey.exposures:
-        beta = np.hypot(lens["beta_1"], lens["beta_2"])
-        stretch = float(sphere_magnification(theta_e, beta, r_half))
-        seeing, fraction = choose_exposures(rng, survey, theta_e, r_half, stretch)
+        # Twice: exposures are drawn anew once the magnification is known, and both have to do.
+        first, _ = choose_exposures(rng, survey, theta_e, r_half, np.inf)
+        if not (2 * theta_e**2 >= 4 * r_half**2 + first**2).any():
+            return False, False
+        _, magnification = blurred_arcs(lens, np.ones(1), [kind.round(1.0)], SIZE, SCALE)
+        seeing, fraction = choose_exposures(rng, survey, theta_e, r_half, magnification)
     if not seeing.any():
         return False, False
     # All images of the difference have one seeing; equal ones are convolved with each other.
     worst = seeing.max() if survey.exposures else float(np.hypot(seeing[0], seeing[2]))
-    kind = GaussianPsf if terms.gaussian else Psf
     psfs = [kind.round(float(width)) for width in (*np.maximum(seeing, 0.3), worst)]
     fluxes = to_flux(np.array([lens[f"source_mag_{band}"] for band in BANDS]), 22.5)
     images, magnification = blurred_arcs(lens, np.ones(4), psfs, SIZE, SCALE)

@@ -58,6 +58,16 @@ autosummary_ignore_module_all = False
 autodoc_member_order = "alphabetical"
 numpydoc_show_class_members = False
 
+# Only for `-b linkcheck`, which needs a network connection. Not pages: this machine, a placeholder,
+# and the address of a service that answers only queries.
+linkcheck_ignore = [
+    r"http://(localhost|127\.0\.0\.1)",
+    r"https://user:password@",
+    r"https://datalab\.noirlab\.edu/tap",
+]
+linkcheck_retries = 2
+linkcheck_timeout = 20
+
 highlight_language = "none"
 
 html_theme = "pydata_sphinx_theme"
@@ -94,6 +104,7 @@ def show_files(app: "Sphinx", page: str, source: list[str]) -> None:
     text = source[0]
     folder = DOCS
     if page in SHOWN:
+        app.env.note_dependency(str(SHOWN[page]))
         folder = SHOWN[page].parent
         shown = SHOWN[page].read_text(encoding="utf-8")
         title, _, rest = shown.partition("\n")

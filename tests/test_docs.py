@@ -12,6 +12,7 @@ import sys
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
@@ -56,6 +57,7 @@ DEMO = declared(PROJECT["project"]["optional-dependencies"]["demo"])
 SWEEP = declared(PROJECT["project"]["optional-dependencies"]["sweep"])
 OPENVINO = declared(PROJECT["project"]["optional-dependencies"]["openvino"])
 EXCHANGE = declared(PROJECT["project"]["optional-dependencies"]["exchange"])
+SURVEYS = declared(PROJECT["project"]["optional-dependencies"]["surveys"])
 SLURM = declared(PROJECT["project"]["optional-dependencies"]["slurm"])
 TEST = declared(
     line
@@ -179,8 +181,9 @@ def test_example_is_valid(path):
 
 def test_package_imports_what_it_declares():
     package = imports_of(found(ROOT / "lenspipe", "**/*.py"))
-    assert package - set(CORE) - set(DEMO) - set(SWEEP) - set(OPENVINO) - set(EXCHANGE) == set()
-    assert {*CORE, *DEMO, *SWEEP, *OPENVINO, *EXCHANGE} - package == NOT_IMPORTED & set(CORE)
+    declared = {*CORE, *DEMO, *SWEEP, *OPENVINO, *EXCHANGE, *SURVEYS}
+    assert package - declared == set()
+    assert declared - package == NOT_IMPORTED & set(CORE)
     assert imports_of(SCRIPTS, OURS) - {*CORE, *DEMO, *TEST} == set()
 
 
@@ -257,7 +260,7 @@ def test_conda_environment_equals_pyproject():
 def test_every_dependency_is_explained():
     text = (ROOT / "docs" / "dependencies.md").read_text()
     rows = set(re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE))
-    assert rows == {*CORE, *DEMO, *SWEEP, *OPENVINO, *EXCHANGE, *SLURM, *TEST}
+    assert rows == {*CORE, *DEMO, *SWEEP, *OPENVINO, *EXCHANGE, *SLURM, *SURVEYS, *TEST}
 
 
 def test_citation():
@@ -279,10 +282,47 @@ def test_links_lead_somewhere(path):
     assert [link for link in links if not (path.parent / link).exists()] == []
 
 
-def test_quoted_figures_do_not_begin_a_line():
-    """Markdown would end the paragraph there."""
+#: Sites that the documents link to: a slip in a name is not among them.
+HOSTS = {
+    *("aladin.cds.unistra.fr", "alasky.cds.unistra.fr", "arxiv.org", "datalab.noirlab.edu"),
+    *("cosmic-ray.readthedocs.io", "datatables.net", "github.com", "keras.io", "optuna.org"),
+    *("portal.nersc.gov", "snakemake.readthedocs.io", "www.legacysurvey.org"),
+    "www.tensorflow.org",
+}
+#: Addresses on one's own machine, and placeholders.
+NO_SITES = re.compile(r"http://(localhost|127\.0\.0\.1):8642|https://user:password@host/")
+
+
+def test_external_links_have_the_right_form():
+    """What can be said without a network; CONTRIBUTING.md has the command that follows them."""
+    forms, numbers = {}, set()
     for path in documents():
-        assert re.findall(r"^<!-- \S+\.json.*", path.read_text(), re.MULTILINE) == [], path
+        text = path.read_text()
+        for link in re.findall(r"https?://[^\s)\]<>\"'`]+", text):
+            link = link.rstrip(".,;")
+            if NO_SITES.match(link):
+                continue
+            parts = urlsplit(link)
+            assert parts.scheme == "https", f"{path}: {link}"
+            assert parts.hostname in HOSTS, f"{path}: {link}"
+            # One target has one address.
+            target = (parts.hostname.removeprefix("www."), parts.path.rstrip("/"))
+            assert forms.setdefault(target, link) == link, f"{path}: {link}"
+        for shown, number in re.findall(r"\[([^]]+)]\(https://arxiv\.org/abs/([^)]*)\)", text):
+            assert shown.removeprefix("arXiv:") == number, f"{path}: {shown}"
+        for year, month, rest in re.findall(r"(?:abs/|arXiv[: ])(\d\d)(\d\d)\.(\d+)", text):
+            assert "01" <= month <= "12", path
+            # Five digits since 2015.
+            assert len(rest) == (5 if year >= "15" else 4), path
+            numbers.add((year, month, rest))
+    assert len(forms) > 15
+    assert len(numbers) > 8
+
+
+def test_no_line_begins_with_a_comment():
+    """A quoted figure ends the paragraph there, and % makes the line a comment on the site."""
+    for path in documents():
+        assert re.findall(r"^<!-- \S+\.json.*|^ *%.*", path.read_text(), re.MULTILINE) == [], path
 
 
 def blocks(path, language):
@@ -386,6 +426,8 @@ def test_figures_of_the_demo_are_those_of_a_run():
     assert {f"{file} {key}" for file, key in names} == set(figures)
     for path, text in texts.items():
         assert script["with_figures"](text, figures) == text, f"{path}: run the script"
+    demo = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    assert figures["purity/purity.json prior"] == demo["evaluation"]["prior"]
 
 
 #: Arguments of the documents' Snakemake commands that no test runs, with the reason.

@@ -16,6 +16,7 @@ from lenspipe.plotting.galaxy_pages import format_probability
 from lenspipe.products.described import write_described
 from lenspipe.products.tables import write_table
 from lenspipe.utils.files import atomic
+from lenspipe.utils.table_formats import write_votable
 
 __all__ = ["write_catalogues"]
 
@@ -75,7 +76,7 @@ def _format_votable(content: Table, note: str) -> str:
         if field.name in ("ra", "dec"):
             field.ref = "icrs"
     file = io.BytesIO()
-    votable.to_xml(file)
+    write_votable(votable, file)
     # The writer breaks long descriptions into lines.
     return re.sub(
         r"<DESCRIPTION>(.*?)</DESCRIPTION>",

@@ -181,7 +181,8 @@ def read_graded_lists(
     -------
     pandas.DataFrame
         All rows of all lists: ra, dec (degrees), grade (A to D, or empty where undecided), name,
-        kind, file (str; path of the list), line (int64; in it).
+        kind, tag (str; the first of column tags, which an export gives most graders; empty where
+        not given), file (str; path of the list), line (int64; in it).
 
     Raises
     ------
@@ -194,8 +195,9 @@ def read_graded_lists(
         table = read_list(path, "sample.graded", retrieval, hosts, columns, ra_unit="deg")
         remedy = "write A, B, C or D, or nothing"
         table["grade"] = _convert_grades(path, table["grade"], {}, "", remedy)
-        tables.append(table.drop(columns="ref").assign(file=path))
-    names = ["ra", "dec", "grade", "name", "kind", "file", "line"]
+        table["tag"] = table["tags"].str.extract(r"^([^|:,;]*)", expand=False).str.strip()
+        tables.append(table.assign(file=path))
+    names = ["ra", "dec", "grade", "name", "kind", "tag", "file", "line"]
     if not tables:
         return pd.DataFrame(columns=names)
     return pd.concat(tables, ignore_index=True)[names]

@@ -23,6 +23,7 @@ _ALIASES = {
     "kind": ("kind",),
     "grade": ("grade", "grading"),
     "ref": ("ref", "reference", "references"),
+    "tags": ("tags", "tag"),
 }
 
 #: Keys whose lists can have their unit in the configuration.
@@ -46,7 +47,8 @@ def read_list(
     ----------
     path
         As in `lenspipe.catalogs.files.read_raw`. Columns in any case: ra, dec, and optionally name,
-        kind (in lenscat's table: type), grade and ref, each also under its other usual names.
+        kind (in lenscat's table: type), grade, ref and tags, each also under its other usual
+        names.
         Right ascensions are in hours where they are sexagesimal or their column has that unit
         (``ra [h]``, ``ra_hours``); other units of angles are converted.
     key, retrieval, hosts
@@ -61,9 +63,9 @@ def read_list(
     Returns
     -------
     pandas.DataFrame
-        Columns ra (0 to 360), dec (float64, degrees); name, kind, grade, ref (str, stripped, empty
-        where not given); line (int64; line number in the file, of a binary table the row, from
-        1; which of them is in its ``attrs``, ``noun``).
+        Columns ra (0 to 360), dec (float64, degrees); name, kind, grade, ref, tags (str, stripped,
+        empty where not given); line (int64; line number in the file, of a binary table the row,
+        from 1; which of them is in its ``attrs``, ``noun``).
 
     Raises
     ------

@@ -15,6 +15,7 @@ from lenspipe.cli.commands import (
     settings_of,
     user_path,
 )
+from lenspipe.cli.inspection import add_run_or_list, find_run
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import configure_logging
 
@@ -69,11 +70,11 @@ EXPORT_COMMAND = Command(
 
 
 def _add_import_arguments(parser: ArgumentParser) -> None:
-    add_run(parser)
+    add_run_or_list(parser)
     parser.add_argument(
         "file", type=user_path, metavar="FILE",
         help="Export of classifications from the Zooniverse (CSV), or a table with columns grade "
-        "and id, name or ra, dec; optionally grader and comment.",
+        "and id, name or ra, dec; optionally grader, comment and tags.",
     )  # fmt: skip
     parser.add_argument(
         "--answers", nargs="+", metavar="ANSWER=GRADE", default=argparse.SUPPRESS,
@@ -101,15 +102,15 @@ def _import(options: Namespace) -> None:
     from lenspipe.products.files import require
     from lenspipe.utils.user_tables import read_user_table
 
-    paths = paths_of(options)
+    paths, _ = find_run(options)
     require(paths.candidates, "candidates")
     candidates = candidates_to_grade(paths)
-    if is_export(read_user_table(options.file, "votes or grades").names):
-        answers = _answers(options)
-        votes = read_classifications(options.file, answers, options.task)
+    table = read_user_table(options.file, "votes of the Zooniverse, or grades")
+    if is_export(table):
+        votes = read_classifications(table, _answers(options), options.task)
     else:
         grader = grader_name(vars(options).get("grader") or getpass.getuser())
-        votes = read_grades(options.file, candidates, grader, options.radius)
+        votes = read_grades(table, candidates, grader, options.radius)
     with contextlib.closing(Store(paths.inspection())) as store:
         numbers = add_foreign_votes(store, votes, candidates)
     print(f"{options.file}: {sum(numbers.values())} votes of {len(numbers)} graders")

@@ -6,36 +6,44 @@ import getpass
 import re
 import socket
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenspipe.cli.commands import Command, add_run, paths_of, user_path
+from lenspipe.cli.commands import Command, add_run, paths_of, settings_of, user_path
 from lenspipe.config.paths import RunPaths
-from lenspipe.config.settings import load_settings, read_config
+from lenspipe.config.runs import settings_file
+from lenspipe.config.settings import Settings, load_settings, read_config
 from lenspipe.utils.errors import LenspipeError
-from lenspipe.utils.progress import configure_logging
+from lenspipe.utils.progress import configure_logging, log
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
     from lenspipe.inspection.lists import Lists
-    from lenspipe.inspection.queue import Queue
     from lenspipe.inspection.store import Store
 
-__all__ = ["COMMAND"]
+__all__ = ["COMMAND", "add_run_or_list", "find_run"]
 
 PORT = 8642
 
 
-def _add_arguments(parser: ArgumentParser) -> None:
+def add_run_or_list(parser: ArgumentParser) -> None:
+    """Add a run, a list of positions or a file of cutouts, for `find_run`."""
     add_run(parser)
     parser.add_argument(
         "--config", type=user_path, nargs="+", metavar="FILE", default=argparse.SUPPRESS,
         help="For a list of positions, given as RUN: configuration with survey, cutouts and "
         "retrieval. A file of cutouts can be given as RUN, too. Either gets a folder of its name "
-        "below results/.",
+        "below results/. For a run: keys that differ from its own, such as inspection.surveys.",
     )  # fmt: skip
     parser.add_argument(
         "--table", type=user_path, metavar="FILE", default=argparse.SUPPRESS,
         help="For a file of cutouts: table with a row per cutout, in their order: name, ra, dec.",
     )  # fmt: skip
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    add_run_or_list(parser)
     parser.add_argument(
         "--grader", action="append", metavar="NAME", default=argparse.SUPPRESS,
         help="Name of a grader; may be repeated. Graders of earlier sessions remain; the first is "
@@ -70,6 +78,11 @@ def _add_arguments(parser: ArgumentParser) -> None:
         "--retire-after", type=int, default=2, metavar="N",
         help="Number of graders who graded it by then at least.",
     )  # fmt: skip
+    parser.add_argument(
+        "--training", action="store_true", default=argparse.SUPPRESS,
+        help="Show lenses and non-lenses of the run's labelled sample, and after each grade which "
+        "it was. These votes are kept apart; another --seed shows others.",
+    )  # fmt: skip
     content = parser.add_argument_group("list of new graders (a list that is begun stays the same)")
     content.add_argument(
         "--stage", type=int, choices=(1, 2), default=1,
@@ -95,9 +108,9 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def _run(options: Namespace) -> None:
+def _check(options: Namespace) -> None:
+    """Make sure that values are possible and options fit together."""
     given = vars(options)
-    paths = _paths_of(options)
     if not 0 <= options.repeats <= 1:
         raise LenspipeError(f"--repeats: found {options.repeats:g}, expected 0 to 1")
     below, above = options.retire
@@ -110,6 +123,21 @@ def _run(options: Namespace) -> None:
             f"--host: found {options.host}, expected also --tokens, since anyone who reaches this "
             "address could vote under any name"
         )
+    others = [f"--{name}" for name in ("export", "known", "injected") if name in given]
+    others += ["--stage 2"] * (options.stage != 1)
+    others += ["--order informative"] * (options.order != "list")
+    if "training" in given and others:
+        raise LenspipeError(
+            f"--training: found also {others[0]}, which is for candidates; leave one of them out"
+        )
+
+
+def _run(options: Namespace) -> None:
+    _check(options)
+    given = vars(options)
+    paths, settings = find_run(options)
+    from lenspipe.inspection.app import make_app
+    from lenspipe.inspection.around import Around
     from lenspipe.inspection.controls import (
         control_files,
         copy_known_controls,
@@ -120,10 +148,11 @@ def _run(options: Namespace) -> None:
     from lenspipe.inspection.posterior import Retirement
     from lenspipe.inspection.queue import Queue
     from lenspipe.inspection.store import Store
+    from lenspipe.inspection.training import TrainingList, draw_training_set
     from lenspipe.products.files import require
 
     configure_logging()
-    retirement = Retirement(below, above, options.retire_after)
+    retirement = Retirement(options.retire[0], options.retire[1], options.retire_after)
     if "export" in given:
         require(paths.inspection(), "votes_database")
         with contextlib.closing(Store(paths.inspection(), create=False)) as store:
@@ -133,43 +162,71 @@ def _run(options: Namespace) -> None:
         )
         print(f"{paths.inspection('grades.csv')}: {numbers}")
         return
-    require(paths.candidates, "candidates")
+    training, queue = "training" in given, None
+    if training:
+        images = draw_training_set(paths, options.seed)
+    else:
+        require(paths.candidates, "candidates")
     if "known" in given:
         copy_known_controls(paths, options.known)
     if "injected" in given:
         draw_injected_controls(paths, options.injected, options.seed)
-    with contextlib.closing(Store(paths.inspection())) as store:
+    database = f"training-{options.seed}.sqlite" if training else "grades.sqlite"
+    with contextlib.closing(Store(paths.inspection(database))) as store:
         graders = given.get("grader") or ([] if store.graders() else [_user()])
         for name in graders:
             store.add_grader(name)
-        mix = Mix(options.stage, options.limit, options.repeats, control_files(paths), options.seed)
-        lists = Lists(paths, store, mix)
-        queue = Queue(store, lists, retirement) if options.order == "informative" else None
-        _serve(options, paths, store, lists, graders, queue)
+        if training:
+            lists: Lists = TrainingList(paths, store, images)
+        else:
+            controls = control_files(paths)
+            mix = Mix(options.stage, options.limit, options.repeats, controls, options.seed)
+            lists = Lists(paths, store, mix)
+            queue = Queue(store, lists, retirement) if options.order == "informative" else None
+        app = make_app(
+            paths,
+            store,
+            lists,
+            tokens="tokens" in given,
+            hosts=_hosts(options.host),
+            queue=queue,
+            around=Around.of(settings) if settings and not training else None,
+            examples=_examples(paths),
+        )
+        _serve(options, app, store, lists, graders)
+
+
+def _examples(paths: RunPaths) -> Path | None:
+    """Example pictures for the help; nothing that they lack keeps anybody from grading."""
+    from lenspipe.inspection.training import draw_examples
+
+    try:
+        return draw_examples(paths)
+    except LenspipeError as error:
+        log.warning("no example pictures of the grades: %s", error)
+        return None
 
 
 def _serve(
     options: Namespace,
-    paths: RunPaths,
+    app: "Starlette",
     store: "Store",
     lists: "Lists",
     graders: list[str],
-    queue: "Queue | None",
 ) -> None:
     import uvicorn
 
-    from lenspipe.inspection.app import make_app
-    from lenspipe.inspection.guard import LOCAL_HOSTS
     from lenspipe.products.candidates import model_note
 
     tokens = "tokens" in vars(options)
     listener = _listen(options)
     host = socket.getfqdn() if options.host in ("0.0.0.0", "::") else options.host
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/"
-    # A public machine may have many names: there the token keeps strangers out.
-    hosts = None if not _is_local(options.host) else LOCAL_HOSTS | {options.host}
-    n = len(lists.candidates_of_stage())
-    print(f"{n} candidates of {paths.root.name}, stage {options.stage}: {address}")
+    run, n = lists.paths.root.name, len(lists.candidates_of_stage())
+    what = f"{n} candidates of {run}, stage {options.stage}"
+    if "training" in vars(options):
+        what = f"Training with the labelled sample of {run}"
+    print(f"{what}: {address}")
     if note := model_note(lists.candidates):
         print(f"Scores of the {note}.")
     if tokens:
@@ -178,9 +235,9 @@ def _serve(
                 print(f"  {name}: {address}g/{name}/?token={store.new_token(name)}")
             else:
                 print(f"  {name}: link as before; --tokens --grader {name} makes a new one")
-    print(f"Votes are kept in {paths.inspection()}; Ctrl-C ends.", flush=True)
+    print(f"Votes are kept in {store.path}; Ctrl-C ends.", flush=True)
     config = uvicorn.Config(
-        make_app(paths, store, lists, tokens, hosts, queue),
+        app,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -194,8 +251,23 @@ def _serve(
         print("Ended; all votes are kept.")
 
 
-def _paths_of(options: Namespace) -> RunPaths:
-    """Return the files of a run; that of a list or of a file of cutouts is made first."""
+def _hosts(host: str) -> frozenset[str] | None:
+    """Host names of the portal; a public machine may have many, and has tokens."""
+    from lenspipe.inspection.guard import LOCAL_HOSTS
+
+    return LOCAL_HOSTS | {host} if _is_local(host) else None
+
+
+def find_run(options: Namespace) -> tuple[RunPaths, Settings | None]:
+    """Return files and settings of a run; that of a list or of a file of cutouts is made first.
+
+    A file of cutouts has no settings, and a run may have lost them.
+
+    Raises
+    ------
+    LenspipeError
+        There is no such file or folder, or it is a list of positions without ``--config``.
+    """
     source = options.run[0]
     if not source.exists():
         raise LenspipeError(
@@ -203,7 +275,18 @@ def _paths_of(options: Namespace) -> RunPaths:
             "of positions or a file of cutouts"
         )
     if len(options.run) > 1 or not source.is_file() or source.suffix in (".yaml", ".yml"):
-        return paths_of(options)
+        if "config" in vars(options) or not source.is_dir():
+            changes = read_config(options.config) if "config" in vars(options) else {}
+            settings = settings_of(options, changes)
+            return settings.paths, settings
+        paths = paths_of(options)
+        if settings_file(source) is None:
+            return paths, None
+        try:
+            return paths, settings_of(options)
+        except LenspipeError as error:
+            log.warning("no wider field around the candidates: %s", error)
+            return paths, None
     from lenspipe.cutouts.stacks import is_stack
     from lenspipe.inspection.given import make_run_of_cutouts, make_run_of_list
 
@@ -212,7 +295,7 @@ def _paths_of(options: Namespace) -> RunPaths:
     if is_stack(source):
         paths = RunPaths(name)
         make_run_of_cutouts(source, paths, vars(options).get("table"))
-        return paths
+        return paths, None
     if "config" not in vars(options):
         raise LenspipeError(
             f"{source}: a list of positions needs --config FILE with survey.tree and "
@@ -224,7 +307,7 @@ def _paths_of(options: Namespace) -> RunPaths:
     config = {key: value for key, value in config.items() if key not in others}
     settings = load_settings(config | {"run": name, "targets": str(source)})
     make_run_of_list(settings)
-    return settings.paths
+    return settings.paths, settings
 
 
 def _listen(options: Namespace) -> socket.socket:

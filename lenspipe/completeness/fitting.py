@@ -214,9 +214,9 @@ def clustered_covariance(
             shift = slopes @ fit.covariance
             covariance = covariance + variance * shift.T @ shift
     log.info(
-        "selection: scatter in logit beyond chance and conditions: %.2f between galaxies, %s %.2f "
+        "selection: scatter in logit beyond chance and conditions: %.2f between galaxies, %s%.2f "
         "between %d bricks%s",
-        of_galaxies**0.5, "" if scatter.measured else "below", scatter.variance**0.5, n_bricks,
+        of_galaxies**0.5, "" if scatter.measured else "below ", scatter.variance**0.5, n_bricks,
         "" if scatter.measured else ", which cannot be told from none",
     )  # fmt: skip
     return scatter, covariance

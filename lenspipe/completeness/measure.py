@@ -26,6 +26,9 @@ _REPORTED_BRIGHTNESS = {"arc_snr": (10, 20, 40, 80), "arc_mag": (21, 22, 23, 24)
 #: Einstein radii at which completeness is evaluated to find that of half completeness.
 _N_RADII = 200
 
+#: Injected lenses from which on intervals of parts of a population cover (docs/statistics.md).
+_MIN_LENSES_FOR_PARTS = 1500
+
 
 def measure_selection_function(settings: Settings) -> dict[str, Any]:
     """Fit the selection function to the run's injected lenses.
@@ -78,6 +81,12 @@ def measure_selection_function(settings: Settings) -> dict[str, Any]:
     function.write(paths.selection("selection.fits"), cells)
     write_json(paths.selection("selection.json"), summary)
     _log_summary(summary)
+    if len(injected) < _MIN_LENSES_FOR_PARTS:
+        log.info(
+            "selection: %d lenses injected: quote the completeness of all lenses together; that of "
+            "a part of them needs a config key selection.number of %d",
+            len(injected), _MIN_LENSES_FOR_PARTS,
+        )  # fmt: skip
     return summary
 
 

@@ -1,4 +1,4 @@
-"""Sections on candidates, mosaics and the comparison with published candidates."""
+"""Sections on candidates, mosaics, inspection and the comparison with published candidates."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -148,6 +148,27 @@ class Mosaics(Section):
     def per_page(self) -> int:
         """Galaxies per page."""
         return self.rows * self.per_row
+
+
+class Inspection(Section):
+    """What the inspection portal shows around a candidate, on request."""
+
+    wide_arcsec: float = Field(
+        60.0, ge=20, le=300, description="Side of the wider field around a candidate, arcsec."
+    )
+    surveys: dict[str, str] = Field(
+        {},
+        description="Other surveys whose images are shown beside that field: name -> identifier "
+        "of a HiPS, such as `PS1: CDS/P/PanSTARRS/DR1/color-i-r-g`. They need `pip install "
+        "'lenspipe[surveys]'` and the internet.",
+    )
+    hips_server: str = Field(
+        "https://alasky.cds.unistra.fr/hips-image-services/hips2fits",
+        description="Address of the service that cuts images out of HiPS.",
+    )
+    timeout_s: Positive = Field(
+        10.0, description="Time after which such an image is given up, seconds."
+    )
 
 
 class Recovery(Section):

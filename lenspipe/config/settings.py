@@ -27,7 +27,7 @@ from lenspipe.config.explain import explain
 from lenspipe.config.learning import Inference, Injection, Records, Round, Sample
 from lenspipe.config.paths import RunPaths, model_file
 from lenspipe.config.quality import Checks, Expected, Selection
-from lenspipe.config.results import Candidates, Mosaics, Recovery
+from lenspipe.config.results import Candidates, Inspection, Mosaics, Recovery
 from lenspipe.config.surveys.base import Release, SurveyPaths
 from lenspipe.config.surveys.registry import get_release
 from lenspipe.config.texts import as_meant, read_yaml
@@ -86,6 +86,7 @@ class Settings(Section):
     inference: Inference = Field(default_factory=Inference)
     candidates: Candidates = Field(default_factory=Candidates)
     mosaics: Mosaics = Field(default_factory=Mosaics)
+    inspection: Inspection = Field(default_factory=Inspection)
     recovery: Recovery = Field(default_factory=Recovery)
     selection: Selection = Field(default_factory=Selection)
     expected: Expected = Field(default_factory=Expected)

@@ -419,7 +419,7 @@ STAGES: dict[str, Stage] = {
         "cutouts.chunk:cut_chunk",
         "sky parent -> cutouts",
         _CUTOUTS,
-        version=2,
+        version=3,
         per="chunk",
         sources="pixels_from",
     ),

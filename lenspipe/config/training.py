@@ -130,6 +130,12 @@ class Training(Section):
         "binary_crossentropy",
         description="Loss function; `focal` is that of arXiv 1708.02002 with gamma = 2.",
     )
+    classes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (),
+        description="Classes of non-lenses that the network learns to tell apart: tags of graded "
+        "galaxies and kinds of confusing ones, such as ring or spiral. Empty: lenses and "
+        "non-lenses only. See docs/training.md.",
+    )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="Label smoothing s: a label y becomes (1 - s) y + s / 2."
     )

@@ -18,7 +18,7 @@ from lenspipe.config.data import Cutouts
 from lenspipe.config.flags import FLAGS
 from lenspipe.config.stages import STAGES
 from lenspipe.cutouts.stamps import StampSource, flag_stamps
-from lenspipe.products.cutouts import read_catalog, read_cutouts, read_header, write_cutouts
+from lenspipe.products.cutouts import read_catalog, read_header, replace_catalog, write_cutouts
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.hashing import digest
 from lenspipe.utils.progress import log
@@ -59,18 +59,18 @@ def cut_brick(
         lacking = stamps.present.any(axis=0) < (len(parent) > 0)
         missing = "".join(np.array(bands)[lacking])
         unchecked = source.unchecked(brick, region)
+        pixels = hashlib.sha256(images.tobytes()).hexdigest()[:16]
         _log_problems(brick, flags, missing, unchecked)
     else:
         missing, unchecked = header["MISSING"].strip(), header.get("NOSUMS", "").strip()
         if content_hash(existing.drop(columns="flags")) == content_hash(parent):
             return _entry(len(parent), header["LPHASH"], missing, unchecked)
-        images, flags = read_cutouts(path)[0], existing["flags"]
+        images, flags, pixels = None, existing["flags"], header["LPPIXELS"]
         log.info("brick %s: kept the pixels, the parent sample has other columns", brick)
     catalog = parent.reset_index(drop=True).assign(flags=flags)
-    sha256 = hashlib.sha256(images.tobytes() + content_hash(catalog).encode())
-    content = sha256.hexdigest()[:16]
+    content = digest(pixels, content_hash(catalog))
     header = fits.Header()
-    header["BANDS"] = ("".join(bands), "bands, in order of the third axis")
+    header["BANDS"] = ("".join(bands), "bands, in their order")
     header["MISSING"] = (missing, "bands without coadd in this brick")
     header["BUNIT"] = ("nanomaggy", f"AB mag = {release.zero_point_mag} - 2.5 log10(nanomaggy)")
     header["PIXSCALE"] = (release.pixel_scale_arcsec, "[arcsec]")
@@ -78,11 +78,15 @@ def cut_brick(
     header["BRICKNAM"] = (brick, "brick")
     header["REGION"] = (region, "region")
     header["LPKEY"] = (key, "hash of what this file was made from")
+    header["LPPIXELS"] = (pixels, "hash of pixels before compression")
     header["LPHASH"] = (content, "hash of pixels and catalogue")
     header["LPVERS"] = (lenspipe.__version__, "version of lenspipe")
     if unchecked:
         header["NOSUMS"] = unchecked
-    write_cutouts(path, images, catalog, header)
+    if images is None:
+        replace_catalog(path, catalog, header)
+    else:
+        write_cutouts(path, images, catalog, header, release.quantization_step)
     return _entry(len(parent), content, missing, unchecked)
 
 

@@ -40,7 +40,7 @@ _Opened = tuple[tuple[int, ...], bool, Callable[[int], Iterator[np.ndarray]], Us
 
 
 def is_stack(path: Path) -> bool:
-    """Whether a file holds cutouts, and not a table: npz, or FITS with a 4-D image."""
+    """Whether a file holds cutouts, and not a table: npz, or FITS with an image of them."""
     with open(path, "rb") as file:
         start = file.read(len(_FITS))
     if start != _FITS:
@@ -60,9 +60,17 @@ def stack_header(path: Path) -> Mapping[str, Any]:
 
 
 def _stack_in(hdus: Iterable[Any]) -> Any:
-    """Return the first 4-D image of an open FITS file; None if it has none."""
+    """Return the first image of cutouts of an open FITS file; None if it has none."""
     images = (hdu for hdu in hdus if hdu.get_exttype() == "IMAGE_HDU")
-    return next((hdu for hdu in images if len(hdu.get_dims()) == 4), None)
+    return next((hdu for hdu in images if len(_stack_shape(hdu)) == 4), None)
+
+
+def _stack_shape(image: Any) -> tuple[int, ...]:
+    """Shape of an image, with bands that lie one above the other, as in a run's files, apart."""
+    shape = tuple(int(side) for side in image.get_dims())
+    if len(shape) == 3 and shape[1] > shape[2] and shape[1] % shape[2] == 0:
+        return shape[0], shape[1] // shape[2], shape[2], shape[2]
+    return shape
 
 
 @contextlib.contextmanager
@@ -71,8 +79,8 @@ def open_stack(
 ) -> Iterator[tuple[tuple[int, ...], Callable[[int], Iterator[np.ndarray]], UserTable]]:
     """Open a file of cutouts to be read in batches.
 
-    It is FITS with a 4-D image and optionally a table, or npz with one 4-D array and optionally
-    arrays with a value per cutout.
+    It is FITS with a 4-D image, or one in the form of a run's cutouts, and optionally a table; or
+    npz with one 4-D array and optionally arrays with a value per cutout.
 
     Yields
     ------
@@ -117,7 +125,8 @@ def _open_fits(path: Path) -> Iterator[_Opened]:
             raise LenspipeError(f"{path}: found no image, expected one of all cutouts")
         image = _stack_in(images)
         image = images[0] if image is None else image
-        shape = tuple(int(side) for side in image.get_dims())
+        shape = _stack_shape(image)
+        others = (slice(None),) * (len(image.get_dims()) - 1)
         has_table = any(hdu.get_exttype() in ("BINARY_TBL", "ASCII_TBL") for hdu in hdus)
         beside = UserTable(str(path), [], [], [], [])
         if has_table:
@@ -125,7 +134,8 @@ def _open_fits(path: Path) -> Iterator[_Opened]:
 
         def batches(number: int) -> Iterator[np.ndarray]:
             for start in range(0, shape[0], number):
-                yield image[start : min(start + number, shape[0]), :, :, :]
+                stop = min(start + number, shape[0])
+                yield image[(slice(start, stop), *others)].reshape(stop - start, *shape[1:])
 
         is_float = image.get_info()["img_equiv_type"] < 0  # CFITSIO's type codes
         yield shape, is_float, batches, beside

@@ -2,20 +2,19 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lenspipe.inspection.grades import POINTS
-from lenspipe.inspection.store import GRADER_NAME, Store
+from lenspipe.inspection.store import GRADER_NAME, TAGS, Store
 from lenspipe.utils.crossmatch import Sky
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
-from lenspipe.utils.user_tables import UserTable, read_user_table
+from lenspipe.utils.user_tables import UserTable
 
 __all__ = ["ForeignVote", "add_foreign_votes", "grader_name", "read_grades"]
 
@@ -31,7 +30,7 @@ class ForeignVote:
     ----------
     key
         Unique, so that a file that is read twice counts once.
-    grader, item, grade, comment
+    grader, item, grade, comment, tags
         As in `lenspipe.inspection.store.Store.add_votes`; `item` is the candidate's id.
     seconds
         Time spent on the image; 0 if not known.
@@ -43,6 +42,7 @@ class ForeignVote:
     grade: str
     comment: str = ""
     seconds: float = 0.0
+    tags: Sequence[str] = ()
 
 
 def grader_name(name: str) -> str:
@@ -66,15 +66,15 @@ def grader_name(name: str) -> str:
 
 
 def read_grades(
-    path: Path, candidates: pd.DataFrame, grader: str, radius_arcsec: float
+    table: UserTable, candidates: pd.DataFrame, grader: str, radius_arcsec: float
 ) -> list[ForeignVote]:
     """Read a table of grades of another project.
 
     Parameters
     ----------
-    path
-        Table with ``grade`` (A to D; empty if none was given) and ``id``, ``name`` or ``ra`` and
-        ``dec`` (degrees); optionally ``grader`` and ``comment``.
+    table
+        With columns ``grade`` (A to D; empty if none was given) and ``id``, ``name`` or ``ra`` and
+        ``dec`` (degrees); optionally ``grader``, ``comment`` and ``tags``.
     candidates
         Of the run, indexed by id: name, ra, dec.
     grader
@@ -85,20 +85,20 @@ def read_grades(
     Returns
     -------
     list of ForeignVote
-        Rows that fit no candidate are counted in the log.
+        Rows that fit no candidate are counted in the log, and tags that are none named.
 
     Raises
     ------
     LenspipeError
         A column is missing, or a grade is none of A to D.
     """
-    table = read_user_table(path, "columns grade and id, name or ra, dec")
     table.refuse_broken()
+    path = table.path
     column = table.find("grade")
     key = next((name for name in ("id", "name") if table.find(name) is not None), None)
     ra, dec = table.find("ra"), table.find("dec")
     if column is None:
-        raise _without_candidates(path, table)
+        raise _without_candidates(table)
     grades = table.text(column).str.strip().str.upper()
     if (bad := ~grades.isin([*POINTS, ""])).any():
         raise LenspipeError(
@@ -112,30 +112,40 @@ def read_grades(
         place = table.numbers(ra, "deg"), table.numbers(dec, "deg")
         items = _nearest(candidates, *place, radius_arcsec)
     else:
-        raise _without_candidates(path, table)
+        raise _without_candidates(table)
     graders = table.text(table.find("grader")) if table.find("grader") is not None else None
-    comments = table.text(table.find("comment"))
+    comments, tags = table.text(table.find("comment")), _read_tags(table)
     votes = []
     for row in range(len(table)):
         if not grades.iloc[row] or pd.isna(items.iloc[row]):
             continue
         name = grader_name((graders.iloc[row] if graders is not None else "") or grader)
-        content = f"{name}\0{items.iloc[row]}\0{grades.iloc[row]}\0{comments.iloc[row]}"
+        item, grade, comment = items.iloc[row], grades.iloc[row], comments.iloc[row]
+        content = "\0".join((name, item, grade, comment, *tags[row]))
         digest = hashlib.sha256(content.encode()).hexdigest()[:32]
-        votes.append(
-            ForeignVote(
-                f"table:{digest}", name, items.iloc[row], grades.iloc[row], comments.iloc[row]
-            )
-        )
+        key = f"table:{digest}"
+        votes.append(ForeignVote(key, name, item, grade, comment, tags=tags[row]))
     if unmatched := int((items.isna() & (grades != "")).sum()):
         log.warning("%s: %d graded rows fit no candidate of the run", path, unmatched)
     return votes
 
 
-def _without_candidates(path: Path, table: UserTable) -> LenspipeError:
+def _read_tags(table: UserTable) -> list[list[str]]:
+    """Tags of each row; words that are none are named in the log."""
+    text = table.text(table.find("tags", "tag")).str.lower()
+    words = [re.findall(r"[a-z][a-z-]*", cell) for cell in text]
+    if unknown := sorted({word for row in words for word in row} - set(TAGS)):
+        log.warning(
+            "%s: tags left out: %s; those that a vote can have are %s",
+            table.path, ", ".join(unknown), ", ".join(TAGS),
+        )  # fmt: skip
+    return [[tag for tag in TAGS if tag in row] for row in words]
+
+
+def _without_candidates(table: UserTable) -> LenspipeError:
     return LenspipeError(
-        f"{path}: found columns {', '.join(table.names)}, expected grade, and id, name or ra and "
-        "dec of each candidate; rename its columns"
+        f"{table.path}: found columns {', '.join(table.names)}, expected grade, and id, name or ra "
+        "and dec of each candidate; rename its columns"
     )
 
 

@@ -17,6 +17,7 @@ from lenspipe.products.tables import write_table
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.files import atomic, path_part
 from lenspipe.utils.progress import log
+from lenspipe.utils.user_tables import UserTable
 
 __all__ = ["MANIFEST", "is_export", "read_classifications", "write_subjects"]
 
@@ -68,16 +69,20 @@ def write_subjects(paths: RunPaths, folder: Path) -> int:
     return len(rows)
 
 
-def is_export(columns: list[str]) -> bool:
+def is_export(table: UserTable) -> bool:
     """Whether a table is an export of classifications, by its columns."""
-    return {"annotations", "subject_data"} <= set(columns)
+    return {"annotations", "subject_data"} <= set(table.names)
 
 
-def read_classifications(path: Path, answers: Mapping[str, str], task: str) -> list[ForeignVote]:
+def read_classifications(
+    table: UserTable, answers: Mapping[str, str], task: str
+) -> list[ForeignVote]:
     """Read an export of classifications ("Request new classification export" of a project).
 
     Parameters
     ----------
+    table
+        Content of the export.
     answers
         Text of an answer -> grade, A to D.
     task
@@ -92,19 +97,18 @@ def read_classifications(path: Path, answers: Mapping[str, str], task: str) -> l
     Raises
     ------
     LenspipeError
-        The file is no such export, an answer has no grade, or a subject has no id.
+        A column is missing, an answer has no grade, or a subject has no id.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise LenspipeError(f"{path}: cannot be read as CSV ({error})") from None
-    if missing := [name for name in _COLUMNS if name not in table]:
+    table.refuse_broken()
+    path = table.path
+    if missing := [name for name in _COLUMNS if name not in table.names]:
         raise LenspipeError(
             f"{path}: found no column {', '.join(missing)}, expected an export of classifications "
             f"with {', '.join(_COLUMNS)}; request it on the project's page of data exports"
         )
     votes, without = [], 0
-    for line, row in enumerate(table.to_dict("records"), start=2):
+    columns = {name: table.text(table.find(name)) for name in _COLUMNS}
+    for line, row in zip(table.lines, pd.DataFrame(columns).to_dict("records"), strict=True):
         try:
             annotations = json.loads(row["annotations"])
             (subject,) = json.loads(row["subject_data"]).values()

@@ -84,7 +84,8 @@ def choose_candidates(
             available = ", ".join(f"{number} {grade}" for grade, number in counts.items())
             raise LenspipeError(
                 f"--grades: found {available or 'no grades'}, expected some of "
-                f"{', '.join(requested)}; grade the candidates or give --graded"
+                f"{', '.join(requested)}; grade the candidates and write the grades with "
+                f"`lenspipe inspect {paths.root} --export`, or give --graded"
             )
         return chosen.reset_index(drop=True)
     source = "--names" if file is None else file

@@ -1,10 +1,12 @@
 """The server of the inspection portal: a page, the graders' lists, images, and votes."""
 
+import asyncio
 import html
 import math
 import sqlite3
 import string
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,12 +22,21 @@ from starlette.staticfiles import StaticFiles
 
 from lenspipe.config.paths import RunPaths
 from lenspipe.inspection.agreement import measure_agreement
+from lenspipe.inspection.around import Around
 from lenspipe.inspection.grades import POINTS, grade_table, means_of_stage
 from lenspipe.inspection.guard import Guard
-from lenspipe.inspection.images import SHOWN, difference_name, draw_strip, shown_bands
+from lenspipe.inspection.images import (
+    SHOWN,
+    Cutouts,
+    difference_name,
+    draw_colour,
+    draw_strip,
+    shown_bands,
+)
 from lenspipe.inspection.lists import Lists
 from lenspipe.inspection.queue import Queue
 from lenspipe.inspection.store import TAGS, Store, split_item
+from lenspipe.inspection.training import Examples, TrainingList
 from lenspipe.plotting.colour import STRETCHES, sky_level
 from lenspipe.products.candidates import model_note
 from lenspipe.utils.errors import LenspipeError
@@ -65,6 +76,8 @@ def make_app(
     tokens: bool = False,
     hosts: frozenset[str] | None = None,
     queue: Queue | None = None,
+    around: Around | None = None,
+    examples: Path | None = None,
 ) -> Starlette:
     """Make the portal's application.
 
@@ -76,14 +89,22 @@ def make_app(
         As in `lenspipe.inspection.guard.Guard`.
     queue
         What chooses the next image; the order of the list if not given.
+    around
+        The panels around a candidate; none without a configuration.
+    examples
+        As written by `lenspipe.inspection.training.draw_examples`.
     """
-    portal = _Portal(paths, store, lists, tokens, queue)
+    portal = _Portal(paths, store, lists, tokens, queue, around, examples)
     routes = [
         Route("/", portal.choose),
         Mount("/static", StaticFiles(directory=_STATIC)),
         Route("/g/{grader}/", portal.page),
         Route("/g/{grader}/list", portal.entries),
         Route("/g/{grader}/image/{place}", portal.image),
+        Route("/g/{grader}/around/{place}/{panel}", portal.panel),
+        Route("/g/{grader}/examples", portal.list_examples),
+        Route("/g/{grader}/example/{number}", portal.example),
+        Route("/g/{grader}/truth/{place}", portal.truth),
         Route("/g/{grader}/votes", portal.vote, methods=["POST"]),
         Route("/g/{grader}/next", portal.next),
         Route("/g/{grader}/result", portal.result),
@@ -101,10 +122,21 @@ class _Portal:
     """Answers to requests."""
 
     def __init__(
-        self, paths: RunPaths, store: Store, lists: Lists, tokens: bool, queue: Queue | None
+        self,
+        paths: RunPaths,
+        store: Store,
+        lists: Lists,
+        tokens: bool,
+        queue: Queue | None,
+        around: Around | None,
+        examples: Path | None,
     ) -> None:
         self.paths, self.store, self.lists, self.tokens = paths, store, lists, tokens
-        self.queue = queue
+        self.queue, self.around = queue, around
+        self.training = lists if isinstance(lists, TrainingList) else None
+        self.examples = Examples(examples) if examples else None
+        # Servers of other surveys may be slow: what waits for them has threads of its own.
+        self._waiting = ThreadPoolExecutor(4)
         self.stage = lists.mix.stage
         self._lists: dict[str, list[str]] = {}
 
@@ -163,6 +195,8 @@ class _Portal:
                 "difference": difference_name(bands),
                 "sky_levels": {name: sky_level(name) for name in STRETCHES},
                 "pixel_arcsec": self.lists.release.pixel_scale_arcsec,
+                "around": self.around.panels() if self.around else [],
+                "training": self.training is not None,
                 "message": "" if entries else self._why_empty(),
                 "next": self.queue and self.queue.next_places(grader, items),
             }
@@ -177,24 +211,54 @@ class _Portal:
     def image(self, request: Request) -> Response:
         """An item of the list as a strip of images; the address does not reveal its kind."""
         grader = self._admit(request)
-        query, place = request.query_params, request.path_params["place"]
-        items = self._list_of(grader)
-        try:
-            item = items[int(place)] if place.isdecimal() else ""
-        except (ValueError, IndexError):
-            item = ""
-        if not item or not self.lists.exists(item):
-            raise HTTPException(404, "no such image")
-        try:
-            show = SHOWN[SHOWN.index(query.get("show", "image"))]
-            stretch = STRETCHES[STRETCHES.index(query.get("stretch", "viewer"))]
-            gain = min(max(float(query.get("gain", "1")), 1e-3), 1e3)
-        except ValueError:
-            gain = math.nan
-        if math.isnan(gain):
-            raise HTTPException(400, "invalid parameters of the image")
-        strip = draw_strip(self.lists.read(item), show, stretch, gain)
+        item, query = self._item(request, grader), request.query_params
+        show = query.get("show", "image")
+        if show not in SHOWN:
+            raise _invalid()
+        strip = draw_strip(self.lists.read(item), show, *_stretch_and_gain(request))
         return Response(strip, media_type="image/png")
+
+    async def panel(self, request: Request) -> Response:
+        """An image around an item of the list; it keeps nobody waiting, wherever it is from."""
+        grader = await run_in_threadpool(self._admit, request)
+        item = await run_in_threadpool(self._item, request, grader)
+        panel, around = request.path_params["panel"], self.around
+        if not around or not panel.isdecimal() or int(panel) > len(around.surveys):
+            raise HTTPException(404, "no such panel")
+        stretch, gain = _stretch_and_gain(request)
+
+        def draw() -> bytes:
+            place, cutout = self.lists.place(item), self.lists.read(item)
+            return around.draw(int(panel), place, cutout, stretch, gain)
+
+        drawn = asyncio.get_running_loop().run_in_executor(self._waiting, draw)
+        try:
+            return Response(await asyncio.wait_for(drawn, around.timeout_s), media_type="image/png")
+        except TimeoutError:
+            raise HTTPException(404, f"No image after {around.timeout_s:g} s.") from None
+
+    def list_examples(self, request: Request) -> Response:
+        """Example pictures of the grades: grade and text of each."""
+        self._admit(request)
+        return JSONResponse({"examples": self.examples.describe() if self.examples else []})
+
+    def example(self, request: Request) -> Response:
+        """An example picture."""
+        self._admit(request)
+        number = request.path_params["number"]
+        if not self.examples or not number.isdecimal() or int(number) >= len(self.examples.rows):
+            raise HTTPException(404, "no such example")
+        cutout = Cutouts().read(self.examples.path, self.examples.rows.index[int(number)])
+        return Response(draw_colour(cutout.image, cutout.bands), media_type="image/png")
+
+    def truth(self, request: Request) -> Response:
+        """What an image of a training list shows, once it is graded, and the tally so far."""
+        grader = self._admit(request)
+        item = self._item(request, grader)
+        votes = self.store.votes(grader, self.stage, latest=True)
+        if not self.training or not any(v["item"] == item and v["grade"] for v in votes):
+            raise HTTPException(403, "the truth is shown in training, once an image is graded")
+        return JSONResponse(self.training.truth(item) | {"tally": self.training.tally(grader)})
 
     async def vote(self, request: Request) -> Response:
         """Store votes; they are on the disk when the answer is 200."""
@@ -225,6 +289,8 @@ class _Portal:
             is_finished = all(item in graded for item in items if self.lists.exists(item))
         if not is_finished:
             raise HTTPException(403, "others' grades are shown once you have graded all images")
+        if self.training:
+            return JSONResponse({"tally": self.training.tally(grader)})
         candidates = self.lists.candidates
         table = grade_table(self.store, self.lists.candidates_of_stage())
         agreement = measure_agreement(votes, candidates.index[candidates["known"]])
@@ -274,6 +340,14 @@ class _Portal:
             raise HTTPException(403, _NOT_ADMITTED)
         return grader
 
+    def _item(self, request: Request, grader: str) -> str:
+        """Item at a place of a grader's list."""
+        place, items = request.path_params["place"], self._list_of(grader)
+        item = items[int(place)] if place.isdecimal() and int(place) < len(items) else ""
+        if not item or not self.lists.exists(item):
+            raise HTTPException(404, "no such image")
+        return item
+
     def _list_of(self, grader: str, update: bool = False) -> list[str]:
         if update or grader not in self._lists:
             self._lists[grader] = self.lists.for_grader(grader)
@@ -290,14 +364,15 @@ class _Portal:
     def _describe(self, item: str) -> dict[str, Any]:
         """Description of an item with its address in the sky viewer, None for a simulated sky."""
         entry, viewer = self.lists.describe(item), None
-        if not self.paths.sky_manifest.exists() and entry["ra"] is not None:
+        real = not self.training and not self.paths.sky_manifest.exists()
+        if real and entry["ra"] is not None:
             viewer = self.lists.release.viewer_address(entry["ra"], entry["dec"])
         return entry | {"viewer": viewer}
 
     def _bands(self, items: Sequence[str]) -> str:
         """Bands of the cutouts."""
         for item in items:
-            if self.lists.exists(item) and split_item(item)[0] == "candidate":
+            if self.lists.exists(item) and split_item(item)[0] in ("candidate", "training"):
                 try:
                     return self.lists.read(item).bands
                 except LenspipeError:
@@ -305,12 +380,30 @@ class _Portal:
         return "grz"
 
     def _title(self) -> str:
-        return f"{html.escape(self.paths.root.name)}, stage {self.stage}"
+        list_name = "training" if self.training else f"stage {self.stage}"
+        return f"{html.escape(self.paths.root.name)}, {list_name}"
 
     def _note(self) -> str:
         """What the model of the candidates says of itself; empty if nothing."""
         note = model_note(self.lists.candidates)
         return f'<p class="model">Scores of the {html.escape(note)}.</p>' if note else ""
+
+
+def _stretch_and_gain(request: Request) -> tuple[str, float]:
+    """Stretch and factor on the fluxes that an address requests."""
+    query = request.query_params
+    stretch = query.get("stretch", "viewer")
+    try:
+        gain = float(query.get("gain", "1"))
+    except ValueError:
+        gain = math.nan
+    if stretch not in STRETCHES or math.isnan(gain):
+        raise _invalid()
+    return stretch, min(max(gain, 1e-3), 1e3)
+
+
+def _invalid() -> HTTPException:
+    return HTTPException(400, "invalid parameters of the image")
 
 
 def _first_problem(error: ValidationError) -> str:

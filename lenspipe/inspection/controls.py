@@ -12,6 +12,7 @@ from astropy.io import fits
 
 from lenspipe.config.paths import RunPaths
 from lenspipe.inspection.images import Cutouts
+from lenspipe.products.cutouts import write_cutouts
 from lenspipe.products.sample import read_by_id
 from lenspipe.products.tables import read_table
 from lenspipe.utils.errors import LenspipeError
@@ -75,14 +76,6 @@ def draw_injected_controls(paths: RunPaths, number: int, seed: int) -> None:
             f"{paths.sample_shards('train')}: found none of the {len(ids)} simulated lenses of "
             f"{paths.injected}; make the sample again"
         )
-    names = table["id"].str.removeprefix("injected:").to_numpy("S")
-    dtype = [("id", names.dtype), ("ra", "f8"), ("dec", "f8")]
-    rows = np.array(list(zip(names, table["ra"], table["dec"], strict=True)), dtype)
-    hdus = [
-        fits.PrimaryHDU(),
-        fits.ImageHDU(np.stack(images), name="IMAGE"),
-        fits.BinTableHDU(rows, name="CATALOG"),
-    ]
-    with atomic(target) as temporary:
-        fits.HDUList(hdus).writeto(temporary)
+    rows = table[["id", "ra", "dec"]].assign(id=table["id"].str.removeprefix("injected:"))
+    write_cutouts(target, np.stack(images), rows, fits.Header())
     log.info("%s: %d simulated lenses", target, len(images))

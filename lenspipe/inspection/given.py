@@ -17,6 +17,7 @@ from lenspipe.candidates.find import find_candidates
 from lenspipe.candidates.systems import make_systems
 from lenspipe.catalogs.known_lenses import merge_known
 from lenspipe.config.paths import RunPaths
+from lenspipe.config.runs import note_settings
 from lenspipe.config.settings import Settings
 from lenspipe.config.surveys.base import Release
 from lenspipe.config.surveys.registry import default_release, find_release
@@ -65,6 +66,8 @@ def make_run_of_list(settings: Settings) -> int:
         entries = read_manifest(settings.paths.manifest("cutouts", chunk))
         failed += [each["reason"] for each in entries.values() if each["status"] == "failed"]
     table = find_candidates(settings)
+    # Sheets look for the coadds of their finder charts.
+    note_settings(settings)
     _refuse_colons(table["id"], settings.targets or "")
     if not len(table):
         raise LenspipeError(

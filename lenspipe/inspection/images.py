@@ -14,7 +14,7 @@ from lenspipe.config.paths import RunPaths
 from lenspipe.plotting.colour import colour_images
 from lenspipe.plotting.residual import band_difference, residual_images
 from lenspipe.products.candidates import read_candidates
-from lenspipe.products.cutouts import open_cutouts, read_release
+from lenspipe.products.cutouts import open_cutouts, read_cutout, read_release
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.names import iau_name
 
@@ -24,6 +24,7 @@ __all__ = [
     "Cutouts",
     "candidates_to_grade",
     "difference_name",
+    "draw_colour",
     "draw_strip",
     "shown_bands",
 ]
@@ -140,7 +141,7 @@ class Cutouts:
             with self._lock, open_cutouts(path) as hdus:
                 places, rows = self._catalogue(path)
                 i = places[galaxy]
-                image = hdus["IMAGE"][i : i + 1, :, :, :][0].astype(np.float32)
+                image = read_cutout(hdus, i)
                 header = hdus["IMAGE"].read_header()
         except KeyError:
             raise LenspipeError(
@@ -197,9 +198,18 @@ def draw_strip(
     planes = residual if show == "residual" else image
     single = [grey(planes[bands.index(band)], band) for band in shown_bands(bands)]
     pictures = [first, *single, *views.values()]
-    strip = np.concatenate([picture[0, ::-1] for picture in pictures], axis=1)
+    return _png(np.concatenate([picture[0] for picture in pictures], axis=1))
+
+
+def draw_colour(image: np.ndarray, bands: str, stretch: str = "viewer", gain: float = 1.0) -> bytes:
+    """Draw an image of any size, (B, S, S), in colour as a PNG, as the first of `draw_strip`."""
+    return _png(colour_images(np.float32(gain) * image[None], bands, stretch)[0])
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    """PNG of an image whose row 0 is the south."""
     file = io.BytesIO()
-    Image.fromarray(strip).save(file, "PNG", compress_level=1)
+    Image.fromarray(pixels[::-1]).save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 

@@ -11,10 +11,12 @@ import pandas as pd
 
 from lenspipe.config.flags import flag_note
 from lenspipe.config.paths import RunPaths
+from lenspipe.inspection.around import Place
 from lenspipe.inspection.grades import means_of_stage
 from lenspipe.inspection.images import Cutout, Cutouts, candidates_to_grade
 from lenspipe.inspection.store import Store, split_item
 from lenspipe.products.cutouts import read_release
+from lenspipe.survey.bricks import brick_grid
 from lenspipe.utils.names import iau_name
 
 __all__ = ["Lists", "Mix"]
@@ -117,6 +119,21 @@ class Lists:
                     entry = _entry(names[i], row["ra"], row["dec"], row["flags"])
                     self._entries[f"{kind}:{galaxy}"] = entry
         return self._entries[item.removeprefix("repeat:")]
+
+    def place(self, item: str) -> Place:
+        """Where an item is; the brick of a control lens is that of its position."""
+        kind, galaxy = split_item(item)
+        if kind not in self.controls:
+            row = self.candidates.loc[galaxy]
+            return Place(row["brick"], float(row["ra"]), float(row["dec"]))
+        places, rows = self.controls[kind]
+        if not {"ra", "dec"} <= {*(rows.dtype.names or ())}:
+            return Place("", np.nan, np.nan)
+        ra, dec = (float(rows[name][places[galaxy]]) for name in ("ra", "dec"))
+        if np.isnan(ra):
+            return Place("", ra, dec)
+        (brick,), _ = brick_grid(self.release.brick_deg).bricks_at([ra], [dec])
+        return Place(str(brick), ra, dec)
 
     def read(self, item: str) -> Cutout:
         """Read an item's cutout, as `lenspipe.inspection.images.Cutouts.read` does."""

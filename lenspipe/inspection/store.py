@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lenspipe.products.schema import VOTES, names_of
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
 
@@ -331,21 +332,9 @@ class Store:
         Returns
         -------
         list of dict
-            n, key, grader, stage, item, grade, comment, seconds, time (UTC, ISO 8601), tags
-            (separated by blanks).
+            key, as in `add_votes`, and the columns of votes.csv (docs/outputs.md).
         """
-        names = [
-            "n",
-            "key",
-            "grader",
-            "stage",
-            "item",
-            "grade",
-            "comment",
-            "seconds",
-            "time",
-            "tags",
-        ]
+        names = ["key", *names_of(VOTES)]
         inner = "WHERE n IN (SELECT max(n) FROM votes GROUP BY grader, stage, item)"
         text = (
             f"SELECT {', '.join(names)} FROM votes {inner if latest else 'WHERE true'} "

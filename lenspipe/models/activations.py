@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lenspipe.models.classes import CLASSES
 from lenspipe.models.contents import ensemble_members, layers_of
 from lenspipe.utils.tensorflow import keras
 
@@ -55,7 +56,7 @@ def _stages(model: keras.Model, images: np.ndarray, name: str) -> list[dict[str,
 
 
 def features(model: keras.Model, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
-    """Run a model and keep the input of its last dense layer.
+    """Run a model and keep the input of its last dense layer, that of probabilities.
 
     Cutouts are float32 (N, B, S, S), nanomaggies. Features, float32 (N, K), are the last vector of
     several numbers that a layer computes for a cutout; if there is none, the mean of each of the
@@ -65,9 +66,9 @@ def features(model: keras.Model, images: np.ndarray, batch_size: int = 64) -> np
     model = members[0] if members else model
     last = {}
 
-    def keep(_: keras.layers.Layer, output: Any) -> None:
+    def keep(layer: keras.layers.Layer, output: Any) -> None:
         shape: Any = getattr(output, "shape", ())
-        if len(shape) == 2 and shape[1] > 1:
+        if len(shape) == 2 and shape[1] > 1 and layer.name != CLASSES:
             last["vector"] = output
         elif (maps := _as_maps(output)) is not None:
             last["maps"] = maps.mean(axis=(1, 2))

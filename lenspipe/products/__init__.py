@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "cutouts": [
             "native_array",
             "read_catalog",
+            "read_cutout",
             "read_cutouts",
             "read_flags",
             "read_header",

@@ -1,6 +1,7 @@
 """Files of cutouts: the images of a brick and their catalogue."""
 
 import contextlib
+import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ import fitsio
 import numpy as np
 import pandas as pd
 from astropy.io import fits
+from astropy.io.fits.hdu.compressed import SUBTRACTIVE_DITHER_2
 
 from lenspipe.config.surveys.base import Release
 from lenspipe.config.surveys.registry import default_release, find_release
@@ -24,10 +26,12 @@ __all__ = [
     "native_array",
     "open_cutouts",
     "read_catalog",
+    "read_cutout",
     "read_cutouts",
     "read_flags",
     "read_header",
     "read_release",
+    "replace_catalog",
     "write_cutouts",
 ]
 
@@ -76,11 +80,24 @@ def read_cutouts(
                 "it and run again"
             )
         images, rows = hdus["IMAGE"].read(), hdus["CATALOG"].read()
-    if images.ndim != 4 or len(images) != len(rows):
+    if images.ndim not in (3, 4) or len(images) != len(rows):
         raise LenspipeError(
             f"{path}: {len(rows)} rows for images of shape {images.shape}; delete it and run again"
         )
-    return images.astype(np.float32, copy=False), _as_frame(rows)
+    return _separate_bands(images), _as_frame(rows)
+
+
+def read_cutout(hdus: fitsio.FITS, row: int) -> np.ndarray:
+    """Read a single cutout of an open file: float32 (B, size, size), as in `read_cutouts`."""
+    image = hdus["IMAGE"]
+    others = (slice(None),) * (len(image.get_dims()) - 1)
+    return _separate_bands(image[(slice(row, row + 1), *others)])[0]
+
+
+def _separate_bands(images: np.ndarray) -> np.ndarray:
+    """(N, B * size, size), or four axes already, to float32 (N, B, size, size)."""
+    n, *others, size = images.shape
+    return images.reshape(n, math.prod(others) // size, size, size).astype(np.float32, copy=False)
 
 
 def _as_frame(rows: np.ndarray) -> pd.DataFrame:
@@ -125,16 +142,58 @@ def read_release(paths: Iterable[Path]) -> Release:
 
 
 def write_cutouts(
-    path: str | os.PathLike[str], images: np.ndarray, catalog: pd.DataFrame, header: fits.Header
+    path: str | os.PathLike[str],
+    images: np.ndarray,
+    catalog: pd.DataFrame,
+    header: fits.Header,
+    step: float | None = None,
 ) -> None:
-    """Write a file of cutouts: `images` with their `header`, `catalog` as in `read_cutouts`."""
+    """Write a file of cutouts.
+
+    The bands of a galaxy are one above the other in a single image, since CFITSIO compresses images
+    of up to three axes.
+
+    Parameters
+    ----------
+    images, catalog
+        As in `read_cutouts`.
+    step
+        Step in which the pixels are quantised, with subtractive dithering (FITS standard 4.0,
+        section 10.2), and compressed by Rice's algorithm: as the survey's own coadds, a quarter of
+        the size of float32. None writes the pixels as they are.
+    """
+    n, bands, size, _ = images.shape
+    stacked = images.reshape(n, bands * size, size)
+    image = fits.ImageHDU(stacked, header, name="IMAGE")
+    if step and n:
+        image = fits.CompImageHDU(
+            stacked,
+            header,
+            name="IMAGE",
+            compression_type="RICE_1",
+            tile_shape=(1, size, size),
+            quantize_level=-step,
+            quantize_method=SUBTRACTIVE_DITHER_2,
+            dither_seed=1,
+        )
     hdus = [
         fits.PrimaryHDU(),
-        fits.ImageHDU(images, header, name="IMAGE"),
+        image,
         fits.BinTableHDU(native_array(catalog), name="CATALOG"),
     ]
     with atomic(path) as temporary:
         fits.HDUList(hdus).writeto(temporary)
+
+
+def replace_catalog(
+    path: str | os.PathLike[str], catalog: pd.DataFrame, header: fits.Header
+) -> None:
+    """Give a file of cutouts another catalogue and other keys; its pixels stay as they are."""
+    # Read as the table that a compressed image is, so that it is not compressed twice.
+    with fits.open(path, disable_image_compression=True) as hdus, atomic(path) as temporary:
+        hdus["IMAGE"].header.update(header)
+        hdus["CATALOG"] = fits.BinTableHDU(native_array(catalog), name="CATALOG")
+        hdus.writeto(temporary)
 
 
 def native_array(catalog: pd.DataFrame) -> np.ndarray:

@@ -131,41 +131,59 @@ def choose_galaxies(
     n_searched
         Number of galaxies among which they were chosen.
     """
-    section, paths = settings.round, settings.paths
-    seen: set[str] = set()
-    for other in rounds_of(paths):
-        if other != number:
-            seen |= set(read_table(paths.round(other, "list.csv"), "round_list")["id"])
+    section = settings.round
     members = member_columns(settings)
     by_score, by_disagreement, by_diversity = _shares(section, members)
-    n_best = by_score + by_disagreement + section.preselected * section.number
-    best, split, n_searched = pd.DataFrame(), pd.DataFrame(), 0
-    for galaxies in unknown_galaxies(
-        settings, f"round {number}", seen, members, everywhere=not settings.trains
-    ):
-        n_searched += len(galaxies)
-        if by_disagreement:
-            galaxies = galaxies.assign(disagreement=disagreement(galaxies[members].to_numpy()))
-            split = highest(_with_rows(split, galaxies), by_score + by_disagreement, "disagreement")
-        best = highest(_with_rows(best, galaxies), n_best)
+    n_preselected = section.preselected * section.number
+    n_best = by_score + by_disagreement + n_preselected
+    n_split = by_score + by_disagreement if by_disagreement else 0
+    best, split, n_searched = _read_foremost(settings, number, members, n_best, n_split)
     if best.empty:
         return best, n_searched
-    parts = [best[:by_score].assign(chosen_by="score")]
+    chosen = best[:by_score].assign(chosen_by="score")
     if by_disagreement:
-        rest = split[~split["id"].isin(parts[0]["id"])]
-        parts.append(rest[:by_disagreement].assign(chosen_by="disagreement"))
-    chosen = pd.concat(parts, ignore_index=True)
-    if by_diversity and len(best):
-        others = best[~best["id"].isin(chosen["id"])][: section.preselected * section.number]
+        rest = split[~split["id"].isin(chosen["id"])][:by_disagreement]
+        chosen = pd.concat([chosen, rest.assign(chosen_by="disagreement")])
+    if by_diversity:
+        others = best[~best["id"].isin(chosen["id"])][:n_preselected]
         table = pd.concat([chosen, others], ignore_index=True)
         rows = choose_diverse(features_of(table), by_diversity, np.arange(len(chosen)))
-        more = table.iloc[rows].assign(chosen_by="diversity")
-        chosen = pd.concat([chosen, more], ignore_index=True)
+        chosen = pd.concat([chosen, table.iloc[rows].assign(chosen_by="diversity")])
     log.info(
         "round %d: %s",
         number, ", ".join(f"{n} by {way}" for way, n in chosen["chosen_by"].value_counts().items()),
     )  # fmt: skip
-    return chosen[["id", "brick", "ra", "dec", "p", "chosen_by"]], n_searched
+    columns = ["id", "brick", "ra", "dec", "p", "chosen_by"]
+    return chosen[columns].reset_index(drop=True), n_searched
+
+
+def _read_foremost(
+    settings: Settings, number: int, members: list[str], n_best: int, n_split: int
+) -> tuple[pd.DataFrame, pd.DataFrame, int]:
+    """Read the scores of galaxies that no sample, list or other round has.
+
+    Return the `n_best` with the highest scores, the `n_split` on which the members disagree most,
+    and how many were read.
+    """
+    best, split, n_searched = pd.DataFrame(), pd.DataFrame(), 0
+    for galaxies in unknown_galaxies(
+        settings,
+        f"round {number}",
+        _chosen_in_other_rounds(settings.paths, number),
+        members,
+        everywhere=not settings.trains,
+    ):
+        n_searched += len(galaxies)
+        best = highest(_with_rows(best, galaxies), n_best)
+        if n_split:
+            galaxies = galaxies.assign(disagreement=disagreement(galaxies[members].to_numpy()))
+            split = highest(_with_rows(split, galaxies), n_split, "disagreement")
+    return best, split, n_searched
+
+
+def _chosen_in_other_rounds(paths: RunPaths, number: int) -> set[str]:
+    lists = [paths.round(other, "list.csv") for other in rounds_of(paths) if other != number]
+    return {id_ for path in lists for id_ in read_table(path, "round_list")["id"]}
 
 
 def _with_rows(*tables: pd.DataFrame) -> list[pd.DataFrame]:

@@ -125,6 +125,12 @@ def finish_round(
     record = read_json(paths.round(number, "round.json"), "round")
     path, grades, work = grades_of_round(paths, number)
     record |= summarise_grades(grades) | work
+    filled = paths.round(number, "list.csv")
+    if path != filled and (n_filled := int((read_grades(filled)["grade"] != "").sum())):
+        log.warning(
+            "round %d: %d grades in %s do not count, since there are votes: %s",
+            number, n_filled, filled, path,
+        )  # fmt: skip
     if not record["n_graded"]:
         raise LenspipeError(
             f"{path}: found no grade, expected some of A to D; grade the galaxies of round {number}"
@@ -191,8 +197,11 @@ def _train(settings: Settings, config: Path, snakemake: Sequence[str]) -> None:
             "Snakefile: no such file, expected that of lenspipe; run this in its folder, where the "
             "run was made"
         )
-    target = settings.paths.model(settings.training.name, "predictions.parquet")
+    paths = settings.paths
+    target = paths.model(settings.training.name, "predictions.parquet")
     command = [sys.executable, "-m", "snakemake", str(target), "--configfile", str(config)]
+    # In a folder that was copied, Snakemake does not know that the lists of grades have changed.
+    command += ["--forcerun", str(paths.lenses), str(paths.root / "basis" / "sample.json")]
     status = subprocess.run([*command, *snakemake], check=False).returncode
     if status:
         raise LenspipeError(

@@ -39,9 +39,10 @@ _N_INJECTED = 2000
 def write_example_run(folder: str | os.PathLike[str]) -> Path:
     """Write a run of 120 drawn galaxies, with candidates and a selection function.
 
-    Its files are those of a real run, and `lenspipe.open_run` opens it. Its numbers mean nothing:
-    the scores are drawn from two normal distributions of log odds, one for lenses and one for other
-    galaxies, and the injected lenses are found with a probability that is a formula.
+    It has the files of a real run, with fewer columns, and `lenspipe.open_run` opens it. Its
+    numbers mean nothing: the scores are drawn from two normal distributions of log odds, one for
+    lenses and one for other galaxies, and the injected lenses are found with a probability that is
+    a formula.
 
     Parameters
     ----------
@@ -165,10 +166,12 @@ def write_scored_run(settings: Settings, per_brick: int = 30, seed: int = 1) -> 
     truth["visible"] = (truth["theta_e_arcsec"] >= 1.2) & (truth["arc_snr"] >= 10)
     truth = truth.assign(beta=np.where(lens, 0.4, np.nan), primary=True)
     _write_table(truth, paths.truth)
-    sample = galaxies[["id", "brick"]].assign(label=lens.astype(np.float32))
+    sample = galaxies[["id", "brick", "ra", "dec"]].assign(label=lens.astype(np.float32))
     sample["class"] = np.where(lens, "lens", "random")
     sample["split"] = np.where(galaxies["brick"].isin(_TRAINING_BRICKS), "train", "test")
     _write_table(sample, paths.sample)
+    splits = sample[["brick", "split"]].drop_duplicates("brick")
+    splits.to_csv(paths.splits, index=False)
     truth[lens].assign(name="L", grade="A").to_csv(paths.known_lenses, index=False)
     merge_known(settings)
     model = paths.model(settings.training.name)

@@ -8,10 +8,12 @@ import functools
 import tempfile
 from pathlib import Path
 
+from astropy.io.votable import from_table
 from astropy.table import Table
 from pyvo.samp import SAMPHubError, SAMPIntegratedClient, SAMPProxyError
 
 from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.table_formats import write_votable
 
 __all__ = ["send_table"]
 
@@ -70,7 +72,8 @@ def send_table(table: Table, name: str, to: str = "") -> list[str]:
         path = _folder() / f"table-{number}.vot"
         content = Table(table)
         content.meta.clear()
-        content.write(path, format="votable")
+        with path.open("wb") as file:
+            write_votable(from_table(content), file)
         parameters = {"url": path.as_uri(), "table-id": f"lenspipe-{number}", "name": name}
         message = {"samp.mtype": _MESSAGE, "samp.params": parameters}
         for id_ in chosen:

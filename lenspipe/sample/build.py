@@ -235,7 +235,8 @@ def _non_lenses(
         if name == "confusing":
             classes[rows] = [f"confusing:{k}" if k else "confusing" for k in entries["kind"]]
         else:
-            classes[rows] = np.where(entries["grade"] == "D", "graded", "undecided")
+            graded = ("graded:" + entries["tag"]).str.rstrip(":")
+            classes[rows] = np.where(entries["grade"] == "D", graded, "undecided")
         log.info(
             "sample: %d of %d %s galaxies are in the parent sample, %d of them near a known lens",
             len(rows), len(lists[name]), name, near[rows].sum(),

@@ -375,7 +375,7 @@ def _write_coadd(
     brick: Mapping[str, Any],
     band: str,
 ) -> None:
-    """Write images compressed as the survey does: Rice, 100x100 tiles, dithered, steps of 1e-4."""
+    """Write images compressed as the survey does: Rice, 100x100 tiles, dithered."""
     header = brick_wcs(brick["ra"], brick["dec"], RELEASE).to_header()
     records = [
         {"name": card.keyword, "value": card.value, "comment": card.comment}
@@ -400,10 +400,10 @@ def _write_coadd(
     dither = 1 + (brick["brickid"] * 7 + ord(band[0])) % 10000
     with atomic(path) as temporary, create_fits(temporary) as handle:
         for image in images:
-            # Images are quantised in steps of 1e-4, other maps relative to their noise, which
-            # keeps constant maps exact.
+            # Images are quantised in fixed steps, other maps relative to their noise, which keeps
+            # constant maps exact.
             options = {
-                "qlevel": -1e-4 if kind == "image" else 16,
+                "qlevel": -RELEASE.quantization_step if kind == "image" else 16,
                 "qmethod": "SUBTRACTIVE_DITHER_2",
                 "dither_seed": dither,
             }

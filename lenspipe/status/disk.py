@@ -20,6 +20,9 @@ _GALAXIES_PER_BRICK = 200
 #: Bytes of a galaxy's scores, and of a brick of the simulated sky, measured in the demo.
 _BYTES_PER_SCORE, _BYTES_PER_SKY_BRICK = 50, 61e6
 
+#: Bytes of a pixel in records, and in compressed cutouts (7.99 bits, measured in the demo).
+_BYTES_PER_RECORD_PIXEL, _BYTES_PER_CUTOUT_PIXEL = 4, 1
+
 #: Number of finished chunks from which the number of galaxies in a brick is estimated.
 _N_MEASURED_CHUNKS = 3
 
@@ -27,7 +30,8 @@ _N_MEASURED_CHUNKS = 3
 def describe_disk_space(settings: Settings, plan: Plan, max_jobs: int) -> tuple[str, str]:
     """Compare the disk space that a run still needs with the free space.
 
-    Cutouts and records are counted as size x size x bands x 4 bytes per galaxy. Temporary files
+    Cutouts are counted as size x size x bands bytes per galaxy, records as four times that.
+    Temporary files
     (records; with ``keep: scores`` the cutouts, unless the run trains its own network on them) are
     counted for the maximum number of jobs at a time. Models, mosaics and the records of the
     labelled sample are not counted. Return a line, empty if all chunks are scored, and a warning if
@@ -41,14 +45,16 @@ def describe_disk_space(settings: Settings, plan: Plan, max_jobs: int) -> tuple[
     if not unscored:
         return "", ""
     galaxies = _galaxies_per_brick(paths, sorted(done))
-    bytes_per_brick = galaxies * len(settings.survey.bands) * settings.cutouts.size**2 * 4
+    pixels_per_brick = galaxies * len(settings.survey.bands) * settings.cutouts.size**2
+    cutouts_per_brick = pixels_per_brick * _BYTES_PER_CUTOUT_PIXEL
+    records_per_brick = pixels_per_brick * _BYTES_PER_RECORD_PIXEL
     uncut = sum(number for chunk, number in bricks.items() if chunk not in done)
     at_a_time = min(unscored, max_jobs * max(bricks.values()))
     cutouts_are_deleted = keep == "scores" and settings.inference.model
     needs = {
-        f"cutouts (keep: {keep}{', at a time' if cutouts_are_deleted else ''})": bytes_per_brick
+        f"cutouts (keep: {keep}{', at a time' if cutouts_are_deleted else ''})": cutouts_per_brick
         * (min(uncut, at_a_time) if cutouts_are_deleted else uncut),
-        f"records{'' if keep == 'all' else ' at a time'}": bytes_per_brick
+        f"records{'' if keep == 'all' else ' at a time'}": records_per_brick
         * (unscored if keep == "all" else at_a_time),
         "scores": _BYTES_PER_SCORE * galaxies * unscored,
     }

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from lenspipe.config.training import Training
+from lenspipe.inspection.store import TAGS
 from lenspipe.products.records import dataset
 from lenspipe.products.tables import read_table
 from lenspipe.scoring.score import predict
@@ -15,6 +16,7 @@ from lenspipe.statistics.metrics import auc, cross_entropy
 from lenspipe.training.augmentation import draw
 from lenspipe.training.devices import Devices
 from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.progress import log
 from lenspipe.utils.tensorflow import gpus, keras, tf
 
 __all__ = [
@@ -22,12 +24,16 @@ __all__ = [
     "TrainingData",
     "Validation",
     "ValidationData",
+    "choose_classes",
     "count_classes",
     "training_seed",
 ]
 
 #: Maximum weight of a lens that ``lens_weight: null`` chooses.
 MAX_LENS_WEIGHT = 10.0
+
+#: Minimum number of non-lenses of a class that the network learns.
+_MIN_OF_CLASS = 20
 
 #: Number of cutouts on which the network's normalisation is measured.
 _NORMALISED_ON = 512
@@ -57,6 +63,37 @@ def count_classes(sample: Path, fractions: Sequence[float]) -> dict[str, tuple[i
     return counts
 
 
+def choose_classes(sample: Path, names: Sequence[str]) -> tuple[str, ...]:
+    """Choose the classes of ``training.classes`` that the training split has enough examples of.
+
+    Tags of graded galaxies and kinds of confusing ones are in column ``class`` of the sample.
+
+    Raises
+    ------
+    LenspipeError
+        A class is neither a tag nor in the sample.
+    """
+    if not names:
+        return ()
+    table = read_table(sample, "sample", columns=["split", "class"])
+    kinds = table["class"].str.partition(":")[2]
+    known = sorted({*TAGS, *kinds} - {""})
+    if unknown := [name for name in names if name not in known]:
+        raise LenspipeError(
+            f"config key training.classes: found {unknown[0]!r}, expected some of "
+            f"{', '.join(known)}, the tags and what {sample} has"
+        )
+    counts = kinds[table["split"] == "train"].value_counts()
+    numbers = {name: int(counts.get(name, 0)) for name in names}
+    few = {name: n for name, n in numbers.items() if n < _MIN_OF_CLASS}
+    for name, n in few.items():
+        log.info(
+            "training: class %s has %d galaxies to train on, fewer than %d; they are left among "
+            "the other non-lenses", name, n, _MIN_OF_CLASS,
+        )  # fmt: skip
+    return tuple(name for name in numbers if name not in few)
+
+
 def training_seed(training: Training, run_seed: int) -> int:
     """Seed of a network's training: ``training.seed``, or else the run's."""
     return run_seed if training.seed is None else training.seed
@@ -71,11 +108,14 @@ class Batches(Protocol):
         Cutouts in a batch; batches in an epoch.
     shape
         Number of bands and side of a cutout in pixels.
+    classes
+        Classes of non-lenses that are told apart, whose labels are 2 and more.
     """
 
     batch_size: int
     steps: int
     shape: tuple[int, int]
+    classes: tuple[str, ...]
     seed: int
     devices: Devices
 
@@ -119,6 +159,8 @@ class TrainingData:
         Seed of the order of the sample and of its augmentation.
     devices
         Each batch is divided between them.
+    classes
+        As in `Batches`.
 
     Attributes
     ----------
@@ -140,8 +182,10 @@ class TrainingData:
         training: Training,
         seed: int,
         devices: Devices,
+        classes: tuple[str, ...] = (),
     ) -> None:
         self.shards, self.shape, self.seed, self.devices = shards, shape, seed, devices
+        self.classes = classes
         lenses, nonlenses = (sum(numbers) for numbers in zip(*counts.values(), strict=True))
         self.lens_weight = training.lens_weight or max(
             1.0, min(nonlenses / lenses, MAX_LENS_WEIGHT)
@@ -216,10 +260,16 @@ class TrainingData:
         def prepare(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
             label = batch["label"][:, None]
             weight = tf.where(label == 1, self.lens_weight, 1.0)
+            if self.classes:
+                kind = tf.strings.regex_replace(batch["class"], "^[^:]*:", "")
+                found = tf.cast(kind[:, None] == tf.constant(self.classes), tf.float32)
+                numbers = tf.range(2.0, 2.0 + len(self.classes))
+                label += (1 - label) * tf.linalg.matvec(found, numbers)[:, None]
             draws = draw(self.batch_size, tf.stack([seed, step]))[first : first + n_here]
             return batch["image"], draws, label, weight
 
-        records = self._records(epoch, ["image", "label"], (machine, n_machines))
+        columns = ["image", "label", *(["class"] if self.classes else [])]
+        records = self._records(epoch, columns, (machine, n_machines))
         batches = records.enumerate().map(prepare)
         if n_local > 1:
             batches = batches.map(

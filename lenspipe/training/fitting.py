@@ -1,7 +1,7 @@
 """Training of a network on the labelled sample."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from lenspipe.config.paths import RunPaths, network_source
 from lenspipe.config.settings import Settings
 from lenspipe.config.stages import content_key
 from lenspipe.config.training import Training
+from lenspipe.models.classes import with_classes
 from lenspipe.models.contents import count_parameters, normalisation, synchronise
 from lenspipe.models.registry import build
 from lenspipe.products.files import read_json
@@ -22,6 +23,7 @@ from lenspipe.training.data import (
     TrainingData,
     Validation,
     ValidationData,
+    choose_classes,
     count_classes,
     training_seed,
 )
@@ -78,6 +80,7 @@ def train(settings: Settings, after_epoch: AfterEpoch | None = None) -> dict[str
     counts = count_classes(paths.sample, settings.sample.fractions)
     source = network_source(training.network)
     text = source.read_text() if source else None
+    classes = choose_classes(paths.sample, training.classes)
 
     def key_of(counts: Mapping[str, tuple[int, int]]) -> str:
         content = counts, sample_hashes(records), _is_mixed(training), text
@@ -102,7 +105,7 @@ def train(settings: Settings, after_epoch: AfterEpoch | None = None) -> dict[str
         counts: Mapping[str, tuple[int, int]], validation: ValidationData | None, folder: str
     ) -> Fit:
         shards = [path for split in counts for path in check_shards(records, split)]
-        data = TrainingData(shards, counts, shape, training, seed, devices)
+        data = TrainingData(shards, counts, shape, training, seed, devices, classes)
         model = initial_model(training, bands, data)
         backup = Backup(paths.model(training.name, folder), key_of(counts))
         return Fit(model, training, bands, data, validation, backup)
@@ -133,6 +136,7 @@ def train(settings: Settings, after_epoch: AfterEpoch | None = None) -> dict[str
         "counts": {
             split: dict(zip(("lens", "other"), n, strict=True)) for split, n in counts.items()
         },
+        "classes": list(classes),
         "refit": training.refit,
         "seconds": round(first.seconds, 1),
         "images_per_s": round(float(np.median([r["images_per_s"] for r in first.history])), 1),
@@ -183,7 +187,12 @@ def _is_mixed(training: Training) -> bool:
 
 
 def _make(
-    training: Training, bands: tuple[str, ...], size: int, mixed: bool = False, empty: bool = False
+    training: Training,
+    bands: tuple[str, ...],
+    size: int,
+    classes: Sequence[str] = (),
+    mixed: bool = False,
+    empty: bool = False,
 ) -> keras.Model:
     """Build the network; its normalisation has yet to be adapted.
 
@@ -195,7 +204,8 @@ def _make(
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_float16" if mixed else "float32")
     try:
-        return build(training.network, bands, size, **network_settings)
+        model = build(training.network, bands, size, **network_settings)
+        return with_classes(model, classes) if classes else model
     finally:
         keras.config.set_dtype_policy(before)
 
@@ -204,7 +214,7 @@ def initial_model(training: Training, bands: tuple[str, ...], data: Batches) -> 
     """Build, adapt and compile the network on the devices of the data."""
     keras.utils.set_random_seed(data.seed)
     with data.devices.strategy.scope():
-        model = _make(training, bands, data.shape[1], mixed=_is_mixed(training))
+        model = _make(training, bands, data.shape[1], data.classes, mixed=_is_mixed(training))
         images = data.some_images()
         for layer in normalisation(model):
             layer.adapt(images)
@@ -341,6 +351,7 @@ class Fit:
         Trained in half precision or on several devices, it can then be loaded anywhere.
         """
         self.backup.load_best(self.model)
-        single = _make(self.training, self.bands, self.data.shape[1], empty=True)
+        size, classes = self.data.shape[1], self.data.classes
+        single = _make(self.training, self.bands, size, classes, empty=True)
         single.set_weights(self.model.get_weights())
         return single

@@ -1,5 +1,6 @@
 """Loss, optimiser, learning rate, and the choice of the epoch to keep."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -88,11 +89,19 @@ def best_epoch(training: Training, history: list[dict[str, Any]]) -> dict[str, A
 
 
 def loss_function(training: Training) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Loss of each example: from labels (N, 1) and probabilities (N, 1) to losses (N,)."""
+    """Loss of each example: from labels (N, 1) and probabilities (N, 1) to losses (N,).
+
+    Probabilities may also be those of K classes, (N, K); labels are then their numbers.
+    """
+    losses, smoothing = keras.losses, {"label_smoothing": training.label_smoothing}
+    binary, categorical = losses.binary_crossentropy, losses.categorical_crossentropy
     if training.loss == "focal":
-        return lambda label, p: keras.losses.binary_focal_crossentropy(
-            label, p, gamma=2.0, label_smoothing=training.label_smoothing
-        )
-    return lambda label, p: keras.losses.binary_crossentropy(
-        label, p, label_smoothing=training.label_smoothing
-    )
+        binary = functools.partial(losses.binary_focal_crossentropy, gamma=2.0)
+        categorical = functools.partial(losses.categorical_focal_crossentropy, alpha=1.0, gamma=2.0)
+
+    def loss(label: tf.Tensor, p: tf.Tensor) -> tf.Tensor:
+        if p.shape[1] == 1:
+            return binary(label, p, **smoothing)
+        return categorical(tf.one_hot(tf.cast(label[:, 0], tf.int32), p.shape[1]), p, **smoothing)
+
+    return loss

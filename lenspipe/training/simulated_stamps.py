@@ -109,6 +109,8 @@ def _draw_shard(
 class StampBatches:
     """Batches of stamps in memory, a `lenspipe.training.data.Batches`."""
 
+    classes: tuple[str, ...] = ()
+
     def __init__(
         self, stamps: Stamps, training: ShippedTraining, member: int, devices: Devices
     ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lenspipe.config.training import Training
+from lenspipe.models.classes import class_probabilities
 from lenspipe.models.contents import normalisation
 from lenspipe.training.augmentation import augment
 from lenspipe.training.data import Batches
@@ -80,6 +81,7 @@ class Steps:
     ) -> None:
         self.model, self.data, self.training, self.folder = model, data, training, folder
         self.loss = loss_function(training)
+        self.probabilities = class_probabilities(model)
         strategy = data.devices.strategy
         one_device = data.devices.n_replicas == 1
         on_device = tf.function(self._on_device, jit_compile=compiled and one_device)
@@ -96,10 +98,10 @@ class Steps:
         noise = normalisation(model)[0].noise_nmgy
         images = augment(images, draws, self.training.augmentation, noise)
         with tf.GradientTape() as tape:
-            losses = self.loss(labels, model(images, training=True))
+            losses = self.loss(labels, self.probabilities(images, training=True))
             loss = tf.reduce_sum(losses * weights[:, 0]) / self.data.batch_size
             # Regularisation losses of the network may be in half precision.
-            penalties = [tf.cast(penalty, tf.float32) for penalty in model.losses]
+            penalties = [tf.cast(penalty, tf.float32) for penalty in self.probabilities.losses]
             loss += sum(penalties) / self.data.devices.n_replicas
             scaled = optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, model.trainable_variables)

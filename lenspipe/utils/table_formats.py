@@ -4,13 +4,14 @@ import io
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from astropy.io import fits
 from astropy.io.votable import parse
+from astropy.io.votable.tree import VOTableFile
 from astropy.table import Column, Table
 
 from lenspipe.utils.progress import log
@@ -25,6 +26,7 @@ __all__ = [
     "read_fits",
     "read_parquet",
     "read_votable",
+    "write_votable",
 ]
 
 #: Which columns to read, by name; all if None.
@@ -165,6 +167,15 @@ def _ecsv_values(table: Table, title: str) -> np.ndarray:
     # Others, such as positions, are objects with several values per row.
     values = column if isinstance(column, Column) else getattr(column, "value", None)
     return np.zeros((len(table), 0)) if values is None else np.ma.MaskedArray(values)
+
+
+def write_votable(votable: VOTableFile, file: BinaryIO, **options: Any) -> None:
+    """Write a VOTable, `options` as for its method ``to_xml``.
+
+    By astropy's writer in Python: that in C can write beyond its buffer (astropy issue 20419, seen
+    with version 8.0), and the process may crash at any later time.
+    """
+    votable.to_xml(file, _debug_python_based_parser=True, **options)
 
 
 def read_votable(content: bytes, name: str) -> RawTable:

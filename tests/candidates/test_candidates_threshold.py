@@ -207,6 +207,9 @@ def test_what_a_cut_promises_is_counted_on_the_held_out_sample(run):
     low, high = binomial_interval(int(passes[lens].sum()), int(lens.sum()))
     assert found["expected"]["completeness_low"] == pytest.approx(low)
     assert found["expected"]["completeness_high"] == pytest.approx(high)
+    # The cut was not placed at these galaxies.
+    ends = [found["expected"][f"false_positive_rate_{end}"] for end in ("low", "high")]
+    assert ends == pytest.approx(binomial_interval(int(passes[~lens].sum()), int((~lens).sum())))
     assert "test split" in found["measured_on"]
     assert found["prior"] == 0.01
     forecast(settings)

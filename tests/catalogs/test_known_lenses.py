@@ -169,7 +169,8 @@ def test_without_catalogues_there_are_no_known_lenses():
         == read_table(settings.paths.lenses, "known").dtypes.tolist()
         == full.dtypes.tolist()
     )
-    assert list(read_graded_lists([])) == ["ra", "dec", "grade", "name", "kind", "file", "line"]
+    columns = ["ra", "dec", "grade", "name", "kind", "tag", "file", "line"]
+    assert list(read_graded_lists([])) == columns
 
 
 def test_lists_graded_by_eye(said):

@@ -21,7 +21,7 @@ from lenspipe.utils.crossmatch import friends_of_friends
 from lenspipe.utils.errors import LenspipeError, NotFoundError
 from lenspipe.utils.user_tables import line_numbers
 
-TEXTS = ["name", "kind", "grade", "ref"]
+TEXTS = ["name", "kind", "grade", "ref", "tags"]
 
 
 @pytest.fixture
@@ -303,7 +303,7 @@ def test_lenscat_is_read_without_being_imported(tmp_path, monkeypatch):
     (package / "data" / "catalog.csv").write_text(FAKE)
     table = read_list("lenscat")
     assert positions(table) == [[1.5, 2]]
-    assert table.loc[0, TEXTS].tolist() == ["x", "group", "confident", "y"]
+    assert table.loc[0, TEXTS].tolist() == ["x", "group", "confident", "y", ""]
     monkeypatch.setattr(sys, "path", [])
     with pytest.raises(LenspipeError, match="lenscat: not installed; pip install --no-deps"):
         read_list("lenscat")

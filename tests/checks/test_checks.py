@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.fake_run import make_table, write_cutouts
+from scipy.stats import norm, t
 
 from lenspipe.candidates.find import find_candidates
 from lenspipe.catalogs.known_lenses import merge_known
-from lenspipe.checks.drift import _compare
+from lenspipe.checks.drift import Drift, _compare
 from lenspipe.checks.page import COLUMNS
 from lenspipe.checks.run import run_checks
 from lenspipe.config.settings import load_settings
@@ -20,7 +21,7 @@ from lenspipe.products.checks import describe_checks
 from lenspipe.products.manifests import write_manifest
 from lenspipe.sample.report import report_sample
 from lenspipe.sample.shards import write_sample
-from lenspipe.statistics.association import correlate_within_strata
+from lenspipe.statistics.association import correlate_within_strata, sky_patches
 from lenspipe.status.summary import summarise
 from lenspipe.utils.errors import LenspipeError
 
@@ -325,7 +326,52 @@ def test_errors_of_bricks_are_those_of_their_numbers(statistic, factor):
     assert rows.loc[20, "z"] == pytest.approx(0.5 / np.sqrt(factor / 100))
     # Scatter beyond that of chance counts, too.
     table[statistic] += np.random.default_rng(1).normal(0, 0.5, 40)
-    assert _compare(table, statistic, 8)["error"].median() > 0.3
+    rows = _compare(table, statistic, 8)
+    error = np.median(rows["deviation"].abs()) / norm.ppf(0.75)
+    assert error > 0.3
+    assert rows["error"].to_numpy() == pytest.approx(error, rel=1e-4)
+    # Degrees of freedom are 0.37 times the number of deviations, and at least three.
+    few = _compare(table.head(5), statistic, 8)
+    for compared, degrees in ((rows, 0.37 * 40), (few, 3)):
+        tails = 2 * t.cdf(-compared["z"].abs(), degrees)
+        assert compared["p"].to_numpy() == pytest.approx(tails)
+
+
+@pytest.mark.parametrize("n_chunks", [4, 16])
+def test_errors_of_chunks_are_those_of_medians_or_their_own_scatter(n_chunks):
+    chunks = np.arange(n_chunks).repeat(25)
+    table = pd.DataFrame({"brick": np.arange(len(chunks)).astype(str), "region": "south", "n": 100})
+    table = table.assign(chunk=chunks.astype(str), ra=150 + chunks, dec=30.0)
+    # Bricks differ only by chance, chunks by much more.
+    table["level"] = np.random.default_rng(5).normal(0, 0.5, n_chunks)[chunks]
+    rows = _compare(table, "level", 0)
+    rows = rows[rows["brick"] == ""]
+    assert len(rows) == n_chunks
+    deviations = rows["deviation"].abs()
+    assert deviations.max() > 0.2
+    expected = np.sqrt(np.pi / 2 / (100 * 25))
+    if n_chunks == 16:
+        expected = deviations.median() / norm.ppf(0.75)
+        assert expected > 0.1
+    assert rows["error"].to_numpy() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("n_off", [5, 6])
+def test_five_outliers_are_listed(n_off):
+    bricks = pd.DataFrame({"brick": [f"b{i:03d}" for i in range(100)], "region": "south"})
+    bricks = bricks.assign(ra=150 + np.arange(100) % 10, dec=30.0 + np.arange(100) // 10)
+    rng = np.random.default_rng(2)
+    off = [11, 15, 18, 51, 55, 58][:n_off]
+    p = rng.uniform(0, 0.5, (100, 30)).astype(np.float32)
+    p[off] += np.float32(0.5)
+    drift = Drift(load_settings(CONFIG).checks, np.sort(p.ravel()))
+    drift.add("64-1", pd.DataFrame({"brick": bricks["brick"].repeat(30), "p": p.ravel()}))
+    why = drift.result(bricks)[0]["why"]
+    start = f"{n_off} of 100 bricks and 0 chunks differ strongly from their neighbours: "
+    names, _, rest = why.removeprefix(start).partition(", ...")
+    assert (len(names.split(", ")), rest) == (5, "")
+    assert set(names.split(", ")) <= {f"b{i:03d}" for i in off}
+    assert why.endswith(", ...") == (n_off == 6)
 
 
 def test_a_brick_in_two_chunks(run):
@@ -473,6 +519,18 @@ def test_a_red_check_is_in_the_summary(run, caplog):
     assert "checks      4 green; RED: drift; see results/fake/checks/checks.html" in caplog.text
 
 
+def test_patches_are_as_large_as_areas_of_equal_exposures():
+    ra, dec = np.meshgrid(150 + np.arange(0, 2, 0.01), 30 + np.arange(0, 2, 0.01))
+    patch = sky_patches(pd.DataFrame({"ra": ra.ravel(), "dec": dec.ravel()}))
+    # 4 pi (180 / pi)^2 / (12 x 512^2) square degrees, and those that the edges cut.
+    n_patches = 2 * 2 * np.cos(np.radians(31)) / 0.013114
+    assert n_patches < len(np.unique(patch)) < 1.15 * n_patches
+    centre = patch.reshape(ra.shape)[100, 100]
+    ra_of, dec_of = ra.ravel()[patch == centre], dec.ravel()[patch == centre]
+    assert np.ptp(dec_of) < 0.25
+    assert np.ptp(ra_of) < 0.25
+
+
 def test_association_of_patches():
     rng = np.random.default_rng(4)
     patch = np.repeat(np.arange(40), 25)
@@ -491,6 +549,11 @@ def test_association_of_patches():
     assert correlate_within_strata(x, y, stratum, patch)[1] > 0.01
     assert correlate_within_strata(x, y, np.zeros(1000), patch)[1] < 1e-6
     assert correlate_within_strata(np.ones(1000), y, stratum, patch) == (None, None, None)
+    rounded = 1 + 1e-14 * rng.normal(size=1000)
+    assert correlate_within_strata(rounded, y, stratum, patch) == (None, None, None)
+    # Units do not matter.
+    result = correlate_within_strata(x, y, stratum, patch)
+    assert correlate_within_strata(1e-3 * x, 1e-3 * y, stratum, patch) == pytest.approx(result)
 
 
 def test_p_of_an_association_is_right():

@@ -13,6 +13,7 @@ from astropy.table import Table
 from helpers.scored_run import BRICKS, CHUNK, TRAINING_BRICKS, make_run, make_settings, write_table
 from scipy.integrate import trapezoid
 from scipy.special import gamma
+from scipy.stats import norm
 
 from lenspipe.candidates.area import area_deg2, searched_bricks
 from lenspipe.candidates.find import find_candidates, forecast
@@ -27,8 +28,18 @@ from lenspipe.completeness.expected.numbers import (
     expected_numbers,
 )
 from lenspipe.completeness.expected.parent_fraction import parent_fraction
-from lenspipe.completeness.expected.population import alternative_weights, draw_lenses, draw_pool
-from lenspipe.completeness.expected.tables import Population, read_conditions, read_population
+from lenspipe.completeness.expected.population import (
+    _assign_hosts,
+    alternative_weights,
+    draw_lenses,
+    draw_pool,
+)
+from lenspipe.completeness.expected.tables import (
+    Population,
+    read_conditions,
+    read_population,
+    simulated_population,
+)
 from lenspipe.completeness.quantities import selection_quantities
 from lenspipe.completeness.selection_function import SelectionFunction
 from lenspipe.config.surveys.legacy import RELEASES
@@ -97,8 +108,9 @@ def test_dispersion_functions_have_their_density():
     for numbers in (deflectors.CHOI_2007, deflectors.SHETH_2003):
         total = trapezoid(deflectors.dispersion_function(sigma, **numbers), sigma)
         assert total == pytest.approx(numbers["density"], rel=1e-4)
-    # As published, 8.0e-3 h^3 Mpc^-3.
+    # As published, 8.0e-3 h^3 and 2.0e-3 Mpc^-3.
     assert deflectors.CHOI_2007["density"] == pytest.approx(2.744e-3)
+    assert deflectors.SHETH_2003["density"] == pytest.approx(2.0e-3)
 
 
 def test_dispersions_are_drawn_by_cross_section():
@@ -155,6 +167,10 @@ def test_lenses_on_the_sky_against_brute_force():
         total += chance * trapezoid(volume * trapezoid(area * function, sigma, axis=1), z)
     assert drawn["weight"].sum() == pytest.approx(total * SOURCE_DENSITY, rel=0.03)
     assert drawn["theta_e_arcsec"].min() >= 0.5
+    assert set(drawn) == {
+        *("theta_e_arcsec", "z_lens", "z_source", "sigma_v", "mag", "beta_1", "beta_2", "weight"),
+        *(f"source_mag_{band}" for band in "griz"), "source_r_half",
+    }  # fmt: skip
     assert (np.hypot(drawn["beta_1"], drawn["beta_2"]) <= 1).all()
 
 
@@ -199,6 +215,31 @@ def test_alternative_assumptions_change_the_number():
     # Sizes, either: their number is the same.
     for word in ("smaller", "larger"):
         assert abs(change[f"sizes of sources 0.2 dex {word}"]) < 0.05
+
+
+def test_reweighted_deflectors_have_other_magnitudes():
+    rng = np.random.default_rng(9)
+    z = rng.uniform(0.2, 0.8, 200_000)
+    scatter = rng.normal(0, deflectors.MAG_SCATTER, len(z))
+    table = pd.DataFrame({"sigma_v": 200.0, "z_lens": z, "z_source": 2.0, "source_r_half": 0.2})
+    table = table.assign(source_mag_i=24.0, source_mag_z=24.0)
+    factors = alternative_weights(table.assign(mag=deflectors.lens_magnitude(200.0, z) + scatter))
+    for word, shift in (("lower", -0.3), ("higher", 0.3)):
+        weight = factors[f"lenses' z magnitudes 0.3 {word}"]
+        assert weight.mean() == pytest.approx(1, abs=0.01)
+        assert np.average(scatter, weights=weight) == pytest.approx(shift, abs=0.01)
+
+
+def test_lenses_have_the_colours_of_galaxies_of_their_brightness():
+    mag = 16 + 0.01 * np.arange(400)
+    hosts = pd.DataFrame({"mag_z": mag, "mag_r": mag + 0.5, "mag_g": mag + 1.5})
+    hosts["shape_r"] = np.arange(400.0)
+    drawn = pd.DataFrame({"mag": np.full(2000, 18.0)})
+    lenses = _assign_hosts(np.random.default_rng(1), drawn, hosts.sample(frac=1), "grz")
+    # The 31 galaxies around the 200th, as bright as the lens.
+    assert set(lenses["shape_r"]) == set(range(185, 216))
+    for band, colour in (("g", 1.5), ("r", 0.5), ("z", 0)):
+        assert lenses[f"mag_{band}"].to_numpy() == pytest.approx(18 + colour)
 
 
 def test_reweighted_sources_have_other_redshifts():
@@ -267,9 +308,18 @@ def test_the_published_forecast_is_reproduced(published):
         name: True for change in published["STEPS"].values() for name in change
     })  # fmt: skip
     result = published["forecast"](published["SURVEYS"]["DES"], terms, 500)
-    # In long runs 0.55.
-    assert 0.48 / 1.7 < result["all"] < 0.48 * 1.7
-    assert result["difference"] < result["all"]
+    # In long runs 0.83 and 0.34.
+    assert 0.48 / 2.3 < result["all"] < 0.48 * 2.3
+    assert 0.26 / 2.3 < result["difference"] < 0.26 * 2.3
+    # Exposures that resolve a lens magnified five times are better than 5 x 0.2 arcsec.
+    rng, des = np.random.default_rng(1), published["SURVEYS"]["DES"]
+    for theta_e, limit in ((3.0, 1.0), (0.7, np.sqrt(2 * 0.7**2 - 2 * 0.2**2))):
+        draws = [published["choose_exposures"](rng, des, theta_e, 0.2, 5.0) for _ in range(200)]
+        seeing, fraction = np.transpose(draws, (1, 0, 2))
+        assert (seeing < limit).all()
+        assert (seeing > 0.9 * limit).any()
+        median = norm.cdf(np.log(limit / np.array(des.seeing)) / 0.2)
+        assert fraction.mean(axis=0) == pytest.approx(median, abs=0.04)
 
 
 def test_terms_of_the_published_forecast(published):
@@ -343,6 +393,8 @@ def read_table(path, settings, function, fraction):
 
 def test_numbers_scale_with_area_and_density():
     table = lenses()
+    # One in the first bin of each.
+    table.loc[0, ["theta_e_arcsec", "mag_z"]] = 0.4, 16.0
     weights, kept = np.full(len(table), 0.01), np.full(len(table), 0.5)
     one = expected_numbers(
         Constant(0.3), Population("mine", table, weights, kept, on_sky=4.0), 10.0, "grz"
@@ -356,6 +408,10 @@ def test_numbers_scale_with_area_and_density():
         rows = [row for row in one["bins"] if row["quantity"] == name]
         assert sum(row["expected"] for row in rows) == pytest.approx(6.0)
         assert len(rows) == len(PROPERTY_BINS[name]) - 1
+        values = table["theta_e_arcsec" if name == "theta_e" else "mag_z"].to_numpy()
+        for row in rows:
+            n = ((values >= row["from"]) & (values < (row["to"] or np.inf))).sum()
+            assert row["expected"] == pytest.approx(n * 0.01 * 0.5 * 10 * 0.3)
     seen = table["visible"]
     assert one["visible"]["n"] == pytest.approx(seen.sum() * 0.05)
     assert one["visible"]["expected"] == pytest.approx(seen.sum() * 0.05 * 0.3)
@@ -463,6 +519,11 @@ def test_truth_of_a_simulated_sky_is_found(always):
     truth = pd.read_parquet(always.paths.truth)
     held = truth[(truth["kind"] == "lens") & ~truth["brick"].isin(TRAINING_BRICKS)]
     assert result["expected"]["expected"] == result["found"]["true"] == len(held) == 20
+    bricks = pd.DataFrame({"brick": held["brick"].unique(), "chunk": CHUNK})
+    table = simulated_population(always.paths, "grz", bricks).table.set_index("id")
+    parent = pd.read_parquet(always.paths.parent(CHUNK)).set_index("id").loc[table.index]
+    conditions = ["psfsize_g", "galdepth_g", "mag_z"]
+    pd.testing.assert_frame_equal(table[conditions], parent[conditions])
     assert result["found"]["candidates"] == 20
     assert result["verdict"] == text.splitlines()[-1] == "consistent"
     assert result["n_bricks"] == 2
@@ -559,6 +620,17 @@ def test_fraction_of_lens_galaxies_in_the_parent_sample(run):
     assert kept["places"] == pytest.approx(0.75)
     assert kept["types"] == pytest.approx(0.86)
     assert kept["part"] == pytest.approx(0.75 * 0.86)
+    # Published lenses of all types; COMP is SER before DR9, and does not exist since.
+    for types, release, expected in (
+        (["SER", "DEV", "REX", "EXP"], ["SER", "DEV", "REX", "EXP"], 1),
+        (["COMP", "DEV", "EXP"], ["COMP", "DEV", "EXP", "REX"], 0.89),
+        (["COMP", "REX"], ["SER", "DEV", "REX", "EXP"], 0.11),
+    ):
+        assert parent_fraction(run.paths.audit, types, release)["types"] == pytest.approx(expected)
+    audit = pd.read_csv(run.paths.audit)
+    audit[["before", "after"]] = 0
+    audit.to_csv("none.csv", index=False)
+    assert parent_fraction("none.csv", ["DEV"], ["DEV", "SER"])["part"] == 0.26
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "fits", "ecsv"])
@@ -628,6 +700,13 @@ def test_without_weights_only_completeness_is_known(always):
     result = json.loads(settings.paths.expected("expected.json").read_text())
     assert result["on_sky_per_deg2"] == pytest.approx(2.0)
     assert result["expected"]["expected"] == pytest.approx(2.0 * result["area_deg2"] * 0.75 * 0.86)
+
+
+def test_visible_may_be_written_in_several_ways(run):
+    words = ["1", "True", "TRUE", "1.0", "0", "0.0", "false", "False", ""]
+    lenses(9).assign(visible=words).to_csv("mine.csv", index=False)
+    read = read_table("mine.csv", run, Constant(), 1.0)
+    assert read.table["visible"].tolist() == [True] * 4 + [False] * 5
 
 
 def test_arcs_may_be_measured_by_magnitude(run):

@@ -95,16 +95,19 @@ def test_the_area_s_interval_covers_as_it_says():
 
 
 def test_rings_see_where_light_is_and_its_colour():
-    images = np.zeros((3, 3, 61, 61), np.float32)
+    images = np.zeros((4, 3, 61, 61), np.float32)
     images[:, :, 30, 30] = [1.0, 2.0, 4.0]
     images[1, 0, 30, 38] = 5.0  # 2.1 arcsec away
     images[2, :, :, :10] = np.nan
-    plain, arc, lacking = ring_fluxes(images, 0.262)
+    images[3, 1] = np.nan
+    plain, arc, lacking, no_band = ring_fluxes(images, 0.262)
     assert plain == pytest.approx(lacking)
     assert plain[0] == pytest.approx(np.arcsinh(1 / 0.05))
     assert np.flatnonzero(arc[:18] != plain[:18]).tolist() == [2]
     assert arc[2] == pytest.approx(np.arcsinh(5 / 0.05))
     assert len(plain) == 8 * 3 - 2
+    # A band without any data counts as dark.
+    assert no_band[:18] == pytest.approx([*plain[:6], *6 * [0], *plain[12:18]])
     # The ring is bluer than the centre.
     assert arc[20] > plain[20]
 

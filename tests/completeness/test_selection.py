@@ -9,7 +9,7 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.table import QTable, Table
 from scipy.special import expit
-from scipy.stats import binom
+from scipy.stats import binom, t
 
 from lenspipe.cli.main import main
 from lenspipe.completeness import measure
@@ -24,6 +24,7 @@ from lenspipe.completeness.quantities import (
     user_quantities,
 )
 from lenspipe.completeness.selection_function import SelectionFunction
+from lenspipe.completeness.splines import uniform_spline
 from lenspipe.config.flags import FLAGS
 from lenspipe.config.settings import load_settings
 from lenspipe.products.candidates import read_cuts
@@ -144,6 +145,23 @@ def test_intervals_include_binomial_scatter(function):
     assert row["expected"] == pytest.approx(p.sum())
     assert row["high"] - row["low"] > 3 * np.sqrt((p * (1 - p)).sum())
     assert 0 <= row["low"] <= row["expected"] <= row["high"] <= 40
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_numbers_scatter_as_lenses_that_are_found_or_not(function, table, mixed):
+    certain = SelectionFunction(**vars(function) | {"covariance": 0 * function.covariance})
+    chance = certain.completeness(table)["completeness"].to_numpy()
+    # All alike, or half of them found almost always and half almost never.
+    likely = np.argsort(np.abs(chance - 0.8))[:1]
+    rows = np.argsort(chance)[[*range(200, 300), *range(-300, -200)]] if mixed else likely
+    lenses = table.iloc[rows if mixed else np.repeat(likely, 200)]
+    lenses = lenses.drop(columns=["brick", "found"])
+    p = certain.completeness(lenses)["completeness"].to_numpy()
+    row = certain.predict_number(lenses).loc["all"]
+    error = np.sqrt((p * (1 - p)).sum())
+    assert row["expected"] == pytest.approx(p.sum())
+    assert error < 0.6 * np.sqrt(p.sum())
+    assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * error, abs=1.6)
 
 
 def test_weights_are_expected_numbers(function):
@@ -333,6 +351,38 @@ def test_scatter_between_galaxies_and_bricks(galaxies, bricks, found, variance, 
     assert np.ravel(result[0])[0] == pytest.approx(variance)
     # The variance of a shift times the square of (covariance x sum of weights) of each brick.
     assert result[1][0, 0] == pytest.approx(0.1 + factor * 0.1**2)
+
+
+def test_the_upper_limit_of_the_scatter_between_nine_bricks(caplog):
+    """By hand, as above: sums of residuals of +-5 of a hundred lenses in each brick."""
+    caplog.set_level("INFO")
+    lens = np.arange(900)
+    found = lens % 100 < np.where(lens // 100 % 2, 45, 55)
+    fit = Fit(np.zeros(1), np.full((1, 1), 0.1), [], np.ones(1), 0.0)
+    scatter, covariance = clustered_covariance(np.ones((900, 1)), found, fit, lens, lens // 100)
+    observed, by_chance = 9 * 25 * 9 / 8, 900 / 4
+    limit = (observed * (t.isf(0.025, 8) / 1.96) ** 2 - by_chance) / (9 * 25**2)
+    assert scatter == (pytest.approx(limit, rel=1e-3), False)
+    assert covariance[0, 0] == pytest.approx(0.1 + scatter.variance * 9 * 2.5**2)
+    assert "0.00 between galaxies, below 0.15 between 9 bricks, which cannot be told" in caplog.text
+    # Of bricks that differ, and galaxies that differ as much: roots of their variance of 4.
+    caplog.clear()
+    bricks = LENS // 10
+    clustered_covariance(np.ones((400, 1)), bricks % 2 == 0, fit, LENS // 5, bricks)
+    assert caplog.text.rstrip().endswith("2.00 between galaxies, 2.00 between 40 bricks")
+
+
+def test_splines_are_cubic():
+    spline = uniform_spline(1.0, 3.0, 7)
+    x = np.linspace(1, 3, 50)
+    basis = spline.basis(x)
+    assert basis.shape == (50, spline.n_basis) == (50, 7)
+    assert basis.sum(axis=1) == pytest.approx(1)
+    # Any cubic is one of them, and no polynomial of higher degree.
+    for power, is_spline in ((1, True), (2, True), (3, True), (4, False)):
+        residual = np.linalg.lstsq(basis, x**power)[1]
+        assert (residual < 1e-12).all() == is_spline
+    assert spline.basis(np.array([0.0, 9.0])) == pytest.approx(spline.basis(np.array([1.0, 3.0])))
 
 
 def test_evidence_chooses_smoothness():
@@ -612,7 +662,18 @@ def test_measurement_of_a_run(run, table):
     assert summary["n_painted"] == 3000
     assert summary["n_found"] == table["found"].sum()
     assert summary["realism"] == realism
-    assert summary["chi2_cells"] < 2 * summary["n_cells_compared"]
+    cells = Table.read(settings.paths.selection("selection.fits"), hdu="CELLS").to_pandas()
+    assert summary["n_cells"] == len(cells)
+    assert summary["n_cells_empty"] == (cells["n_painted"] == 0).sum()
+    # Numbers are compared where a binomial distribution has a variance of 1 or more.
+    variance = binom.var(cells["n_painted"], cells["model"])
+    difference = cells["n_found"] - binom.mean(cells["n_painted"], cells["model"])
+    assert summary["n_cells_compared"] == (variance >= 1).sum()
+    chi2 = (difference**2 / variance)[variance >= 1].sum()
+    assert summary["chi2_cells"] == pytest.approx(chi2)
+    assert chi2 < 2 * summary["n_cells_compared"]
+    written = SelectionFunction.read(settings.paths.selection("selection.fits"))
+    assert summary["brick_scatter_logit"] ** 2 == pytest.approx(written.brick_variance)
     assert [row["arc_snr"] for row in summary["half_complete"]] == [10, 20, 40, 80]
     prediction = json.loads(settings.paths.selection("prediction.json").read_text())
     assert prediction["n"] == 200
@@ -627,6 +688,19 @@ def test_measurement_of_a_run(run, table):
     again = settings.paths.selection("selection.fits").read_bytes()
     measure.measure_selection_function(settings)
     assert settings.paths.selection("selection.fits").read_bytes() == again
+
+
+def test_few_lenses_say_little_of_a_part_of_them(run, caplog, monkeypatch):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(measure, "plot_completeness", lambda *args: None)
+    monkeypatch.setattr(measure, "plot_prediction", lambda *args: None)
+    path = run[0].paths.selection("injected.parquet")
+    lenses = pd.read_parquet(path)
+    for number, said in ((1499, True), (1500, False)):
+        caplog.clear()
+        lenses[:number].to_parquet(path)
+        measure.measure_selection_function(run[0])
+        assert ("selection.number of 1500" in caplog.text) == said
 
 
 def test_lenses_near_others_are_not_judged(run):

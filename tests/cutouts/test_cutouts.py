@@ -22,7 +22,7 @@ from lenspipe.cutouts.files import CutoutFiles
 from lenspipe.cutouts.stamps import CoaddStamps
 from lenspipe.footprint.plan import load_plan
 from lenspipe.parent.select import parent_of_brick, parent_of_chunk
-from lenspipe.products.cutouts import read_cutouts
+from lenspipe.products.cutouts import open_cutouts, read_cutout, read_cutouts, write_cutouts
 from lenspipe.products.manifests import read_manifest
 from lenspipe.retrieval.local import LocalSource
 from lenspipe.retrieval.sources import open_source
@@ -30,6 +30,9 @@ from lenspipe.survey.bricks import brick_wcs
 from lenspipe.survey.coadds import read_geometry, read_stamps
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.fits import open_fits
+
+#: Cutouts hold the pixels of the coadds to half a step of quantisation.
+QUANTISED = {"rtol": 1e-6, "atol": 0.51 * RELEASES["dr9"].quantization_step}
 
 
 def coadd(config, tiny_tree, kind, band=None):
@@ -84,7 +87,7 @@ def test_stamps_are_slices_of_the_coadds(tiny_settings, tiny_tree):
         whole = fitsio.read(str(coadd(tiny_settings, tiny_tree, "image", band)))
         whole = np.pad(whole, 50, constant_values=np.nan)
         for stamp, (x, y) in zip(images[:, index], tiny_tree.pixels, strict=True):
-            np.testing.assert_array_equal(stamp, whole[y : y + 101, x : x + 101])
+            np.testing.assert_allclose(stamp, whole[y : y + 101, x : x + 101], **QUANTISED)
     header = fits.getheader(tiny_settings.paths.cutouts(tiny_tree.brick), "IMAGE")
     assert (header["BANDS"], header["BRICKNAM"], header["REGION"]) == ("grz", "1501p320", "south")
     assert "DATE" not in header
@@ -243,6 +246,26 @@ def test_other_columns_of_the_parent_sample_need_no_coadds(own_tree, tiny_tree, 
     assert path.read_bytes() == before[0]
 
 
+def test_pixels_are_those_of_the_survey_in_a_quarter_of_the_space(tmp_path):
+    """Half a step of 1e-4; no data stay no data, and zero stays zero; both libraries read it."""
+    images = np.random.default_rng(3).normal(0, 0.006, (20, 3, 101, 101)).astype("f4")
+    images[0, 1, :7], images[1, 2], images[2, 0, 3, 4:9] = np.nan, np.nan, 0
+    images[3, :, 50, 50] = 900
+    catalog = pd.DataFrame({"id": np.arange(20).astype(str)})
+    write_cutouts(tmp_path / "plain.fits", images, catalog, fits.Header())
+    path = tmp_path / "cutouts.fits"
+    write_cutouts(path, images, catalog, fits.Header({"BANDS": "grz"}), step=1e-4)
+    assert path.stat().st_size < 0.29 * (tmp_path / "plain.fits").stat().st_size
+    stored, table = read_cutouts(path)
+    assert (stored.shape, stored.dtype, len(table)) == (images.shape, np.float32, 20)
+    np.testing.assert_allclose(stored, images, rtol=1e-6, atol=5.1e-5)
+    assert (stored[2, 0, 3, 4:9] == 0).all()
+    np.testing.assert_array_equal(fits.getdata(path, "IMAGE").reshape(images.shape), stored)
+    with open_cutouts(path) as hdus:
+        np.testing.assert_array_equal(read_cutout(hdus, 3), stored[3])
+    np.testing.assert_array_equal(read_cutouts(tmp_path / "plain.fits")[0], images)
+
+
 @pytest.mark.parametrize("column", ["id", "ra", "dec", "order"])
 def test_other_galaxies_need_other_cutouts(own_tree, tiny_tree, column):
     path = own_tree.paths.cutouts(tiny_tree.brick)
@@ -396,7 +419,7 @@ def test_real_sections(shared):
     assert whole.any()
     x, y = np.random.default_rng(1).integers(50, 3549, (2, 60))
     for stamp, i, j in zip(read_stamps(path, x, y, 101, np.nan), x, y, strict=True):
-        np.testing.assert_array_equal(stamp, whole[j - 50 : j + 51, i - 50 : i + 51])
+        np.testing.assert_allclose(stamp, whole[j - 50 : j + 51, i - 50 : i + 51], **QUANTISED)
     wcs, shape = read_geometry(path)
     assert shape == (3600, 3600)
     mine = brick_wcs(95.9504132231405, 80.5, RELEASES["dr9"])
@@ -458,7 +481,7 @@ def test_real_brick_without_r(shared, tmp_path, monkeypatch, caplog):
     assert np.isnan(images[:, 1]).all()
     whole = fitsio.read(str(paths.coadd("south", brick, "image", "g")))
     for stamp, i, j in zip(images[:, 0], x, y, strict=True):
-        np.testing.assert_array_equal(stamp, whole[j - 50 : j + 51, i - 50 : i + 51])
+        np.testing.assert_allclose(stamp, whole[j - 50 : j + 51, i - 50 : i + 51], **QUANTISED)
     # Almost nothing of this brick was seen in z, so its middles have no exposure there.
     assert (catalog["flags"] & int(FLAGS.NO_EXPOSURE) > 0).any()
 

@@ -437,6 +437,26 @@ def test_a_cut_for_each_group(folder):
     assert {0.2, 0.6} <= set(csv_of(settings)["threshold"])
 
 
+def test_rates_at_cuts_that_non_lenses_placed(folder):
+    rule = {"by": "false_positive_rate", "value": 0.05, "per": "type"}
+    settings = make_settings(candidates={"threshold": rule})
+    make_search(settings)
+    groups = [{"type": kind, "cut": 0.4} for kind in ("DEV", "SER", "REX")]
+    settings.paths.cuts.parent.mkdir(parents=True)
+    settings.paths.cuts.write_text(json.dumps({"per": ["type"], "groups": groups}))
+    rows = {(row["group"], row["value"]): row for row in measure_purity(settings)["at_cuts"]}
+    # Cuts that were placed at galaxies of the group itself: three, one, or an unknown number.
+    for key, placed in {
+        ("all", "all"): 3, ("bricks", "never trained on"): 3, ("cut", "SER"): 1,
+        ("region", "north"): 0, ("type", "SER"): 0,
+    }.items():  # fmt: skip
+        n, k = rows[key]["n"], rows[key]["passed"]
+        assert 0 < k < n
+        limits = beta.ppf([0.025, 0.975], k + placed, n - k) if placed else binomial_interval(k, n)
+        ends = rows[key]["low"], rows[key]["high"]
+        assert ends == pytest.approx(tuple(limits)), key
+
+
 def test_of_a_given_model_the_training_is_said_to_be_unknown(folder, caplog):
     own = make_settings()
     table = make_search(own)

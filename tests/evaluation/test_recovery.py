@@ -191,6 +191,8 @@ def test_duplicates_and_entries_with_two_galaxies(tmp_path):
     low, high = rows["all", 0.5]["of_scored_low"], rows["all", 0.5]["of_scored_high"]
     assert (low, high) == binomial_interval(2, 2)
     assert rows["ungraded", 0.5]["of_scored"] is None
+    # A folder of such tables gives the same.
+    pd.testing.assert_frame_equal(comparison.compare(tmp_path, catalogue, own)[0], table)
 
 
 @pytest.mark.shared
@@ -263,7 +265,7 @@ def search(tmp_path, monkeypatch):
     bricks |= {f"nexp_{band}": np.full(2, 5, "i2") for band in "grz"}
     bricks |= {"brickid": np.array([7, 8], "i4"), "survey_primary": [True, True]}
     write_fits_table(survey.bricks("south"), bricks)
-    n = len(FATES) + 1
+    n = len(FATES) + 2
     columns = {"release": np.full(n, 9010, "i2"), "brickid": np.full(n, 7, "i4")}
     columns |= {"brickname": [BRICK] * n, "objid": np.arange(n, dtype="i4")}
     columns |= {"brick_primary": [True] * n, "type": ["DEV "] * n, "maskbits": np.zeros(n, "i2")}
@@ -280,6 +282,9 @@ def search(tmp_path, monkeypatch):
     faint = list(FATES).index("cut: mag_z_max")
     columns["type"][-1], columns["ra"][-1] = "PSF ", columns["ra"][faint]
     columns["dec"][faint] += 2 * ARCSEC
+    # A second star beside the first: of two that the same cut removed, the nearer one counts.
+    columns["type"][-2], columns["ra"][-2] = "PSF ", 150.1 + 0.01 * list(FATES).index("cut: type")
+    columns["dec"][-2] += ARCSEC
     write_fits_table(survey.tractor("south", BRICK), columns)
     config = {"run": "tiny", "survey": {"release": "dr9", "tree": "tree"}, "chunks": {"nside": 4}}
     settings = load_settings(config | {"sample": {"known_lenses": "known.csv"}})
@@ -295,7 +300,7 @@ def search(tmp_path, monkeypatch):
     write_manifest(settings.paths.manifest("cutouts", chunk), {BRICK: done})
     sample = scores.iloc[[0, 1]].assign(split=["train", "validation"])
     write_table(sample[["id", "ra", "dec", "split"]], settings.paths.sample)
-    entries = pd.DataFrame({"name": list(FATES), "ra": 150.1 + 0.01 * np.arange(n - 1)})
+    entries = pd.DataFrame({"name": list(FATES), "ra": 150.1 + 0.01 * np.arange(n - 2)})
     entries = entries.assign(dec=32.0, region="south")
     others = [
         ("no catalogue object", 150.05),
@@ -442,6 +447,10 @@ def test_neighbouring_bricks_are_looked_at():
         there = around((ra[place], dec[place]), 199 * np.cos(angle), 199 * np.sin(angle))
         if abs(dec[place]) < 89.5:
             assert set(grid.bricks_at(*there)[0]) <= set(near[place])
+    # An edge of bricks, 0.5 milliarcsec nearer and farther than 5 arcsec.
+    edge = 0.125 - np.array([4.9995, 5.0005]) * ARCSEC
+    near = reasons._nearby_bricks(np.full(2, 0.125), edge, 5.0, grid)
+    assert [len(names) for names in near] == [2, 1]
 
 
 def test_the_rule_writes_a_table_counts_and_a_figure(search):

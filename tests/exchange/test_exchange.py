@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.scored_run import make_run, make_settings
+from astropy.table import Table
+from helpers.scored_run import make_searched_run
 from PIL import Image
 
 import lenspipe
-from lenspipe.candidates.find import find_candidates
 from lenspipe.cli.main import main
-from lenspipe.config.runs import note_settings
 from lenspipe.exchange import zooniverse
 
 RUN = "results/demo"
@@ -32,14 +31,7 @@ table.reset_index().to_csv(sys.argv[2], index=False)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exchange")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        settings = make_settings(run="demo", candidates={"threshold": 0.5})
-        make_run(settings)
-        find_candidates(settings)
-        note_settings(settings)
-    return folder
+    return make_searched_run(tmp_path_factory.mktemp("exchange"))
 
 
 @pytest.fixture
@@ -137,16 +129,29 @@ def test_answers_without_a_grade(tmp_path, capsys, answers, message):
 
 
 @pytest.mark.parametrize("key", ["id", "name", "position"])
-def test_grades_of_another_project(run, tmp_path, key):
+def test_grades_of_another_project(run, tmp_path, key, caplog):
     row = run.candidates[4]
     columns = {"id": {"id": [row["id"]]}, "name": {"name": [row["name"]]}}
     columns["position"] = {"RA": [row["ra"].value + 1e-4, 10.0], "Dec": [row["dec"].value, 5.0]}
-    table = pd.DataFrame(columns[key]).assign(grade="b", comment="seen elsewhere")
+    table = pd.DataFrame(columns[key])
+    table = table.assign(grade="b", comment="seen elsewhere", tags="Ring: 2 | blue: 1")
     table.to_csv(tmp_path / "grades.csv", index=False)
     assert main(["import", RUN, str(tmp_path / "grades.csv"), "--grader", key]) == 0
     main(["inspect", RUN, "--export"])
     grades = run.grades.to_pandas().set_index("id")
     assert f"{key}: B" in grades.loc[row["id"], "votes"]
+    assert grades.loc[row["id"], "tags"].startswith("ring: ")
+    assert "grades.csv: tags left out: blue; those that a vote can have are ring" in caplog.text
+
+
+def test_grades_of_a_file_of_cutouts_are_imported_without_a_portal(run, tmp_path):
+    source = run.paths.cutouts("0106p000")
+    ids = Table.read(source, "CATALOG")["id"][:3].astype(str).tolist()
+    pd.DataFrame({"id": ids, "grade": list("ABD")}).to_csv(tmp_path / "grades.csv", index=False)
+    assert main(["import", str(source), str(tmp_path / "grades.csv")]) == 0
+    assert main(["inspect", str(source), "--export"]) == 0
+    grades = pd.read_csv("results/0106p000/inspection/grades.csv").set_index("id")["grade"]
+    assert grades[ids].tolist() == ["A", "B", "D"]
 
 
 def test_a_table_without_grades_is_refused(run, tmp_path, capsys):

@@ -14,6 +14,7 @@ from helpers.portal import make_run, serving, vote
 
 PATHS = (
     "/", "/g/anna/", "/g/anna/list", "/g/anna/image/0", "/g/anna/votes", "/g/anna/result",
+    "/g/anna/around/0/0", "/g/anna/example/0", "/g/anna/examples", "/g/anna/truth/0",
     "/static/portal.js",
 )  # fmt: skip
 

@@ -35,6 +35,7 @@ from lenspipe.footprint.regions import named_bricks
 from lenspipe.products.grades import add_grades, read_grades
 from lenspipe.sample import grading_lists
 from lenspipe.utils.errors import LenspipeError
+from lenspipe.utils.table_formats import write_votable
 from lenspipe.utils.tables import write_table
 from lenspipe.utils.user_tables import read_user_table
 
@@ -174,7 +175,9 @@ def as_votable(rng: np.random.Generator, table: pd.DataFrame) -> bytes:
     """Write VOTable, as text or as base64."""
     stream = io.BytesIO()
     votable = from_table(_astropy(rng, table))
-    votable.to_xml(stream, tabledata_format=str(rng.choice(["tabledata", "binary", "binary2"])))
+    write_votable(
+        votable, stream, tabledata_format=str(rng.choice(["tabledata", "binary", "binary2"]))
+    )
     return stream.getvalue()
 
 

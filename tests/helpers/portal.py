@@ -23,6 +23,7 @@ from lenspipe.inspection.guard import LOCAL_HOSTS
 from lenspipe.inspection.lists import Lists, Mix
 from lenspipe.inspection.queue import Queue
 from lenspipe.inspection.store import Store
+from lenspipe.inspection.training import TrainingList
 from lenspipe.utils.names import iau_name
 
 COMMAND = [
@@ -68,17 +69,28 @@ def write_candidates(paths, galaxies):
 
 
 @contextlib.contextmanager
-def serving(paths, graders=("anna",), tokens=False, hosts=LOCAL_HOSTS, queue=None, **mix):
+def serving(
+    paths,
+    graders=("anna",),
+    tokens=False,
+    hosts=LOCAL_HOSTS,
+    queue=None,
+    training=None,
+    around=None,
+    examples=None,
+    **mix,
+):
     """Serve a run from a thread; yields the address and the store.
 
-    With a `Retirement` as queue, the next image is the one whose vote tells most.
+    With a `Retirement` as queue, the next image is the one whose vote tells most; with a file as
+    training, its images are shown instead of the candidates.
     """
-    store = Store(paths.inspection())
+    store = Store(training.with_suffix(".sqlite") if training else paths.inspection())
     for grader in graders:
         store.add_grader(grader)
-    lists = Lists(paths, store, Mix(**mix))
+    lists = TrainingList(paths, store, training) if training else Lists(paths, store, Mix(**mix))
     queue = queue and Queue(store, lists, queue)
-    app = make_app(paths, store, lists, tokens, hosts, queue)
+    app = make_app(paths, store, lists, tokens, hosts, queue, around, examples)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         # A configuration of logging would close other libraries' handlers, and pytest's stream.
         config = uvicorn.Config(app, log_config=None, log_level="error", ws="none", lifespan="off")

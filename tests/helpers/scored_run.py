@@ -2,6 +2,10 @@
 
 import functools
 
+import pytest
+
+from lenspipe.candidates.find import find_candidates
+from lenspipe.config.runs import note_settings
 from lenspipe.config.settings import load_settings
 from lenspipe.footprint.plan import load_plan
 from lenspipe.runs.example import (
@@ -22,6 +26,7 @@ __all__ = [
     "draw_galaxies",
     "is_lens",
     "make_run",
+    "make_searched_run",
     "make_settings",
     "write_cutouts",
     "write_plan",
@@ -41,6 +46,17 @@ def make_settings(**sections):
         "cutouts": {"size": 41},
     }
     return load_settings(config | sections)
+
+
+def make_searched_run(folder, **candidates):
+    """Write results/demo of a folder up to its candidates; return the folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        settings = make_settings(run="demo", candidates={"threshold": 0.5} | candidates)
+        make_run(settings)
+        find_candidates(settings)
+        note_settings(settings)
+    return folder
 
 
 @functools.cache

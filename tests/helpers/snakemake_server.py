@@ -23,6 +23,7 @@ from snakemake.script import PythonScript
 
 import lenspipe
 import lenspipe.footprint.plan
+import lenspipe.retrieval.retry
 
 
 def in_fork(function, *arguments):
@@ -73,6 +74,8 @@ def execute_script(job, path, edit=False):
 def main():
     PythonScript.execute_script = execute_script
     lenspipe.footprint.plan.load_plan_apart = lenspipe.footprint.plan.load_plan
+    # The servers of the tests are on this machine and recover at once.
+    lenspipe.retrieval.retry._FIRST_WAIT_S = 0.05
     for module in pkgutil.walk_packages(lenspipe.__path__, "lenspipe."):
         with contextlib.suppress(ImportError):  # of an optional library
             importlib.import_module(module.name)

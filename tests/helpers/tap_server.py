@@ -21,6 +21,8 @@ from xml.sax.saxutils import escape
 import numpy as np
 from astropy.io.votable.tree import Field, Info, Resource, TableElement, VOTableFile
 
+from lenspipe.utils.table_formats import write_votable
+
 #: numpy kind and size -> VOTable datatype, TAP_SCHEMA type, sqlite type.
 TYPES = {
     "i2": ("short", "SMALLINT", "INTEGER"),
@@ -248,7 +250,7 @@ def votable(names, kinds, rows, overflow=False, serialization="tabledata"):
     body = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        document.to_xml(body)
+        write_votable(document, body)
     text = body.getvalue()
     if overflow:
         # After the table: only there a service knows.

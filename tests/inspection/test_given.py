@@ -27,7 +27,8 @@ def graded(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     served = []
 
-    def serve(options, paths, store, lists, graders, queue):
+    def serve(options, app, store, lists, graders):
+        paths = lists.paths
         served.append(paths)
         store.close()
         with serving(paths, graders) as (address, _):
@@ -73,6 +74,10 @@ def test_a_list_is_fetched_graded_and_exported(small_survey, tmp_path, graded, c
         # Again: nothing is fetched but the survey's tables of bricks, and nothing is lost.
         assert main(arguments) == 0
         assert not [r for r in server.requests[fetched:] if "coadd" in r.path]
+        # Sheets fetch the coadds of their finder charts.
+        assert main(["sheets", str(paths.root), "--names", "lens 1", "target-000003"]) == 0
+        assert [r for r in server.requests[fetched:] if "coadd" in r.path]
+        assert len(list(paths.sheet("").glob("*.png"))) == 2
     assert main(["inspect", str(paths.root), "--export"]) == 0
     assert "25 A, 0 B, 0 C, 25 D" in capsys.readouterr().out
     result = pd.read_csv(paths.inspection("grades.csv"), keep_default_na=False)
@@ -84,8 +89,6 @@ def test_a_list_is_fetched_graded_and_exported(small_survey, tmp_path, graded, c
     graded_d = result["posterior"][result["grade"] == "D"]
     assert graded_a.min() > 0.5
     assert graded_d.mean() < graded_a.mean() - 0.3
-    assert main(["sheets", str(paths.root), "--names", "lens 1", "target-000003"]) == 0
-    assert len(list(paths.sheet("").glob("*.png"))) == 2
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """The inspection portal in a real browser: a person's way through it."""
 
 import io
-import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from helpers.browser import CHROMIUM, SIZES, Page, disc, extents
 from helpers.portal import Grader, make_run, serving
 from PIL import Image, ImageDraw
 from playwright import sync_api
@@ -14,12 +14,10 @@ from playwright import sync_api
 from lenspipe.inspection.grades import export_grades
 from lenspipe.plotting.colour import sky_level
 
-CHROMIUM = shutil.which("chromium")
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not CHROMIUM, reason="no Chromium: apt install chromium"),
 ]
-SMALL = {"width": 1366, "height": 768}
 
 
 @pytest.fixture(scope="module")
@@ -33,53 +31,6 @@ def browser():
 @pytest.fixture
 def paths(tmp_path):
     return make_run(tmp_path, n=30, size=33)
-
-
-class Page:
-    """A grader's page, whose console has to stay empty but for lines with what is expected."""
-
-    def __init__(self, browser, address, grader="anna", size=SMALL, expected=None, **context):
-        self.context = browser.new_context(viewport=size, **context)
-        self.page, self.said, self.expected = self.context.new_page(), [], expected
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.goto(f"{address}/g/{grader}/")
-        sync_api.expect(self.page.locator("#count")).not_to_be_empty(timeout=20_000)
-
-    def settle(self):
-        """Wait until every image on the screen is painted: the large one, or the page's tiles."""
-        self.page.wait_for_function(
-            """() => [...document.querySelectorAll('#large, .tile')]
-                .filter((e) => e.checkVisibility()).every((e) => e.ariaBusy === 'false')"""
-        )
-
-    def press(self, *keys):
-        for key in keys:
-            self.settle()
-            self.page.keyboard.press(key)
-
-    def click(self, selector):
-        self.settle()
-        self.page.click(selector)
-
-    def text(self, selector):
-        return self.page.inner_text(selector)
-
-    def saved(self):
-        sync_api.expect(self.page.locator("#saved")).to_have_text("all saved", timeout=20000)
-
-    def shown(self):
-        """Place whose picture is on the screen."""
-        return int(self.page.get_attribute("#large", "data-place"))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        self.context.close()
-        if kind is None:
-            known = self.expected
-            assert [text for text in self.said if not known or known not in text] == []
 
 
 def test_a_person_grades_with_the_keyboard(browser, paths):
@@ -501,30 +452,6 @@ def test_images_come_by_themselves_when_the_portal_is_back(browser, paths):
         anna.settle()
         assert notes.filter(has_text="portal").count() == 0
         assert store.votes() == []
-
-
-SIZES = {
-    "phone": ((390, 844), 3), "half": ((683, 768), 1), "portrait": ((1080, 1920), 1),
-    "laptop": ((1366, 768), 1), "large": ((2560, 1440), 1), "zoomed": ((683, 384), 2),
-    "zoomed half": ((342, 384), 2), "huge": ((3840, 2160), 1),
-}  # fmt: skip
-
-
-def disc():
-    """A strip of six images, each a green disc on black."""
-    strip = Image.new("RGB", (6 * 101, 101))
-    for left in range(0, 606, 101):
-        ImageDraw.Draw(strip).ellipse((left + 20, 20, left + 80, 80), fill=(0, 255, 0))
-    file = io.BytesIO()
-    strip.save(file, "PNG")
-    return file.getvalue()
-
-
-def extents(locator):
-    """Width and height of the disc on the screen, in pixels of the screenshot."""
-    pixels = np.asarray(Image.open(io.BytesIO(locator.screenshot()))).astype(int)
-    green = (pixels[..., 1] > 128) & (pixels[..., 0] < 64)
-    return np.ptp(np.flatnonzero(green.any(0))) + 1, np.ptp(np.flatnonzero(green.any(1))) + 1
 
 
 # Names of visible controls that cannot be scrolled into view, are covered, or are too small.

@@ -176,12 +176,16 @@ def test_a_network_that_recovers_less_is_refused_unless_asked_for(settings, trai
     assert graded == tuple(str(settings.paths.round(n, "list.csv")) for n in (1, 2))
 
 
-def test_votes_in_the_browser_are_the_grades_of_a_round(settings):
+def test_votes_in_the_browser_are_the_grades_of_a_round(settings, trained, caplog):
     begin.begin_round(settings, 1)
     cutouts = begin.cutouts_of_round(settings.paths, 1)
     own = RunPaths(cutouts.stem)
     assert make_run_of_cutouts(cutouts, own) == 12
-    ids = pd.read_csv(settings.paths.round(1, "list.csv"))["id"].tolist()
+    filled = pd.read_csv(settings.paths.round(1, "list.csv"))
+    filled.assign(grade=["B"] * 3 + [""] * 9).to_csv(
+        settings.paths.round(1, "list.csv"), index=False
+    )
+    ids = filled["id"].tolist()
     store = Store(own.inspection())
     store.add_grader("anna")
     votes = [
@@ -198,6 +202,8 @@ def test_votes_in_the_browser_are_the_grades_of_a_round(settings):
     }
     # A vote after a pause counts as two minutes.
     assert work == {"n_graders": 1, "n_votes": 2, "graders_hours": pytest.approx(150 / 3600)}
+    assert finish.finish_round(settings, 1, [])["n_graded"] == 2
+    assert "round 1: 3 grades in results/fake/rounds/1/list.csv do not count" in caplog.text
 
 
 def test_members_of_an_ensemble_get_names_of_their_own(settings):

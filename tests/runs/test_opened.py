@@ -13,12 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from astropy.table import QTable, Table
-from helpers.scored_run import make_run, make_settings
+from helpers.scored_run import make_searched_run
 from pyvo.samp import SAMPHubServer, SAMPIntegratedClient
 
 import lenspipe
-from lenspipe.candidates.find import find_candidates
-from lenspipe.config.runs import note_settings
+from lenspipe.products.cutouts import read_cutout
 from lenspipe.utils.errors import LenspipeError
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "python.md"
@@ -27,14 +26,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "python.md"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder with a run, results/demo, in which known lenses are hidden."""
-    folder = tmp_path_factory.mktemp("opened")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        settings = make_settings(run="demo", candidates={"known": "hide", "threshold": 0.5})
-        make_run(settings)
-        find_candidates(settings)
-        note_settings(settings)
-    return folder
+    return make_searched_run(tmp_path_factory.mktemp("opened"), known="hide")
 
 
 @pytest.fixture
@@ -124,7 +116,7 @@ def test_a_galaxy_has_its_row_its_cutout_and_a_figure(run):
     assert galaxy.row["id"] == row["id"]
     with fitsio.FITS(run.paths.cutouts(str(row["brick"]))) as hdus:
         ids = hdus["CATALOG"].read(columns=["id"])["id"].astype(str).tolist()
-        image = hdus["IMAGE"].read()[ids.index(row["id"])]
+        image = read_cutout(hdus, ids.index(row["id"]))
     assert np.array_equal(galaxy.cutout, image)
     assert (galaxy.cutout.shape, galaxy.bands) == ((3, 41, 41), "grz")
     assert run.galaxy(row["id"]).name == row["name"]

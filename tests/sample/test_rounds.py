@@ -13,6 +13,8 @@ from lenspipe.config.settings import load_settings
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.products.records import dataset
 from lenspipe.products.sample import ids_in_all_versions, sample_version
+from lenspipe.products.schema import product_of
+from lenspipe.products.verify import compare_file, placeholder_values
 from lenspipe.sample.build import build_sample
 from lenspipe.sample.mining import mine
 
@@ -91,9 +93,13 @@ def test_the_next_sample_reads_the_grades(settings, model):
     path = settings.paths.set_aside(1)
     ids = grade(path, "DDA")
     assert len(ids) > 4
+    # A tag of a lens is no class of non-lenses.
+    tags = {ids[1]: "ring: 2 | merger: 1", ids[2]: "ring: 1"}
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table.assign(tags=table["id"].map(tags).fillna("")).to_csv(path, index=False)
     changed = change(settings, **own, graded=str(path))
     sample = build_sample(changed).set_index("id")
-    assert (sample.loc[ids[:2], "class"] == "graded").all()
+    assert sample.loc[ids[:2], "class"].tolist() == ["graded", "graded:ring"]
     assert (sample.loc[ids[:2], "label"] == 0).all()
     assert sample.loc[ids[2], ["class", "label", "grade"]].tolist() == ["lens", 1, "A"]
     assert sample.loc[ids[2], "references"].endswith("version-1:A")
@@ -204,6 +210,8 @@ def test_injected_lenses_join_the_training_split(tmp_path, monkeypatch):
     hosts = injected["id"].str.removeprefix("injected:")
     assert not table["id"].isin(hosts).any()
     assert set(hosts) <= ids_in_all_versions(settings.paths.sample_version(1).parent)
+    product, values = product_of("sample/injected.parquet"), placeholder_values(settings.paths.root)
+    assert compare_file(settings.paths.injected, product, values) == []
     truth = pd.read_parquet(settings.paths.injected).set_index("id")
     assert set(truth.index) == set(injected["id"])
     shards = sorted(settings.paths.sample.parent.glob("train-*.tfrecord"))

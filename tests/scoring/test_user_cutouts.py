@@ -15,7 +15,7 @@ from lenspipe.cli.main import main
 from lenspipe.config import paths
 from lenspipe.cutouts.stacks import known_columns, open_stack
 from lenspipe.models.registry import build
-from lenspipe.products.cutouts import read_cutouts
+from lenspipe.products.cutouts import read_cutouts, write_cutouts
 from lenspipe.statistics.calibration import fit_calibration, write_calibration
 from lenspipe.training.ensemble import join
 from lenspipe.utils.errors import LenspipeError
@@ -91,7 +91,9 @@ def read_fits(path):
     return Table.read(path, character_as_bytes=False).to_pandas()
 
 
-@pytest.mark.parametrize("kind", ["fits", "last.fits", "npz", "float64.npz", "compressed.npz"])
+@pytest.mark.parametrize(
+    "kind", ["fits", "last.fits", "run.fits", "npz", "float64.npz", "compressed.npz"]
+)
 def test_every_kind_of_input_gives_the_models_scores(kind, model, tmp_path, capsys):
     path, columns = tmp_path / f"cutouts.{kind}", {name: TABLE[name].to_numpy() for name in TABLE}
     columns["name"] = columns["name"].astype("U3")
@@ -99,6 +101,8 @@ def test_every_kind_of_input_gives_the_models_scores(kind, model, tmp_path, caps
         write_fits(path, IMAGES, TABLE)
     elif kind == "last.fits":
         write_fits(path, np.moveaxis(IMAGES, 1, 3), TABLE)
+    elif kind == "run.fits":
+        write_cutouts(path, IMAGES, TABLE, fits.Header(), step=1e-6)
     elif kind == "compressed.npz":
         np.savez_compressed(path, pixels=np.moveaxis(IMAGES, 1, 3).copy(), **columns)
     else:

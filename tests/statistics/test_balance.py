@@ -110,8 +110,8 @@ def make_table(n_bricks=40, per_brick=30, seed=0):
     return table
 
 
-def verdicts(table):
-    _, found = compare_quantities(table, "gz", 22.5, np.random.default_rng(6))
+def verdicts(table, bands="gz"):
+    _, found = compare_quantities(table, bands, 22.5, np.random.default_rng(6))
     return {f"{entry['quantity']} {entry['band']}": entry["verdict"] for entry in found}
 
 
@@ -153,6 +153,9 @@ def test_bins_that_could_not_be_filled_show_in_the_exposures_they_fix():
     found = verdicts(table[~scarce])
     assert found["exposures z"] == "differ"
     assert found["depth z"] == "alike"
+    # The last band, of however many.
+    third = table[~scarce].filter(like="_g").rename(columns=lambda name: name[:-1] + "r")
+    assert verdicts(table[~scarce].join(third), "grz")["exposures z"] == "differ"
 
 
 def test_few_bricks_tell_nothing():

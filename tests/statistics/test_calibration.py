@@ -63,8 +63,11 @@ def test_order_is_kept_and_ends_stay():
 
 def test_classes_that_scores_divide_leave_a_finite_temperature():
     calibration = fit_calibration([1, 1, 0, 0], [0.9, 0.8, 0.3, 0.1], "temperature")
-    assert 0.02 <= calibration.temperature < 0.1
+    assert calibration.temperature == pytest.approx(0.02, rel=0.01)
     assert np.isfinite(calibration.apply([0, 0.5, 1])).all()
+    # Scores that are worse than none become alike.
+    calibration = fit_calibration([0, 0, 1, 1], [0.9, 0.8, 0.3, 0.1], "temperature")
+    assert calibration.temperature == pytest.approx(50, rel=1e-3)
 
 
 @pytest.mark.parametrize("label", [[], [1, 1], [0, 0, 0]])

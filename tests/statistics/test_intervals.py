@@ -2,16 +2,17 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.special import expit, logit
 from scipy.stats import beta, binomtest, norm, t
 
 from lenspipe.statistics.intervals import (
+    area_interval,
     binomial_interval,
     clustered_interval,
     estimate_fraction,
+    format_percent,
     fraction_interval,
+    named_interval,
     purity_at,
     purity_interval,
 )
@@ -23,23 +24,27 @@ from lenspipe.statistics.metrics import (
 )
 
 
-@given(st.integers(0, 200), st.integers(2, 200))
-def test_binomial_interval_is_that_of_jeffreys_with_exact_ends(count, total):
-    count = min(count, total)
-    low, high = binomial_interval(count, total)
-    jeffreys = beta.ppf([0.025, 0.975], count + 0.5, total - count + 0.5)
-    exact = binomtest(count, total).proportion_ci()
-    if count in (0, total):
-        assert (low, high) == pytest.approx((exact.low, exact.high))
-    else:
-        assert low == pytest.approx(exact.low if count == 1 else jeffreys[0])
-        assert high == pytest.approx(exact.high if count == total - 1 else jeffreys[1])
+@pytest.mark.parametrize("total", [2, 3, 12, 200])
+def test_binomial_interval_is_that_of_jeffreys_with_exact_ends(total):
+    for count in range(total + 1):
+        low, high = binomial_interval(count, total)
+        jeffreys = beta.ppf([0.025, 0.975], count + 0.5, total - count + 0.5)
+        exact = binomtest(count, total).proportion_ci()
+        if count in (0, total):
+            assert (low, high) == pytest.approx((exact.low, exact.high))
+        else:
+            assert low == pytest.approx(exact.low if count == 1 else jeffreys[0])
+            assert high == pytest.approx(exact.high if count == total - 1 else jeffreys[1])
 
 
 def test_no_count_has_one_limit():
     # The exact two-sided one, also of the files that quote it.
     assert binomial_interval(0, 306)[1] == pytest.approx(0.01198, abs=1e-5)
     assert estimate_fraction(0, 306) == pytest.approx((0, 0, 1 - 0.025 ** (1 / 306)))
+    assert fraction_interval(np.zeros(306, bool)) == estimate_fraction(0, 306)
+    # A single one that counts, or does not, limits one side only.
+    assert binomial_interval(1, 1) == pytest.approx((0.025, 1))
+    assert binomial_interval(0, 1) == pytest.approx((0, 0.975))
     assert binomial_interval(0, 0) == (0, 1)
     assert estimate_fraction(0, 0) == (None, None, None)
     low, high = binomial_interval([0, 5, 10], 10)
@@ -125,6 +130,9 @@ def test_rows_that_are_alike_count_once():
     assert np.ravel(apart) == pytest.approx(binomial_interval(passes.sum(), 1200))
     shuffled = clustered_interval(rng.permutation(passes), groups, clusters)
     assert shuffled[1] - shuffled[0] < 1.3 * (apart[1] - apart[0])
+    # None that passes in a galaxy or apart: no correlation to speak of, and no division by 0.
+    none = clustered_interval(np.zeros(1200, bool), groups, clusters)
+    assert np.ravel(none) == pytest.approx(binomial_interval(0, 1200))
     # Two lenses of one galaxy cannot say by how much lenses of a galaxy are alike.
     assert np.ravel(clustered_interval([1, 1], [0, 0], [7, 7])) == pytest.approx([0.025, 1])
 
@@ -139,6 +147,25 @@ def test_rows_that_are_somewhat_alike_count_in_part():
     effect = 1 + 4 * correlation
     expected = binomial_interval(50 / effect, 100 / effect)
     assert (low[0], high[0]) == pytest.approx(expected)
+
+
+def test_purity_is_that_of_bayes():
+    # Of 1,000 galaxies 200 are lenses, of which 100 pass, as 40 of the 800 others do.
+    assert purity_at(0.5, 0.05, 0.2) == pytest.approx(100 / 140)
+
+
+def test_what_was_not_measured_has_no_interval():
+    assert purity_interval((0.5, 0.4, 0.6), (None, None, None), 0.1) == (None, None, None)
+    for lacking in ("p", "p_low", "p_high"):
+        record = {"p": 0.5, "p_low": 0.4, "p_high": 0.6} | {lacking: None}
+        assert named_interval(record, "p") == (None, None, None)
+        assert format_percent(record, "p") == "not measured"
+    assert format_percent({"p": 0.5, "p_low": 0.4, "p_high": 0.6}, "p") == "50 % (95 %: 40 to 60)"
+
+
+def test_an_area_without_error_or_at_its_end_is_that_of_a_fraction():
+    assert area_interval(0.75, 0.0, 8) == pytest.approx((0.75, *binomial_interval(6, 8)))
+    assert area_interval(1.0, 0.1, 8) == pytest.approx((1, *binomial_interval(8, 8)))
 
 
 def test_purity_where_nothing_passes_is_not_known():

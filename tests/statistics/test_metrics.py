@@ -13,7 +13,9 @@ from sklearn.metrics import roc_curve as sklearn_roc_curve
 
 from lenspipe.statistics.intervals import binomial_interval, purity_at
 from lenspipe.statistics.metrics import (
+    PROPERTY_BINS,
     auc,
+    auc_interval,
     completeness_at_fpr,
     completeness_at_true_rate,
     cross_entropy,
@@ -184,3 +186,28 @@ def test_calibration_error_by_hand():
 def test_cross_entropy_agrees_with_scikit_learn():
     label, p = [1, 0, 0, 1, 0], [0.9, 0.2, 0.6, 0.3, 0.01]
     assert cross_entropy(np.array(label), np.array(p)) == pytest.approx(log_loss(label, p))
+
+
+def test_bins_of_properties_ascend_and_leave_nothing_out():
+    for edges in PROPERTY_BINS.values():
+        assert (np.diff(edges) > 0).all()
+        assert (edges[0], edges[-1]) == (0, np.inf)
+
+
+def test_bins_of_equal_numbers_end_where_many_scores_do():
+    p = np.array([0.0] * 5 + [0.4, 0.5] + [1.0] * 5)
+    rows = reliability(p > 0.3, p, 4, equal_numbers=True)
+    assert [(row["from"], row["to"], row["n"]) for row in rows] == [
+        (0, 0.4, 6), (0.4, 1, 6)
+    ]  # fmt: skip
+
+
+def test_a_rate_of_one_has_the_lowest_cut():
+    assert completeness_at_fpr([0.1, 0.5, 0.9], [0.4, 0.2], 1.0) == (2 / 3, 0.2)
+
+
+def test_few_bricks_do_not_say_how_much_they_scatter():
+    rng = np.random.default_rng(8)
+    lenses, others = rng.normal(1, 1, 60), rng.normal(size=40)
+    few = np.arange(60) % 9, np.arange(40) % 9
+    assert auc_interval(lenses, others, few) == auc_interval(lenses, others)

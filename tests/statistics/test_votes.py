@@ -8,7 +8,13 @@ from scipy.integrate import trapezoid
 from scipy.special import expit, gammaln, logit
 from scipy.stats import norm
 
-from lenspipe.statistics.votes import PRIOR_VOTES, Votes, vote_information, weigh_votes
+from lenspipe.statistics.votes import (
+    PRIOR_VOTES,
+    Votes,
+    _correlation_on_controls,
+    vote_information,
+    weigh_votes,
+)
 
 GOOD = np.array([[0.01, 0.04, 0.15, 0.80], [0.50, 0.30, 0.15, 0.05]])
 POOR = np.array([[0.15, 0.20, 0.25, 0.40], [0.25, 0.25, 0.25, 0.25]])
@@ -143,6 +149,21 @@ def test_errors_in_common_count_less():
     (brier, loss), (brier_alone, loss_alone) = briers
     assert brier < 0.95 * brier_alone
     assert loss < 0.6 * loss_alone
+
+
+def test_correlation_of_votes_on_control_lenses():
+    """By hand: all of two graders' votes on ten of thirty images err in the same direction."""
+    matrix = np.array([[0.1, 0.2, 0.3, 0.4], [0.4, 0.1, 0.1, 0.4]])
+    ratio = np.log(matrix[1] / matrix[0])
+    mean, square = matrix[1] @ ratio, matrix[1] @ ratio**2
+    deviation = (ratio - mean) / np.sqrt(square - mean**2)
+    image, grader = np.repeat(np.arange(30), 2), np.tile([0, 1], 30)
+    votes = make_votes(image, grader, np.where(image < 20, 0, 1))
+    given = votes, np.stack([matrix, matrix]), np.arange(30) < 10
+    # Ten pairs of votes, each counted from both ends, and 200 without correlation.
+    assert _correlation_on_controls(*given) == pytest.approx(20 * deviation[0] ** 2 / (20 + 200))
+    none = *given[:2], np.zeros(30, bool)
+    assert _correlation_on_controls(*none) == 0
 
 
 def test_information_of_a_vote():

@@ -17,15 +17,15 @@ CONFIG = {
     "survey": {"tree": "tree"},
     "sample": {"known_lenses": "known.csv"},
 }
-#: Bytes of a cutout of 101 x 101 in three bands.
-CUTOUT = 101**2 * 3 * 4
+#: Bytes of a compressed cutout of 101 x 101 in three bands.
+CUTOUT = 101**2 * 3
 
 
 @pytest.fixture
 def plan(tmp_path, monkeypatch):
-    """1000 chunks of 224 bricks, as the survey has, and a disk of 2.1 TB."""
+    """1000 chunks of 224 bricks, as the survey has, and a disk of 1.1 TB."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: Usage(0, 0, 2.1e12))
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: Usage(0, 0, 1.1e12))
     rows = [(f"16-{chunk:06d}", f"b{brick}") for chunk in range(1000) for brick in range(224)]
     return Plan.of(pd.DataFrame(rows, columns=["chunk", "brick"]).assign(region="south"))
 
@@ -37,21 +37,21 @@ def lines(plan, **changes):
 def test_a_whole_survey_that_does_not_fit(plan, tmp_path):
     need, warning = lines(plan)
     assert need == (
-        "disk: the whole run still needs about 5.5 TB for cutouts (keep: cutouts), 44 GB for "
-        f"records at a time, 2.2 GB for scores; 2.1 TB free in {tmp_path}"
+        "disk: the whole run still needs about 1.4 TB for cutouts (keep: cutouts), 44 GB for "
+        f"records at a time, 2.2 GB for scores; 1.1 TB free in {tmp_path}"
     )
-    assert warning.startswith("disk: 5.5 TB may not fit into 2.1 TB; ")
+    assert warning.startswith("disk: 1.4 TB may not fit into 1.1 TB; ")
     assert "keep: scores" in warning
     assert "5.5 TB for records," in lines(plan, keep="all")[0]
 
 
 def test_with_a_given_model_cutouts_pass(plan):
     need, warning = lines(plan, keep="scores", inference={"model": "given.keras"})
-    assert "44 GB for cutouts (keep: scores, at a time), 44 GB for records at a time" in need
+    assert "11 GB for cutouts (keep: scores, at a time), 44 GB for records at a time" in need
     assert warning == ""
     # A sample waits for all of them.
     need, warning = lines(plan, keep="scores")
-    assert "5.5 TB for cutouts" in need
+    assert "1.4 TB for cutouts" in need
     assert "inference.model" in warning
 
 

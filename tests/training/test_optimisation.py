@@ -86,6 +86,18 @@ def test_losses_are_those_of_the_textbook():
     np.testing.assert_allclose(focal, plain * np.array([0.2, 0.4]) ** 2, rtol=1e-5)
 
 
+def test_losses_of_classes_are_those_of_the_textbook():
+    # A lens and a non-lens of the third class.
+    label, p = np.array([[1.0], [2.0]]), np.array([[0.1, 0.8, 0.1], [0.3, 0.1, 0.6]])
+    plain = -np.log([0.8, 0.6])
+    np.testing.assert_allclose(loss_function(Training())(label, p), plain, rtol=1e-5)
+    smooth = -np.log([0.8, 0.6]) * 0.7 - 0.1 * np.log(p).sum(axis=1)
+    found = loss_function(Training(label_smoothing=0.3))(label, p)
+    np.testing.assert_allclose(found, smooth, rtol=1e-5)
+    focal = loss_function(Training(loss="focal"))(label, p)
+    np.testing.assert_allclose(focal, plain * np.array([0.2, 0.4]) ** 2, rtol=1e-5)
+
+
 def test_optimizers_take_keras_arguments_and_refuse_others():
     own = Training(optimizer="sgd", optimizer_settings={"momentum": 0.9, "nesterov": True})
     assert make_optimizer(own).momentum == 0.9

@@ -11,12 +11,21 @@ from helpers.fake_run import make_run
 
 from lenspipe import __version__
 from lenspipe.config.settings import load_settings
+from lenspipe.models.activations import features
+from lenspipe.models.classes import class_probabilities, with_classes
 from lenspipe.models.layers import head, stem
+from lenspipe.products.cutouts import read_cutouts
 from lenspipe.products.record_files import check_shards
 from lenspipe.sample.build import build_sample
 from lenspipe.scoring.score import load_model, score_images
 from lenspipe.training.backup import Backup
-from lenspipe.training.data import TrainingData, ValidationData, count_classes, training_seed
+from lenspipe.training.data import (
+    TrainingData,
+    ValidationData,
+    choose_classes,
+    count_classes,
+    training_seed,
+)
 from lenspipe.training.devices import choose_devices
 from lenspipe.training.fitting import Fit, _make, train
 from lenspipe.training.results import write_model
@@ -124,6 +133,56 @@ def test_it_leaves_what_it_promises(trained, settings):
     history = read_history(trained.files["history.csv"])
     assert history["epoch"].tolist() == list(range(1, TRAINING["epochs"] + 1))
     assert history["learning_rate"].iloc[[8, 9]].tolist() == pytest.approx([0.003, 0.0003])
+
+
+def test_classes_of_nonlenses_are_learned_and_the_output_is_the_probability_of_a_lens(
+    settings, caplog
+):
+    caplog.set_level("INFO", "lenspipe")
+    settings = configure(
+        name="classes", classes=["quasar", "spiral"], network_settings=ONE_STAGE, epochs=1,
+        decay_epochs=[],
+    )  # fmt: skip
+    metrics = train(settings)
+    assert metrics["classes"] == ["spiral"]
+    assert "class quasar has 0 galaxies to train on, fewer than 20" in caplog.text
+    assert 0 < metrics["val_auc"] <= 1
+    model = load_model(settings.paths.model("classes"))
+    images = read_cutouts(settings.paths.cutouts("1500p300"))[0][:6]
+    p = score_images(model, images)
+    three = class_probabilities(model)(images).numpy()
+    assert three.shape == (6, 3)
+    np.testing.assert_allclose(three.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(p, three[:, 1], rtol=1e-5)
+    # The choice of galaxies by their diversity sees the network's features, not the classes.
+    assert features(model, images).shape == (6, 8)
+
+
+def test_labels_of_classes_are_those_of_the_table(settings):
+    own, counts = settings.training, count_classes(settings.paths.sample, (0.6, 0.15, 0.25))
+    shards = check_shards(settings.paths.records_manifest, "train")
+    data = TrainingData(
+        shards, {"train": counts["train"]}, (3, 33), own, 1, choose_devices("one"), ("spiral",)
+    )
+    labels = np.concatenate([batch[2].numpy()[:, 0] for batch in data.epoch(0)])
+    weights = np.concatenate([batch[3].numpy()[:, 0] for batch in data.epoch(0)])
+    ids = [id_ for step in range(data.steps) for id_ in data.ids(0, step)]
+    sample = pd.read_parquet(settings.paths.sample).set_index("id").loc[ids, "class"]
+    expected = sample.map({"lens": 1, "confusing:spiral": 2}).fillna(0)
+    assert set(expected) == {0, 1, 2}
+    np.testing.assert_array_equal(labels, expected)
+    np.testing.assert_array_equal(weights, np.where(sample == "lens", data.lens_weight, 1))
+
+
+def test_classes_that_nothing_has_and_networks_without_a_last_unit_are_refused(settings):
+    with pytest.raises(
+        LenspipeError, match=r"training\.classes: found 'sprial', expected some of "
+    ):
+        choose_classes(settings.paths.sample, ["spiral", "sprial"])
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Activation("sigmoid")(inputs))
+    with pytest.raises(LenspipeError, match=r"training\.classes: the network ends with Act"):
+        with_classes(model, ["spiral"])
 
 
 def test_it_keeps_the_best_of_the_settled_epochs(trained):
@@ -359,7 +418,7 @@ def test_mixed_precision_model_is_saved_in_single_precision(settings):
     assert model.dtype_policy.name == "mixed_float16"
     fit = Fit.__new__(Fit)
     fit.model, fit.training, fit.bands = model, settings.training, settings.survey.bands
-    fit.data = SimpleNamespace(shape=(3, 33))
+    fit.data = SimpleNamespace(shape=(3, 33), classes=())
     fit.backup = Backup(settings.paths.model("mixed", "backup"), "a")
     model.compile("adam")
     fit.backup.save(model, [{}], 1.0, is_best=True)

@@ -175,6 +175,7 @@ def test_lenses_are_painted_and_compared(finished, results):
     output = run(finished)
     assert "Painting lenses" in output
     assert "Scoring" not in output
+    assert compare_run(results)[0] == []
     painted = pd.read_parquet(results / "selection" / "injected.parquet")
     sample = pd.read_parquet(results / "sample" / "sample.parquet")
     splits = sample.set_index("id")["split"]

@@ -74,9 +74,9 @@ def through_slurm(folder, *arguments):
     whole = command(folder, *arguments)
     assert whole[1:3] == ["-m", "snakemake"]
     return [
-        *(whole[0], "-c", IMPATIENT, *whole[3:]),
+        *(whole[0], "-c", IMPATIENT),
+        *("--slurm-init-seconds-before-status-checks", "1", *whole[3:]),
         *("--workflow-profile", str(PROFILE)),
-        *("--slurm-init-seconds-before-status-checks", "1"),
     ]
 
 
@@ -232,17 +232,34 @@ def test_a_killed_job_is_done_again(finished, results):
     pd.testing.assert_frame_equal(pd.read_parquet(path), scores)
 
 
-def test_interrupting_the_run_cancels_what_is_queued(finished):
-    # Each takes the whole node, so that all but one have to wait.
-    wide = [f"{rule}={os.cpu_count()}" for rule in ("parent", "bricks", "known")]
-    arguments = ["--forcerun", "parent", "bricks", "known", "--set-threads", *wide]
-    process = start(finished, *arguments, "--cores", "all")
-    wait_for(lambda: {"RUNNING", "PENDING"} <= {state for _, state in squeue()}, process)
+@pytest.fixture
+def occupied(slurm):
+    """Number of a job that has the whole node, so that all others wait."""
+    sbatch = ["sbatch", "--parsable", "--exclusive", "--output=/dev/null", "--wrap=sleep 600"]
+    number = subprocess.run(sbatch, capture_output=True, text=True, check=True).stdout.strip()
+    wait = time.monotonic() + 60
+    while dict(squeue()).get(number) != "RUNNING":
+        assert time.monotonic() < wait
+        time.sleep(0.1)
+    yield number
+    subprocess.run(["scancel", number], check=True)
+
+
+def test_interrupting_the_run_cancels_what_is_queued(finished, occupied):
+    # Jobs whose state is being looked up, and those that are being submitted, are unknown to
+    # Snakemake for a moment, in which an interruption does not cancel them.
+    later = ["--slurm-init-seconds-before-status-checks", "15"]
+    process = start(finished, "--forcerun", "audit", "cutouts", *later)
+
+    def queued():
+        jobs = submitted((finished / "slurm.txt").read_text())
+        return [*jobs["audit"], *jobs["cutouts"]] if {"audit", "cutouts"} <= set(jobs) else None
+
+    numbers = wait_for(queued, process)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) != 0
-    numbers = [n for jobs in submitted((finished / "slurm.txt").read_text()).values() for n in jobs]
     wait = time.monotonic() + 20
-    while squeue() and time.monotonic() < wait:
+    while len(squeue()) > 1 and time.monotonic() < wait:
         time.sleep(0.1)
-    assert squeue() == []
+    assert squeue() == [[occupied, "RUNNING"]]
     assert {ended()[number][0] for number in numbers} == {"CANCELLED"}

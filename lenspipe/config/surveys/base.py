@@ -103,6 +103,8 @@ class Release(ABC):
         Side of a coadd, pixels.
     zero_point_mag
         AB magnitude of a flux of 1 in the units of images and catalogues.
+    quantization_step
+        Step in which the pixels of the coadds are stored, in their units; well below their noise.
     name_prefix
         Of the IAU-style names of objects.
     sweeps
@@ -131,6 +133,7 @@ class Release(ABC):
     brick_deg: float
     brick_pixels: int
     zero_point_mag: float
+    quantization_step: float
     name_prefix: str
     sweeps: str = ""
     catalog_bits: tuple[str, ...] = ()

@@ -146,6 +146,7 @@ def _release(name: str, **differences: Any) -> LegacyRelease:
         "brick_deg": 0.25,
         "brick_pixels": 3600,
         "zero_point_mag": 22.5,
+        "quantization_step": 1e-4,
         "name_prefix": "DESI",
         "sweep_box_deg": (10, 5),
     }

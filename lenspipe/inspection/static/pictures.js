@@ -61,7 +61,7 @@ export function filterOf({ contrast, invert }, sky) {
 
 // Part 0 of a strip is the large image, followed by the bands and what else could be large.
 export function paint(canvas, image, part, { pixel, zoom, x, y, tile = false }) {
-  const size = image.naturalHeight;
+  const size = image.height;
   const side = Math.round(canvas.clientWidth * devicePixelRatio) || size;
   if (canvas.width !== side) canvas.width = canvas.height = side;
   const context = canvas.getContext("2d");
@@ -69,7 +69,7 @@ export function paint(canvas, image, part, { pixel, zoom, x, y, tile = false }) 
   const edge = (offset) => Math.max(0, Math.min(size - field, (size - field) / 2 + offset * size));
   context.imageSmoothingQuality = "high";
   context.fillRect(0, 0, side, side);
-  if ((part + 1) * size > image.naturalWidth) return;
+  if ((part + 1) * size > image.width) return;
   context.drawImage(image, part * size + edge(x), edge(y), field, field, 0, 0, side, side);
   if (pixel) mark(context, side, (pixel * field) / side, tile);
 }

@@ -1,20 +1,23 @@
 // The inspection portal in the browser. Votes are first kept here, then sent until the server
 // confirms that they are on its disk; images are fetched before they are needed.
 
-import { Pictures, blank, filterOf, paint } from "./pictures.js";
+import { Around } from "./around.js";
+import { showCriteria } from "./help.js";
 import { Outbox } from "./outbox.js";
-import { nextSteps, resultTable } from "./result.js";
+import { Pictures, blank, filterOf, paint } from "./pictures.js";
+import { nextSteps, resultTable, tallyLine } from "./result.js";
 import { buildPanel, buildTile, markTile, showNote } from "./tiles.js";
 import { FILTERS, STRETCHES, describeView, findEntry, spokenEntry, timeLeft } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const state = { entries: [], at: 0, grid: false, history: [], begin: 0, spent: 0, durations: [], about: {}, turn: 0, queue: null, skipped: new Set(), order: [], filter: "" };
-const FIRST_VIEW = { show: "image", stretch: "viewer", invert: false, brightness: 0, contrast: 0, zoom: 0, x: 0, y: 0 };
+const FIRST_VIEW = { show: "image", stretch: "viewer", invert: false, brightness: 0, contrast: 0, zoom: 0, x: 0, y: 0, wide: false };
 const view = { ...FIRST_VIEW };
-const pictures = new Pictures(() => ({ ...view, gain: 1.25 ** view.brightness }));
+const gained = () => ({ ...view, gain: 1.25 ** view.brightness });
+const pictures = new Pictures(gained);
 const AWAY = "The portal does not answer; asking again.";
 const MESSAGE_MS = 6000, DOUBLE_CLICK_S = 0.3;
-let outbox;
+let outbox, around;
 
 // --- The list ------------------------------------------------------------------------------------
 
@@ -51,6 +54,11 @@ async function load() {
   $("difference").hidden = !about.difference;
   $("difference-name").textContent = about.difference;
   $("bands").replaceChildren(...panels().map(buildPanel));
+  around = new Around($("around"), about.around, look);
+  $("wide").hidden = !about.around.length;
+  $("training").hidden = !about.training;
+  $("mode").hidden = about.training;
+  for (const button of document.querySelectorAll("[data-do=undo]")) button.hidden = about.training;
   const last = given.length ? given.at(-1).at : -1;
   const next = nextUngraded(state.queue ? -1 : last);
   if (next < 0) return finish();
@@ -131,6 +139,7 @@ function vote(grade) {
   const at = state.at;
   const { grade: before, name } = state.entries[at];
   if (isLocked()) return tell("Not graded: it is known which of these are lenses.", true);
+  if (state.about.training && before) return tell("Not graded again: you have seen what it is. \u2192 goes on.", true);
   if (!isShown(at)) return tell(`Not graded: the image of ${name} is not loaded yet.`, true);
   keepComment();
   const { comment } = state.entries[at];
@@ -138,13 +147,12 @@ function vote(grade) {
   state.history.push([{ at, grade: before, comment }]);
   state.durations.push(seconds);
   put(at, grade, comment, seconds);
+  if (state.about.training) return show(at);
   tell(`${grade}: ${name}. Undo with U.`);
   renewQueue();
   if (state.filter) return showAfter(at);
   if (state.grid) return at + 1 < state.entries.length ? show(at + 1) : endOfGrid();
-  const next = nextUngraded(at);
-  if (next < 0) return finish();
-  show(next);
+  goOn();
 }
 
 // What is shown alone stays as it was chosen, also if grades change.
@@ -185,6 +193,7 @@ function endOfGrid() {
 }
 
 function undo() {
+  if (state.about.training) return tell("A grade is final in training.", true);
   const last = state.history.pop();
   if (!last) return tell("There is nothing to undo.", true);
   for (const { at, grade, comment } of last) put(at, grade, comment, 0);
@@ -204,6 +213,23 @@ function keepComment() {
   put(state.at, entry.grade, comment, 0);
 }
 
+// In training: what an image shows, once it is graded and the vote has arrived.
+async function showTruth() {
+  if (!state.about.training) return;
+  const entry = state.entries[state.at];
+  $("truth").className = "";
+  $("truth").textContent = "Grade this image to see what it is.";
+  if (!entry.grade) return;
+  $("truth").textContent = `You gave ${entry.grade}.`;
+  await outbox.empty();
+  const answer = await ask(`truth/${entry.place}`);
+  if (!answer || state.entries[state.at] !== entry) return;
+  const agrees = answer.lens === (entry.grade !== "D");
+  $("truth").className = agrees ? "agrees" : "differs";
+  $("truth").textContent = `${agrees ? "\u2713" : "\u2717"} You gave ${entry.grade}. ${answer.text}`;
+  $("tally").textContent = tallyLine(answer.tally);
+}
+
 // --- Display -------------------------------------------------------------------------------------
 
 function show(at) {
@@ -213,6 +239,7 @@ function show(at) {
   $("single").hidden = state.grid;
   $("grid").hidden = !state.grid;
   $("grades").hidden = false;
+  $("training").hidden = !state.about.training;
   document.querySelector("[data-do=rest]").hidden = !state.grid;
   $("mode").setAttribute("aria-pressed", state.grid);
   if (state.grid) showGrid();
@@ -223,7 +250,14 @@ function show(at) {
     button.setAttribute("aria-pressed", button.dataset.grade === given);
   showTags();
   showState();
+  showTruth();
   announce(spoken());
+}
+
+function goOn() {
+  const next = nextUngraded(state.at);
+  if (next < 0) finish();
+  else show(next);
 }
 
 // Goes some images on, within what is shown.
@@ -343,6 +377,9 @@ function draw() {
   });
   const name = view.show === "difference" ? state.about.difference : view.show;
   $("large").setAttribute("aria-label", `${words[name]}, North up, East left`);
+  $("around").hidden = !view.wide;
+  if (view.wide) around.show(entry.place, gained());
+  else around.close();
 }
 
 function look(canvas) { canvas.style.filter = filterOf(view, state.about.sky_levels[view.stretch]); }
@@ -382,6 +419,7 @@ function setView(changes) {
   $("residual").setAttribute("aria-pressed", view.show === "residual");
   $("difference").setAttribute("aria-pressed", view.show === "difference");
   $("invert").setAttribute("aria-pressed", view.invert);
+  $("wide").setAttribute("aria-pressed", view.wide);
   $("stretch-name").textContent = STRETCHES[view.stretch];
   showState();
   if (!state.entries.length || !$("done").hidden) return;
@@ -404,7 +442,7 @@ function showSaved(waiting, failing) {
 }
 
 async function finish() {
-  for (const id of ["single", "grid", "grades"]) $(id).hidden = true;
+  for (const id of ["single", "grid", "grades", "training"]) $(id).hidden = true;
   $("done").hidden = false;
   showProgress();
   $("result").textContent = "";
@@ -413,9 +451,10 @@ async function finish() {
   const result = await ask("result");
   if (!result) return;
   $("result").replaceChildren(resultTable(result, state.about.grader));
+  $("next").replaceChildren(...nextSteps(result));
+  if (result.tally) return;
   state.places = result.places;
   for (const name of ["disagreements", "missed"]) $(name).hidden = !result.places[name].length;
-  $("next").replaceChildren(...nextSteps(result));
 }
 
 function spoken() { return spokenEntry(state.entries, state.at); }
@@ -499,6 +538,7 @@ function drawGrid() {
 }
 
 function toggleGrid(at = state.at) {
+  if (state.about.training) return tell("Training shows one image at a time.", true);
   keepComment();
   state.grid = !state.grid;
   grid.key = "";
@@ -510,7 +550,7 @@ function toggleGrid(at = state.at) {
 
 const actions = {
   back: () => step(-1),
-  forward: () => step(1),
+  forward: () => (state.about.training && state.entries[state.at].grade ? goOn() : step(1)),
   skip: () => {
     state.skipped.add(state.at);
     if (state.grid || state.filter) return step(1);
@@ -532,11 +572,24 @@ const keys = {
   e: () => state.about.difference && setView({ show: view.show === "difference" ? "image" : "difference" }),
   l: () => setView({ stretch: nextStretch() }),
   i: () => setView({ invert: !view.invert }),
+  w: () => toggleWide(),
   0: () => setView(FIRST_VIEW),
   j: () => openFind(), f: () => state.filter && filter(""),
   ...Object.fromEntries([...$("tags").children].map((button, i) => ["56789qh"[i], () => toggleTag(button.dataset.tag)])),
-  "?": () => $("keys").showModal(),
+  "?": () => openHelp(),
 };
+
+function toggleWide() {
+  if (!state.about.around.length) return tell("No wider field: this run has no configuration.", true);
+  if (state.grid) return tell("W works beside a single image, which Enter opens.", true);
+  setView({ wide: !view.wide });
+  if (view.wide) $("around").scrollIntoView({ block: "nearest" });
+}
+
+function openHelp() {
+  $("keys").showModal();
+  showCriteria($("criteria"), document.querySelectorAll("footer .grade"));
+}
 
 function nextStretch() {
   const names = Object.keys(STRETCHES);
@@ -615,7 +668,7 @@ document.addEventListener("click", (event) => {
 for (const type of ["pointerup", "pointercancel"])
   document.addEventListener(type, () => document.activeElement.type === "range" && releaseFocus());
 $("mode").addEventListener("click", () => state.entries.length && toggleGrid());
-$("help").addEventListener("click", () => $("keys").showModal());
+$("help").addEventListener("click", openHelp);
 $("again").addEventListener("click", () => filter("", 0));
 for (const name of ["disagreements", "missed"]) $(name).addEventListener("click", () => filter(name));
 $("find-open").addEventListener("click", () => state.entries.length && openFind());
@@ -630,6 +683,7 @@ $("tags").addEventListener("click", (event) => {
 });
 $("difference").addEventListener("click", keys.e);
 $("invert").addEventListener("click", keys.i);
+$("wide").addEventListener("click", keys.w);
 $("residual").addEventListener("click", keys.r);
 $("stretch").addEventListener("click", keys.l);
 $("reset").addEventListener("click", keys[0]);

@@ -1,6 +1,7 @@
 // Shown to graders who have finished: all grades, and how well the graders agree.
 
 export function resultTable(result, grader) {
+  if (result.tally) return buildTable(tallyRows(result.tally));
   const number = (value) => value.toFixed(2);
   const percent = (fraction) => `${Math.round(100 * fraction)} %`;
   const counts = ["A", "B", "C", "D"].map((grade) => `${result.counts[grade] ?? 0} ${grade}`);
@@ -18,6 +19,10 @@ export function resultTable(result, grader) {
   for (const pair of result.pairs)
     rows.push([`With ${pair.one === grader ? pair.other : pair.one}`, agreement(pair)]);
   if (result.pairs.length > 1) rows.push(["All graders", agreement(result.all)]);
+  return buildTable(rows);
+}
+
+function buildTable(rows) {
   const table = document.createElement("table");
   for (const [label, value] of rows) {
     const row = table.insertRow();
@@ -30,8 +35,22 @@ export function resultTable(result, grader) {
   return table;
 }
 
+// Of a training: how many lenses were found, and how many non-lenses taken for lenses.
+function tallyRows({ lenses, found, others, taken }) {
+  const part = (some, all) => all ? `${some} of ${all} (${Math.round((100 * some) / all)} %)` : "none yet";
+  return [["Lenses graded A to C", part(found, lenses)], ["Non-lenses graded A to C", part(taken, others)]];
+}
+
+export function tallyLine(tally) {
+  return tallyRows(tally).map(([label, value]) => `${label}: ${value}`).join("; ");
+}
+
 // What can be done with a finished list.
-export function nextSteps({ places, next_stage }) {
+export function nextSteps({ tally, places, next_stage }) {
+  if (tally) return listItems([
+    "lenspipe inspect RUN --training --seed 1 shows other images.",
+    "lenspipe inspect RUN shows the candidates. No grade of this training is among theirs.",
+  ]);
   const { disagreements, missed } = places;
   const steps = [
     "lenspipe inspect RUN --export writes grades.csv, votes.csv and agreement.json. Do this before graders discuss: later grades replace the first ones.",
@@ -39,7 +58,11 @@ export function nextSteps({ places, next_stage }) {
     missed.length && `You gave D to ${missed.length} known or simulated lenses: see what they look like. Their grades can't be changed there.`,
     next_stage && `lenspipe inspect RUN --stage 2 shows the ${next_stage} candidates with a mean of at least the limit again.`,
   ];
-  return steps.filter(Boolean).map((text) => {
+  return listItems(steps.filter(Boolean));
+}
+
+function listItems(texts) {
+  return texts.map((text) => {
     const item = document.createElement("li");
     item.textContent = text;
     return item;

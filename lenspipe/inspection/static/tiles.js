@@ -29,7 +29,8 @@ export function markTile(tile, number, { grade, name, flags, tags, comment }, cu
   tile.setAttribute("aria-current", current);
   tile.setAttribute("aria-label", words.filter(Boolean).join(", "));
   tile.classList.toggle("graded", Boolean(grade));
-  tile.querySelector(".label").textContent = `${number}  ${name}`;
+  // The letters before a position would leave no room for its end.
+  tile.querySelector(".label").textContent = `${number}  ${name.replace(/^[A-Z]+-(?=\d+\.)/, "")}`;
   const given = tile.querySelector(".given");
   given.className = `given ${grade}`;
   given.textContent = grade;

@@ -14,7 +14,7 @@ export function describeView(view, difference) {
   const words = [
     { image: "", residual: "residual", difference }[view.show],
     view.stretch !== "viewer" && `${STRETCHES[view.stretch]} stretch`,
-    view.invert && "inverted", steps("brightness"), steps("contrast"), steps("zoom"),
+    view.invert && "inverted", view.wide && "wide field", steps("brightness"), steps("contrast"), steps("zoom"),
   ].filter(Boolean);
   return words.length ? `${words.join(", ")} (0 resets)` : "";
 }

@@ -1,12 +1,15 @@
 """Scoring with OpenVINO, on CPUs: an optional dependency, imported by this module alone."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lenspipe.scoring.backends.tensorflow import freeze
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.progress import log
-from lenspipe.utils.tensorflow import as_if_missing, keras, tf
+from lenspipe.utils.tensorflow import as_if_missing, keras
 
 # Where it is installed, each model that is converted is reported to OpenVINO's makers, by a copy of
 # this process that waits for a server: seconds for nothing on a node without the internet.
@@ -49,16 +52,18 @@ class OpenVINO:
         if precision == "bfloat16" and "BF16" not in capabilities:
             log.info("this CPU has no bfloat16; scoring in float32")
             self.precision = "float32"
-        function = tf.function(
-            lambda images: model(images, training=False),
-            input_signature=[tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)],
-        )
+        # One cutout at a time. The graph goes through a file, because `openvino.convert_model` does
+        # not accept a function of TensorFlow in Python 3.13.
+        frozen = freeze(lambda images: model(images, training=False), (1, *model.input_shape[1:]))
         hints = {
             "PERFORMANCE_HINT": "THROUGHPUT",
             "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[self.precision],
         }
         try:
-            network = openvino.convert_model(function.get_concrete_function())
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder, "model.pb")
+                path.write_bytes(frozen.graph.as_graph_def().SerializeToString())
+                network = core.read_model(path)
             self._queue = openvino.AsyncInferQueue(core.compile_model(network, "CPU", hints))
         except RuntimeError as error:
             raise LenspipeError(

@@ -1,14 +1,14 @@
 """Scoring with TensorFlow: compiled for a GPU, or folded and frozen for a CPU."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from lenspipe.scoring.backends.folding import fold
 from lenspipe.utils.tensorflow import gpus, keras, tf
 
-__all__ = ["TensorFlow", "compiled", "run_padded"]
+__all__ = ["TensorFlow", "compiled", "freeze", "run_padded"]
 
 #: Cutouts that a CPU processes at once: as fast as more, and with less memory for feature maps.
 _AT_ONCE = 32
@@ -39,7 +39,8 @@ class TensorFlow:
             )
         else:
             self._at_once = min(batch_size, _AT_ONCE)
-            frozen = _freeze(fold(model), symmetries)
+            mean_score = _mean_score(fold(model), symmetries)
+            frozen = freeze(mean_score, (None, *model.input_shape[1:]))
             self._score = lambda images: frozen(tf.constant(images))[0].numpy()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -94,15 +95,17 @@ def _mean_score(model: keras.Model, symmetries: int) -> Callable[[tf.Tensor], tf
     return mean_score
 
 
-def _freeze(model: keras.Model, symmetries: int) -> Callable[[tf.Tensor], list[tf.Tensor]]:
+def freeze(
+    model: Callable[[tf.Tensor], tf.Tensor], shape: Sequence[int | None]
+) -> tf.types.experimental.ConcreteFunction:
     """Turn the weights into constants, so that TensorFlow can precompute what no image enters.
 
-    A biased convolution and its activation then become one operation.
+    A biased convolution and its activation then become one operation. The shape is that of a batch
+    of images.
     """
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,
     )
 
-    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
-    function = tf.function(_mean_score(model, symmetries), input_signature=signature)
+    function = tf.function(model, input_signature=[tf.TensorSpec(shape, tf.float32)])
     return convert_variables_to_constants_v2(function.get_concrete_function())
