@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from lenspipe.catalogs.positions import DEC, RA, RANGES, Positions, find_columns, read_positions
+from lenspipe.products.cutouts import read_rows
 from lenspipe.products.schema import FLAGS, IDENTITY, dtypes_of
 from lenspipe.utils.delimited import NO_NUMBER
 from lenspipe.utils.errors import LenspipeError
@@ -126,7 +127,6 @@ def _open_fits(path: Path) -> Iterator[_Opened]:
         image = _stack_in(images)
         image = images[0] if image is None else image
         shape = _stack_shape(image)
-        others = (slice(None),) * (len(image.get_dims()) - 1)
         has_table = any(hdu.get_exttype() in ("BINARY_TBL", "ASCII_TBL") for hdu in hdus)
         beside = UserTable(str(path), [], [], [], [])
         if has_table:
@@ -135,7 +135,7 @@ def _open_fits(path: Path) -> Iterator[_Opened]:
         def batches(number: int) -> Iterator[np.ndarray]:
             for start in range(0, shape[0], number):
                 stop = min(start + number, shape[0])
-                yield image[(slice(start, stop), *others)].reshape(stop - start, *shape[1:])
+                yield read_rows(image, start, stop).reshape(stop - start, *shape[1:])
 
         is_float = image.get_info()["img_equiv_type"] < 0  # CFITSIO's type codes
         yield shape, is_float, batches, beside

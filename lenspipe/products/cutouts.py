@@ -31,6 +31,7 @@ __all__ = [
     "read_flags",
     "read_header",
     "read_release",
+    "read_rows",
     "replace_catalog",
     "write_cutouts",
 ]
@@ -89,9 +90,13 @@ def read_cutouts(
 
 def read_cutout(hdus: fitsio.FITS, row: int) -> np.ndarray:
     """Read a single cutout of an open file: float32 (B, size, size), as in `read_cutouts`."""
-    image = hdus["IMAGE"]
+    return _separate_bands(read_rows(hdus["IMAGE"], row, row + 1))[0]
+
+
+def read_rows(image: fitsio.hdu.ImageHDU, start: int, stop: int) -> np.ndarray:
+    """Read rows of an image along its first axis; it has any number of axes."""
     others = (slice(None),) * (len(image.get_dims()) - 1)
-    return _separate_bands(image[(slice(row, row + 1), *others)])[0]
+    return image[(slice(start, stop), *others)]
 
 
 def _separate_bands(images: np.ndarray) -> np.ndarray:
