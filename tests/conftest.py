@@ -74,6 +74,18 @@ def shared():
     return folder
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, driven by Playwright."""
+    if not (chromium := shutil.which("chromium")):
+        pytest.skip("no Chromium: apt install chromium")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
 @pytest.fixture(scope="session")
 def tiny_tree(tmp_path_factory):
     """A survey of one brick in the layout of DR9, with few galaxies; read only.

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import functools
 import getpass
 import re
 import socket
@@ -191,7 +192,7 @@ def _run(options: Namespace) -> None:
             hosts=_hosts(options.host),
             queue=queue,
             around=Around.of(settings) if settings and not training else None,
-            examples=_examples(paths),
+            examples=functools.partial(_examples, paths),
         )
         _serve(options, app, store, lists, graders)
 

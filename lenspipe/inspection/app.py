@@ -5,7 +5,7 @@ import html
 import math
 import sqlite3
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +27,6 @@ from lenspipe.inspection.grades import POINTS, grade_table, means_of_stage
 from lenspipe.inspection.guard import Guard
 from lenspipe.inspection.images import (
     SHOWN,
-    Cutouts,
     difference_name,
     draw_colour,
     draw_strip,
@@ -77,7 +76,7 @@ def make_app(
     hosts: frozenset[str] | None = None,
     queue: Queue | None = None,
     around: Around | None = None,
-    examples: Path | None = None,
+    examples: Callable[[], Path | None] = lambda: None,
 ) -> Starlette:
     """Make the portal's application.
 
@@ -92,7 +91,7 @@ def make_app(
     around
         The panels around a candidate; none without a configuration.
     examples
-        As written by `lenspipe.inspection.training.draw_examples`.
+        As for `lenspipe.inspection.training.Examples`.
     """
     portal = _Portal(paths, store, lists, tokens, queue, around, examples)
     routes = [
@@ -129,12 +128,12 @@ class _Portal:
         tokens: bool,
         queue: Queue | None,
         around: Around | None,
-        examples: Path | None,
+        examples: Callable[[], Path | None],
     ) -> None:
         self.paths, self.store, self.lists, self.tokens = paths, store, lists, tokens
         self.queue, self.around = queue, around
         self.training = lists if isinstance(lists, TrainingList) else None
-        self.examples = Examples(examples) if examples else None
+        self.examples = Examples(examples)
         # Servers of other surveys may be slow: what waits for them has threads of its own.
         self._waiting = ThreadPoolExecutor(4)
         self.stage = lists.mix.stage
@@ -240,15 +239,15 @@ class _Portal:
     def list_examples(self, request: Request) -> Response:
         """Example pictures of the grades: grade and text of each."""
         self._admit(request)
-        return JSONResponse({"examples": self.examples.describe() if self.examples else []})
+        return JSONResponse({"examples": self.examples.describe()})
 
     def example(self, request: Request) -> Response:
         """An example picture."""
         self._admit(request)
         number = request.path_params["number"]
-        if not self.examples or not number.isdecimal() or int(number) >= len(self.examples.rows):
+        cutout = self.examples.read(int(number)) if number.isdecimal() else None
+        if cutout is None:
             raise HTTPException(404, "no such example")
-        cutout = Cutouts().read(self.examples.path, self.examples.rows.index[int(number)])
         return Response(draw_colour(cutout.image, cutout.bands), media_type="image/png")
 
     def truth(self, request: Request) -> Response:

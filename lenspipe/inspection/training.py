@@ -4,8 +4,9 @@ They are lenses and non-lenses of the run's labelled sample. The list has a data
 that its votes are never among those on candidates.
 """
 
+import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from lenspipe.config.paths import RunPaths
+from lenspipe.inspection.images import Cutout, Cutouts
 from lenspipe.inspection.lists import Lists, Mix
 from lenspipe.inspection.store import Store, split_item
 from lenspipe.products.cutouts import write_cutouts
@@ -175,14 +177,34 @@ class TrainingList(Lists):
 
 
 class Examples:
-    """Example pictures of the grades, as written by `draw_examples`."""
+    """Example pictures of the grades, drawn when they are first asked for.
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.rows = path, _read_rows(path)
+    Parameters
+    ----------
+    draw
+        Returns a file as `draw_examples` writes it, or None if there are no examples.
+    """
+
+    def __init__(self, draw: Callable[[], Path | None]) -> None:
+        self._draw, self._lock = draw, threading.Lock()
+        self._drawn: tuple[Path | None, pd.DataFrame] | None = None
+
+    def _read(self) -> tuple[Path | None, pd.DataFrame]:
+        # Two graders who open the help at once wait for one drawing.
+        with self._lock:
+            if self._drawn is None:
+                path = self._draw()
+                self._drawn = path, _read_rows(path) if path else pd.DataFrame()
+            return self._drawn
 
     def describe(self) -> list[dict[str, str]]:
         """Grade of each example, D for a non-lens, and what it is in a line."""
         return [
             {"grade": row["grade"] if row["label"] == 1 else "D", "text": describe_truth(row)}
-            for _, row in self.rows.iterrows()
+            for _, row in self._read()[1].iterrows()
         ]
+
+    def read(self, number: int) -> Cutout | None:
+        """Read the cutout of an example; None if there is no such example."""
+        path, rows = self._read()
+        return Cutouts().read(path, rows.index[number]) if path and number < len(rows) else None

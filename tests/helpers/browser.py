@@ -1,13 +1,11 @@
 """A grader's page in Chromium, and images of discs for what is measured on it."""
 
 import io
-import shutil
 
 import numpy as np
 from PIL import Image, ImageDraw
 from playwright import sync_api
 
-CHROMIUM = shutil.which("chromium")
 SMALL = {"width": 1366, "height": 768}
 SIZES = {
     "phone": ((390, 844), 3), "half": ((683, 768), 1), "portrait": ((1080, 1920), 1),

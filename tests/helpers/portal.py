@@ -77,7 +77,7 @@ def serving(
     queue=None,
     training=None,
     around=None,
-    examples=None,
+    examples=lambda: None,
     **mix,
 ):
     """Serve a run from a thread; yields the address and the store.

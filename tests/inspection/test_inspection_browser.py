@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from helpers.browser import CHROMIUM, SIZES, Page, disc, extents
+from helpers.browser import SIZES, Page, disc, extents
 from helpers.portal import Grader, make_run, serving
 from PIL import Image, ImageDraw
 from playwright import sync_api
@@ -14,18 +14,7 @@ from playwright import sync_api
 from lenspipe.inspection.grades import export_grades
 from lenspipe.plotting.colour import sky_level
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM, reason="no Chromium: apt install chromium"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture

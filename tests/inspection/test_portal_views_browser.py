@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from astropy.io import fits
 from axe_playwright_python.sync_playwright import Axe
-from helpers.browser import CHROMIUM, SIZES, Page, disc
+from helpers.browser import SIZES, Page, disc
 from helpers.fake_run import draw
 from helpers.portal import make_run, serving
 from PIL import Image
@@ -21,10 +21,7 @@ from lenspipe.config.settings import load_settings
 from lenspipe.inspection.around import Around
 from lenspipe.products.cutouts import write_cutouts
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM, reason="no Chromium: apt install chromium"),
-]
+pytestmark = pytest.mark.browser
 
 #: The windows in which every view is looked at; the last is the laptop at 200 %.
 WINDOWS = ("phone", "half", "portrait", "laptop", "large", "zoomed")
@@ -66,14 +63,6 @@ EXTENTS = """(pictures) => pictures.filter((e) => e.checkVisibility()).map((pict
 })"""
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 def known_images(path, grades):
     """Write images of known lenses of some grades; those of D are rings."""
     rng, n = np.random.default_rng(4), len(grades)
@@ -99,7 +88,8 @@ def portal(tmp_path_factory):
     around = Around.of(load_settings(config).at(paths.root))
     examples = known_images(paths.inspection("examples.fits"), "AABBCCDD")
     names = ("anna", "ben", "carl")
-    with serving(paths, names, around=around, examples=examples, repeats=0) as (address, store):
+    panels = {"around": around, "examples": lambda: examples}
+    with serving(paths, names, repeats=0, **panels) as (address, store):
         yield SimpleNamespace(address=address, store=store, paths=paths, examples=examples)
 
 

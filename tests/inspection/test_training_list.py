@@ -130,12 +130,12 @@ def test_candidates_have_no_truth(labelled):
 
 def test_examples_of_each_grade(labelled):
     file = draw_examples(labelled.paths)
-    examples = Examples(file)
+    examples = Examples(lambda: file)
     assert [each["grade"] for each in examples.describe()] == [*"AABBCCDD"]
     texts = [each["text"] for each in examples.describe()]
     assert texts[2] == "A lens, published grade B."
     assert texts[6:] == ["Not a lens: ring.", "Not a known lens."]
-    with serving(labelled.paths, examples=file) as (address, _):
+    with serving(labelled.paths, examples=lambda: file) as (address, _):
         anna = Grader(address, "anna")
         told = anna.session.get(f"{anna.address}/examples", timeout=60).json()["examples"]
         assert told == examples.describe()

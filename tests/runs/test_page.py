@@ -26,7 +26,6 @@ from lenspipe.runs.numbers import describe_numbers
 from lenspipe.runs.steps import describe_end
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = shutil.which("chromium")
 SUMMARY = {
     "run": "tiny", "n_candidates": 40, "n_galaxies": 120, "n_bricks": 4, "n_bricks_failed": 1,
     "wall_s": 125.0, "disk_mb": 512.0,
@@ -162,16 +161,6 @@ def test_the_end_of_a_run_names_the_page_and_two_commands(settings):
         "lenspipe inspect results/tiny",
         "snakemake --cores 2 --configfile results/tiny/config.yaml mine",
     ]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM:
-        pytest.skip("no Chromium: apt install chromium")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(params=[1366, 390])
