@@ -11,10 +11,6 @@ import argparse
 import shutil
 from pathlib import Path
 
-from dask.distributed import Client
-from hats_import.catalog.arguments import ImportArguments
-from hats_import.pipeline import pipeline_with_client
-
 
 def main() -> None:
     """Run the import."""
@@ -30,6 +26,11 @@ def main() -> None:
         if not options.overwrite:
             parser.error(f"{output / 'scores'}: exists; give --overwrite to replace it")
         shutil.rmtree(output / "scores")
+    # They take seconds to import.
+    from dask.distributed import Client
+    from hats_import.catalog.arguments import ImportArguments
+    from hats_import.pipeline import pipeline_with_client
+
     arguments = ImportArguments(
         input_file_list=[str(path) for path in files],
         file_reader="parquet",
@@ -40,7 +41,12 @@ def main() -> None:
         output_path=output,
         progress_bar=False,
     )
-    with Client(n_workers=options.workers, threads_per_worker=1, dashboard_address=None) as client:
+    with Client(
+        n_workers=options.workers,
+        threads_per_worker=1,
+        processes=options.workers > 1,
+        dashboard_address=None,
+    ) as client:
         pipeline_with_client(arguments, client)
     print(output / "scores")
 

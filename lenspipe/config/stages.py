@@ -7,7 +7,7 @@ tests run every stage with nothing but its inputs and compare the settings that 
 Snakemake imports this module whenever it parses the Snakefile, so it imports nothing heavy.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,7 +135,9 @@ def run_again(key: str, settings: Settings) -> list[str]:
     These are the stages that it is a setting of, or whose given files it names, and all that read
     what these make, as far as a run with these settings has them.
     """
-    stages = {name: stage for name, stage in STAGES.items() if makes_files(stage, settings)}
+    present = {files for files in STAGE_FILES if _paths(files, settings)}
+    stages = {name: stage for name, stage in STAGES.items() if present & {*stage.outputs}}
+    makers = {name: _makers(stage.inputs, present) for name, stage in stages.items()}
     result: set[str] = set()
     for name, stage in stages.items():
         keys = {each for s in (*stage.settings, *stage.sources) for each in PROPERTIES.get(s, (s,))}
@@ -144,10 +146,7 @@ def run_again(key: str, settings: Settings) -> list[str]:
             _covers(each, key) for each in stage.without
         ):
             result.add(name)
-    while (
-        more := {name for name in stages if result & _makers(stages[name].inputs, settings)}
-        - result
-    ):
+    while more := {name for name in stages if result & makers[name]} - result:
         result |= more
     return [name for name in stages if name in result]
 
@@ -166,12 +165,12 @@ def makes_files(stage: Stage, settings: Settings) -> bool:
     return any(_paths(files, settings) for files in stage.outputs)
 
 
-def _makers(files: Iterable[str], settings: Settings) -> set[str]:
-    """Names of the stages that make some files of the run, or files that these cover."""
-    present = {key for key in files if _paths(key, settings)}
-    names = {name for name, stage in STAGES.items() if present & {*stage.outputs}}
-    covered = [each for key in present for each in STAGE_FILES[key].covers]
-    return names | (_makers(covered, settings) if covered else set())
+def _makers(files: Iterable[str], present: Set[str]) -> set[str]:
+    """Names of the stages that make those of some files that are present, or what these cover."""
+    made = present & {*files}
+    names = {name for name, stage in STAGES.items() if made & {*stage.outputs}}
+    covered = [each for key in made for each in STAGE_FILES[key].covers]
+    return names | (_makers(covered, present) if covered else set())
 
 
 def _values(settings: Settings, keys: Iterable[str], without: Iterable[str]) -> dict[str, Any]:

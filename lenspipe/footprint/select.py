@@ -93,9 +93,10 @@ def _choose(table: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     names = named_bricks(footprint)
     inside = table.brick.notna() & in_footprint(footprint, table.ra, table.dec)
     if names is not None:
-        if missing := names - set(table.brick):
+        named = table.brick.isin(names)
+        if missing := names - set(table.brick[named]):
             raise _missing_bricks(settings, missing)
-        inside &= table.brick.isin(names)
+        inside &= named
     if footprint.known_lenses != "add" and not inside.any():
         others = [key for key in ("polygon", "healpix", "moc") if getattr(footprint, key)]
         raise LenspipeError(

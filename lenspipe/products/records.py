@@ -207,6 +207,7 @@ def _parser(
         needed = {"position" if name in ("ra", "dec") else name for name in columns}
         schema = {name: schema[name] for name in sorted(needed)}
 
+    @tf.autograph.experimental.do_not_convert
     def parse(serialised: Tensor) -> dict[str, Tensor]:
         batch = tf.io.parse_example(serialised, schema)
         if "image" in batch:

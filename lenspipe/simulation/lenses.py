@@ -269,8 +269,8 @@ def draw_lenses(rng: Generator, number: int) -> list[Lens]:
     possible &= (flux > FAINTEST_IMAGES) & may_be_visible(flux, theta_e, beta, r_half)
     weight = np.where(possible, known_weight(theta_e, flux), 0.0)
     # The smallest exponential deviates over weight are drawn in proportion to weight.
-    order = np.argsort(rng.exponential(size=len(host)) / np.maximum(weight, 1e-30))
-    order = order[weight[order] > 0]
+    deviates, order = rng.exponential(size=len(host)), np.flatnonzero(weight)
+    order = order[np.argsort(deviates[order] / weight[order])]
     _, first = np.unique(host[order], return_index=True)  # each galaxy is a lens once
     chosen = order[np.sort(first)][:number]
     lenses = []

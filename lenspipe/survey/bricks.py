@@ -130,12 +130,18 @@ class BrickGrid:
     def _names(self, row: np.ndarray, column: np.ndarray) -> np.ndarray:
         # Rounded to 0.0001 degrees before the tenths are cut, as the survey's names are.
         ra_units = np.rint((column + 0.5) * 360 / self.columns[row] * 1e4).astype(int)
-        dec_units = (row * self.height_deg - 90) * 10
-        names = [
-            f"{a // 1000:04d}{'m' if d < 0 else 'p'}{int(abs(d)):03d}"
-            for a, d in zip(ra_units.tolist(), dec_units.tolist(), strict=True)
-        ]
-        return np.array(names, dtype="U8")
+        starts, ends = self._parts_of_names
+        names = np.empty((len(row), 8), "U1")
+        names[:, :4], names[:, 4:] = starts[ra_units // 1000], ends[row]
+        return names.view("U8")[:, 0]
+
+    @functools.cached_property
+    def _parts_of_names(self) -> tuple[np.ndarray, np.ndarray]:
+        """Characters of names, by tenths of degrees of right ascension and by row: (N, 4) each."""
+        dec_units = ((np.arange(len(self.columns)) * self.height_deg - 90) * 10).tolist()
+        starts = np.array([f"{tenths:04d}" for tenths in range(3600)])
+        ends = np.array([f"{'m' if d < 0 else 'p'}{int(abs(d)):03d}" for d in dec_units])
+        return starts.view("U1").reshape(-1, 4), ends.view("U1").reshape(-1, 4)
 
 
 @functools.cache

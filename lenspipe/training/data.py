@@ -257,6 +257,7 @@ class TrainingData:
         n_here = self.batch_size // n_machines
         first = machine * n_here
 
+        @tf.autograph.experimental.do_not_convert
         def prepare(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
             label = batch["label"][:, None]
             weight = tf.where(label == 1, self.lens_weight, 1.0)

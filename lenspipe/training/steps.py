@@ -84,12 +84,15 @@ class Steps:
         self.probabilities = class_probabilities(model)
         strategy = data.devices.strategy
         one_device = data.devices.n_replicas == 1
-        on_device = tf.function(self._on_device, jit_compile=compiled and one_device)
+        # Nothing branches on values of tensors: AutoGraph would rewrite all code for nothing.
+        on_device = tf.function(
+            self._on_device, jit_compile=compiled and one_device, autograph=False
+        )
 
         def on_all_devices(*batch: Any) -> tf.Tensor:
             return strategy.reduce("SUM", strategy.run(on_device, batch), axis=None)
 
-        self.step = on_device if one_device else tf.function(on_all_devices)
+        self.step = on_device if one_device else tf.function(on_all_devices, autograph=False)
 
     def _on_device(
         self, images: tf.Tensor, draws: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor

@@ -39,7 +39,7 @@ class TensorFlow:
             )
         else:
             self._at_once = min(batch_size, _AT_ONCE)
-            mean_score = _mean_score(fold(model), symmetries)
+            mean_score = _mean_score(_in_use(fold(model)), symmetries)
             frozen = freeze(mean_score, (None, *model.input_shape[1:]))
             self._score = lambda images: frozen(tf.constant(images))[0].numpy()
 
@@ -60,10 +60,12 @@ def compiled(
 
     The model may still be training; the function uses its current weights.
     """
+    # A function of its own is traced once, not again for each orientation.
     return tf.function(
-        _mean_score(model, symmetries),
+        _mean_score(tf.function(_in_use(model), autograph=False), symmetries),
         input_signature=[tf.TensorSpec((batch_size, *model.input_shape[1:]), tf.float32)],
         jit_compile=bool(gpus),
+        autograph=False,
     )
 
 
@@ -82,14 +84,20 @@ def run_padded(
     return function(images).numpy()[:n].astype(np.float32)
 
 
-def _mean_score(model: keras.Model, symmetries: int) -> Callable[[tf.Tensor], tf.Tensor]:
+def _in_use(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    return lambda images: model(images, training=False)
+
+
+def _mean_score(
+    score: Callable[[tf.Tensor], tf.Tensor], symmetries: int
+) -> Callable[[tf.Tensor], tf.Tensor]:
     def mean_score(images: tf.Tensor) -> tf.Tensor:
         scores = []
         for orientation in range(symmetries):
             oriented = tf.reverse(images, [2]) if orientation & 1 else images
             oriented = tf.reverse(oriented, [3]) if orientation & 2 else oriented
             oriented = tf.transpose(oriented, (0, 1, 3, 2)) if orientation & 4 else oriented
-            scores.append(model(oriented, training=False))
+            scores.append(score(oriented))
         return tf.add_n(scores) / symmetries
 
     return mean_score
@@ -107,5 +115,6 @@ def freeze(
         convert_variables_to_constants_v2,
     )
 
-    function = tf.function(model, input_signature=[tf.TensorSpec(shape, tf.float32)])
+    signature = [tf.TensorSpec(shape, tf.float32)]
+    function = tf.function(model, input_signature=signature, autograph=False)
     return convert_variables_to_constants_v2(function.get_concrete_function())
