@@ -125,7 +125,7 @@ MODULES = {
     "evaluation/model_metrics.py": (
         10,
         "tests/evaluation/test_model_evaluation.py "
-        "-k 'false_positive or purity or pure or calibrated'",
+        "-k 'false_positive or purity or pure or calibrated or bin or bricks'",
     ),
     "evaluation/search.py": (
         10,

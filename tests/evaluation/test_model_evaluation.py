@@ -19,11 +19,11 @@ from lenspipe.sample.build import build_sample
 from lenspipe.scoring.score import load_model, predict
 from lenspipe.statistics.calibration import fit_calibration, read_calibration
 from lenspipe.statistics.intervals import binomial_interval
-from lenspipe.statistics.metrics import completeness_at_true_rate
+from lenspipe.statistics.metrics import auc_interval, completeness_at_true_rate
 from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.tensorflow import keras
 
-NETWORK = {"widths": [8, 16], "units": 1, "stem_filters": 8, "stem_stride": 2, "compress": True}
+NETWORK = {"widths": [8], "units": 1, "stem_filters": 8, "stem_stride": 2, "compress": True}
 NOTES = {
     "name": "small",
     "network": "cmu_deeplens",
@@ -369,3 +369,32 @@ def test_calibrated_errors_are_of_both_ways():
     assert metrics["ece"] == pytest.approx(0.19, abs=0.05)
     assert metrics["ece_temperature"] < 0.05
     assert metrics["ece_isotonic"] < 1e-9
+
+
+def test_a_bin_counts_its_own_galaxies():
+    scores = [0.9, 0.9, 0.1, *[0.8] * 2, *[0.1] * 4]
+    galaxies = table(scores, [1, 1, 1, *[0] * 6])
+    galaxies["mag_z"] = [17.2, 18.2, 18.2, 18.2, *[18.7] * 5]
+    galaxies["type"] = ["DEV", "SER", "SER", "SER", *["DEV"] * 5]
+    by = measure(galaxies, None, configure(candidates={"threshold": 0.5}))["by"]
+
+    def counts(bins):
+        return [(b["n_lenses"], b["completeness"], b["n_nonlenses"], b["false_positive_rate"])
+                for b in bins if b["n_lenses"] + b["n_nonlenses"]]  # fmt: skip
+
+    # One false positive in a bin of one, one in a bin of five.
+    assert counts(by["type"]) == [(1, 1, 5, 0.2), (2, 0.5, 1, 1)]
+    assert counts(by["mag"]) == [(1, 1, 0, None), (2, 0.5, 1, 1), (0, None, 5, 0.2)]
+
+
+def test_the_interval_of_the_auc_follows_the_scatter_between_bricks():
+    rng = np.random.default_rng(2)
+    label = np.tile([1, 0, 0, 0], 60)
+    galaxies = table(np.clip(rng.normal(0.4 + 0.2 * label, 0.2), 0, 1), label)
+    galaxies["brick"] = np.repeat(np.arange(20), 12).astype(str)
+    lens, p = label > 0, galaxies["p"].to_numpy()
+    bricks = galaxies["brick"].to_numpy()
+    metrics = measure(galaxies, None, configure())
+    expected = auc_interval(p[lens], p[~lens], (bricks[lens], bricks[~lens]))
+    assert tuple(metrics[f"auc{end}"] for end in ("", "_low", "_high")) == expected
+    assert expected != auc_interval(p[lens], p[~lens])

@@ -165,8 +165,8 @@ def test_too_few_non_lenses_leave_the_rate_unmeasured(tmp_path, monkeypatch):
     assert metrics["completeness_fpr10"] is not None
 
 
-def test_real_data_are_judged_by_their_labels(drawn_run):
-    _, scores = drawn_run
+def judged_by_labels():
+    """Settings and sample of the run as a search of real data, in which there is no truth."""
     real = make_settings(
         simulation=None, survey={"tree": "survey"}, sample={"known_lenses": "lenses.csv"}
     )
@@ -174,6 +174,24 @@ def test_real_data_are_judged_by_their_labels(drawn_run):
     sample.loc[sample.index % 5 == 1, "class"] = "injected"
     write_table(sample, real.paths.sample)
     real.paths.truth.unlink()
+    return real, sample
+
+
+def test_labelled_galaxies_without_a_score_are_counted(run, caplog):
+    settings, scores = run
+    real, sample = judged_by_labels()
+    caplog.set_level("INFO")
+    evaluate(real)
+    assert "were not scored" not in caplog.text
+    labelled = sample[(sample["split"] == "test") & (sample["class"] != "injected")]
+    write_table(scores[~scores["id"].isin(labelled["id"].iloc[:3])], settings.paths.scores(CHUNK))
+    evaluate(real)
+    assert "3 of the test split were not scored" in caplog.text
+
+
+def test_real_data_are_judged_by_their_labels(drawn_run):
+    _, scores = drawn_run
+    real, sample = judged_by_labels()
     metrics = evaluate(real)
     judged = sample[(sample["split"] == "test") & (sample["class"] != "injected")].merge(
         scores, on="id"
