@@ -8,6 +8,8 @@ from types import SimpleNamespace
 # Before NumPy is imported: the matrices of the tests are small, and a thread for each core, in each
 # of two processes, waits in a busy loop for most of the time.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Each of the many processes that tests start would compile the package again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import fitsio
 import numpy as np
@@ -22,38 +24,45 @@ from lenspipe.survey.bricks import brick_grid, brick_wcs
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
-#: Files that take longest, in the order in which they run: a minute or two each at first, ten
-#: seconds at the end, so that both processes end at about the same time.
+#: Files that take longest, in the order in which they run: two minutes each at first, ten seconds
+#: at the end, so that both processes end at about the same time. Those that wait, for a browser or
+#: a server, stand before such that compute, with which they run side by side.
 LONGEST = (
     "test_workflow_slurm",
     "test_workflow",
-    "test_rehearsal",
-    "test_distributed",
-    "test_shipped",
-    "test_depth_leak",
-    "test_reruns",
-    "test_workflow_shipped",
-    "test_real_stamps",
-    "test_simulation",
-    "test_workflow_given",
-    "test_training",
-    "test_stages",
-    "test_sweeps",
-    "test_workflow_targets",
-    "test_training_killed",
-    "test_tap",
     "test_inspection_browser",
-    "test_backends",
-    "test_planted",
-    "test_workflow_remote",
-    "test_cutouts_remote",
+    "test_rehearsal",
+    "test_training",
     "test_retrieval",
+    "test_backends",
+    "test_simulation",
+    "test_inspection_server",
+    "test_stages",
+    "test_tap",
+    "test_shipped",
+    "test_portal_views_browser",
+    "test_workflow_given",
+    "test_reruns",
+    "test_depth_leak",
+    "test_distributed",
+    "test_workflow_shipped",
+    "test_cutouts_remote",
     "test_checks",
-    "test_pixels",
-    "test_sweep",
-    "test_model_evaluation",
-    "test_purity",
     "test_models",
+    "test_commands",
+    "test_selection",
+    "test_purity",
+    "test_pixels",
+    "test_ensemble",
+    "test_model_evaluation",
+    "test_recovery",
+    "test_exchange",
+    "test_real_stamps",
+    "test_painting",
+    "test_scoring",
+    "test_workflow_targets",
+    "test_workflow_remote",
+    "test_training_killed",
     "test_populations",
 )
 

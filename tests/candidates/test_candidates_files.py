@@ -296,9 +296,9 @@ def test_a_map_is_drawn_across_zero_and_of_all_the_sky(tmp_path, wide):
     assert moc.sky_fraction * 41252.96 == pytest.approx(area_deg2(bricks, 0.25), rel=0.05)
 
 
-def test_tens_of_thousands_of_candidates(run):
+def test_ten_thousand_candidates(run):
     settings = real()
-    n, rng = 20_000, np.random.default_rng(5)
+    n, rng = 10_000, np.random.default_rng(5)
     galaxies = pd.DataFrame({"ra": rng.uniform(0, 360, n), "dec": rng.uniform(-20, 80, n)})
     galaxies["p"] = galaxies["p_resnet"] = rng.uniform(0.8, 1, n).astype(np.float32)
     galaxies["id"] = [f"9010-1-{i}" for i in range(n)]

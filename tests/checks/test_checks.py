@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -92,7 +93,7 @@ def score(settings, galaxies, logit):
 
 
 def label_anew(settings, sample):
-    """Write the labelled sample, its records and its report."""
+    """Write the labelled sample, its records and its report, of which only numbers are read."""
     columns = [name for name in sample if not name.startswith(("mag_", "nobs_", "galdep", "psfs"))]
     sample = sample[columns].assign(exposures=sample["nobs_z"])
     split_of = dict(zip(sample["brick"], sample["split"], strict=True))
@@ -100,7 +101,10 @@ def label_anew(settings, sample):
     given = {"dtype": settings.records.dtype, "seed": settings.seed}
     lenses = pd.DataFrame({"name": []})
     write_sample(sample, lenses, split_of, cutouts, settings.injection, **given)
-    report_sample(settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lenspipe.sample.report.figures", Mock())
+        patch.setattr("lenspipe.sample.report._draw_mosaics", lambda *_: [])
+        report_sample(settings)
 
 
 @pytest.fixture(scope="module")

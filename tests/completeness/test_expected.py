@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -465,11 +466,21 @@ def test_injected_lenses_stand_for_the_galaxies_searched():
     ]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return folder, finish_run(make_settings(candidates={"threshold": 0.8}))
+
+
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(finished, tmp_path, monkeypatch):
     """A finished search in which all lenses score high and nothing else does."""
+    folder, settings = finished
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    return finish_run(make_settings(candidates={"threshold": 0.8}))
+    return settings
 
 
 def finish_run(settings):

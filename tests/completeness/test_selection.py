@@ -652,6 +652,12 @@ def run(table, tmp_path, monkeypatch):
     return settings, lenses
 
 
+@pytest.fixture
+def no_figures(monkeypatch):
+    monkeypatch.setattr(measure, "plot_completeness", lambda *args: None)
+    monkeypatch.setattr(measure, "plot_prediction", lambda *args: None)
+
+
 def test_measurement_of_a_run(run, table):
     settings, lenses = run
     realism = {"auc_features": 0.7, "auc_features_low": 0.6, "auc_features_high": 0.8}
@@ -690,10 +696,8 @@ def test_measurement_of_a_run(run, table):
     assert settings.paths.selection("selection.fits").read_bytes() == again
 
 
-def test_few_lenses_say_little_of_a_part_of_them(run, caplog, monkeypatch):
+def test_few_lenses_say_little_of_a_part_of_them(run, no_figures, caplog):
     caplog.set_level("INFO")
-    monkeypatch.setattr(measure, "plot_completeness", lambda *args: None)
-    monkeypatch.setattr(measure, "plot_prediction", lambda *args: None)
     path = run[0].paths.selection("injected.parquet")
     lenses = pd.read_parquet(path)
     for number, said in ((1499, True), (1500, False)):
@@ -736,7 +740,7 @@ def test_lenses_that_were_thinned_out_are_predicted(table):
         assert (ratio < 0.9) if off else ratio == pytest.approx(1, abs=0.05)
 
 
-def test_redder_galaxies_are_predicted(run):
+def test_redder_galaxies_are_predicted(run, no_figures):
     """Planted deflectors are redder than the hosts of injected lenses, and found more often."""
     settings, lenses = run
     rng = np.random.default_rng(24)
@@ -818,7 +822,7 @@ def test_flagged_and_unscored_lenses_are_not_found(run):
     assert planted["found"].sum() == lenses["found"].sum() - 2
 
 
-def test_a_run_without_planted_lenses_is_refused(run):
+def test_a_run_without_planted_lenses_is_refused(run, no_figures):
     settings, _ = run
     truth = pd.read_parquet(settings.paths.truth).assign(kind="elliptical")
     truth.to_parquet(settings.paths.truth)

@@ -1,5 +1,6 @@
 """Chunks fetched from servers: killed, out of disk, with bricks that are not available."""
 
+import contextlib
 import json
 import random
 import shutil
@@ -10,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from helpers import forks
 from helpers.loopback import Fault, Loopback
 
 from lenspipe.config.settings import load_settings
@@ -56,19 +58,21 @@ def fetch_all(settings):
     return read_manifest(settings.paths.manifest("cutouts", chunk))
 
 
-@pytest.fixture
-def undisturbed(small_survey, tmp_path, monkeypatch):
-    """Images by brick, from the local tree."""
-    (tmp_path / "local").mkdir()
-    monkeypatch.chdir(tmp_path / "local")
-    monkeypatch.setattr(retry, "_FIRST_WAIT_S", 0.002)
-    settings = load_settings(config(small_survey.tree))
-    fetch_all(settings)
-    images = {
-        brick: read_cutouts(settings.paths.cutouts(brick))[0] for brick in small_survey.bricks
-    }
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return images
+    monkeypatch.setattr(retry, "_FIRST_WAIT_S", 0.002)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(small_survey, tmp_path_factory):
+    """Images by brick, from the local tree."""
+    with contextlib.chdir(tmp_path_factory.mktemp("local")):
+        settings = load_settings(config(small_survey.tree))
+        fetch_all(settings)
+        return {
+            brick: read_cutouts(settings.paths.cutouts(brick))[0] for brick in small_survey.bricks
+        }
 
 
 def check(settings, undisturbed, lacking=()):
@@ -85,23 +89,24 @@ def test_killed_four_times(small_survey, undisturbed, tmp_path):
     rng, kills = random.Random(1), 0
     with Loopback(small_survey.tree, latency_s=0.04) as server:
         settings = load_settings(config(server.url, connections=2))
-        command = [sys.executable, "-c", SCRIPT, json.dumps(config(server.url, connections=2))]
         while kills < 4:
-            process = subprocess.Popen(command)
+            process = forks.context().Process(target=fetch_all, args=[settings])
+            process.start()
             before = len(server.requests)
             done = {b for b in small_survey.bricks if settings.paths.cutouts(b).exists()}
             # Some way into the requests for coadds.
             images = rng.randint(2, 14)
-            while process.poll() is None and asked_for_coadds(server, before) < images:
+            while process.is_alive() and asked_for_coadds(server, before) < images:
                 time.sleep(0.002)
-            process.send_signal(signal.SIGKILL)
-            if process.wait() == -signal.SIGKILL:
+            process.kill()
+            process.join()
+            if process.exitcode == -signal.SIGKILL:
                 kills += 1
             else:
                 shutil.rmtree(settings.paths.root / "cutouts")
             asked = {r.path.split("/")[-2] for r in server.requests[before:] if "coadd" in r.path}
             assert not asked & done
-        subprocess.run(command, check=True)
+        fetch_all(settings)
     check(settings, undisturbed)
 
 

@@ -567,7 +567,7 @@ def test_thresholds_are_ten_in_each_factor_of_ten_of_the_odds():
 def test_memory_does_not_grow_with_the_survey(search):
     settings, _ = search
     rng, rows = np.random.default_rng(4), 8_000
-    cuts, peaks, numbers = Cuts((), {(): 0.9}), [], (4, 20)
+    cuts, peaks, numbers = Cuts((), {(): 0.9}), [], (3, 9)
     chunk = pd.DataFrame({"id": [f"9010-1-{number}" for number in range(rows)]})
     chunk = chunk.assign(brick=BRICKS[3], region="south", ra=20.0, dec=5.0, flags=np.int32(0))
     parent = chunk[["id"]].assign(type="DEV", mag_z=np.float32(19), nobs_z=np.int16(4))

@@ -1,7 +1,7 @@
 """Tests of the benchmarks on real stamps."""
 
 import json
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -23,18 +23,24 @@ def model(tmp_path_factory):
     return path
 
 
-def run_benchmark(script, *options):
-    done = subprocess.run(
-        [sys.executable, BENCHMARKS / script, "--json", *options],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout)
+@pytest.fixture
+def run_benchmark(monkeypatch, capsys):
+    """Run a benchmark as its command does, without importing TensorFlow anew; what it prints."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    for library in ("OMP_NUM", "MKL_NUM", "OPENBLAS_NUM", "TF_NUM_INTRAOP", "TF_NUM_INTEROP"):
+        monkeypatch.setenv(f"{library}_THREADS", "1")
+
+    def run(script, *options):
+        monkeypatch.setattr(sys, "argv", [script, "--json", *map(str, options)])
+        runpy.run_path(str(BENCHMARKS / script), run_name="__main__")
+        return json.loads(capsys.readouterr().out)
+
+    return run
 
 
 @pytest.mark.shared
-def test_table_of_real_stamps(shared, model):
+@pytest.mark.usefixtures("shared")
+def test_table_of_real_stamps(run_benchmark, model):
     flat = run_benchmark("real_stamps.py", "--model", model, "--symmetries", "1")
     numbers = {"n_lens": 143, "n_lens_ab": 71, "n_red": 156, "n_group": 10, "n_all": 314}
     assert {key: flat[key] for key in numbers} == numbers
@@ -45,7 +51,8 @@ def test_table_of_real_stamps(shared, model):
 
 
 @pytest.mark.shared
-def test_injected_arcs_and_pages(shared, model, tmp_path):
+@pytest.mark.usefixtures("shared")
+def test_injected_arcs_and_pages(run_benchmark, model, tmp_path):
     options = ("--model", model, "--symmetries", "1", "--injected", "1", "--half", "a")
     flat = run_benchmark("real_stamps.py", *options, "--pages", tmp_path)
     assert flat["n_red"] == 78
@@ -56,7 +63,8 @@ def test_injected_arcs_and_pages(shared, model, tmp_path):
 
 
 @pytest.mark.shared
-def test_white_noise_is_told_from_real_noise(shared, model, tmp_path):
+@pytest.mark.usefixtures("shared")
+def test_white_noise_is_told_from_real_noise(run_benchmark, model, tmp_path):
     rng = np.random.default_rng(1)
     images = rng.normal(0, 0.003, (80, 3, 101, 101)).astype(np.float32)
     images[:, :, 45:56, 45:56] += np.array([0.02, 0.07, 0.12])[:, None, None]

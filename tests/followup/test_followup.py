@@ -1,6 +1,8 @@
 """Tests of lenspipe.followup."""
 
+import contextlib
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -26,12 +28,22 @@ from lenspipe.utils.errors import LenspipeError
 from lenspipe.utils.names import file_names
 
 
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A folder with a run that has candidates, and its settings."""
+    folder = tmp_path_factory.mktemp("drawn")
+    with contextlib.chdir(folder):
+        settings = make_settings(candidates={"threshold": 0.3})
+        make_run(settings)
+        find_candidates(settings)
+    return folder, settings
+
+
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(drawn, tmp_path, monkeypatch):
+    folder, settings = drawn
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    settings = make_settings(candidates={"threshold": 0.3})
-    make_run(settings)
-    find_candidates(settings)
     return settings, read_graded(settings.paths)
 
 

@@ -1,5 +1,6 @@
 """A grader's page in Chromium, and images of discs for what is measured on it."""
 
+import functools
 import io
 
 import numpy as np
@@ -15,13 +16,20 @@ SIZES = {
 
 
 class Page:
-    """A grader's page, whose console has to stay empty but for lines with what is expected."""
+    """A grader's page, whose console has to stay empty but for lines with what is expected.
 
-    def __init__(self, browser, address, grader="anna", size=SMALL, expected=None, **context):
+    `answers` are bodies by pattern of address, in place of the portal's; None is never answered.
+    """
+
+    def __init__(
+        self, browser, address, grader="anna", size=SMALL, expected=None, answers=(), **context
+    ):
         self.context = browser.new_context(viewport=size, **context)
         self.page, self.said, self.expected = self.context.new_page(), [], expected
         self.page.on("console", lambda message: self.said.append(message.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        for pattern, body in dict(answers).items():
+            self.page.route(pattern, lambda route, _, body=body: body and route.fulfill(body=body))
         self.page.goto(f"{address}/g/{grader}/")
         sync_api.expect(self.page.locator("#count")).not_to_be_empty(timeout=20_000)
 
@@ -61,6 +69,7 @@ class Page:
             assert [text for text in self.said if not known or known not in text] == []
 
 
+@functools.cache
 def disc():
     """A strip of six images, each a green disc on black."""
     strip = Image.new("RGB", (6 * 101, 101))

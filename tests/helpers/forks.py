@@ -13,7 +13,8 @@ import tempfile
 
 
 @functools.cache
-def _context():
+def context():
+    """How processes are started, by `multiprocessing`."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["lenspipe.cli.main", "lenspipe.training.fitting"])
     return context
@@ -38,7 +39,7 @@ class Forked:
     def __init__(self, folder, *arguments, before="", **environment):
         descriptor, self._path = tempfile.mkstemp(dir=folder, suffix=".stderr")
         os.close(descriptor)
-        self._process = _context().Process(
+        self._process = context().Process(
             target=_run, args=(arguments, before, str(folder), environment, self._path)
         )
         self._process.start()

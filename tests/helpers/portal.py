@@ -1,5 +1,6 @@
 """A run with candidates to grade, and the inspection portal on it, in this process or its own."""
 
+import asyncio
 import contextlib
 import queue
 import re
@@ -68,6 +69,18 @@ def write_candidates(paths, galaxies):
     Table(columns).write(paths.candidates, format="fits", overwrite=True)
 
 
+class _Server(uvicorn.Server):
+    """A server that ends as soon as it is told to, not when it looks next, ten times a second."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.told = threading.Event()
+
+    async def main_loop(self):
+        await self.on_tick(0)
+        await asyncio.to_thread(self.told.wait)
+
+
 @contextlib.contextmanager
 def serving(
     paths,
@@ -94,13 +107,13 @@ def serving(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         # A configuration of logging would close other libraries' handlers, and pytest's stream.
         config = uvicorn.Config(app, log_config=None, log_level="error", ws="none", lifespan="off")
-        server = uvicorn.Server(config)
+        server = _Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}", store
         finally:
-            server.should_exit = True
+            server.told.set()
             thread.join()
             store.close()
 

@@ -1,10 +1,14 @@
 """A small run as the steps up to scoring would leave it, drawn with numpy alone."""
 
 import functools
+import tempfile
+from pathlib import Path
 
 import pytest
+from helpers.written import files_below, write_files
 
 from lenspipe.candidates.find import find_candidates
+from lenspipe.catalogs.known_lenses import merge_known
 from lenspipe.config.runs import note_settings
 from lenspipe.config.settings import load_settings
 from lenspipe.footprint.plan import load_plan
@@ -14,9 +18,7 @@ from lenspipe.runs.example import (
     draw_galaxies,
     is_lens,
     write_cutouts,
-)
-from lenspipe.runs.example import (
-    write_scored_run as make_run,
+    write_scored_run,
 )
 
 __all__ = [
@@ -46,6 +48,23 @@ def make_settings(**sections):
         "cutouts": {"size": 41},
     }
     return load_settings(config | sections)
+
+
+def make_run(settings, per_brick=30):
+    """Write what `write_scored_run` does; return the scores."""
+    size, model = settings.cutouts.size, settings.training.name
+    files, scores = _files(size, model, per_brick)
+    write_files(settings.paths.root, files)
+    merge_known(settings)
+    return scores.copy()
+
+
+@functools.cache
+def _files(size, model, per_brick):
+    with tempfile.TemporaryDirectory() as folder:
+        settings = make_settings(cutouts={"size": size}, training={"name": model}).at(Path(folder))
+        scores = write_scored_run(settings, per_brick)
+        return files_below(settings.paths.root), scores
 
 
 def make_searched_run(folder, **candidates):

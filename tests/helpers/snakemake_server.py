@@ -17,12 +17,13 @@ import subprocess
 import sys
 import traceback
 
+import snakemake.benchmark
 import snakemake.cli
-from snakemake.benchmark import benchmarked
 from snakemake.script import PythonScript
 
 import lenspipe
 import lenspipe.footprint.plan
+import lenspipe.retrieval.hosts
 import lenspipe.retrieval.retry
 
 
@@ -65,7 +66,7 @@ def run_script(path):
 def execute_script(job, path, edit=False):
     """In place of the method of Snakemake that starts a new Python."""
     pid = in_fork(run_script, path)
-    with benchmarked(pid, job.bench_record):
+    with snakemake.benchmark.benchmarked(pid, job.bench_record):
         status = status_of(pid)
     if status:
         raise subprocess.CalledProcessError(status, path)
@@ -76,12 +77,16 @@ def main():
     lenspipe.footprint.plan.load_plan_apart = lenspipe.footprint.plan.load_plan
     # The servers of the tests are on this machine and recover at once.
     lenspipe.retrieval.retry._FIRST_WAIT_S = 0.05
+    lenspipe.retrieval.hosts._FIRST_PAUSE_S = 0.005
     for module in pkgutil.walk_packages(lenspipe.__path__, "lenspipe."):
         with contextlib.suppress(ImportError):  # of an optional library
             importlib.import_module(module.name)
-    # Plugins, and what reads the rules' files.
+    # Plugins, and what reads the files of rules and scripts.
     snakemake.cli.get_argument_parser()
     importlib.import_module("smart_open")
+    importlib.import_module("nbformat")
+    # Summing up all pages of a fork twice a second takes a tenth of the run.
+    snakemake.benchmark.BENCHMARK_INTERVAL_SHORT = 5
     # The collector would look at all that is imported, and so copy it into each process.
     gc.collect()
     gc.freeze()

@@ -138,8 +138,10 @@ class Service:
             self._create(f"tap_schema.{name}", SCHEMA[name], rows)
         for name, array in self.tables.items():
             self.kinds[name] = {column: _kind(array.dtype[column]) for column in array.dtype.names}
-            blank = _NAN if self.nan else None
-            rows = ([_null(value, blank) for value in row.tolist()] for row in array)
+            # sqlite takes NaN for NULL.
+            rows = array.tolist()
+            if self.nan:
+                rows = [[_NAN if value != value else value for value in row] for row in rows]
             self._create(name, self.kinds[name], rows)
 
     def _create(self, name, kinds, rows):
@@ -208,12 +210,6 @@ _NAN = 9e99
 
 def _kind(dtype):
     return "U" if dtype.kind in "SU" else dtype.str[1:]
-
-
-def _null(value, blank):
-    """A value as the service's tables have it."""
-    value = value.decode() if isinstance(value, bytes) else value
-    return blank if isinstance(value, float) and np.isnan(value) else value
 
 
 def _translate(query):

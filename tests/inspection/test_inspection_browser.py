@@ -154,16 +154,15 @@ def test_what_is_seen_changes_as_asked(browser, paths):
 
 def test_contrast_keeps_the_sky(browser, paths):
     """The sky stays at its level, brighter light becomes brighter; inverted, it is light."""
-    with serving(paths) as (address, _), Page(browser, address) as anna:
-        sky = round(255 * sky_level("viewer"))
-        grey = [sky, sky + 20]
-        strip = Image.new("RGB", (6 * 101, 101), (grey[0],) * 3)
-        for left in range(0, 606, 101):
-            ImageDraw.Draw(strip).rectangle((left + 50, 0, left + 100, 100), fill=(grey[1],) * 3)
-        file = io.BytesIO()
-        strip.save(file, "PNG")
-        anna.page.route("**/image/**", lambda route: route.fulfill(body=file.getvalue()))
-        anna.page.reload()
+    sky = round(255 * sky_level("viewer"))
+    grey = [sky, sky + 20]
+    strip = Image.new("RGB", (6 * 101, 101), (grey[0],) * 3)
+    for left in range(0, 606, 101):
+        ImageDraw.Draw(strip).rectangle((left + 50, 0, left + 100, 100), fill=(grey[1],) * 3)
+    file = io.BytesIO()
+    strip.save(file, "PNG")
+    answers = {"**/image/**": file.getvalue()}
+    with serving(paths) as (address, _), Page(browser, address, answers=answers) as anna:
         anna.settle()
 
         def levels():
@@ -255,9 +254,8 @@ def test_votes_wait_while_the_portal_is_away(browser, paths):
 
 
 def test_nobody_grades_what_is_not_seen(browser, paths):
-    with serving(paths) as (address, store), Page(browser, address) as anna:
-        anna.page.route("**/image/**", lambda route: None)  # pictures never come
-        anna.page.reload()
+    answers = {"**/image/**": None}  # pictures never come
+    with serving(paths) as (address, store), Page(browser, address, answers=answers) as anna:
         for view in ("#single", "#grid"):
             anna.page.wait_for_selector(view)
             anna.page.keyboard.press("a")
@@ -421,6 +419,7 @@ def keyboard(browser, tmp_path_factory):
 def test_images_come_by_themselves_when_the_portal_is_back(browser, paths):
     with serving(paths) as (address, store), away(browser, address) as anna:
         anna.settle()
+        anna.page.clock.install()
         anna.context.set_offline(True)
         anna.page.keyboard.press("r")
         anna.page.keyboard.press("ArrowRight")
@@ -430,6 +429,7 @@ def test_images_come_by_themselves_when_the_portal_is_back(browser, paths):
         anna.page.keyboard.press("a")
         assert anna.text("#message").startswith("Not graded")
         anna.context.set_offline(False)
+        anna.page.clock.fast_forward(2000)
         sync_api.expect(note).to_be_empty()
         anna.settle()
         anna.context.set_offline(True)
@@ -438,6 +438,7 @@ def test_images_come_by_themselves_when_the_portal_is_back(browser, paths):
         notes = anna.page.locator(".tile .note.failed")
         sync_api.expect(notes).to_have_count(24)
         anna.context.set_offline(False)
+        anna.page.clock.fast_forward(2000)
         anna.settle()
         assert notes.filter(has_text="portal").count() == 0
         assert store.votes() == []
@@ -468,11 +469,10 @@ def test_every_window(browser, discs, name):
     (width, height), scale = SIZES[name]
     touch = name == "phone"
     settings = {"device_scale_factor": scale, "has_touch": touch}
+    settings["answers"] = {"**/image/**": disc()}
     smallest = 42 if touch else 24
     size = {"width": width, "height": height}
     with Page(browser, discs, size=size, **settings) as anna:
-        anna.page.route("**/image/**", lambda route: route.fulfill(body=disc()))
-        anna.page.reload()
         anna.settle()
         canvases = anna.page.locator("#single canvas")
         for i in range(canvases.count()):

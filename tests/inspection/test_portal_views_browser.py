@@ -93,10 +93,10 @@ def portal(tmp_path_factory):
         yield SimpleNamespace(address=address, store=store, paths=paths, examples=examples)
 
 
-def one_disc():
-    """The first image of the strip alone."""
+def first_image(strip):
+    """The first image of a strip alone."""
     file = io.BytesIO()
-    Image.open(io.BytesIO(disc())).crop((0, 0, 101, 101)).save(file, "PNG")
+    Image.open(io.BytesIO(strip)).crop((0, 0, 101, 101)).save(file, "PNG")
     return file.getvalue()
 
 
@@ -105,12 +105,10 @@ def test_circles_stay_circles(browser, portal, name):
     (width, height), scale = SIZES[name]
     size = {"width": width, "height": height}
     settings = {"device_scale_factor": scale, "expected": "willReadFrequently"}
-    with Page(browser, portal.address, size=size, **settings) as anna:
+    one_disc = first_image(disc())
+    answers = {"**/image/**": disc(), "**/around/**": one_disc, "**/example/*": one_disc}
+    with Page(browser, portal.address, size=size, answers=answers, **settings) as anna:
         page = anna.page
-        page.route("**/image/**", lambda route: route.fulfill(body=disc()))
-        for pattern in ("**/around/**", "**/example/*"):
-            page.route(pattern, lambda route: route.fulfill(body=one_disc()))
-        page.reload()
         page.wait_for_selector("#large[data-place]")
         for view, (pressed, selector) in VIEWS.items():
             anna.press(*pressed)

@@ -46,7 +46,7 @@ def run(settings):
     return table, audit, read_manifest(settings.paths.manifest("parent", chunk))
 
 
-@pytest.mark.parametrize("block", [10**6, 7])
+@pytest.mark.parametrize("block", [10**6, 31])
 def test_same_as_files(survey, monkeypatch, block):
     table, audit, manifest = run(make(survey, "tractor"))
     monkeypatch.setattr("lenspipe.survey.sweeps._BLOCK_ROWS", block)
@@ -132,7 +132,7 @@ def test_bad_file(survey):
     assert "no column brickname, objid, ra, dec, type;" in reason
 
 
-@pytest.mark.parametrize("block", [10**6, 7])
+@pytest.mark.parametrize("block", [10**6, 31])
 @pytest.mark.parametrize(
     ("column", "message"), [("OBJID", "more than once"), ("BRICKNAME", "found brickname 'x'")]
 )

@@ -1,5 +1,7 @@
 """The parent sample by queries to a TAP service, which answers by the book or not at all."""
 
+import contextlib
+import functools
 import shutil
 
 import numpy as np
@@ -18,35 +20,39 @@ from lenspipe.parent.select import merge_audits, parent_of_brick, parent_of_chun
 from lenspipe.parent.tap import conditions
 from lenspipe.products.manifests import read_manifest
 from lenspipe.products.plan import bricks_of_chunk
-from lenspipe.retrieval import retry, tap
+from lenspipe.retrieval import hosts, retry, tap
 from lenspipe.survey.photometry import to_magnitude
 from lenspipe.utils.errors import LenspipeError, RetrievalError
 from lenspipe.utils.tables import content_hash
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def survey(tmp_path_factory):
     return three_sources.write_survey(tmp_path_factory.mktemp("three"))
 
 
+def make_settings(survey, run, catalogs="tap", url=None, parent=None, tree=None, **retrieval):
+    """Make settings for a source, with a table of bricks, in the current folder."""
+    config = survey.config | {"run": run, "parent": parent or {}}
+    config["survey"] = config["survey"] | {"catalogs": catalogs}
+    config["survey"] |= {"tap": url} if url else {}
+    config["survey"] |= {"tree": str(tree)} if tree else {}
+    limits = {"attempts": 3, "patience_s": 20.0, "timeout_s": 5.0}
+    config["retrieval"] = {"contact": "someone@example.org"} | limits | retrieval
+    made = load_settings(config)
+    write_bricks(made)
+    return made
+
+
 @pytest.fixture
 def make(survey, tmp_path, monkeypatch):
-    """Make settings for a source, with a table of bricks, in a folder of their own."""
+    """Make settings in a folder of their own, for queries that are soon tried again."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(retry, "_FIRST_WAIT_S", 0.01)
     monkeypatch.setattr(tap, "_FIRST_POLL_S", 0.01)
-
-    def settings(run, catalogs="tap", url=None, parent=None, tree=survey.folder, **retrieval):
-        config = survey.config | {"run": run, "parent": parent or {}}
-        config["survey"] = config["survey"] | {"catalogs": catalogs, "tree": str(tree)}
-        config["survey"] |= {"tap": url} if url else {}
-        limits = {"attempts": 3, "patience_s": 20.0, "timeout_s": 5.0}
-        config["retrieval"] = {"contact": "someone@example.org"} | limits | retrieval
-        made = load_settings(config)
-        write_bricks(made)
-        return made
-
-    return settings
+    monkeypatch.setattr(hosts, "_LIMITED", 1)
+    monkeypatch.setattr(hosts, "_FIRST_PAUSE_S", 0.001)
+    return functools.partial(make_settings, survey)
 
 
 def run(settings):
@@ -59,9 +65,10 @@ def run(settings):
     return table, audit, read_manifest(paths.manifest("parent", chunk))
 
 
-@pytest.fixture
-def expected(make):
-    return run(make("files", "tractor"))
+@pytest.fixture(scope="module")
+def expected(survey, tmp_path_factory):
+    with contextlib.chdir(tmp_path_factory.mktemp("expected")):
+        return run(make_settings(survey, "files", "tractor"))
 
 
 def check(found, expected):
@@ -351,8 +358,19 @@ def test_fault_of_a_synchronous_query(survey, make, expected, fault, caplog):
     assert "; try 2 of 3 in " in caplog.text
 
 
-@pytest.mark.parametrize("kind", ["create", "run", "look", "result", "delete"])
-@pytest.mark.parametrize("fault", [503, "reset", "vanish", "ERROR", "ABORTED", "truncated"])
+#: Steps of a job, and the faults that the service can play in each.
+FAULTS = {
+    "create": (503, "reset"),
+    "run": (503, "reset", "vanish"),
+    "look": (503, "reset", "vanish", "ERROR", "ABORTED"),
+    "result": (503, "reset", "vanish", "truncated"),
+    "delete": (503, "reset", "vanish"),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"), [(kind, fault) for kind in FAULTS for fault in FAULTS[kind]]
+)
 def test_fault_of_a_job(survey, make, expected, kind, fault, monkeypatch):
     monkeypatch.setattr(queries, "_SYNC_BRICKS", 0)
     with Service(survey.tables, slow_looks=1) as service:

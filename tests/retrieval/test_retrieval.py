@@ -236,12 +236,14 @@ HARMLESS = ("close", "redirect", "whole", "missing-part", "shuffled")
 @pytest.mark.parametrize("seed", range(40))
 def test_faults_that_pass(files, seed, monkeypatch):
     """Whatever goes wrong now and then: every stamp is right in the end."""
+    monkeypatch.setattr(hosts, "_FIRST_PAUSE_S", 0.002)
     rng = random.Random(seed)
     ranges = rng.choice(["multi", "apache", "single", "first", "coalesce", "none"])
     kinds = [Fault(kind, pause_s=0.02) for kind in TRANSIENT]
     kinds += [Fault("503", retry_after=0), Fault("503", retry_after=0, http_date=True)]
     faults = RandomFaults(seed, 0.4, kinds, at_most_per_request=3, at_most_per_file=12)
     quick = {"timeout_s": 0.15, "attempts": 8, "connections": rng.randint(1, 6)}
+    quick["min_kb_per_s"] = 5000  # a drip ends the sooner
     with Loopback(files.folder, ranges=ranges, faults=faults) as server:
         for turn in range(5):
             x, y = positions(100 * seed + turn, rng.randint(1, 20))

@@ -1,7 +1,8 @@
 """Tests of simulated arcs and of the ray tracing they share with the simulated sky."""
 
 import json
-import subprocess
+import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -209,7 +210,7 @@ def test_flux_of_arcs_is_the_source_s_times_the_magnification(theta_e, beta, r_h
     assert images.sum() == pytest.approx(3.0 * magnification, rel=0.005)
     # The smallest clumps are smaller than the distance of rays.
     assert magnification == pytest.approx(finer[1], rel=0.03)
-    assert images == pytest.approx(finer[0], abs=0.06 * images.max())
+    assert np.abs(images - finer[0]).max() <= 0.06 * images.max()
 
 
 def test_arcs_are_where_the_images_are():
@@ -416,13 +417,13 @@ def test_arcs_are_visible(hosts, theta_e):
         assert truth["theta_e_arcsec"].median() == pytest.approx(1.85, abs=0.3)
 
 
-def test_bright_arcs_are_known_more_often(hosts):
+def test_bright_arcs_are_known_more_often(hosts, injected):
     # With the same cross-section, known lenses go with the flux of their arcs.
     theta_e, flux = np.full(3, 2.0), np.array([0.5, 1.0, 100.0])
     weight = known_weight(theta_e, flux)
     assert weight[1] / weight[0] == pytest.approx(2**BRIGHT_WEIGHT)
     assert weight[2] / weight[1] == pytest.approx(BRIGHTEST_IMAGES**BRIGHT_WEIGHT)
-    _, known = inject(*hosts, np.random.default_rng(2), *injected_as())
+    _, known = injected
     _, uniform = inject(*hosts, np.random.default_rng(2), *injected_as(), Selection())
     assert known["arc_mag_g"].median() < uniform["arc_mag_g"].median() - 0.5
     assert (known["arc_snr"] > 10).all()
@@ -446,15 +447,13 @@ def test_large_radii_are_those_of_groups():
 def test_equal_seeds_give_equal_bytes(hosts, injected):
     images, table = hosts
     before = images.copy()
-    out, truth = inject(images, table, np.random.default_rng(1), *injected_as())
-    assert out.tobytes() == injected[0].tobytes()
-    pd.testing.assert_frame_equal(truth, injected[1])
+    # A galaxy's lens doesn't depend on what comes after it.
+    out, truth = inject(images[:20], table[:20], np.random.default_rng(1), *injected_as())
+    assert out.tobytes() == injected[0][:20].tobytes()
+    pd.testing.assert_frame_equal(truth, injected[1][:20])
     assert images.tobytes() == before.tobytes()
     other, _ = inject(images[:3], table[:3], np.random.default_rng(2), *injected_as())
     assert (other != out[:3]).any(axis=(1, 2, 3)).all()
-    # A galaxy's lens doesn't depend on what comes after it.
-    first, _ = inject(images[:3], table[:3], np.random.default_rng(1), *injected_as())
-    assert first.tobytes() == out[:3].tobytes()
 
 
 def test_far_away_nothing_changes(hosts, injected):
@@ -603,13 +602,13 @@ def test_comoving_distance():
     assert comoving_distance([0.3, 1.1, 2.7]) == pytest.approx(expected, rel=1e-4)
 
 
-def test_benchmark_prints_one_flat_object():
+def test_benchmark_prints_one_flat_object(monkeypatch, capsys):
     script = Path(__file__).resolve().parents[2] / "benchmarks" / "injection.py"
     options = ["--json", "--number", "5", "--repeats", "1"]
-    done = subprocess.run(
-        [sys.executable, script, *options], capture_output=True, text=True, check=True
-    )
-    flat = json.loads(done.stdout)
+    monkeypatch.setattr(sys, "argv", [str(script), *options])
+    monkeypatch.setattr(os, "environ", os.environ.copy())  # it sets the number of threads
+    runpy.run_path(str(script), run_name="__main__")
+    flat = json.loads(capsys.readouterr().out)
     assert flat["hosts"] == 5
     assert flat["per_s_core"] > 0
     assert all(isinstance(value, float) for value in flat.values())

@@ -354,8 +354,8 @@ def test_few_stamps_have_artefacts():
 
 
 def test_psfsize_is_that_of_the_tiles_psf():
-    drawn = (draw_exposures(seed, "g", "south", RA, DEC) for seed in range(100))
-    exposures = next(one for one in drawn if 0 < (one.maps()[0] == 0).mean() < 0.5)
+    # A fifth of this brick has no exposure, as is asserted below.
+    exposures = draw_exposures(35, "g", "south", RA, DEC)
     image = np.zeros((3600, 3600), np.float32)
     saturated = np.zeros((3600, 3600), bool)
     star = tuple(np.argwhere(exposures.maps()[0] > 0)[0])
@@ -370,7 +370,7 @@ def test_psfsize_is_that_of_the_tiles_psf():
         assert np.allclose(maps["psfsize"][tile][covered], expected)
         assert not maps["psfsize"][tile][~covered].any()
     empty = maps["nexp"] == 0
-    assert empty.any()
+    assert 0 < empty.mean() < 0.5
     assert not image[empty].any()
     assert not maps["invvar"][empty].any()
     assert image[star] == pytest.approx(SATURATION, rel=0.1)

@@ -92,7 +92,7 @@ def test_injected_arcs_are_those_of_the_sky(selection, monkeypatch):
         planted = np.stack([canvas[band][window] for band in BANDS])
         injected = lensed[number] - images[number]
         assert planted.max() > 0.002
-        assert injected == pytest.approx(planted, abs=2e-4 * float(planted.max()))
+        assert np.abs(injected - planted).max() <= 2e-4 * planted.max()
         assert arcs[number].magnification == truth["magnification"][number]
 
 
@@ -152,7 +152,7 @@ def test_lenses_of_equal_radius_and_brightness_are_alike():
 def test_massive_galaxies_have_larger_lenses():
     rates, medians = [], []
     for mag_z in (19.0, 18.0, 17.0):
-        images, table = hosts(80, mag_z=mag_z)
+        images, table = hosts(40, mag_z=mag_z)
         rates.append(lens_rates(table, THETA_E_RANGE)[0])
         rng = np.random.default_rng(7)
         _, truth = inject(images, table, rng, BANDS, RELEASE, Injection())

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -72,16 +73,26 @@ def test_benchmarks_of_snakemake(tmp_path):
         read_benchmarks(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        settings = make_settings(candidates={"threshold": 0.8})
+        make_run(settings)
+        find_candidates(settings)
+        measure_purity(settings)
+        forecast(settings)
+        draw_candidate_pages(settings)
+        evaluate(settings)
+    return folder, settings
+
+
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(finished, tmp_path, monkeypatch):
+    folder, settings = finished
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    settings = make_settings(candidates={"threshold": 0.8})
-    make_run(settings)
-    find_candidates(settings)
-    measure_purity(settings)
-    forecast(settings)
-    draw_candidate_pages(settings)
-    evaluate(settings)
     return settings
 
 

@@ -137,9 +137,8 @@ def test_real_paths_of_dr10(shared):
     never_asked = r"-(blobmodel|chi2|depth|galdepth|model|ccds|[a-z]*resid|wise|wisemodel)\b|\.jpg$"
     never_asked += r"|-W[1-4]\.|^randoms|^south/(metrics|tractor-i|external|logs|randoms)|/sweep/"
     assert not {path for path in listed - asked if not re.search(never_asked, path)}
-    everywhere = {
-        name for ra, dec in grid[["ra", "dec"]].to_numpy() for name in sweep_names(ra, dec, release)
-    }
+    places = grid[["ra", "dec"]].to_numpy()[::10]
+    everywhere = {name for ra, dec in places for name in sweep_names(ra, dec, release)}
     real_sweeps = {path.rpartition("/")[2] for path in listed if "/sweep/10.1/sweep-" in path}
     assert len(real_sweeps) == 1436
     assert real_sweeps <= everywhere

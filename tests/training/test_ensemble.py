@@ -29,7 +29,7 @@ from lenspipe.utils.errors import LenspipeError
 
 NAMES = ["a", "b", "image"]  # the last is what Keras' input is called elsewhere
 SIZE = 21
-NETWORK = {"widths": [4, 8], "units": 1, "stem_filters": 4, "stem_stride": 2, "compress": True}
+NETWORK = {"widths": [4], "units": 1, "stem_filters": 4, "stem_stride": 2, "compress": True}
 
 
 def configure(combine="mean", names=NAMES, **config):
@@ -82,6 +82,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr(gains, "_RESAMPLED", 100)
     monkeypatch.setattr(stacking, "_EVALUATIONS", 10)
     monkeypatch.setattr(ensemble, "sample_version", lambda settings: 1)
+    monkeypatch.setattr(ensemble, "plot_report", lambda *_: None)
     settings, rng = configure(), np.random.default_rng(3)
     n = 1500
     table = pd.DataFrame({"id": [f"9010-1-{i}" for i in range(n)], "label": np.zeros(n)})
@@ -103,7 +104,8 @@ def combinations(models, images):
 
 
 @pytest.mark.parametrize("how", ["mean", "median", "stacker"])
-def test_model_gives_the_combination_of_its_members_and_needs_no_other_file(run, how):
+def test_model_gives_the_combination_of_its_members_and_needs_no_other_file(run, how, monkeypatch):
+    monkeypatch.setattr(ensemble, "_can_fit_stacker", lambda label: False)
     settings = configure(how)
     ensemble.combine(settings)
     members = combinations(run.models, some_images())
@@ -120,7 +122,8 @@ def test_model_gives_the_combination_of_its_members_and_needs_no_other_file(run,
     np.testing.assert_allclose(score_images(model, some_images(), 16), expected, atol=1e-6)
 
 
-def test_it_leaves_what_it_promises(run):
+def test_it_leaves_what_it_promises(run, monkeypatch):
+    monkeypatch.setattr(ensemble, "plot_report", ensemble_report.plot_report)
     settings = configure("median")
     summary = ensemble.combine(settings)
     path = settings.paths.model("all")
@@ -214,7 +217,8 @@ def test_stacker_of_hundreds_is_no_worse_than_a_member_elsewhere():
     assert auc(left_out[:30], left_out[30:]) > 0.9
 
 
-def test_stacker_has_the_published_size_and_is_the_same_each_time():
+def test_stacker_has_the_published_size_and_is_the_same_each_time(monkeypatch):
+    monkeypatch.setattr(stacking, "_EVALUATIONS", 10)
     model = stacker()
     assert [layer.output.shape[1] for layer in model.layers] == [2, 300, 1]
     assert model.count_params() == 2 * 300 + 300 + 301

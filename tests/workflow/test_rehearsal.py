@@ -21,6 +21,7 @@ from lenspipe.models.registry import build
 from lenspipe.parent.select import parent_of_chunk
 from lenspipe.products.cutouts import read_cutouts
 from lenspipe.products.manifests import read_manifest
+from lenspipe.retrieval import hosts, retry
 from lenspipe.survey.coadds import read_geometry
 from lenspipe.utils.fits import open_fits
 
@@ -90,6 +91,8 @@ def test_files_are_as_the_survey_writes_them(tmp_path, release):
 def test_bricks_of_the_portal(tmp_path, monkeypatch, release):
     """Line and server at their worst give the same cutouts as a folder, at no more bytes."""
     survey = rehearsal.write_tree(tmp_path / "portal", release)
+    monkeypatch.setattr(hosts, "_FIRST_PAUSE_S", 0.005)
+    monkeypatch.setattr(retry, "_FIRST_WAIT_S", 0.05)
     (tmp_path / "local").mkdir()
     monkeypatch.chdir(tmp_path / "local")
     local, *_ = cut(config_of(str(survey.tree), release))

@@ -227,7 +227,7 @@ def test_killed_while_training_it_ends_as_if_undisturbed(finished, results):
     for file in (model, log):
         file.unlink()
     process = subprocess.Popen(
-        command(finished, "--forcerun", "sample"),
+        command(finished, str(model.relative_to(finished)), "--forcerun", "sample"),
         cwd=finished, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     begin = time.time()
@@ -237,8 +237,8 @@ def test_killed_while_training_it_ends_as_if_undisturbed(finished, results):
         time.sleep(0.2)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    # As users do, with a new Python for each job, up to what is compared below.
-    run(finished, str(path.relative_to(finished)), forked=False)
+    # As users do, with a new Python for each job, up to the model.
+    run(finished, str(model.relative_to(finished)), forked=False)
     run(finished)
     assert model.exists()
     assert hashes(results, "sample/*") == sample

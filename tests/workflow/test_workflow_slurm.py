@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 from filelock import FileLock, Timeout
-from helpers.workflow import NETWORK, REPOSITORY, command
+from helpers.workflow import NETWORK, REPOSITORY, command, run
 
 from lenspipe.models.registry import build
 from lenspipe.products.cutouts import read_cutouts
@@ -158,7 +158,15 @@ def finished(slurm, small_survey, tmp_path_factory):
         "inference": {"model": "given.keras", "backend": "tensorflow"},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    (folder / "output.txt").write_text(finish(folder, start(folder)))
+    # A job of Slurm starts three Pythons, so what lists the survey and what describes the run do it
+    # here, and only the last one goes to Slurm as well.
+    run(folder, "results/few/bricks.parquet", "results/few/known/lenses.parquet")
+    output = finish(folder, start(folder, "results/few/mosaics/pages.json"))
+    run(folder)
+    summary = folder / "results" / "few" / "summary.json"
+    summary.unlink()
+    output += finish(folder, start(folder, "results/few/summary.json"))
+    (folder / "output.txt").write_text(output)
     return folder
 
 
