@@ -108,8 +108,7 @@ def test_commands_in_the_text_exist():
 def prepared(tmp_path_factory):
     """A folder with the runs and files that the documents name."""
     folder = tmp_path_factory.mktemp("documents")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    with contextlib.chdir(folder):
         root = write_example_run(folder)
         finish_run(lenspipe.open_run(root))
         for name in ("demo", "dr9", "my", "my-run"):

@@ -1,5 +1,6 @@
 """Tests of lenspipe.checks: each way to spoil a run turns its own check red, and no other."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -110,8 +111,7 @@ def label_anew(settings, sample):
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     folder = tmp_path_factory.mktemp("drawn")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    with contextlib.chdir(folder):
         settings = load_settings(CONFIG)
         yield folder, settings, draw_run(settings, np.random.default_rng(3))
 

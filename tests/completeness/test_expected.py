@@ -1,5 +1,6 @@
 """Tests of expected numbers: against brute force, tables, lenses found by a run."""
 
+import contextlib
 import json
 import re
 import runpy
@@ -469,8 +470,7 @@ def test_injected_lenses_stand_for_the_galaxies_searched():
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    with contextlib.chdir(folder):
         return folder, finish_run(make_settings(candidates={"threshold": 0.8}))
 
 

@@ -1,15 +1,12 @@
 """A small run made of noise, round galaxies and arcs, for tests of what comes after cutouts."""
 
-import functools
-import tempfile
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from astropy.io import fits
-from helpers.written import files_below, write_files
+from helpers.written import drawn, write_files
 
 from lenspipe.catalogs.known_lenses import merge_known
+from lenspipe.config.paths import RunPaths
 from lenspipe.config.settings import load_settings
 from lenspipe.products.manifests import write_manifest
 from lenspipe.products.tables import parent_columns
@@ -70,29 +67,18 @@ def make_run(n_bricks=6, per_brick=20, lenses=6, confusing=4, size=33, seed=0, *
 
     Each brick has first its lenses, then its confusing galaxies, then others.
     """
-    settings = configure(size, **config)
-    write_files(settings.paths.root, _files(n_bricks, per_brick, lenses, confusing, size, seed))
+    settings = load_settings(
+        {"run": "fake", "simulation": {}, "footprint": {"ra": [150, 151], "dec": [30, 31]}}
+        | {"cutouts": {"size": size}} | config
+    )  # fmt: skip
+    files, _ = drawn(_draw_run, n_bricks, per_brick, lenses, confusing, size, seed)
+    write_files(settings.paths.root, files)
     merge_known(settings)
     return settings
 
 
-def configure(size, **config):
-    return load_settings(
-        {"run": "fake", "simulation": {}, "footprint": {"ra": [150, 151], "dec": [30, 31]}}
-        | {"cutouts": {"size": size}} | config
-    )  # fmt: skip
-
-
-@functools.cache
-def _files(n_bricks, per_brick, lenses, confusing, size, seed):
-    rng = np.random.default_rng(seed)
-    with tempfile.TemporaryDirectory() as folder:
-        paths = configure(size).at(Path(folder)).paths
-        _write(paths, rng, n_bricks, per_brick, lenses, confusing, size)
-        return files_below(paths.root)
-
-
-def _write(paths, rng, n_bricks, per_brick, lenses, confusing, size):
+def _draw_run(folder, n_bricks, per_brick, lenses, confusing, size, seed):
+    paths, rng = RunPaths("fake", folder), np.random.default_rng(seed)
     kinds = ["lens"] * lenses + ["spiral"] * confusing
     kinds += ["plain"] * (per_brick - len(kinds))
     bricks, tables = [], []
@@ -118,3 +104,4 @@ def _write(paths, rng, n_bricks, per_brick, lenses, confusing, size):
     paths.known_lenses.parent.mkdir()
     for kind, path in (("lens", paths.known_lenses), ("spiral", paths.confusing)):
         everything[everything["kind"] == kind][["ra", "dec", "kind"]].to_csv(path, index=False)
+    return paths.root, None

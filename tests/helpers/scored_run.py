@@ -1,11 +1,9 @@
 """A small run as the steps up to scoring would leave it, drawn with numpy alone."""
 
 import functools
-import tempfile
-from pathlib import Path
 
 import pytest
-from helpers.written import files_below, write_files
+from helpers.written import drawn, write_files
 
 from lenspipe.candidates.find import find_candidates
 from lenspipe.catalogs.known_lenses import merge_known
@@ -52,19 +50,16 @@ def make_settings(**sections):
 
 def make_run(settings, per_brick=30):
     """Write what `write_scored_run` does; return the scores."""
-    size, model = settings.cutouts.size, settings.training.name
-    files, scores = _files(size, model, per_brick)
+    files, scores = drawn(_draw_run, settings.cutouts.size, settings.training.name, per_brick)
     write_files(settings.paths.root, files)
     merge_known(settings)
     return scores.copy()
 
 
-@functools.cache
-def _files(size, model, per_brick):
-    with tempfile.TemporaryDirectory() as folder:
-        settings = make_settings(cutouts={"size": size}, training={"name": model}).at(Path(folder))
-        scores = write_scored_run(settings, per_brick)
-        return files_below(settings.paths.root), scores
+def _draw_run(folder, size, model, per_brick):
+    settings = make_settings(cutouts={"size": size}, training={"name": model}).at(folder)
+    scores = write_scored_run(settings, per_brick)
+    return settings.paths.root, scores
 
 
 def make_searched_run(folder, **candidates):

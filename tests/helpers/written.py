@@ -1,10 +1,21 @@
-"""Folders that many tests ask for: what is in them is made once in a process."""
+"""Runs that many tests ask for: each is drawn once in a process, and written from memory."""
+
+import functools
+import tempfile
+from pathlib import Path
 
 
-def files_below(folder):
-    """Contents of the files below a folder, by their relative paths."""
-    paths = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder): path.read_bytes() for path in paths}
+@functools.cache
+def drawn(draw, *arguments):
+    """Contents of the files of a run by their relative paths, and what else `draw` returns.
+
+    It is given a folder and the arguments, once for the same ones, and returns the run's own folder
+    below it and a result.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        root, result = draw(Path(folder), *arguments)
+        paths = (path for path in root.rglob("*") if path.is_file())
+        return {path.relative_to(root): path.read_bytes() for path in paths}, result
 
 
 def write_files(folder, files):

@@ -1,5 +1,6 @@
 """Tests of lenspipe.status.summary."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -76,8 +77,7 @@ def test_benchmarks_of_snakemake(tmp_path):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    with contextlib.chdir(folder):
         settings = make_settings(candidates={"threshold": 0.8})
         make_run(settings)
         find_candidates(settings)

@@ -39,7 +39,7 @@ class TensorFlow:
             )
         else:
             self._at_once = min(batch_size, _AT_ONCE)
-            mean_score = _mean_score(_in_use(fold(model)), symmetries)
+            mean_score = _mean_score(_inference(fold(model)), symmetries)
             frozen = freeze(mean_score, (None, *model.input_shape[1:]))
             self._score = lambda images: frozen(tf.constant(images))[0].numpy()
 
@@ -62,7 +62,7 @@ def compiled(
     """
     # A function of its own is traced once, not again for each orientation.
     return tf.function(
-        _mean_score(tf.function(_in_use(model), autograph=False), symmetries),
+        _mean_score(tf.function(_inference(model), autograph=False), symmetries),
         input_signature=[tf.TensorSpec((batch_size, *model.input_shape[1:]), tf.float32)],
         jit_compile=bool(gpus),
         autograph=False,
@@ -84,7 +84,7 @@ def run_padded(
     return function(images).numpy()[:n].astype(np.float32)
 
 
-def _in_use(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+def _inference(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     return lambda images: model(images, training=False)
 
 
